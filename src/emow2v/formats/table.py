@@ -1,0 +1,113 @@
+"""CSV and JSON: scores with their times, readable by anything; embeddings go into streams."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import IO
+
+from emow2v.formats.files import Staged
+from emow2v.trajectory import DIMENSIONS, Block, Info
+
+COLUMNS = ("file", "start", "end", *DIMENSIONS, "confidence")
+DECIMALS = 6
+
+
+def rows(block: Block) -> list[tuple[str, ...]]:
+    """Rows of a block as text: start, end, three scores, the lowest confidence of the three."""
+    confidence = block.confidence.min(axis=1)
+    return [
+        (_plain(start), _plain(end), *(f"{value:.{DECIMALS}f}" for value in scores), f"{sure:.{DECIMALS}f}")
+        for start, end, scores, sure in zip(block.starts, block.ends, block.scores, confidence, strict=True)
+    ]
+
+
+def _plain(seconds: float) -> str:
+    text = f"{seconds:.6f}".rstrip("0")
+    return text + "0" if text.endswith(".") else text
+
+
+class CSVWriter:
+    """`NAME.csv` with one row a value, and beside it `NAME.csv-metadata.json` with units and provenance
+    (the place and form that W3C's "Metadata Vocabulary for Tabular Data" gives such a description).
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.staged = Staged()
+        self.clipped = 0
+        self._info: Info | None = None
+        self._text: io.TextIOWrapper | None = None
+
+    def open(self, info: Info) -> None:
+        self._info = info
+        text = io.TextIOWrapper(self.staged.open(self.path), encoding="utf-8", newline="", write_through=True)
+        self._text = text
+        self._table = csv.writer(text, lineterminator="\n")
+        self._table.writerow(COLUMNS)
+        _write_json(self.staged.open(self.path.with_name(self.path.name + "-metadata.json")), self._metadata(info))
+
+    def add(self, block: Block) -> None:
+        assert self._info is not None
+        self._table.writerows((self._info.source, *row) for row in rows(block))
+
+    def close(self) -> None:
+        assert self._text is not None
+        self._text.flush()
+
+    def _metadata(self, info: Info) -> dict[str, object]:
+        described = {
+            "file": "the recording",
+            "start": "seconds from the beginning of the recording",
+            "end": "seconds from the beginning of the recording",
+            **dict.fromkeys(DIMENSIONS, "about 0..1, as the model gives it"),
+            "confidence": "0..1; 1 where the model gives none",
+        }
+        return {
+            "@context": "http://www.w3.org/ns/csvw",
+            "url": self.path.name,
+            "tableSchema": {
+                "columns": [
+                    {"name": name, "datatype": "string" if name == "file" else "double", "dc:description": text}
+                    for name, text in described.items()
+                ]
+            },
+            "emow2v:provenance": dict(info.provenance),
+        }
+
+
+class JSONWriter:
+    """`NAME.json`: one object with file, provenance, columns and rows [start, end, scores, confidence]."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.staged = Staged()
+        self.clipped = 0
+        self._file: IO[bytes] | None = None
+        self._separator = b"\n"
+
+    def open(self, info: Info) -> None:
+        self._file = self.staged.open(self.path)
+        self._file.write(json_head(info).encode())
+
+    def add(self, block: Block) -> None:
+        assert self._file is not None
+        for row in rows(block):
+            self._file.write(self._separator + f"  [{', '.join(row)}]".encode())
+            self._separator = b",\n"
+
+    def close(self) -> None:
+        assert self._file is not None
+        self._file.write(b"\n]}\n")
+
+
+def json_head(info: Info) -> str:
+    """The beginning of the JSON document, up to and with the bracket that opens the rows."""
+    head = {"file": info.source, "provenance": dict(info.provenance), "columns": COLUMNS[1:]}
+    return json.dumps(head, ensure_ascii=False)[:-1] + ', "rows": ['
+
+
+def _write_json(file: IO[bytes], content: object) -> None:
+    file.write((json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())

@@ -1,0 +1,287 @@
+"""Frame step, contexts, padding, counts: the only place that knows time.
+
+Times are exact fractions of a millisecond inside. Frame i starts at i * step and its window reaches from
+`left_context` before that to `frame_size + right_context` behind it; it exists while i * step + step lies
+within the recording (and before `end`). With the DISCOVER defaults (40 ms, 960 ms, 0) value i describes
+the second that ends at 40 ms * (i + 1).
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from emow2v.errors import FramingError
+
+Signal = npt.NDArray[np.float32]
+Padding = Literal["edge", "zeros"]
+
+_TIME = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*(ms|s)?\s*", re.IGNORECASE | re.ASCII)
+_LONGEST_MS = 366 * 24 * 3600 * 1000  # a year: beyond it a time is a slip of the keyboard
+
+
+def parse_time(text: str, name: str = "time") -> Fraction:
+    """Milliseconds from "40ms", "33.3ms", "0.04s", "2 S", "40" (no dot: milliseconds) or "0.04" (seconds).
+
+    Raises:
+        FramingError: anything else; `name` says which field it was
+    """
+    match = _TIME.fullmatch(text)
+    if match is None:
+        raise FramingError(f"{name} is '{text[:40]}'; expected a time such as 40ms, 0.04s, 40 (ms) or 0.04 (s).")
+    number, unit = match[1], (match[2] or "").lower()
+    in_seconds = unit == "s" or (not unit and "." in number)
+    value = Fraction(number if len(number) < 30 else number[:30]) * (1000 if in_seconds else 1)
+    if value > _LONGEST_MS:
+        raise FramingError(f"{name} is '{text[:40]}'; expected less than a year.")
+    return value
+
+
+def _exact(milliseconds: float | Fraction) -> Fraction:
+    # 33.3 means 33.3, not the binary number next to it
+    return milliseconds if isinstance(milliseconds, Fraction) else Fraction(str(milliseconds))
+
+
+@dataclass(frozen=True)
+class Framing:
+    """How a recording is cut into windows.
+
+    Attributes:
+        frame_step_ms: from one value to the next; 0: one window over the whole recording, one value
+        frame_size_ms: core of a window; None: the step
+        left_context_ms: added before the core
+        right_context_ms: added behind the core
+        start_ms: frames that begin before it are not computed
+        end_ms: no frame ends after it; None: the end of the recording
+        padding: what stands for samples before the start and behind the end of the recording: "edge"
+            repeats the first or last sample, as the reference does; "zeros" is silence
+    """
+
+    frame_step_ms: float | Fraction = 40
+    frame_size_ms: float | Fraction | None = None
+    left_context_ms: float | Fraction = 960
+    right_context_ms: float | Fraction = 0
+    start_ms: float | Fraction = 0
+    end_ms: float | Fraction | None = None
+    padding: Padding = "edge"
+
+    def __post_init__(self) -> None:
+        for name in ("frame_step_ms", "frame_size_ms", "left_context_ms", "right_context_ms", "start_ms", "end_ms"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value <= _LONGEST_MS:
+                raise FramingError(f"{name} is {value}; expected 0 or more milliseconds.")
+        if self.padding not in ("edge", "zeros"):
+            raise FramingError(f"padding is '{self.padding}'; expected edge or zeros.")
+        if self.end_ms is not None and 0 < self.end_ms <= self.start_ms:
+            raise FramingError(f"end ({float(self.end_ms):g} ms) lies before start ({float(self.start_ms):g} ms).")
+        if not self.whole and self.window_ms < 1:
+            raise FramingError(f"A window of {float(self.window_ms):g} ms is too short; expected at least 1 ms.")
+        if not self.whole and self.step_ms < Fraction(1, 10):
+            raise FramingError(f"A frame step of {float(self.step_ms):g} ms is too short; expected at least 0.1 ms.")
+
+    @classmethod
+    def files(cls, *, start_ms: float | Fraction = 0, end_ms: float | Fraction | None = None) -> Framing:
+        """One value for the whole recording."""
+        return cls(frame_step_ms=0, left_context_ms=0, right_context_ms=0, start_ms=start_ms, end_ms=end_ms)
+
+    @property
+    def whole(self) -> bool:
+        """One window over the whole recording."""
+        return self.frame_step_ms == 0
+
+    @property
+    def step_ms(self) -> Fraction:
+        return _exact(self.frame_step_ms)
+
+    @property
+    def core_ms(self) -> Fraction:
+        size = 0 if self.frame_size_ms is None else self.frame_size_ms
+        return _exact(size) or self.step_ms
+
+    @property
+    def window_ms(self) -> Fraction:
+        """Length of a window with its contexts."""
+        return _exact(self.left_context_ms) + self.core_ms + _exact(self.right_context_ms)
+
+    @property
+    def first_frame(self) -> int:
+        """Index of the first frame that begins at or after `start_ms`."""
+        return 0 if self.whole else math.ceil(_exact(self.start_ms) / self.step_ms)
+
+    def count(self, duration: Fraction) -> int:
+        """Number of frames of a recording of that many seconds: floor(limit / step)."""
+        limit = self._limit(duration * 1000)
+        if self.whole:
+            return int(limit > _exact(self.start_ms))
+        return int(limit / self.step_ms)
+
+    def _limit(self, duration_ms: Fraction) -> Fraction:
+        return min(duration_ms, _exact(self.end_ms)) if self.end_ms else duration_ms
+
+    def window_samples(self, sampling_rate: int) -> int:
+        """Samples in every window; a fraction is rounded up, the same for all windows."""
+        return math.ceil(self.window_ms * sampling_rate / 1000)
+
+    def window_end(self, index: int, sampling_rate: int) -> int:
+        """Sample behind the last one of window `index`."""
+        end_ms = index * self.step_ms + self.core_ms + _exact(self.right_context_ms)
+        return math.ceil(end_ms * sampling_rate / 1000)
+
+    def times(self, first: int, count: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """Begin and end in seconds of `count` frames from index `first`: the step each value stands for."""
+        step = self.step_ms
+        edges = np.array([float(index * step / 1000) for index in range(first, first + count + 1)])
+        return edges[:-1], edges[1:]
+
+
+class Windower:
+    """Samples in, windows out, in one pass and in flat memory.
+
+    `add` gives batches of windows [batch, samples] as they become complete, `finish` the rest. The batches
+    are views of the samples held where the step is a whole number of samples.
+    """
+
+    def __init__(self, framing: Framing, sampling_rate: int, batch_size: int = 1) -> None:
+        if framing.whole:
+            raise FramingError("A window over the whole recording is not cut into windows.")
+        self.framing = framing
+        self.rate = sampling_rate
+        self.batch_size = batch_size
+        self.length = framing.window_samples(sampling_rate)
+        self.next = framing.first_frame
+        step = framing.step_ms * sampling_rate / 1000
+        self._hop = int(step) if step.denominator == 1 else None
+        self._last = None if not framing.end_ms else framing.count(_exact(framing.end_ms) / 1000)  # frames before end
+        self._chunks: list[Signal] = []
+        self._offset = 0  # sample at which what is held begins
+        self._received = 0
+        self._first_sample = np.float32(0)
+        self._last_sample = np.float32(0)
+
+    def add(self, block: Signal) -> Iterator[tuple[int, Signal]]:
+        """Take mono samples; gives (index of the first window, windows [batch, samples])."""
+        if not block.size:
+            return
+        if not self._received:
+            self._first_sample = block[0] if self.framing.padding == "edge" else np.float32(0)
+            # samples before the recording: the first window reaches back to here
+            reach = self.length - self.framing.window_end(0, self.rate)
+            if reach > 0:
+                self._chunks.append(np.full(reach, self._first_sample, np.float32))
+                self._offset = -reach
+        self._last_sample = block[-1]
+        self._received += block.size
+        self._chunks.append(block)
+        yield from self._ready(self._received, whole_batches=True)
+
+    def finish(self, duration: Fraction) -> Iterator[tuple[int, Signal]]:
+        """The windows that are left of a recording of `duration` seconds, padded at its end."""
+        count = self.framing.count(duration)
+        if not self._received or self.next >= count:
+            return
+        end = self.framing.window_end(count - 1, self.rate)
+        if end > self._received:
+            filler = self._last_sample if self.framing.padding == "edge" else np.float32(0)
+            missing = end - self._received
+            # piecewise: a right context of an hour must not take an hour's memory
+            for begin in range(0, missing, self.rate):
+                size = min(self.rate, missing - begin)
+                self._chunks.append(np.full(size, filler, np.float32))
+                self._received += size
+                yield from self._ready(self._received, whole_batches=True, count=count)
+        yield from self._ready(self._received, whole_batches=False, count=count)
+
+    @property
+    def exhausted(self) -> bool:
+        """Every frame before `end` was given."""
+        return self._last is not None and self.next >= self._last
+
+    def flush(self) -> Iterator[tuple[int, Signal]]:
+        """Every window that is complete, without waiting for a whole batch (live use)."""
+        yield from self._ready(self._received, whole_batches=False)
+
+    def _ready(self, received: int, *, whole_batches: bool, count: int | None = None) -> Iterator[tuple[int, Signal]]:
+        limit = min((n for n in (count, self._last) if n is not None), default=None)
+        while True:
+            available = self._complete(received) - self.next
+            if limit is not None:
+                available = min(available, limit - self.next)
+            if available < (self.batch_size if whole_batches else 1):
+                break
+            size = min(available, self.batch_size)
+            first, self.next = self.next, self.next + size
+            yield first, self._windows(first, size)
+        if limit is not None and self.next >= limit:
+            self._chunks.clear()  # behind `end`: nothing is needed any more
+        self._drop(self.framing.window_end(self.next, self.rate) - self.length)
+
+    def _complete(self, received: int) -> int:
+        """Number of frames whose window ends within the samples received."""
+        framing = self.framing
+        # a frame needs its window, and its step, to lie within what came:
+        # ceil((i * step + behind) * rate / 1000) <= received
+        behind = max(framing.core_ms + _exact(framing.right_context_ms), framing.step_ms)
+        return max(0, math.floor((Fraction(received * 1000, self.rate) - behind) / framing.step_ms) + 1)
+
+    def _windows(self, first: int, size: int) -> Signal:
+        begin = self.framing.window_end(first, self.rate) - self.length
+        end = self.framing.window_end(first + size - 1, self.rate)
+        self._drop(begin)
+        held = self._held(end)
+        begin -= self._offset
+        if self._hop is not None:
+            views = np.lib.stride_tricks.sliding_window_view(held[begin:], self.length)
+            return views[:: self._hop][:size]
+        starts = [self.framing.window_end(first + k, self.rate) - self.length - self._offset for k in range(size)]
+        return np.stack([held[start : start + self.length] for start in starts])
+
+    def _held(self, end: int) -> Signal:
+        if len(self._chunks) > 1:
+            self._chunks = [np.concatenate(self._chunks)]
+        return self._chunks[0][: end - self._offset]
+
+    def _drop(self, begin: int) -> None:
+        """Forget samples before `begin`."""
+        while self._chunks and self._offset + self._chunks[0].size <= begin:
+            self._offset += self._chunks.pop(0).size
+        if not self._chunks:
+            self._offset = max(self._offset, min(begin, self._received))
+        elif self._offset < begin:
+            self._chunks[0] = self._chunks[0][begin - self._offset :]
+            self._offset = begin
+
+
+class Pieces:
+    """One long window, or a whole recording, as pieces of at most `longest` samples, with their weights.
+
+    Pieces of equal length follow each other; the last one ends with the recording and so overlaps the one
+    before it. Each weighs as much as the audio it adds, so that in the mean every sample counts once.
+    What fits into one piece is that piece. Memory: two pieces, whatever the length.
+    """
+
+    def __init__(self, longest: int) -> None:
+        self.longest = longest
+        self._held = np.zeros(0, np.float32)  # the last `longest` samples at most, and what is new
+        self._new = 0  # samples at the end of it that no piece has covered
+
+    def add(self, block: Signal) -> Iterator[tuple[Signal, int]]:
+        """Take samples; gives (piece [samples], its weight in samples)."""
+        self._held = np.concatenate([self._held, block])
+        self._new += block.size
+        while self._new >= self.longest:
+            covered = self._held.size - self._new
+            yield self._held[covered : covered + self.longest], self.longest
+            self._new -= self.longest
+            self._held = self._held[max(0, self._held.size - self._new - self.longest) :]
+
+    def finish(self) -> Iterator[tuple[Signal, int]]:
+        if self._new:
+            yield self._held[-self.longest :], self._new
+            self._new = 0

@@ -1,0 +1,296 @@
+"""A model: its card, an engine that runs it, and the one corridor from a recording to its trajectory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from emow2v import audio, cards
+from emow2v._version import __version__
+from emow2v.audio import Recording, Source
+from emow2v.engines import Engine, Outputs, choose
+from emow2v.errors import AudioError, FramingError
+from emow2v.framing import Framing, Pieces, Windower
+from emow2v.trajectory import Block, Info, Trajectory
+
+BATCH_SIZE = 32  # windows an engine is given at once; more brought nothing on the processors measured
+
+Signal = npt.NDArray[np.float32]
+Unit = Literal["windows", "files"]
+
+
+def load(model: str | Path = "lite", *, engine: str = "auto", threads: int = 0) -> Model:
+    """Load a model by name or from its folder, ready to predict.
+
+    >>> import emow2v
+    >>> model = emow2v.load("lite")
+    >>> model.name
+    'lite'
+
+    Raises:
+        ModelError: no such model or engine, or its files are not whole
+    """
+    card = cards.find(model)
+    return Model(card, choose(card, engine, threads=threads))
+
+
+class Model:
+    """A network with its card and the framing of recordings; safe to use from several threads."""
+
+    def __init__(self, card: cards.Card, engine: Engine) -> None:
+        self.card = card
+        self.engine = engine
+
+    @property
+    def name(self) -> str:
+        return self.card.name
+
+    def __call__(self, signal: npt.NDArray[np.generic], sampling_rate: int) -> dict[str, Signal]:
+        """One signal as one window, in audonnx's words.
+
+        Args:
+            signal: [samples] or [channels, samples]
+            sampling_rate: Hz
+
+        Returns:
+            hidden_states: float32 [1, 1024]
+            logits: float32 [1, 3], arousal, dominance, valence
+        """
+        block = next(iter(self.predict(signal, sampling_rate, unit="files")))
+        return {"hidden_states": block.embeddings, "logits": block.scores}
+
+    def predict(
+        self,
+        source: Source,
+        sampling_rate: int | None = None,
+        *,
+        unit: Unit = "windows",
+        framing: Framing | None = None,
+        batch_size: int = BATCH_SIZE,
+    ) -> Trajectory:
+        """The trajectory of a recording; the work is done when it is iterated or asked for its rows.
+
+        Args:
+            source: path, binary file object, or array [samples] or [channels, samples]
+            sampling_rate: Hz of an array
+            unit: "windows" for values over time, "files" for one value over all
+            framing: step, contexts and padding; default: a value every 40 ms over the second before
+            batch_size: windows given to the engine at once
+
+        Raises:
+            AudioError: nothing there that can be decoded (found when the source is opened, here)
+            FramingError: a framing the model cannot take
+        """
+        if unit not in ("windows", "files"):
+            raise FramingError(f"unit is '{unit}'; expected windows or files.")
+        if batch_size < 1:
+            raise FramingError(f"batch_size is {batch_size}; expected 1 or more.")
+        framing = framing or (Framing() if unit == "windows" else Framing.files())
+        if unit == "files" and not framing.whole:
+            framing = Framing.files(start_ms=framing.start_ms, end_ms=framing.end_ms)
+        self._check(framing)
+        rate = self.card.sampling_rate
+        once = hasattr(source, "read")  # a stream cannot be opened again for another pass
+        opened = audio.open_recording(source, sampling_rate, target_rate=rate)
+        waiting = [opened] if once else []
+        if not once:
+            opened.close()
+        expected = opened.expected_duration
+        info = Info(
+            source=opened.name,
+            framing=framing,
+            provenance=self.provenance(framing),
+            expected_rows=None if expected is None else framing.count(Fraction(expected)),
+        )
+
+        def blocks() -> Iterator[Block]:
+            if once and not waiting:
+                raise AudioError("A stream can be read only once; keep its rows or open it again.")
+            recording = waiting.pop() if once else audio.open_recording(source, sampling_rate, target_rate=rate)
+            try:
+                if framing.whole:
+                    yield from self._whole(recording, framing)
+                else:
+                    yield from self._framed(recording, framing, batch_size)
+            finally:
+                recording.close()
+
+        return Trajectory(info, blocks)
+
+    def stream(self, framing: Framing | None = None, *, batch_size: int = BATCH_SIZE) -> Stream:
+        """A live session: samples in, blocks out as soon as their windows are complete."""
+        framing = framing or Framing()
+        self._check(framing)
+        return Stream(self, framing, batch_size)
+
+    def provenance(self, framing: Framing) -> dict[str, str | float]:
+        """What a reader needs to know, or to compute the same again, in plain strings and numbers."""
+        facts: dict[str, str | float] = {
+            "model": self.card.name,
+            "model_version": self.card.version,
+            "weights_sha256": self.card.sha256,
+            "licence": self.card.licence,
+            "citation": self.card.citation,
+            "engine": self.engine.name,
+            "precision": self.engine.precision,
+            "software": f"emow2v {__version__}",
+            "frame_step_ms": float(framing.step_ms),
+            "frame_size_ms": float(framing.core_ms),
+            "left_context_ms": float(framing.left_context_ms),
+            "right_context_ms": float(framing.right_context_ms),
+            "padding": framing.padding,
+        }
+        if framing.start_ms:
+            facts["start_ms"] = float(framing.start_ms)
+        if framing.end_ms:
+            facts["end_ms"] = float(framing.end_ms)
+        longest = self.card.max_samples
+        if framing.whole or framing.window_samples(self.card.sampling_rate) > longest:
+            facts["long_windows"] = (
+                f"what is longer than {longest / self.card.sampling_rate:g} s is cut into pieces of that length, the last "
+                "one ending with the window, and averaged by the length of audio that each adds"
+            )
+        return facts
+
+    def _check(self, framing: Framing) -> None:
+        if not framing.whole and framing.window_samples(self.card.sampling_rate) < self.card.min_samples:
+            raise FramingError(
+                f"A window of {float(framing.window_ms):g} ms is too short for {self.name}; "
+                f"expected at least {self.card.min_samples / self.card.sampling_rate * 1000:g} ms with its contexts."
+            )
+
+    def _framed(self, recording: Recording, framing: Framing, batch_size: int) -> Iterator[Block]:
+        session = Stream(self, framing, batch_size)
+        rows = 0
+        for samples in recording:
+            for block in session.add(samples):
+                rows += len(block)
+                yield block
+            if session.exhausted:
+                break
+        for block in session.finish(recording.duration):
+            rows += len(block)
+            yield block
+        if not rows:
+            raise _nothing(recording, framing)
+
+    def _whole(self, recording: Recording, framing: Framing) -> Iterator[Block]:
+        rate = self.card.sampling_rate
+        begin, end = (round(float(ms or 0) * rate / 1000) for ms in (framing.start_ms, framing.end_ms))
+        mean = _WeightedMean()
+        pieces = Pieces(self.card.max_samples)
+        position = 0
+        used = 0
+        for samples in recording:
+            part = samples[max(0, begin - position) : (end - position if end else None)]
+            position += samples.size
+            used += part.size
+            for piece, weight in pieces.add(part):
+                mean.add(self.engine.run(piece[None]), weight)
+            if end and position >= end:
+                break
+        if used < self.card.min_samples:
+            raise _too_short(recording, used / rate, self.card.min_samples / rate)
+        for piece, weight in pieces.finish():
+            mean.add(self.engine.run(piece[None]), weight)
+        start = float(framing.start_ms) / 1000
+        stop = start + used / rate
+        yield _block(0, (np.array([start]), np.array([stop])), mean.result())
+
+    def run(self, windows: Signal) -> Outputs:
+        """Windows [batch, samples] of any length; long ones are cut and averaged."""
+        longest = self.card.max_samples
+        if windows.shape[1] <= longest:
+            return self.engine.run(windows)
+        mean = _WeightedMean()
+        total = windows.shape[1]
+        for begin in range(0, total, longest):
+            weight = min(longest, total - begin)
+            first = min(begin, total - longest)
+            mean.add(self.engine.run(windows[:, first : first + longest]), weight)
+        return mean.result()
+
+
+class Stream:
+    """Samples in, blocks out: the live form of `Model.predict`, and what it runs on."""
+
+    def __init__(self, model: Model, framing: Framing, batch_size: int) -> None:
+        self._model = model
+        self._framing = framing
+        self._windower = Windower(framing, model.card.sampling_rate, batch_size)
+
+    def add(self, samples: Signal, *, flush: bool = False) -> Iterator[Block]:
+        """Take mono samples at the model's rate, float32 [samples] of any number.
+
+        Args:
+            flush: do not wait for a whole batch (live use: lowest latency)
+        """
+        yield from self._run(self._windower.add(samples))
+        if flush:
+            yield from self._run(self._windower.flush())
+
+    def finish(self, duration: Fraction) -> Iterator[Block]:
+        """The last rows of a recording of `duration` seconds."""
+        yield from self._run(self._windower.finish(duration))
+
+    @property
+    def exhausted(self) -> bool:
+        """No frame can follow, since `end` is reached."""
+        return self._windower.exhausted
+
+    def _run(self, batches: Iterator[tuple[int, Signal]]) -> Iterator[Block]:
+        for first, windows in batches:
+            yield _block(first, self._framing.times(first, len(windows)), self._model.run(windows))
+
+
+class _WeightedMean:
+    """Running mean of engine outputs over pieces of one window."""
+
+    def __init__(self) -> None:
+        self._sums: list[npt.NDArray[np.float64] | None] = [None, None, None]
+        self._weight = 0
+
+    def add(self, outputs: Outputs, weight: int) -> None:
+        for k, values in enumerate(outputs):
+            if values is not None:
+                weighted = values.astype(np.float64) * weight
+                held = self._sums[k]
+                self._sums[k] = weighted if held is None else held + weighted
+        self._weight += weight
+
+    def result(self) -> Outputs:
+        embeddings, scores, confidence = (
+            None if held is None else (held / self._weight).astype(np.float32) for held in self._sums
+        )
+        assert embeddings is not None and scores is not None
+        return embeddings, scores, confidence
+
+
+def _block(first: int, times: tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]], outputs: Outputs) -> Block:
+    embeddings, scores, confidence = outputs
+    return Block(
+        first=first,
+        starts=times[0],
+        ends=times[1],
+        embeddings=embeddings,
+        scores=scores,
+        confidence=np.ones_like(scores) if confidence is None else confidence,
+    )
+
+
+def _nothing(recording: Recording, framing: Framing) -> AudioError:
+    seconds = float(recording.duration)
+    if framing.start_ms and framing.count(recording.duration):
+        return AudioError(f"{recording.name} lasts {seconds:g} s, so nothing lies after start; expected an earlier one.")
+    return _too_short(recording, seconds, float(framing.step_ms) / 1000)
+
+
+def _too_short(recording: Recording, seconds: float, needed: float) -> AudioError:
+    return AudioError(
+        f"{recording.name} is too short: it lasts {seconds * 1000:.4g} ms, expected at least {needed * 1000:g} ms."
+    )

@@ -1,0 +1,1 @@
+"""PyTorch definitions of the networks and their export to ONNX (extra `torch`)."""

@@ -1,0 +1,209 @@
+"""`lite`: the lower layers of the Whisper base encoder, pooled over time, with a small head.
+
+The graph takes the raw 16 kHz signal. Level normalisation and the log-mel front end are part of it, as
+plain convolutions and matrix products, so that every engine computes them alike and nobody can forget them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+SAMPLING_RATE = 16000
+N_FFT = 400  # samples, 25 ms
+HOP = 160  # samples, 10 ms
+N_MELS = 80
+LEVEL = 0.1  # root mean square after normalisation: a usual level of speech, which Whisper saw
+LEVEL_FLOOR = 1e-7  # variance at which silence stops being amplified: -70 dB of full scale
+EPSILON = 1e-5
+
+
+@dataclass(frozen=True)
+class LiteConfig:
+    """Sizes of the network; `layers` of the encoder are kept, time is halved behind layer `halve_after`."""
+
+    layers: int = 3
+    halve_after: int = 1
+    width: int = 512
+    heads: int = 8
+    intermediate: int = 2048
+    positions: int = 500  # 10 s at 50 frames a second
+    hidden: int = 256
+    emotions: int = 0  # classes of the auxiliary head, training only
+
+    def to_dict(self) -> dict[str, int]:
+        return asdict(self)
+
+
+class LogMel(nn.Module):
+    """Whisper's log-mel spectrogram of a signal brought to one level: [batch, samples] to [batch, 80, frames].
+
+    Frames are centred on multiples of 10 ms with reflected ends; the last one is dropped, as Whisper does.
+    """
+
+    dft: Tensor
+    mel: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        bins = N_FFT // 2 + 1  # 201
+        window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(N_FFT) / N_FFT)  # periodic Hann
+        phase = 2 * np.pi * np.outer(np.arange(bins), np.arange(N_FFT)) / N_FFT
+        dft = np.concatenate([np.cos(phase), np.sin(phase)]) * window
+        self.register_buffer("dft", torch.tensor(dft[:, None], dtype=torch.float32), persistent=False)
+        self.register_buffer("mel", torch.tensor(mel_filters(), dtype=torch.float32), persistent=False)
+
+    def forward(self, signal: Tensor) -> Tensor:
+        signal = signal - signal.mean(dim=1, keepdim=True)
+        power = (signal * signal).mean(dim=1, keepdim=True)
+        signal = signal * (LEVEL * torch.rsqrt(power + LEVEL_FLOOR))
+        padded = functional.pad(signal[:, None], (N_FFT // 2, N_FFT // 2), mode="reflect")
+        spectrum = functional.conv1d(padded, self.dft, stride=HOP)[:, :, :-1]
+        real, imaginary = spectrum.chunk(2, dim=1)
+        mel = torch.matmul(self.mel, real * real + imaginary * imaginary)
+        log = torch.log(torch.clamp(mel, min=1e-10)) * (1 / np.log(10))
+        log = torch.maximum(log, log.amax(dim=(1, 2), keepdim=True) - 8.0)
+        return (log + 4.0) / 4.0
+
+
+def mel_filters() -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Triangular mel filters of unit area [80, 201] on Slaney's scale (linear below 1 kHz, log above).
+
+    Malcolm Slaney, Auditory Toolbox, Interval Research Technical Report 1998-010.
+    """
+
+    def hz(mel: np.ndarray[Any, np.dtype[np.float64]]) -> np.ndarray[Any, np.dtype[np.float64]]:
+        # 200/3 Hz a mel up to 1000 Hz (mel 15), from there 27 mels for a factor of 6.4
+        return np.where(mel < 15, mel * 200 / 3, 1000 * np.exp((mel - 15) * np.log(6.4) / 27))
+
+    highest = 15 + 27 * np.log(SAMPLING_RATE / 2 / 1000) / np.log(6.4)
+    edges = hz(np.linspace(0, highest, N_MELS + 2))
+    bins = np.linspace(0, SAMPLING_RATE / 2, N_FFT // 2 + 1)
+    lower, centre, upper = edges[:-2, None], edges[1:-1, None], edges[2:, None]
+    triangles = np.minimum((bins - lower) / (centre - lower), (upper - bins) / (upper - centre))
+    return cast("np.ndarray[Any, np.dtype[np.float64]]", np.maximum(triangles, 0) * 2 / (upper - lower))
+
+
+class Layer(nn.Module):
+    """One pre-norm transformer layer of Whisper's encoder; the names are those of its checkpoint."""
+
+    def __init__(self, config: LiteConfig) -> None:
+        super().__init__()
+        width = config.width
+        self.heads = config.heads
+        self.self_attn_layer_norm = nn.LayerNorm(width)
+        self.self_attn = nn.ModuleDict(
+            {
+                "q_proj": nn.Linear(width, width),
+                "k_proj": nn.Linear(width, width, bias=False),
+                "v_proj": nn.Linear(width, width),
+                "out_proj": nn.Linear(width, width),
+            }
+        )
+        self.final_layer_norm = nn.LayerNorm(width)
+        self.fc1 = nn.Linear(width, config.intermediate)
+        self.fc2 = nn.Linear(config.intermediate, width)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        batch, frames, width = hidden.shape
+        normed = self.self_attn_layer_norm(hidden)
+
+        def split(name: str) -> Tensor:
+            projected: Tensor = self.self_attn[name](normed)
+            return projected.view(batch, frames, self.heads, width // self.heads).transpose(1, 2)
+
+        attended = functional.scaled_dot_product_attention(split("q_proj"), split("k_proj"), split("v_proj"))
+        attended = attended.transpose(1, 2).reshape(batch, frames, width)
+        hidden = hidden + self.self_attn["out_proj"](attended)
+        inner = functional.gelu(self.fc1(self.final_layer_norm(hidden)))
+        result: Tensor = hidden + self.fc2(inner)
+        return result
+
+
+class Lite(nn.Module):
+    """Raw signal [batch, samples] to embeddings [batch, 1024], scores [batch, 3] and emotion logits.
+
+    Embeddings are mean and standard deviation over time of the last layer (512 + 512), each standardised
+    by its own mean and deviation over the training data (the running statistics of a batch normalisation
+    without weights).
+    """
+
+    def __init__(self, config: LiteConfig | None = None) -> None:
+        super().__init__()
+        self.config = config = config or LiteConfig()
+        self.log_mel = LogMel()
+        self.conv1 = nn.Conv1d(N_MELS, config.width, 3, padding=1)
+        self.conv2 = nn.Conv1d(config.width, config.width, 3, stride=2, padding=1)
+        self.embed_positions = nn.Embedding(config.positions, config.width)
+        self.layers = nn.ModuleList(Layer(config) for _ in range(config.layers))
+        self.layer_norm = nn.LayerNorm(config.width)
+        self.standardise = nn.BatchNorm1d(2 * config.width, affine=False, momentum=0.02)
+        self.head = nn.Sequential(
+            nn.Dropout(0.3), nn.Linear(2 * config.width, config.hidden), nn.Tanh(), nn.Linear(config.hidden, 3)
+        )
+        self.emotion = nn.Linear(2 * config.width, config.emotions) if config.emotions else None
+
+    @property
+    def max_samples(self) -> int:
+        return self.config.positions * 2 * HOP
+
+    def frames(self, features: Tensor) -> Tensor:
+        """Log-mel [batch, 80, frames] to the last hidden states [batch, time, 512]."""
+        hidden = functional.gelu(self.conv2(functional.gelu(self.conv1(features)))).transpose(1, 2)
+        hidden = hidden + self.embed_positions.weight[: hidden.shape[1]]
+        for number, layer in enumerate(self.layers, start=1):
+            hidden = layer(hidden)
+            if number == self.config.halve_after:
+                hidden = functional.avg_pool1d(
+                    hidden.transpose(1, 2), kernel_size=3, stride=2, padding=1, count_include_pad=False
+                ).transpose(1, 2)
+        normed: Tensor = self.layer_norm(hidden)
+        return normed
+
+    def embed(self, features: Tensor) -> Tensor:
+        """Log-mel to embeddings [batch, 1024]."""
+        hidden = self.frames(features)
+        mean = hidden.mean(dim=1)
+        deviation = torch.sqrt(((hidden - mean[:, None]) ** 2).mean(dim=1) + EPSILON)
+        standardised: Tensor = self.standardise(torch.cat([mean, deviation], dim=1))
+        return standardised
+
+    def forward(self, signal: Tensor) -> tuple[Tensor, Tensor]:
+        embeddings = self.embed(self.log_mel(signal))
+        return embeddings, self.head(embeddings)
+
+
+def load_whisper(model: Lite, source: str | Path) -> None:
+    """Fill the lower layers from a Whisper base encoder.
+
+    Args:
+        source: folder with the encoder's model.safetensors, or a name that Transformers can
+            fetch ("openai/whisper-base")
+
+    Raises:
+        FileNotFoundError: neither a folder with weights nor a name that can be fetched
+    """
+    path = Path(source) / "model.safetensors"
+    if path.exists():
+        from safetensors.torch import load_file
+
+        tensors = load_file(path)
+    elif Path(source).exists():
+        raise FileNotFoundError(f"{source} holds no model.safetensors; expected a Whisper encoder.")
+    else:
+        from transformers import WhisperModel
+
+        tensors = WhisperModel.from_pretrained(str(source)).get_encoder().state_dict()
+    # The trunk's names are Whisper's own; what we keep of it is taken, the rest of both stays.
+    own = model.state_dict()
+    trunk = ("conv1.", "conv2.", "embed_positions.", "layers.", "layer_norm.")
+    prefix = "encoder." if any(name.startswith("encoder.") for name in tensors) else ""
+    for name, target in own.items():
+        if name.startswith(trunk):
+            target.copy_(tensors[prefix + name][: target.shape[0]].float())

@@ -1,0 +1,93 @@
+"""What happens to speech before it reaches a microphone's file: noise, rooms, colour, narrow bands, clipping.
+
+Everything works on a batch of signals [batch, samples] at 16 kHz and leaves labels true.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+RATE = 16000
+
+
+class Augmenter:
+    """Draws from one generator, so that a seed and an epoch give the same changes again."""
+
+    def __init__(self, generator: torch.Generator) -> None:
+        self.generator = generator
+
+    def __call__(self, signal: Tensor) -> Tensor:
+        for change, share in (
+            (self.reverberate, 0.3),
+            (self.tilt, 0.5),
+            (self.narrow, 0.25),
+            (self.clip, 0.08),
+            (self.add_noise, 0.6),
+        ):
+            chosen = self._uniform(signal.shape[0]) < share
+            if chosen.any():
+                signal = signal.clone()
+                signal[chosen] = change(signal[chosen])
+        return signal
+
+    def _uniform(self, *shape: int, low: float = 0.0, high: float = 1.0) -> Tensor:
+        return low + (high - low) * torch.rand(*shape, generator=self.generator)
+
+    def add_noise(self, signal: Tensor) -> Tensor:
+        """Noise of a random colour (power over frequency^0..2) at 5 to 35 dB below the signal."""
+        batch, samples = signal.shape
+        spectrum = torch.fft.rfft(torch.randn(batch, samples, generator=self.generator))
+        frequency = torch.arange(spectrum.shape[1]).clamp(min=max(1, samples * 50 // RATE)).float()
+        noise = torch.fft.irfft(spectrum * frequency ** -self._uniform(batch, 1), n=samples)
+        snr = self._uniform(batch, 1, low=5.0, high=35.0)
+        scale = _rms(signal) / (_rms(noise) + 1e-9) * 10 ** (-snr / 20)
+        return signal + scale * noise
+
+    def tilt(self, signal: Tensor) -> Tensor:
+        """A first-order filter that lifts or lowers the treble."""
+        tap = self._uniform(signal.shape[0], 1, low=-0.6, high=0.7)
+        delayed = torch.nn.functional.pad(signal, (1, 0))[:, :-1]
+        return signal - tap * delayed
+
+    def narrow(self, signal: Tensor) -> Tensor:
+        """Band limits from a telephone's to a dull microphone's: 20..400 Hz up to 3..7 kHz."""
+        batch, samples = signal.shape
+        spectrum = torch.fft.rfft(signal)
+        hz = torch.arange(spectrum.shape[1]) * RATE / samples
+        low, high = self._uniform(batch, 1, low=20, high=400), self._uniform(batch, 1, low=3000, high=7000)
+        gain = torch.sigmoid((hz - low) / 30) * torch.sigmoid((high - hz) / 150)
+        return torch.fft.irfft(spectrum * gain, n=samples)
+
+    def reverberate(self, signal: Tensor) -> Tensor:
+        """A room as exponentially decaying noise (60 dB in 0.1 to 0.8 s), at 0 to 15 dB below the direct sound."""
+        batch, samples = signal.shape
+        length = RATE // 2
+        seconds = torch.arange(length) / RATE
+        decay = torch.exp(-math.log(1000) * seconds / self._uniform(batch, 1, low=0.1, high=0.8))
+        tail = torch.randn(batch, length, generator=self.generator) * decay
+        tail = tail / tail.norm(dim=1, keepdim=True) * 10 ** (-self._uniform(batch, 1, high=15.0) / 20)
+        tail[:, 0] += 1
+        size = samples + length
+        wet = torch.fft.irfft(torch.fft.rfft(signal, n=size) * torch.fft.rfft(tail, n=size), n=size)
+        return wet[:, :samples]
+
+    def clip(self, signal: Tensor) -> Tensor:
+        """Overdriven recordings: peaks cut at 10 to 60 % of the largest."""
+        limit = signal.abs().amax(dim=1, keepdim=True) * self._uniform(signal.shape[0], 1, low=0.1, high=0.6)
+        return torch.minimum(torch.maximum(signal, -limit), limit)
+
+    def mask_bands(self, features: Tensor) -> Tensor:
+        """One band of up to 12 mel filters set to the mean, for half of [batch, 80, frames]."""
+        batch, bands, _ = features.shape
+        width = self._uniform(batch, 1, high=12.0) * (self._uniform(batch, 1) < 0.5)
+        first = self._uniform(batch, 1) * (bands - width)
+        band = torch.arange(bands)
+        masked = (band >= first) & (band < first + width)
+        return torch.where(masked[:, :, None], features.mean(dim=(1, 2), keepdim=True), features)
+
+
+def _rms(signal: Tensor) -> Tensor:
+    return torch.sqrt((signal * signal).mean(dim=1, keepdim=True))

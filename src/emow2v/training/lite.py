@@ -1,0 +1,243 @@
+"""Training of `lite`: python -m emow2v.training.lite --data CORPORA --encoder WHISPER -o DIR
+
+A run that was stopped goes on from its last whole epoch; the same seed gives the same run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from emow2v.networks.lite import Lite, LiteConfig, load_whisper
+from emow2v.training.augment import Augmenter
+from emow2v.training.corpora import EMOTIONS, Clip, Signals, decode, read_manifest
+from emow2v.training.losses import ccc, ccc_loss
+
+RATE = 16000
+
+
+@dataclass(frozen=True)
+class Recipe:
+    epochs: int = 8
+    batch_size: int = 32
+    crop_seconds: tuple[float, float] = (1.0, 3.0)
+    trunk_rate: float = 7e-5
+    head_rate: float = 7e-4
+    weight_decay: float = 0.01
+    emotion_weight: float = 0.5
+    average_decay: float = 0.995
+    seed: int = 1
+
+
+def crop(signal: npt.NDArray[np.float32], samples: int, rng: np.random.Generator) -> npt.NDArray[np.float32]:
+    """A random stretch with speech in it; clips that are too short lie somewhere in zeros."""
+    if signal.size <= samples:
+        before = int(rng.integers(0, samples - signal.size + 1))
+        return np.pad(signal, (before, samples - signal.size - before))
+    loudness = float(np.mean(signal**2))
+    piece = signal[:samples]
+    for _ in range(5):  # corpora leave silence around the words; a label says nothing about it
+        begin = int(rng.integers(0, signal.size - samples + 1))
+        piece = signal[begin : begin + samples]
+        if float(np.mean(piece**2)) > 0.4 * loudness:
+            break
+    return piece
+
+
+class Trainer:
+    """One run in one folder: state.pt after every epoch, log.jsonl beside it."""
+
+    def __init__(self, recipe: Recipe, model: Lite, clips: list[Clip], signals: Signals, folder: Path) -> None:
+        self.recipe, self.model, self.clips, self.signals, self.folder = recipe, model, clips, signals, folder
+        self.indices = [index for index, clip in enumerate(clips) if not clip.held_out]
+        self.targets = torch.tensor([clip.targets for clip in clips], dtype=torch.float32)
+        self.emotions = torch.tensor([clip.emotion for clip in clips])
+        new = ("head.", "emotion.")
+        trunk = [p for name, p in model.named_parameters() if not name.startswith(new)]
+        head = [p for name, p in model.named_parameters() if name.startswith(new)]
+        rates = [recipe.trunk_rate, recipe.head_rate]
+        self.optimizer = torch.optim.AdamW(
+            [{"params": p, "lr": rate} for p, rate in zip([trunk, head], rates, strict=True)],
+            weight_decay=recipe.weight_decay,
+        )
+        self.steps_per_epoch = len(self.indices) // recipe.batch_size
+        self.schedule = torch.optim.lr_scheduler.OneCycleLR(
+            self.optimizer, rates, total_steps=recipe.epochs * self.steps_per_epoch + 1, pct_start=0.15
+        )
+        self.average = torch.optim.swa_utils.AveragedModel(
+            model, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(recipe.average_decay), use_buffers=True
+        )
+        self.epoch = 0
+
+    def run(self) -> Lite:
+        """Train to the end; returns the averaged model with its statistics taken anew."""
+        self._resume()
+        while self.epoch < self.recipe.epochs:
+            started = time.monotonic()
+            loss = self._train_epoch()
+            self.epoch += 1
+            self._save()
+            averaged = self._averaged()
+            figures = held_out_figures(averaged, self.clips, self.signals, every=4)
+            record = {"epoch": self.epoch, "loss": loss, "seconds": time.monotonic() - started, **figures}
+            with (self.folder / "log.jsonl").open("a") as file:
+                file.write(json.dumps(record) + "\n")
+            print(json.dumps(record), flush=True)
+        return self._averaged()
+
+    def _train_epoch(self) -> float:
+        recipe = self.recipe
+        rng = np.random.default_rng([recipe.seed, self.epoch])
+        generator = torch.Generator().manual_seed(recipe.seed * 1000 + self.epoch)
+        torch.manual_seed(recipe.seed * 1000 + self.epoch)  # dropout
+        augment = Augmenter(generator)
+        order = rng.permutation(self.indices)[: self.steps_per_epoch * recipe.batch_size]
+        self.model.train()
+        losses = []
+        for batch in order.reshape(-1, recipe.batch_size):
+            samples = int(rng.uniform(*recipe.crop_seconds) * RATE) // 320 * 320
+            signal = torch.from_numpy(np.stack([crop(self.signals[i], samples, rng) for i in batch]))
+            with torch.no_grad():
+                features = augment.mask_bands(self.model.log_mel(augment(signal)))
+            loss = self._loss(self.model.embed(features), self.targets[batch], self.emotions[batch])
+            self.optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+            self.optimizer.step()
+            self.schedule.step()
+            self.average.update_parameters(self.model)
+            losses.append(loss.item())
+            if len(losses) % 20 == 0:
+                print(f"epoch {self.epoch} step {len(losses)}/{self.steps_per_epoch} loss {np.mean(losses[-20:]):.3f}")
+        return float(np.mean(losses))
+
+    def _loss(self, embeddings: Tensor, targets: Tensor, emotions: Tensor) -> Tensor:
+        loss = ccc_loss(targets, self.model.head(embeddings))
+        if self.model.emotion is not None and bool((emotions >= 0).any()):
+            entropy = functional.cross_entropy(self.model.emotion(embeddings), emotions, ignore_index=-1)
+            loss = loss + self.recipe.emotion_weight * entropy
+        return loss
+
+    def _averaged(self) -> Lite:
+        """The averaged weights, with the mean and deviation of embeddings over clean training clips."""
+        model = Lite(self.model.config)
+        model.load_state_dict(self.average.module.state_dict())
+        rng = np.random.default_rng(self.recipe.seed)
+        rows = []
+        model.eval()
+        with torch.no_grad():
+            identity = model.standardise
+            model.standardise = torch.nn.Identity()  # type: ignore[assignment]
+            for batch in rng.permutation(self.indices)[:2048].reshape(-1, 32):
+                samples = int(rng.uniform(*self.recipe.crop_seconds) * RATE) // 320 * 320
+                signal = np.stack([crop(self.signals[i], samples, rng) for i in batch])
+                rows.append(model.embed(model.log_mel(torch.from_numpy(signal))))
+            model.standardise = identity
+            values = torch.cat(rows)
+            # The head was trained on the running statistics of altered crops; it keeps them as an affine
+            # map of the new ones, so that scores stay what they were while embeddings are standard.
+            old_mean, old_std = identity.running_mean, torch.sqrt(identity.running_var + identity.eps)  # type: ignore[operator]
+            mean, std = values.mean(dim=0), values.std(dim=0)
+            identity.running_mean, identity.running_var = mean, std**2 - identity.eps
+            for layer in [model.head[1], *([model.emotion] if model.emotion is not None else [])]:
+                layer.bias += layer.weight @ ((mean - old_mean) / old_std)  # type: ignore[operator]
+                layer.weight *= std / old_std
+        return model
+
+    def _save(self) -> None:
+        state = {
+            "epoch": self.epoch,
+            "recipe": asdict(self.recipe),
+            "model": self.model.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+        }
+        part = self.folder / "state.pt.part"
+        torch.save(state, part)
+        part.replace(self.folder / "state.pt")
+
+    def _resume(self) -> None:
+        path = self.folder / "state.pt"
+        if not path.exists():
+            return
+        state: dict[str, Any] = torch.load(path, weights_only=True)
+        if {**state["recipe"], "crop_seconds": tuple(state["recipe"]["crop_seconds"])} != asdict(self.recipe):
+            raise SystemExit(f"{path} was made by another recipe; choose another folder or remove it.")
+        self.model.load_state_dict(state["model"])
+        self.average.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
+        self.epoch = state["epoch"]
+
+
+def held_out_figures(model: Lite, clips: list[Clip], signals: Signals, every: int = 1) -> dict[str, Any]:
+    """CCC on speakers never trained on: whole clips (up to 10 s), 1 s windows, and their mean over a clip."""
+    model.eval()
+    indices = [index for index, clip in enumerate(clips) if clip.held_out][::every]
+    truth = np.array([clips[index].targets for index in indices])
+    whole, windows, single, single_truth = [], [], [], []
+    with torch.no_grad():
+        for index, target in zip(indices, truth, strict=True):
+            signal = torch.from_numpy(signals[index])[: model.max_samples]
+            whole.append(model(signal[None])[1][0].numpy())
+            pieces = torch.stack([signal[b : b + RATE] for b in range(0, signal.shape[0] - RATE + 1, RATE // 2)]) if (
+                signal.shape[0] >= RATE
+            ) else functional.pad(signal, (0, RATE - signal.shape[0]))[None]
+            scores = model(pieces)[1].numpy()
+            windows.append(scores.mean(axis=0))
+            single.extend(scores)
+            single_truth.extend([target] * len(scores))
+    names = ("arousal", "dominance", "valence")
+
+    def figures(truth: Any, prediction: Any) -> dict[str, float]:
+        truth, prediction = np.asarray(truth), np.asarray(prediction)
+        return {name: round(ccc(truth[:, k], prediction[:, k]), 3) for k, name in enumerate(names)}
+
+    return {
+        "clips": len(indices),
+        "whole": figures(truth, whole),
+        "windows_averaged": figures(truth, windows),
+        "single_windows": figures(single_truth, single),
+    }
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m emow2v.training.lite", description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="folder with manifest.csv and the corpora")
+    parser.add_argument("--encoder", default="openai/whisper-base", help="folder or name of the Whisper encoder")
+    parser.add_argument("-o", "--output", type=Path, required=True, help="folder for state, log and model.pt")
+    parser.add_argument("--epochs", type=int, default=Recipe.epochs)
+    parser.add_argument("--seed", type=int, default=Recipe.seed)
+    parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0 leaves the choice to PyTorch")
+    options = parser.parse_args(arguments)
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    options.output.mkdir(parents=True, exist_ok=True)
+    clips = read_manifest(options.data / "manifest.csv")
+    signals = decode(clips, options.output / "signals.npz")
+    torch.manual_seed(options.seed)
+    model = Lite(LiteConfig(emotions=len(EMOTIONS)))
+    load_whisper(model, options.encoder)
+    recipe = Recipe(epochs=options.epochs, seed=options.seed)
+    trained = Trainer(recipe, model, clips, signals, options.output).run()
+    figures = held_out_figures(trained, clips, signals)
+    torch.save(
+        {"config": trained.config.to_dict(), "recipe": asdict(recipe), "figures": figures, "model": trained.state_dict()},
+        options.output / "model.pt",
+    )
+    print(json.dumps(figures, indent=2))
+
+
+if __name__ == "__main__":
+    main()
