@@ -7,10 +7,10 @@ recording, so that no window has a resampler's edge in it.
 
 from __future__ import annotations
 
-import io
+import math
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import lru_cache
@@ -27,6 +27,9 @@ SAMPLING_RATE = 16000  # Hz, what every model takes
 # Gaps in the timeline (a video whose sound starts late, packets lost on the way) are filled with
 # zeros so that time stays true; codec delays and rounding stay well below this.
 GAP_TOLERANCE_S = 0.1
+_JITTER_S = 0.005  # timestamps of a millisecond, as Matroska has them, and their rounding
+_LONGEST_GAP_S = 24 * 3600  # a longer one is a damaged timestamp
+_RATES = (1000, 10_000_000)  # Hz, sampling rates that are believed
 _BLOCK = 1 << 13  # samples handed on at a time, at the source's rate
 
 # Demuxers that open further files or network addresses named inside the file: a playlist somebody
@@ -104,13 +107,14 @@ def read(
 
 
 def _open_array(signal: npt.NDArray[Any], sampling_rate: int | None, target_rate: int | None) -> Recording:
-    if sampling_rate is None or sampling_rate <= 0:
+    if sampling_rate is None or not sampling_rate > 0:
         raise AudioError("An array needs its sampling rate in Hz: predict(signal, sampling_rate=16000).")
+    _check_rate("The signal", sampling_rate)
     signal = np.atleast_1d(signal)
     if signal.ndim > 2 or (signal.ndim == 2 and signal.shape[0] > max(32, signal.shape[1])):
-        raise AudioError(
-            f"Expected an array [samples] or [channels, samples], got {list(signal.shape)}; transpose it."
-        )
+        raise AudioError(f"Expected an array [samples] or [channels, samples], got {list(signal.shape)}; transpose it.")
+    if signal.shape[0] == 0 and signal.ndim == 2:
+        raise AudioError(f"Expected an array [samples] or [channels, samples], got no channels {list(signal.shape)}.")
     if signal.dtype.kind not in "fiu":
         raise AudioError(f"Expected an array of floats or integers, got {signal.dtype}.")
     mono = mix_down(np.atleast_2d(signal))
@@ -118,7 +122,7 @@ def _open_array(signal: npt.NDArray[Any], sampling_rate: int | None, target_rate
         raise AudioError("The signal contains NaN or infinity; expected finite samples, about -1..1.")
     recording = Recording("signal", target_rate or int(sampling_rate), mono.size / sampling_rate)
     pieces = ((mono[begin : begin + _BLOCK], int(sampling_rate)) for begin in range(0, mono.size, _BLOCK))
-    recording._blocks = _resampled(recording, pieces, target_rate)
+    recording._blocks = _resampled(recording, pieces)
     return recording
 
 
@@ -134,52 +138,85 @@ def _open_file(path: Path, target_rate: int | None) -> Recording:
         raise AudioError(f"{path} does not exist; expected a recording.") from None
     except (OSError, ValueError) as error:
         raise AudioError(f"{path} cannot be read ({getattr(error, 'strerror', None) or error}).") from None
-    return _open_stream(file, str(path), target_rate)
+    try:
+        return _open_stream(file, str(path), target_rate, file.close)
+    except BaseException:
+        file.close()
+        raise
 
 
-def _open_stream(file: IO[bytes], name: str, target_rate: int | None) -> Recording:
+def _open_stream(
+    file: IO[bytes], name: str, target_rate: int | None, close_file: Callable[[], None] = lambda: None
+) -> Recording:
+    """Sound of an open file; one that the caller opened is left open."""
     import av  # 70 ms; only where something is decoded
     from av.error import FFmpegError
 
-    # FFmpeg gets the open file, never the name: a name could be read as a protocol ("http:", "concat:").
-    seekable = getattr(file, "seekable", lambda: False)()
-    reader: Any = file if seekable else _Sequential(file)
+    options = {"format_whitelist": _allowed_demuxers(), "protocol_whitelist": "none"}
+    container: Any
     try:
-        container = av.open(reader, options={"format_whitelist": _allowed_demuxers()}, metadata_errors="replace")
-    except (FFmpegError, ValueError, OSError):
-        file.close()
+        container = av.open(_reader(file, name), options=options, metadata_errors="replace")
+    except (FFmpegError, ValueError, OSError, TypeError) as error:
+        if isinstance(error, OSError) and not isinstance(error, FFmpegError):
+            raise AudioError(f"{name} cannot be read ({error}).") from None
         raise AudioError(f"{name} is not a recording that can be decoded; expected audio or video, e.g. wav.") from None
     if not container.streams.audio:
         container.close()
-        file.close()
         raise AudioError(f"{name} holds no sound; expected a file with an audio track.")
-    duration = container.duration / 1e6 if container.duration else None
-    recording = Recording(name, target_rate or container.streams.audio[0].rate, duration)
-    recording._blocks = _resampled(recording, _decoded(recording, container, file), target_rate)
+    stream = container.streams.audio[0]
+    if stream.codec_context is None:
+        container.close()
+        raise AudioError(f"{name} holds sound in an unknown encoding; expected a common one, e.g. wav, flac or mp3.")
+    duration = container.duration / 1e6 if container.duration and container.duration > 0 else None
+    recording = Recording(name, target_rate or stream.rate, duration)
+    decoded = _decoded(recording, container, close_file)
+    resampled = _resampled(recording, decoded)
+    recording._blocks = resampled
 
     def close() -> None:
+        resampled.close()  # nothing may ask the decoder for more once its container is closed
+        decoded.close()
         container.close()
-        file.close()
+        close_file()
 
     recording._close = close
     return recording
 
 
-class _Sequential(io.RawIOBase):
-    """A pipe as PyAV wants it: read only, so that FFmpeg does not try to seek."""
+def _check_rate(name: str, rate: float) -> None:
+    if not _RATES[0] <= rate <= _RATES[1]:
+        raise AudioError(f"{name} has a sampling rate of {rate:g} Hz; expected {_RATES[0]} to {_RATES[1]} Hz.")
 
-    def __init__(self, file: IO[bytes]) -> None:
+
+class _Reader:
+    """A file as FFmpeg gets it: its bytes and the ending of its name, which helps to tell formats apart.
+
+    Never the name itself: it could be read as a protocol ("http:", "concat:").
+    """
+
+    def __init__(self, file: IO[bytes], name: str) -> None:
         self._file = file
-        self.name = "pipe"
+        ending = Path(name).suffix
+        self.name = "recording" + (ending if ending[1:].isalnum() and ending.isascii() else "")
 
-    def read(self, size: int = -1) -> bytes:
-        return self._file.read(size)
+    def read(self, size: int) -> bytes:
+        data = self._file.read(size)
+        if not isinstance(data, bytes | bytearray | memoryview) or len(data) > size:
+            raise OSError(f"expected at most {size} bytes, got {type(data).__name__}")
+        return bytes(data)
 
-    def readable(self) -> bool:
-        return True
 
-    def seekable(self) -> bool:
-        return False
+class _SeekableReader(_Reader):
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+
+def _reader(file: IO[bytes], name: str) -> _Reader:
+    seekable = getattr(file, "seekable", lambda: False)()
+    return _SeekableReader(file, name) if seekable else _Reader(file, name)
 
 
 @lru_cache
@@ -189,64 +226,109 @@ def _allowed_demuxers() -> str:
     return ",".join(sorted(set(formats_available) - _REFERRING_DEMUXERS))
 
 
-def _decoded(recording: Recording, container: Any, file: IO[bytes]) -> Iterator[tuple[Signal, int]]:
+class _Held:
+    """Frames of one kind on their way to a block: codec frames are 10 to 80 ms, too small to go on one by one."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._frames: list[npt.NDArray[Any]] = []
+        self.samples = 0
+        self.rate = 0
+
+    def fits(self, frame: npt.NDArray[Any], rate: int) -> bool:
+        first = self._frames[0] if self._frames else frame
+        alike = first.dtype == frame.dtype and first.shape[0] == frame.shape[0] and rate == self.rate
+        return alike and self.samples < _BLOCK
+
+    def add(self, frame: npt.NDArray[Any], rate: int) -> None:
+        self._frames.append(frame)
+        self.samples += frame.shape[1]
+        self.rate = rate
+
+    def shorten(self, samples: int) -> None:
+        """Drop the last `samples` where they are a part of the last frame."""
+        if self._frames and 0 < samples < self._frames[-1].shape[1]:
+            self._frames[-1] = self._frames[-1][:, :-samples]
+            self.samples -= samples
+
+    def take(self) -> Iterator[tuple[Signal, int]]:
+        if not self.samples:
+            return
+        block = mix_down(np.concatenate(self._frames, axis=1) if len(self._frames) > 1 else self._frames[0])
+        if not np.isfinite(block).all():
+            raise AudioError(f"{self._name} contains NaN or infinity; expected finite samples, about -1..1.")
+        self._frames, self.samples = [], 0
+        yield block, self.rate
+
+
+def _decoded(
+    recording: Recording, container: Any, close_file: Callable[[], None]
+) -> Generator[tuple[Signal, int], None, None]:
     """Mono blocks at the rate they were recorded with, gaps in the timeline filled with zeros."""
+    import av.error
     from av.error import FFmpegError
 
     stream = container.streams.audio[0]
+    tick = float(stream.time_base)
     origin = (container.start_time or 0) / 1e6
-    stated_end = (container.duration or 0) / 1e6 + 1
-    held: list[Signal] = []  # codec frames are 10 to 80 ms: too small to resample and frame one by one
-    held_samples = 0
+    stated_end = recording.expected_duration + 1 if recording.expected_duration else math.inf
+    held = _Held(recording.name)
+    tolerance = GAP_TOLERANCE_S
     rate = 0
     before = 0.0  # seconds given out at other rates
     count = 0  # samples given out at this one
     try:
-        for packet in container.demux(stream):
+        for packet in _packets(container, stream):
             try:
                 frames = packet.decode()
+            except av.error.EOFError:  # told twice that no more packets come
+                continue
             except FFmpegError:
-                recording.damaged += 1  # as ffmpeg does, go on; the next frame's time shows how much is missing
+                # as ffmpeg does, go on; the next frame's time shows how much is missing
+                recording.damaged += 1
+                tolerance = _JITTER_S
                 continue
             for frame in frames:
-                if frame.sample_rate != rate or held_samples >= _BLOCK:
-                    if held:
-                        yield _joined(held, recording), rate
-                        held, held_samples = [], 0
-                    if frame.sample_rate != rate:
-                        before += count / rate if rate else 0
-                        count, rate = 0, frame.sample_rate
-                if frame.pts is not None and frame.time_base is not None:
-                    at = frame.pts * float(frame.time_base) - origin
+                if frame.sample_rate != rate:
+                    before += count / rate if rate else 0
+                    count, rate = 0, frame.sample_rate
+                    _check_rate(recording.name, rate)
+                if frame.pts is not None:
+                    at = frame.pts * tick - origin
                     gap = at - before - count / rate
-                    if GAP_TOLERANCE_S < gap and at <= stated_end:
-                        if held:
-                            yield _joined(held, recording), rate
-                            held, held_samples = [], 0
+                    if tolerance < gap <= _LONGEST_GAP_S and at <= stated_end:
+                        yield from held.take()
                         missing = round(gap * rate)
                         count += missing
                         yield from ((np.zeros(n, np.float32), rate) for n in _pieces(missing, _BLOCK))
-                signal = mix_down(_samples(frame))
-                count += signal.size
-                held.append(signal)
-                held_samples += signal.size
-        if held:
-            yield _joined(held, recording), rate
-    except (FFmpegError, OSError) as error:
+                    tolerance = GAP_TOLERANCE_S
+                samples = _samples(frame)
+                if not held.fits(samples, rate):
+                    yield from held.take()
+                held.add(samples, rate)
+                count += samples.shape[1]
+        if stream.duration and stream.time_base * rate == 1 and not before:
+            # a container that counts samples says how many of the last frame only fill it
+            held.shorten(count - round(((stream.start_time or 0) * tick - origin) * rate) - stream.duration)
+        yield from held.take()
+    except (FFmpegError, OSError, ValueError) as error:
         seconds = before + (count / rate if rate else 0)
         raise AudioError(f"{recording.name} cannot be read further after {seconds:.2f} s ({error}).") from None
     finally:
         container.close()
-        file.close()
-    if not rate:
+        close_file()
+    if not count:
         raise AudioError(f"{recording.name} holds no sound that can be decoded; expected a recording.")
 
 
-def _joined(held: list[Signal], recording: Recording) -> Signal:
-    block = np.concatenate(held) if len(held) > 1 else held[0]
-    if not np.isfinite(block).all():
-        raise AudioError(f"{recording.name} contains NaN or infinity; expected finite samples, about -1..1.")
-    return block
+def _packets(container: Any, stream: Any) -> Iterator[Any]:
+    """Packets of one stream; begins anew where PyAV stumbles over a stream that a transport stream adds on its way."""
+    while True:
+        try:
+            yield from container.demux(stream)
+            return
+        except IndexError:
+            continue
 
 
 def _pieces(total: int, size: int) -> Iterator[int]:
@@ -264,30 +346,29 @@ def _samples(frame: Any) -> npt.NDArray[Any]:
 
 def mix_down(signal: npt.NDArray[Any]) -> Signal:
     """Mean over channels of [channels, samples]; integers are scaled to -1..1 (16 bit: divided by 32768)."""
-    mono = signal[0] if signal.shape[0] == 1 else signal.mean(axis=0, dtype=np.float64)
-    if signal.dtype.kind == "f":
-        return np.ascontiguousarray(mono, np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is told where a name is known
+        # row by row is seven times faster than the interleaved order of most files
+        mono = signal[0] if signal.shape[0] == 1 else np.ascontiguousarray(signal).mean(axis=0, dtype=np.float64)
+        if signal.dtype.kind == "f":
+            return np.ascontiguousarray(mono, np.float32)
     limits = np.iinfo(signal.dtype)
     full_scale = (float(limits.max) - float(limits.min) + 1) / 2  # 32768 for 16 bit
     centre = 0.0 if signal.dtype.kind == "i" else full_scale
     return np.asarray((mono - centre) / full_scale, np.float32)
 
 
-def _resampled(
-    recording: Recording, blocks: Iterator[tuple[Signal, int]], target_rate: int | None
-) -> Iterator[Signal]:
-    """Blocks at the target rate, floor(duration * rate) samples in all, and the exact duration."""
+def _resampled(recording: Recording, blocks: Iterator[tuple[Signal, int]]) -> Generator[Signal, None, None]:
+    """Blocks at the recording's rate, floor(duration * rate) samples in all, and the exact duration."""
+    target_rate = recording.sampling_rate
     resampler: Any = None
     rate = 0
     written = 0
     last = np.float32(0)
     for block, block_rate in blocks:
         recording.duration += Fraction(block.size, block_rate)
-        if target_rate is None or (block_rate == target_rate and resampler is None):
-            if block.size:
-                last = block[-1]
-                written += block.size
-                yield block
+        if block_rate == target_rate and resampler is None:
+            written += block.size
+            yield block
             continue
         if block_rate != rate:  # also when a stream changes its rate on the way
             if resampler is not None:
@@ -302,7 +383,7 @@ def _resampled(
         if out.size:
             written += out.size
             yield out
-    if resampler is None or target_rate is None:
+    if resampler is None:
         return
     # The resampler rounds its length as it likes; the count of windows hangs on it, so it is made exact.
     tail = resampler.resample_chunk(np.zeros(0, np.float32), last=True)

@@ -25,6 +25,7 @@ Padding = Literal["edge", "zeros"]
 
 _TIME = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*(ms|s)?\s*", re.IGNORECASE | re.ASCII)
 _LONGEST_MS = 366 * 24 * 3600 * 1000  # a year: beyond it a time is a slip of the keyboard
+_LONGEST_WINDOW_MS = 3600 * 1000  # its samples are held in memory: 230 MB
 
 
 def parse_time(text: str, name: str = "time") -> Fraction:
@@ -33,12 +34,12 @@ def parse_time(text: str, name: str = "time") -> Fraction:
     Raises:
         FramingError: anything else; `name` says which field it was
     """
-    match = _TIME.fullmatch(text)
+    match = _TIME.fullmatch(text) if len(text) <= 100 else None
     if match is None:
         raise FramingError(f"{name} is '{text[:40]}'; expected a time such as 40ms, 0.04s, 40 (ms) or 0.04 (s).")
     number, unit = match[1], (match[2] or "").lower()
     in_seconds = unit == "s" or (not unit and "." in number)
-    value = Fraction(number if len(number) < 30 else number[:30]) * (1000 if in_seconds else 1)
+    value = Fraction(number) * (1000 if in_seconds else 1)
     if value > _LONGEST_MS:
         raise FramingError(f"{name} is '{text[:40]}'; expected less than a year.")
     return value
@@ -83,6 +84,10 @@ class Framing:
             raise FramingError(f"end ({float(self.end_ms):g} ms) lies before start ({float(self.start_ms):g} ms).")
         if not self.whole and self.window_ms < 1:
             raise FramingError(f"A window of {float(self.window_ms):g} ms is too short; expected at least 1 ms.")
+        if not self.whole and self.window_ms > _LONGEST_WINDOW_MS:
+            raise FramingError(
+                f"A window of {float(self.window_ms / 60000):g} min is too long; expected at most an hour."
+            )
         if not self.whole and self.step_ms < Fraction(1, 10):
             raise FramingError(f"A frame step of {float(self.step_ms):g} ms is too short; expected at least 0.1 ms.")
 
@@ -156,7 +161,12 @@ class Windower:
         self.batch_size = batch_size
         self.length = framing.window_samples(sampling_rate)
         self.next = framing.first_frame
+        # frame i ends at (i * step + behind) samples; exact in whole numbers of 1 / unit of a sample
         step = framing.step_ms * sampling_rate / 1000
+        behind = (framing.core_ms + _exact(framing.right_context_ms)) * sampling_rate / 1000
+        self._unit = math.lcm(step.denominator, behind.denominator)
+        self._step = int(step * self._unit)
+        self._behind = int(behind * self._unit)
         self._hop = int(step) if step.denominator == 1 else None
         self._last = None if not framing.end_ms else framing.count(_exact(framing.end_ms) / 1000)  # frames before end
         self._chunks: list[Signal] = []
@@ -172,21 +182,21 @@ class Windower:
         if not self._received:
             self._first_sample = block[0] if self.framing.padding == "edge" else np.float32(0)
             # samples before the recording: the first window reaches back to here
-            reach = self.length - self.framing.window_end(0, self.rate)
+            reach = self.length - self._end(0)
             if reach > 0:
                 self._chunks.append(np.full(reach, self._first_sample, np.float32))
                 self._offset = -reach
         self._last_sample = block[-1]
         self._received += block.size
         self._chunks.append(block)
-        yield from self._ready(self._received, whole_batches=True)
+        yield from self._ready(self._complete(), self.batch_size)
 
     def finish(self, duration: Fraction) -> Iterator[tuple[int, Signal]]:
         """The windows that are left of a recording of `duration` seconds, padded at its end."""
         count = self.framing.count(duration)
         if not self._received or self.next >= count:
             return
-        end = self.framing.window_end(count - 1, self.rate)
+        end = self._end(count - 1)
         if end > self._received:
             filler = self._last_sample if self.framing.padding == "edge" else np.float32(0)
             missing = end - self._received
@@ -195,8 +205,8 @@ class Windower:
                 size = min(self.rate, missing - begin)
                 self._chunks.append(np.full(size, filler, np.float32))
                 self._received += size
-                yield from self._ready(self._received, whole_batches=True, count=count)
-        yield from self._ready(self._received, whole_batches=False, count=count)
+                yield from self._ready(min(count, self._complete()), self.batch_size)
+        yield from self._ready(count, 1)
 
     @property
     def exhausted(self) -> bool:
@@ -205,41 +215,35 @@ class Windower:
 
     def flush(self) -> Iterator[tuple[int, Signal]]:
         """Every window that is complete, without waiting for a whole batch (live use)."""
-        yield from self._ready(self._received, whole_batches=False)
+        yield from self._ready(self._complete(), 1)
 
-    def _ready(self, received: int, *, whole_batches: bool, count: int | None = None) -> Iterator[tuple[int, Signal]]:
-        limit = min((n for n in (count, self._last) if n is not None), default=None)
-        while True:
-            available = self._complete(received) - self.next
-            if limit is not None:
-                available = min(available, limit - self.next)
-            if available < (self.batch_size if whole_batches else 1):
-                break
-            size = min(available, self.batch_size)
+    def _ready(self, complete: int, fewest: int) -> Iterator[tuple[int, Signal]]:
+        """Batches of the windows before index `complete`, none of fewer than `fewest`."""
+        while complete - self.next >= fewest:
+            size = min(complete - self.next, self.batch_size)
             first, self.next = self.next, self.next + size
             yield first, self._windows(first, size)
-        if limit is not None and self.next >= limit:
+        if self.exhausted:
             self._chunks.clear()  # behind `end`: nothing is needed any more
-        self._drop(self.framing.window_end(self.next, self.rate) - self.length)
+        self._drop(self._end(self.next) - self.length)
 
-    def _complete(self, received: int) -> int:
-        """Number of frames whose window ends within the samples received."""
-        framing = self.framing
-        # a frame needs its window, and its step, to lie within what came:
-        # ceil((i * step + behind) * rate / 1000) <= received
-        behind = max(framing.core_ms + _exact(framing.right_context_ms), framing.step_ms)
-        return max(0, math.floor((Fraction(received * 1000, self.rate) - behind) / framing.step_ms) + 1)
+    def _end(self, index: int) -> int:
+        """Sample behind the last one of window `index`."""
+        return -(-(index * self._step + self._behind) // self._unit)
+
+    def _complete(self) -> int:
+        """Number of frames whose window, and whose step, ends within the samples received."""
+        frames = (self._received * self._unit - max(self._behind, self._step)) // self._step + 1
+        return frames if self._last is None else min(frames, self._last)
 
     def _windows(self, first: int, size: int) -> Signal:
-        begin = self.framing.window_end(first, self.rate) - self.length
-        end = self.framing.window_end(first + size - 1, self.rate)
+        begin = self._end(first) - self.length
         self._drop(begin)
-        held = self._held(end)
-        begin -= self._offset
+        held = self._held(self._end(first + size - 1))
         if self._hop is not None:
-            views = np.lib.stride_tricks.sliding_window_view(held[begin:], self.length)
+            views = np.lib.stride_tricks.sliding_window_view(held[begin - self._offset :], self.length)
             return views[:: self._hop][:size]
-        starts = [self.framing.window_end(first + k, self.rate) - self.length - self._offset for k in range(size)]
+        starts = [self._end(first + k) - self.length - self._offset for k in range(size)]
         return np.stack([held[start : start + self.length] for start in starts])
 
     def _held(self, end: int) -> Signal:
@@ -268,20 +272,23 @@ class Pieces:
 
     def __init__(self, longest: int) -> None:
         self.longest = longest
-        self._held = np.zeros(0, np.float32)  # the last `longest` samples at most, and what is new
-        self._new = 0  # samples at the end of it that no piece has covered
+        self._last = np.zeros(0, np.float32)  # the piece given last
+        self._chunks: list[Signal] = []  # what came behind it
+        self._new = 0  # samples in them
 
     def add(self, block: Signal) -> Iterator[tuple[Signal, int]]:
         """Take samples; gives (piece [samples], its weight in samples)."""
-        self._held = np.concatenate([self._held, block])
+        self._chunks.append(block)
         self._new += block.size
         while self._new >= self.longest:
-            covered = self._held.size - self._new
-            yield self._held[covered : covered + self.longest], self.longest
-            self._new -= self.longest
-            self._held = self._held[max(0, self._held.size - self._new - self.longest) :]
+            joined = np.concatenate(self._chunks) if len(self._chunks) > 1 else self._chunks[0]
+            self._last, rest = joined[: self.longest], joined[self.longest :]
+            self._chunks = [rest]
+            self._new = rest.size
+            yield self._last, self.longest
 
     def finish(self) -> Iterator[tuple[Signal, int]]:
+        """The piece that ends with the last sample, if something came behind the piece before."""
         if self._new:
-            yield self._held[-self.longest :], self._new
-            self._new = 0
+            yield np.concatenate([self._last, *self._chunks])[-self.longest :], self._new
+        self._last, self._chunks, self._new = np.zeros(0, np.float32), [], 0

@@ -19,6 +19,7 @@ from emow2v.framing import Framing, Pieces, Windower
 from emow2v.trajectory import Block, Info, Trajectory
 
 BATCH_SIZE = 32  # windows an engine is given at once; more brought nothing on the processors measured
+MAX_SAMPLES = 250 * 16000  # given to an engine at once, whatever the batch size: long windows take memory
 
 Signal = npt.NDArray[np.float32]
 Unit = Literal["windows", "files"]
@@ -177,7 +178,7 @@ class Model:
             rows += len(block)
             yield block
         if not rows:
-            raise _nothing(recording, framing)
+            raise no_values(recording.name, recording.duration, framing)
 
     def _whole(self, recording: Recording, framing: Framing) -> Iterator[Block]:
         rate = self.card.sampling_rate
@@ -195,7 +196,7 @@ class Model:
             if end and position >= end:
                 break
         if used < self.card.min_samples:
-            raise _too_short(recording, used / rate, self.card.min_samples / rate)
+            raise _too_short(recording.name, used / rate, self.card.min_samples / rate)
         for piece, weight in pieces.finish():
             mean.add(self.engine.run(piece[None]), weight)
         start = float(framing.start_ms) / 1000
@@ -205,6 +206,9 @@ class Model:
     def run(self, windows: Signal) -> Outputs:
         """Windows [batch, samples] of any length; long ones are cut and averaged."""
         longest = self.card.max_samples
+        at_once = max(1, MAX_SAMPLES // min(windows.shape[1], longest))
+        if len(windows) > at_once:
+            return _stacked([self.run(windows[begin : begin + at_once]) for begin in range(0, len(windows), at_once)])
         if windows.shape[1] <= longest:
             return self.engine.run(windows)
         mean = _WeightedMean()
@@ -248,6 +252,12 @@ class Stream:
             yield _block(first, self._framing.times(first, len(windows)), self._model.run(windows))
 
 
+def _stacked(parts: list[Outputs]) -> Outputs:
+    embeddings, scores, confidence = zip(*parts, strict=True)
+    sure = [part for part in confidence if part is not None]
+    return np.concatenate(embeddings), np.concatenate(scores), np.concatenate(sure) if sure else None
+
+
 class _WeightedMean:
     """Running mean of engine outputs over pieces of one window."""
 
@@ -283,14 +293,12 @@ def _block(first: int, times: tuple[npt.NDArray[np.float64], npt.NDArray[np.floa
     )
 
 
-def _nothing(recording: Recording, framing: Framing) -> AudioError:
-    seconds = float(recording.duration)
-    if framing.start_ms and framing.count(recording.duration):
-        return AudioError(f"{recording.name} lasts {seconds:g} s, so nothing lies after start; expected an earlier one.")
-    return _too_short(recording, seconds, float(framing.step_ms) / 1000)
+def no_values(name: str, duration: Fraction, framing: Framing) -> AudioError:
+    """The error for a recording of `duration` seconds that has no frame in it."""
+    if framing.start_ms and framing.count(duration):
+        return AudioError(f"{name} lasts {float(duration):g} s: nothing lies after start; expected an earlier one.")
+    return _too_short(name, float(duration), float(framing.step_ms) / 1000)
 
 
-def _too_short(recording: Recording, seconds: float, needed: float) -> AudioError:
-    return AudioError(
-        f"{recording.name} is too short: it lasts {seconds * 1000:.4g} ms, expected at least {needed * 1000:g} ms."
-    )
+def _too_short(name: str, seconds: float, needed: float) -> AudioError:
+    return AudioError(f"{name} is too short: it lasts {seconds * 1000:.4g} ms, expected at least {needed * 1000:g} ms.")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import threading
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from emow2v.errors import ModelError
 _TELEMETRY = "openvino_telemetry"
 
 
-def import_openvino() -> ModuleType:
+def import_openvino() -> Any:
     """OpenVINO without its usage telemetry, which it would send while it is imported.
 
     A None in sys.modules makes the import of the telemetry package fail; OpenVINO then takes the stub

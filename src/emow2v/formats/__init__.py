@@ -30,12 +30,16 @@ class Writer(Protocol):
 
 
 def record(
-    trajectory: Trajectory, writers: Sequence[Writer], progress: Callable[[Block], None] = lambda block: None
+    trajectory: Trajectory,
+    writers: Sequence[Writer],
+    progress: Callable[[Block], None] = lambda block: None,
+    before_publish: Callable[[], None] = lambda: None,
 ) -> None:
     """One pass over the recording feeds all writers; then all files appear, or none.
 
     Args:
         progress: called after each block; may raise to stop, which leaves no file behind
+        before_publish: called when all is written, before the files appear; may raise likewise
     """
     try:
         for writer in writers:
@@ -46,6 +50,7 @@ def record(
             progress(block)
         for writer in writers:
             writer.close()
+        before_publish()
         publish([writer.staged for writer in writers])
     except BaseException:
         for writer in writers:
@@ -92,6 +97,7 @@ def write(trajectory: Trajectory, path: str | Path) -> None:
         FormatError: an ending that is not known, or a place that cannot be written
     """
     from emow2v.formats.ssi import AnnotationWriter, StreamWriter
+    from emow2v.formats.table import CSVWriter, JSONWriter
 
     path = Path(path)
     ending = path.suffix.lower()
@@ -100,5 +106,7 @@ def write(trajectory: Trajectory, path: str | Path) -> None:
         record(trajectory, [AnnotationWriter(path, dimension)])
     elif ending == ".stream":
         record(trajectory, [StreamWriter(path)])
+    elif ending in (".csv", ".json"):  # talk.CSV stays talk.CSV
+        record(trajectory, [CSVWriter(path) if ending == ".csv" else JSONWriter(path)])
     else:
         record(trajectory, writers([ending[1:]], path.parent, path.stem))

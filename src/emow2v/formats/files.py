@@ -3,13 +3,34 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import secrets
+import shutil
+import stat
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from emow2v.errors import FormatError
+
+
+class _Part(io.FileIO):
+    """A file on its way, whose full disk is told in words wherever it shows: at a write, a flush or a close."""
+
+    def __init__(self, part: Path, path: Path) -> None:
+        self._path = path
+        super().__init__(part, "xb")
+
+    def write(self, data: Any, /) -> int:
+        try:
+            return super().write(data)
+        except OSError as error:
+            raise _unwritable(self._path, error, "free some space") from None
+
+
+def _unwritable(path: Path, error: OSError | ValueError, remedy: str) -> FormatError:
+    return FormatError(f"{path} cannot be written ({getattr(error, 'strerror', None) or error}); {remedy}.")
 
 
 class Staged:
@@ -22,14 +43,18 @@ class Staged:
         """A binary file that will become `path`.
 
         Raises:
-            FormatError: the folder cannot be made or written to
+            FormatError: the folder cannot be made or written to, or a folder has the name; found here and
+                not after hours of work
         """
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            part = path.with_name(f".{path.name[:80]}.{secrets.token_hex(4)}.part")
-            file = part.open("xb")
-        except OSError as error:
-            raise FormatError(f"{path} cannot be written ({error.strerror}); choose another folder.") from None
+            with contextlib.suppress(FileNotFoundError):
+                if stat.S_ISDIR(path.stat().st_mode):  # also refuses names that are too long
+                    raise FormatError(f"{path} is a folder; expected the name of a file; choose another.")
+            part = _beside(path, "part")
+            file = io.BufferedWriter(_Part(part, path))
+        except (OSError, ValueError) as error:  # ValueError: a name with a zero byte
+            raise _unwritable(path, error, "choose another place") from None
         self._files.append((file, part, path))
         return file
 
@@ -42,12 +67,12 @@ class Staged:
                     os.fsync(file.fileno())
                     file.close()
             except OSError as error:
-                raise FormatError(f"{path} cannot be written ({error.strerror}); free some space.") from None
+                raise _unwritable(path, error, "free some space") from None
 
     def discard(self) -> None:
         """Remove what was written; what stood in the places before stays."""
         for file, part, _ in self._files:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, FormatError):  # what is still buffered need not fit any more
                 file.close()
             with contextlib.suppress(OSError):
                 part.unlink()
@@ -63,26 +88,30 @@ def publish(groups: Sequence[Staged]) -> None:
     Raises:
         FormatError: a file could not be put into its place; everything is as it was
     """
-    kept: list[tuple[Path, Path | None]] = []  # (place, copy of what stood there)
+    kept: list[tuple[Path, Path | None]] = []  # (place, second name of what stood there)
     try:
         for group in groups:
             group.flush()
         for group in groups:
             for part, path in group.moves():
-                kept.append((path, _keep(path)))
-                part.replace(path)
-    except (OSError, FormatError) as error:
+                try:
+                    kept.append((path, _keep(path)))
+                    part.replace(path)
+                except OSError as error:
+                    raise _unwritable(
+                        path, error, "close programs that have it open, or choose another place"
+                    ) from None
+    except BaseException:
         for path, old in reversed(kept):
             with contextlib.suppress(OSError):
-                old.replace(path) if old else path.unlink(missing_ok=True)
+                if old is None:
+                    path.unlink(missing_ok=True)
+                else:
+                    old.replace(path)
+                    old.unlink(missing_ok=True)  # renaming one name of a file to its other leaves both
         for group in groups:
             group.discard()
-        if isinstance(error, FormatError):
-            raise
-        raise FormatError(
-            f"{error.filename2 or error.filename} cannot be written ({error.strerror}); "
-            "close programs that have it open, or choose another place."
-        ) from None
+        raise
     for _, old in kept:
         if old:
             with contextlib.suppress(OSError):
@@ -93,9 +122,18 @@ def _keep(path: Path) -> Path | None:
     """A second name for what stands at `path`, to go back to; None where nothing stands there."""
     if not path.exists():
         return None
-    old = path.with_name(f".{path.name[:80]}.{secrets.token_hex(4)}.old")
+    old = _beside(path, "old")
     try:
         os.link(path, old)
     except OSError:  # a file system without links
-        old.write_bytes(path.read_bytes())
+        try:
+            shutil.copyfile(path, old)
+        except BaseException:
+            old.unlink(missing_ok=True)
+            raise
     return old
+
+
+def _beside(path: Path, ending: str) -> Path:
+    """A hidden name in the same folder; 40 characters are 160 bytes at most, where 255 are allowed."""
+    return path.with_name(f".{path.name[:40]}.{secrets.token_hex(4)}.{ending}")

@@ -5,23 +5,30 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 from pathlib import Path
 from typing import IO
+from urllib.parse import quote
 
 from emow2v.formats.files import Staged
 from emow2v.trajectory import DIMENSIONS, Block, Info
 
 COLUMNS = ("file", "start", "end", *DIMENSIONS, "confidence")
 DECIMALS = 6
+MISSING = "null"  # what is no finite number: JSON's own word, which pandas takes for a missing value in CSV too
 
 
 def rows(block: Block) -> list[tuple[str, ...]]:
-    """Rows of a block as text: start, end, three scores, the lowest confidence of the three."""
+    """Rows of a block as text, fit for CSV and JSON: start, end, three scores, the lowest confidence of the three."""
     confidence = block.confidence.min(axis=1)
     return [
-        (_plain(start), _plain(end), *(f"{value:.{DECIMALS}f}" for value in scores), f"{sure:.{DECIMALS}f}")
+        (_plain(start), _plain(end), *map(_fixed, scores), _fixed(sure))
         for start, end, scores, sure in zip(block.starts, block.ends, block.scores, confidence, strict=True)
     ]
+
+
+def _fixed(value: float) -> str:
+    return f"{value:.{DECIMALS}f}" if math.isfinite(value) else MISSING
 
 
 def _plain(seconds: float) -> str:
@@ -43,7 +50,10 @@ class CSVWriter:
 
     def open(self, info: Info) -> None:
         self._info = info
-        text = io.TextIOWrapper(self.staged.open(self.path), encoding="utf-8", newline="", write_through=True)
+        # a name that is no Unicode (bytes of another encoding, on Linux) is written with escapes
+        text = io.TextIOWrapper(
+            self.staged.open(self.path), encoding="utf-8", errors="backslashreplace", newline="", write_through=True
+        )
         self._text = text
         self._table = csv.writer(text, lineterminator="\n")
         self._table.writerow(COLUMNS)
@@ -67,7 +77,8 @@ class CSVWriter:
         }
         return {
             "@context": "http://www.w3.org/ns/csvw",
-            "url": self.path.name,
+            "url": quote(self.path.name, errors="surrogateescape"),
+            "null": MISSING,
             "tableSchema": {
                 "columns": [
                     {"name": name, "datatype": "string" if name == "file" else "double", "dc:description": text}
@@ -90,7 +101,7 @@ class JSONWriter:
 
     def open(self, info: Info) -> None:
         self._file = self.staged.open(self.path)
-        self._file.write(json_head(info).encode())
+        self._file.write(json_head(info).encode(errors="backslashreplace"))  # \udc80 is JSON's escape too
 
     def add(self, block: Block) -> None:
         assert self._file is not None
@@ -110,4 +121,4 @@ def json_head(info: Info) -> str:
 
 
 def _write_json(file: IO[bytes], content: object) -> None:
-    file.write((json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
+    file.write((json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode(errors="backslashreplace"))

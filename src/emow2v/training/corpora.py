@@ -93,7 +93,10 @@ class Signals:
     offsets: npt.NDArray[np.int64]
 
     def __getitem__(self, index: int) -> npt.NDArray[np.float32]:
-        return self.samples[self.offsets[index] : self.offsets[index + 1]].astype(np.float32) / 32768
+        samples: npt.NDArray[np.float32] = self.samples[self.offsets[index] : self.offsets[index + 1]].astype(
+            np.float32
+        )
+        return samples * np.float32(1 / 32768)
 
 
 def decode(clips: Sequence[Clip], cache: Path) -> Signals:

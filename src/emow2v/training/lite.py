@@ -111,7 +111,7 @@ class Trainer:
                 features = augment.mask_bands(self.model.log_mel(augment(signal)))
             loss = self._loss(self.model.embed(features), self.targets[batch], self.emotions[batch])
             self.optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
             self.optimizer.step()
             self.schedule.step()
@@ -144,14 +144,17 @@ class Trainer:
                 rows.append(model.embed(model.log_mel(torch.from_numpy(signal))))
             model.standardise = identity
             values = torch.cat(rows)
-            # The head was trained on the running statistics of altered crops; it keeps them as an affine
-            # map of the new ones, so that scores stay what they were while embeddings are standard.
-            old_mean, old_std = identity.running_mean, torch.sqrt(identity.running_var + identity.eps)  # type: ignore[operator]
+            # The head was trained on the running statistics of altered crops; it is rewritten for the new
+            # ones, so that scores stay what they were while embeddings become standard.
+            old_mean, old_variance = identity.running_mean, identity.running_var
+            assert old_mean is not None and old_variance is not None
+            old_std = torch.sqrt(old_variance + identity.eps)
             mean, std = values.mean(dim=0), values.std(dim=0)
             identity.running_mean, identity.running_var = mean, std**2 - identity.eps
-            for layer in [model.head[1], *([model.emotion] if model.emotion is not None else [])]:
-                layer.bias += layer.weight @ ((mean - old_mean) / old_std)  # type: ignore[operator]
-                layer.weight *= std / old_std
+            for layer in (model.head[1], model.emotion):
+                if isinstance(layer, torch.nn.Linear):
+                    layer.bias.add_(layer.weight @ ((mean - old_mean) / old_std))
+                    layer.weight.mul_(std / old_std)
         return model
 
     def _save(self) -> None:
@@ -191,9 +194,11 @@ def held_out_figures(model: Lite, clips: list[Clip], signals: Signals, every: in
         for index, target in zip(indices, truth, strict=True):
             signal = torch.from_numpy(signals[index])[: model.max_samples]
             whole.append(model(signal[None])[1][0].numpy())
-            pieces = torch.stack([signal[b : b + RATE] for b in range(0, signal.shape[0] - RATE + 1, RATE // 2)]) if (
-                signal.shape[0] >= RATE
-            ) else functional.pad(signal, (0, RATE - signal.shape[0]))[None]
+            pieces = (
+                torch.stack([signal[b : b + RATE] for b in range(0, signal.shape[0] - RATE + 1, RATE // 2)])
+                if (signal.shape[0] >= RATE)
+                else functional.pad(signal, (0, RATE - signal.shape[0]))[None]
+            )
             scores = model(pieces)[1].numpy()
             windows.append(scores.mean(axis=0))
             single.extend(scores)
@@ -202,11 +207,17 @@ def held_out_figures(model: Lite, clips: list[Clip], signals: Signals, every: in
 
     def figures(truth: Any, prediction: Any) -> dict[str, float]:
         truth, prediction = np.asarray(truth), np.asarray(prediction)
-        return {name: round(ccc(truth[:, k], prediction[:, k]), 3) for k, name in enumerate(names)}
+        values = {name: round(ccc(truth[:, k], prediction[:, k]), 3) for k, name in enumerate(names)}
+        return {name: value for name, value in values.items() if not np.isnan(value)}
 
+    corpora = np.array([clips[index].corpus for index in indices])
     return {
         "clips": len(indices),
         "whole": figures(truth, whole),
+        "whole_by_corpus": {
+            name: figures(truth[corpora == name], np.array(whole)[corpora == name])
+            for name in np.unique(corpora).tolist()
+        },
         "windows_averaged": figures(truth, windows),
         "single_windows": figures(single_truth, single),
     }
@@ -233,7 +244,12 @@ def main(arguments: list[str] | None = None) -> None:
     trained = Trainer(recipe, model, clips, signals, options.output).run()
     figures = held_out_figures(trained, clips, signals)
     torch.save(
-        {"config": trained.config.to_dict(), "recipe": asdict(recipe), "figures": figures, "model": trained.state_dict()},
+        {
+            "config": trained.config.to_dict(),
+            "recipe": asdict(recipe),
+            "figures": figures,
+            "model": trained.state_dict(),
+        },
         options.output / "model.pt",
     )
     print(json.dumps(figures, indent=2))

@@ -1,0 +1,3 @@
+from emow2v.cli import main
+
+main()

@@ -1,0 +1,116 @@
+"""The main job, shown: the published DISCOVER request on an example recording."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from emow2v.errors import Emow2vError, FormatError
+from emow2v.formats.ssi_read import read_annotation, read_stream
+from emow2v.server.run import Server
+from emow2v.trajectory import DIMENSIONS
+
+# this machine is asked directly, whatever proxy the environment names
+_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+EXAMPLE = Path(__file__).parent / "data" / "example.flac"
+
+
+def request(folder: Path, recording: Path) -> dict[str, str]:
+    """The form of the published EmoW2V request, for a recording and a folder of results."""
+    outputs = [
+        {
+            "src": "file:annotation:continuous",
+            "type": "output",
+            "id": name,
+            "uri": str(folder / f"{recording.stem}.{name}.annotation"),
+        }
+        for name in DIMENSIONS
+    ]
+    data = [
+        {"src": "file:stream:audio", "type": "input", "id": "audio", "uri": str(recording)},
+        *outputs,
+        {"src": "file:stream:SSIStream", "type": "output", "id": "embedding", "uri": str(folder / f"{recording.stem}.embeddings.stream")},
+    ]  # fmt: skip
+    return {"jobID": "demo", "data": json.dumps(data), "trainerFilePath": "modules\\emow2v\\emow2v.trainer"}
+
+
+def run(folder: Path, console: Console) -> None:
+    """Start a server on a free port, post the request, wait, show the results, stop the server."""
+    folder.mkdir(parents=True, exist_ok=True)
+    folder = folder.resolve()
+    recording = folder / EXAMPLE.name
+    shutil.copyfile(EXAMPLE, recording)
+    server = Server(port=0, data_dirs=[folder], work_dir=folder / "work")
+    with server.running() as url:
+        console.print(f"emow2v serves lite on {url}; posting the published request to {url}/process")
+        started = time.monotonic()
+        post(url, "process", request(folder, recording))
+        status = wait(url, "demo")
+        seconds = time.monotonic() - started
+        if status != 2:
+            raise Emow2vError(str(post(url, "log", {"jobID": "demo"})["message"]))
+    _show(folder, recording, seconds, console)
+
+
+def post(url: str, route: str, form: dict[str, str]) -> dict[str, Any]:
+    """Post a form; the JSON answer."""
+    body = urllib.parse.urlencode(form).encode()
+    try:
+        with _DIRECT.open(f"{url}/{route}", body, timeout=60) as response:
+            answer: dict[str, Any] = json.load(response)
+    except urllib.error.HTTPError as error:
+        raise Emow2vError(json.load(error)["error"]) from None
+    return answer
+
+
+def wait(url: str, job_id: str) -> int:
+    """The status in which a job ends."""
+    while True:
+        status = int(post(url, "job_status", {"jobID": job_id})["status"])
+        if status > 1:
+            return status
+        time.sleep(0.02)
+
+
+def _show(folder: Path, recording: Path, seconds: float, console: Console) -> None:
+    curves = {name: read_annotation(folder / f"{recording.stem}.{name}.annotation") for name in DIMENSIONS}
+    stream = read_stream(folder / f"{recording.stem}.embeddings.stream")
+    rate = curves["arousal"].sampling_rate or 25
+    table = Table("seconds", *DIMENSIONS, box=None)
+    for second in range(int(len(curves["arousal"]) / rate)):
+        rows = slice(int(second * rate), int((second + 1) * rate))
+        means = [f"{curve.values[rows].mean():.2f}" for curve in curves.values()]
+        table.add_row(f"{second} to {second + 1}", *means)
+    console.print(table)
+    count, size = stream.data.shape
+    console.print(
+        f"{count} values a curve at {rate:g} a second and {count} x {size} embeddings, {seconds:.2f} s after the request."
+    )
+    console.print(f"Results: {folder}")
+    for path in sorted(folder.glob(f"{recording.stem}.*[mn]")):
+        console.print(
+            f"  {path.name} ({path.stat().st_size + Path(f'{path}~').stat().st_size:,} bytes with its ~ file)"
+        )
+    try:
+        console.print(f"  {_picture(folder, recording).name}")
+    except FormatError as error:
+        console.print(str(error))
+    console.print("Next: emow2v predict YOUR_RECORDING -o results, or emow2v serve and NOVA; emow2v --help says more.")
+
+
+def _picture(folder: Path, recording: Path) -> Path:
+    from emow2v.formats.plot import plot
+    from emow2v.model import load
+
+    path = folder / f"{recording.stem}.png"
+    plot(load("lite").predict(recording), path)
+    return path

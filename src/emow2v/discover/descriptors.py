@@ -1,0 +1,131 @@
+"""Data descriptors: which audio goes in and where results go."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from emow2v.errors import RequestError
+
+_SUPER = ("stream", "annotation", "text", "image", "table")
+_NOT_YET = ("db", "url")
+_MAX_DESCRIPTORS = 1000
+
+
+@dataclass(frozen=True)
+class Descriptor:
+    """One entry of a request's `data`.
+
+    Attributes:
+        origin: where it lies: "file" below the data folders, "request" in the request or its answer
+        kind: lower-case super type, "stream" or "annotation"
+        sub: lower-case sub type, e.g. "audio", "continuous", "ssistream"; may be empty
+        direction: "input" or "output"
+        id: the name that the module uses
+        uri: path, which may hold {dataset} and {session} where `templated`
+        payload: inline data of an input with origin "request"
+    """
+
+    origin: Literal["file", "request"]
+    kind: str
+    sub: str
+    direction: Literal["input", "output"]
+    id: str
+    uri: str = ""
+    templated: bool = False
+    payload: str = ""
+    name: str = ""
+    role: str = ""
+    scheme: str = ""
+    annotator: str = ""
+
+    def path(self, dataset: str, session: str) -> str:
+        """The uri with {dataset} and {session} filled in; nothing else in braces means anything."""
+        return fill(self.uri, dataset, session) if self.templated else self.uri
+
+
+def fill(template: str, dataset: str, session: str) -> str:
+    """{dataset} and {session} replaced, {{ and }} as braces; unlike str.format nothing can be reached through it.
+
+    Raises:
+        RequestError: another name in braces, or a lone brace
+    """
+    values = {"{dataset}": dataset, "{session}": session, "{{": "{", "}}": "}"}
+
+    def value(match: re.Match[str]) -> str:
+        found = values.get(match[0])
+        if not found:
+            raise RequestError(
+                f"uri_template holds '{match[0][:40]}'; expected {{dataset}} or {{session}} with a value."
+            )
+        return found
+
+    return re.sub(r"\{\{|\}\}|\{[^{}]*\}|[{}]", value, template)
+
+
+def parse_data(text: str) -> list[Descriptor]:
+    """The active inputs and outputs of a request's `data`; other types of entry are left out.
+
+    Raises:
+        RequestError: not a JSON list of descriptors, or one that cannot be carried out
+    """
+    try:
+        entries = json.loads(text)
+    except (ValueError, RecursionError):
+        raise RequestError("data is not JSON; expected a list of data descriptors.") from None
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        raise RequestError("data is not a JSON list of objects; expected a list of data descriptors.")
+    if len(entries) > _MAX_DESCRIPTORS:
+        raise RequestError(f"data lists {len(entries)} descriptors; expected at most {_MAX_DESCRIPTORS}.")
+    parsed = (_parse(entry) for entry in entries if entry.get("type") in ("input", "output") and _active(entry))
+    return list(parsed)
+
+
+def _active(entry: dict[str, Any]) -> bool:
+    active = entry.get("active", True)
+    if isinstance(active, str):
+        return active.strip().lower() not in ("false", "0", "no", "")
+    return active is None or bool(active)
+
+
+def _parse(entry: dict[str, Any]) -> Descriptor:
+    src = _text(entry, "src")
+    words = src.split(":", 3)
+    origin, kind = words[0].strip().lower(), words[1].strip().lower() if len(words) > 1 else ""
+    if origin in _NOT_YET:
+        raise RequestError(f"src '{src[:60]}': origin {origin}: is not supported yet; expected file: or request:.")
+    if origin not in ("file", "request") or kind not in _SUPER:
+        raise RequestError(f"src is '{src[:60]}'; expected origin:type such as file:stream:audio.")
+    direction: Literal["input", "output"] = "input" if entry["type"] == "input" else "output"
+    template = _text(entry, "uri_template")
+    uri = template or _text(entry, "uri")
+    payload = _text(entry, "data")
+    if origin == "file" and not uri:
+        raise RequestError(f"The {direction} '{_text(entry, 'id')}' has neither uri nor uri_template; expected a path.")
+    if origin == "request" and direction == "input" and not (uri or payload):
+        raise RequestError(f"The input '{_text(entry, 'id')}' is empty; expected the name of an upload, or data.")
+    return Descriptor(
+        origin="file" if origin == "file" else "request",
+        kind=kind,
+        sub=words[2].strip().lower() if len(words) > 2 else "",
+        direction=direction,
+        id=_text(entry, "id"),
+        uri=uri,
+        templated=bool(template),
+        payload=payload,
+        name=_text(entry, "name"),
+        role=_text(entry, "role"),
+        scheme=_text(entry, "scheme"),
+        annotator=_text(entry, "annotator"),
+    )
+
+
+def _text(entry: dict[str, Any], key: str) -> str:
+    value = entry.get(key)
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise RequestError(f"{key} of a data descriptor is {type(value).__name__}; expected a text.")
+    return value

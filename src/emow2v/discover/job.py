@@ -1,0 +1,257 @@
+"""A request as a job: everything is checked before any work, then one pass a session writes all outputs."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import io
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from emow2v import audio
+from emow2v.discover import options as opts
+from emow2v.discover.descriptors import Descriptor, parse_data
+from emow2v.discover.module import MODULE
+from emow2v.discover.places import Places, check_job_id, make_folder, safe_name
+from emow2v.errors import AudioError, RequestError
+from emow2v.formats import Writer, record
+from emow2v.formats.ssi import AnnotationWriter, StreamWriter
+from emow2v.framing import Framing
+from emow2v.model import Model, no_values
+
+DEFAULT_BATCH_SIZE = 250  # as published
+_MAX_SESSIONS = 10_000
+_SECRET = ("password", "token", "secret")
+
+
+@dataclass(frozen=True)
+class Output:
+    """A file to write: which output of the module, where, and what its descriptor said."""
+
+    port: str
+    path: Path
+    descriptor: Descriptor
+
+    def writer(self) -> Writer:
+        if self.port == "embedding":
+            return StreamWriter(self.path)
+        given = self.descriptor
+        return AnnotationWriter(self.path, self.port, scheme=given.scheme, role=given.role, annotator=given.annotator)
+
+
+@dataclass(frozen=True)
+class Session:
+    """One recording and its outputs."""
+
+    name: str
+    source: Path | bytes
+    outputs: tuple[Output, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A request that can be carried out.
+
+    Attributes:
+        job_id: checked
+        sessions: what to do
+        framing, batch_size: how
+        notes: sentences for the job's log
+        details: the form as it may be shown: passwords masked
+        results: folder of the job's `request:` outputs
+    """
+
+    job_id: str
+    sessions: tuple[Session, ...]
+    framing: Framing
+    batch_size: int
+    notes: tuple[str, ...]
+    details: Mapping[str, str]
+    results: Path
+
+
+def plan(form: Mapping[str, str], places: Places, model_name: str) -> Plan:
+    """Check a /process form from end to end; folders for its outputs are made, nothing else happens.
+
+    Args:
+        form: as posted, names in either case
+        model_name: the model that the server runs
+
+    Raises:
+        RequestError: one sentence on the first thing that is wrong
+    """
+    job_id = check_job_id(form.get("jobID", ""))
+    fields = {opts.snake_case(name): value for name, value in form.items()}
+    trainer = fields.get("trainer_file_path", "")
+    if not trainer.strip():
+        raise RequestError(f"trainerFilePath is missing; expected {MODULE.path}.")
+    if not MODULE.answers_to(trainer):
+        raise RequestError(f"trainerFilePath '{trainer[:100]}' is unknown; expected {MODULE.path}.")
+    if not fields.get("data", "").strip():
+        raise RequestError("data is missing; expected a JSON list of data descriptors.")
+    descriptors = parse_data(fields["data"])
+    framing = opts.framing(fields)
+    given = opts.options(fields)
+    if given.get("model") not in (None, "", model_name):
+        raise RequestError(f"The model '{given['model']}' is not served here; expected {model_name}.")
+    notes = [f"field {name} is unknown and was ignored" for name in sorted(set(fields) - opts.FIELDS)]
+    notes += [f"option {name} is unknown and was ignored" for name in sorted(set(given) - {"batch_size", "model"})]
+    batch_size = opts.batch_size(given, DEFAULT_BATCH_SIZE)
+    source, outputs = _sorted(descriptors)
+    names = _sessions(fields.get("sessions", ""))
+    dataset = fields.get("dataset", "").strip() or "dummy_dataset"
+    sessions = tuple(_session(name, dataset, job_id, source, outputs, places) for name in names)
+    _refuse_clashes(sessions)
+    for session in sessions:
+        _probe(session, framing)
+    for folder in sorted({output.path.parent for session in sessions for output in session.outputs}):
+        make_folder(folder)
+    details = {name: "****" if _is_secret(name) and value else value for name, value in form.items()}
+    return Plan(job_id, sessions, framing, batch_size, tuple(notes), details, places.results(job_id))
+
+
+def run(
+    job: Plan,
+    model: Model,
+    *,
+    log: Callable[[str], None] = lambda line: None,
+    progress: Callable[[int, int | None], None] = lambda rows, expected: None,
+    before_publish: Callable[[], None] = lambda: None,
+) -> None:
+    """Carry out a plan: one pass over each recording feeds all of its outputs, which appear together or not at all.
+
+    Args:
+        log: takes sentences
+        progress: takes rows done and rows expected, where that is known; may raise to stop
+        before_publish: called when a session's files are complete, before they appear; may raise
+
+    Raises:
+        Emow2vError: what went wrong; sessions before keep their files
+    """
+    for line in job.notes:
+        log(line)
+    shutil.rmtree(job.results, ignore_errors=True)  # of an earlier job with the same id
+    for number, session in enumerate(job.sessions, start=1):
+        writers = [output.writer() for output in session.outputs]
+        source = io.BytesIO(session.source) if isinstance(session.source, bytes) else session.source
+        trajectory = model.predict(source, framing=job.framing, batch_size=job.batch_size)
+        log(f"session {session.name} ({number}/{len(job.sessions)}): {trajectory.info.source}")
+        rows = 0
+
+        def done(count: int, expected: int | None = trajectory.info.expected_rows) -> None:
+            nonlocal rows
+            rows += count
+            progress(rows, expected)
+
+        record(trajectory, writers, lambda block: done(len(block)), before_publish)
+        clipped = sum(writer.clipped for writer in writers)
+        log(f"session {session.name}: {rows} values" + (f", {clipped} clipped to 0..1" if clipped else ""))
+
+
+def _sorted(descriptors: list[Descriptor]) -> tuple[Descriptor, list[tuple[str, Descriptor]]]:
+    """The one audio input, and the outputs with the port each belongs to."""
+    inputs = [one for one in descriptors if one.direction == "input"]
+    audios = [one for one in inputs if MODULE.port("input", one.id)]
+    if len(audios) != 1 or audios[0].kind != "stream":
+        raise RequestError(
+            f"data names {len(audios)} inputs with the id audio; expected exactly one, for instance "
+            '{"src": "file:stream:audio", "type": "input", "id": "audio", "uri": "talk.wav"}.'
+        )
+    outputs = []
+    for one in descriptors:
+        if one.direction == "input":
+            continue
+        port = MODULE.port("output", one.id)
+        if port is None:
+            known = ", ".join(port.id for port in MODULE.ports if port.direction == "output")
+            raise RequestError(f"The output id '{one.id[:60]}' is unknown; expected {known}.")
+        kind, sub = port.data.lower().split(":")
+        if one.kind != kind or one.sub not in ("", sub):
+            raise RequestError(f"The output {one.id} is {one.kind}:{one.sub}; expected {port.data}.")
+        outputs.append((port.id, one))
+    if not outputs:
+        raise RequestError(
+            "data names no active output; expected at least one of arousal, dominance, valence, embedding."
+        )
+    return audios[0], outputs
+
+
+def _sessions(text: str) -> list[str]:
+    if not text.strip():
+        return ["dummy_session"]
+    try:
+        names = json.loads(text)
+    except (ValueError, RecursionError):
+        names = None
+    if not isinstance(names, list) or not names or not all(isinstance(name, str) and name for name in names):
+        raise RequestError('sessions is not a JSON list of names; expected for instance ["session1"].')
+    if len(names) > _MAX_SESSIONS:
+        raise RequestError(f"sessions lists {len(names)} names; expected at most {_MAX_SESSIONS}.")
+    return names
+
+
+def _session(
+    name: str,
+    dataset: str,
+    job_id: str,
+    source: Descriptor,
+    outputs: list[tuple[str, Descriptor]],
+    places: Places,
+) -> Session:
+    results = places.results(job_id) / safe_name(dataset, "dataset") / safe_name(name, "session")
+    placed = []
+    for port, one in outputs:
+        ending = ".stream" if port == "embedding" else ".annotation"
+        if one.origin == "request":
+            path = results / (safe_name(one.name, one.id).removesuffix(ending) + ending)
+        else:
+            path = places.output(one.path(dataset, name), ending)
+        placed.append(Output(port, path, one))
+    return Session(name, _source(source, dataset, name, places), tuple(placed))
+
+
+def _source(source: Descriptor, dataset: str, session: str, places: Places) -> Path | bytes:
+    if source.origin == "file":
+        return places.input(source.path(dataset, session))
+    uploaded = source.uri or source.payload
+    if len(uploaded) < 100 and (path := places.uploads / Path(uploaded).name).is_file():
+        return path
+    try:
+        return base64.b64decode(uploaded.partition("base64,")[2] or uploaded, validate=True)
+    except (binascii.Error, ValueError):
+        raise RequestError(
+            "The input audio is neither the name of an upload nor base64; post the file to /upload and name what it answers."
+        ) from None
+
+
+def _refuse_clashes(sessions: tuple[Session, ...]) -> None:
+    seen: set[Path] = set()
+    for session in sessions:
+        for output in session.outputs:
+            if output.path in seen:
+                raise RequestError(
+                    f"Two outputs go to {output.path}; expected a place for each"
+                    + (" (uri_template with {session}, for several sessions)." if len(sessions) > 1 else ".")
+                )
+            seen.add(output.path)
+
+
+def _probe(session: Session, framing: Framing) -> None:
+    """Decode the recording's first frame as the job will, so that what cannot be done is refused now."""
+    source = io.BytesIO(session.source) if isinstance(session.source, bytes) else session.source
+    try:
+        recording = audio.open_recording(source)
+        try:
+            if not any(framing.count(recording.duration) > framing.first_frame for _ in recording):
+                raise no_values(recording.name, recording.duration, framing)
+        finally:
+            recording.close()
+    except AudioError as error:
+        raise RequestError(str(error)) from None
+
+
+def _is_secret(name: str) -> bool:
+    return any(word in name.lower() for word in _SECRET)

@@ -1,0 +1,115 @@
+"""The option strings and window times that a request can carry."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from fractions import Fraction
+
+from emow2v.discover.module import default_times
+from emow2v.errors import FramingError, RequestError
+from emow2v.framing import Framing, parse_time
+
+Value = str | int | float | bool | None
+
+MAX_BATCH_SIZE = 1024  # windows; more takes memory and brings no speed
+
+# Fields of a request that mean something here; others are named in the job's log and ignored.
+FIELDS = frozenset(
+    "job_id trainer_file_path data dataset sessions frame_size stride left_context right_context start end options opt_str "
+    # sent by NOVA for other modules, for its database or for no purpose; nothing to do
+    "force db_host db_port db_user db_password add_rest_class fill_missing_data anno_min_gap anno_min_dur video_backend "
+    # folders are the administrator's to choose: never taken from a request
+    "shared_dir data_dir cml_dir cache_dir tmp_dir log_dir".split()
+)
+
+
+def snake_case(name: str) -> str:
+    """jobID to job_id, frameSize to frame_size; what is in that form already stays."""
+    return re.sub(r"(?<=[^A-Z_])(?=[A-Z])", "_", name).lower()
+
+
+def framing(form: Mapping[str, str]) -> Framing:
+    """Windows as a request's form asks for them; the trainer's where it says nothing.
+
+    Args:
+        form: by snake_case names
+
+    Raises:
+        RequestError: a time that cannot be read, or windows that make no sense
+    """
+    try:
+        times: dict[str, Fraction | None] = {
+            name: parse_time(text, name)
+            for name in ("frame_size", "stride", "left_context", "right_context", "start", "end")
+            if (text := form.get(name, "").strip())
+        }
+        given = default_times() | times
+        size, stride = given["frame_size"], given.get("stride", given["frame_size"])
+        start, end = given.get("start") or 0, given.get("end") or None
+        if size == 0:
+            return Framing.files(start_ms=start, end_ms=end)
+        if stride == 0:
+            raise FramingError("stride is 0; expected more, or frameSize 0 for one value over the whole recording.")
+        return Framing(
+            frame_step_ms=stride or 0,
+            frame_size_ms=size,
+            left_context_ms=given["left_context"] or 0,
+            right_context_ms=given["right_context"] or 0,
+            start_ms=start,
+            end_ms=end,
+        )
+    except FramingError as error:
+        raise RequestError(str(error)) from None
+
+
+def options(form: Mapping[str, str]) -> dict[str, Value]:
+    """Module options of a request: the JSON object `options`, else the older `optStr` (k=v;k=v).
+
+    Raises:
+        RequestError: neither of the two forms
+    """
+    text = form.get("options", "").strip()
+    if text:
+        try:
+            parsed = json.loads(text)
+        except (ValueError, RecursionError):
+            raise RequestError('options is not JSON; expected an object such as {"batch_size": 250}.') from None
+        if not isinstance(parsed, dict):
+            raise RequestError('options is not a JSON object; expected for instance {"batch_size": 250}.')
+        return {str(key): value for key, value in parsed.items() if not isinstance(value, dict | list)}
+    result: dict[str, Value] = {}
+    for item in filter(None, (part.strip() for part in form.get("opt_str", "").split(";"))):
+        name, equals, value = item.partition("=")
+        if not equals or "=" in value or not name.strip():
+            raise RequestError(f"optStr holds '{item[:60]}'; expected name=value;name=value.")
+        result[name.strip()] = _value(value.strip())
+    return result
+
+
+def _value(text: str) -> Value:
+    constants: dict[str, Value] = {"True": True, "False": False, "None": None}
+    if text in constants:
+        return constants[text]
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+def batch_size(given: Mapping[str, Value], default: int) -> int:
+    """The option batch_size: a number or its digits, at most `MAX_BATCH_SIZE`.
+
+    Raises:
+        RequestError: not a whole number above zero
+    """
+    value = given.get("batch_size")
+    if value is None or value == "":
+        return default
+    text = str(value).strip()
+    if isinstance(value, bool) or not re.fullmatch(r"0*[1-9][0-9]{0,9}", text, re.ASCII):
+        raise RequestError(f"batch_size is '{text[:40]}'; expected a whole number above zero.")
+    return min(int(text), MAX_BATCH_SIZE)

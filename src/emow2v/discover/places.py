@@ -1,0 +1,124 @@
+"""Where a request may read and write: below the data folders, among the uploads, and nowhere else."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from emow2v.errors import RequestError
+
+_JOB_ID = re.compile(r"\w[\w .-]{0,127}")
+
+
+def check_job_id(job_id: str) -> str:
+    """A jobID that is safe to show, to log and to put into a zip's member names.
+
+    Raises:
+        RequestError: missing, or anything but letters, digits, blanks, dots, dashes and underscores
+    """
+    if not job_id.strip():
+        raise RequestError("jobID is missing; expected a name for the job, which later calls ask for.")
+    if not _JOB_ID.fullmatch(job_id) or ".." in job_id:
+        raise RequestError(
+            f"jobID '{job_id[:60]!s}' is not usable; expected up to 128 letters, digits, blanks, dots, dashes or underscores."
+        )
+    return job_id
+
+
+def safe_name(text: str, default: str) -> str:
+    """A file name made of a text from a request: no separators, no leading dot, at most 80 characters."""
+    name = re.sub(r"[^\w .-]+|\.{2,}", "_", text).strip(" .")[:80]
+    return name or default
+
+
+@dataclass(frozen=True)
+class Places:
+    """The folders of a server.
+
+    Attributes:
+        data_dirs: folders below which `file:` paths must lie, in the order in which relative ones are looked up
+        work_dir: uploads and the results of `request:` outputs lie here
+    """
+
+    data_dirs: Sequence[Path]
+    work_dir: Path
+
+    @property
+    def uploads(self) -> Path:
+        return self.work_dir / "uploads"
+
+    def results(self, job_id: str) -> Path:
+        """Folder of a job's `request:` outputs; the jobID itself never becomes part of a path."""
+        return self.work_dir / "results" / hashlib.sha256(job_id.encode()).hexdigest()[:32]
+
+    def input(self, uri: str) -> Path:
+        """The file that an input's uri names: relative ones among the uploads, then below the data folders.
+
+        Raises:
+            RequestError: it lies elsewhere, or does not exist
+        """
+        path = _path(uri)
+        roots = [self.uploads, *self.data_dirs]
+        candidates = [path] if path.is_absolute() else [root / path for root in roots]
+        allowed = [found for candidate in candidates if (found := _inside(candidate, roots))]
+        if not allowed:
+            raise RequestError(
+                f"The input {uri[:200]} lies outside the data folders; expected a path below --data-dir."
+            )
+        for found in allowed:
+            if found.exists():
+                return found
+        raise RequestError(f"The input {uri[:200]} does not exist; expected a recording below the data folders.")
+
+    def output(self, uri: str, ending: str) -> Path:
+        """The file that an output's uri names: relative ones below the first data folder.
+
+        Raises:
+            RequestError: it lies elsewhere, or has another ending
+        """
+        path = _path(uri)
+        if path.suffix.lower() != ending:
+            raise RequestError(f"The output {uri[:200]} does not end in {ending}; expected a name that does.")
+        found = _inside(path if path.is_absolute() else self.data_dirs[0] / path, self.data_dirs)
+        if found is None:
+            raise RequestError(
+                f"The output {uri[:200]} lies outside the data folders; expected a path below --data-dir."
+            )
+        if found.is_dir():
+            raise RequestError(f"The output {uri[:200]} is a folder; expected a file name.")
+        return found
+
+
+def _path(uri: str) -> Path:
+    if "\0" in uri or not uri.strip():
+        raise RequestError("uri is empty or holds a NUL character; expected a path.")
+    return Path(uri)
+
+
+def _inside(path: Path, roots: Sequence[Path]) -> Path | None:
+    """The path with links and dots resolved, if it lies below one of the roots."""
+    try:
+        resolved = path.resolve()
+        return resolved if any(resolved.is_relative_to(root.resolve()) for root in roots) else None
+    except (OSError, RuntimeError, ValueError):  # loops of links, names that are too long
+        return None
+
+
+def make_folder(folder: Path) -> None:
+    """Make an output's folder.
+
+    Raises:
+        RequestError: it cannot be made or written to
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK):
+            raise PermissionError(13, "no permission to write")
+    except OSError as error:
+        raise RequestError(
+            f"The output folder {folder} cannot be made or written to ({error.strerror}); choose another."
+        ) from None

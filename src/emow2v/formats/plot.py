@@ -1,0 +1,43 @@
+"""Pictures of trajectories (extra `plot`)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from emow2v.errors import FormatError
+from emow2v.formats.files import Staged, publish
+from emow2v.trajectory import DIMENSIONS, Trajectory
+
+_COLOURS = {"arousal": "#d55e00", "dominance": "#0072b2", "valence": "#009e73"}  # told apart by colour-blind eyes
+_ENDINGS = (".png", ".svg", ".pdf")
+
+
+def plot(trajectory: Trajectory, path: str | Path) -> None:
+    """The three curves over time as a picture; the name's ending (.png, .svg, .pdf) says which kind.
+
+    Raises:
+        FormatError: matplotlib is not installed, another ending, or a place that cannot be written
+    """
+    path = Path(path)
+    if path.suffix.lower() not in _ENDINGS:
+        raise FormatError(f"A picture cannot end in '{path.suffix}'; expected {', '.join(_ENDINGS)}.")
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise FormatError("Pictures need matplotlib; run: pip install 'emow2v[plot]'.") from None
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    axes = figure.subplots()
+    middle = (trajectory.starts + trajectory.ends) / 2
+    for column, name in enumerate(DIMENSIONS):
+        axes.plot(middle, trajectory.scores[:, column], label=name, color=_COLOURS[name], linewidth=1.6)
+    axes.set(xlabel="time (s)", ylabel="score", ylim=(min(0, trajectory.scores.min()), max(1, trajectory.scores.max())))
+    axes.set_title(f"{Path(trajectory.info.source).name} ({trajectory.provenance['model']})")
+    axes.margins(x=0)
+    axes.grid(alpha=0.25)
+    axes.legend(loc="upper right", ncols=3, frameon=False)
+    staged = Staged()
+    try:
+        figure.savefig(staged.open(path), format=path.suffix[1:].lower(), dpi=150)
+        publish([staged])
+    finally:
+        staged.discard()

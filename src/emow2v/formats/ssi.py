@@ -1,0 +1,206 @@
+"""SSI and NOVA files: scores as continuous annotations, embeddings as streams; reading them is in `ssi_read`.
+
+Each is a pair: an XML header `X.annotation` or `X.stream` and the data beside it under the same name with `~`.
+Row k stands at k / sr, so rows that were not computed because `start` was asked for are written all the same,
+as zeros (in annotations with confidence 0).
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import xml.etree.ElementTree as ET
+from fractions import Fraction
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from emow2v.errors import FormatError
+from emow2v.formats.files import Staged
+from emow2v.formats.ssi_read import Annotation, StreamData, data_path, read_annotation, read_stream
+from emow2v.trajectory import DIMENSIONS, EMBEDDING_SIZE, Block, Info
+
+__all__ = ["Annotation", "AnnotationWriter", "StreamData", "StreamWriter", "read_annotation", "read_stream"]
+
+_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # XML 1.0, production 2
+
+
+class _PairWriter:
+    """What both writers share: data that grows while rows come, and a header that is written last."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = Path(path)
+        self.staged = Staged()
+        self.clipped = 0
+        self._rows = 0
+        self._info: Info | None = None
+        self._rate = Fraction(1)  # where no row tells it: a whole recording without one
+        self._data: IO[bytes] | None = None
+        self._header: IO[bytes] | None = None
+
+    def open(self, info: Info) -> None:
+        """Begin.
+
+        Raises:
+            FormatError: the place cannot be written to
+        """
+        self._info = info
+        if not info.framing.whole:
+            self._rate = 1000 / info.framing.step_ms
+        self._data = self.staged.open(data_path(self.path))  # before the header: who sees that, sees the data
+        self._header = self.staged.open(self.path)
+
+    def add(self, block: Block) -> None:
+        """Take rows that follow those before; rows that are missing in between become zeros."""
+        assert self._info is not None and self._data is not None
+        if not len(block):
+            return
+        missing = block.first - self._rows
+        if missing < 0:
+            raise FormatError(
+                f"{self.path}: row {block.first} came after row {self._rows - 1}; expected rows in order."
+            )
+        if self._info.framing.whole:
+            seconds = Fraction(float(block.ends[0] - block.starts[0])).limit_denominator(10**9)
+            self._rate = 1 / seconds if seconds else Fraction(1)
+        for begin in range(0, missing, 1000):  # piecewise: a late start must not take memory
+            self._data.write(self._zeros(block) * min(1000, missing - begin))
+        self._data.write(self._encoded(block))
+        self._rows = block.first + len(block)
+
+    def close(self) -> None:
+        """Write the header; the files still have to be published."""
+        assert self._info is not None and self._header is not None
+        header = self._described(self._info)
+        ET.indent(header, space="    ")
+        self._header.write(ET.tostring(header, encoding="us-ascii", xml_declaration=False))
+
+    def _zeros(self, block: Block) -> bytes:
+        """A row that was not computed, of the width of a block's."""
+        raise NotImplementedError
+
+    def _encoded(self, block: Block) -> bytes:
+        raise NotImplementedError
+
+    def _described(self, info: Info) -> ET.Element:
+        raise NotImplementedError
+
+
+class AnnotationWriter(_PairWriter):
+    """One dimension as a continuous annotation in text, which is the only kind that NOVA draws as a curve.
+
+    Scores are clipped to the scheme's 0..1; `clipped` counts them. A score that is no finite number is written
+    as 0 with confidence 0. A whole recording is one row whose sr is 1 / its length. No rows are a valid pair too.
+
+    Args:
+        path: the header's, X.annotation
+        dimension: arousal, dominance or valence
+        scheme: name of the scheme; the dimension where empty
+        role: whose voice it is
+        annotator: emow2v with model and version where empty
+
+    Raises:
+        FormatError: another dimension
+    """
+
+    def __init__(self, path: Path, dimension: str, *, scheme: str = "", role: str = "", annotator: str = "") -> None:
+        super().__init__(path)
+        if dimension not in DIMENSIONS:
+            raise FormatError(f"Dimension is '{dimension[:40]}'; expected one of {', '.join(DIMENSIONS)}.")
+        self._column = DIMENSIONS.index(dimension)
+        self._scheme = scheme or dimension
+        self._role = role
+        self._annotator = annotator
+
+    def _zeros(self, block: Block) -> bytes:
+        return b"0.000000;0.000000\n"
+
+    def _encoded(self, block: Block) -> bytes:
+        scores = block.scores[:, self._column].astype(np.float64)
+        known = np.isfinite(scores)
+        self.clipped += int(np.count_nonzero(known & ((scores < 0) | (scores > 1))))
+        scores = np.where(known, np.clip(scores, 0, 1), 0) + 0.0  # + 0.0 turns -0.0 into 0.0
+        sure = np.where(known, np.clip(np.nan_to_num(block.confidence[:, self._column]), 0, 1), 0) + 0.0
+        return "".join(f"{a:.6f};{b:.6f}\n" for a, b in zip(scores.tolist(), sure.tolist(), strict=True)).encode()
+
+    def _described(self, info: Info) -> ET.Element:
+        root = ET.Element("annotation", {"ssi-v": "3"})
+        ET.SubElement(root, "info", {"ftype": "ASCII", "size": str(self._rows)})
+        meta = {"role": self._role, "annotator": self._annotator or _annotator(info), "description": _provenance(info)}
+        ET.SubElement(root, "meta", {key: _allowed(text) for key, text in meta.items()})
+        scheme = {"name": _allowed(self._scheme), "type": "CONTINUOUS", "sr": _decimal(self._rate)}
+        ET.SubElement(root, "scheme", {**scheme, "min": "0", "max": "1"})
+        return root
+
+
+class StreamWriter(_PairWriter):
+    """Embeddings as a stream of little-endian float32, in one chunk from the beginning of the recording.
+
+    Args:
+        path: the header's, X.stream
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self._dim = EMBEDDING_SIZE
+
+    def _zeros(self, block: Block) -> bytes:
+        return bytes(block.embeddings.shape[1] * 4)
+
+    def _encoded(self, block: Block) -> bytes:
+        self._dim = block.embeddings.shape[1]
+        return block.embeddings.astype("<f4").tobytes()
+
+    def _described(self, info: Info) -> ET.Element:
+        root = ET.Element("stream", {"ssi-v": "2"})
+        facts = {"ftype": "BINARY", "sr": _decimal(self._rate), "dim": str(self._dim)}
+        ET.SubElement(root, "info", {**facts, "byte": "4", "type": "FLOAT", "delim": " "})
+        meta = {"type": "feature", "annotator": _annotator(info), "description": _provenance(info)}
+        ET.SubElement(root, "meta", {key: _allowed(text) for key, text in meta.items()})
+        to = _decimal(self._rows / self._rate)
+        ET.SubElement(root, "chunk", {"from": "0.000", "to": to, "byte": "0", "num": str(self._rows)})
+        return root
+
+
+def _allowed(text: str) -> str:
+    return _NOT_XML.sub("", text)
+
+
+def _decimal(value: Fraction) -> str:
+    """At least three decimals; where three are not exact, as many as are, up to nine (small numbers: nine digits)."""
+    most = 9 if value >= 1 or not value else max(9, 8 - math.floor(math.log10(value)))
+    for places in range(3, most):
+        text = f"{float(value):.{places}f}"
+        if Fraction(text) == value:
+            return text
+    return f"{float(value):.{most}f}"
+
+
+def _annotator(info: Info) -> str:
+    names = (str(info.provenance.get(key, "")) for key in ("model", "model_version"))
+    return " ".join(["emow2v", *filter(None, names)])
+
+
+def _provenance(info: Info) -> str:
+    """One line: model, weights, engine, framing, software, licence, citation."""
+    known = {key: str(value) for key, value in info.provenance.items()}
+    framing = info.framing
+    cut = "one value for the whole recording"
+    if not framing.whole:
+        cut = (
+            f"step {float(framing.step_ms):g} ms, frame {float(framing.core_ms):g} ms, context "
+            f"{float(framing.left_context_ms):g} ms left and {float(framing.right_context_ms):g} ms right, "
+            f"{framing.padding} padding"
+        )
+    limits = [f"{name} {float(ms):g} ms" for name, ms in (("start", framing.start_ms), ("end", framing.end_ms)) if ms]
+    parts = {
+        "model": " ".join(filter(None, (known.get("model"), known.get("model_version")))),
+        "weights sha256": known.get("weights_sha256", "")[:12],
+        "engine": " ".join(filter(None, (known.get("engine"), known.get("precision")))),
+        "framing": ", ".join([cut, *limits]),
+        "software": known.get("software", ""),
+        "licence": known.get("licence", ""),
+        "citation": known.get("citation", ""),
+    }
+    return " ".join("; ".join(f"{name}: {text}" for name, text in parts.items() if text).split())

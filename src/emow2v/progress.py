@@ -1,0 +1,60 @@
+"""What a person at a terminal sees while recordings are computed; quiet in a pipe."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Self
+
+from rich import progress as rich_progress
+from rich.console import Console
+
+from emow2v.batch import Outcome
+from emow2v.trajectory import Block, Info
+
+
+class Progress:
+    """A bar over all recordings with time left; errors and results as lines above it."""
+
+    def __init__(self, recordings: int, console: Console) -> None:
+        self._console = console
+        self._bar = rich_progress.Progress(
+            rich_progress.TextColumn("{task.description}"),
+            rich_progress.BarColumn(),
+            rich_progress.TaskProgressColumn(),
+            rich_progress.TimeRemainingColumn(),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self._task = self._bar.add_task("predicting", total=recordings)
+        self._finished = 0
+        self._rows = 0
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def block(self, block: Block, info: Info) -> None:
+        """Some rows of the current recording are done."""
+        self._rows += len(block)
+        share = min(1.0, self._rows / info.expected_rows) if info.expected_rows else 0.0
+        self._bar.update(self._task, completed=self._finished + share)
+
+    def done(self, outcome: Outcome) -> None:
+        """A recording is finished, one way or the other."""
+        self._finished, self._rows = self._finished + 1, 0
+        self._bar.update(self._task, completed=self._finished)
+        if outcome.error:
+            self.say(outcome.error)
+        elif outcome.files and self._console.is_terminal:
+            clipped = f", {outcome.clipped} clipped to 0..1" if outcome.clipped else ""
+            places = ", ".join(str(path) for path in outcome.files)
+            self.say(f"{outcome.path}: {outcome.rows} values{clipped} in {places}")
+
+    def say(self, sentence: str) -> None:
+        self._bar.print(sentence) if not self._bar.disable else self._console.print(sentence)

@@ -1,0 +1,54 @@
+import json
+import shutil
+
+import pytest
+
+from emow2v import cards, models
+from emow2v.errors import ModelError
+
+
+def test_lite_is_embedded_small_and_whole() -> None:
+    (card,) = [card for card in models() if card.name == "lite"]
+    assert card.size < 24e6
+    assert card.licence == "CC-BY-NC-SA-4.0"
+    assert card.verified_graph().is_file()
+    assert card.details["held_out"]["whole"].keys() == {"arousal", "dominance", "valence"}
+
+
+def test_a_folder_works_where_a_name_does(tmp_path) -> None:
+    shutil.copytree(cards.find("lite").folder, tmp_path / "copy")
+    assert cards.find(tmp_path / "copy").sha256 == cards.find("lite").sha256
+
+
+def test_damaged_weights_are_refused(tmp_path) -> None:
+    folder = shutil.copytree(cards.find("lite").folder, tmp_path / "copy")
+    data = bytearray((folder / "model.onnx").read_bytes())
+    data[len(data) // 2] ^= 1
+    (folder / "model.onnx").write_bytes(data)
+    with pytest.raises(ModelError, match="damaged: expected SHA-256"):
+        cards.find(folder).verified_graph()
+    (folder / "model.onnx").unlink()
+    with pytest.raises(ModelError, match="missing from model lite"):
+        cards.find(folder).verified_graph()
+
+
+def test_unknown_names_and_folders_without_a_card(tmp_path) -> None:
+    with pytest.raises(ModelError, match="Model 'big' was not found; available: lite"):
+        cards.find("big")
+    with pytest.raises(ModelError, match=r"holds no card\.json"):
+        cards.find(tmp_path)
+
+
+@pytest.mark.parametrize("change", [{"graph": "other.onnx"}, {"files": {"../x": {}}, "graph": "../x"}, {"files": []}])
+def test_a_card_that_makes_no_sense_is_refused(tmp_path, change) -> None:
+    content = json.loads((cards.find("lite").folder / "card.json").read_text())
+    (tmp_path / "card.json").write_text(json.dumps({**content, **change}))
+    with pytest.raises(ModelError, match="is not a model card"):
+        cards.find(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", "nonsense", '{"name": "x"}'])
+def test_a_file_that_is_no_card_is_refused(tmp_path, text) -> None:
+    (tmp_path / "card.json").write_text(text)
+    with pytest.raises(ModelError, match="is not a model card"):
+        cards.read_card(tmp_path)

@@ -1,0 +1,113 @@
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from emow2v import cards
+from emow2v.engines import ENGINES, choose
+from emow2v.errors import ModelError
+
+
+@pytest.fixture(scope="module", params=ENGINES)
+def engine(request):
+    return choose(cards.find("lite"), request.param)
+
+
+def test_engines_agree(engine) -> None:
+    reference = choose(cards.find("lite"), "onnxruntime")
+    rng = np.random.default_rng(0)
+    for samples in (400, 16000, 31234, 160000):
+        signal = rng.normal(0, 0.1, (2, samples)).astype(np.float32)
+        embeddings, scores, _ = engine.run(signal)
+        expected, expected_scores, _ = reference.run(signal)
+        np.testing.assert_allclose(scores, expected_scores, atol=1e-4)
+        np.testing.assert_allclose(embeddings, expected, atol=1e-3)
+
+
+def test_no_shape_spoils_a_later_one(engine) -> None:
+    """OpenVINO 2026.4 kept wrong numbers when it saw a window of one frame first."""
+    rng = np.random.default_rng(1)
+    signals = [
+        rng.normal(0, 0.1, (batch, n)).astype(np.float32) for batch, n in [(1, 400), (2, 16000), (3, 720), (1, 8000)]
+    ]
+    forward = [engine.run(signal)[1] for signal in signals]
+    fresh = choose(cards.find("lite"), engine.name.split()[0])
+    backward = [fresh.run(signal)[1] for signal in reversed(signals)][::-1]
+    for first, second in zip(forward, backward, strict=True):
+        np.testing.assert_allclose(first, second, atol=1e-5)
+
+
+def test_gain_hardly_matters(engine) -> None:
+    signal = np.random.default_rng(2).normal(0, 0.1, (1, 16000)).astype(np.float32)
+    np.testing.assert_allclose(engine.run(signal)[1], engine.run(signal * 0.1)[1], atol=0.02)
+
+
+def test_silence_and_constant_signals_give_finite_values(engine) -> None:
+    for signal in (np.zeros((1, 16000), np.float32), np.ones((1, 16000), np.float32)):
+        embeddings, scores, confidence = engine.run(signal)
+        assert np.isfinite(embeddings).all() and np.isfinite(scores).all() and confidence is None
+
+
+def test_lengths_are_refused_where_nothing_can_be_masked(engine) -> None:
+    signal = np.zeros((2, 16000), np.float32)
+    engine.run(signal, np.array([16000, 16000]))
+    with pytest.raises(ModelError, match="one length"):
+        engine.run(signal, np.array([16000, 8000]))
+
+
+def test_an_unknown_engine_is_refused() -> None:
+    with pytest.raises(ModelError, match="unknown; expected auto, openvino or onnxruntime"):
+        choose(cards.find("lite"), "tensorrt")
+
+
+def test_a_missing_engine_says_how_to_get_it(monkeypatch) -> None:
+    monkeypatch.setattr("emow2v.engines.installed", lambda name: False)
+    with pytest.raises(ModelError, match=r"pip install 'emow2v\[onnxruntime\]'"):
+        choose(cards.find("lite"), "onnxruntime")
+
+
+_WATCHED = """
+import json, socket, sys
+asked = []
+def refuse(*arguments, **options):
+    asked.append(repr(arguments)[:100])
+    raise OSError("no network")
+socket.getaddrinfo = refuse
+socket.socket.connect = refuse
+socket.create_connection = refuse
+import emow2v, numpy
+emow2v.load("lite", engine="openvino")(numpy.zeros(16000, "float32"), 16000)
+import time; time.sleep(1.5)  # telemetry would be sent from another thread
+import pathlib
+print(json.dumps({"asked": asked, "telemetry": "openvino_telemetry.main" in sys.modules,
+                  "left": sorted(str(p) for p in pathlib.Path.home().iterdir())}))
+"""
+
+
+def test_nothing_leaves_the_machine(tmp_path) -> None:
+    """OpenVINO sends usage telemetry at import unless it is kept from it; without our care this test fails."""
+    import os
+
+    environment = {**os.environ, "HOME": str(tmp_path), "USERPROFILE": str(tmp_path)}
+    environment.pop("CI", None)  # telemetry stays silent in CI by itself
+    done = subprocess.run([sys.executable, "-c", _WATCHED], env=environment, capture_output=True, text=True, check=True)
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found == {"asked": [], "telemetry": False, "left": []}
+
+
+def test_the_watch_above_sees_telemetry(tmp_path) -> None:
+    """A check that cannot fail is none: the plain import of OpenVINO is caught by it."""
+    pytest.importorskip("openvino_telemetry")
+    import os
+
+    environment = {**os.environ, "HOME": str(tmp_path), "USERPROFILE": str(tmp_path)}
+    for name in list(environment):
+        if name in ("CI", "GITHUB_ACTIONS", "TF_BUILD", "JENKINS_URL"):
+            environment.pop(name)
+    plain = _WATCHED.replace(
+        'emow2v.load("lite", engine="openvino")(numpy.zeros(16000, "float32"), 16000)', "import openvino"
+    )
+    done = subprocess.run([sys.executable, "-c", plain], env=environment, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout.splitlines()[-1])["telemetry"]

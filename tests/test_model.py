@@ -1,0 +1,204 @@
+import io
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import soundfile
+
+import emow2v
+from emow2v import audio
+from emow2v.demo import EXAMPLE
+from emow2v.errors import AudioError, FramingError
+from emow2v.framing import Framing
+from emow2v.model import Model
+
+
+@pytest.fixture(scope="module")
+def example() -> np.ndarray:
+    signal, rate = soundfile.read(EXAMPLE, dtype="float32")
+    assert rate == 16000
+    return signal
+
+
+def test_a_recording_of_d_milliseconds_has_floor_d_by_40_values(lite: Model, example: np.ndarray) -> None:
+    for samples in (640, 1279, 1280, 16000 + 639):
+        trajectory = lite.predict(example[:samples], 16000)
+        assert len(trajectory) == samples // 640
+    np.testing.assert_allclose(trajectory.ends, 0.04 * np.arange(1, len(trajectory) + 1))
+    np.testing.assert_allclose(trajectory.starts, trajectory.ends - 0.04)
+
+
+def test_scores_differ_along_the_example_and_embeddings_are_of_order_one(lite: Model) -> None:
+    trajectory = lite.predict(EXAMPLE)
+    assert trajectory.scores.shape == (321, 3)
+    assert (trajectory.scores.std(axis=0) > 0.02).all()
+    assert trajectory.embeddings.shape == (321, 1024)
+    assert 0.2 < np.abs(trajectory.embeddings).mean() < 5
+
+
+def test_one_window_one_answer(lite: Model, example: np.ndarray) -> None:
+    whole = lite.predict(example, 16000)
+    for index in (24, 100, 320):
+        window = example[640 * (index + 1) - 16000 : 640 * (index + 1)]
+        alone = lite(window, 16000)
+        np.testing.assert_allclose(alone["logits"][0], whole.scores[index], atol=1e-5)
+        distance = np.linalg.norm(alone["hidden_states"][0] - whole.embeddings[index])
+        assert distance <= 1e-5 * np.linalg.norm(whole.embeddings[index])
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 250])
+def test_the_batch_size_does_not_show(lite: Model, batch_size: int) -> None:
+    expected = lite.predict(EXAMPLE)
+    got = lite.predict(EXAMPLE, batch_size=batch_size)
+    np.testing.assert_allclose(got.scores, expected.scores, atol=1e-5)
+    norm = np.linalg.norm(expected.embeddings, axis=1)
+    assert (np.linalg.norm(got.embeddings - expected.embeddings, axis=1) <= 1e-5 * norm).all()
+
+
+def test_a_live_stream_in_odd_chunks_equals_the_file(lite: Model, example: np.ndarray) -> None:
+    clip = example[:40000]
+    expected = lite.predict(clip, 16000)
+    session = lite.stream()
+    blocks = []
+    for begin in range(0, clip.size, 777):
+        blocks += session.add(clip[begin : begin + 777], flush=True)
+        received = min(begin + 777, clip.size)
+        assert sum(map(len, blocks)) == received // 640  # every value as soon as its audio is there
+    blocks += session.finish(Fraction(clip.size, 16000))
+    np.testing.assert_allclose(np.concatenate([block.scores for block in blocks]), expected.scores, atol=1e-5)
+
+
+def test_the_first_windows_repeat_the_first_sample(lite: Model, example: np.ndarray) -> None:
+    clip = example[5000:9000]
+    edge = np.concatenate([np.full(15360, clip[0], np.float32), clip[:640]])
+    zeros = np.concatenate([np.zeros(15360, np.float32), clip[:640]])
+    np.testing.assert_allclose(lite.predict(clip, 16000).scores[0], lite(edge, 16000)["logits"][0], atol=1e-5)
+    padded = lite.predict(clip, 16000, framing=Framing(padding="zeros"))
+    np.testing.assert_allclose(padded.scores[0], lite(zeros, 16000)["logits"][0], atol=1e-5)
+
+
+def test_one_value_for_a_file(lite: Model, example: np.ndarray) -> None:
+    trajectory = lite.predict(example[:50000], 16000, unit="files")
+    assert len(trajectory) == 1
+    assert (trajectory.starts[0], trajectory.ends[0]) == (0, 50000 / 16000)
+    np.testing.assert_allclose(trajectory.scores, lite(example[:50000], 16000)["logits"], atol=1e-6)
+
+
+def test_a_long_file_is_the_mean_of_its_pieces_by_the_audio_each_adds(lite: Model, example: np.ndarray) -> None:
+    longest = lite.card.max_samples
+    signal = np.concatenate([example, example])[: 2 * longest + 40000]
+    pieces = [signal[:longest], signal[longest : 2 * longest], signal[-longest:]]
+    weights = np.array([longest, longest, 40000])
+    outputs = [lite.engine.run(piece[None]) for piece in pieces]
+    expected = np.average([scores[0] for _, scores, _ in outputs], axis=0, weights=weights)
+    trajectory = lite.predict(signal, 16000, unit="files")
+    np.testing.assert_allclose(trajectory.scores[0], expected, atol=1e-5)
+    assert "averaged" in str(trajectory.provenance["long_windows"])
+    # a window as long as the recording is cut in the same way
+    window = Framing(frame_step_ms=signal.size / 16, left_context_ms=0)
+    np.testing.assert_allclose(lite.predict(signal, 16000, framing=window).scores[0], expected, atol=1e-5)
+
+
+def test_start_and_end_leave_the_remaining_values_as_they_are(lite: Model) -> None:
+    everything = lite.predict(EXAMPLE)
+    part = lite.predict(EXAMPLE, framing=Framing(start_ms=1010, end_ms=3000))
+    blocks = list(part)
+    assert blocks[0].first == 26
+    np.testing.assert_allclose(part.scores, everything.scores[26:75], atol=1e-5)
+    assert part.starts[0] == pytest.approx(1.04)
+
+
+def test_the_whole_between_start_and_end(lite: Model, example: np.ndarray) -> None:
+    part = lite.predict(example, 16000, framing=Framing.files(start_ms=1000, end_ms=3000))
+    assert (part.starts[0], part.ends[0]) == (1.0, 3.0)
+    np.testing.assert_allclose(part.scores, lite(example[16000:48000], 16000)["logits"], atol=1e-6)
+
+
+def test_audonnx_words(lite: Model, example: np.ndarray) -> None:
+    result = lite(example[:32000], 16000)
+    assert {name: value.shape for name, value in result.items()} == {"hidden_states": (1, 1024), "logits": (1, 3)}
+    stereo = np.stack([example[:32000], example[:32000]])
+    np.testing.assert_allclose(lite(stereo, 16000)["logits"], result["logits"], atol=1e-6)
+
+
+def test_rows_are_lazy_repeatable_and_indexed_as_audformat_does(lite: Model, tmp_path) -> None:
+    trajectory = lite.predict(EXAMPLE, framing=Framing(frame_step_ms=1000, left_context_ms=0))
+    assert "not computed" in repr(trajectory)
+    first = np.concatenate([block.scores for block in trajectory])
+    again = np.concatenate([block.scores for block in trajectory])
+    np.testing.assert_array_equal(first, again)
+    frame = trajectory.to_frame()
+    assert frame.index.names == ["file", "start", "end"]
+    assert list(frame.columns) == ["arousal", "dominance", "valence", "confidence"]
+    assert frame.attrs["model"] == "lite"
+    assert trajectory.to_frame(embeddings=True).shape == (len(frame), 1024)
+    np.testing.assert_array_equal(frame["arousal"], first[:, 0])
+
+
+def test_a_stream_can_be_read_once(lite: Model) -> None:
+    trajectory = lite.predict(io.BytesIO(EXAMPLE.read_bytes()))
+    assert sum(len(block) for block in trajectory) == 321
+    with pytest.raises(AudioError, match="only once"):
+        next(iter(trajectory))
+
+
+def test_provenance_says_how_to_compute_the_same_again(lite: Model) -> None:
+    facts = lite.predict(EXAMPLE).provenance
+    assert facts["weights_sha256"] == lite.card.sha256
+    assert facts["software"] == f"emow2v {emow2v.__version__}"
+    assert (facts["frame_step_ms"], facts["left_context_ms"], facts["padding"]) == (40, 960, "edge")
+    assert facts["precision"] == "fp32"
+    assert all(isinstance(value, str | float) for value in facts.values())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ({"unit": "clips"}, "expected windows or files"),
+        ({"batch_size": 0}, "batch_size is 0"),
+        ({"framing": Framing(frame_step_ms=10, left_context_ms=0)}, "too short for lite"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_before_any_work(lite: Model, arguments, sentence) -> None:
+    with pytest.raises(FramingError, match=sentence):
+        lite.predict(EXAMPLE, **arguments)
+
+
+def test_a_recording_without_a_frame_is_one_sentence(lite: Model) -> None:
+    with pytest.raises(AudioError, match="too short: it lasts 30 ms, expected at least 40 ms"):
+        len(lite.predict(np.zeros(480, np.float32), 16000))
+    with pytest.raises(AudioError, match="too short"):
+        len(lite.predict(np.zeros(300, np.float32), 16000, unit="files"))
+    with pytest.raises(AudioError, match="nothing lies after start"):
+        len(lite.predict(np.zeros(32000, np.float32), 16000, framing=Framing(start_ms=5000)))
+
+
+def test_memory_does_not_grow_with_the_recording(lite: Model) -> None:
+    """Blocks are given out while the recording is read: after the first one most of it is still unread."""
+    read = 0
+
+    class Counting(io.BytesIO):
+        def read(self, size: int = -1) -> bytes:
+            nonlocal read
+            data = super().read(size)
+            read += len(data)
+            return data
+
+    noise = np.random.default_rng(0).integers(-3000, 3000, 16000 * 60).astype(np.int16)
+    buffer = io.BytesIO()
+    soundfile.write(buffer, noise, 16000, format="WAV")
+    blocks = iter(lite.predict(Counting(buffer.getvalue())))
+    next(blocks)
+    assert read < len(buffer.getvalue()) / 4
+    blocks.close()  # type: ignore[attr-defined]
+
+
+def test_resampled_stereo_gives_what_the_resampled_signal_gives(lite: Model, example: np.ndarray, tmp_path) -> None:
+    import soxr
+
+    high = soxr.resample(example[:48000], 16000, 44100)
+    path = tmp_path / "Aufnahme für Übung.wav"
+    soundfile.write(path, np.stack([high, high], axis=1), 44100, subtype="FLOAT")
+    signal, _ = audio.read(path)
+    assert signal.size == 48000
+    np.testing.assert_allclose(lite.predict(path).scores, lite.predict(signal, 16000).scores, atol=1e-5)
