@@ -24,6 +24,7 @@ from emow2v.training.corpora import EMOTIONS, Clip, Signals, decode, read_manife
 from emow2v.training.losses import ccc, ccc_loss
 
 RATE = 16000
+STATISTICS_BATCHES = 64  # of 32 crops, for the mean and deviation of embeddings
 
 
 @dataclass(frozen=True)
@@ -105,8 +106,7 @@ class Trainer:
         self.model.train()
         losses = []
         for batch in order.reshape(-1, recipe.batch_size):
-            samples = int(rng.uniform(*recipe.crop_seconds) * RATE) // 320 * 320
-            signal = torch.from_numpy(np.stack([crop(self.signals[i], samples, rng) for i in batch]))
+            signal = self._crops(batch, rng)
             with torch.no_grad():
                 features = augment.mask_bands(self.model.log_mel(augment(signal)))
             loss = self._loss(self.model.embed(features), self.targets[batch], self.emotions[batch])
@@ -129,33 +129,32 @@ class Trainer:
         return loss
 
     def _averaged(self) -> Lite:
-        """The averaged weights, with the mean and deviation of embeddings over clean training clips."""
+        """The averaged weights, with the mean and deviation of embeddings taken anew over training crops.
+
+        While it is trained, the head sees embeddings standardised by their batch; these statistics, of the
+        final weights and of crops altered in the same way, are what comes closest to that for single clips.
+        """
         model = Lite(self.model.config)
         model.load_state_dict(self.average.module.state_dict())
         rng = np.random.default_rng(self.recipe.seed)
-        rows = []
+        augment = Augmenter(torch.Generator().manual_seed(self.recipe.seed))
+        standardise, model.standardise = model.standardise, torch.nn.Identity()  # type: ignore[assignment]
         model.eval()
+        rows = []
         with torch.no_grad():
-            identity = model.standardise
-            model.standardise = torch.nn.Identity()  # type: ignore[assignment]
-            for batch in rng.permutation(self.indices)[:2048].reshape(-1, 32):
-                samples = int(rng.uniform(*self.recipe.crop_seconds) * RATE) // 320 * 320
-                signal = np.stack([crop(self.signals[i], samples, rng) for i in batch])
-                rows.append(model.embed(model.log_mel(torch.from_numpy(signal))))
-            model.standardise = identity
-            values = torch.cat(rows)
-            # The head was trained on the running statistics of altered crops; it is rewritten for the new
-            # ones, so that scores stay what they were while embeddings become standard.
-            old_mean, old_variance = identity.running_mean, identity.running_var
-            assert old_mean is not None and old_variance is not None
-            old_std = torch.sqrt(old_variance + identity.eps)
-            mean, std = values.mean(dim=0), values.std(dim=0)
-            identity.running_mean, identity.running_var = mean, std**2 - identity.eps
-            for layer in (model.head[1], model.emotion):
-                if isinstance(layer, torch.nn.Linear):
-                    layer.bias.add_(layer.weight @ ((mean - old_mean) / old_std))
-                    layer.weight.mul_(std / old_std)
-        return model
+            for _ in range(STATISTICS_BATCHES):
+                batch = rng.choice(self.indices, 32)
+                rows.append(model.embed(augment.mask_bands(model.log_mel(augment(self._crops(batch, rng))))))
+        values = torch.cat(rows)
+        standardise.running_mean = values.mean(dim=0)
+        standardise.running_var = values.var(dim=0)  # over all lengths, not only within a batch of one
+        model.standardise = standardise
+        return model.eval()
+
+    def _crops(self, batch: npt.NDArray[np.int64], rng: np.random.Generator) -> Tensor:
+        """Crops of one random length, [batch, samples]."""
+        samples = int(rng.uniform(*self.recipe.crop_seconds) * RATE) // 320 * 320
+        return torch.from_numpy(np.stack([crop(self.signals[index], samples, rng) for index in batch]))
 
     def _save(self) -> None:
         state = {

@@ -1,0 +1,205 @@
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from typer.testing import CliRunner
+
+import emow2v
+from emow2v import batch, cli
+from emow2v.demo import EXAMPLE
+from emow2v.formats.ssi_read import read_annotation, read_stream
+from emow2v.model import Model
+
+
+def run(
+    *arguments: str | Path, stdin: bytes | None = None, cwd: Path | None = None
+) -> subprocess.CompletedProcess[bytes]:
+    command = [sys.executable, "-m", "emow2v", *map(str, arguments)]
+    return subprocess.run(command, input=stdin, capture_output=True, cwd=cwd, check=False)
+
+
+@pytest.fixture
+def invoke(lite: Model, monkeypatch):
+    """The command line in this process, with the model loaded already."""
+    monkeypatch.setattr("emow2v.model.load", lambda name, engine="auto": lite)
+    runner = CliRunner()
+
+    def call(*arguments: str | Path):
+        return runner.invoke(cli.app, [str(argument) for argument in arguments])
+
+    return call
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    signal, rate = soundfile.read(EXAMPLE, dtype="float32")
+    path = tmp_path / "in" / "ein Gespräch.wav"
+    path.parent.mkdir()
+    soundfile.write(path, signal[rate : 2 * rate], rate)
+    return path
+
+
+def test_version_and_help() -> None:
+    assert run("--version").stdout.decode().strip() == f"emow2v {emow2v.__version__}"
+    for command in ([], ["predict"], ["serve"], ["demo"], ["models"], ["models", "list"], ["models", "info"]):
+        assert b"Usage" in run(*command, "--help").stdout
+
+
+def test_every_format_agrees_with_the_library(invoke, lite: Model, clip: Path, tmp_path: Path) -> None:
+    out = tmp_path / "neu" / "results"
+    result = invoke("predict", clip, "-o", out, "--format", "csv,json,annotation,stream")
+    assert result.exit_code == 0 and result.output == ""
+    trajectory = lite.predict(clip)
+    with (out / "ein Gespräch.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    scores = [[float(row[name]) for name in ("arousal", "dominance", "valence")] for row in rows]
+    np.testing.assert_allclose(scores, trajectory.scores, atol=1e-5)
+    document = json.loads((out / "ein Gespräch.json").read_text("utf-8"))
+    np.testing.assert_allclose(np.array(document["rows"])[:, 2:5], trajectory.scores, atol=1e-5)
+    assert document["provenance"]["model"] == "lite"
+    values = read_annotation(out / "ein Gespräch.valence.annotation").values
+    np.testing.assert_allclose(values, trajectory.scores[:, 2].clip(0, 1), atol=1e-5)
+    stream = read_stream(out / "ein Gespräch.embeddings.stream")
+    np.testing.assert_allclose(stream.data, trajectory.embeddings, atol=1e-4)
+
+
+def test_options_reach_the_framing(invoke, clip: Path, tmp_path: Path) -> None:
+    options = [
+        "--frame-step",
+        "0.25s",
+        "--left-context",
+        "0",
+        "--start",
+        "250ms",
+        "--end",
+        "750ms",
+        "--padding",
+        "zeros",
+    ]
+    assert invoke("predict", clip, "-o", tmp_path, *options, "--format", "json").exit_code == 0
+    document = json.loads((tmp_path / "ein Gespräch.json").read_text("utf-8"))
+    assert [row[:2] for row in document["rows"]] == [[0.25, 0.5], [0.5, 0.75]]
+    assert document["provenance"]["padding"] == "zeros"
+
+
+def test_one_value_a_file_on_standard_output(invoke, clip: Path) -> None:
+    result = invoke("predict", clip, EXAMPLE, "-o", "-", "--unit", "files")
+    rows = list(csv.reader(io.StringIO(result.stdout)))
+    assert result.exit_code == 0 and rows[0][:3] == ["file", "start", "end"] and len(rows) == 3
+    assert [row[0] for row in rows[1:]] == [str(clip), str(EXAMPLE)]
+    result = invoke("predict", clip, EXAMPLE, "-o", "-", "--unit", "files", "--format", "json")
+    assert [len(json.loads(line)["rows"]) for line in result.stdout.splitlines()] == [1, 1]
+
+
+def test_a_pipe_in_and_out(clip: Path) -> None:
+    done = run("predict", "-", "-o", "-", stdin=clip.read_bytes())
+    assert done.returncode == 0 and done.stderr == b""
+    assert len(done.stdout.splitlines()) == 26
+
+
+def test_bad_inputs_are_one_sentence_each_and_the_others_are_done(invoke, clip: Path, tmp_path: Path) -> None:
+    (tmp_path / "text.wav").write_text("no sound")
+    (tmp_path / "empty.mp3").touch()
+    (tmp_path / "folder").mkdir()
+    names = [
+        tmp_path / "text.wav",
+        tmp_path / "empty.mp3",
+        tmp_path / "none.wav",
+        tmp_path / "folder",
+        str(tmp_path / "*.xyz"),
+        clip,
+    ]
+    result = invoke("predict", *names, "-o", tmp_path / "out")
+    assert result.exit_code == 1 and result.stdout == ""
+    lines = result.stderr.splitlines()
+    assert len(lines) == 5 and all("expected" in line for line in lines)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "ein Gespräch.csv",
+        "ein Gespräch.csv-metadata.json",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "sentence"),
+    [
+        (["predict", EXAMPLE, "--model", "big"], 1, "Model 'big' was not found; available: lite"),
+        (["predict", EXAMPLE, "--engine", "x"], 1, "Engine 'x' is unknown"),
+        (["predict", EXAMPLE, "--frame-step", "fast"], 1, "--frame-step is 'fast'; expected a time"),
+        (["predict", EXAMPLE, "--format", "xls"], 1, "Format 'xls' is unknown; expected csv"),
+        (["predict", EXAMPLE, "-o", "-", "--format", "stream"], 1, "takes csv or json"),
+        (["predict", EXAMPLE, "-o", EXAMPLE / "x"], 1, "cannot be written"),
+        (["predict"], 2, "Missing argument"),
+        (["serve", "--data-dir", "/none"], 1, "The data folder /none does not exist"),
+        (["serve", "--host", "256.1.1.1"], 1, "cannot be listened on"),
+        (["models", "info", "big"], 1, "was not found"),
+    ],
+)
+def test_what_cannot_be_done_is_a_sentence_and_an_exit_code(arguments: list[str], code: int, sentence: str) -> None:
+    done = run(*arguments)
+    assert done.returncode == code
+    assert sentence in done.stderr.decode() and b"Traceback" not in done.stderr
+
+
+def test_a_taken_port_is_a_sentence() -> None:
+    import socket
+
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        done = run("serve", "--port", str(port))
+    assert done.returncode == 1 and b"cannot be listened on" in done.stderr and b"Traceback" not in done.stderr
+
+
+def test_folders_patterns_and_names_that_meet(tmp_path: Path) -> None:
+    for name in ("a/talk.wav", "a/talk.mp3", "a/b/talk.wav", "a/.hidden.wav", "a/notes.txt", "c/talk.wav"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    found, failed = batch.expand([str(tmp_path / "a"), str(tmp_path / "a" / "talk.wav"), str(tmp_path / "c" / "*.wav")])
+    assert not failed
+    places = [(Path(one.path).relative_to(tmp_path).as_posix(), one.folder.as_posix(), one.stem) for one in found]
+    assert places == [
+        ("a/b/talk.wav", "b", "talk"),
+        ("a/talk.mp3", ".", "talk.mp3"),
+        ("a/talk.wav", ".", "talk.wav"),
+        ("c/talk.wav", ".", "talk.wav-2"),
+    ]
+    assert len({(one.folder, one.stem.lower()) for one in found}) == len(found)
+
+
+def test_models(invoke) -> None:
+    assert "lite" in invoke("models", "list").stdout
+    assert json.loads(invoke("models", "info", "lite").stdout)["licence"] == "CC-BY-NC-SA-4.0"
+
+
+def test_the_demo_shows_the_main_job(tmp_path: Path) -> None:
+    done = run("demo", "-o", tmp_path / "mit Leerzeichen")
+    assert done.returncode == 0, done.stderr.decode()
+    assert b"321 values a curve at 25 a second and 321 x 1024 embeddings" in done.stdout
+    names = {path.name for path in (tmp_path / "mit Leerzeichen").iterdir()}
+    assert {"example.arousal.annotation", "example.embeddings.stream~", "example.png"} <= names
+    assert (tmp_path / "mit Leerzeichen" / "example.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_importing_is_light() -> None:
+    heavy = ["torch", "openvino", "onnxruntime", "pandas", "av", "soxr", "starlette", "typer", "matplotlib", "numpy"]
+    code = f"import sys, emow2v; print([name for name in {heavy} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+    # and predicting takes nothing of PyTorch or of the GPL readers
+    code = (
+        f"import sys, emow2v; emow2v.load().predict(r'{EXAMPLE}').scores; "
+        "print([name for name in ('torch', 'transformers', 'discover_utils', 'ray') if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=dict(os.environ)
+    )
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,156 @@
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from emow2v.errors import Emow2vError
+from emow2v.networks.export import load_lite
+from emow2v.networks.lite import Lite, LiteConfig
+from emow2v.training import lite as training
+from emow2v.training.augment import Augmenter
+from emow2v.training.corpora import EMOTIONS, HELD_OUT, TARGETS, decode, read_manifest
+from emow2v.training.losses import ccc, ccc_loss
+
+floats = st.floats(-2, 2, width=32)
+
+
+@given(st.lists(st.tuples(floats, floats), min_size=3, max_size=50))
+def test_ccc_follows_from_correlation_spread_and_bias(pairs: list[tuple[float, float]]) -> None:
+    x, y = np.array(pairs).T
+    if x.std() < 1e-3 or y.std() < 1e-3:
+        return
+    bias = (x.mean() - y.mean()) ** 2
+    expected = 2 * np.corrcoef(x, y)[0, 1] * x.std() * y.std() / (x.var() + y.var() + bias)
+    assert ccc(x, y) == pytest.approx(expected, abs=1e-9)
+    loss = ccc_loss(torch.tensor(x)[:, None], torch.tensor(y)[:, None])
+    assert float(loss) == pytest.approx(1 - expected, abs=1e-4)
+
+
+def test_ccc_leaves_out_what_is_not_known() -> None:
+    x, y = np.array([0.1, 0.5, np.nan, 0.9]), np.array([0.2, 0.4, 0.7, 0.8])
+    assert ccc(x, y) == ccc(x[[0, 1, 3]], y[[0, 1, 3]])
+    assert np.isnan(ccc([1.0], [1.0])) and np.isnan(ccc([1.0, 1.0], [1.0, 1.0]))
+    truth = torch.tensor([[0.1, np.nan], [0.5, np.nan], [0.9, np.nan]])
+    prediction = torch.rand(3, 2, requires_grad=True)
+    loss = ccc_loss(truth, prediction)
+    assert loss.item() == pytest.approx(1 - ccc(truth[:, 0].numpy(), prediction[:, 0].detach().numpy()), abs=1e-5)
+    loss.backward()
+    assert torch.isfinite(prediction.grad).all() and (prediction.grad[:, 1] == 0).all()
+
+
+def test_every_change_keeps_shape_and_sense_and_comes_again_with_its_seed() -> None:
+    signal = torch.randn(16, 16000) * 0.1
+    for change in ("add_noise", "tilt", "narrow", "reverberate", "clip"):
+        first, second = (getattr(Augmenter(torch.Generator().manual_seed(7)), change)(signal) for _ in range(2))
+        assert first.shape == signal.shape and torch.isfinite(first).all()
+        assert torch.equal(first, second) and not torch.equal(first, signal)
+    noisy = Augmenter(torch.Generator().manual_seed(1)).add_noise(signal)
+    ratio = 10 * torch.log10((signal**2).mean(1) / ((noisy - signal) ** 2).mean(1))
+    assert ratio.min() > 4.9 and ratio.max() < 35.1
+
+
+def test_targets_lie_on_the_scale_and_dominance_follows_arousal() -> None:
+    values = np.array(list(TARGETS.values()))
+    assert set(TARGETS) == set(EMOTIONS) and values.min() > 0.1 and values.max() < 0.9
+    assert np.corrcoef(values[:, 0], values[:, 1])[0, 1] > 0.8
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    """Tones that get higher and louder with arousal, by two speakers for training and one held out."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for number in range(48):
+        speaker = "ravdess_24" if number % 5 == 0 else f"ravdess_{number % 2 + 1:02d}"
+        emotion = ("sadness", "anger", "happiness")[number % 3]
+        pitch = {"sadness": 110, "anger": 300, "happiness": 220}[emotion] * rng.uniform(0.9, 1.1)
+        time = np.arange(int(16000 * rng.uniform(1.1, 2))) / 16000
+        tone = np.sign(np.sin(2 * np.pi * pitch * time)) * 0.1 + rng.normal(0, 0.01, time.size)
+        soundfile.write(tmp_path / f"{number}.wav", tone, 16000)
+        rows.append((f"{number}.wav", "ravdess", speaker, emotion, "normal"))
+    with (tmp_path / "manifest.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([("file", "corpus", "speaker", "emotion", "intensity"), *rows])
+    return tmp_path
+
+
+def test_manifests(corpus: Path, tmp_path: Path) -> None:
+    clips = read_manifest(corpus / "manifest.csv")
+    assert len(clips) == 48 and sum(clip.held_out for clip in clips) == 10
+    assert {clip.speaker for clip in clips if clip.held_out} <= HELD_OUT
+    assert read_manifest(corpus / "manifest.csv", corpora=["nemo"]) == []
+    signals = decode(clips, tmp_path / "cache" / "signals.npz")
+    np.testing.assert_allclose(signals[5], soundfile.read(clips[5].file, dtype="float32")[0], atol=2e-5)
+    again = decode(clips, tmp_path / "cache" / "signals.npz")
+    np.testing.assert_array_equal(again.samples, signals.samples)
+    (corpus / "manifest.csv").write_text("file,corpus,speaker,emotion,intensity\na.wav,nemo,x,envy,\n")
+    with pytest.raises(Emow2vError, match="No target for emotion 'envy'"):
+        read_manifest(corpus / "manifest.csv")
+    with pytest.raises(Emow2vError, match="does not exist"):
+        read_manifest(corpus / "none.csv")
+
+
+@pytest.fixture(autouse=True)
+def few_statistics(monkeypatch) -> None:
+    monkeypatch.setattr(training, "STATISTICS_BATCHES", 4)
+
+
+def trainer(corpus: Path, folder: Path, epochs: int) -> training.Trainer:
+    clips = read_manifest(corpus / "manifest.csv")
+    folder.mkdir(exist_ok=True)
+    torch.manual_seed(0)
+    model = Lite(LiteConfig(layers=1, width=32, heads=2, intermediate=64, hidden=16, emotions=len(EMOTIONS)))
+    model.standardise.momentum = 0.3  # a run of few steps: its running statistics must follow quickly
+    recipe = training.Recipe(
+        epochs=epochs, batch_size=8, crop_seconds=(0.5, 1.0), trunk_rate=2e-3, head_rate=5e-3, average_decay=0.5
+    )
+    return training.Trainer(recipe, model, clips, decode(clips, folder / "signals.npz"), folder)
+
+
+def test_a_small_network_learns_and_a_stopped_run_gives_the_same_network(corpus: Path, tmp_path: Path) -> None:
+    straight = trainer(corpus, tmp_path / "straight", 4)
+    model = straight.run()
+    records = [json.loads(line) for line in (tmp_path / "straight" / "log.jsonl").read_text().splitlines()]
+    assert [record["epoch"] for record in records] == [1, 2, 3, 4]
+    assert records[-1]["loss"] < 0.75 * records[0]["loss"]
+
+    stopped = trainer(corpus, tmp_path / "stopped", 4)
+    for _ in range(2):  # what run() does, until the machine is switched off
+        stopped._train_epoch()
+        stopped.epoch += 1
+        stopped._save()
+    resumed = trainer(corpus, tmp_path / "stopped", 4).run()
+    for name, value in model.state_dict().items():
+        torch.testing.assert_close(resumed.state_dict()[name], value, msg=name)
+
+    with pytest.raises(SystemExit, match="another recipe"):
+        trainer(corpus, tmp_path / "stopped", 5).run()
+
+
+def test_embeddings_are_standard_over_the_training_crops(corpus: Path, tmp_path: Path) -> None:
+    run = trainer(corpus, tmp_path / "run", 1)
+    run._train_epoch()
+    model = run._averaged()
+    rng, augment = np.random.default_rng(1), Augmenter(torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        crops = [augment(run._crops(np.array(run.indices), rng)) for _ in range(8)]
+        rows = torch.cat([model.embed(augment.mask_bands(model.log_mel(signal))) for signal in crops])
+    assert rows.mean(dim=0).abs().mean() < 0.5
+    assert 0.5 < rows.std(dim=0).mean() < 1.5
+
+
+def test_the_command_writes_a_network_that_export_takes(corpus: Path, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(training, "load_whisper", lambda model, source: None)
+    monkeypatch.setattr(
+        training, "LiteConfig", lambda emotions: LiteConfig(layers=1, width=32, heads=2, intermediate=64, hidden=16, emotions=emotions)
+    )  # fmt: skip
+    training.main(["--data", str(corpus), "-o", str(tmp_path / "run"), "--epochs", "1"])
+    model, stored = load_lite(tmp_path / "run" / "model.pt")
+    assert model.emotion is None and stored["figures"]["clips"] == 10
+    with torch.no_grad():
+        assert model(torch.zeros(1, 16000))[0].shape == (1, 64)
