@@ -132,7 +132,8 @@ def test_a_small_network_learns_and_a_stopped_run_gives_the_same_network(corpus:
         trainer(corpus, tmp_path / "stopped", 5).run()
 
 
-def test_embeddings_are_standard_over_the_training_crops(corpus: Path, tmp_path: Path) -> None:
+def test_embeddings_are_standard_over_the_training_crops(corpus: Path, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(training, "STATISTICS_BATCHES", 64)
     run = trainer(corpus, tmp_path / "run", 1)
     run._train_epoch()
     model = run._averaged()
