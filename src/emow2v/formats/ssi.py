@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import re
 import xml.etree.ElementTree as ET
+from abc import ABC, abstractmethod
 from fractions import Fraction
 from pathlib import Path
 from typing import IO
@@ -26,7 +27,7 @@ __all__ = ["Annotation", "AnnotationWriter", "StreamData", "StreamWriter", "read
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # XML 1.0, production 2
 
 
-class _PairWriter:
+class _PairWriter(ABC):
     """What both writers share: data that grows while rows come, and a header that is written last."""
 
     def __init__(self, path: Path) -> None:
@@ -76,15 +77,17 @@ class _PairWriter:
         ET.indent(header, space="    ")
         self._header.write(ET.tostring(header, encoding="us-ascii", xml_declaration=False))
 
+    @abstractmethod
     def _zeros(self, block: Block) -> bytes:
         """A row that was not computed, of the width of a block's."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _encoded(self, block: Block) -> bytes:
-        raise NotImplementedError
+        """A block's rows as the data file has them."""
 
+    @abstractmethod
     def _described(self, info: Info) -> ET.Element:
-        raise NotImplementedError
+        """The header."""
 
 
 class AnnotationWriter(_PairWriter):
