@@ -136,7 +136,7 @@ def test_bad_inputs_are_one_sentence_each_and_the_others_are_done(invoke, clip: 
         (["predict", EXAMPLE, "-o", "-", "--format", "stream"], 1, "takes csv or json"),
         (["predict", EXAMPLE, "-o", EXAMPLE / "x"], 1, "cannot be written"),
         (["predict"], 2, "Missing argument"),
-        (["serve", "--data-dir", "/none"], 1, "The data folder /none does not exist"),
+        (["serve", "--data-dir", "/none"], 1, "The data folder /none is not there"),
         (["serve", "--host", "256.1.1.1"], 1, "cannot be listened on"),
         (["models", "info", "big"], 1, "was not found"),
     ],
@@ -203,3 +203,64 @@ def test_importing_is_light() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=dict(os.environ)
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_the_recording_itself_is_never_overwritten(invoke, clip: Path, tmp_path: Path) -> None:
+    recording = tmp_path / "talk.csv"
+    recording.write_bytes(clip.read_bytes())
+    result = invoke("predict", recording, "-o", tmp_path)
+    assert result.exit_code == 1 and "is the recording itself" in result.stderr
+    assert recording.read_bytes() == clip.read_bytes()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes with names")
+def test_a_pipe_with_a_name_is_read_once_and_whole(lite: Model, clip: Path, tmp_path: Path) -> None:
+    import threading
+
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    threading.Thread(target=lambda: pipe.write_bytes(clip.read_bytes()), daemon=True).start()
+    np.testing.assert_allclose(lite.predict(pipe).scores, lite.predict(clip).scores, atol=1e-6)
+
+
+def test_names_of_any_script_on_any_terminal(clip: Path, tmp_path: Path) -> None:
+    path = clip.rename(tmp_path / "\u65e5\u672c.wav")
+    environment = {**os.environ, "PYTHONIOENCODING": "cp1252:strict"}
+    command = [sys.executable, "-m", "emow2v", "predict", str(path), "-o", "-", "--unit", "files"]
+    done = subprocess.run(command, capture_output=True, env=environment, check=False)
+    assert done.returncode == 0 and "\u65e5\u672c.wav" in done.stdout.decode("utf-8")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals as a terminal or an administrator sends them")
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_a_stopped_run_leaves_nothing_half_written(tmp_path: Path, name: str) -> None:
+    import signal
+    import time
+
+    signal_, rate = soundfile.read(EXAMPLE, dtype="float32")
+    soundfile.write(tmp_path / "long.wav", np.tile(signal_, 40), rate)
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "emow2v", "predict", str(tmp_path / "long.wav"), "-o", str(out)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 60
+    while not (out.exists() and any(out.iterdir())) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(getattr(signal, name))
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 128 + getattr(signal, name) and b"Traceback" not in said
+    assert list(out.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["serve", "--host", ""], "--host is empty"),
+        (["serve", "--engine", "x", "--port", "0"], "Engine 'x' is unknown"),
+        (["serve", "--work-dir", EXAMPLE, "--port", "0"], "is a file; expected a folder"),
+        (["demo", "-o", EXAMPLE], "cannot be written"),
+        (["predict", EXAMPLE, "--format", ""], "--format is empty"),
+    ],
+)
+def test_what_cannot_start_does_not_start(arguments: list[str], sentence: str) -> None:
+    done = run(*arguments)
+    assert done.returncode == 1 and sentence in done.stderr.decode() and b"Traceback" not in done.stderr

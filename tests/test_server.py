@@ -245,6 +245,9 @@ REFUSALS = {
     "sessions": (lambda folder: {"sessions": "s1"}, "not a JSON list of names"),
     "database": (changed(0, src="db:stream:audio"), "db: is not supported yet"),
     "address": (changed(0, src="url:stream:audio", uri="http://localhost/x.wav"), "url: is not supported yet"),
+    "lone surrogate": (changed(0, uri="\ud800.wav"), "outside the data folders"),
+    "name too long": (changed(0, uri="x" * 300 + ".wav"), "is too long"),
+    "path too deep": (changed(1, uri="a/" * 2000 + "x.annotation"), "is too long"),
     "option file": (changed(0, uri="@/etc/passwd"), "does not exist"),
 }  # fmt: skip
 
@@ -286,6 +289,7 @@ def test_errors_are_json_with_a_4xx(client: TestClient) -> None:
         (client.post("/upload"), 400),
         (client.post("/cml_info", data={"input_filter": "[stream:video]"}), 400),
         (client.post("/process", json={"jobID": "x"}), 400),
+        (client.post("/api/update_progress", content="[" * 100000, headers={"content-type": "application/json"}), 400),
         (client.get("/process"), 405),
         (client.get("/predict"), 404),
     ]:
@@ -394,3 +398,15 @@ def test_a_job_that_fails_says_why_and_leaves_old_results(client: TestClient, da
     assert "out of luck" in client.post("/log", data={"jobID": "job 1"}).json()["message"]
     assert {path: path.read_bytes() for path in data.glob("short.*")} == before
     assert not [path for path in data.iterdir() if path.name.startswith(".")]
+
+
+def test_a_long_computation_stops_when_it_is_cancelled(client: TestClient, data: Path) -> None:
+    """Windows of ten minutes over a clip would take hours; cancelling must not wait for them."""
+    client.post("/process", data=form(data, jobID="endless", leftContext="600s"))
+    deadline = time.monotonic() + 60
+    while client.post("/job_status", data={"jobID": "endless"}).json()["status"] == 0 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert client.post("/cancel", data={"jobID": "endless"}).json() == {"success": "true"}
+    assert client.post("/process", data=short_form(data, frameSize="1s", leftContext="0")).status_code == 200
+    assert wait(client, "job 1") == 2
+    assert not list(data.glob("example.*annotation*"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import glob
 import sys
@@ -154,17 +155,33 @@ def _record(
         count += len(block)
         progress(block, trajectory.info)
 
-    formats.record(trajectory, writers, done)
     files = tuple(path for writer in writers for path in [getattr(writer, "path", None)] if path)
+    for path in files:
+        if one.path != STDIN and path.exists() and path.samefile(one.path):
+            raise FormatError(f"{path} is the recording itself; choose another output folder.")
+    formats.record(trajectory, writers, done)
     return Outcome(one.path, count, sum(writer.clipped for writer in writers), files)
 
 
-def _printer(names: Sequence[str], stream: TextIO) -> Writer:
+def _printer(names: Sequence[str], stream: TextIO | None) -> Writer:
+    if stream is None:
+        raise FormatError("Standard output is closed; expected a terminal, a file or a pipe.")
     if list(names) == ["csv"]:
         return _PrintedCSV(stream)
     if list(names) == ["json"]:
         return _PrintedJSON(stream)
     raise FormatError(f"Standard output takes csv or json, one of them; got {', '.join(names)}.")
+
+
+@contextlib.contextmanager
+def _printing() -> Iterator[None]:
+    """A reader that has seen enough ends the program quietly; a full disk is an error like others."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise FormatError(f"Standard output cannot be written ({error.strerror}); free some space.") from None
 
 
 class _PrintedCSV:
@@ -178,16 +195,18 @@ class _PrintedCSV:
         self._begun = False
 
     def open(self, info: Info) -> None:
-        if not self._begun:
-            self._table.writerow(COLUMNS)
-            self._begun = True
         self._source = info.source
 
     def add(self, block: Block) -> None:
-        self._table.writerows((self._source, *row) for row in rows(block))
+        with _printing():
+            if not self._begun:
+                self._table.writerow(COLUMNS)
+                self._begun = True
+            self._table.writerows((self._source, *row) for row in rows(block))
 
     def close(self) -> None:
-        self._stream.flush()
+        with _printing():
+            self._stream.flush()
 
 
 class _PrintedJSON:
@@ -207,16 +226,19 @@ class _PrintedJSON:
 
     def close(self) -> None:
         document = self._head + ", ".join(self._rows) + "]}"
-        self._stream.write(document + "\n")
-        self._stream.flush()
+        with _printing():
+            self._stream.write(document + "\n")
+            self._stream.flush()
 
 
-def refuse_terminal(stream: TextIO) -> None:
+def refuse_terminal(stream: TextIO | None) -> None:
     """A terminal as input would wait for somebody to type a recording.
 
     Raises:
-        AudioError: standard input is a terminal
+        AudioError: standard input is a terminal, or closed
     """
+    if stream is None:
+        raise AudioError("Standard input is closed; expected a recording from a pipe.")
     if stream.isatty():
         raise AudioError(
             "Standard input is a terminal; expected a recording from a pipe: cat talk.wav | emow2v predict -"

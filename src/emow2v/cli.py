@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import functools
+import io
 import json
 import logging
 import os
+import signal
 import sys
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ParamSpec
 
 import typer
 from rich.console import Console
 
 from emow2v._version import __version__
-from emow2v.errors import Emow2vError
+from emow2v.errors import Emow2vError, FormatError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 models = typer.Typer(no_args_is_help=True, help="What models are here.")
 app.add_typer(models, name="models")
+
+P = ParamSpec("P")
 
 errors = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
 output = Console(soft_wrap=True, highlight=False)
@@ -42,17 +48,38 @@ EngineOption = Annotated[
 
 def main() -> None:
     """Entry point: errors that a user can mend end as one sentence and exit code 1."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # names of any script, also where the terminal knows few letters
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
+    for name in ("SIGTERM", "SIGHUP"):  # leave as from an exception, so that unfinished files are removed
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), _leave)
     try:
         app()
     except Emow2vError as error:
         errors.print(str(error))
         sys.exit(1)
-    except KeyboardInterrupt:
-        errors.print("stopped; nothing unfinished was written")
-        sys.exit(130)
-    except BrokenPipeError:  # the reader of a pipe has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(141)
+
+
+def _leave(number: int, frame: object) -> None:
+    sys.exit(128 + number)
+
+
+def stoppable(command: Callable[P, None]) -> Callable[P, None]:
+    """A command that ends with a sentence on Ctrl+C, and silently when the reader of a pipe has seen enough."""
+
+    @functools.wraps(command)
+    def run(*arguments: P.args, **options: P.kwargs) -> None:
+        try:
+            command(*arguments, **options)
+        except KeyboardInterrupt:
+            errors.print("stopped; nothing unfinished was written")
+            raise typer.Exit(130) from None
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(141) from None
+
+    return run
 
 
 def _version(asked: bool) -> None:
@@ -71,6 +98,7 @@ def about(
 
 
 @app.command()
+@stoppable
 def predict(
     inputs: Annotated[list[str], typer.Argument(metavar="INPUT...", help="Files, folders, patterns, or - for a pipe.")],
     to: Annotated[
@@ -112,6 +140,8 @@ def predict(
             padding=padding.value,
         )
     names = [name.strip() for name in formats.split(",") if name.strip()]
+    if not names:
+        raise FormatError("--format is empty; expected csv, json, annotation or stream.")
     if batch.STDIN in inputs:
         batch.refuse_terminal(sys.stdin)
     found, outcomes = batch.expand(inputs)
@@ -155,6 +185,7 @@ def serve(
 
 
 @app.command()
+@stoppable
 def demo(
     to: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Folder of the results.")] = Path(
         "emow2v-demo"

@@ -45,10 +45,13 @@ def request(folder: Path, recording: Path) -> dict[str, str]:
 
 def run(folder: Path, console: Console) -> None:
     """Start a server on a free port, post the request, wait, show the results, stop the server."""
-    folder.mkdir(parents=True, exist_ok=True)
     folder = folder.resolve()
     recording = folder / EXAMPLE.name
-    shutil.copyfile(EXAMPLE, recording)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(EXAMPLE, recording)
+    except OSError as error:
+        raise Emow2vError(f"{folder} cannot be written ({error.strerror}); choose another folder with -o.") from None
     server = Server(port=0, data_dirs=[folder], work_dir=folder / "work")
     with server.running() as url:
         console.print(f"emow2v serves lite on {url}; posting the published request to {url}/process")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Literal
@@ -23,6 +24,14 @@ MAX_SAMPLES = 250 * 16000  # given to an engine at once, whatever the batch size
 
 Signal = npt.NDArray[np.float32]
 Unit = Literal["windows", "files"]
+
+
+def _is_pipe(source: Source) -> bool:
+    return isinstance(source, str | os.PathLike) and Path(source).exists() and not Path(source).is_file()
+
+
+def _go_on() -> None:
+    """Nothing asks to stop."""
 
 
 def load(model: str | Path = "lite", *, engine: str = "auto", threads: int = 0) -> Model:
@@ -73,6 +82,7 @@ class Model:
         unit: Unit = "windows",
         framing: Framing | None = None,
         batch_size: int = BATCH_SIZE,
+        check: Callable[[], None] = _go_on,
     ) -> Trajectory:
         """The trajectory of a recording; the work is done when it is iterated or asked for its rows.
 
@@ -82,6 +92,7 @@ class Model:
             unit: "windows" for values over time, "files" for one value over all
             framing: step, contexts and padding; default: a value every 40 ms over the second before
             batch_size: windows given to the engine at once
+            check: called often while the work goes on; may raise to stop it
 
         Raises:
             AudioError: nothing there that can be decoded (found when the source is opened, here)
@@ -96,7 +107,8 @@ class Model:
             framing = Framing.files(start_ms=framing.start_ms, end_ms=framing.end_ms)
         self._check(framing)
         rate = self.card.sampling_rate
-        once = hasattr(source, "read")  # a stream cannot be opened again for another pass
+        # what cannot be opened again for another pass: a stream, a pipe with a name
+        once = hasattr(source, "read") or _is_pipe(source)
         opened = audio.open_recording(source, sampling_rate, target_rate=rate)
         waiting = [opened] if once else []
         if not once:
@@ -115,9 +127,9 @@ class Model:
             recording = waiting.pop() if once else audio.open_recording(source, sampling_rate, target_rate=rate)
             try:
                 if framing.whole:
-                    yield from self._whole(recording, framing)
+                    yield from self._whole(recording, framing, check)
                 else:
-                    yield from self._framed(recording, framing, batch_size)
+                    yield from self._framed(recording, framing, batch_size, check)
             finally:
                 recording.close()
 
@@ -165,10 +177,13 @@ class Model:
                 f"expected at least {self.card.min_samples / self.card.sampling_rate * 1000:g} ms with its contexts."
             )
 
-    def _framed(self, recording: Recording, framing: Framing, batch_size: int) -> Iterator[Block]:
-        session = Stream(self, framing, batch_size)
+    def _framed(
+        self, recording: Recording, framing: Framing, batch_size: int, check: Callable[[], None]
+    ) -> Iterator[Block]:
+        session = Stream(self, framing, batch_size, check)
         rows = 0
         for samples in recording:
+            check()
             for block in session.add(samples):
                 rows += len(block)
                 yield block
@@ -180,7 +195,7 @@ class Model:
         if not rows:
             raise no_values(recording.name, recording.duration, framing)
 
-    def _whole(self, recording: Recording, framing: Framing) -> Iterator[Block]:
+    def _whole(self, recording: Recording, framing: Framing, check: Callable[[], None]) -> Iterator[Block]:
         rate = self.card.sampling_rate
         begin, end = (round(float(ms or 0) * rate / 1000) for ms in (framing.start_ms, framing.end_ms))
         mean = _WeightedMean()
@@ -191,6 +206,7 @@ class Model:
             part = samples[max(0, begin - position) : (end - position if end else None)]
             position += samples.size
             used += part.size
+            check()
             for piece, weight in pieces.add(part):
                 mean.add(self.engine.run(piece[None]), weight)
             if end and position >= end:
@@ -203,17 +219,21 @@ class Model:
         stop = start + used / rate
         yield _block(0, (np.array([start]), np.array([stop])), mean.result())
 
-    def run(self, windows: Signal) -> Outputs:
+    def run(self, windows: Signal, check: Callable[[], None] = _go_on) -> Outputs:
         """Windows [batch, samples] of any length; long ones are cut and averaged."""
         longest = self.card.max_samples
         at_once = max(1, MAX_SAMPLES // min(windows.shape[1], longest))
         if len(windows) > at_once:
-            return _stacked([self.run(windows[begin : begin + at_once]) for begin in range(0, len(windows), at_once)])
+            return _stacked(
+                [self.run(windows[begin : begin + at_once], check) for begin in range(0, len(windows), at_once)]
+            )
+        check()
         if windows.shape[1] <= longest:
             return self.engine.run(windows)
         mean = _WeightedMean()
         total = windows.shape[1]
         for begin in range(0, total, longest):
+            check()
             weight = min(longest, total - begin)
             first = min(begin, total - longest)
             mean.add(self.engine.run(windows[:, first : first + longest]), weight)
@@ -223,8 +243,9 @@ class Model:
 class Stream:
     """Samples in, blocks out: the live form of `Model.predict`, and what it runs on."""
 
-    def __init__(self, model: Model, framing: Framing, batch_size: int) -> None:
+    def __init__(self, model: Model, framing: Framing, batch_size: int, check: Callable[[], None] = _go_on) -> None:
         self._model = model
+        self._check = check
         self._framing = framing
         self._windower = Windower(framing, model.card.sampling_rate, batch_size)
 
@@ -249,7 +270,7 @@ class Stream:
 
     def _run(self, batches: Iterator[tuple[int, Signal]]) -> Iterator[Block]:
         for first, windows in batches:
-            yield _block(first, self._framing.times(first, len(windows)), self._model.run(windows))
+            yield _block(first, self._framing.times(first, len(windows)), self._model.run(windows, self._check))
 
 
 def _stacked(parts: list[Outputs]) -> Outputs:

@@ -120,12 +120,14 @@ def run(
     log: Callable[[str], None] = lambda line: None,
     progress: Callable[[int, int | None], None] = lambda rows, expected: None,
     before_publish: Callable[[], None] = lambda: None,
+    check: Callable[[], None] = lambda: None,
 ) -> None:
     """Carry out a plan: one pass over each recording feeds all of its outputs, which appear together or not at all.
 
     Args:
         log: takes sentences
-        progress: takes rows done and rows expected, where that is known; may raise to stop
+        progress: takes rows done and rows expected, where that is known
+        check: called often; may raise to stop
         before_publish: called when a session's files are complete, before they appear; may raise
 
     Raises:
@@ -137,7 +139,7 @@ def run(
     for number, session in enumerate(job.sessions, start=1):
         writers = [output.writer() for output in session.outputs]
         source = io.BytesIO(session.source) if isinstance(session.source, bytes) else session.source
-        trajectory = model.predict(source, framing=job.framing, batch_size=job.batch_size)
+        trajectory = model.predict(source, framing=job.framing, batch_size=job.batch_size, check=check)
         log(f"session {session.name} ({number}/{len(job.sessions)}): {trajectory.info.source}")
         rows = 0
 
@@ -231,6 +233,9 @@ def _refuse_clashes(sessions: tuple[Session, ...]) -> None:
     seen: set[Path] = set()
     for session in sessions:
         for output in session.outputs:
+            places = (output.path, output.path.with_name(output.path.name + "~"))
+            if session.source in places:
+                raise RequestError(f"The output {output.path} is the recording itself; choose another name.")
             if output.path in seen:
                 raise RequestError(
                     f"Two outputs go to {output.path}; expected a place for each"

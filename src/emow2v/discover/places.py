@@ -70,7 +70,9 @@ class Places:
                 f"The input {uri[:200]} lies outside the data folders; expected a path below --data-dir."
             )
         for found in allowed:
-            if found.exists():
+            if os.path.exists(found):  # noqa: PTH110 (pathlib raises for names that no file can have)
+                if not (found.is_file() or found.is_dir()):
+                    raise RequestError(f"The input {uri[:200]} is a pipe or a device; expected a file.")
                 return found
         raise RequestError(f"The input {uri[:200]} does not exist; expected a recording below the data folders.")
 
@@ -96,7 +98,10 @@ class Places:
 def _path(uri: str) -> Path:
     if "\0" in uri or not uri.strip():
         raise RequestError("uri is empty or holds a NUL character; expected a path.")
-    return Path(uri)
+    path = Path(uri)
+    if len(uri) > 1000 or any(len(part.encode("utf-8", "replace")) > 240 for part in path.parts):
+        raise RequestError(f"The path {uri[:60]}... is too long; expected 1000 characters, 240 bytes a name, at most.")
+    return path
 
 
 def _inside(path: Path, roots: Sequence[Path]) -> Path | None:

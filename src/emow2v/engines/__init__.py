@@ -39,6 +39,16 @@ def installed(name: str) -> bool:
     return find_spec(name) is not None
 
 
+def check_name(engine: str) -> None:
+    """Refuse a name that is no engine.
+
+    Raises:
+        ModelError: neither "auto" nor one of `ENGINES`
+    """
+    if engine != "auto" and engine not in ENGINES:
+        raise ModelError(f"Engine '{engine}' is unknown; expected auto, {' or '.join(ENGINES)}.")
+
+
 def choose(card: Card, engine: str = "auto", *, threads: int = 0) -> Engine:
     """The engine of that name for a model, or the fastest one installed.
 
@@ -48,8 +58,7 @@ def choose(card: Card, engine: str = "auto", *, threads: int = 0) -> Engine:
     Raises:
         ModelError: unknown or not installed, or the model's files are not whole
     """
-    if engine != "auto" and engine not in ENGINES:
-        raise ModelError(f"Engine '{engine}' is unknown; expected auto, {' or '.join(ENGINES)}.")
+    check_name(engine)
     for name in ENGINES:
         if engine in ("auto", name) and installed(name):
             graph = card.verified_graph()

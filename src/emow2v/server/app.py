@@ -20,7 +20,7 @@ from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
@@ -54,7 +54,9 @@ class CompactJSON(JSONResponse):
     """JSON as the reference writes it: keys sorted, no blanks, a newline at the end."""
 
     def render(self, content: Any) -> bytes:
-        return (json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False) + "\n").encode()
+        return (json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False) + "\n").encode(
+            errors="backslashreplace"
+        )
 
 
 def create_app(settings: Settings, load: Callable[[], Model]) -> Starlette:
@@ -88,7 +90,7 @@ def create_app(settings: Settings, load: Callable[[], Model]) -> Starlette:
             Route("/cml_info", _cml_info, methods=["POST"]),
             Route("/api/update_progress", _update_progress, methods=["POST"]),
         ],
-        exception_handlers={HTTPException: _http_error, Exception: _unexpected},
+        exception_handlers={HTTPException: _http_error, ClientDisconnect: _gone, Exception: _unexpected},
     )
 
 
@@ -250,7 +252,7 @@ async def _update_progress(request: Request) -> Response:
         return CompactJSON({"success": False, "error": "Expected a JSON body."}, 415)
     try:
         body = await request.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         body = None
     if not isinstance(body, dict) or not body.get("job_key") or not body.get("progress"):
         return CompactJSON({"success": False, "error": "Missing job_key or progress"}, 400)
@@ -264,6 +266,10 @@ async def _page(request: Request) -> Response:
 async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     return CompactJSON({"success": "failed", "error": error.detail}, error.status_code, headers=error.headers)
+
+
+async def _gone(request: Request, error: Exception) -> Response:
+    return Response(status_code=400)  # the client hung up in the middle of its body: nobody reads this
 
 
 async def _unexpected(request: Request, error: Exception) -> Response:

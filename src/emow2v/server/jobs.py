@@ -166,7 +166,6 @@ class Jobs:
                 raise Cancelled
 
         def progress(rows: int, expected: int | None) -> None:
-            stop_if_cancelled()
             job.progress = f"{rows}/{max(rows, expected)}" if expected else str(rows)
 
         def before_publish() -> None:
@@ -180,7 +179,7 @@ class Jobs:
                 job.log(line)
 
         job.log(f"model {model.name} {model.card.version} on {model.engine.name}, {model.engine.precision}")
-        run(job.plan, model, log=log, progress=progress, before_publish=before_publish)
+        run(job.plan, model, log=log, progress=progress, before_publish=before_publish, check=stop_if_cancelled)
         with self._lock:
             stop_if_cancelled()
             job.log("finished")

@@ -13,6 +13,7 @@ import uvicorn
 
 from emow2v import cards
 from emow2v.discover.places import Places
+from emow2v.engines import check_name
 from emow2v.errors import Emow2vError
 from emow2v.model import Model, load
 from emow2v.server.app import Settings, create_app
@@ -37,12 +38,18 @@ class Server:
         work_dir: Path | None = None,
     ) -> None:
         self._card = cards.find(model)  # a wrong name is found before the first request
+        check_name(engine)
+        if not host.strip():
+            raise Emow2vError("--host is empty; expected an address such as 127.0.0.1.")
         self._engine = engine
         self._model = model
         for folder in data_dirs:
             if not folder.is_dir():
-                raise Emow2vError(f"The data folder {folder} does not exist; expected a folder.")
-        places = Places([folder.resolve() for folder in data_dirs], (work_dir or _default_work_dir()).resolve())
+                raise Emow2vError(f"The data folder {folder} is not there; expected a folder that exists.")
+        work_dir = work_dir or _default_work_dir()
+        if work_dir.exists() and not work_dir.is_dir():
+            raise Emow2vError(f"The work folder {work_dir} is a file; expected a folder.")
+        places = Places([folder.resolve() for folder in data_dirs], work_dir.resolve())
         app = create_app(Settings(self._card.name, places), self._load)
         self._socket = _bind(host, port)
         shown = f"[{host}]" if ":" in host else host
