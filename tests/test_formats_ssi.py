@@ -181,7 +181,7 @@ def test_characters_that_xml_forbids_are_left_out(tmp_path: Path) -> None:
 def test_rates_are_as_long_as_they_need(
     tmp_path: Path, reference: Callable[[Path], Any], step_ms: float, written: str
 ) -> None:
-    framing = Framing(frame_step_ms=step_ms)
+    framing = Framing(frame_step_ms=step_ms, frame_size_ms=40, left_context_ms=0)
     one = trajectory(rows_of([[0.5] * 3] * 3, framing), framing=framing)
     annotate(tmp_path / "x.annotation", one)
     stream(tmp_path / "x.stream", one)

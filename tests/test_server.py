@@ -338,14 +338,16 @@ def slow(gate: Gate, data: Path, tmp_path: Path) -> Iterator[TestClient]:
 
 
 def test_cancel_in_every_state(slow: TestClient, gate: Gate, data: Path) -> None:
-    slow.post("/process", data=short_form(data, jobID="running"))
-    slow.post("/process", data=short_form(data, jobID="queued", data=form(data)["data"]))
+    fields = short_form(data)
+    slow.post("/process", data=fields | {"jobID": "running"})
+    slow.post("/process", data=fields | {"jobID": "queued"} | {"data": form(data)["data"]})
     assert gate.reached.wait(60)
     for job_id in ("queued", "running", "running"):
         assert slow.post("/cancel", data={"jobID": job_id}).text == '{"success":"true"}\n'
         assert slow.post("/job_status", data={"jobID": job_id}).json()["status"] == 4
     gate.open.set()
-    slow.post("/process", data=short_form(data, jobID="after", data=json.dumps(descriptors(data)[:2]), frameSize="1s"))
+    after = {"jobID": "after", "data": json.dumps(descriptors(data)[:2]), "frameSize": "1s"}
+    slow.post("/process", data=fields | after)
     assert wait(slow, "after") == 2  # the worker went on
     assert [slow.post("/job_status", data={"jobID": job}).json()["status"] for job in ("running", "queued")] == [4, 4]
     assert not list(data.glob("short.*annotation*")) and not list(data.glob("*.stream*"))
