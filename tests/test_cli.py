@@ -241,7 +241,10 @@ def test_a_stopped_run_leaves_nothing_half_written(tmp_path: Path, name: str) ->
     soundfile.write(tmp_path / "long.wav", np.tile(signal_, 40), rate)
     out = tmp_path / "out"
     command = [sys.executable, "-m", "emow2v", "predict", str(tmp_path / "long.wav"), "-o", str(out)]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE)
+    # a test run in the background of a shell inherits that Ctrl+C is ignored
+    process = subprocess.Popen(
+        command, stderr=subprocess.PIPE, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
+    )
     deadline = time.monotonic() + 60
     while not (out.exists() and any(out.iterdir())) and time.monotonic() < deadline:
         time.sleep(0.05)
