@@ -13,3 +13,31 @@ def lite():
     import emow2v
 
     return emow2v.load("lite")
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory):
+    """A small wav2vec2 checkpoint of random weights, as Hugging Face folders look."""
+    pytest.importorskip("torch")
+    from checkpoints import write_checkpoint
+
+    return write_checkpoint(tmp_path_factory.mktemp("checkpoint") / "small")
+
+
+@pytest.fixture(scope="session")
+def package(checkpoint, tmp_path_factory):
+    """Its export."""
+    from emow2v import cards
+    from emow2v.networks.export import export
+
+    output = tmp_path_factory.mktemp("package") / "small"
+    export(cards.find(checkpoint), output)
+    return output
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path_factory, monkeypatch):
+    """No test reads or writes what the user has pulled."""
+    folder = tmp_path_factory.mktemp("home")
+    monkeypatch.setenv("EMOW2V_HOME", str(folder))
+    return folder

@@ -28,7 +28,7 @@ def run(
 @pytest.fixture
 def invoke(lite: Model, monkeypatch):
     """The command line in this process, with the model loaded already."""
-    monkeypatch.setattr("emow2v.model.load", lambda name, engine="auto": lite)
+    monkeypatch.setattr("emow2v.model.load", lambda name, **options: lite)
     runner = CliRunner()
 
     def call(*arguments: str | Path):

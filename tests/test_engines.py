@@ -5,12 +5,13 @@ import sys
 import numpy as np
 import pytest
 
+from checkpoints import Judge
 from emow2v import cards
-from emow2v.engines import ENGINES, choose
+from emow2v.engines import able, choose
 from emow2v.errors import ModelError
 
 
-@pytest.fixture(scope="module", params=ENGINES)
+@pytest.fixture(scope="module", params=["openvino", "onnxruntime"])
 def engine(request):
     return choose(cards.find("lite"), request.param)
 
@@ -58,8 +59,49 @@ def test_lengths_are_refused_where_nothing_can_be_masked(engine) -> None:
 
 
 def test_an_unknown_engine_is_refused() -> None:
-    with pytest.raises(ModelError, match="unknown; expected auto, openvino or onnxruntime"):
+    with pytest.raises(ModelError, match="unknown; expected auto, openvino, onnxruntime or torch"):
         choose(cards.find("lite"), "tensorrt")
+
+
+def test_each_model_names_the_engines_that_can_run_it(checkpoint, package) -> None:
+    assert able(cards.find("lite")) == ["openvino", "onnxruntime"]
+    assert able(cards.find(checkpoint)) == ["torch"]
+    assert able(cards.find(package)) == ["openvino", "onnxruntime", "torch"]
+    with pytest.raises(
+        ModelError, match="lite holds no weights for PyTorch; choose the engine openvino or onnxruntime"
+    ):
+        choose(cards.find("lite"), "torch")
+    with pytest.raises(ModelError, match="emow2v export --model"):
+        choose(cards.find(checkpoint), "openvino")
+
+
+@pytest.mark.parametrize("name", ["openvino", "onnxruntime", "torch"])
+@pytest.mark.parametrize("samples", [400, 16000, 160000])
+def test_wav2vec2_is_the_same_on_every_engine(package, checkpoint, name, samples) -> None:
+    """Against Transformers in float64, alone and in a batch, the shortest window first."""
+    engine = choose(cards.find(package), name)
+    judge = Judge(checkpoint)
+    rng = np.random.default_rng(4)
+    batch = rng.normal(0.01, 0.1, (3, samples)).astype(np.float32)
+    alone = engine.run(batch[:1])
+    hidden, logits, _ = engine.run(batch)
+    for k, clip in enumerate(batch):
+        expected_hidden, expected_logits = judge(clip)
+        np.testing.assert_allclose(hidden[k], expected_hidden, atol=1e-4)
+        np.testing.assert_allclose(logits[k], expected_logits, atol=1e-4)
+    np.testing.assert_allclose(alone[0][0], hidden[0], atol=1e-5 * np.linalg.norm(hidden[0]))
+    np.testing.assert_allclose(alone[1][0], logits[0], atol=1e-5)
+
+
+def test_a_device_that_is_not_there_is_refused(checkpoint) -> None:
+    for device in ("tpu9", "cuda:77", "nonsense"):
+        with pytest.raises(ModelError, match="is not there; expected auto, cpu, cuda or mps"):
+            choose(cards.find(checkpoint), "torch", device=device)
+
+
+def test_a_precision_that_is_not_offered_is_refused() -> None:
+    with pytest.raises(ModelError, match="Precision 'int3' is unknown; expected fp32"):
+        choose(cards.find("lite"), precision="int3")
 
 
 def test_a_missing_engine_says_how_to_get_it(monkeypatch) -> None:

@@ -32,7 +32,7 @@ def data(tmp_path: Path) -> Path:
 @pytest.fixture
 def client(lite: Model, data: Path, tmp_path: Path) -> Iterator[TestClient]:
     places = Places([data], tmp_path / "work")
-    with TestClient(create_app(Settings("lite", places), lambda: lite), raise_server_exceptions=False) as client:
+    with TestClient(create_app(Settings("lite", places), lambda name: lite), raise_server_exceptions=False) as client:
         yield client
 
 
@@ -241,7 +241,7 @@ REFUSALS = {
     "options": (lambda folder: {"options": "[]"}, "not a JSON object"),
     "batch_size": (lambda folder: {"options": '{"batch_size": 0}'}, "whole number above zero"),
     "optStr": (lambda folder: {"optStr": "{batch_size:STRING:250}"}, "optStr holds"),
-    "other model": (lambda folder: {"options": '{"model": "msp-dim"}'}, "is not served here; expected lite"),
+    "other model": (lambda folder: {"options": '{"model": "msp-dim"}'}, "The model 'msp-dim' is not here; expected lite"),
     "sessions": (lambda folder: {"sessions": "s1"}, "not a JSON list of names"),
     "database": (changed(0, src="db:stream:audio"), "db: is not supported yet"),
     "address": (changed(0, src="url:stream:audio", uri="http://localhost/x.wav"), "url: is not supported yet"),
@@ -331,7 +331,7 @@ def gate(lite: Model) -> Iterator[Gate]:
 
 @pytest.fixture
 def slow(gate: Gate, data: Path, tmp_path: Path) -> Iterator[TestClient]:
-    app = create_app(Settings("lite", Places([data], tmp_path / "work")), lambda: gate)  # type: ignore[arg-type,return-value]
+    app = create_app(Settings("lite", Places([data], tmp_path / "work")), lambda name: gate)  # type: ignore[arg-type,return-value]
     with TestClient(app) as client:
         yield client
         gate.open.set()

@@ -9,13 +9,16 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from emow2v.cards import find
 from emow2v.errors import Emow2vError
-from emow2v.networks.export import load_lite
 from emow2v.networks.lite import Lite, LiteConfig
 from emow2v.training import lite as training
+from emow2v.training import package
 from emow2v.training.augment import Augmenter
 from emow2v.training.corpora import EMOTIONS, HELD_OUT, TARGETS, decode, read_manifest
 from emow2v.training.losses import ccc, ccc_loss
+from emow2v.training.package import load_lite
+from emow2v.verify import verify
 
 floats = st.floats(-2, 2, width=32)
 
@@ -145,12 +148,16 @@ def test_embeddings_are_standard_over_the_training_crops(corpus: Path, tmp_path:
     assert 0.5 < rows.std(dim=0).mean() < 1.5
 
 
-def test_the_command_writes_a_network_that_export_takes(corpus: Path, tmp_path: Path, monkeypatch) -> None:
+def test_the_command_writes_a_network_that_can_be_packaged(corpus: Path, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(training, "load_whisper", lambda model, source: None)
     monkeypatch.setattr(
         training, "LiteConfig", lambda emotions: LiteConfig(layers=1, width=32, heads=2, intermediate=64, hidden=16, emotions=emotions)
     )  # fmt: skip
     training.main(["--data", str(corpus), "-o", str(tmp_path / "run"), "--epochs", "1"])
+    package.main([str(tmp_path / "run" / "model.pt"), "-o", str(tmp_path / "package")])
+    card = find(tmp_path / "package")
+    assert [one["input"] for one in card.details["expected"]] == ["zeros", "noise", "example"]
+    assert all(row.passed for row in verify(card))
     model, stored = load_lite(tmp_path / "run" / "model.pt")
     assert model.emotion is None and stored["figures"]["clips"] == 10
     with torch.no_grad():

@@ -2,32 +2,54 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import hashlib
 import json
+import logging
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from emow2v.errors import ModelError
+from emow2v.home import models_folder
+
+logger = logging.getLogger("emow2v.cards")
 
 CARD_FILE = "card.json"
+WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")  # of a Hugging Face checkpoint, in order of preference
 EMBEDDED = Path(__file__).parent / "weights"
+CHECKPOINT = "checkpoint"  # version of what has no card yet
+PULLABLE = ("msp-dim",)  # names that `emow2v models pull` knows
+
+# wav2vec2 takes 400 samples (25 ms) or more. Attention grows with the square of the length: 30 s are 1500 frames.
+WAV2VEC2_LIMITS: dict[str, Any] = {
+    "sampling_rate": 16000,
+    "min_samples": 400,
+    "max_samples": 480_000,  # 30 s
+    "batch_samples": 256_000,  # 16 windows of 1 s: more brought nothing, and each takes some 60 MB
+}
 
 
 @dataclass(frozen=True)
 class Card:
-    """A model package: a folder with card.json and the files that it names.
+    """A model package: a folder with card.json and the files that it names; or a checkpoint, which has no card.json.
 
     Attributes:
         name, version, description: what it is
         licence: SPDX expression of the weights' terms
         citation: how to cite it
-        files: name in the folder to {"sha256", "bytes"}
+        files: name in the folder to {"sha256", "bytes"}; a checkpoint's have no checksums
         graph: name of the ONNX graph: signal [batch, samples] in; hidden_states [batch, 1024] and
-            logits [batch, 3] out, and confidence [batch, 3] where the model has it
+            logits [batch, 3] out, and confidence [batch, 3] where the model has it; "" for a checkpoint
+        weights: name of the file with the tensors, for PyTorch or beside the graph; "" where the graph holds all
         sampling_rate: Hz that it takes
         min_samples, max_samples: shortest and longest window it takes in one piece
+        max_batch: most windows at once, None for any
+        batch_samples: samples given to an engine at once, whatever the batch size: they take memory
+        pytorch: the weights file is one that PyTorch can run
         details: everything else in the card: figures, training data, warnings
         folder: where the package lies
     """
@@ -42,21 +64,26 @@ class Card:
     sampling_rate: int
     min_samples: int
     max_samples: int
-    details: Mapping[str, Any]
     folder: Path = field(repr=False)
+    weights: str = ""
+    max_batch: int | None = None
+    batch_samples: int = 4_000_000
+    pytorch: bool = False
+    details: Mapping[str, Any] = field(default_factory=dict)
 
-    @property
+    @functools.cached_property
     def sha256(self) -> str:
-        """Of the graph with its weights."""
-        return str(self.files[self.graph]["sha256"])
+        """Of the weights: the file that holds them, which is the graph where there is no other."""
+        name = self.weights or self.graph
+        return str(self.files[name].get("sha256") or file_sha256(self.folder / name))
 
     @property
     def size(self) -> int:
         """Bytes of all files."""
         return sum(int(entry["bytes"]) for entry in self.files.values())
 
-    def verified_graph(self) -> Path:
-        """Path of the graph after every file's SHA-256 was compared.
+    def verify_files(self) -> None:
+        """Compare every file with the checksum that the card has for it.
 
         Raises:
             ModelError: a file is missing or is not what the card says
@@ -65,14 +92,38 @@ class Card:
             path = self.folder / name
             if not path.is_file():
                 raise ModelError(f"{path} is missing from model {self.name}; install or copy the package again.")
-            with path.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-            if digest != entry["sha256"]:
+            if "sha256" in entry and (digest := file_sha256(path)) != entry["sha256"]:
                 raise ModelError(
                     f"{path} is damaged: expected SHA-256 {entry['sha256'][:12]}..., got {digest[:12]}...; "
                     "install or copy the package again."
                 )
+
+    def verified_graph(self) -> Path:
+        """Path of the graph after every file's SHA-256 was compared.
+
+        Raises:
+            ModelError: there is none, a file is missing or is not what the card says
+        """
+        if not self.graph:
+            raise ModelError(
+                f"Model {self.name} is a checkpoint, which runs on the engine torch; for the others run: "
+                f"emow2v export --model {self.folder} --output DIR"
+            )
+        self.verify_files()
         return self.folder / self.graph
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file, in hex.
+
+    Raises:
+        ModelError: it cannot be read
+    """
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read ({error.strerror}); copy the model again.") from None
 
 
 def read_card(folder: Path) -> Card:
@@ -84,10 +135,12 @@ def read_card(folder: Path) -> Card:
     path = folder / CARD_FILE
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        known = {name: content.pop(name) for name in Card.__dataclass_fields__ if name not in ("details", "folder")}
+        known = {one.name: content.pop(one.name) for one in dataclasses.fields(Card) if _in_file(one, content)}
         card = Card(**known, details=content, folder=folder)
         if card.graph not in card.files or any(Path(name).name != name for name in card.files):
             raise KeyError("graph")
+        if card.weights and card.weights not in card.files:
+            raise KeyError("weights")
     except OSError:
         raise ModelError(f"{folder} holds no {CARD_FILE}; expected the folder of a model package.") from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -95,9 +148,81 @@ def read_card(folder: Path) -> Card:
     return card
 
 
+def _in_file(one: dataclasses.Field[Any], content: Mapping[str, Any]) -> bool:
+    """True for attributes that stand in the file; what has no default must."""
+    if one.name in ("details", "folder"):
+        return False
+    return one.default is dataclasses.MISSING or one.name in content
+
+
+def write_card(folder: Path, content: Mapping[str, Any]) -> Card:
+    """Write a package's card with size and SHA-256 of every other file in the folder."""
+    files = {
+        path.name: {"sha256": file_sha256(path), "bytes": path.stat().st_size}
+        for path in sorted(folder.iterdir())
+        if path.is_file() and path.name != CARD_FILE
+    }
+    update_card(folder, {**content, "files": files})
+    return read_card(folder)
+
+
+def update_card(folder: Path, content: Mapping[str, Any]) -> None:
+    """Replace a card's text; it is whole at every moment."""
+    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    path = folder / CARD_FILE
+    fresh = path.with_name(CARD_FILE + ".new")
+    fresh.write_text(text, encoding="utf-8")
+    fresh.replace(path)
+
+
+def checkpoint_card(folder: Path) -> Card:
+    """What can be said of a Hugging Face folder without opening its weights.
+
+    Raises:
+        ModelError: no weights there
+    """
+    weights = next((name for name in WEIGHT_FILES if (folder / name).is_file()), None)
+    if weights is None:
+        raise ModelError(f"{folder} holds no weights; expected {' or '.join(WEIGHT_FILES)}.")
+    names = [name for name in ("config.json", "preprocessor_config.json", weights) if (folder / name).is_file()]
+    return Card(
+        name=folder.resolve().name,
+        version=CHECKPOINT,
+        description="A Hugging Face checkpoint, run by PyTorch.",
+        licence=stated_licence(folder),
+        citation="",
+        files={name: {"bytes": (folder / name).stat().st_size} for name in names},
+        graph="",
+        weights=weights,
+        pytorch=True,
+        folder=folder,
+        **WAV2VEC2_LIMITS,
+    )
+
+
+def stated_licence(folder: Path) -> str:
+    """The licence in the front matter of a checkpoint's README.md, else "unknown"."""
+    try:
+        text = (folder / "README.md").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return "unknown"
+    front = re.match(r"---\s*\n(.*?)\n---", text, re.DOTALL)
+    found = front and re.search(r"^license:\s*['\"]?([\w.+-]+)", front[1], re.MULTILINE)
+    return found[1].upper() if found else "unknown"
+
+
 def available() -> list[Card]:
-    """Every model that can be loaded by name, embedded ones first."""
-    return [read_card(path.parent) for path in sorted(EMBEDDED.glob(f"*/{CARD_FILE}"))]
+    """Every model that can be loaded by name, embedded ones first. A pulled one that is damaged is left out."""
+    found = [read_card(path.parent) for path in sorted(EMBEDDED.glob(f"*/{CARD_FILE}"))]
+    names = {card.name for card in found}
+    for path in sorted(models_folder().glob(f"[!.]*/{CARD_FILE}")):
+        if path.parent.name in names:
+            continue
+        try:
+            found.append(read_card(path.parent))
+        except ModelError as error:
+            logger.warning("%s", error)
+    return found
 
 
 def find(model: str | Path) -> Card:
@@ -106,11 +231,15 @@ def find(model: str | Path) -> Card:
     Raises:
         ModelError: neither
     """
-    for card in available():
+    here = available()
+    for card in here:
         if model == card.name:
             return card
     folder = Path(model)
-    if folder.is_dir():
-        return read_card(folder)
-    names = ", ".join(card.name for card in available())
+    if str(model).strip() and folder.is_dir():
+        is_checkpoint = not (folder / CARD_FILE).is_file() and (folder / "config.json").is_file()
+        return checkpoint_card(folder) if is_checkpoint else read_card(folder)
+    if model in PULLABLE:
+        raise ModelError(f"Model '{model}' is not here yet; run: emow2v models pull {model}")
+    names = ", ".join(card.name for card in here)
     raise ModelError(f"Model '{model}' was not found; available: {names}, or the path of a model folder.")

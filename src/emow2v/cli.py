@@ -12,16 +12,19 @@ import sys
 from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, ParamSpec
+from typing import TYPE_CHECKING, Annotated, ParamSpec
 
 import typer
 from rich.console import Console
 
 from emow2v._version import __version__
-from emow2v.errors import Emow2vError, FormatError
+from emow2v.errors import Emow2vError, FormatError, ModelError
+
+if TYPE_CHECKING:
+    from emow2v.verify import Row
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
-models = typer.Typer(no_args_is_help=True, help="What models are here.")
+models = typer.Typer(no_args_is_help=True, help="Models: what is here, pull, verify, remove.")
 app.add_typer(models, name="models")
 
 P = ParamSpec("P")
@@ -42,7 +45,11 @@ class PaddingChoice(StrEnum):
 
 ModelOption = Annotated[str, typer.Option("--model", envvar="EMOW2V_MODEL", help="Name or folder of a model.")]
 EngineOption = Annotated[
-    str, typer.Option("--engine", envvar="EMOW2V_ENGINE", help="auto, openvino or onnxruntime.", show_default=True)
+    str,
+    typer.Option("--engine", envvar="EMOW2V_ENGINE", help="auto, openvino, onnxruntime or torch.", show_default=True),
+]
+DeviceOption = Annotated[
+    str, typer.Option("--device", envvar="EMOW2V_DEVICE", help="Of the engine torch: auto, cpu, cuda or mps.")
 ]
 
 
@@ -118,6 +125,7 @@ def predict(
         str, typer.Option("--format", help="One or more of csv, json, annotation, stream, with commas.")
     ] = "csv",
     engine: EngineOption = "auto",
+    device: DeviceOption = "auto",
     batch_size: Annotated[int, typer.Option(min=1, help="Windows computed at once.")] = 32,
 ) -> None:
     """Scores of recordings over time: any audio or video file, one table (or annotation) each."""
@@ -146,7 +154,7 @@ def predict(
         batch.refuse_terminal(sys.stdin)
     found, outcomes = batch.expand(inputs)
     folder = None if to == "-" else Path(to)
-    loaded = load(model, engine=engine)
+    loaded = load(model, engine=engine, device=device)
     with Progress(len(found), errors) as progress:
         for outcome in outcomes:
             progress.say(outcome.error)
@@ -165,6 +173,7 @@ def serve(
     port: Annotated[int, typer.Option(envvar="EMOW2V_PORT", min=0, max=65535, help="Port; 0 takes a free one.")] = 8080,
     model: ModelOption = "lite",
     engine: EngineOption = "auto",
+    device: DeviceOption = "auto",
     data_dir: Annotated[
         list[Path] | None,
         typer.Option(
@@ -179,7 +188,15 @@ def serve(
     from emow2v.server.run import Server
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
-    server = Server(host=host, port=port, model=model, engine=engine, data_dirs=data_dir or [Path()], work_dir=work_dir)
+    server = Server(
+        host=host,
+        port=port,
+        model=model,
+        engine=engine,
+        device=device,
+        data_dirs=data_dir or [Path()],
+        work_dir=work_dir,
+    )
     output.print(f"emow2v serves {model} on {server.url} (Ctrl+C stops it)")
     server.run()
 
@@ -197,16 +214,53 @@ def demo(
     run(to, output)
 
 
+@app.command()
+@stoppable
+def export(
+    model: Annotated[str, typer.Option("--model", help="Folder of a checkpoint, or name of a model with one.")],
+    to: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="New folder of the package.")],
+    precision: Annotated[
+        str, typer.Option(help="Of the weights in the file: fp32, or fp16 for half the size.")
+    ] = "fp32",
+    name: Annotated[str, typer.Option(help="What the package calls itself. [default: the folder's name]")] = "",
+) -> None:
+    """A checkpoint as an ONNX package, compared with PyTorch before it is written (extra torch)."""
+    from emow2v import cards
+    from emow2v.engines import installed
+
+    found = cards.find(model)
+    if not installed("torch"):
+        raise ModelError("Exporting needs PyTorch; run: pip install 'emow2v[torch]'")
+    from emow2v.networks.export import export as run
+
+    identity = {"name": name} if name else {"name": to.resolve().name} if found.version == cards.CHECKPOINT else {}
+    with errors.status("exporting"):
+        card, checks = run(found, to, precision=precision, identity=identity)
+    for check in checks:
+        output.print(
+            f"{check.graph:13} {check.engine:20} {check.input:8} {check.samples:6} samples   "
+            f"logits {check.logits:.1e}   hidden states {check.hidden_states:.1e}"
+        )
+    output.print(
+        f"wrote {card.name} to {to} ({card.size / 1e6:.0f} MB); the differences above are from PyTorch", markup=False
+    )
+
+
 @models.command("list")
 def list_models() -> None:
     """Every model that can be used by name."""
     from rich.table import Table
 
-    from emow2v import cards
+    from emow2v import cards, verify
 
-    table = Table("name", "version", "size", "licence", "description", box=None)
-    for card in cards.available():
-        table.add_row(card.name, card.version, f"{card.size / 1e6:.0f} MB", card.licence, card.description)
+    table = Table("name", "version", "size", "licence", "verified", "description", box=None)
+    here = cards.available()
+    for card in here:
+        size = f"{card.size / 1e6:.0f} MB"
+        table.add_row(card.name, card.version, size, card.licence, verify.verdict(card), card.description)
+    for name in cards.PULLABLE:
+        if name not in {card.name for card in here}:
+            table.add_row(name, "-", "-", "-", "-", f"not here; emow2v models pull {name}")
     Console().print(table)
 
 
@@ -216,4 +270,97 @@ def info(model: Annotated[str, typer.Argument(metavar="MODEL", help="Name or fol
     from emow2v import cards
 
     card = cards.find(model)
+    if card.version == cards.CHECKPOINT:
+        typer.echo(f"{card.folder} is a checkpoint without a card: {', '.join(card.files)}, licence {card.licence}")
+        return
     typer.echo(json.dumps(json.loads((card.folder / cards.CARD_FILE).read_text("utf-8")), indent=2, ensure_ascii=False))
+
+
+@models.command("pull")
+@stoppable
+def pull_model(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A published model: msp-dim.")],
+    source: Annotated[
+        str, typer.Option(help="zenodo: the ONNX package; hub: the checkpoint, exported here (extra torch).")
+    ] = "zenodo",
+    origin: Annotated[
+        str,
+        typer.Option("--from", metavar="PATH", help="Instead: a zip or folder brought by hand, or a zip's address."),
+    ] = "",
+    accept_licence: Annotated[bool, typer.Option("--accept-licence", help="Do not ask; for scripts.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Also where it is here already.")] = False,
+    unverified: Annotated[
+        bool, typer.Option("--unverified", help="Keep it though its numbers are not the published.")
+    ] = False,
+) -> None:
+    """Bring a published model here, once; it works offline from then on."""
+    from emow2v import pull
+    from emow2v.progress import DownloadProgress
+
+    known = pull.lookup(name)
+    errors.print(known.terms)
+    if not accept_licence and not _agreed():
+        raise ModelError("The licence was not accepted; nothing was downloaded. Scripts say --accept-licence.")
+    with DownloadProgress(errors) as progress:
+        pulled = pull.pull(
+            name,
+            source=source,
+            origin=origin or None,
+            replace=force,
+            unverified=unverified,
+            progress=progress.update,
+            say=progress.say,
+        )
+    _print_rows(pulled.rows)
+    output.print(f"{name} is here, in {pulled.card.folder} ({pulled.card.size / 1e6:.0f} MB)", markup=False)
+    if not all(row.passed for row in pulled.rows):
+        raise typer.Exit(1)
+
+
+@models.command("verify")
+@stoppable
+def verify_models(
+    name: Annotated[str, typer.Argument(metavar="[NAME]", help="Name or folder of a model; all by default.")] = "",
+    speech: Annotated[
+        Path | None, typer.Option(help="The recording to which the publication's other numbers belong.")
+    ] = None,
+) -> None:
+    """Does a model give the numbers it must, on every engine installed here."""
+    from emow2v import cards, verify
+
+    failed = False
+    for card in [cards.find(name)] if name else cards.available():
+        rows = verify.verify(card, speech=speech if name or card.name in cards.PULLABLE else None)
+        output.print(f"{card.name} {card.version}", markup=False)
+        _print_rows(rows)
+        verify.record(card, rows)
+        failed = failed or not all(row.passed for row in rows)
+    if failed:
+        raise typer.Exit(1)
+
+
+@models.command("remove")
+def remove_model(name: Annotated[str, typer.Argument(metavar="NAME", help="A model that was pulled.")]) -> None:
+    """Delete a pulled model."""
+    from emow2v import pull
+
+    output.print(f"removed {name}, {pull.remove(name) / 1e6:.0f} MB", markup=False)
+
+
+def _agreed() -> bool:
+    if not sys.stdin.isatty():
+        return False
+    return typer.confirm("Do you accept this licence?", err=True)
+
+
+def _print_rows(rows: list[Row]) -> None:
+    from emow2v.verify import words
+
+    for row in rows:
+        output.print(
+            f"{'ok    ' if row.passed else 'FAILED'} {row.engine} {row.precision}: {row.input}: expected {words(row.expected)} "
+            f"({row.source}), got {words(row.got)}, difference {row.difference:.1e}"
+            + (f", hidden states {row.hidden_difference:.1e}" if row.hidden_difference is not None else "")
+            + (f"; {row.note}" if row.note else ""),
+            markup=False,
+        )

@@ -20,7 +20,6 @@ from emow2v.framing import Framing, Pieces, Windower
 from emow2v.trajectory import Block, Info, Trajectory
 
 BATCH_SIZE = 32  # windows an engine is given at once; more brought nothing on the processors measured
-MAX_SAMPLES = 250 * 16000  # given to an engine at once, whatever the batch size: long windows take memory
 
 Signal = npt.NDArray[np.float32]
 Unit = Literal["windows", "files"]
@@ -34,8 +33,21 @@ def _go_on() -> None:
     """Nothing asks to stop."""
 
 
-def load(model: str | Path = "lite", *, engine: str = "auto", threads: int = 0) -> Model:
-    """Load a model by name or from its folder, ready to predict.
+def load(
+    model: str | Path = "lite",
+    *,
+    engine: str = "auto",
+    precision: str = "fp32",
+    threads: int = 0,
+    device: str = "auto",
+) -> Model:
+    """Load a model by name or from its folder (a package, or a Hugging Face checkpoint), ready to predict.
+
+    Args:
+        engine: auto, openvino, onnxruntime or torch
+        precision: of the arithmetic; "fp32"
+        threads: CPU threads; 0 takes every core the process may use
+        device: for the engine torch: auto, cpu, cuda or mps
 
     >>> import emow2v
     >>> model = emow2v.load("lite")
@@ -46,7 +58,7 @@ def load(model: str | Path = "lite", *, engine: str = "auto", threads: int = 0) 
         ModelError: no such model or engine, or its files are not whole
     """
     card = cards.find(model)
-    return Model(card, choose(card, engine, threads=threads))
+    return Model(card, choose(card, engine, precision=precision, threads=threads, device=device))
 
 
 class Model:
@@ -222,7 +234,8 @@ class Model:
     def run(self, windows: Signal, check: Callable[[], None] = _go_on) -> Outputs:
         """Windows [batch, samples] of any length; long ones are cut and averaged."""
         longest = self.card.max_samples
-        at_once = max(1, MAX_SAMPLES // min(windows.shape[1], longest))
+        at_once = max(1, self.card.batch_samples // min(windows.shape[1], longest))
+        at_once = min(at_once, self.card.max_batch or at_once)
         if len(windows) > at_once:
             return _stacked(
                 [self.run(windows[begin : begin + at_once], check) for begin in range(0, len(windows), at_once)]

@@ -58,3 +58,38 @@ class Progress:
 
     def say(self, sentence: str) -> None:
         self._bar.print(sentence) if not self._bar.disable else self._console.print(sentence)
+
+
+class DownloadProgress:
+    """A bar for each file that comes over the network, with speed and time left; sentences between them."""
+
+    def __init__(self, console: Console) -> None:
+        self._bar = rich_progress.Progress(
+            rich_progress.TextColumn("{task.description}"),
+            rich_progress.BarColumn(),
+            rich_progress.DownloadColumn(),
+            rich_progress.TransferSpeedColumn(),
+            rich_progress.TimeRemainingColumn(),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self._console = console
+        self._tasks: dict[str, rich_progress.TaskID] = {}
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def update(self, what: str, done: int, total: int | None) -> None:
+        """Bytes of a file that are here, of all where that is known."""
+        if what not in self._tasks:
+            self._tasks[what] = self._bar.add_task(what, total=total)
+        self._bar.update(self._tasks[what], completed=done, total=total)
+
+    def say(self, sentence: str) -> None:
+        self._bar.print(sentence) if not self._bar.disable else self._console.print(sentence)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from emow2v import audio
+from emow2v import audio, cards
 from emow2v.discover import options as opts
 from emow2v.discover.descriptors import Descriptor, parse_data
 from emow2v.discover.module import MODULE
@@ -57,6 +57,7 @@ class Plan:
 
     Attributes:
         job_id: checked
+        model: name of the model to use
         sessions: what to do
         framing, batch_size: how
         notes: sentences for the job's log
@@ -65,6 +66,7 @@ class Plan:
     """
 
     job_id: str
+    model: str
     sessions: tuple[Session, ...]
     framing: Framing
     batch_size: int
@@ -78,7 +80,7 @@ def plan(form: Mapping[str, str], places: Places, model_name: str) -> Plan:
 
     Args:
         form: as posted, names in either case
-        model_name: the model that the server runs
+        model_name: the model that the server runs where the request names none
 
     Raises:
         RequestError: one sentence on the first thing that is wrong
@@ -95,8 +97,7 @@ def plan(form: Mapping[str, str], places: Places, model_name: str) -> Plan:
     descriptors = parse_data(fields["data"])
     framing = opts.framing(fields)
     given = opts.options(fields)
-    if given.get("model") not in (None, "", model_name):
-        raise RequestError(f"The model '{given['model']}' is not served here; expected {model_name}.")
+    model = _model(given, model_name)
     notes = [f"field {name} is unknown and was ignored" for name in sorted(set(fields) - opts.FIELDS)]
     notes += [f"option {name} is unknown and was ignored" for name in sorted(set(given) - {"batch_size", "model"})]
     batch_size = opts.batch_size(given, DEFAULT_BATCH_SIZE)
@@ -110,7 +111,7 @@ def plan(form: Mapping[str, str], places: Places, model_name: str) -> Plan:
     for folder in sorted({output.path.parent for session in sessions for output in session.outputs}):
         make_folder(folder)
     details = {name: "****" if _is_secret(name) and value else value for name, value in form.items()}
-    return Plan(job_id, sessions, framing, batch_size, tuple(notes), details, places.results(job_id))
+    return Plan(job_id, model, sessions, framing, batch_size, tuple(notes), details, places.results(job_id))
 
 
 def run(
@@ -256,6 +257,15 @@ def _probe(session: Session, framing: Framing) -> None:
             recording.close()
     except AudioError as error:
         raise RequestError(str(error)) from None
+
+
+def _model(given: Mapping[str, opts.Value], served: str) -> str:
+    """The option `model`: the one that is served, or another that is here by name; paths are the administrator's."""
+    wanted = str(given.get("model") or served).strip()
+    names = [served, *(card.name for card in cards.available() if card.name != served)]
+    if wanted not in names:
+        raise RequestError(f"The model '{wanted[:60]}' is not here; expected {', '.join(names)}.")
+    return wanted
 
 
 def _is_secret(name: str) -> bool:

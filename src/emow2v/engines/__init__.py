@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -15,7 +16,8 @@ Floats = npt.NDArray[np.float32]
 Outputs = tuple[Floats, Floats, Floats | None]
 
 # In the order in which `auto` tries them: fastest first.
-ENGINES = ("openvino", "onnxruntime")
+ENGINES = ("openvino", "onnxruntime", "torch")
+PRECISIONS = ("fp32",)
 
 
 class Engine(Protocol):
@@ -36,7 +38,7 @@ class Engine(Protocol):
 
 
 def installed(name: str) -> bool:
-    return find_spec(name) is not None
+    return find_spec(name) is not None and (name != "torch" or find_spec("transformers") is not None)
 
 
 def check_name(engine: str) -> None:
@@ -46,31 +48,60 @@ def check_name(engine: str) -> None:
         ModelError: neither "auto" nor one of `ENGINES`
     """
     if engine != "auto" and engine not in ENGINES:
-        raise ModelError(f"Engine '{engine}' is unknown; expected auto, {' or '.join(ENGINES)}.")
+        raise ModelError(f"Engine '{engine}' is unknown; expected auto, {', '.join(ENGINES[:-1])} or {ENGINES[-1]}.")
 
 
-def choose(card: Card, engine: str = "auto", *, threads: int = 0) -> Engine:
+def able(card: Card) -> list[str]:
+    """Engines that can run a model, installed or not, fastest first."""
+    return [name for name in ENGINES if (card.pytorch if name == "torch" else card.graph)]
+
+
+def choose(
+    card: Card, engine: str = "auto", *, precision: str = "fp32", threads: int = 0, device: str = "auto"
+) -> Engine:
     """The engine of that name for a model, or the fastest one installed.
 
     Args:
+        precision: of the arithmetic; "fp32"
         threads: CPU threads; 0 takes every core the process may use
+        device: for the engine torch, see there
 
     Raises:
         ModelError: unknown or not installed, or the model's files are not whole
     """
     check_name(engine)
-    for name in ENGINES:
+    if precision not in PRECISIONS:
+        raise ModelError(f"Precision '{precision}' is unknown; expected {', '.join(PRECISIONS)}.")
+    usable = able(card)
+    if engine != "auto" and engine not in usable:
+        if not card.graph:
+            card.verified_graph()  # says what to do
+        raise ModelError(f"Model {card.name} holds no weights for PyTorch; choose the engine {' or '.join(usable)}.")
+    for name in usable:
         if engine in ("auto", name) and installed(name):
-            graph = card.verified_graph()
-            if name == "openvino":
-                from emow2v.engines.openvino import OpenVINOEngine
+            if name == "torch":
+                from emow2v.engines.torch import TorchEngine
 
-                return OpenVINOEngine(graph, threads=threads)
-            from emow2v.engines.onnxruntime import ONNXRuntimeEngine
+                card.verify_files()
+                return TorchEngine(card, threads=threads, device=device)
+            return open_graph(name, card.verified_graph(), threads=threads)
+    wanted = usable[0] if engine == "auto" else engine
+    raise ModelError(f"Engine {wanted} is not installed; run: pip install 'emow2v[{wanted}]'")
 
-            return ONNXRuntimeEngine(graph, threads=threads)
-    wanted = ENGINES[0] if engine == "auto" else engine
-    raise ModelError(f"Engine {wanted} is not installed; run: pip install 'emow2v[{wanted}]'.")
+
+def open_graph(name: str, graph: Path, *, threads: int = 0) -> Engine:
+    """An ONNX graph on OpenVINO or ONNX Runtime.
+
+    Raises:
+        ModelError: the graph cannot be run
+    """
+    if name == "openvino":
+        from emow2v.engines.openvino import OpenVINOEngine
+
+        return OpenVINOEngine(graph, threads=threads)
+    from emow2v.engines.onnxruntime import ONNXRuntimeEngine
+
+    return ONNXRuntimeEngine(graph, threads=threads)
 
 
 def refuse_lengths(lengths: npt.NDArray[np.int64] | None, signal: Floats) -> None:

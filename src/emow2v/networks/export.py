@@ -1,140 +1,210 @@
-"""Export to ONNX packages: one graph from the raw signal to embeddings and scores, with its card.
-
-python -m emow2v.networks.export DIR/model.pt -o src/emow2v/weights/lite
-"""
+"""A wav2vec2 checkpoint as an ONNX package: two graphs over one file of weights, a card, and proof that they agree."""
 
 from __future__ import annotations
 
-import argparse
-import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import torch
-from onnx import TensorProto, helper, numpy_helper
-from torch import nn
 
-from emow2v.networks.lite import SAMPLING_RATE, Lite, LiteConfig
+from emow2v import cards, graphs, verify
+from emow2v.cards import Card
+from emow2v.engines import Engine, Outputs, installed, open_graph
+from emow2v.errors import ModelError
+from emow2v.folders import appearing
+from emow2v.networks import wav2vec2
+from emow2v.networks.trace import trace
+from emow2v.networks.wav2vec2 import Wav2Vec2Emotion
+from emow2v.trajectory import DIMENSIONS
 
-GRAPH = "model.onnx"
-MIN_SAMPLES = 400  # 25 ms, one frame of the spectrogram
+PRECISIONS = ("fp32", "fp16")
 HALF_FROM = 4096  # values: smaller tensors (biases, norms) are not worth rounding
+AGREEMENT = 1e-4  # largest difference from PyTorch, of scores and of hidden states against the largest of them
 
 
-def export_graph(model: nn.Module, path: Path, *, half_weights: bool = True) -> None:
-    """Write `model` as ONNX: signal [batch, samples] to hidden_states [batch, 1024] and logits [batch, 3].
+@dataclass(frozen=True)
+class Check:
+    """One comparison of the written package with PyTorch: largest differences."""
+
+    engine: str
+    graph: str
+    input: str
+    samples: int
+    hidden_states: float
+    logits: float
+
+
+def export(
+    source: Card,
+    output: Path,
+    *,
+    precision: str = "fp32",
+    identity: Mapping[str, Any] | None = None,
+    replace: bool = False,
+) -> tuple[Card, list[Check]]:
+    """Write the package of a checkpoint; it appears whole, and only when its graphs answer as PyTorch does.
 
     Args:
-        half_weights: keep large weights as float16 in the file; arithmetic stays float32, and so
-            does the front end, whose tables are never rounded
+        source: a model with PyTorch weights
+        precision: of the weights in the file: "fp32", or "fp16" for half the size; arithmetic stays float32
+        identity: name, version, licence and what else a card says, where the source does not
+
+    Raises:
+        ModelError: the checkpoint cannot be loaded, or the exported graphs disagree with it
+        FormatError: the output cannot be written
     """
-    model.eval()
-    program = torch.onnx.export(
-        model,
-        (torch.randn(2, SAMPLING_RATE),),
-        input_names=["signal"],
-        output_names=["hidden_states", "logits"],
-        dynamic_shapes=({0: torch.export.Dim("batch"), 1: torch.export.Dim("samples", min=MIN_SAMPLES)},),
-        opset_version=18,
-        dynamo=True,
-        verbose=False,
-    )
-    assert program is not None
-    graph = program.model_proto
-    if half_weights:
-        _halve(graph)
-    onnx.checker.check_model(graph)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    onnx.save(graph, str(path))
+    if precision not in PRECISIONS:
+        raise ModelError(f"Precision '{precision}' is unknown; expected {' or '.join(PRECISIONS)}.")
+    if not source.pytorch:
+        raise ModelError(f"Model {source.name} holds no weights for PyTorch; expected a Hugging Face checkpoint.")
+    source.verify_files()
+    checkpoint = wav2vec2.load(source.folder)
+    model = checkpoint.model
+    with appearing(output, replace=replace) as folder:
+        _write_configuration(model, source.folder, folder)
+        _write_weights(model, folder, half=precision == "fp16")
+        _write_graphs(model, folder, half=precision == "fp16")
+        (folder / graphs.LABELS).write_text(graphs.labels_yaml(), encoding="utf-8")
+        written = wav2vec2.load(folder).model
+        checks = _compare(written, folder)
+        worst = max(checks, key=lambda one: max(one.logits, one.hidden_states))
+        if max(worst.logits, worst.hidden_states) > AGREEMENT:
+            raise ModelError(
+                f"The exported graph differs from PyTorch by {worst.logits:.1e} in its logits and {worst.hidden_states:.1e} in "
+                f"its hidden states ({worst.input}, {worst.engine}); expected at most {AGREEMENT:.0e}. Nothing was written; "
+                "try other versions of torch and onnxscript."
+            )
+        content = {**_card(model, source, checkpoint.left_over), **(identity or {})}
+        content |= {"weights_precision": precision, "export": _report(model, written, checks)}
+        content["expected"] = verify.own_expectations(_runner(written), f"PyTorch {torch.__version__} at export")
+        cards.write_card(folder, content)
+    return cards.read_card(output), checks
 
 
-def _halve(model: onnx.ModelProto) -> None:
-    """Store large initialisers as float16 with a cast back to float32 behind them."""
-    graph = model.graph
-    casts = []
-    for tensor in list(graph.initializer):
-        values = numpy_helper.to_array(tensor)
-        if tensor.data_type != TensorProto.FLOAT or values.size < HALF_FROM or "log_mel" in tensor.name:
-            continue
-        name = tensor.name
-        tensor.CopyFrom(numpy_helper.from_array(values.astype(np.float16), name + ".half"))
-        casts.append(helper.make_node("Cast", [name + ".half"], [name], to=TensorProto.FLOAT, name=name + ".cast"))
-    nodes = [*casts, *graph.node]
-    del graph.node[:]
-    graph.node.extend(nodes)
-    for info in [value for value in graph.value_info if any(value.name == cast.output[0] for cast in casts)]:
-        graph.value_info.remove(info)
+def _write_weights(model: Wav2Vec2Emotion, folder: Path, *, half: bool) -> None:
+    tensors = {name: value.numpy() for name, value in model.state_dict().items()}
+    if half:
+        tensors = {
+            name: values.astype(np.float16) if values.size >= HALF_FROM else values for name, values in tensors.items()
+        }
+    graphs.write_weights(tensors, folder / graphs.WEIGHTS)
 
 
-def write_card(folder: Path, card: Mapping[str, Any]) -> None:
-    """card.json for the files in `folder`, with their checksums."""
-    files = {}
-    for path in sorted(folder.iterdir()):
-        if path.name != "card.json":
-            data = path.read_bytes()
-            files[path.name] = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
-    text = json.dumps({**card, "files": files}, indent=2, ensure_ascii=False)
-    (folder / "card.json").write_text(text + "\n", encoding="utf-8")
+def _write_configuration(model: Wav2Vec2Emotion, source: Path, folder: Path) -> None:
+    """The checkpoint's own configuration, with the labels in the order in which the scores are written."""
+    content = json.loads((source / "config.json").read_text(encoding="utf-8"))
+    content["id2label"] = {str(k): name for k, name in enumerate(DIMENSIONS)}
+    content["label2id"] = {name: k for k, name in enumerate(DIMENSIONS)}
+    (folder / "config.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    extractor = {"do_normalize": model.normalise, "sampling_rate": 16000, "return_attention_mask": True}
+    (folder / "preprocessor_config.json").write_text(json.dumps(extractor, indent=2) + "\n", encoding="utf-8")
 
 
-def load_lite(path: Path) -> tuple[Lite, dict[str, Any]]:
-    """The network in a model.pt of the training, without its auxiliary head, and what the file says of it."""
-    stored: dict[str, Any] = torch.load(path, weights_only=True)
-    model = Lite(LiteConfig(**{**stored["config"], "emotions": 0}))
-    model.load_state_dict({name: value for name, value in stored["model"].items() if not name.startswith("emotion.")})
-    return model.eval(), stored
+def _write_graphs(model: Wav2Vec2Emotion, folder: Path, *, half: bool) -> None:
+    # normalisation is added to the graph, not traced: so that it is the same in graphs of others, and can be taken off
+    normalise, model.normalise = model.normalise, False
+    try:
+        graph = trace(model)
+    finally:
+        model.normalise = normalise
+    if half:
+        graphs.halve(graph, smallest=HALF_FROM)
+    if normalise:
+        graphs.add_normalisation(graph)
+    graphs.point_at(graph, folder / graphs.WEIGHTS)
+    graphs.set_batch(graph, "batch")
+    graphs.save(graph, folder / graphs.BATCHED)
+    graphs.set_batch(graph, 1)
+    graphs.save(graph, folder / graphs.SINGLE)
 
 
-def lite_card(model: Lite, stored: Mapping[str, Any]) -> dict[str, Any]:
+def _compare(model: Wav2Vec2Emotion, folder: Path) -> list[Check]:
+    """Noise, silence and speech of three lengths, alone and together, on every engine here."""
+    run = _runner(model)
+    cases = []
+    for samples in (model.min_samples, 16000, 48000):
+        given = {
+            "noise": verify.signal("noise", 0, samples),
+            "silence": verify.signal("zeros", 0, samples),
+            "speech": verify.signal("example", 16000, 16000 + samples),
+        }
+        cases.append((given, {name: run(signal) for name, signal in given.items()}))
+    checks = []
+    for name in [one for one in ("openvino", "onnxruntime") if installed(one)]:
+        for graph in (graphs.BATCHED, graphs.SINGLE):
+            engine = open_graph(name, folder / graph)
+            for given, expected in cases:
+                results = _answers(engine, given, together=graph == graphs.BATCHED)
+                checks += [
+                    Check(engine.name, graph, word, given[word].shape[1], *_apart(results[word], expected[word]))
+                    for word in given
+                ]
+            del engine  # before the next: each holds its own copy of the weights
+    return checks
+
+
+def _answers(engine: Engine, given: Mapping[str, verify.Floats], *, together: bool) -> dict[str, Outputs]:
+    if not together:
+        return {word: engine.run(signal) for word, signal in given.items()}
+    hidden, logits, _ = engine.run(np.concatenate(list(given.values())))
+    return {word: (hidden[k : k + 1], logits[k : k + 1], None) for k, word in enumerate(given)}
+
+
+def _apart(own: Outputs, expected: Outputs) -> tuple[float, float]:
+    """Largest differences: of hidden states as a share of the largest one, and of logits."""
+    scale = np.abs(expected[0]).max()
+    return float(np.abs(own[0] - expected[0]).max() / scale), float(np.abs(own[1] - expected[1]).max())
+
+
+def _runner(model: Wav2Vec2Emotion) -> verify.Run:
+    def run(signal: verify.Floats) -> Outputs:
+        with torch.inference_mode():
+            hidden, logits = model(torch.from_numpy(signal))
+        return hidden.numpy(), logits.numpy(), None
+
+    return run
+
+
+def _card(model: Wav2Vec2Emotion, source: Card, left_over: tuple[str, ...]) -> dict[str, Any]:
+    config = model.config
     return {
-        "name": "lite",
-        "version": "0.1",
-        "description": "Lower three layers of the Whisper base encoder, fine-tuned on acted emotional speech.",
-        "licence": "CC-BY-NC-SA-4.0",
-        "citation": "emow2v lite 0.1, trained on nEMO, RAVDESS and BAVED from the Whisper base encoder",
-        "graph": GRAPH,
-        "sampling_rate": SAMPLING_RATE,
-        "min_samples": MIN_SAMPLES,
-        "max_samples": model.max_samples,
-        "encoder": {"name": "openai/whisper-base", "licence": "MIT", "layers": model.config.layers},
-        "training_data": [
-            {"corpus": "nEMO", "language": "Polish", "licence": "CC-BY-NC-SA-4.0", "labels": "six acted emotions"},
-            {"corpus": "RAVDESS (speech)", "language": "English", "licence": "CC-BY-NC-SA-4.0",
-             "labels": "eight acted emotions, two intensities"},
-            {"corpus": "BAVED", "language": "Arabic", "licence": "CC-BY-4.0",
-             "labels": "three levels of expressiveness, used for arousal only"},
-        ],
-        "targets": (
-            "No listener rated these recordings: classes were given values between the norms of Mehrabian and Russell "
-            "(1977) and the means of rated podcast speech; dominance follows arousal, leaning to the norms by a quarter."
-        ),
-        "recipe": stored["recipe"],
-        "held_out": {
-            "what": "CCC against those values on 16 speakers never trained on (2 nEMO, 4 RAVDESS, 10 BAVED)",
-            "command": "python -m emow2v.training.lite --data CORPORA --encoder openai/whisper-base -o DIR",
-            **stored["figures"],
+        "name": source.name,
+        "version": source.version if source.version != cards.CHECKPOINT else source.sha256[:8],
+        "description": f"wav2vec2 with {config.num_hidden_layers} layers and a regression head, exported from a checkpoint.",
+        "licence": source.licence,
+        "citation": source.citation,
+        "graph": graphs.BATCHED,
+        "weights": graphs.WEIGHTS,
+        "pytorch": True,
+        **cards.WAV2VEC2_LIMITS,
+        "min_samples": model.min_samples,
+        "normalisation": "inside the graph" if model.normalise else "none, as the checkpoint says",
+        "origin": {
+            "weights": source.weights,
+            "sha256": source.sha256,
+            "left_over": list(left_over),
         },
-        "limits": (
-            "Acted speech and values assigned by class: read scores as a tendency, compare within a recording and a "
-            "speaker, and do not decide about people by them. Version 0.1 is a first model."
-        ),
-    }  # fmt: skip
+    }
 
 
-def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m emow2v.networks.export", description="Package a trained lite.")
-    parser.add_argument("checkpoint", type=Path, help="model.pt of the training")
-    parser.add_argument("-o", "--output", type=Path, required=True, help="folder for model.onnx and card.json")
-    options = parser.parse_args(arguments)
-    model, stored = load_lite(options.checkpoint)
-    export_graph(model, options.output / GRAPH)
-    write_card(options.output, lite_card(model, stored))
-    print(f"wrote {options.output / GRAPH} ({(options.output / GRAPH).stat().st_size / 1e6:.1f} MB) and its card")
+def _report(model: Wav2Vec2Emotion, written: Wav2Vec2Emotion, checks: list[Check]) -> dict[str, Any]:
+    import onnx
+    import transformers
 
-
-if __name__ == "__main__":
-    main()
+    speech = verify.signal("example", 16000, 64000)
+    rounded = _apart(_runner(written)(speech), _runner(model)(speech))
+    return {
+        "with": {"torch": str(torch.__version__), "transformers": transformers.__version__, "onnx": onnx.__version__},
+        "largest_difference_from_pytorch": {
+            "logits": float(f"{max(one.logits for one in checks):.1e}"),
+            "hidden_states": float(f"{max(one.hidden_states for one in checks):.1e}"),
+        },
+        "difference_by_rounded_weights": {
+            "hidden_states": float(f"{rounded[0]:.1e}"),
+            "logits": float(f"{rounded[1]:.1e}"),
+        },
+    }

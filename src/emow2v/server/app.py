@@ -42,7 +42,7 @@ class Settings:
     """What an administrator chooses.
 
     Attributes:
-        model_name: the model that is served
+        model_name: the model that is used where a request names none
         places: folders that requests may read and write
     """
 
@@ -59,11 +59,11 @@ class CompactJSON(JSONResponse):
         )
 
 
-def create_app(settings: Settings, load: Callable[[], Model]) -> Starlette:
+def create_app(settings: Settings, load: Callable[[str], Model]) -> Starlette:
     """The application.
 
     Args:
-        load: gives the model; called once, in the worker's thread
+        load: gives a model by its name; called in the worker's thread, when a job first needs it
     """
 
     @contextlib.asynccontextmanager

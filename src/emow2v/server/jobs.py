@@ -18,6 +18,7 @@ from emow2v.model import Model
 logger = logging.getLogger("emow2v.server")
 
 MAX_KEPT = 1000  # ended jobs that are remembered
+MAX_WARM = 2  # models kept in memory; a request may name another than the one that is served
 
 
 class Status(IntEnum):
@@ -72,8 +73,9 @@ class Job:
 class Jobs:
     """Runs plans one after the other in a thread of its own; thread-safe."""
 
-    def __init__(self, load: Callable[[], Model]) -> None:
+    def __init__(self, load: Callable[[str], Model]) -> None:
         self._load = load
+        self._warm: dict[str, Model] = {}
         self._jobs: dict[str, Job] = {}
         self._waiting: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
@@ -140,15 +142,13 @@ class Jobs:
         logger.info("job %s: %s", job.plan.job_id, status.name)
 
     def _work(self) -> None:
-        model: Model | None = None
         while (job := self._waiting.get()) is not None:
             with self._lock:
                 if job.status is not Status.WAITING:
                     continue
                 job.status, job.started = Status.RUNNING, _now()
             try:
-                model = model or self._load()
-                self._run(job, model)
+                self._run(job, self._model(job.plan.model))
             except Cancelled:
                 continue
             except Exception as error:
@@ -159,6 +159,16 @@ class Jobs:
                         job.error = str(error) if isinstance(error, Emow2vError) else f"{type(error).__name__}: {error}"
                         job.log(job.error, "ERROR")
                         self._end(job, Status.ERROR)
+
+    def _model(self, name: str) -> Model:
+        """A model by name, loaded when it is first asked for; the ones used last stay."""
+        model = self._warm.pop(name, None)
+        if model is None:
+            while len(self._warm) >= MAX_WARM:
+                del self._warm[next(iter(self._warm))]
+            model = self._load(name)
+        self._warm[name] = model
+        return model
 
     def _run(self, job: Job, model: Model) -> None:
         def stop_if_cancelled() -> None:

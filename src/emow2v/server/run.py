@@ -15,6 +15,7 @@ from emow2v import cards
 from emow2v.discover.places import Places
 from emow2v.engines import check_name
 from emow2v.errors import Emow2vError
+from emow2v.home import home
 from emow2v.model import Model, load
 from emow2v.server.app import Settings, create_app
 
@@ -34,6 +35,7 @@ class Server:
         port: int = 8080,
         model: str = "lite",
         engine: str = "auto",
+        device: str = "auto",
         data_dirs: Sequence[Path] = (Path(),),
         work_dir: Path | None = None,
     ) -> None:
@@ -41,7 +43,7 @@ class Server:
         check_name(engine)
         if not host.strip():
             raise Emow2vError("--host is empty; expected an address such as 127.0.0.1.")
-        self._engine = engine
+        self._engine, self._device = engine, device
         self._model = model
         for folder in data_dirs:
             if not folder.is_dir():
@@ -73,8 +75,8 @@ class Server:
             self._server.should_exit = True
             thread.join()
 
-    def _load(self) -> Model:
-        return load(self._model, engine=self._engine)
+    def _load(self, name: str) -> Model:
+        return load(self._model if name == self._card.name else name, engine=self._engine, device=self._device)
 
 
 def _bind(host: str, port: int) -> socket.socket:
@@ -94,6 +96,4 @@ def _bind(host: str, port: int) -> socket.socket:
 
 
 def _default_work_dir() -> Path:
-    from platformdirs import user_cache_path
-
-    return user_cache_path("emow2v", appauthor=False) / "server"
+    return home() / "server"

@@ -7,11 +7,13 @@ import pytest
 import soundfile
 import torch
 
-from emow2v.cards import find
+from emow2v.cards import find, write_card
 from emow2v.demo import EXAMPLE
 from emow2v.engines import choose
-from emow2v.networks.export import GRAPH, MIN_SAMPLES, export_graph, write_card
+from emow2v.graphs import SINGLE
 from emow2v.networks.lite import LEVEL, LEVEL_FLOOR, Lite, LiteConfig, load_whisper
+from emow2v.networks.trace import MIN_SAMPLES
+from emow2v.training.package import write_graph
 
 WHISPER = Path(__file__).resolve().parents[2] / "shared" / "weights" / "whisper-base-encoder"
 SMALL = LiteConfig(layers=2, width=64, heads=2, intermediate=128, hidden=16)
@@ -99,9 +101,9 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Lite, Path]:
     torch.manual_seed(0)
     model = Lite(SMALL).eval()
     folder = tmp_path_factory.mktemp("package")
-    export_graph(model, folder / GRAPH, half_weights=False)
+    write_graph(model, folder / SINGLE, half_weights=False)
     card = {
-        "name": "small", "version": "0", "description": "", "licence": "Apache-2.0", "citation": "", "graph": GRAPH,
+        "name": "small", "version": "0", "description": "", "licence": "Apache-2.0", "citation": "", "graph": SINGLE,
         "sampling_rate": 16000, "min_samples": MIN_SAMPLES, "max_samples": model.max_samples,
     }  # fmt: skip
     write_card(folder, card)
@@ -126,7 +128,7 @@ def test_half_weights_keep_the_front_end_in_float32(tmp_path: Path) -> None:
     import onnx
 
     model = Lite(SMALL).eval()
-    export_graph(model, tmp_path / "half.onnx")
+    write_graph(model, tmp_path / "half.onnx")
     graph = onnx.load(tmp_path / "half.onnx").graph
     types = {tensor.name: tensor.data_type for tensor in graph.initializer}
     assert types["log_mel.dft"] == types["log_mel.mel"] == onnx.TensorProto.FLOAT

@@ -1,0 +1,298 @@
+"""ONNX graphs of speech models: what is done to them without the framework they came from.
+
+Every graph here takes `signal` and gives `hidden_states` and `logits`. A package keeps one set of weights in a
+safetensors file, which graphs name as external data: two graphs, PyTorch and other readers share the bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, external_data_helper, helper, numpy_helper
+
+from emow2v.errors import ModelError
+from emow2v.trajectory import DIMENSIONS
+
+Graph = Any  # onnx.ModelProto, whose annotations are not complete
+
+SINGLE = "model.onnx"  # [1, samples], as audonnx takes it
+BATCHED = "batched.onnx"  # [batch, samples], for our engines
+WEIGHTS = "model.safetensors"
+LABELS = "model.yaml"
+
+_HALF = ".half"  # an initialiser kept as float16, with a cast to float32 behind it
+_KEPT_IN_GRAPH = 1024  # bytes: shapes, small constants
+_NORMALISE = "emow2v.normalise."  # prefix of our nodes and of what flows between them
+_EPSILON = 1e-7
+
+
+def read(path: Path) -> Graph:
+    """A graph with its weights.
+
+    Raises:
+        ModelError: no ONNX graph, damaged, or without its weights file
+    """
+    try:
+        graph = onnx.load(str(path))
+        if not graph.graph.node:
+            raise ValueError("no nodes")
+        return graph
+    except Exception as error:  # protobuf, onnx and the file system each have their own
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:150]
+        raise ModelError(f"{path} is not a whole ONNX graph ({reason}); copy or download it again.") from None
+
+
+def read_bare(path: Path) -> Graph:
+    """A graph whose external weights are left where they are."""
+    return onnx.load(str(path), load_external_data=False)
+
+
+def check_ports(graph: Graph, path: Path) -> None:
+    """Refuse graphs that are not signal -> hidden_states, logits.
+
+    Raises:
+        ModelError: with what was found instead
+    """
+    weights = {tensor.name for tensor in graph.graph.initializer}
+    inputs = [one.name for one in graph.graph.input if one.name not in weights]
+    outputs = {one.name: _shape(one) for one in graph.graph.output}
+    if inputs != ["signal"] or not {"hidden_states", "logits"} <= outputs.keys():
+        raise ModelError(
+            f"{path} takes {', '.join(inputs) or 'nothing'} and gives {', '.join(outputs) or 'nothing'}; "
+            "expected a graph from signal to hidden_states and logits."
+        )
+    if outputs["logits"][-1:] != [len(DIMENSIONS)]:
+        raise ModelError(f"{path} gives logits {outputs['logits']}; expected {len(DIMENSIONS)} of them.")
+
+
+def normalises(graph: Graph) -> bool:
+    """True where our normalisation stands at the front."""
+    return any(node.name.startswith(_NORMALISE) for node in graph.graph.node)
+
+
+def add_normalisation(graph: Graph) -> None:
+    """Put (x - mean) / sqrt(variance + 1e-7) over the samples of each window in front, in float32."""
+    for node in graph.graph.node:
+        for k, name in enumerate(node.input):
+            if name == "signal":
+                node.input[k] = _NORMALISE + "signal"
+    # the axes were an attribute up to opset 17, an input since; a global pool over one channel needs neither
+    # and means the same in every opset
+    steps: list[tuple[str, list[str], str, dict[str, Any]]] = [
+        ("Unsqueeze", ["signal"], "row", {}),
+        ("GlobalAveragePool", ["row"], "mean", {}),
+        ("Sub", ["row", "mean"], "centred", {}),
+        ("Mul", ["centred", "centred"], "square", {}),
+        ("GlobalAveragePool", ["square"], "variance", {}),
+        ("Add", ["variance", "epsilon"], "floored", {}),
+        ("Sqrt", ["floored"], "deviation", {}),
+        ("Div", ["centred", "deviation"], "levelled", {}),
+        ("Squeeze", ["levelled"], "signal", {}),
+    ]
+    opset = next(one.version for one in graph.opset_import if one.domain in ("", "ai.onnx"))
+    nodes = []
+    for operator, inputs, output, attributes in steps:
+        names = [name if name == "signal" and operator == "Unsqueeze" else _NORMALISE + name for name in inputs]
+        if operator in ("Unsqueeze", "Squeeze"):
+            if opset < 13:
+                attributes = {"axes": [1]}
+            else:
+                names.append(_NORMALISE + "axes")
+        nodes.append(helper.make_node(operator, names, [_NORMALISE + output], _NORMALISE + output, **attributes))
+    kept = list(graph.graph.node)
+    del graph.graph.node[:]
+    graph.graph.node.extend([*nodes, *kept])
+    graph.graph.initializer.append(numpy_helper.from_array(np.array(_EPSILON, np.float32), _NORMALISE + "epsilon"))
+    if opset >= 13:
+        graph.graph.initializer.append(numpy_helper.from_array(np.array([1], np.int64), _NORMALISE + "axes"))
+
+
+def strip_normalisation(graph: Graph) -> None:
+    """Take `add_normalisation` back, to ask what the graph gives without."""
+    kept = [node for node in graph.graph.node if not node.name.startswith(_NORMALISE)]
+    for node in kept:
+        for k, name in enumerate(node.input):
+            if name == _NORMALISE + "signal":
+                node.input[k] = "signal"
+    del graph.graph.node[:]
+    graph.graph.node.extend(kept)
+    tensors = [tensor for tensor in graph.graph.initializer if not tensor.name.startswith(_NORMALISE)]
+    del graph.graph.initializer[:]
+    graph.graph.initializer.extend(tensors)
+
+
+def set_batch(graph: Graph, batch: int | str) -> None:
+    """Declare the first dimension of the input and the outputs: a number, or a name for any."""
+    weights = {tensor.name for tensor in graph.graph.initializer}
+    ports = [one for one in graph.graph.input if one.name not in weights] + list(graph.graph.output)
+    for port in ports:
+        first = port.type.tensor_type.shape.dim[0]
+        first.Clear()
+        if isinstance(batch, int):
+            first.dim_value = batch
+        else:
+            first.dim_param = batch
+    samples = next(one for one in ports if one.name == "signal").type.tensor_type.shape.dim[1]
+    samples.Clear()
+    samples.dim_param = "samples"
+    del graph.graph.value_info[:]  # shapes inferred for another batch
+
+
+def free_batch(graph: Graph) -> None:
+    """Let a graph that was traced with one clip take a batch.
+
+    Tracing wrote the batch into the target shapes of reshapes, as the first number: 1, or 1 * 16 heads. Each is
+    multiplied by the batch at run time. Where the first number comes from the tensor itself, nothing is baked in.
+    Whether it worked is for the caller to try: a batch must give what its clips give alone.
+    """
+    constants = {tensor.name for tensor in graph.graph.initializer}
+    values = {tensor.name: tensor for tensor in graph.graph.initializer}
+    made = {output: node for node in graph.graph.node for output in node.output}
+    nodes: list[Any] = [
+        helper.make_node("Shape", ["signal"], ["emow2v.batch.shape"], "emow2v.batch.shape"),
+        helper.make_node(
+            "Gather", ["emow2v.batch.shape", "emow2v.batch.zero"], ["emow2v.batch"], "emow2v.batch", axis=0
+        ),
+    ]
+    graph.graph.initializer.append(numpy_helper.from_array(np.array([0], np.int64), "emow2v.batch.zero"))
+    for node in graph.graph.node:
+        baked = None
+        if node.op_type in ("Reshape", "Expand") and not _constant(node.input[0], constants, made):
+            baked = _leading(node.input[1], values, made)
+        if baked is not None and baked[0] > 0:
+            length = baked[1]
+            name = f"emow2v.batch.{node.output[0]}"
+            ones = helper.make_node(
+                "Concat", ["emow2v.batch", name + ".ones"], [name + ".factor"], name + ".factor", axis=0
+            )
+            scaled = helper.make_node("Mul", [node.input[1], name + ".factor"], [name], name)
+            graph.graph.initializer.append(numpy_helper.from_array(np.ones(length - 1, np.int64), name + ".ones"))
+            nodes += [ones, scaled]
+            node.input[1] = name
+        nodes.append(node)
+    copied = [type(node).FromString(node.SerializeToString()) for node in nodes]
+    del graph.graph.node[:]
+    graph.graph.node.extend(copied)
+    set_batch(graph, "batch")
+
+
+def _constant(name: str, constants: set[str], made: Mapping[str, Any]) -> bool:
+    return name in constants or (name in made and made[name].op_type == "Constant")
+
+
+def _leading(name: str, values: Mapping[str, Any], made: Mapping[str, Any]) -> tuple[int, int] | None:
+    """First number of a shape and how many there are, where the first was written down in tracing."""
+    value = _value(name, values, made)
+    if value is not None:
+        return (int(value.reshape(-1)[0]), value.size) if value.size else None
+    node = made.get(name)
+    if node is None:
+        return None
+    if node.op_type == "Concat":
+        parts = [_value(one, values, made) for one in node.input]
+        # what is not written down are single numbers: lengths taken from a tensor
+        length = sum(1 if part is None else part.size for part in parts)
+        first = parts[0]
+        return None if first is None or not first.size else (int(first.reshape(-1)[0]), length)
+    if node.op_type in ("Cast", "Identity"):
+        return _leading(node.input[0], values, made)
+    return None
+
+
+def _value(name: str, values: Mapping[str, Any], made: Mapping[str, Any]) -> Any:
+    if name in values:
+        return numpy_helper.to_array(values[name])
+    node = made.get(name)
+    if node is None:
+        return None
+    if node.op_type == "Constant":
+        return next((numpy_helper.to_array(one.t) for one in node.attribute if one.name == "value"), None)
+    if node.op_type in ("Unsqueeze", "Identity", "Cast"):
+        inner = _value(node.input[0], values, made)
+        return None if inner is None else inner.reshape(-1)
+    return None
+
+
+def halve(graph: Graph, *, smallest: int = 4096, keep: str = "") -> None:
+    """Keep large weights as float16 with a cast to float32 behind them: half the file, the same arithmetic.
+
+    Args:
+        smallest: values; smaller tensors (biases, norms) are not worth rounding
+        keep: tensors whose names hold this are left alone
+    """
+    casts = []
+    for tensor in list(graph.graph.initializer):
+        if tensor.data_type != TensorProto.FLOAT or np.prod(tensor.dims) < smallest or (keep and keep in tensor.name):
+            continue
+        name = tensor.name
+        values = numpy_helper.to_array(tensor)
+        tensor.CopyFrom(numpy_helper.from_array(values.astype(np.float16), name + _HALF))
+        casts.append(helper.make_node("Cast", [name + _HALF], [name], to=TensorProto.FLOAT, name=name + ".cast"))
+    nodes = [*casts, *graph.graph.node]
+    del graph.graph.node[:]
+    graph.graph.node.extend(nodes)
+    own = {cast.output[0] for cast in casts}
+    for info in [value for value in graph.graph.value_info if value.name in own]:
+        graph.graph.value_info.remove(info)
+
+
+def take_out(graph: Graph) -> dict[str, np.ndarray[Any, Any]]:
+    """Tensors of the graph that belong into the weights file, by the name they have there."""
+    return {
+        tensor.name.removesuffix(_HALF): numpy_helper.to_array(tensor)
+        for tensor in graph.graph.initializer
+        if np.prod(tensor.dims) * 4 >= _KEPT_IN_GRAPH and tensor.data_type in (TensorProto.FLOAT, TensorProto.FLOAT16)
+    }
+
+
+def point_at(graph: Graph, weights: Path) -> None:
+    """Let the graph's large tensors name their bytes in a safetensors file beside it instead of holding them."""
+    with weights.open("rb") as file:
+        (length,) = struct.unpack("<Q", file.read(8))
+        table = json.loads(file.read(length))
+    for tensor in graph.graph.initializer:
+        entry = table.get(tensor.name.removesuffix(_HALF))
+        if entry is None or (end := entry["data_offsets"][1]) - (begin := entry["data_offsets"][0]) < _KEPT_IN_GRAPH:
+            continue
+        if list(tensor.dims) != entry["shape"] or _ITEM[entry["dtype"]] != tensor.data_type:
+            raise ModelError(f"{weights} holds {tensor.name} in another form than the graph; export the model again.")
+        tensor.ClearField("float_data")
+        tensor.raw_data = b""  # the helper refuses a tensor without the field
+        external_data_helper.set_external_data(tensor, weights.name, offset=8 + length + begin, length=end - begin)
+        tensor.ClearField("raw_data")
+
+
+def write_weights(tensors: Mapping[str, np.ndarray[Any, Any]], path: Path) -> None:
+    """A safetensors file that whoever may read the folder may read."""
+    from safetensors.numpy import save_file
+
+    path.touch()
+    mode = path.stat().st_mode
+    save_file({name: np.ascontiguousarray(values) for name, values in tensors.items()}, path, metadata={"format": "pt"})
+    path.chmod(mode)  # it comes for its owner only
+
+
+_ITEM = {"F32": TensorProto.FLOAT, "F16": TensorProto.FLOAT16}
+
+
+def save(graph: Graph, path: Path) -> None:
+    """Write a graph beside the weights that it names."""
+    path.write_bytes(graph.SerializeToString())
+    onnx.checker.check_model(str(path))
+
+
+def labels_yaml() -> str:
+    """audonnx's description of model.onnx."""
+    lines = ["$audonnx.core.model.Model==1.0.1:", f"  path: {SINGLE}", "  labels:", "    logits:"]
+    lines += [f"    - {name}" for name in DIMENSIONS]
+    return "\n".join([*lines, "  transform: null", ""])
+
+
+def _shape(port: Any) -> list[int | str]:
+    return [one.dim_value or one.dim_param or "?" for one in port.type.tensor_type.shape.dim]

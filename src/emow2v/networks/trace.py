@@ -1,0 +1,70 @@
+"""A PyTorch network as an ONNX graph whose weights keep their names."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import nn
+
+from emow2v.graphs import Graph
+
+SAMPLING_RATE = 16000
+MIN_SAMPLES = 400  # 25 ms: one frame of every network here
+OPSET = 18
+
+
+def trace(model: nn.Module) -> Graph:
+    """Signal [batch, samples] to hidden_states [batch, hidden] and logits [batch, 3], both lengths free.
+
+    Small constants are folded; weights are not, so that each stays the tensor of that name in the checkpoint.
+    """
+    from onnxscript import optimizer
+
+    with _quiet(), torch.no_grad():
+        program = torch.onnx.export(
+            model.eval(),
+            (torch.randn(2, SAMPLING_RATE),),
+            input_names=["signal"],
+            output_names=["hidden_states", "logits"],
+            dynamic_shapes=({0: torch.export.Dim("batch"), 1: torch.export.Dim("samples", min=MIN_SAMPLES)},),
+            opset_version=OPSET,
+            dynamo=True,
+            optimize=False,
+            verbose=False,
+        )
+        assert program is not None
+        optimizer.optimize_ir(program.model, input_size_limit=512, output_size_limit=4096, should_fold=_small)
+        graph = program.model_proto
+    for node in graph.graph.node:  # each carries the stack of calls it was traced from, with paths of this machine
+        del node.metadata_props[:]
+        node.doc_string = ""
+    del graph.graph.metadata_props[:]
+    for value in [*graph.graph.value_info, *graph.graph.initializer, *graph.graph.input, *graph.graph.output]:
+        del value.metadata_props[:]
+    return graph
+
+
+def _small(node: Any) -> bool | None:
+    # transposes of weights would be folded whatever their size
+    return False if node.op_type == "Transpose" else None
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """The exporter talks about its own parts, nothing that a user can act on."""
+    talkers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "torch.export")]
+    levels = [talker.level for talker in talkers]
+    for talker in talkers:
+        talker.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for talker, level in zip(talkers, levels, strict=True):
+            talker.setLevel(level)

@@ -1,0 +1,259 @@
+"""wav2vec2 with a regression head: the network of Wagner et al. (2023, arXiv 2203.07378), on Transformers' encoder.
+
+Raw 16 kHz signal in; the mean of the last hidden states over time and arousal, dominance and valence out.
+Clips of different lengths can share a batch and get what each gets alone.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import pickle
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from emow2v.cards import WEIGHT_FILES
+from emow2v.errors import ModelError
+from emow2v.trajectory import DIMENSIONS
+
+logger = logging.getLogger("emow2v.networks")
+
+EPSILON = 1e-7  # added to the variance, as Transformers' feature extractor does
+POSITIONS = "wav2vec2.encoder.pos_conv_embed.conv."
+# The weight-normalised positional convolution: how PyTorch spells it now, and how older versions did.
+SPELLINGS = {
+    POSITIONS + "weight_g": POSITIONS + "parametrizations.weight.original0",
+    POSITIONS + "weight_v": POSITIONS + "parametrizations.weight.original1",
+}
+FOLDED = POSITIONS + "weight"  # direction and length multiplied: how our packages keep it
+_SHOWN = 5  # tensor names in a sentence
+
+
+class Head(nn.Module):
+    """Dense, tanh, projection to the scores: [batch, hidden] to [batch, 3]."""
+
+    def __init__(self, hidden: int, scores: int, dropout: float) -> None:
+        super().__init__()
+        self.dense = nn.Linear(hidden, hidden)
+        self.dropout = nn.Dropout(dropout)
+        self.out_proj = nn.Linear(hidden, scores)
+
+    def forward(self, pooled: Tensor) -> Tensor:
+        inner = torch.tanh(self.dense(self.dropout(pooled)))
+        scores: Tensor = self.out_proj(self.dropout(inner))
+        return scores
+
+
+class Wav2Vec2Emotion(nn.Module):
+    """Signal [batch, samples] to pooled hidden states [batch, hidden] and scores [batch, 3].
+
+    Args:
+        config: Transformers' `Wav2Vec2Config`
+        normalise: bring each clip to zero mean and unit variance first, as the checkpoint's feature extractor does
+    """
+
+    def __init__(self, config: Any, *, normalise: bool = True) -> None:
+        from transformers import Wav2Vec2Model
+
+        super().__init__()
+        self.config = config
+        self.normalise = normalise
+        self.wav2vec2 = Wav2Vec2Model(config)
+        self.classifier = Head(config.hidden_size, len(DIMENSIONS), config.final_dropout)
+
+    def forward(self, signal: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """
+        Args:
+            signal: float32 [batch, samples]; what lies behind a clip's length does not matter
+            lengths: int64 [batch], valid samples of each clip; None where all are whole
+
+        Raises:
+            ValueError: clips of different lengths for a network that cannot mask (group normalisation over time)
+        """
+        if lengths is not None and bool((lengths == signal.shape[1]).all()):
+            lengths = None
+        if self.normalise:
+            signal = standardised(signal, lengths)
+        if lengths is None:
+            return self.scored(self.wav2vec2(signal).last_hidden_state.mean(dim=1))
+        if self.config.feat_extract_norm != "layer":
+            raise ValueError(
+                "this network normalises over time and cannot mask; run clips of each length by themselves"
+            )
+        valid = torch.arange(signal.shape[1], device=signal.device) < lengths[:, None]
+        hidden = self.wav2vec2(signal, attention_mask=valid.long()).last_hidden_state
+        frames = self.frames(lengths)
+        kept = (torch.arange(hidden.shape[1], device=signal.device) < frames[:, None])[:, :, None]
+        # where, not a product: what stands in the padding may be anything
+        return self.scored(torch.where(kept, hidden, 0.0).sum(dim=1) / frames[:, None])
+
+    def scored(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
+        return pooled, self.classifier(pooled)
+
+    def frames(self, samples: Tensor) -> Tensor:
+        """Frames that the convolutions make of so many samples: 49 of 16000, 1 of 400."""
+        for kernel, stride in zip(self.config.conv_kernel, self.config.conv_stride, strict=True):
+            samples = torch.div(samples - kernel, stride, rounding_mode="floor") + 1
+        return samples
+
+    @property
+    def min_samples(self) -> int:
+        """Shortest signal that makes a frame: 400 for the published sizes."""
+        needed = 1
+        for kernel, stride in reversed(list(zip(self.config.conv_kernel, self.config.conv_stride, strict=True))):
+            needed = (needed - 1) * stride + kernel
+        return needed
+
+    def fold(self) -> Wav2Vec2Emotion:
+        """Multiply out the weight normalisation of the positional convolution, for inference."""
+        conv = self.wav2vec2.encoder.pos_conv_embed.conv
+        if parametrize.is_parametrized(conv, "weight"):
+            parametrize.remove_parametrizations(conv, "weight")
+        return self
+
+
+def standardised(signal: Tensor, lengths: Tensor | None = None) -> Tensor:
+    """(x - mean) / sqrt(variance + 1e-7) over the valid samples of each clip, zero behind them; in float32."""
+    signal = signal.float()
+    if lengths is None:
+        centred = signal - signal.mean(dim=1, keepdim=True)
+        return centred / torch.sqrt((centred * centred).mean(dim=1, keepdim=True) + EPSILON)
+    valid = torch.arange(signal.shape[1], device=signal.device) < lengths[:, None]
+    count = lengths[:, None]
+    mean = torch.where(valid, signal, 0.0).sum(dim=1, keepdim=True) / count
+    centred = torch.where(valid, signal - mean, 0.0)
+    return centred / torch.sqrt((centred * centred).sum(dim=1, keepdim=True) / count + EPSILON)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a folder held.
+
+    Attributes:
+        model: in evaluation mode, weight normalisation folded, scores in the order arousal, dominance, valence
+        left_over: names of tensors in the file that the network has no place for
+    """
+
+    model: Wav2Vec2Emotion
+    left_over: tuple[str, ...]
+
+
+def load(folder: Path) -> Checkpoint:
+    """The network in a Hugging Face folder, or in one of our packages with PyTorch weights.
+
+    Raises:
+        ModelError: another architecture, tensors missing or of other shapes, a damaged file, code in a pickle
+    """
+    config, normalise, order = _configuration(folder)
+    tensors = _spelled(_tensors(folder))
+    with torch.device("meta"):  # no memory, no time for weights that are replaced at once
+        model = Wav2Vec2Emotion(config, normalise=normalise)
+    if FOLDED in tensors:
+        model.fold()
+    wanted = model.state_dict()
+    missing = [name for name in wanted if name not in tensors]
+    if missing:
+        raise ModelError(
+            f"{folder} lacks {len(missing)} of {len(wanted)} tensors ({_some(missing)}); expected a whole wav2vec2 checkpoint "
+            "with a regression head (classifier.dense, classifier.out_proj)."
+        )
+    wrong = [name for name, value in wanted.items() if tensors[name].shape != value.shape]
+    if wrong:
+        name = wrong[0]
+        raise ModelError(
+            f"{folder} holds {name} with the shape {list(tensors[name].shape)}; its config.json asks for "
+            f"{list(wanted[name].shape)}: take both from the same checkpoint."
+        )
+    left_over = tuple(name for name in tensors if name not in wanted)
+    if left_over:
+        logger.warning("%s: %d tensors were not used (%s)", folder, len(left_over), _some(left_over))
+    model.load_state_dict({name: tensors[name].float() for name in wanted}, assign=True)
+    head = model.classifier.out_proj
+    head.weight, head.bias = nn.Parameter(head.weight[order]), nn.Parameter(head.bias[order])
+    return Checkpoint(model.fold().eval().requires_grad_(False), left_over)
+
+
+def _configuration(folder: Path) -> tuple[Any, bool, list[int]]:
+    """Transformers' configuration, whether the signal is normalised, and where our dimensions stand in its labels."""
+    from transformers import Wav2Vec2Config
+
+    content = _json(folder / "config.json")
+    kind = content.get("model_type")
+    if kind != "wav2vec2":
+        raise ModelError(f"{folder} holds a model of the type '{kind}'; expected wav2vec2 with a regression head.")
+    labels = [str(content.get("id2label", {}).get(str(k), "")).lower() for k in range(len(DIMENSIONS))]
+    if sorted(labels) != sorted(DIMENSIONS) or len(content["id2label"]) != len(labels):
+        found = ", ".join(str(label) for label in content.get("id2label", {}).values()) or "none"
+        raise ModelError(
+            f"{folder / 'config.json'} names the labels {found}; expected id2label with {', '.join(DIMENSIONS)}."
+        )
+    # null means not set (vocab_size in the published file); newer Transformers takes only what has the right type
+    known = {name: value for name, value in content.items() if value is not None}
+    try:
+        config = Wav2Vec2Config.from_dict(known)
+    except Exception as error:  # its validation has exceptions of its own
+        raise ModelError(f"{folder / 'config.json'} is not a wav2vec2 configuration ({_line(error)}).") from None
+    if getattr(config, "add_adapter", False):
+        raise ModelError(f"{folder} uses an adapter behind the encoder; expected a wav2vec2 without one.")
+    extractor = folder / "preprocessor_config.json"
+    normalise = bool(_json(extractor).get("do_normalize", True)) if extractor.is_file() else True
+    return config, normalise, [labels.index(name) for name in DIMENSIONS]
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(content, dict):
+            return content
+        reason = "not an object"
+    except OSError as error:
+        reason = error.strerror or "cannot be read"
+    except ValueError as error:
+        reason = str(error)
+    raise ModelError(f"{path} is not a configuration ({reason}); copy the checkpoint again.")
+
+
+def _tensors(folder: Path) -> dict[str, Tensor]:
+    from safetensors.torch import load_file
+
+    for name in WEIGHT_FILES:
+        path = folder / name
+        if not path.is_file():
+            continue
+        try:
+            if path.suffix == ".safetensors":
+                return load_file(path)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of pickles by other protocols, which are refused or read all the same
+                loaded = torch.load(path, map_location="cpu", weights_only=True)
+        except pickle.UnpicklingError:
+            raise ModelError(
+                f"{path} holds more than tensors (a pickle that would run code) and was not opened; expected "
+                "model.safetensors, or a pytorch_model.bin with nothing but tensors."
+            ) from None
+        except Exception as error:  # a damaged pickle can fail anywhere
+            raise ModelError(f"{path} is damaged or cut off ({_line(error)}); copy or download it again.") from None
+        if isinstance(loaded, Mapping) and all(isinstance(value, Tensor) for value in loaded.values()):
+            return dict(loaded)
+        raise ModelError(f"{path} holds no table of tensors; expected the state_dict of a checkpoint.")
+    raise ModelError(f"{folder} holds no weights; expected {' or '.join(WEIGHT_FILES)}.")
+
+
+def _spelled(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {SPELLINGS.get(name, name): value for name, value in tensors.items()}
+
+
+def _some(names: list[str] | tuple[str, ...]) -> str:
+    return ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
+
+
+def _line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:150] if lines else type(error).__name__

@@ -1,0 +1,329 @@
+"""Bringing a published model here: from Zenodo, from the model hub, or by hand; checked, proven, then offline."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from emow2v import cards, verify
+from emow2v.cards import Card
+from emow2v.errors import ModelError
+from emow2v.fetch import DownloadError, fetch
+from emow2v.folders import appearing
+from emow2v.home import home, models_folder
+from emow2v.known import KNOWN, Known
+from emow2v.verify import Row
+
+ZENODO = "https://zenodo.org/api/records"
+SOURCES = ("zenodo", "hub")
+CHECKPOINT_FILES = ("config.json", "preprocessor_config.json", "README.md")  # beside the weights
+_MAX_GRAPH = 4 * 1024**3  # bytes; what claims to unpack to more is no model of ours
+
+Progress = Callable[[str, int, int | None], None]
+
+
+@dataclass(frozen=True)
+class Pulled:
+    """A model that is here now, and the rows that prove it."""
+
+    card: Card
+    rows: list[Row]
+
+
+def pull(
+    name: str,
+    *,
+    source: str = "zenodo",
+    origin: str | Path | None = None,
+    replace: bool = False,
+    unverified: bool = False,
+    progress: Progress = lambda what, done, total: None,
+    say: Callable[[str], None] = lambda sentence: None,
+) -> Pulled:
+    """Install a published model under its name. The caller has shown the licence.
+
+    Args:
+        source: "zenodo", the ONNX package, which needs no PyTorch; "hub", the checkpoint, which does
+        origin: instead of downloading from there: a zip, a folder, or the address of a zip
+        replace: also where it is here already
+        unverified: keep it although it does not give the published numbers
+        progress: takes what is done, bytes done, bytes in all where known
+
+    Raises:
+        ModelError: unknown name, no network (with the ways by hand), not that model
+    """
+    known = lookup(name)
+    target = models_folder() / known.name
+    if (target / cards.CARD_FILE).is_file() and not replace:
+        raise ModelError(f"Model {name} is here already, in {target}; add --force to pull it again.")
+    if source not in SOURCES:
+        raise ModelError(f"Source '{source}' is unknown; expected {' or '.join(SOURCES)}.")
+    downloads = home() / "downloads"
+    try:
+        with _alone(target), appearing(target, replace=True) as folder:
+            _install(known, folder / "package", source, origin, downloads, progress, say)
+            for path in (folder / "package").iterdir():
+                path.replace(folder / path.name)
+            (folder / "package").rmdir()
+            card = cards.read_card(folder)
+            say("checking the published numbers")
+            rows = verify.verify(card)
+            if not unverified:
+                _refuse_strangers(known, rows)
+    except DownloadError as error:
+        raise DownloadError(f"{error} {by_hand(known)}") from None
+    card = cards.read_card(target)
+    verify.record(card, rows)
+    shutil.rmtree(downloads / known.name, ignore_errors=True)
+    return Pulled(cards.read_card(target), rows)
+
+
+@contextlib.contextmanager
+def _alone(target: Path) -> Iterator[None]:
+    """One pull of a model at a time; what a killed one left is swept away."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(target.parent / f".{target.name}.lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise ModelError(f"Model {target.name} is being pulled by another process; wait for it.") from None
+    except OSError as error:
+        raise ModelError(
+            f"{target.parent} cannot be written ({error.strerror}); set EMOW2V_HOME to a folder."
+        ) from None
+    try:
+        for left in target.parent.glob(f".{target.name}.*/"):
+            shutil.rmtree(left, ignore_errors=True)
+        yield
+    finally:
+        with contextlib.suppress(OSError):  # removed while held: afterwards it could be the next one's already
+            Path(lock.lock_file).unlink()
+        lock.release()
+
+
+def remove(name: str) -> int:
+    """Delete a pulled model; gives the bytes that are free again.
+
+    Raises:
+        ModelError: not here, or part of the package
+    """
+    folder = models_folder() / name
+    here = {path.parent.name for path in models_folder().glob(f"[!.]*/{cards.CARD_FILE}")}
+    if name not in here:
+        if any(card.name == name for card in cards.available()):
+            raise ModelError(f"Model {name} is part of the package and stays.")
+        raise ModelError(f"Model '{name}' was not pulled; pulled: {', '.join(sorted(here)) or 'none'}.")
+    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    try:
+        shutil.rmtree(folder)
+    except OSError as error:
+        raise ModelError(f"{folder} cannot be removed ({error.strerror}); close what uses the model.") from None
+    return size
+
+
+def lookup(name: str) -> Known:
+    """A published model by its name.
+
+    Raises:
+        ModelError: not one that can be pulled
+    """
+    if name not in KNOWN:
+        raise ModelError(f"Model '{name}' cannot be pulled; expected {', '.join(KNOWN)}.")
+    return KNOWN[name]
+
+
+def by_hand(known: Known) -> str:
+    """The two ways to bring a model without a network here, as the end of a sentence."""
+    return (
+        f"By hand: get {known.zenodo_file} from https://zenodo.org/records/{known.zenodo} and run emow2v models pull "
+        f"{known.name} --from ZIP, or get the files of https://huggingface.co/{known.hub} and run it with --from FOLDER."
+    )
+
+
+def _install(
+    known: Known,
+    output: Path,
+    source: str,
+    origin: str | Path | None,
+    downloads: Path,
+    progress: Progress,
+    say: Callable[[str], None],
+) -> None:
+    here = downloads / known.name
+    if origin is None and source == "hub":
+        _need_pytorch(known)
+        _from_folder(known, _from_hub(known, here, progress), output, say)
+    elif origin is None:
+        _from_zip(known, _from_zenodo(known, here, progress), output, say)
+    elif str(origin).startswith(("http://", "https://")):
+        path = here / known.zenodo_file
+        here.mkdir(parents=True, exist_ok=True)
+        fetch(str(origin), path, progress=lambda done, total: progress(path.name, done, total))
+        _from_zip(known, path, output, say)
+    elif Path(origin).is_dir():
+        _from_folder(known, Path(origin), output, say)
+    elif Path(origin).is_file():
+        _from_zip(known, Path(origin), output, say)
+    else:
+        raise ModelError(f"{origin} does not exist; expected a folder, a zip, or the address of a zip.")
+
+
+def _from_zenodo(known: Known, folder: Path, progress: Progress) -> Path:
+    """The zip of the record, its size and checksum as Zenodo states them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    listing = folder / "record.json"
+    listing.unlink(missing_ok=True)
+    fetch(f"{ZENODO}/{known.zenodo}", listing)
+    try:
+        files = json.loads(listing.read_text(encoding="utf-8"))["files"]
+        (entry,) = [one for one in files if one["key"] == known.zenodo_file]
+        url, size, checksum = str(entry["links"]["self"]), int(entry["size"]), str(entry["checksum"])
+    except (ValueError, KeyError, TypeError):
+        raise DownloadError(f"Zenodo's record {known.zenodo} does not list {known.zenodo_file} as it did.") from None
+    path = folder / known.zenodo_file
+    if not path.is_file():
+        fetch(url, path, size=size, checksum=checksum, progress=lambda done, total: progress(path.name, done, total))
+    return path
+
+
+def _from_hub(known: Known, folder: Path, progress: Progress) -> Path:
+    """The checkpoint's files, at the revision that the hub names now; its own variables choose mirror and token."""
+    import huggingface_hub
+    from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
+
+    constants = huggingface_hub.constants
+    telemetry, constants.HF_HUB_DISABLE_TELEMETRY = (
+        constants.HF_HUB_DISABLE_TELEMETRY,
+        True,
+    )  # also a request of its own
+    try:
+        found = huggingface_hub.HfApi().model_info(known.hub, files_metadata=True)
+        listed = {one.rfilename: one for one in found.siblings or []}
+        revision = str(found.sha)
+        headers = build_hf_headers()
+    except Exception as error:  # of the hub, of its HTTP client, of the operating system
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+        raise DownloadError(f"The model hub does not tell what {known.hub} holds ({reason[:150]}).") from None
+    finally:
+        constants.HF_HUB_DISABLE_TELEMETRY = telemetry
+    weights = next((name for name in cards.WEIGHT_FILES if name in listed), None)
+    if weights is None or "config.json" not in listed:
+        raise DownloadError(f"{known.hub} holds {', '.join(listed) or 'nothing'}; expected config.json and weights.")
+    folder = folder / revision
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in (*CHECKPOINT_FILES, weights):
+        if name not in listed:
+            continue
+        entry = listed[name]
+        checksum = f"sha256:{entry.lfs.sha256}" if entry.lfs is not None else ""
+        path = folder / name
+        if path.is_file() and (not checksum or cards.file_sha256(path) == checksum.partition(":")[2]):
+            continue
+        fetch(
+            huggingface_hub.hf_hub_url(known.hub, name, revision=revision),
+            path,
+            size=entry.size,
+            checksum=checksum,
+            headers={key: value for key, value in headers.items() if value},
+            progress=lambda done, total, name=name: progress(name, done, total),  # type: ignore[misc]
+        )
+    return folder
+
+
+def _from_zip(known: Known, path: Path, output: Path, say: Callable[[str], None]) -> None:
+    """The ONNX graph in a zip, wherever it lies there; nothing else is unpacked."""
+    try:
+        with zipfile.ZipFile(path) as archive, tempfile.TemporaryDirectory(dir=output.parent) as folder:
+            members = [one for one in archive.infolist() if not one.is_dir()]
+            graphs = [one for one in members if one.filename.endswith(".onnx")]
+            if len(graphs) != 1:
+                raise ModelError(f"{path} holds {len(graphs)} ONNX graphs; expected {known.zenodo_file} with one.")
+            wanted = [*graphs, *(one for one in members if Path(one.filename).name == "model.yaml")]
+            if sum(one.file_size for one in wanted) > _MAX_GRAPH:
+                raise ModelError(
+                    f"{path} unpacks to more than {_MAX_GRAPH / 1e9:.0f} GB; expected {known.zenodo_file}."
+                )
+            say(f"unpacking {path.name}")
+            for one in wanted:
+                ending = "model.onnx" if one in graphs else "model.yaml"
+                with archive.open(one) as packed, (Path(folder) / ending).open("wb") as unpacked:
+                    shutil.copyfileobj(packed, unpacked, 1 << 20)
+            _from_graph(known, Path(folder) / "model.onnx", output, say, {"zip_sha256": cards.file_sha256(path)})
+    except (zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, EOFError, RuntimeError) as error:
+        raise ModelError(f"{path} is not a whole zip ({error}); expected {known.zenodo_file}.") from None
+
+
+def _from_folder(known: Known, folder: Path, output: Path, say: Callable[[str], None]) -> None:
+    if (folder / cards.CARD_FILE).is_file():
+        _copy(known, cards.read_card(folder), output)
+    elif (folder / "config.json").is_file():
+        _need_pytorch(known)
+        from emow2v.networks.export import export
+
+        say("exporting the checkpoint to ONNX")
+        export(cards.checkpoint_card(folder), output, identity=_identity(known))
+    else:
+        graphs = sorted(folder.glob("*.onnx"))
+        if len(graphs) != 1:
+            raise ModelError(
+                f"{folder} holds {len(graphs)} ONNX graphs and no config.json; expected a checkpoint's folder, a package "
+                "that emow2v exported, or a folder with one graph."
+            )
+        _from_graph(known, graphs[0], output, say, {})
+
+
+def _from_graph(known: Known, path: Path, output: Path, say: Callable[[str], None], more: Mapping[str, Any]) -> None:
+    from emow2v.thirdparty import import_graph
+
+    say("fitting the graph")
+    import_graph(path, output, {**_identity(known), **more})
+
+
+def _copy(known: Known, card: Card, output: Path) -> None:
+    card.verify_files()
+    output.mkdir(parents=True)
+    for name in card.files:
+        shutil.copyfile(card.folder / name, output / name)
+    content = json.loads((card.folder / cards.CARD_FILE).read_text(encoding="utf-8"))
+    content.pop("verified", None)
+    cards.update_card(output, {**content, **_identity(known)})
+
+
+def _identity(known: Known) -> dict[str, Any]:
+    return {
+        "name": known.name,
+        "version": known.version,
+        "description": known.description,
+        "licence": known.licence,
+        "citation": known.citation,
+        "terms": known.terms,
+    }
+
+
+def _need_pytorch(known: Known) -> None:
+    from emow2v.engines import installed
+
+    if not installed("torch"):
+        raise ModelError(
+            f"A checkpoint is exported with PyTorch once; run: pip install 'emow2v[torch]', or pull {known.name} as the "
+            "ONNX package, which needs none (--source zenodo)."
+        )
+
+
+def _refuse_strangers(known: Known, rows: list[Row]) -> None:
+    wrong = [row for row in rows if not row.passed]
+    if wrong:
+        worst = max(wrong, key=lambda row: row.difference)
+        raise ModelError(
+            f"These weights are not {known.name}: {worst.input} on {worst.engine} gives {verify.words(worst.got)}, "
+            f"{worst.source} says {verify.words(worst.expected)}. Nothing was installed; --unverified keeps them all the same."
+        )

@@ -1,0 +1,129 @@
+"""Verification that must be able to fail."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from checkpoints import foreign_graph
+from emow2v import cards, verify
+from emow2v.engines import choose
+from emow2v.errors import ModelError
+from emow2v.known import KNOWN, MSP_DIM, Expectation
+from emow2v.thirdparty import import_graph
+from emow2v.verify import EXAMPLE, own_expectations, signal
+
+PARITY = Path(__file__).resolve().parents[2] / "shared" / "data" / "parity" / "bagus-test_16000.wav"
+
+
+@pytest.fixture
+def copy(package: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(package, tmp_path / "copy"))
+
+
+def rewrite(folder: Path, **change: object) -> None:
+    content = json.loads((folder / "card.json").read_text())
+    (folder / "card.json").write_text(json.dumps({**content, **change}))
+
+
+def test_inputs_are_those_of_the_publication() -> None:
+    np.random.seed(0)
+    np.testing.assert_array_equal(signal("noise", 0, 16000)[0], np.random.normal(size=16000).astype(np.float32))
+    assert signal("zeros", 0, 16000).shape == (1, 16000) and not signal("zeros", 0, 16000).any()
+    example, rate = soundfile.read(EXAMPLE, dtype="float32")
+    assert rate == 16000
+    np.testing.assert_allclose(signal("example", 16000, 48000)[0], example[16000:48000], atol=1e-6)
+
+
+def test_a_wrong_number_fails(copy: Path) -> None:
+    content = json.loads((copy / "card.json").read_text())["expected"]
+    content[1]["logits"][2] += 2e-4
+    content[2]["first"][0] += 0.1
+    rewrite(copy, expected=content)
+    rows = verify.verify(cards.find(copy))
+    assert {row.input for row in rows if not row.passed} == {"noise, 1 s", "example, 3 s"}
+    assert all(row.difference > 1e-4 for row in rows if row.input == "noise, 1 s")
+
+
+def test_other_weights_fail(copy: Path, checkpoint: Path, tmp_path: Path) -> None:
+    from checkpoints import write_checkpoint
+    from emow2v.networks.export import export
+
+    card, _ = export(cards.find(write_checkpoint(tmp_path / "other", seed=1)), tmp_path / "package")
+    rewrite(card.folder, expected=json.loads((copy / "card.json").read_text())["expected"])
+    assert not any(row.passed for row in verify.verify(cards.find(card.folder)))
+
+
+@pytest.mark.parametrize(
+    "expected", [[{"input": "zeros"}], [3], {"a": 1}, [{"input": "zeros", "begin": 0, "end": "x"}]]
+)
+def test_expectations_that_make_no_sense_are_refused(copy: Path, expected: object) -> None:
+    rewrite(copy, expected=expected)
+    with pytest.raises(ModelError, match="holds expectations that cannot be read"):
+        verify.verify(cards.find(copy))
+
+
+def test_nothing_known_is_said(checkpoint: Path) -> None:
+    with pytest.raises(ModelError, match="Nothing is known that small must answer"):
+        verify.verify(cards.find(checkpoint))
+
+
+@pytest.mark.parametrize("engine", ["openvino", "onnxruntime", "torch"])
+def test_numbers_published_without_normalisation_are_recognised(
+    package, checkpoint, tmp_path, monkeypatch, engine
+) -> None:
+    """A published figure may come from a graph that did not normalise; ours does, and both are told apart."""
+    plain = foreign_graph(checkpoint, tmp_path / "theirs" / "model.onnx", normalise=False)
+    from emow2v.engines import open_graph
+
+    loud = own_expectations(open_graph("onnxruntime", plain).run, "published, ONNX")[2]
+    published = Expectation(
+        "example", 0, 48000, tuple(loud["logits"]), tuple(loud["first"]), tuple(loud["last"]), "published, ONNX", onnx=True
+    )  # fmt: skip
+    monkeypatch.setitem(KNOWN, "small", replace(MSP_DIM, name="small", published=(published,)))
+    monkeypatch.setattr(verify, "installed", lambda name: name == engine)
+    folder = Path(shutil.copytree(package, tmp_path / "small"))
+    row = verify.verify(cards.find(folder))[0]
+    assert row.passed and row.note.startswith("published without normalisation of the input; with it, as here: ")
+    monkeypatch.setitem(KNOWN, "small", replace(MSP_DIM, name="small", published=(replace(published, onnx=False),)))
+    assert not verify.verify(cards.find(folder))[0].passed
+    assert sorted(path.name for path in folder.parent.iterdir()) == ["small", "theirs"]  # nothing left lying about
+    if engine != "torch":  # the same for a graph whose normalisation was added
+        card = import_graph(plain, tmp_path / "package" / "small", {**IDENTITY, "name": "small"})
+        monkeypatch.setitem(KNOWN, "small", replace(MSP_DIM, name="small", published=(published,)))
+        assert verify.verify(card)[0].passed
+
+
+IDENTITY = {"version": "1", "description": "", "licence": "", "citation": ""}
+
+
+def test_another_recording_is_refused(copy: Path) -> None:
+    rewrite(copy, name="msp-dim")
+    with pytest.raises(ModelError, match=r"another recording; expected bagus-test_16000\.wav"):
+        verify.verify(cards.find(copy), speech=EXAMPLE)
+    with pytest.raises(ModelError, match="No recording is known for lite"):
+        verify.verify(cards.find("lite"), speech=EXAMPLE)
+
+
+@pytest.mark.skipif(not PARITY.exists(), reason="../shared/data/parity with the published recording is not here")
+def test_the_published_recording_is_asked_for_all_its_numbers(copy: Path) -> None:
+    rewrite(copy, name="msp-dim")
+    rows = verify.verify(cards.find(copy), speech=PARITY)
+    spoken = [row for row in rows if row.input.startswith("speech") and row.engine.startswith("torch")]
+    assert len(spoken) == 8 and not any(row.passed for row in spoken)  # random weights
+    engine = choose(cards.find(copy), "torch")
+    samples, _ = soundfile.read(PARITY, dtype="float32")
+    np.testing.assert_allclose(spoken[3].got, engine.run(samples[None, 32000:64000])[1][0], atol=1e-5)
+
+
+def test_the_embedded_model_keeps_its_numbers() -> None:
+    rows = verify.verify(cards.find("lite"))
+    assert len(rows) == 6 and all(row.passed for row in rows)
+    assert not verify.record(cards.find("lite"), rows)  # its card is not ours to change
+    assert verify.verdict(cards.find("lite")) == "shipped"
