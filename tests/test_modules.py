@@ -232,6 +232,28 @@ def test_at_44_khz_the_numbers_are_near_those_of_predict(
 
 
 @needs_ffprobe
+def test_the_option_model_brings_another_network(site: Path, recordings: Path, package: Path, tmp_path: Path) -> None:
+    """wav2vec2 with random weights: predict's numbers at 16 kHz; at 44.1 kHz what resampling each window changes."""
+    data = described(f"{recordings}/{{session}}.wav", f"{tmp_path}/{{session}}")
+    options = json.dumps({"model": str(package), "engine": "onnxruntime", "batch_size": 16})
+    done = du_process(site, data, ["mono", "stereo"], tmp_path, *TIMES, "--options", options)
+    assert done.returncode == 0, done.stderr
+    assert f"model {package.name} " in done.stdout and "onnxruntime" in done.stdout
+    ours = emow2v.load(package)
+    for name, bound, middle in (("mono", 1e-4, 1e-5), ("stereo", 0.2, 2e-3)):  # measured at 44.1 kHz: 0.058, 2e-4
+        expected = ours.predict(recordings / f"{name}.wav")
+        stream = read(tmp_path / f"{name}.embeddings.stream").data
+        apart = np.linalg.norm(stream - expected.embeddings, axis=1) / np.linalg.norm(expected.embeddings, axis=1)
+        print(
+            f"{name}: embeddings differ by {apart.max():.1e} of their norm at most, {np.median(apart):.1e} in the median"
+        )
+        assert stream.shape == expected.embeddings.shape and apart.max() <= bound and np.median(apart) <= middle
+        for column, dimension in enumerate(DIMENSIONS):
+            labels = read(tmp_path / f"{name}.{dimension}.annotation").data
+            assert np.abs(labels["score"] - expected.scores[:, column].clip(0, 1)).max() <= 0.005 + bound
+
+
+@needs_ffprobe
 def test_what_a_descriptor_says_comes_through(results: tuple[Path, Any]) -> None:
     folder, _ = results
     given, other = (read(folder / f"mono.{name}.annotation") for name in ("arousal", "valence"))
