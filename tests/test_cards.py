@@ -37,9 +37,21 @@ def test_unknown_names_and_folders_without_a_card(tmp_path) -> None:
         cards.find("big")
     with pytest.raises(ModelError, match=r"holds no card\.json"):
         cards.find(tmp_path)
+    for name in ("x" * 5000, "a\nb", "a\0b", "", " "):
+        with pytest.raises(ModelError, match="was not found; available: lite") as error:
+            cards.find(name)
+        assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("change", [{"graph": "other.onnx"}, {"files": {"../x": {}}, "graph": "../x"}, {"files": []}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"graph": "other.onnx"}, {"files": {"../x": {}}, "graph": "../x"}, {"files": []}, {"files": {"model.onnx": 3}},
+        {"min_samples": "16000"}, {"min_samples": None}, {"min_samples": 10**9}, {"max_samples": 0}, {"max_samples": -1},
+        {"max_samples": 1.5}, {"max_samples": True}, {"sampling_rate": 0}, {"batch_samples": [1]}, {"max_batch": "x"},
+        {"weights": "none.bin"}, {"weights": 5}, {"name": ["lite"]}, {"version": {}}, {"pytorch": "yes"}, {"graph": None},
+    ],
+)  # fmt: skip
 def test_a_card_that_makes_no_sense_is_refused(tmp_path, change) -> None:
     content = json.loads((cards.find("lite").folder / "card.json").read_text())
     (tmp_path / "card.json").write_text(json.dumps({**content, **change}))
@@ -52,3 +64,23 @@ def test_a_file_that_is_no_card_is_refused(tmp_path, text) -> None:
     (tmp_path / "card.json").write_text(text)
     with pytest.raises(ModelError, match="is not a model card"):
         cards.read_card(tmp_path)
+
+
+def test_a_checkpoint_has_a_card_of_its_own(checkpoint) -> None:
+    card = cards.find(checkpoint)
+    assert (card.name, card.graph, card.weights, card.pytorch) == ("small", "", "model.safetensors", True)
+    assert card.licence == "CC-BY-NC-SA-4.0"
+    assert card.sha256 == cards.file_sha256(checkpoint / "model.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("readme", "licence"),
+    [
+        ("---\nlicense: mit\n---\n", "MIT"), ("---\nlanguage: en\nlicense: 'cc-by-4.0'\n---\n", "CC-BY-4.0"),
+        ("license: mit", "unknown"), ("---\nlicense: [a, b]\n---\n", "unknown"), (None, "unknown"),
+    ],
+)  # fmt: skip
+def test_a_checkpoints_licence_is_what_its_readme_states(tmp_path, readme, licence) -> None:
+    if readme is not None:
+        (tmp_path / "README.md").write_text(readme)
+    assert cards.stated_licence(tmp_path) == licence

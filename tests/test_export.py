@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 import emow2v
-from checkpoints import PUBLISHED, Judge, write_checkpoint
+from checkpoints import PUBLISHED, SMALL, Judge, write_checkpoint
 from emow2v import cards, cli, graphs
 from emow2v.engines import choose
 from emow2v.errors import FormatError, ModelError
@@ -69,6 +69,15 @@ def test_an_export_can_be_exported_again(package: Path, tmp_path: Path) -> None:
     assert card.version == cards.find(package).version
     for name, value in first.items():
         torch.testing.assert_close(second[name], value, rtol=1e-6, atol=1e-7)
+
+
+def test_networks_that_normalise_over_time_are_exported_too(tmp_path: Path) -> None:
+    config = {**SMALL, "feat_extract_norm": "group", "do_stable_layer_norm": False, "conv_bias": False}
+    folder = write_checkpoint(tmp_path / "base", config)
+    card, _ = export(cards.find(folder), tmp_path / "package")
+    signal = np.random.default_rng(0).normal(0, 0.1, (2, 16000)).astype(np.float32)
+    expected = choose(cards.find(folder), "torch").run(signal)[1]
+    np.testing.assert_allclose(choose(card, "openvino").run(signal)[1], expected, atol=1e-5)
 
 
 def test_a_checkpoint_without_normalisation_is_exported_without(tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ def test_the_rewriting_is_what_makes_batches_right(foreign: Path, noise: np.ndar
     graph = onnx.load(foreign)
     thirdparty.graphs.set_batch(graph, "batch")
     onnx.save(graph, tmp_path / "declared.onnx")
-    with pytest.raises(Exception, match="broadcast"):
+    with pytest.raises(ModelError, match="cannot take 5 windows"):
         open_graph("onnxruntime", tmp_path / "declared.onnx").run(noise)
 
 
@@ -96,6 +96,24 @@ def test_graphs_cut_off_or_of_another_kind_leave_nothing(foreign: Path, tmp_path
     with pytest.raises(ModelError, match="expected a graph from signal to hidden_states and logits"):
         import_graph(tmp_path / "other.onnx", tmp_path / "package", IDENTITY)
     assert not (tmp_path / "package").exists() and not [path for path in tmp_path.iterdir() if path.is_dir()]
+
+
+def test_graphs_for_another_type_or_one_length_are_refused(foreign: Path, tmp_path: Path) -> None:
+    graph = onnx.load(foreign)
+    graph.graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.FLOAT16
+    onnx.save(graph, tmp_path / "half.onnx")
+    with pytest.raises(ModelError, match=r"another type or shape; expected float32 \[batch, samples\]"):
+        import_graph(tmp_path / "half.onnx", tmp_path / "package", IDENTITY)
+    graph = onnx.load(foreign)
+    samples = graph.graph.input[0].type.tensor_type.shape.dim[1]
+    samples.Clear()
+    samples.dim_value = 16000
+    onnx.save(graph, tmp_path / "fixed.onnx")
+    with pytest.raises(
+        ModelError, match=r"cannot take 1 windows of 32000 samples .* expected a graph for windows of any"
+    ):
+        import_graph(tmp_path / "fixed.onnx", tmp_path / "package", IDENTITY)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["fixed.onnx", "half.onnx"]
 
 
 def test_no_pytorch_is_needed(foreign: Path, tmp_path: Path) -> None:

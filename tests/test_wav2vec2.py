@@ -181,12 +181,45 @@ def test_weights_that_were_cut_off_are_refused(tmp_path: Path, kind: str, share:
         ({"hidden_size": 32}, r"with the shape \[.*\]; its config.json asks for"),
         ({"num_hidden_layers": 3}, r"lacks \d+ of \d+ tensors"),
         ({"add_adapter": True}, "uses an adapter"),
+        ({"num_hidden_layers": 1}, r"holds \d+ tensors that its config\.json has no place for"),
+        ({"num_hidden_layers": 10**9}, "too few for the 1000000000 layers"),
+        ({"feat_extract_norm": "group"}, "has no place for"),
+        ({"conv_bias": False}, "has no place for"),
+        ({"conv_stride": [0] * 7}, "size or stride 0"),
+        ({"num_attention_heads": 5}, "is not a wav2vec2 configuration"),
+        ({"num_conv_pos_embedding_groups": 3}, "is not a wav2vec2 configuration"),
+        ({"hidden_act": "none of these"}, "is not a wav2vec2 configuration"),
+        ({"final_dropout": 2}, "is not a wav2vec2 configuration"),
+        ({"id2label": ["arousal", "dominance", "valence"]}, "names the labels none"),
+        ({"pooling_mode": "max"}, "pools over time by 'max'; expected the mean"),
+        ({"use_weighted_layer_sum": True}, "weighted sum of its layers"),
     ],
 )
 def test_another_architecture_is_refused_in_a_sentence(copy: Path, change: dict, sentence: str) -> None:
     config = {**json.loads((copy / "config.json").read_text()), **change}
     (copy / "config.json").write_text(json.dumps(config))
     with pytest.raises(ModelError, match=sentence):
+        wav2vec2.load(copy)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"return_dict": False}, {"attn_implementation": "foo"}, {"output_attentions": True}, {"torchscript": True}],
+)
+def test_how_a_checkpoint_was_run_does_not_matter(folder: Path, copy: Path, change: dict) -> None:
+    config = {**json.loads((copy / "config.json").read_text()), **change}
+    (copy / "config.json").write_text(json.dumps(config))
+    found, expected = (choose(cards.find(place), "torch").run(noise(16000)[None]) for place in (copy, folder))
+    np.testing.assert_array_equal(found[1], expected[1])
+
+
+@pytest.mark.parametrize("kind", ["nan", "int8"])
+def test_weights_that_are_no_trained_numbers_are_refused(copy: Path, kind: str) -> None:
+    tensors = load_file(copy / "model.safetensors")
+    name = "classifier.dense.weight"
+    tensors[name] = tensors[name].to(torch.int8) if kind == "int8" else torch.full_like(tensors[name], float("nan"))
+    save_file(tensors, copy / "model.safetensors")
+    with pytest.raises(ModelError, match=r"holds no finite numbers in classifier\.dense\.weight"):
         wav2vec2.load(copy)
 
 

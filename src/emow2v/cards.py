@@ -137,15 +137,33 @@ def read_card(folder: Path) -> Card:
         content = json.loads(path.read_text(encoding="utf-8"))
         known = {one.name: content.pop(one.name) for one in dataclasses.fields(Card) if _in_file(one, content)}
         card = Card(**known, details=content, folder=folder)
-        if card.graph not in card.files or any(Path(name).name != name for name in card.files):
-            raise KeyError("graph")
-        if card.weights and card.weights not in card.files:
-            raise KeyError("weights")
+        _check(card)
     except OSError:
         raise ModelError(f"{folder} holds no {CARD_FILE}; expected the folder of a model package.") from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelError(f"{path} is not a model card ({error}); install or copy the package again.") from None
     return card
+
+
+def _check(card: Card) -> None:
+    """Raise ValueError with the name of what makes no sense."""
+    texts = ("name", "version", "description", "licence", "citation", "graph", "weights")
+    wrong = [name for name in texts if not isinstance(getattr(card, name), str)]
+    numbers = {name: getattr(card, name) for name in ("sampling_rate", "min_samples", "max_samples", "batch_samples")}
+    if card.max_batch is not None:
+        numbers["max_batch"] = card.max_batch
+    wrong += [name for name, value in numbers.items() if type(value) is not int or not 0 < value < 2**40]
+    if not isinstance(card.pytorch, bool):
+        wrong.append("pytorch")
+    if not wrong and not card.min_samples <= card.max_samples:
+        wrong.append("max_samples")
+    for name, entry in card.files.items():
+        if Path(name).name != name or not isinstance(entry.get("sha256"), str) or type(entry.get("bytes")) is not int:
+            wrong.append("files")
+    if not wrong and (card.graph not in card.files or (card.weights and card.weights not in card.files)):
+        wrong.append("graph")
+    if wrong:
+        raise ValueError(", ".join(sorted(set(wrong))))
 
 
 def _in_file(one: dataclasses.Field[Any], content: Mapping[str, Any]) -> bool:
@@ -236,10 +254,18 @@ def find(model: str | Path) -> Card:
         if model == card.name:
             return card
     folder = Path(model)
-    if str(model).strip() and folder.is_dir():
+    if str(model).strip() and _is_folder(folder):
         is_checkpoint = not (folder / CARD_FILE).is_file() and (folder / "config.json").is_file()
         return checkpoint_card(folder) if is_checkpoint else read_card(folder)
     if model in PULLABLE:
         raise ModelError(f"Model '{model}' is not here yet; run: emow2v models pull {model}")
     names = ", ".join(card.name for card in here)
-    raise ModelError(f"Model '{model}' was not found; available: {names}, or the path of a model folder.")
+    shown = " ".join(str(model).split())[:100]
+    raise ModelError(f"Model '{shown}' was not found; available: {names}, or the path of a model folder.")
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):  # a name that no file can have
+        return False

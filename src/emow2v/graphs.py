@@ -67,6 +67,9 @@ def check_ports(graph: Graph, path: Path) -> None:
             f"{path} takes {', '.join(inputs) or 'nothing'} and gives {', '.join(outputs) or 'nothing'}; "
             "expected a graph from signal to hidden_states and logits."
         )
+    kind = next(one for one in graph.graph.input if one.name == "signal").type.tensor_type
+    if kind.elem_type != TensorProto.FLOAT or len(kind.shape.dim) != 2:
+        raise ModelError(f"{path} takes a signal of another type or shape; expected float32 [batch, samples].")
     if outputs["logits"][-1:] != [len(DIMENSIONS)]:
         raise ModelError(f"{path} gives logits {outputs['logits']}; expected {len(DIMENSIONS)} of them.")
 

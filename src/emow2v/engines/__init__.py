@@ -104,6 +104,15 @@ def open_graph(name: str, graph: Path, *, threads: int = 0) -> Engine:
     return ONNXRuntimeEngine(graph, threads=threads)
 
 
+def cannot_run(signal: Floats, reason: str) -> ModelError:
+    """The error for windows that a graph refuses."""
+    batch, samples = signal.shape
+    return ModelError(
+        f"The model cannot take {batch} windows of {samples} samples ({' '.join(reason.split())[:150]}); "
+        "expected a graph for windows of any length and number."
+    )
+
+
 def refuse_lengths(lengths: npt.NDArray[np.int64] | None, signal: Floats) -> None:
     """Graphs have no mask: clips of different lengths must come one length at a time."""
     if lengths is not None and not (lengths == signal.shape[1]).all():

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from emow2v.engines import Floats, Outputs, refuse_lengths
+from emow2v.engines import Floats, Outputs, cannot_run, refuse_lengths
 from emow2v.errors import ModelError
 
 
@@ -32,5 +32,8 @@ class ONNXRuntimeEngine:
 
     def run(self, signal: Floats, lengths: npt.NDArray[np.int64] | None = None) -> Outputs:
         refuse_lengths(lengths, signal)
-        results = self._session.run(self._wanted, {"signal": np.ascontiguousarray(signal, np.float32)})
+        try:
+            results = self._session.run(self._wanted, {"signal": np.ascontiguousarray(signal, np.float32)})
+        except Exception as error:  # its exceptions share no base class
+            raise cannot_run(signal, str(error)) from None
         return results[0], results[1], results[2] if len(results) > 2 else None

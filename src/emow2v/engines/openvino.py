@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from emow2v.engines import Floats, Outputs, refuse_lengths
+from emow2v.engines import Floats, Outputs, cannot_run, refuse_lengths
 from emow2v.errors import ModelError
 
 _TELEMETRY = "openvino_telemetry"
@@ -61,7 +61,10 @@ class OpenVINOEngine:
     def run(self, signal: Floats, lengths: npt.NDArray[np.int64] | None = None) -> Outputs:
         refuse_lengths(lengths, signal)
         with self._lock:  # one request; callers in other threads wait their turn
-            result = self._request.infer([np.ascontiguousarray(signal, np.float32)])
+            try:
+                result = self._request.infer([np.ascontiguousarray(signal, np.float32)])
+            except RuntimeError as error:
+                raise cannot_run(signal, _first_line(error)) from None
             embeddings = np.array(result[self._outputs["hidden_states"]])
             scores = np.array(result[self._outputs["logits"]])
             confidence = self._outputs.get("confidence")

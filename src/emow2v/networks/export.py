@@ -71,7 +71,9 @@ def export(
         (folder / graphs.LABELS).write_text(graphs.labels_yaml(), encoding="utf-8")
         written = wav2vec2.load(folder).model
         checks = _compare(written, folder)
-        worst = max(checks, key=lambda one: max(one.logits, one.hidden_states))
+        # normalising silence over time divides rounding errors by almost nothing: its numbers say little there
+        counted = [one for one in checks if one.input != "silence" or model.config.feat_extract_norm == "layer"]
+        worst = max(counted, key=lambda one: max(one.logits, one.hidden_states))
         if max(worst.logits, worst.hidden_states) > AGREEMENT:
             raise ModelError(
                 f"The exported graph differs from PyTorch by {worst.logits:.1e} in its logits and {worst.hidden_states:.1e} in "

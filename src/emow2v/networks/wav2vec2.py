@@ -33,6 +33,10 @@ SPELLINGS = {
     POSITIONS + "weight_v": POSITIONS + "parametrizations.weight.original1",
 }
 FOLDED = POSITIONS + "weight"  # direction and length multiplied: how our packages keep it
+OWN = ("wav2vec2.", "classifier.")  # tensors of the network itself; others belong to its pre-training
+# How a network is run, not what it computes: ours to say.
+_RUN = ("attn_implementation", "_attn_implementation", "return_dict", "use_return_dict", "output_attentions",
+        "output_hidden_states", "torchscript", "quantization_config", "gradient_checkpointing")  # fmt: skip
 _SHOWN = 5  # tensor names in a sentence
 
 
@@ -153,8 +157,16 @@ def load(folder: Path) -> Checkpoint:
     """
     config, normalise, order = _configuration(folder)
     tensors = _spelled(_tensors(folder))
-    with torch.device("meta"):  # no memory, no time for weights that are replaced at once
-        model = Wav2Vec2Emotion(config, normalise=normalise)
+    if config.num_hidden_layers > len(tensors):  # before a network of that depth is built
+        raise ModelError(
+            f"{folder} holds {len(tensors)} tensors, too few for the {config.num_hidden_layers} layers of its config.json; "
+            "take both from the same checkpoint."
+        )
+    try:
+        with torch.device("meta"):  # no memory, no time for weights that are replaced at once
+            model = Wav2Vec2Emotion(config, normalise=normalise)
+    except Exception as error:  # sizes that do not go together, names of functions that do not exist
+        raise ModelError(f"{folder / 'config.json'} is not a wav2vec2 configuration ({_line(error)}).") from None
     if FOLDED in tensors:
         model.fold()
     wanted = model.state_dict()
@@ -171,7 +183,16 @@ def load(folder: Path) -> Checkpoint:
             f"{folder} holds {name} with the shape {list(tensors[name].shape)}; its config.json asks for "
             f"{list(wanted[name].shape)}: take both from the same checkpoint."
         )
+    odd = [name for name in wanted if not tensors[name].is_floating_point() or not tensors[name].isfinite().all()]
+    if odd:
+        raise ModelError(f"{folder} holds no finite numbers in {_some(odd)}; expected trained weights.")
     left_over = tuple(name for name in tensors if name not in wanted)
+    foreign = [name for name in left_over if name.startswith(OWN) and not name.endswith("masked_spec_embed")]
+    if foreign:  # a layer that is there and not computed would change every number
+        raise ModelError(
+            f"{folder} holds {len(foreign)} tensors that its config.json has no place for ({_some(foreign)}); "
+            "take both from the same checkpoint."
+        )
     if left_over:
         logger.warning("%s: %d tensors were not used (%s)", folder, len(left_over), _some(left_over))
     model.load_state_dict({name: tensors[name].float() for name in wanted}, assign=True)
@@ -188,18 +209,26 @@ def _configuration(folder: Path) -> tuple[Any, bool, list[int]]:
     kind = content.get("model_type")
     if kind != "wav2vec2":
         raise ModelError(f"{folder} holds a model of the type '{kind}'; expected wav2vec2 with a regression head.")
-    labels = [str(content.get("id2label", {}).get(str(k), "")).lower() for k in range(len(DIMENSIONS))]
-    if sorted(labels) != sorted(DIMENSIONS) or len(content["id2label"]) != len(labels):
-        found = ", ".join(str(label) for label in content.get("id2label", {}).values()) or "none"
+    named = content.get("id2label")
+    named = named if isinstance(named, dict) else {}
+    labels = [str(named.get(str(k), "")).lower() for k in range(len(DIMENSIONS))]
+    if sorted(labels) != sorted(DIMENSIONS) or len(named) != len(labels):
+        found = ", ".join(str(label) for label in named.values()) or "none"
         raise ModelError(
             f"{folder / 'config.json'} names the labels {found}; expected id2label with {', '.join(DIMENSIONS)}."
         )
     # null means not set (vocab_size in the published file); newer Transformers takes only what has the right type
-    known = {name: value for name, value in content.items() if value is not None}
+    known = {name: value for name, value in content.items() if value is not None and name not in _RUN}
+    if known.get("pooling_mode", "mean") != "mean":
+        raise ModelError(f"{folder} pools over time by '{known['pooling_mode']}'; expected the mean.")
+    if known.get("use_weighted_layer_sum"):
+        raise ModelError(f"{folder} uses a weighted sum of its layers; expected the last one.")
     try:
         config = Wav2Vec2Config.from_dict(known)
     except Exception as error:  # its validation has exceptions of its own
         raise ModelError(f"{folder / 'config.json'} is not a wav2vec2 configuration ({_line(error)}).") from None
+    if min((*config.conv_kernel, *config.conv_stride)) < 1:
+        raise ModelError(f"{folder / 'config.json'} has convolutions of size or stride 0; expected 1 or more.")
     if getattr(config, "add_adapter", False):
         raise ModelError(f"{folder} uses an adapter behind the encoder; expected a wav2vec2 without one.")
     extractor = folder / "preprocessor_config.json"
