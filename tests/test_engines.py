@@ -1,4 +1,5 @@
 import json
+import shutil
 import subprocess
 import sys
 
@@ -7,7 +8,7 @@ import pytest
 
 from checkpoints import Judge
 from emow2v import cards
-from emow2v.engines import able, choose
+from emow2v.engines import able, choose, overlapped, precisions
 from emow2v.errors import ModelError
 
 
@@ -93,6 +94,99 @@ def test_wav2vec2_is_the_same_on_every_engine(package, checkpoint, name, samples
     np.testing.assert_allclose(alone[1][0], logits[0], atol=1e-5)
 
 
+def test_batches_beside_each_other_come_in_order_and_are_the_same(package) -> None:
+    rng = np.random.default_rng(5)
+    for card in (cards.find("lite"), cards.find(package)):
+        engine = choose(card, "openvino", threads=3)
+        assert engine.side_by_side == 3
+        signals = [
+            rng.normal(0, 0.1, (batch, n)).astype(np.float32)
+            for batch, n in [(1, 400), (1, 16000), (4, 16000), (2, 720), (3, 8000), (1, 48000), (5, 16000), (1, 400)]
+        ]
+        found = list(overlapped(engine, enumerate(signals)))
+        assert [number for number, _ in found] == list(range(len(signals)))
+        for signal, (_, outputs) in zip(signals, found, strict=True):
+            expected = engine.run(signal)
+            np.testing.assert_allclose(outputs[1], expected[1], atol=1e-5)
+            np.testing.assert_allclose(outputs[0], expected[0], atol=1e-5 * np.linalg.norm(expected[0], axis=1).max())
+
+
+class Counting:
+    """An engine that notes how many batches were begun."""
+
+    name, precision, side_by_side = "counting", "fp32", 2
+
+    def __init__(self) -> None:
+        self.begun = 0
+
+    def run(self, signal, lengths=None):
+        self.begun += 1
+        if signal.shape[1] == 13:
+            raise ModelError("thirteen")
+        return signal, signal, None
+
+    run_beside = run
+
+
+def test_batches_are_asked_for_as_they_are_needed() -> None:
+    engine, asked = Counting(), []
+
+    def batches():
+        for number in range(100):
+            asked.append(number)
+            yield number, np.zeros((1, number + 20), np.float32)
+
+    found = overlapped(engine, batches())
+    assert next(found)[0] == 0
+    assert len(asked) <= engine.side_by_side + 2  # not the whole recording in memory
+    found.close()
+    assert engine.begun <= engine.side_by_side + 2
+
+
+def test_an_error_in_one_batch_ends_the_work() -> None:
+    engine = Counting()
+    found = overlapped(engine, ((n, np.zeros((1, n), np.float32)) for n in range(10, 100)))
+    with pytest.raises(ModelError, match="thirteen"):
+        list(found)
+    assert engine.begun < 10
+
+
+def test_lower_precision_is_near_and_its_front_end_exact(package) -> None:
+    from emow2v.engines.openvino import has_bf16
+
+    if not has_bf16():
+        with pytest.raises(ModelError, match="This processor has no bf16"):
+            choose(cards.find("lite"), precision="bf16")
+        pytest.skip("this processor has no bf16; that it says so was tested")
+    rng = np.random.default_rng(6)
+    for card in (cards.find("lite"), cards.find(package)):
+        exact, engine = choose(card), choose(card, precision="bf16")
+        assert (engine.precision, exact.precision) == ("bf16", "fp32")
+        for n in (400, 16000, 100000):
+            signal = (rng.normal(0, 0.1, (3, n)) + 20).astype(np.float32)  # in bf16 the offset would swallow the sound
+            for run in (engine.run, engine.run_beside):
+                difference = np.abs(run(signal)[1] - exact.run(signal)[1]).max()
+                assert 0 < difference < 0.05, (card.name, n)
+
+
+def test_lower_precision_where_it_cannot_be_had(package, checkpoint, tmp_path, monkeypatch) -> None:
+    with pytest.raises(ModelError, match="onnxruntime computes in fp32 only; choose the engine openvino for bf16"):
+        choose(cards.find("lite"), "onnxruntime", precision="bf16")
+    with pytest.raises(ModelError, match="emow2v export --model"):
+        choose(cards.find(checkpoint), precision="bf16")
+    if "bf16" not in precisions(cards.find("lite"), "openvino"):
+        return
+    for change, sentence in [
+        ({"features": ""}, "does not say where its front end ends"),
+        ({"features": "x"}, "no tensor 'x'"),
+    ]:
+        folder = shutil.copytree(package, tmp_path / sentence[:5])
+        content = json.loads((folder / "card.json").read_text())
+        (folder / "card.json").write_text(json.dumps({**content, **change}))
+        with pytest.raises(ModelError, match=sentence):
+            choose(cards.find(folder), precision="bf16")
+
+
 def test_a_device_that_is_not_there_is_refused(checkpoint) -> None:
     for device in ("tpu9", "cuda:77", "nonsense"):
         with pytest.raises(ModelError, match="is not there; expected auto, cpu, cuda or mps"):
@@ -100,7 +194,7 @@ def test_a_device_that_is_not_there_is_refused(checkpoint) -> None:
 
 
 def test_a_precision_that_is_not_offered_is_refused() -> None:
-    with pytest.raises(ModelError, match="Precision 'int3' is unknown; expected fp32"):
+    with pytest.raises(ModelError, match="Precision 'int3' is unknown; expected fp32, bf16"):
         choose(cards.find("lite"), precision="int3")
 
 

@@ -29,7 +29,7 @@ WAV2VEC2_LIMITS: dict[str, Any] = {
     "sampling_rate": 16000,
     "min_samples": 400,
     "max_samples": 480_000,  # 30 s
-    "batch_samples": 256_000,  # 16 windows of 1 s: more brought nothing, and each takes some 60 MB
+    "batch_samples": 128_000,  # 8 windows of 1 s: more brought nothing, and each takes memory
 }
 
 
@@ -49,6 +49,8 @@ class Card:
         min_samples, max_samples: shortest and longest window it takes in one piece
         max_batch: most windows at once, None for any
         batch_samples: samples given to an engine at once, whatever the batch size: they take memory
+        features: name of the graph's tensor at which its front end ends (normalisation, spectrum), which stays in
+            float32 whatever the precision of the rest; "" where that is not known
         pytorch: the weights file is one that PyTorch can run
         details: everything else in the card: figures, training data, warnings
         folder: where the package lies
@@ -68,6 +70,7 @@ class Card:
     weights: str = ""
     max_batch: int | None = None
     batch_samples: int = 4_000_000
+    features: str = ""
     pytorch: bool = False
     details: Mapping[str, Any] = field(default_factory=dict)
 
@@ -147,7 +150,7 @@ def read_card(folder: Path) -> Card:
 
 def _check(card: Card) -> None:
     """Raise ValueError with the name of what makes no sense."""
-    texts = ("name", "version", "description", "licence", "citation", "graph", "weights")
+    texts = ("name", "version", "description", "licence", "citation", "graph", "weights", "features")
     wrong = [name for name in texts if not isinstance(getattr(card, name), str)]
     numbers = {name: getattr(card, name) for name in ("sampling_rate", "min_samples", "max_samples", "batch_samples")}
     if card.max_batch is not None:

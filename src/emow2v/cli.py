@@ -48,6 +48,12 @@ EngineOption = Annotated[
     str,
     typer.Option("--engine", envvar="EMOW2V_ENGINE", help="auto, openvino, onnxruntime or torch.", show_default=True),
 ]
+PrecisionOption = Annotated[
+    str, typer.Option("--precision", envvar="EMOW2V_PRECISION", help="Of the arithmetic: fp32, or bf16 (faster).")
+]
+ThreadsOption = Annotated[
+    int, typer.Option("--threads", envvar="EMOW2V_THREADS", min=0, help="CPU threads; 0 takes every core.")
+]
 DeviceOption = Annotated[
     str, typer.Option("--device", envvar="EMOW2V_DEVICE", help="Of the engine torch: auto, cpu, cuda or mps.")
 ]
@@ -125,7 +131,9 @@ def predict(
         str, typer.Option("--format", help="One or more of csv, json, annotation, stream, with commas.")
     ] = "csv",
     engine: EngineOption = "auto",
+    precision: PrecisionOption = "fp32",
     device: DeviceOption = "auto",
+    threads: ThreadsOption = 0,
     batch_size: Annotated[int, typer.Option(min=1, help="Windows computed at once.")] = 32,
 ) -> None:
     """Scores of recordings over time: any audio or video file, one table (or annotation) each."""
@@ -154,7 +162,7 @@ def predict(
         batch.refuse_terminal(sys.stdin)
     found, outcomes = batch.expand(inputs)
     folder = None if to == "-" else Path(to)
-    loaded = load(model, engine=engine, device=device)
+    loaded = load(model, engine=engine, precision=precision, threads=threads, device=device)
     with Progress(len(found), errors) as progress:
         for outcome in outcomes:
             progress.say(outcome.error)
@@ -173,7 +181,9 @@ def serve(
     port: Annotated[int, typer.Option(envvar="EMOW2V_PORT", min=0, max=65535, help="Port; 0 takes a free one.")] = 8080,
     model: ModelOption = "lite",
     engine: EngineOption = "auto",
+    precision: PrecisionOption = "fp32",
     device: DeviceOption = "auto",
+    threads: ThreadsOption = 0,
     data_dir: Annotated[
         list[Path] | None,
         typer.Option(
@@ -193,7 +203,9 @@ def serve(
         port=port,
         model=model,
         engine=engine,
+        precision=precision,
         device=device,
+        threads=threads,
         data_dirs=data_dir or [Path()],
         work_dir=work_dir,
     )

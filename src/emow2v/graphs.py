@@ -116,6 +116,14 @@ def add_normalisation(graph: Graph) -> None:
         graph.graph.initializer.append(numpy_helper.from_array(np.array([1], np.int64), _NORMALISE + "axes"))
 
 
+def front_end(graph: Graph, weight: str = "") -> str:
+    """Name of the tensor that the first convolution takes, or the one with that weight; "" if that is the signal."""
+    for node in graph.graph.node:
+        if node.op_type == "Conv" and (not weight or node.input[1] == weight):
+            return "" if node.input[0] == "signal" else str(node.input[0])
+    return ""
+
+
 def strip_normalisation(graph: Graph) -> None:
     """Take `add_normalisation` back, to ask what the graph gives without."""
     kept = [node for node in graph.graph.node if not node.name.startswith(_NORMALISE)]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Literal
@@ -14,7 +15,7 @@ import numpy.typing as npt
 from emow2v import audio, cards
 from emow2v._version import __version__
 from emow2v.audio import Recording, Source
-from emow2v.engines import Engine, Outputs, choose
+from emow2v.engines import Engine, Outputs, choose, overlapped
 from emow2v.errors import AudioError, FramingError
 from emow2v.framing import Framing, Pieces, Windower
 from emow2v.trajectory import Block, Info, Trajectory
@@ -192,18 +193,25 @@ class Model:
     def _framed(
         self, recording: Recording, framing: Framing, batch_size: int, check: Callable[[], None]
     ) -> Iterator[Block]:
-        session = Stream(self, framing, batch_size, check)
+        windower = Windower(framing, self.card.sampling_rate, self._at_once(framing, batch_size))
+
+        def batches() -> Iterator[tuple[int, Signal]]:
+            for samples in recording:
+                check()
+                yield from windower.add(samples)
+                if windower.exhausted:
+                    break
+            yield from windower.finish(recording.duration)
+
+        long = framing.window_samples(self.card.sampling_rate) > self.card.max_samples
+        done = self._in_pieces(batches(), check) if long else overlapped(self.engine, batches())
         rows = 0
-        for samples in recording:
-            check()
-            for block in session.add(samples):
-                rows += len(block)
-                yield block
-            if session.exhausted:
-                break
-        for block in session.finish(recording.duration):
-            rows += len(block)
-            yield block
+        # closing stops the decoder's generator before the recording is closed under it
+        with contextlib.closing(done):
+            for first, outputs in done:
+                check()
+                rows += len(outputs[1])
+                yield _block(first, framing.times(first, len(outputs[1])), outputs)
         if not rows:
             raise no_values(recording.name, recording.duration, framing)
 
@@ -231,15 +239,28 @@ class Model:
         stop = start + used / rate
         yield _block(0, (np.array([start]), np.array([stop])), mean.result())
 
+    def _in_pieces(
+        self, batches: Iterator[tuple[int, Signal]], check: Callable[[], None]
+    ) -> Generator[tuple[int, Outputs]]:
+        for first, windows in batches:
+            yield first, self.run(windows, check)
+
+    def _at_once(self, framing: Framing, batch_size: int) -> int:
+        """Windows in a batch: what was asked for, as far as this model takes as many."""
+        samples = min(framing.window_samples(self.card.sampling_rate), self.card.max_samples)
+        fitting = max(1, self.card.batch_samples // samples)
+        return min(batch_size, fitting, self.card.max_batch or fitting)
+
     def run(self, windows: Signal, check: Callable[[], None] = _go_on) -> Outputs:
         """Windows [batch, samples] of any length; long ones are cut and averaged."""
         longest = self.card.max_samples
         at_once = max(1, self.card.batch_samples // min(windows.shape[1], longest))
         at_once = min(at_once, self.card.max_batch or at_once)
         if len(windows) > at_once:
-            return _stacked(
-                [self.run(windows[begin : begin + at_once], check) for begin in range(0, len(windows), at_once)]
-            )
+            batches = ((begin, windows[begin : begin + at_once]) for begin in range(0, len(windows), at_once))
+            if windows.shape[1] > longest:
+                return _stacked([outputs for _, outputs in self._in_pieces(batches, check)])
+            return _stacked([outputs for _, outputs in overlapped(self.engine, _checked(batches, check))])
         check()
         if windows.shape[1] <= longest:
             return self.engine.run(windows)
@@ -284,6 +305,12 @@ class Stream:
     def _run(self, batches: Iterator[tuple[int, Signal]]) -> Iterator[Block]:
         for first, windows in batches:
             yield _block(first, self._framing.times(first, len(windows)), self._model.run(windows, self._check))
+
+
+def _checked(batches: Iterator[tuple[int, Signal]], check: Callable[[], None]) -> Iterator[tuple[int, Signal]]:
+    for batch in batches:
+        check()
+        yield batch
 
 
 def _stacked(parts: list[Outputs]) -> Outputs:

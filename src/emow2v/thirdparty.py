@@ -57,6 +57,7 @@ def import_graph(path: Path, output: Path, identity: Mapping[str, Any], *, repla
             **identity,
             "graph": graphs.BATCHED if batched else graphs.SINGLE,
             "weights": graphs.WEIGHTS,
+            "features": graphs.front_end(graph),
             "max_batch": None if batched else 1,
             "normalisation": "inside the graph" if inside else "added in front of the graph, which had none",
             "normalisation_test": {

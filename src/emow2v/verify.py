@@ -18,7 +18,7 @@ import numpy.typing as npt
 from emow2v import audio
 from emow2v._version import __version__
 from emow2v.cards import CARD_FILE, Card, file_sha256, read_card, update_card
-from emow2v.engines import Engine, Outputs, able, choose, installed, open_graph
+from emow2v.engines import Engine, Outputs, able, choose, installed, open_graph, precisions
 from emow2v.errors import ModelError
 from emow2v.home import models_folder
 from emow2v.known import KNOWN, Expectation
@@ -30,6 +30,7 @@ EXAMPLE = Path(__file__).parent / "data" / "example.flac"  # 12.86 s of made spe
 SHOWN = 3  # hidden states compared at either end
 LOGITS = 1e-4  # largest difference that still counts as the same; two engines in float32 are some 1e-6 apart
 HALF_LOGITS = 1e-2  # the same where the weights were rounded to float16
+BF16_LOGITS = 3e-2  # the same where the arithmetic is bf16: 8 bits of precision
 HIDDEN = 1e-3  # likewise of the hidden states, as a share of the largest one expected
 
 
@@ -84,10 +85,12 @@ def verify(card: Card, *, speech: Path | None = None) -> list[Row]:
     rows = []
     for name in able(card):
         if installed(name):
-            engine = choose(card, name)
             raw = _Lazy(lambda name=name: _raw(card, name))  # type: ignore[misc]
             with contextlib.closing(raw):
+                engine = choose(card, name)
                 rows += [_row(card, engine, raw, one, speech) for one in expectations]
+            for precision in precisions(card, name)[1:]:
+                rows += _lower(engine, choose(card, name, precision=precision), expectations, speech)
     if not rows:
         raise ModelError(f"No engine is installed that can run {card.name}; run: pip install 'emow2v[{able(card)[0]}]'")
     return rows
@@ -205,6 +208,18 @@ def _row(card: Card, engine: Engine, raw: _Lazy, one: Expectation, speech: Path 
     return row
 
 
+def _lower(exact: Engine, engine: Engine, expectations: list[Expectation], speech: Path | None) -> list[Row]:
+    """A lower precision against float32 on the same engine: how far it may be off is no published number."""
+    rows = []
+    for one in expectations:
+        samples = signal(one.input, one.begin, one.end, speech)
+        embeddings, scores, _ = exact.run(samples)
+        first, last = (tuple(_floats(part)) for part in (embeddings[0, :SHOWN], embeddings[0, -SHOWN:]))
+        reference = Expectation(one.input, one.begin, one.end, tuple(_floats(scores[0])), first, last, "fp32 here")
+        rows.append(_compared(engine, reference, engine.run(samples), False))
+    return rows
+
+
 def _compared(engine: Engine, one: Expectation, outputs: Outputs, half: bool) -> Row:
     embeddings, scores, _ = outputs
     got = tuple(_floats(scores[0]))
@@ -214,7 +229,9 @@ def _compared(engine: Engine, one: Expectation, outputs: Outputs, half: bool) ->
         expected = np.array([*one.first, *one.last])
         own = np.concatenate([embeddings[0, : len(one.first)], embeddings[0, -len(one.last) :]])
         hidden = float(np.abs(own - expected).max() / np.abs(expected).max())
-    small = difference <= (HALF_LOGITS if half else LOGITS) and (hidden is None or half or hidden <= HIDDEN)
+    exact = engine.precision == "fp32" and not half
+    limit = LOGITS if exact else HALF_LOGITS if engine.precision == "fp32" else BF16_LOGITS
+    small = difference <= limit and (hidden is None or not exact or hidden <= HIDDEN)
     return Row(
         engine.name, engine.precision, _input_words(one), one.source, one.logits, got, difference, hidden, bool(small)
     )

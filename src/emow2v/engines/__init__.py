@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+from collections import deque
+from collections.abc import Generator, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Protocol
@@ -17,7 +21,7 @@ Outputs = tuple[Floats, Floats, Floats | None]
 
 # In the order in which `auto` tries them: fastest first.
 ENGINES = ("openvino", "onnxruntime", "torch")
-PRECISIONS = ("fp32",)
+PRECISIONS = ("fp32", "bf16")
 
 
 class Engine(Protocol):
@@ -26,14 +30,20 @@ class Engine(Protocol):
     Attributes:
         name: with its version, for provenance
         precision: of the arithmetic, e.g. "fp32"
+        side_by_side: batches that it computes best at the same time
     """
 
     name: str
     precision: str
+    side_by_side: int
 
     def run(self, signal: Floats, lengths: npt.NDArray[np.int64] | None = None) -> Outputs:
         """Windows float32 [batch, samples] to embeddings [batch, 1024], scores [batch, 3] and
         confidence [batch, 3] or None. `lengths` in samples is for engines that can mask."""
+        ...
+
+    def run_beside(self, signal: Floats) -> Outputs:
+        """`run` as one of `side_by_side` calls from different threads: fewer threads each, more together."""
         ...
 
 
@@ -62,7 +72,7 @@ def choose(
     """The engine of that name for a model, or the fastest one installed.
 
     Args:
-        precision: of the arithmetic; "fp32"
+        precision: of the arithmetic: "fp32"; "bf16" behind the front end, on OpenVINO where the processor has it
         threads: CPU threads; 0 takes every core the process may use
         device: for the engine torch, see there
 
@@ -77,6 +87,12 @@ def choose(
         if not card.graph:
             card.verified_graph()  # says what to do
         raise ModelError(f"Model {card.name} holds no weights for PyTorch; choose the engine {' or '.join(usable)}.")
+    if precision != "fp32":
+        if engine not in ("auto", "openvino"):
+            raise ModelError(f"Engine {engine} computes in fp32 only; choose the engine openvino for {precision}.")
+        usable = [name for name in usable if name == "openvino"]
+        if not usable:
+            card.verified_graph()  # says that a checkpoint must be exported
     for name in usable:
         if engine in ("auto", name) and installed(name):
             if name == "torch":
@@ -84,7 +100,12 @@ def choose(
 
                 card.verify_files()
                 return TorchEngine(card, threads=threads, device=device)
-            return open_graph(name, card.verified_graph(), threads=threads)
+            graph = card.verified_graph()
+            if name == "openvino":
+                from emow2v.engines.openvino import OpenVINOEngine
+
+                return OpenVINOEngine(graph, threads=threads, precision=precision, features=card.features)
+            return open_graph(name, graph, threads=threads)
     wanted = usable[0] if engine == "auto" else engine
     raise ModelError(f"Engine {wanted} is not installed; run: pip install 'emow2v[{wanted}]'")
 
@@ -104,6 +125,31 @@ def open_graph(name: str, graph: Path, *, threads: int = 0) -> Engine:
     return ONNXRuntimeEngine(graph, threads=threads)
 
 
+def overlapped(engine: Engine, batches: Iterable[tuple[int, Floats]]) -> Generator[tuple[int, Outputs]]:
+    """Run batches as they come, in order; the next ones are made ready while the engine computes.
+
+    Args:
+        batches: a number that comes back with the outputs, and windows [batch, samples]
+    """
+    with ThreadPoolExecutor(engine.side_by_side, thread_name_prefix="emow2v-engine") as pool:
+        under_way: deque[tuple[int, Future[Outputs]]] = deque()
+        for number, windows in batches:
+            if len(under_way) > engine.side_by_side:  # one more than it computes, so that it never waits
+                first, future = under_way.popleft()
+                yield first, future.result()
+            under_way.append((number, pool.submit(engine.run_beside, windows)))
+        while under_way:
+            first, future = under_way.popleft()
+            yield first, future.result()
+
+
+def cores() -> int:
+    """Processors that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def cannot_run(signal: Floats, reason: str) -> ModelError:
     """The error for windows that a graph refuses."""
     batch, samples = signal.shape
@@ -111,6 +157,15 @@ def cannot_run(signal: Floats, reason: str) -> ModelError:
         f"The model cannot take {batch} windows of {samples} samples ({' '.join(reason.split())[:150]}); "
         "expected a graph for windows of any length and number."
     )
+
+
+def precisions(card: Card, engine: str) -> list[str]:
+    """Those in which an engine can run a model on this machine."""
+    if engine != "openvino" or not card.features:
+        return ["fp32"]
+    from emow2v.engines.openvino import has_bf16
+
+    return ["fp32", "bf16"] if has_bf16() else ["fp32"]
 
 
 def refuse_lengths(lengths: npt.NDArray[np.int64] | None, signal: Floats) -> None:

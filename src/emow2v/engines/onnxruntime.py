@@ -20,6 +20,7 @@ class ONNXRuntimeEngine:
         onnxruntime.disable_telemetry_events()  # on by default in the Windows builds
         self.name = f"onnxruntime {onnxruntime.__version__}"
         self.precision = "fp32"
+        self.side_by_side = 1
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
@@ -29,6 +30,9 @@ class ONNXRuntimeEngine:
             raise ModelError(f"{graph} cannot be run by ONNX Runtime ({str(error)[:200]}).") from None
         names = {output.name for output in self._session.get_outputs()}
         self._wanted = [name for name in ("hidden_states", "logits", "confidence") if name in names]
+
+    def run_beside(self, signal: Floats) -> Outputs:
+        return self.run(signal)
 
     def run(self, signal: Floats, lengths: npt.NDArray[np.int64] | None = None) -> Outputs:
         refuse_lengths(lengths, signal)

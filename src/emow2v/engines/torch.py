@@ -35,12 +35,16 @@ class TorchEngine:
         self._device = _device(device)
         self.name = f"torch {torch.__version__.split('+')[0]} {self._device.type}"
         self.precision = "fp32"
+        self.side_by_side = 1
         if threads:
             torch.set_num_threads(threads)
         self._model = wav2vec2.load(card.folder).model.to(self._device)
         if normalise is not None:
             self._model.normalise = normalise
         self._lock = threading.Lock()
+
+    def run_beside(self, signal: Floats) -> Outputs:
+        return self.run(signal)
 
     def run(self, signal: Floats, lengths: npt.NDArray[np.int64] | None = None) -> Outputs:
         """Windows [batch, samples]; `lengths` gives the valid samples of each, and each gets what it gets alone.

@@ -67,7 +67,7 @@ def export(
     with appearing(output, replace=replace) as folder:
         _write_configuration(model, source.folder, folder)
         _write_weights(model, folder, half=precision == "fp16")
-        _write_graphs(model, folder, half=precision == "fp16")
+        features = _write_graphs(model, folder, half=precision == "fp16")
         (folder / graphs.LABELS).write_text(graphs.labels_yaml(), encoding="utf-8")
         written = wav2vec2.load(folder).model
         checks = _compare(written, folder)
@@ -81,7 +81,7 @@ def export(
                 "try other versions of torch and onnxscript."
             )
         content = {**_card(model, source, checkpoint.left_over), **(identity or {})}
-        content |= {"weights_precision": precision, "export": _report(model, written, checks)}
+        content |= {"features": features, "weights_precision": precision, "export": _report(model, written, checks)}
         content["expected"] = verify.own_expectations(_runner(written), f"PyTorch {torch.__version__} at export")
         cards.write_card(folder, content)
     return cards.read_card(output), checks
@@ -106,7 +106,8 @@ def _write_configuration(model: Wav2Vec2Emotion, source: Path, folder: Path) -> 
     (folder / "preprocessor_config.json").write_text(json.dumps(extractor, indent=2) + "\n", encoding="utf-8")
 
 
-def _write_graphs(model: Wav2Vec2Emotion, folder: Path, *, half: bool) -> None:
+def _write_graphs(model: Wav2Vec2Emotion, folder: Path, *, half: bool) -> str:
+    """Both graphs; gives the name of the tensor at which the front end ends."""
     # normalisation is added to the graph, not traced: so that it is the same in graphs of others, and can be taken off
     normalise, model.normalise = model.normalise, False
     try:
@@ -122,6 +123,7 @@ def _write_graphs(model: Wav2Vec2Emotion, folder: Path, *, half: bool) -> None:
     graphs.save(graph, folder / graphs.BATCHED)
     graphs.set_batch(graph, 1)
     graphs.save(graph, folder / graphs.SINGLE)
+    return graphs.front_end(graph)
 
 
 def _compare(model: Wav2Vec2Emotion, folder: Path) -> list[Check]:

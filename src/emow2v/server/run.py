@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import socket
 import sys
 import threading
@@ -35,7 +36,9 @@ class Server:
         port: int = 8080,
         model: str = "lite",
         engine: str = "auto",
+        precision: str = "fp32",
         device: str = "auto",
+        threads: int = 0,
         data_dirs: Sequence[Path] = (Path(),),
         work_dir: Path | None = None,
     ) -> None:
@@ -43,7 +46,7 @@ class Server:
         check_name(engine)
         if not host.strip():
             raise Emow2vError("--host is empty; expected an address such as 127.0.0.1.")
-        self._engine, self._device = engine, device
+        self._open = functools.partial(load, engine=engine, precision=precision, threads=threads, device=device)
         self._model = model
         for folder in data_dirs:
             if not folder.is_dir():
@@ -76,7 +79,7 @@ class Server:
             thread.join()
 
     def _load(self, name: str) -> Model:
-        return load(self._model if name == self._card.name else name, engine=self._engine, device=self._device)
+        return self._open(self._model if name == self._card.name else name)
 
 
 def _bind(host: str, port: int) -> socket.socket:
