@@ -15,6 +15,7 @@ lint: .venv-test/ready
 	.venv-test/bin/mypy
 
 bench: .venv-test/ready
+	.venv-test/bin/python benchmarks/engines.py
 	.venv-test/bin/python benchmarks/job.py
 
 .venv-demo/ready: requirements/demo.txt pyproject.toml

@@ -187,6 +187,20 @@ def test_lower_precision_where_it_cannot_be_had(package, checkpoint, tmp_path, m
             choose(cards.find(folder), precision="bf16")
 
 
+def test_silence_and_quiet_speech_on_a_loud_offset_are_the_same_everywhere(package, checkpoint) -> None:
+    """The mean of an offset is rounded in float32; what is left of it must not be taken for sound."""
+    rng = np.random.default_rng(8)
+    quiet = rng.normal(0, 1e-3, 16000)
+    signals = [np.full(16000, 0.1), np.full(16000, 0.3), quiet + 0.1, quiet / 10 + 0.5]
+    batch = np.stack(signals).astype(np.float32)
+    engines = [choose(cards.find(package), name) for name in ("openvino", "onnxruntime", "torch")]
+    found = [engine.run(batch)[1] for engine in engines]
+    zeros = engines[0].run(np.zeros((1, 16000), np.float32))[1][0]
+    for scores in found:
+        np.testing.assert_allclose(scores, found[0], atol=1e-4)
+        np.testing.assert_allclose(scores[:2], np.stack([zeros, zeros]), atol=1e-3)
+
+
 def test_a_device_that_is_not_there_is_refused(checkpoint) -> None:
     for device in ("tpu9", "cuda:77", "nonsense"):
         with pytest.raises(ModelError, match="is not there; expected auto, cpu, cuda or mps"):

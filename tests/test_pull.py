@@ -353,6 +353,63 @@ def test_what_is_no_model_is_refused_in_a_sentence(archive: Path, home: Path, tm
         assert nothing_here(home), origin
 
 
+def test_what_an_address_gave_never_passes_for_zenodos(
+    server: Server, archive: Path, tmp_path: Path, home: Path
+) -> None:
+    other = _zip(tmp_path / "other.zip", {"model.onnx": b"another model"})
+    server.answers["/mine.zip"] = other.read_bytes()
+    with pytest.raises(ModelError, match=r"w2v2-L-robust.* is not a whole ONNX graph"):
+        pull.pull("msp-dim", origin=server.url.replace("http", "HTTP") + "/mine.zip")
+    path = serve_zenodo(server, archive)
+    (home / "downloads" / "msp-dim" / archive.name).write_bytes(other.read_bytes())  # as if it had been left there
+    assert all(row.passed for row in pull.pull("msp-dim").rows)
+    assert path in [asked for asked, _ in server.asked]
+
+
+@pytest.mark.parametrize("kind", ["deflated", "lzma", "bzip2"])
+def test_a_zip_whose_data_are_damaged(archive: Path, tmp_path: Path, home: Path, kind: str) -> None:
+    method = {"deflated": zipfile.ZIP_DEFLATED, "lzma": zipfile.ZIP_LZMA, "bzip2": zipfile.ZIP_BZIP2}[kind]
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", method) as zipped:
+        zipped.write(archive.parent / "model.onnx", "model.onnx")
+    data = bytearray((tmp_path / "a.zip").read_bytes())
+    for begin in (60, len(data) // 2):
+        broken = data.copy()
+        broken[begin : begin + 40] = bytes(range(1, 41))
+        (tmp_path / "b.zip").write_bytes(broken)
+        with pytest.raises(ModelError, match=r"b\.zip is not a whole zip"):
+            pull.pull("msp-dim", origin=tmp_path / "b.zip")
+    assert nothing_here(home)
+
+
+def test_finders_shadows_are_no_graphs(archive: Path, tmp_path: Path) -> None:
+    graph = (archive.parent / "model.onnx").read_bytes()
+    path = _zip(tmp_path / "mac.zip", {"w2v2/model.onnx": graph, "__MACOSX/w2v2/._model.onnx": b"shadow"})
+    assert pull.pull("msp-dim", origin=path).rows
+
+
+@pytest.mark.parametrize("kind", ["file", "models is a file", "long name", "nowhere"])
+def test_a_home_that_cannot_be_written(archive: Path, tmp_path: Path, monkeypatch, kind: str) -> None:
+    place = {"long name": tmp_path / ("x" * 300), "nowhere": Path("/proc/nothing")}.get(kind, tmp_path / "place")
+    if kind == "file":
+        place.write_text("mine")
+    elif kind == "models is a file":
+        place.mkdir()
+        (place / "models").write_text("mine")
+    elif kind == "nowhere" and not Path("/proc").is_dir():
+        pytest.skip("there is no /proc here")
+    monkeypatch.setenv("EMOW2V_HOME", str(place))
+    with pytest.raises(ModelError, match=r"cannot be written .* set EMOW2V_HOME"):
+        pull.pull("msp-dim", origin=archive)
+    assert [card.name for card in emow2v.models()] == ["lite"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
+def test_a_link_that_leads_nowhere_makes_way(archive: Path, home: Path) -> None:
+    (home / "models").mkdir()
+    (home / "models" / "msp-dim").symlink_to(home / "gone")
+    assert pull.pull("msp-dim", origin=archive).rows
+
+
 def test_unknown_names_and_sources(home: Path) -> None:
     with pytest.raises(ModelError, match="cannot be pulled; expected msp-dim"):
         pull.pull("gpt")
@@ -421,6 +478,8 @@ def test_a_damaged_model_says_so_and_hides_no_other(archive: Path, home: Path) -
     with pytest.raises(ModelError, match="is damaged: expected SHA-256"):
         emow2v.load("msp-dim")
     (card.folder / "card.json").write_text("{")
+    with pytest.raises(ModelError, match=r"is not a model card .* emow2v models pull msp-dim --force"):
+        cards.find("msp-dim")
     assert [one.name for one in emow2v.models()] == ["lite"]
 
 

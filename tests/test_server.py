@@ -242,6 +242,8 @@ REFUSALS = {
     "batch_size": (lambda folder: {"options": '{"batch_size": 0}'}, "whole number above zero"),
     "optStr": (lambda folder: {"optStr": "{batch_size:STRING:250}"}, "optStr holds"),
     "other model": (lambda folder: {"options": '{"model": "msp-dim"}'}, "The model 'msp-dim' is not here; expected lite"),
+    "model as list": (lambda folder: {"options": '{"model": ["lite"]}'}, "is not here; expected lite"),
+    "model as no": (lambda folder: {"options": '{"model": false}'}, "The model 'False' is not here"),
     "sessions": (lambda folder: {"sessions": "s1"}, "not a JSON list of names"),
     "database": (changed(0, src="db:stream:audio"), "db: is not supported yet"),
     "address": (changed(0, src="url:stream:audio", uri="http://localhost/x.wav"), "url: is not supported yet"),

@@ -52,7 +52,15 @@ def test_a_wrong_number_fails(copy: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "expected", [[{"input": "zeros"}], [3], {"a": 1}, [{"input": "zeros", "begin": 0, "end": "x"}]]
+    "expected",
+    [
+        [{"input": "zeros"}],
+        [3],
+        {"a": 1},
+        [{"input": "zeros", "begin": 0, "end": "x"}],
+        [{"input": "zeros", "begin": 0, "end": 10**12, "logits": [0, 0, 0], "first": [], "last": [], "source": ""}],
+        [{"input": "zeros", "begin": 0, "end": 16000, "logits": [0, 0], "first": [], "last": [], "source": ""}],
+    ],
 )
 def test_expectations_that_make_no_sense_are_refused(copy: Path, expected: object) -> None:
     rewrite(copy, expected=expected)

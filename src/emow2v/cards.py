@@ -85,6 +85,13 @@ class Card:
         """Bytes of all files."""
         return sum(int(entry["bytes"]) for entry in self.files.values())
 
+    def unchanged(self) -> bool:
+        """The package is still the one that this card was read from, as far as its card says."""
+        try:
+            return not (self.folder / CARD_FILE).is_file() or read_card(self.folder).files == self.files
+        except ModelError:
+            return True
+
     def verify_files(self) -> None:
         """Compare every file with the checksum that the card has for it.
 
@@ -143,8 +150,11 @@ def read_card(folder: Path) -> Card:
         _check(card)
     except OSError:
         raise ModelError(f"{folder} holds no {CARD_FILE}; expected the folder of a model package.") from None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ModelError(f"{path} is not a model card ({error}); install or copy the package again.") from None
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        again = (
+            f"emow2v models pull {folder.name} --force" if is_pulled(folder) else "install or copy the package again"
+        )
+        raise ModelError(f"{path} is not a model card ({error}); {again}.") from None
     return card
 
 
@@ -236,7 +246,8 @@ def available() -> list[Card]:
     """Every model that can be loaded by name, embedded ones first. A pulled one that is damaged is left out."""
     found = [read_card(path.parent) for path in sorted(EMBEDDED.glob(f"*/{CARD_FILE}"))]
     names = {card.name for card in found}
-    for path in sorted(models_folder().glob(f"[!.]*/{CARD_FILE}")):
+    pulled = models_folder()
+    for path in sorted(pulled.glob(f"[!.]*/{CARD_FILE}")) if _is_folder(pulled) else []:
         if path.parent.name in names:
             continue
         try:
@@ -256,6 +267,8 @@ def find(model: str | Path) -> Card:
     for card in here:
         if model == card.name:
             return card
+    if model in PULLABLE and _is_folder(models_folder() / model) and (models_folder() / model / CARD_FILE).is_file():
+        return read_card(models_folder() / model)  # which says what is wrong with it
     folder = Path(model)
     if str(model).strip() and _is_folder(folder):
         is_checkpoint = not (folder / CARD_FILE).is_file() and (folder / "config.json").is_file()
@@ -265,6 +278,14 @@ def find(model: str | Path) -> Card:
     names = ", ".join(card.name for card in here)
     shown = " ".join(str(model).split())[:100]
     raise ModelError(f"Model '{shown}' was not found; available: {names}, or the path of a model folder.")
+
+
+def is_pulled(folder: Path) -> bool:
+    """The folder lies where pulled models lie."""
+    try:
+        return folder.resolve().parent == models_folder().resolve()
+    except (OSError, RuntimeError):  # links that lead in a circle
+        return False
 
 
 def _is_folder(path: Path) -> bool:

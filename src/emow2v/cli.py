@@ -262,6 +262,7 @@ def export(
 def list_models() -> None:
     """Every model that can be used by name."""
     from rich.table import Table
+    from rich.text import Text
 
     from emow2v import cards, verify
 
@@ -269,7 +270,8 @@ def list_models() -> None:
     here = cards.available()
     for card in here:
         size = f"{card.size / 1e6:.0f} MB"
-        table.add_row(card.name, card.version, size, card.licence, verify.verdict(card), card.description)
+        cells = (card.name, card.version, size, card.licence, verify.verdict(card), card.description)
+        table.add_row(*(Text(cell) for cell in cells))  # as text: what looks like markup is none
     for name in cards.PULLABLE:
         if name not in {card.name for card in here}:
             table.add_row(name, "-", "-", "-", "-", f"not here; emow2v models pull {name}")
@@ -342,7 +344,12 @@ def verify_models(
 
     failed = False
     for card in [cards.find(name)] if name else cards.available():
-        rows = verify.verify(card, speech=speech if name or card.name in cards.PULLABLE else None)
+        try:
+            rows = verify.verify(card, speech=speech if name or card.name in cards.PULLABLE else None)
+        except ModelError as error:
+            errors.print(str(error))
+            failed = True
+            continue
         output.print(f"{card.name} {card.version}", markup=False)
         _print_rows(rows)
         verify.record(card, rows)

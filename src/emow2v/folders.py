@@ -33,7 +33,7 @@ def appearing(folder: Path, *, replace: bool = False) -> Iterator[Path]:
     try:
         fresh.chmod(0o777 & ~_umask())
         yield fresh
-        if folder.exists():
+        if folder.exists() or folder.is_symlink():  # a link that leads nowhere makes way too
             old = Path(tempfile.mkdtemp(prefix=f".{folder.name}.old.", dir=folder.parent))
             folder.replace(old / folder.name)
             fresh.replace(folder)

@@ -16,7 +16,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, external_data_helper, helper, numpy_helper
 
-from emow2v.errors import ModelError
+from emow2v.errors import FormatError, ModelError
 from emow2v.trajectory import DIMENSIONS
 
 Graph = Any  # onnx.ModelProto, whose annotations are not complete
@@ -70,6 +70,9 @@ def check_ports(graph: Graph, path: Path) -> None:
     kind = next(one for one in graph.graph.input if one.name == "signal").type.tensor_type
     if kind.elem_type != TensorProto.FLOAT or len(kind.shape.dim) != 2:
         raise ModelError(f"{path} takes a signal of another type or shape; expected float32 [batch, samples].")
+    ranks = {name: len(outputs[name]) for name in ("hidden_states", "logits")}
+    if set(ranks.values()) != {2}:
+        raise ModelError(f"{path} does not say that hidden_states and logits are [batch, values]; export it anew.")
     if outputs["logits"][-1:] != [len(DIMENSIONS)]:
         raise ModelError(f"{path} gives logits {outputs['logits']}; expected {len(DIMENSIONS)} of them.")
 
@@ -87,10 +90,13 @@ def add_normalisation(graph: Graph) -> None:
                 node.input[k] = _NORMALISE + "signal"
     # the axes were an attribute up to opset 17, an input since; a global pool over one channel needs neither
     # and means the same in every opset
+    # the mean is taken off twice: that of a loud offset is rounded in float32, and the rest of it is not silence
     steps: list[tuple[str, list[str], str, dict[str, Any]]] = [
         ("Unsqueeze", ["signal"], "row", {}),
         ("GlobalAveragePool", ["row"], "mean", {}),
-        ("Sub", ["row", "mean"], "centred", {}),
+        ("Sub", ["row", "mean"], "near", {}),
+        ("GlobalAveragePool", ["near"], "rest", {}),
+        ("Sub", ["near", "rest"], "centred", {}),
         ("Mul", ["centred", "centred"], "square", {}),
         ("GlobalAveragePool", ["square"], "variance", {}),
         ("Add", ["variance", "epsilon"], "floored", {}),
@@ -281,11 +287,16 @@ def point_at(graph: Graph, weights: Path) -> None:
 
 def write_weights(tensors: Mapping[str, np.ndarray[Any, Any]], path: Path) -> None:
     """A safetensors file that whoever may read the folder may read."""
+    from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
     path.touch()
     mode = path.stat().st_mode
-    save_file({name: np.ascontiguousarray(values) for name, values in tensors.items()}, path, metadata={"format": "pt"})
+    whole = {name: np.ascontiguousarray(values) for name, values in tensors.items()}
+    try:
+        save_file(whole, path, metadata={"format": "pt"})
+    except SafetensorError as error:  # a full disk, in its own words
+        raise FormatError(f"{path.parent} cannot be written ({error}); make room or choose another folder.") from None
     path.chmod(mode)  # it comes for its owner only
 
 

@@ -252,7 +252,15 @@ class Model:
         return min(batch_size, fitting, self.card.max_batch or fitting)
 
     def run(self, windows: Signal, check: Callable[[], None] = _go_on) -> Outputs:
-        """Windows [batch, samples] of any length; long ones are cut and averaged."""
+        """Windows [batch, samples] of any length; long ones are cut and averaged.
+
+        Raises:
+            FramingError: windows shorter than the model takes
+        """
+        if windows.shape[1] < self.card.min_samples:
+            raise FramingError(
+                f"Windows of {windows.shape[1]} samples are too short for {self.name}; expected {self.card.min_samples} or more."
+            )
         longest = self.card.max_samples
         at_once = max(1, self.card.batch_samples // min(windows.shape[1], longest))
         at_once = min(at_once, self.card.max_batch or at_once)

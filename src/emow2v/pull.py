@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import shutil
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,13 +65,11 @@ def pull(
     """
     known = lookup(name)
     target = models_folder() / known.name
-    if (target / cards.CARD_FILE).is_file() and not replace:
-        raise ModelError(f"Model {name} is here already, in {target}; add --force to pull it again.")
     if source not in SOURCES:
         raise ModelError(f"Source '{source}' is unknown; expected {' or '.join(SOURCES)}.")
     downloads = home() / "downloads"
     try:
-        with _alone(target), appearing(target, replace=True) as folder:
+        with _alone(target, replace), appearing(target, replace=True) as folder:
             _install(known, folder / "package", source, origin, downloads, progress, say)
             for path in (folder / "package").iterdir():
                 path.replace(folder / path.name)
@@ -88,11 +88,11 @@ def pull(
 
 
 @contextlib.contextmanager
-def _alone(target: Path) -> Iterator[None]:
+def _alone(target: Path, replace: bool) -> Iterator[None]:
     """One pull of a model at a time; what a killed one left is swept away."""
-    target.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(target.parent / f".{target.name}.lock", timeout=0)
     try:
+        target.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except Timeout:
         raise ModelError(f"Model {target.name} is being pulled by another process; wait for it.") from None
@@ -101,6 +101,8 @@ def _alone(target: Path) -> Iterator[None]:
             f"{target.parent} cannot be written ({error.strerror}); set EMOW2V_HOME to a folder."
         ) from None
     try:
+        if (target / cards.CARD_FILE).is_file() and not replace:
+            raise ModelError(f"Model {target.name} is here already, in {target}; add --force to pull it again.")
         for left in target.parent.glob(f".{target.name}.*/"):
             shutil.rmtree(left, ignore_errors=True)
         yield
@@ -117,7 +119,7 @@ def remove(name: str) -> int:
         ModelError: not here, or part of the package
     """
     folder = models_folder() / name
-    here = {path.parent.name for path in models_folder().glob(f"[!.]*/{cards.CARD_FILE}")}
+    here = {path.parent.name for path in folder.parent.glob(f"[!.]*/{cards.CARD_FILE}")}  # also with a damaged card
     if name not in here:
         if any(card.name == name for card in cards.available()):
             raise ModelError(f"Model {name} is part of the package and stays.")
@@ -164,11 +166,15 @@ def _install(
         _from_folder(known, _from_hub(known, here, progress), output, say)
     elif origin is None:
         _from_zip(known, _from_zenodo(known, here, progress), output, say)
-    elif str(origin).startswith(("http://", "https://")):
-        path = here / known.zenodo_file
-        here.mkdir(parents=True, exist_ok=True)
+    elif str(origin).lower().startswith(("http://", "https://")):
+        # in a folder of its own: what an address gave must never pass for Zenodo's
+        path = here / "from-address" / known.zenodo_file
+        shutil.rmtree(path.parent) if path.is_file() else None
         fetch(str(origin), path, progress=lambda done, total: progress(path.name, done, total))
-        _from_zip(known, path, output, say)
+        try:
+            _from_zip(known, path, output, say)
+        finally:
+            shutil.rmtree(path.parent, ignore_errors=True)
     elif Path(origin).is_dir():
         _from_folder(known, Path(origin), output, say)
     elif Path(origin).is_file():
@@ -179,7 +185,6 @@ def _install(
 
 def _from_zenodo(known: Known, folder: Path, progress: Progress) -> Path:
     """The zip of the record, its size and checksum as Zenodo states them."""
-    folder.mkdir(parents=True, exist_ok=True)
     listing = folder / "record.json"
     listing.unlink(missing_ok=True)
     fetch(f"{ZENODO}/{known.zenodo}", listing)
@@ -190,9 +195,18 @@ def _from_zenodo(known: Known, folder: Path, progress: Progress) -> Path:
     except (ValueError, KeyError, TypeError):
         raise DownloadError(f"Zenodo's record {known.zenodo} does not list {known.zenodo_file} as it did.") from None
     path = folder / known.zenodo_file
-    if not path.is_file():
+    if not _is_whole(path, size, checksum):
         fetch(url, path, size=size, checksum=checksum, progress=lambda done, total: progress(path.name, done, total))
     return path
+
+
+def _is_whole(path: Path, size: int, checksum: str) -> bool:
+    """That very file is here from an earlier pull, which got no further."""
+    kind, _, expected = checksum.partition(":")
+    if not path.is_file() or path.stat().st_size != size or kind not in hashlib.algorithms_available:
+        return False
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, kind).hexdigest() == expected
 
 
 def _from_hub(known: Known, folder: Path, progress: Progress) -> Path:
@@ -219,7 +233,6 @@ def _from_hub(known: Known, folder: Path, progress: Progress) -> Path:
     if weights is None or "config.json" not in listed:
         raise DownloadError(f"{known.hub} holds {', '.join(listed) or 'nothing'}; expected config.json and weights.")
     folder = folder / revision
-    folder.mkdir(parents=True, exist_ok=True)
     for name in (*CHECKPOINT_FILES, weights):
         if name not in listed:
             continue
@@ -241,25 +254,40 @@ def _from_hub(known: Known, folder: Path, progress: Progress) -> Path:
 
 def _from_zip(known: Known, path: Path, output: Path, say: Callable[[str], None]) -> None:
     """The ONNX graph in a zip, wherever it lies there; nothing else is unpacked."""
-    try:
-        with zipfile.ZipFile(path) as archive, tempfile.TemporaryDirectory(dir=output.parent) as folder:
-            members = [one for one in archive.infolist() if not one.is_dir()]
-            graphs = [one for one in members if one.filename.endswith(".onnx")]
-            if len(graphs) != 1:
-                raise ModelError(f"{path} holds {len(graphs)} ONNX graphs; expected {known.zenodo_file} with one.")
-            wanted = [*graphs, *(one for one in members if Path(one.filename).name == "model.yaml")]
-            if sum(one.file_size for one in wanted) > _MAX_GRAPH:
-                raise ModelError(
-                    f"{path} unpacks to more than {_MAX_GRAPH / 1e9:.0f} GB; expected {known.zenodo_file}."
-                )
-            say(f"unpacking {path.name}")
-            for one in wanted:
-                ending = "model.onnx" if one in graphs else "model.yaml"
-                with archive.open(one) as packed, (Path(folder) / ending).open("wb") as unpacked:
-                    shutil.copyfileobj(packed, unpacked, 1 << 20)
+    say(f"unpacking {path.name}")
+    with tempfile.TemporaryDirectory(dir=output.parent) as folder:
+        try:
+            _unpack(known, path, Path(folder))
+        except (zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, EOFError, ValueError, RuntimeError) as error:
+            raise ModelError(f"{path} is not a whole zip ({error}); expected {known.zenodo_file}.") from None
+        except ImportError as error:  # a Python without that compression
+            raise ModelError(f"{path} cannot be unpacked here ({error}); unpack it and give the folder.") from None
+        except Exception as error:  # LZMAError has no base but this; OSError also says that data make no sense
+            if isinstance(error, ModelError) or (isinstance(error, OSError) and error.errno):
+                raise
+            raise ModelError(f"{path} is not a whole zip ({error}); expected {known.zenodo_file}.") from None
+        try:
             _from_graph(known, Path(folder) / "model.onnx", output, say, {"zip_sha256": cards.file_sha256(path)})
-    except (zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, EOFError, RuntimeError) as error:
-        raise ModelError(f"{path} is not a whole zip ({error}); expected {known.zenodo_file}.") from None
+        except ModelError as error:
+            raise ModelError(str(error).replace(str(Path(folder) / "model.onnx"), str(path))) from None
+
+
+def _unpack(known: Known, path: Path, folder: Path) -> None:
+    with zipfile.ZipFile(path) as archive:
+        # Finder puts a shadow of each file into __MACOSX, named ._
+        members = [
+            one for one in archive.infolist() if not one.is_dir() and not Path(one.filename).name.startswith("._")
+        ]
+        graphs = [one for one in members if one.filename.endswith(".onnx")]
+        if len(graphs) != 1:
+            raise ModelError(f"{path} holds {len(graphs)} ONNX graphs; expected {known.zenodo_file} with one.")
+        wanted = [*graphs, *(one for one in members if Path(one.filename).name == "model.yaml")]
+        if sum(one.file_size for one in wanted) > _MAX_GRAPH:
+            raise ModelError(f"{path} unpacks to more than {_MAX_GRAPH / 1e9:.0f} GB; expected {known.zenodo_file}.")
+        for one in wanted:
+            ending = "model.onnx" if one in graphs else "model.yaml"
+            with archive.open(one) as packed, (folder / ending).open("wb") as unpacked:
+                shutil.copyfileobj(packed, unpacked, 1 << 20)
 
 
 def _from_folder(known: Known, folder: Path, output: Path, say: Callable[[str], None]) -> None:
@@ -272,7 +300,7 @@ def _from_folder(known: Known, folder: Path, output: Path, say: Callable[[str], 
         say("exporting the checkpoint to ONNX")
         export(cards.checkpoint_card(folder), output, identity=_identity(known))
     else:
-        graphs = sorted(folder.glob("*.onnx"))
+        graphs = sorted(path for path in folder.glob("*.onnx") if path.is_file() and not path.name.startswith("._"))
         if len(graphs) != 1:
             raise ModelError(
                 f"{folder} holds {len(graphs)} ONNX graphs and no config.json; expected a checkpoint's folder, a package "

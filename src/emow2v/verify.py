@@ -17,10 +17,9 @@ import numpy.typing as npt
 
 from emow2v import audio
 from emow2v._version import __version__
-from emow2v.cards import CARD_FILE, Card, file_sha256, read_card, update_card
+from emow2v.cards import CARD_FILE, Card, file_sha256, is_pulled, read_card, update_card
 from emow2v.engines import Engine, Outputs, able, choose, installed, open_graph, precisions
 from emow2v.errors import ModelError
-from emow2v.home import models_folder
 from emow2v.known import KNOWN, Expectation
 
 Floats = npt.NDArray[np.float32]
@@ -98,7 +97,7 @@ def verify(card: Card, *, speech: Path | None = None) -> list[Row]:
 
 def record(card: Card, rows: Iterable[Row]) -> bool:
     """Write the outcome into the card of a pulled model; False where the card is not ours to change."""
-    if card.folder.resolve().parent != models_folder().resolve():
+    if not is_pulled(card.folder):
         return False
     rows = list(rows)
     content = _content(card)
@@ -121,7 +120,7 @@ def verdict(card: Card) -> str:
     found = card.details.get("verified")
     if isinstance(found, Mapping):
         return str(found.get("on")) if found.get("passed") else "failed"
-    return "no" if card.folder.resolve().parent == models_folder().resolve() else "shipped"
+    return "no" if is_pulled(card.folder) else "shipped"
 
 
 def own_expectations(run: Run, source: str) -> list[dict[str, Any]]:
@@ -143,7 +142,7 @@ def stated(card: Card) -> list[Expectation]:
         ModelError: they make no sense
     """
     try:
-        return [
+        found = [
             Expectation(
                 input=str(one["input"]),
                 begin=int(one["begin"]),
@@ -155,6 +154,11 @@ def stated(card: Card) -> list[Expectation]:
             )
             for one in card.details.get("expected", [])
         ]
+        for one in found:
+            fits = card.min_samples <= one.end - one.begin <= card.max_samples and one.begin >= 0
+            if not fits or len(one.logits) != 3 or max(len(one.first), len(one.last)) > SHOWN:
+                raise ValueError
+        return found
     except (TypeError, KeyError, ValueError):
         raise ModelError(
             f"{card.folder / CARD_FILE} holds expectations that cannot be read; install the package again."

@@ -261,7 +261,8 @@ def _probe(session: Session, framing: Framing) -> None:
 
 def _model(given: Mapping[str, opts.Value], served: str) -> str:
     """The option `model`: the one that is served, or another that is here by name; paths are the administrator's."""
-    wanted = str(given.get("model") or served).strip()
+    asked = given.get("model")
+    wanted = served if asked is None or asked == "" else str(asked).strip()
     names = [served, *(card.name for card in cards.available() if card.name != served)]
     if wanted not in names:
         raise RequestError(f"The model '{wanted[:60]}' is not here; expected {', '.join(names)}.")

@@ -78,7 +78,10 @@ def options(form: Mapping[str, str]) -> dict[str, Value]:
             raise RequestError('options is not JSON; expected an object such as {"batch_size": 250}.') from None
         if not isinstance(parsed, dict):
             raise RequestError('options is not a JSON object; expected for instance {"batch_size": 250}.')
-        return {str(key): value for key, value in parsed.items() if not isinstance(value, dict | list)}
+        # no option takes a list or an object: as a text, whoever reads the option refuses it by name
+        return {
+            str(key): json.dumps(value) if isinstance(value, dict | list) else value for key, value in parsed.items()
+        }
     result: dict[str, Value] = {}
     for item in filter(None, (part.strip() for part in form.get("opt_str", "").split(";"))):
         name, equals, value = item.partition("=")

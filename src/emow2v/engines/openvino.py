@@ -96,8 +96,9 @@ class _Compiled:
     """A model, or its front end and the rest, with requests for each stream; callers beyond those wait their turn."""
 
     def __init__(self, parts: list[Any], streams: int) -> None:
-        self._outputs = {next(iter(output.get_names())): output for output in parts[-1].outputs}
-        self._inputs = [next(iter(one.get_names())) for one in parts[-1].inputs]
+        # a tensor can have several names, those of casts that OpenVINO found to do nothing
+        self._outputs = {name: output for output in parts[-1].outputs for name in output.get_names()}
+        self._takes_features = [_FEATURES in one.get_names() for one in parts[-1].inputs]
         self._free: queue.SimpleQueue[list[Any]] = queue.SimpleQueue()
         for _ in range(streams):
             self._free.put([part.create_infer_request() for part in parts])
@@ -106,12 +107,13 @@ class _Compiled:
         self.run(np.zeros((1, 16000), np.float32))
 
     def run(self, signal: Floats) -> Outputs:
-        given = {"signal": np.ascontiguousarray(signal, np.float32)}
+        given = np.ascontiguousarray(signal, np.float32)
+        features = given
         requests = self._free.get()
         try:
             if len(requests) > 1:
-                given[_FEATURES] = next(iter(requests[0].infer([given["signal"]]).values()))
-            result = requests[-1].infer([given[name] for name in self._inputs])
+                features = next(iter(requests[0].infer([given]).values()))
+            result = requests[-1].infer([features if takes else given for takes in self._takes_features])
             embeddings = np.array(result[self._outputs["hidden_states"]])
             scores = np.array(result[self._outputs["logits"]])
             confidence = self._outputs.get("confidence")

@@ -61,6 +61,7 @@ class LogMel(nn.Module):
 
     def forward(self, signal: Tensor) -> Tensor:
         signal = signal - signal.mean(dim=1, keepdim=True)
+        signal = signal - signal.mean(dim=1, keepdim=True)  # what rounding left of a loud offset
         power = (signal * signal).mean(dim=1, keepdim=True)
         signal = signal * (LEVEL * torch.rsqrt(power + LEVEL_FLOOR))
         padded = functional.pad(signal[:, None], (N_FFT // 2, N_FFT // 2), mode="reflect")

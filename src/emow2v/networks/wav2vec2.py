@@ -126,13 +126,16 @@ class Wav2Vec2Emotion(nn.Module):
 def standardised(signal: Tensor, lengths: Tensor | None = None) -> Tensor:
     """(x - mean) / sqrt(variance + 1e-7) over the valid samples of each clip, zero behind them; in float32."""
     signal = signal.float()
+    # the mean is taken off twice: that of a loud offset is rounded in float32, and the rest of it is not silence
     if lengths is None:
         centred = signal - signal.mean(dim=1, keepdim=True)
+        centred = centred - centred.mean(dim=1, keepdim=True)
         return centred / torch.sqrt((centred * centred).mean(dim=1, keepdim=True) + EPSILON)
     valid = torch.arange(signal.shape[1], device=signal.device) < lengths[:, None]
     count = lengths[:, None]
     mean = torch.where(valid, signal, 0.0).sum(dim=1, keepdim=True) / count
     centred = torch.where(valid, signal - mean, 0.0)
+    centred = torch.where(valid, centred - centred.sum(dim=1, keepdim=True) / count, 0.0)
     return centred / torch.sqrt((centred * centred).sum(dim=1, keepdim=True) / count + EPSILON)
 
 
@@ -244,7 +247,7 @@ def _json(path: Path) -> dict[str, Any]:
         reason = "not an object"
     except OSError as error:
         reason = error.strerror or "cannot be read"
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         reason = str(error)
     raise ModelError(f"{path} is not a configuration ({reason}); copy the checkpoint again.")
 

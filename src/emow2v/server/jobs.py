@@ -163,7 +163,7 @@ class Jobs:
     def _model(self, name: str) -> Model:
         """A model by name, loaded when it is first asked for; the ones used last stay."""
         model = self._warm.pop(name, None)
-        if model is None:
+        if model is None or not model.card.unchanged():
             while len(self._warm) >= MAX_WARM:
                 del self._warm[next(iter(self._warm))]
             model = self._load(name)
