@@ -91,6 +91,17 @@ def test_a_checkpoint_without_normalisation_is_exported_without(tmp_path: Path) 
     np.testing.assert_allclose(choose(card, "openvino").run(signal)[1], expected, atol=1e-5)
 
 
+def test_weights_too_large_for_half_precision_are_named(checkpoint: Path, tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    folder = write_checkpoint(tmp_path / "large")
+    tensors = load_file(folder / graphs.WEIGHTS)
+    tensors["classifier.dense.weight"][0, 0] = 1e5
+    save_file(tensors, folder / graphs.WEIGHTS)
+    with pytest.raises(ModelError, match=r"classifier\.dense\.weight holds values too large for fp16; export in fp32"):
+        export(cards.find(folder), tmp_path / "package", precision="fp16")
+
+
 def test_a_graph_that_disagrees_is_never_written(checkpoint: Path, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(exporting.graphs, "add_normalisation", lambda graph: None)
     with pytest.raises(ModelError, match=r"differs from PyTorch by .* Nothing was written"):

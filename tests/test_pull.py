@@ -410,6 +410,22 @@ def test_a_link_that_leads_nowhere_makes_way(archive: Path, home: Path) -> None:
     assert pull.pull("msp-dim", origin=archive).rows
 
 
+def test_a_strangers_card_does_not_change_the_models_limits(package: Path, tmp_path: Path, home: Path) -> None:
+    lie = Path(shutil.copytree(package, tmp_path / "lie"))
+    content = json.loads((lie / "card.json").read_text())
+    (lie / "card.json").write_text(
+        json.dumps({**content, "sampling_rate": 8000, "max_samples": 800, "batch_samples": 1})
+    )
+    card = pull.pull("msp-dim", origin=lie).card
+    assert (card.sampling_rate, card.min_samples, card.max_samples) == (16000, 400, 480_000)
+
+
+def test_a_card_under_another_name_is_left_out(package: Path, home: Path, caplog) -> None:
+    shutil.copytree(package, home / "models" / "x")
+    assert [card.name for card in emow2v.models()] == ["lite"]
+    assert "calls itself small and is left out" in caplog.text
+
+
 def test_unknown_names_and_sources(home: Path) -> None:
     with pytest.raises(ModelError, match="cannot be pulled; expected msp-dim"):
         pull.pull("gpt")

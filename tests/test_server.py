@@ -415,3 +415,13 @@ def test_a_long_computation_stops_when_it_is_cancelled(client: TestClient, data:
     assert client.post("/process", data=short_form(data, frameSize="1s", leftContext="0")).status_code == 200
     assert wait(client, "job 1") == 2
     assert not list(data.glob("example.*annotation*"))
+
+
+def test_an_engine_that_cannot_run_the_model_is_told_at_the_start(checkpoint: Path) -> None:
+    from emow2v.errors import ModelError
+    from emow2v.server.run import Server
+
+    with pytest.raises(ModelError, match="holds no weights for PyTorch"):
+        Server(port=0, model="lite", engine="torch")
+    with pytest.raises(ModelError, match="emow2v export"):
+        Server(port=0, model=str(checkpoint), engine="openvino")

@@ -81,6 +81,20 @@ def test_scores_in_another_order_are_refused(foreign: Path, tmp_path: Path) -> N
     with pytest.raises(ModelError, match="lists valence, arousal, dominance; expected arousal, dominance, valence"):
         import_graph(path, tmp_path / "package", IDENTITY)
     assert not (tmp_path / "package").exists()
+    (tmp_path / "model.yaml").write_text(
+        "# arousal, dominance, valence\nlabels: {logits: [Valence, Arousal, Dominance]}\n"
+    )
+    with pytest.raises(ModelError, match="lists valence, arousal, dominance"):
+        import_graph(path, tmp_path / "package", IDENTITY)
+
+
+def test_a_graph_that_gives_no_numbers_is_refused(foreign: Path, tmp_path: Path) -> None:
+    graph = onnx.load(foreign)
+    bias = next(one for one in graph.graph.initializer if one.name == "classifier.out_proj.bias")
+    bias.CopyFrom(numpy_helper.from_array(np.full(3, np.nan, np.float32), bias.name))
+    onnx.save(graph, tmp_path / "nan.onnx")
+    with pytest.raises(ModelError, match="values that are no numbers"):
+        import_graph(tmp_path / "nan.onnx", tmp_path / "package", IDENTITY)
 
 
 def test_graphs_cut_off_or_of_another_kind_leave_nothing(foreign: Path, tmp_path: Path) -> None:

@@ -83,6 +83,24 @@ def test_loudness_and_offset_do_not_matter(folder: Path) -> None:
     np.testing.assert_allclose(engine.run(3 * noise(16000)[None] + 0.5)[1], plain, atol=1e-4)
 
 
+def test_windows_shorter_than_a_frame_are_refused(tmp_path: Path) -> None:
+    folder = write_checkpoint(tmp_path / "wide", {**SMALL, "conv_kernel": [10, 3, 3, 3, 3, 2, 4]})
+    card = cards.find(folder)
+    assert card.min_samples == 720
+    engine = choose(card, "torch")
+    assert np.isfinite(engine.run(noise(720)[None])[1]).all()
+    for signal in (noise(719)[None], np.zeros((0, 16000), np.float32), np.zeros((1, 0), np.float32)):
+        with pytest.raises(ModelError, match="one or more, of 720 samples at least"):
+            engine.run(signal)
+
+
+@pytest.mark.parametrize("change", [{"do_normalize": "false"}, {"sampling_rate": 8000}])
+def test_a_feature_extractor_that_asks_for_something_else_is_refused(copy: Path, change: dict) -> None:
+    (copy / "preprocessor_config.json").write_text(json.dumps(change))
+    with pytest.raises(ModelError, match="expected 16000 Hz and true or false"):
+        wav2vec2.load(copy)
+
+
 def test_a_checkpoint_without_normalisation_stays_without(copy: Path) -> None:
     (copy / "preprocessor_config.json").write_text('{"do_normalize": false}')
     without = choose(cards.find(copy), "torch").run(noise(16000)[None])[1]

@@ -227,8 +227,20 @@ def checkpoint_card(folder: Path) -> Card:
         weights=weights,
         pytorch=True,
         folder=folder,
-        **WAV2VEC2_LIMITS,
+        **{**WAV2VEC2_LIMITS, "min_samples": _receptive_field(folder)},
     )
+
+
+def _receptive_field(folder: Path) -> int:
+    """Samples that one frame sees, by the convolutions in config.json; what is wrong there shows when it is loaded."""
+    try:
+        content = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        needed = 1
+        for kernel, stride in reversed(list(zip(content["conv_kernel"], content["conv_stride"], strict=True))):
+            needed = (needed - 1) * int(stride) + int(kernel)
+        return min(max(needed, 1), int(WAV2VEC2_LIMITS["max_samples"]))
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return int(WAV2VEC2_LIMITS["min_samples"])
 
 
 def stated_licence(folder: Path) -> str:
@@ -251,9 +263,14 @@ def available() -> list[Card]:
         if path.parent.name in names:
             continue
         try:
-            found.append(read_card(path.parent))
+            card = read_card(path.parent)
         except ModelError as error:
             logger.warning("%s", error)
+            continue
+        if card.name == path.parent.name:
+            found.append(card)
+        else:
+            logger.warning("%s calls itself %s and is left out", path.parent, card.name)
     return found
 
 

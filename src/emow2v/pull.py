@@ -28,6 +28,8 @@ from emow2v.verify import Row
 ZENODO = "https://zenodo.org/api/records"
 SOURCES = ("zenodo", "hub")
 CHECKPOINT_FILES = ("config.json", "preprocessor_config.json", "README.md")  # beside the weights
+_KEPT = ("files", "graph", "weights", "features", "pytorch", "max_batch", "expected", "weights_precision", "normalisation",
+         "normalisation_test", "batches", "origin", "export", "zip_sha256")  # fmt: skip
 _MAX_GRAPH = 4 * 1024**3  # bytes; what claims to unpack to more is no model of ours
 
 Progress = Callable[[str, int, int | None], None]
@@ -119,16 +121,20 @@ def remove(name: str) -> int:
         ModelError: not here, or part of the package
     """
     folder = models_folder() / name
-    here = {path.parent.name for path in folder.parent.glob(f"[!.]*/{cards.CARD_FILE}")}  # also with a damaged card
+    here = {path.parent.name for path in models_folder().glob(f"[!.]*/{cards.CARD_FILE}")}  # also with a damaged card
     if name not in here:
         if any(card.name == name for card in cards.available()):
             raise ModelError(f"Model {name} is part of the package and stays.")
         raise ModelError(f"Model '{name}' was not pulled; pulled: {', '.join(sorted(here)) or 'none'}.")
+    if folder.is_symlink():
+        raise ModelError(f"{folder} is a link to a folder elsewhere; remove the link yourself.")
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     try:
         shutil.rmtree(folder)
     except OSError as error:
         raise ModelError(f"{folder} cannot be removed ({error.strerror}); close what uses the model.") from None
+    for left in folder.parent.glob(f".{name}.*/"):  # of a pull that was killed
+        shutil.rmtree(left, ignore_errors=True)
     return size
 
 
@@ -323,7 +329,9 @@ def _copy(known: Known, card: Card, output: Path) -> None:
         shutil.copyfile(card.folder / name, output / name)
     content = json.loads((card.folder / cards.CARD_FILE).read_text(encoding="utf-8"))
     content.pop("verified", None)
-    cards.update_card(output, {**content, **_identity(known)})
+    # of a stranger's card only what the files are: a limit or a rate that is not the model's changes every number
+    kept = {name: content[name] for name in _KEPT if name in content}
+    cards.update_card(output, {**kept, **cards.WAV2VEC2_LIMITS, **_identity(known)})
 
 
 def _identity(known: Known) -> dict[str, Any]:

@@ -79,7 +79,8 @@ def _check_labels(path: Path) -> None:
     """The order of the scores, where an audonnx description stands beside the graph."""
     if not path.is_file():
         return
-    found = re.findall(r"\b(arousal|dominance|valence)\b", path.read_text(encoding="utf-8", errors="replace"))
+    text = re.sub(r"#.*", "", path.read_text(encoding="utf-8", errors="replace")).lower()
+    found = re.findall(r"\b(arousal|dominance|valence)\b", text)
     if found and found != list(DIMENSIONS):
         raise ModelError(f"{path} lists {', '.join(found)}; expected {', '.join(DIMENSIONS)}, in this order.")
 
@@ -87,7 +88,10 @@ def _check_labels(path: Path) -> None:
 def _normalises(engine: Engine) -> tuple[bool, float]:
     """Compare x with 0.1 x, measured by what a different x changes."""
     first, second = (_loud(verify.signal("example", 16000 * k, 16000 * (k + 2))) for k in (1, 5))
-    given = [engine.run(signal)[0] for signal in (first, np.float32(0.1) * first, second)]
+    outputs = [engine.run(signal) for signal in (first, np.float32(0.1) * first, second)]
+    if not all(np.isfinite(values).all() for hidden, logits, _ in outputs for values in (hidden, logits)):
+        raise ModelError("The graph answers speech with values that are no numbers; expected trained weights.")
+    given = [hidden for hidden, _, _ in outputs]
     moved = float(np.linalg.norm(given[1] - given[0])) / max(float(np.linalg.norm(given[2] - given[0])), 1e-12)
     return moved < LEVEL, moved
 
@@ -117,7 +121,7 @@ def _try_batches(graph: graphs.Graph, folder: Path, name: str) -> float | None:
     apart = 0.0
     for (hidden, logits, _), alone in zip(results, (expected, short), strict=True):
         for k, (own_hidden, own_logits, _) in enumerate(alone):
-            if not np.isfinite(hidden[k]).all():
+            if not (np.isfinite(hidden[k]).all() and np.isfinite(logits[k]).all()):
                 return None
             apart = max(apart, float(np.abs(hidden[k] - own_hidden[0]).max() / np.abs(own_hidden).max()))
             apart = max(apart, float(np.abs(logits[k] - own_logits[0]).max()))

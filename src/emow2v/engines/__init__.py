@@ -79,6 +79,29 @@ def choose(
     Raises:
         ModelError: unknown or not installed, or the model's files are not whole
     """
+    for name in candidates(card, engine, precision):
+        if installed(name):
+            if name == "torch":
+                from emow2v.engines.torch import TorchEngine
+
+                card.verify_files()
+                return TorchEngine(card, threads=threads, device=device)
+            graph = card.verified_graph()
+            if name == "openvino":
+                from emow2v.engines.openvino import OpenVINOEngine
+
+                return OpenVINOEngine(graph, threads=threads, precision=precision, features=card.features)
+            return open_graph(name, graph, threads=threads)
+    wanted = candidates(card, engine, precision)[0]
+    raise ModelError(f"Engine {wanted} is not installed; run: pip install 'emow2v[{wanted}]'")
+
+
+def candidates(card: Card, engine: str, precision: str = "fp32") -> list[str]:
+    """Engines that an asked-for name and precision leave for a model, installed or not, fastest first.
+
+    Raises:
+        ModelError: none, with the reason
+    """
     check_name(engine)
     if precision not in PRECISIONS:
         raise ModelError(f"Precision '{precision}' is unknown; expected {', '.join(PRECISIONS)}.")
@@ -93,21 +116,7 @@ def choose(
         usable = [name for name in usable if name == "openvino"]
         if not usable:
             card.verified_graph()  # says that a checkpoint must be exported
-    for name in usable:
-        if engine in ("auto", name) and installed(name):
-            if name == "torch":
-                from emow2v.engines.torch import TorchEngine
-
-                card.verify_files()
-                return TorchEngine(card, threads=threads, device=device)
-            graph = card.verified_graph()
-            if name == "openvino":
-                from emow2v.engines.openvino import OpenVINOEngine
-
-                return OpenVINOEngine(graph, threads=threads, precision=precision, features=card.features)
-            return open_graph(name, graph, threads=threads)
-    wanted = usable[0] if engine == "auto" else engine
-    raise ModelError(f"Engine {wanted} is not installed; run: pip install 'emow2v[{wanted}]'")
+    return [name for name in usable if engine in ("auto", name)]
 
 
 def open_graph(name: str, graph: Path, *, threads: int = 0) -> Engine:

@@ -40,4 +40,5 @@ class ONNXRuntimeEngine:
             results = self._session.run(self._wanted, {"signal": np.ascontiguousarray(signal, np.float32)})
         except Exception as error:  # its exceptions share no base class
             raise cannot_run(signal, str(error)) from None
-        return results[0], results[1], results[2] if len(results) > 2 else None
+        embeddings, scores = (np.asarray(values, np.float32) for values in results[:2])
+        return embeddings, scores, results[2] if len(results) > 2 else None

@@ -114,8 +114,8 @@ class _Compiled:
             if len(requests) > 1:
                 features = next(iter(requests[0].infer([given]).values()))
             result = requests[-1].infer([features if takes else given for takes in self._takes_features])
-            embeddings = np.array(result[self._outputs["hidden_states"]])
-            scores = np.array(result[self._outputs["logits"]])
+            embeddings = np.array(result[self._outputs["hidden_states"]], np.float32)
+            scores = np.array(result[self._outputs["logits"]], np.float32)
             confidence = self._outputs.get("confidence")
             return embeddings, scores, None if confidence is None else np.array(result[confidence])
         except RuntimeError as error:

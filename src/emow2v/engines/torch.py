@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 
 from emow2v.cards import Card
-from emow2v.engines import Floats, Outputs
+from emow2v.engines import Floats, Outputs, cannot_run
 from emow2v.errors import ModelError
 from emow2v.networks import wav2vec2
 
@@ -52,9 +52,12 @@ class TorchEngine:
         Raises:
             ModelError: lengths that no window can have, or a network that cannot mask
         """
+        shortest = self._model.min_samples
+        if not len(signal) or signal.shape[1] < shortest:
+            raise cannot_run(signal, f"it takes one or more, of {shortest} samples at least")
         valid = None
         if lengths is not None:
-            shortest = self._model.min_samples
+            lengths = np.asarray(lengths)
             if lengths.shape != signal.shape[:1] or lengths.min() < shortest or lengths.max() > signal.shape[1]:
                 raise ModelError(
                     f"lengths do not fit a batch of {len(signal)} x {signal.shape[1]} samples; "

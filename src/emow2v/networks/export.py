@@ -90,6 +90,9 @@ def export(
 def _write_weights(model: Wav2Vec2Emotion, folder: Path, *, half: bool) -> None:
     tensors = {name: value.numpy() for name, value in model.state_dict().items()}
     if half:
+        large = [name for name, values in tensors.items() if np.abs(values).max(initial=0) > np.finfo(np.float16).max]
+        if large:
+            raise ModelError(f"{large[0]} holds values too large for fp16; export in fp32.")
         tensors = {
             name: values.astype(np.float16) if values.size >= HALF_FROM else values for name, values in tensors.items()
         }

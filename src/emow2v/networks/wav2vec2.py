@@ -25,6 +25,7 @@ from emow2v.trajectory import DIMENSIONS
 
 logger = logging.getLogger("emow2v.networks")
 
+SAMPLING_RATE = 16000
 EPSILON = 1e-7  # added to the variance, as Transformers' feature extractor does
 POSITIONS = "wav2vec2.encoder.pos_conv_embed.conv."
 # The weight-normalised positional convolution: how PyTorch spells it now, and how older versions did.
@@ -235,7 +236,13 @@ def _configuration(folder: Path) -> tuple[Any, bool, list[int]]:
     if getattr(config, "add_adapter", False):
         raise ModelError(f"{folder} uses an adapter behind the encoder; expected a wav2vec2 without one.")
     extractor = folder / "preprocessor_config.json"
-    normalise = bool(_json(extractor).get("do_normalize", True)) if extractor.is_file() else True
+    said = _json(extractor) if extractor.is_file() else {}
+    normalise = said.get("do_normalize", True)
+    if not isinstance(normalise, bool) or said.get("sampling_rate", SAMPLING_RATE) != SAMPLING_RATE:
+        raise ModelError(
+            f"{extractor} asks for {said.get('sampling_rate')} Hz and do_normalize {normalise!r}; expected {SAMPLING_RATE} Hz "
+            "and true or false."
+        )
     return config, normalise, [labels.index(name) for name in DIMENSIONS]
 
 

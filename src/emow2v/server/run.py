@@ -14,7 +14,7 @@ import uvicorn
 
 from emow2v import cards
 from emow2v.discover.places import Places
-from emow2v.engines import check_name
+from emow2v.engines import candidates
 from emow2v.errors import Emow2vError
 from emow2v.home import home
 from emow2v.model import Model, load
@@ -43,7 +43,7 @@ class Server:
         work_dir: Path | None = None,
     ) -> None:
         self._card = cards.find(model)  # a wrong name is found before the first request
-        check_name(engine)
+        candidates(self._card, engine, precision)  # likewise
         if not host.strip():
             raise Emow2vError("--host is empty; expected an address such as 127.0.0.1.")
         self._open = functools.partial(load, engine=engine, precision=precision, threads=threads, device=device)
