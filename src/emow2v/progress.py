@@ -12,23 +12,11 @@ from emow2v.batch import Outcome
 from emow2v.trajectory import Block, Info
 
 
-class Progress:
-    """A bar over all recordings with time left; errors and results as lines above it."""
+class _Bar:
+    """A bar that is shown for the length of a with block, and sentences above it."""
 
-    def __init__(self, recordings: int, console: Console) -> None:
-        self._console = console
-        self._bar = rich_progress.Progress(
-            rich_progress.TextColumn("{task.description}"),
-            rich_progress.BarColumn(),
-            rich_progress.TaskProgressColumn(),
-            rich_progress.TimeRemainingColumn(),
-            console=console,
-            transient=True,
-            disable=not console.is_terminal,
-        )
-        self._task = self._bar.add_task("predicting", total=recordings)
-        self._finished = 0
-        self._rows = 0
+    def __init__(self, console: Console, bar: rich_progress.Progress) -> None:
+        self._console, self._bar = console, bar
 
     def __enter__(self) -> Self:
         self._bar.start()
@@ -38,6 +26,28 @@ class Progress:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._bar.stop()
+
+    def say(self, sentence: str) -> None:
+        self._bar.print(sentence) if not self._bar.disable else self._console.print(sentence)
+
+
+class Progress(_Bar):
+    """A bar over all recordings with time left; errors and results as lines above it."""
+
+    def __init__(self, recordings: int, console: Console) -> None:
+        bar = rich_progress.Progress(
+            rich_progress.TextColumn("{task.description}"),
+            rich_progress.BarColumn(),
+            rich_progress.TaskProgressColumn(),
+            rich_progress.TimeRemainingColumn(),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        super().__init__(console, bar)
+        self._task = self._bar.add_task("predicting", total=recordings)
+        self._finished = 0
+        self._rows = 0
 
     def block(self, block: Block, info: Info) -> None:
         """Some rows of the current recording are done."""
@@ -56,15 +66,12 @@ class Progress:
             places = ", ".join(str(path) for path in outcome.files)
             self.say(f"{outcome.path}: {outcome.rows} values{clipped} in {places}")
 
-    def say(self, sentence: str) -> None:
-        self._bar.print(sentence) if not self._bar.disable else self._console.print(sentence)
 
-
-class DownloadProgress:
+class DownloadProgress(_Bar):
     """A bar for each file that comes over the network, with speed and time left; sentences between them."""
 
     def __init__(self, console: Console) -> None:
-        self._bar = rich_progress.Progress(
+        bar = rich_progress.Progress(
             rich_progress.TextColumn("{task.description}"),
             rich_progress.BarColumn(),
             rich_progress.DownloadColumn(),
@@ -73,23 +80,11 @@ class DownloadProgress:
             console=console,
             disable=not console.is_terminal,
         )
-        self._console = console
+        super().__init__(console, bar)
         self._tasks: dict[str, rich_progress.TaskID] = {}
-
-    def __enter__(self) -> Self:
-        self._bar.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._bar.stop()
 
     def update(self, what: str, done: int, total: int | None) -> None:
         """Bytes of a file that are here, of all where that is known."""
         if what not in self._tasks:
             self._tasks[what] = self._bar.add_task(what, total=total)
         self._bar.update(self._tasks[what], completed=done, total=total)
-
-    def say(self, sentence: str) -> None:
-        self._bar.print(sentence) if not self._bar.disable else self._console.print(sentence)

@@ -129,12 +129,11 @@ def remove(name: str) -> int:
     if folder.is_symlink():
         raise ModelError(f"{folder} is a link to a folder elsewhere; remove the link yourself.")
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    try:
-        shutil.rmtree(folder)
-    except OSError as error:
-        raise ModelError(f"{folder} cannot be removed ({error.strerror}); close what uses the model.") from None
-    for left in folder.parent.glob(f".{name}.*/"):  # of a pull that was killed
-        shutil.rmtree(left, ignore_errors=True)
+    with _alone(folder, replace=True):  # not while it is being pulled; what a killed pull left goes too
+        try:
+            shutil.rmtree(folder)
+        except OSError as error:
+            raise ModelError(f"{folder} cannot be removed ({error.strerror}); close what uses the model.") from None
     return size
 
 
