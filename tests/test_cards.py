@@ -37,6 +37,9 @@ def test_unknown_names_and_folders_without_a_card(tmp_path) -> None:
         cards.find("big")
     with pytest.raises(ModelError, match=r"holds no card\.json"):
         cards.find(tmp_path)
+    (tmp_path / "model.onnx").touch()
+    with pytest.raises(ModelError, match="emow2v models pull msp-dim --from"):
+        cards.find(tmp_path)
     for name in ("x" * 5000, "a\nb", "a\0b", "", " "):
         with pytest.raises(ModelError, match="was not found; available: lite") as error:
             cards.find(name)

@@ -149,7 +149,11 @@ def read_card(folder: Path) -> Card:
         card = Card(**known, details=content, folder=folder)
         _check(card)
     except OSError:
-        raise ModelError(f"{folder} holds no {CARD_FILE}; expected the folder of a model package.") from None
+        if list(folder.glob("*.onnx")):
+            raise ModelError(
+                f"{folder} holds a graph but no {CARD_FILE}; if it is msp-dim, run: emow2v models pull msp-dim --from {folder}"
+            ) from None
+        raise ModelError(f"{folder} holds no {CARD_FILE}; expected a model package or a checkpoint.") from None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         again = (
             f"emow2v models pull {folder.name} --force" if is_pulled(folder) else "install or copy the package again"
