@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Annotated, ParamSpec
 
 import typer
@@ -21,6 +22,7 @@ from emow2v._version import __version__
 from emow2v.errors import Emow2vError, FormatError, ModelError
 
 if TYPE_CHECKING:
+    from emow2v.trajectory import Block, Info
     from emow2v.verify import Row
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
@@ -64,6 +66,8 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # names of any script, also where the terminal knows few letters
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, _interrupt)
     for name in ("SIGTERM", "SIGHUP"):  # leave as from an exception, so that unfinished files are removed
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), _leave)
@@ -74,8 +78,29 @@ def main() -> None:
         sys.exit(1)
 
 
-def _leave(number: int, frame: object) -> None:
-    sys.exit(128 + number)
+# What a signal asked for. An exception that comes up where the decoder calls back into Python, to read on, is lost
+# there, and the recording looks as if it ended; so it is raised before the next block is taken, and nothing is written.
+_asked: list[BaseException] = []
+_CALLED_BACK = ("read", "seek", "tell")
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    _stop(KeyboardInterrupt(), frame)
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    _stop(SystemExit(128 + number), frame)
+
+
+def _stop(exception: BaseException, frame: FrameType | None) -> None:
+    _asked.append(exception)
+    if frame is None or not (frame.f_code.co_filename.endswith("audio.py") and frame.f_code.co_name in _CALLED_BACK):
+        raise exception
+
+
+def _stop_if_asked() -> None:
+    if _asked:
+        raise _asked[-1]
 
 
 def stoppable(command: Callable[P, None]) -> Callable[P, None]:
@@ -162,12 +187,17 @@ def predict(
         batch.refuse_terminal(sys.stdin)
     found, outcomes = batch.expand(inputs)
     folder = None if to == "-" else Path(to)
+
+    def done(block: Block, info: Info) -> None:
+        _stop_if_asked()
+        progress.block(block, info)
+
     loaded = load(model, engine=engine, precision=precision, threads=threads, device=device)
     with Progress(len(found), errors) as progress:
         for outcome in outcomes:
             progress.say(outcome.error)
         for outcome in batch.predict(
-            loaded, found, folder, names=names, framing=framing, batch_size=batch_size, progress=progress.block
+            loaded, found, folder, names=names, framing=framing, batch_size=batch_size, progress=done
         ):
             outcomes.append(outcome)
             progress.done(outcome)
