@@ -110,6 +110,7 @@ def stoppable(command: Callable[P, None]) -> Callable[P, None]:
     def run(*arguments: P.args, **options: P.kwargs) -> None:
         try:
             command(*arguments, **options)
+            _stop_if_asked()  # also where nothing was left to be stopped
         except KeyboardInterrupt:
             errors.print("stopped; nothing unfinished was written")
             raise typer.Exit(130) from None

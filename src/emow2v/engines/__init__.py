@@ -87,11 +87,7 @@ def choose(
                 card.verify_files()
                 return TorchEngine(card, threads=threads, device=device)
             graph = card.verified_graph()
-            if name == "openvino":
-                from emow2v.engines.openvino import OpenVINOEngine
-
-                return OpenVINOEngine(graph, threads=threads, precision=precision, features=card.features)
-            return open_graph(name, graph, threads=threads)
+            return open_graph(name, graph, threads=threads, precision=precision, features=card.features)
     wanted = candidates(card, engine, precision)[0]
     raise ModelError(f"Engine {wanted} is not installed; run: pip install 'emow2v[{wanted}]'")
 
@@ -119,8 +115,8 @@ def candidates(card: Card, engine: str, precision: str = "fp32") -> list[str]:
     return [name for name in usable if engine in ("auto", name)]
 
 
-def open_graph(name: str, graph: Path, *, threads: int = 0) -> Engine:
-    """An ONNX graph on OpenVINO or ONNX Runtime.
+def open_graph(name: str, graph: Path, *, threads: int = 0, precision: str = "fp32", features: str = "") -> Engine:
+    """An ONNX graph on OpenVINO or ONNX Runtime, which computes in fp32 only.
 
     Raises:
         ModelError: the graph cannot be run
@@ -128,7 +124,7 @@ def open_graph(name: str, graph: Path, *, threads: int = 0) -> Engine:
     if name == "openvino":
         from emow2v.engines.openvino import OpenVINOEngine
 
-        return OpenVINOEngine(graph, threads=threads)
+        return OpenVINOEngine(graph, threads=threads, precision=precision, features=features)
     from emow2v.engines.onnxruntime import ONNXRuntimeEngine
 
     return ONNXRuntimeEngine(graph, threads=threads)
