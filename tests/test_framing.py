@@ -13,7 +13,7 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from emow2v.errors import FramingError
-from emow2v.framing import Framing, Pieces, Windower, parse_time
+from emow2v.framing import Framing, Pieces, Stretches, Windower, parse_time
 
 GOLDEN = Path(__file__).resolve().parents[2] / "shared" / "spec" / "golden" / "windows"
 
@@ -85,7 +85,9 @@ def windows_of(framing, rate, signal, *, duration=None, batch_size=32, blocks=No
     batches += windower.finish(duration)
     assert all(0 < len(windows) <= batch_size for _, windows in batches)
     indices = [first + k for first, windows in batches for k in range(len(windows))]
-    rows = np.concatenate([windows for _, windows in batches]) if batches else np.zeros((0, windower.length))
+    rows = (
+        np.concatenate([windows for _, windows in batches]) if batches else np.zeros((0, framing.window_samples(rate)))
+    )
     return indices, rows
 
 
@@ -203,7 +205,11 @@ def test_live_flush_gives_each_window_as_soon_as_it_is_complete(framing, sizes):
         due = [i for i in naive_windows(framing, rate, signal, duration)[0] if i * framing.step_ms + behind <= begin]
         assert [first + k for first, windows in given_out for k in range(len(windows))] == due
     given_out += windower.finish(duration)
-    rows = np.concatenate([windows for _, windows in given_out]) if given_out else np.zeros((0, windower.length))
+    rows = (
+        np.concatenate([windows for _, windows in given_out])
+        if given_out
+        else np.zeros((0, framing.window_samples(rate)))
+    )
     np.testing.assert_array_equal(rows, naive_windows(framing, rate, signal, duration)[1])
 
 
@@ -229,9 +235,11 @@ def test_exhausted_tells_that_the_rest_need_not_be_read():
 @pytest.mark.parametrize("block", [1600, 100_000])
 def test_memory_stays_flat_however_long_the_recording_is(step, block):
     batch_size = 4
-    windower = Windower(Framing(frame_step_ms=step), 16000, batch_size)
-    held = windower.length + batch_size * 16 * step + block
-    copied = 0 if step == 40 else batch_size * windower.length  # windows that are no views
+    framing = Framing(frame_step_ms=step)
+    windower = Windower(framing, 16000, batch_size)
+    length = framing.window_samples(16000)
+    held = length + batch_size * 16 * step + block
+    copied = 0 if step == 40 else batch_size * length  # windows that are no views
     count = 0
     tracemalloc.start()
     try:
@@ -374,3 +382,75 @@ def test_pieces_hold_no_more_than_two_of_them():
     finally:
         tracemalloc.stop()
     assert peak < 4 * 16000 + 20_000
+
+
+def stretches_of(framing, rate, signal, duration, longest, margin, blocks):
+    stretches, given, begin, sizes = Stretches(framing, rate, longest, margin), [], 0, iter(blocks)
+    while begin < len(signal):
+        size = next(sizes, len(signal))
+        given += stretches.add(signal[begin : begin + size])
+        begin += size
+    return [*given, *stretches.finish(duration)]
+
+
+@given(
+    framing=framings(),
+    rate=st.sampled_from([1000, 1103, 1600]),
+    samples=st.integers(1, 9000),
+    beyond=st.sampled_from([Fraction(0), Fraction(1, 3), Fraction(99, 100)]),
+    more=st.integers(0, 3000),
+    margin=st.sampled_from([0, 1, 250]),
+    blocks=st.lists(st.integers(1, 900), max_size=30),
+)
+@example(Framing(Fraction(100, 3), 10, 0), 1000, 33, Fraction(1, 3), 1, 250, [])
+@example(Framing(500, 1, 0), 1000, 4000, Fraction(0), 0, 0, [])  # steps far longer than a stretch
+def test_stretches_hold_every_window_once(framing, rate, samples, beyond, more, margin, blocks):
+    signal = np.arange(1, samples + 1, dtype=np.float32)
+    duration = (samples + beyond) / rate
+    length = framing.window_samples(rate)
+    longest = length + 2 * margin + 1 + more
+    stretches = stretches_of(framing, rate, signal, duration, longest, margin, blocks)
+    expected_indices, expected = naive_windows(framing, rate, signal, duration)
+    indices = [one.first + k for one in stretches for k in range(len(one.begins))]
+    assert indices == expected_indices
+    windows = [one.signal[begin : begin + length] for one in stretches for begin in one.begins]
+    if windows:
+        np.testing.assert_array_equal(np.stack(windows), expected)
+    whole = [one for one in stretches[:-1] if one.signal.size != longest]
+    assert not whole and all(one.signal.size <= longest for one in stretches)
+    for one in stretches:  # the margin, except where nothing more of the recording is there
+        starts, ends = one.signal[0] in (0, 1), one.signal[-1] in (0, samples)
+        assert starts or one.begins[0] >= margin
+        assert ends or one.signal.size - (one.begins[-1] + length) >= margin
+
+
+def test_stretches_share_most_of_the_arithmetic_and_fill_their_length():
+    signal = ramp(16000, 60)
+    stretches = stretches_of(Framing(), 16000, signal, Fraction(60), 160_000, 8000, [1600] * 1000)
+    assert sum(one.signal.size for one in stretches) < 1.35 * signal.size  # each window alone: 25 times
+    assert {one.signal.size for one in stretches} == {160_000}
+    assert stretches[0].begins[0] == 0 and stretches[1].begins[0] == 8000
+    assert stretches[-1].signal[-1] == signal[-1]
+
+
+def test_stretches_of_a_recording_shorter_than_one_are_one():
+    (one,) = stretches_of(Framing(), 16000, ramp(16000, 2.0), Fraction(2), 160_000, 8000, [])
+    assert one.signal.size == 32000 + 15360 and len(one.begins) == 50  # with the padding before it
+
+
+def test_stretches_forget_what_they_gave():
+    stretches = Stretches(Framing(), 16000, 160_000, 8000)
+    tracemalloc.start()
+    try:
+        for _ in range(600):
+            for one in stretches.add(np.zeros(16000, np.float32)):
+                assert one.signal.size == 160_000
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 5 * 160_000 * 4
+
+
+def test_windows_too_long_to_share_are_refused():
+    with pytest.raises(FramingError, match=r"Windows of 10 s are too long .* at most 9 s"):
+        Stretches(Framing(left_context_ms=9960), 16000, 160_000, 8000)

@@ -10,13 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emow2v.cards import find
+from emow2v.compare import ccc
 from emow2v.errors import Emow2vError
 from emow2v.networks.lite import Lite, LiteConfig
 from emow2v.training import lite as training
 from emow2v.training import package
 from emow2v.training.augment import Augmenter
 from emow2v.training.corpora import EMOTIONS, HELD_OUT, TARGETS, decode, read_manifest
-from emow2v.training.losses import ccc, ccc_loss
+from emow2v.training.losses import ccc_loss
 from emow2v.training.package import load_lite
 from emow2v.verify import verify
 

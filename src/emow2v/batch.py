@@ -18,7 +18,7 @@ from emow2v.formats import Writer
 from emow2v.formats.files import Staged
 from emow2v.formats.table import COLUMNS, json_head, rows
 from emow2v.framing import Framing
-from emow2v.model import BATCH_SIZE, Model
+from emow2v.model import Context, Model
 from emow2v.trajectory import Block, Info, Trajectory
 
 # What is taken from a folder; a file that is named itself may be called anything.
@@ -116,7 +116,8 @@ def predict(
     *,
     names: Sequence[str] = ("csv",),
     framing: Framing | None = None,
-    batch_size: int = BATCH_SIZE,
+    context: Context = "window",
+    batch_size: int | None = None,
     progress: Callable[[Block, Info], None] = lambda block, info: None,
 ) -> Iterator[Outcome]:
     """Predict every input, one after the other; one that fails does not stop the others.
@@ -134,7 +135,7 @@ def predict(
     for one in inputs:
         try:
             source = sys.stdin.buffer if one.path == STDIN else one.path
-            trajectory = model.predict(source, framing=framing, batch_size=batch_size)
+            trajectory = model.predict(source, framing=framing, context=context, batch_size=batch_size)
             writers = [printer] if output is None and printer else _writers(names, output or Path(), one)
             yield _record(one, trajectory, writers, progress)
         except Emow2vError as error:

@@ -21,6 +21,7 @@ logger = logging.getLogger("emow2v.cards")
 CARD_FILE = "card.json"
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")  # of a Hugging Face checkpoint, in order of preference
 EMBEDDED = Path(__file__).parent / "weights"
+INT8 = "int8"
 CHECKPOINT = "checkpoint"  # version of what has no card yet
 PULLABLE = ("msp-dim",)  # names that `emow2v models pull` knows
 
@@ -30,6 +31,7 @@ WAV2VEC2_LIMITS: dict[str, Any] = {
     "min_samples": 400,
     "max_samples": 480_000,  # 30 s
     "batch_samples": 128_000,  # 8 windows of 1 s: more brought nothing, and each takes memory
+    "frame_hop": 320,  # 20 ms
 }
 
 
@@ -51,6 +53,9 @@ class Card:
         batch_samples: samples given to an engine at once, whatever the batch size: they take memory
         features: name of the graph's tensor at which its front end ends (normalisation, spectrum), which stays in
             float32 whatever the precision of the rest; "" where that is not known
+        frames: name of the graph's tensor [batch, time, width] that is pooled over time; "" where that is not known
+        frame_hop: samples from one frame to the next; 0 where that is not known
+        precision: of the arithmetic that the graph is made for: "fp32", or "int8" for a quantised one
         pytorch: the weights file is one that PyTorch can run
         details: everything else in the card: figures, training data, warnings
         folder: where the package lies
@@ -71,6 +76,9 @@ class Card:
     max_batch: int | None = None
     batch_samples: int = 4_000_000
     features: str = ""
+    frames: str = ""
+    frame_hop: int = 0
+    precision: str = "fp32"
     pytorch: bool = False
     details: Mapping[str, Any] = field(default_factory=dict)
 
@@ -164,12 +172,27 @@ def read_card(folder: Path) -> Card:
 
 def _check(card: Card) -> None:
     """Raise ValueError with the name of what makes no sense."""
-    texts = ("name", "version", "description", "licence", "citation", "graph", "weights", "features")
+    texts = (
+        "name",
+        "version",
+        "description",
+        "licence",
+        "citation",
+        "graph",
+        "weights",
+        "features",
+        "frames",
+        "precision",
+    )
     wrong = [name for name in texts if not isinstance(getattr(card, name), str)]
     numbers = {name: getattr(card, name) for name in ("sampling_rate", "min_samples", "max_samples", "batch_samples")}
     if card.max_batch is not None:
         numbers["max_batch"] = card.max_batch
     wrong += [name for name, value in numbers.items() if type(value) is not int or not 0 < value < 2**40]
+    if type(card.frame_hop) is not int or card.frame_hop < 0:
+        wrong.append("frame_hop")
+    if card.precision not in ("fp32", "int8"):
+        wrong.append("precision")
     if not isinstance(card.pytorch, bool):
         wrong.append("pytorch")
     if not wrong and not card.min_samples <= card.max_samples:
@@ -231,20 +254,22 @@ def checkpoint_card(folder: Path) -> Card:
         weights=weights,
         pytorch=True,
         folder=folder,
-        **{**WAV2VEC2_LIMITS, "min_samples": _receptive_field(folder)},
+        **{**WAV2VEC2_LIMITS, **_convolutions(folder)},
     )
 
 
-def _receptive_field(folder: Path) -> int:
-    """Samples that one frame sees, by the convolutions in config.json; what is wrong there shows when it is loaded."""
+def _convolutions(folder: Path) -> dict[str, int]:
+    """Samples that one frame sees and from one to the next, by config.json; what is wrong there shows when it is loaded."""
     try:
         content = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        needed = 1
+        needed, hop = 1, 1
         for kernel, stride in reversed(list(zip(content["conv_kernel"], content["conv_stride"], strict=True))):
             needed = (needed - 1) * int(stride) + int(kernel)
-        return min(max(needed, 1), int(WAV2VEC2_LIMITS["max_samples"]))
+            hop *= int(stride)
+        longest = int(WAV2VEC2_LIMITS["max_samples"])
+        return {"min_samples": min(max(needed, 1), longest), "frame_hop": min(max(hop, 1), longest)}
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return int(WAV2VEC2_LIMITS["min_samples"])
+        return {}
 
 
 def stated_licence(folder: Path) -> str:
@@ -299,6 +324,22 @@ def find(model: str | Path) -> Card:
     names = ", ".join(card.name for card in here)
     shown = " ".join(str(model).split())[:100]
     raise ModelError(f"Model '{shown}' was not found; available: {names}, or the path of a model folder.")
+
+
+def quantized(card: Card) -> Card:
+    """The int8 package that was made of a model and lies beside the pulled ones.
+
+    Raises:
+        ModelError: none was, or it was made of other weights
+    """
+    name = f"{card.name}-{INT8}"
+    remedy = f"run: emow2v models quantize {card.name if card in available() else card.folder}"
+    found = next((one for one in available() if one.name == name and one.precision == INT8), None)
+    if found is None:
+        raise ModelError(f"There is no int8 package of {card.name} here; {remedy}")
+    if found.details.get("quantized_from", {}).get("sha256") != card.sha256:
+        raise ModelError(f"The int8 package of {card.name} was made of other weights; {remedy} --force")
+    return found
 
 
 def is_pulled(folder: Path) -> bool:

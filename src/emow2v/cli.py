@@ -40,6 +40,11 @@ class Unit(StrEnum):
     files = "files"
 
 
+class ContextChoice(StrEnum):
+    window = "window"
+    shared = "shared"
+
+
 class PaddingChoice(StrEnum):
     edge = "edge"
     zeros = "zeros"
@@ -51,10 +56,24 @@ EngineOption = Annotated[
     typer.Option("--engine", envvar="EMOW2V_ENGINE", help="auto, openvino, onnxruntime or torch.", show_default=True),
 ]
 PrecisionOption = Annotated[
-    str, typer.Option("--precision", envvar="EMOW2V_PRECISION", help="Of the arithmetic: fp32, or bf16 (faster).")
+    str,
+    typer.Option(
+        "--precision",
+        envvar="EMOW2V_PRECISION",
+        help="Of the arithmetic: fp32, bf16, int8 (see models quantize), fp16 (on a GPU); faster than fp32, not the same.",
+        show_default="fp32",
+    ),
 ]
 ThreadsOption = Annotated[
     int, typer.Option("--threads", envvar="EMOW2V_THREADS", min=0, help="CPU threads; 0 takes every core.")
+]
+ContextOption = Annotated[
+    ContextChoice,
+    typer.Option(
+        "--context",
+        envvar="EMOW2V_CONTEXT",
+        help="Every window by itself, or long stretches computed once for all their windows: far faster, other numbers.",
+    ),
 ]
 DeviceOption = Annotated[
     str, typer.Option("--device", envvar="EMOW2V_DEVICE", help="Of the engine torch: auto, cpu, cuda or mps.")
@@ -157,10 +176,13 @@ def predict(
         str, typer.Option("--format", help="One or more of csv, json, annotation, stream, with commas.")
     ] = "csv",
     engine: EngineOption = "auto",
-    precision: PrecisionOption = "fp32",
+    precision: PrecisionOption = "",
     device: DeviceOption = "auto",
     threads: ThreadsOption = 0,
-    batch_size: Annotated[int, typer.Option(min=1, help="Windows computed at once.")] = 32,
+    context: ContextOption = ContextChoice.window,
+    batch_size: Annotated[
+        int, typer.Option(min=0, help="Windows computed at once; 0: what the model and the machine are good for.")
+    ] = 0,
 ) -> None:
     """Scores of recordings over time: any audio or video file, one table (or annotation) each."""
     from emow2v import batch
@@ -198,7 +220,14 @@ def predict(
         for outcome in outcomes:
             progress.say(outcome.error)
         for outcome in batch.predict(
-            loaded, found, folder, names=names, framing=framing, batch_size=batch_size, progress=done
+            loaded,
+            found,
+            folder,
+            names=names,
+            framing=framing,
+            context=context.value,
+            batch_size=batch_size or None,
+            progress=done,
         ):
             outcomes.append(outcome)
             progress.done(outcome)
@@ -212,9 +241,10 @@ def serve(
     port: Annotated[int, typer.Option(envvar="EMOW2V_PORT", min=0, max=65535, help="Port; 0 takes a free one.")] = 8080,
     model: ModelOption = "lite",
     engine: EngineOption = "auto",
-    precision: PrecisionOption = "fp32",
+    precision: PrecisionOption = "",
     device: DeviceOption = "auto",
     threads: ThreadsOption = 0,
+    context: ContextOption = ContextChoice.window,
     data_dir: Annotated[
         list[Path] | None,
         typer.Option(
@@ -237,6 +267,7 @@ def serve(
         precision=precision,
         device=device,
         threads=threads,
+        context=context.value,
         data_dirs=data_dir or [Path()],
         work_dir=work_dir,
     )
@@ -287,6 +318,32 @@ def export(
     output.print(
         f"wrote {card.name} to {to} ({card.size / 1e6:.0f} MB); the differences above are from PyTorch", markup=False
     )
+
+
+@app.command()
+@stoppable
+def compare(
+    first: Annotated[Path, typer.Argument(metavar="A", help="Result file, or folder of results.")],
+    second: Annotated[Path, typer.Argument(metavar="B", help="The same recordings, computed in another way.")],
+    to: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Also write the figures here.")] = None,
+) -> None:
+    """How far apart two ways of computing the same recordings lie: two engines, precisions, contexts, models."""
+    from rich.table import Table
+
+    from emow2v import compare as comparing
+
+    found = comparing.compare(first, second)
+    table = Table("", "rows", "mean difference", "largest", "correlation", "CCC", box=None)
+    for one in found.together:
+        figures = (f"{value:.4f}" for value in (one.mean, one.largest, one.correlation, one.ccc))
+        table.add_row(one.name, str(one.rows), *figures)
+    Console().print(table)
+    for name in found.alone:
+        errors.print(f"{name} is in one of the two only")
+    if to:
+        from emow2v.formats.files import write_text
+
+        write_text(to, json.dumps(comparing.report(found), indent=2, ensure_ascii=False) + "\n")
 
 
 @models.command("list")
@@ -387,6 +444,50 @@ def verify_models(
         failed = failed or not all(row.passed for row in rows)
     if failed:
         raise typer.Exit(1)
+
+
+@models.command("quantize")
+@stoppable
+def quantize_model(
+    name: Annotated[str, typer.Argument(metavar="MODEL", help="Name or folder of a model in fp32.")],
+    speech: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--speech", help="Files, folders or patterns of speech to calibrate on; repeatable. [default: an example]"
+        ),
+    ] = None,
+    to: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", metavar="DIR", help="New folder. [default: where --precision int8 looks]"),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Also where it is here already.")] = False,
+) -> None:
+    """An int8 package of a model, for --precision int8, with its error against fp32 measured (extra quantize)."""
+    from emow2v import batch, cards, quantize
+
+    source = cards.find(name)
+    found, failed = batch.expand(speech or [])
+    for outcome in failed:
+        raise FormatError(outcome.error)
+    with errors.status("quantising") as status:
+        card = quantize.quantize(
+            source,
+            to or quantize.default_place(source),
+            speech=[one.path for one in found],
+            replace=force,
+            say=status.update,
+        )
+    for what, figures in card.details["error_against_fp32"].items():
+        if isinstance(figures, dict):
+            output.print(
+                f"{what:10} mean difference {figures['mean']}, largest {figures['largest']}, CCC {figures['ccc']}",
+                markup=False,
+            )
+    output.print(
+        f"wrote {card.name} to {card.folder} ({card.size / 1e6:.0f} MB); the differences are from {source.name} in fp32, on "
+        f"{card.details['error_against_fp32']['windows']} windows of 1 s that the calibration did not see",
+        markup=False,
+    )
 
 
 @models.command("remove")

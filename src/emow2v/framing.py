@@ -146,6 +146,94 @@ class Framing:
         return edges[:-1], edges[1:]
 
 
+class _Grid:
+    """Where the windows of a framing lie, in samples; exact in whole numbers of 1 / unit of a sample."""
+
+    def __init__(self, framing: Framing, sampling_rate: int) -> None:
+        if framing.whole:
+            raise FramingError("A window over the whole recording is not cut into windows.")
+        self.framing = framing
+        self.length = framing.window_samples(sampling_rate)
+        # frame i ends at (i * step + behind) samples
+        step = framing.step_ms * sampling_rate / 1000
+        behind = (framing.core_ms + _exact(framing.right_context_ms)) * sampling_rate / 1000
+        self._unit = math.lcm(step.denominator, behind.denominator)
+        self._step = int(step * self._unit)
+        self._behind = int(behind * self._unit)
+        self.hop = int(step) if step.denominator == 1 else None
+        self.last = None if not framing.end_ms else framing.count(_exact(framing.end_ms) / 1000)  # frames before end
+
+    def end(self, index: int) -> int:
+        """Sample behind the last one of window `index`."""
+        return -(-(index * self._step + self._behind) // self._unit)
+
+    def begin(self, index: int) -> int:
+        """First sample of window `index`; below 0 where it reaches over the start of the recording."""
+        return self.end(index) - self.length
+
+    def complete(self, samples: int) -> int:
+        """Number of frames whose window, and whose step, ends within so many samples."""
+        return self._count(samples, max(self._behind, self._step))
+
+    def inside(self, samples: int) -> int:
+        """Number of frames whose window ends within so many samples."""
+        return self._count(samples, self._behind)
+
+    def _count(self, samples: int, behind: int) -> int:
+        frames = max(0, (samples * self._unit - behind) // self._step + 1)
+        return frames if self.last is None else min(frames, self.last)
+
+
+class _Held:
+    """Samples that may still be needed, with what stands for those before the recording and behind it."""
+
+    def __init__(self, framing: Framing) -> None:
+        self._edge = framing.padding == "edge"
+        self._chunks: list[Signal] = []
+        self._offset = 0  # sample at which what is held begins
+        self._filler = np.float32(0)
+        self.received = 0
+
+    def add(self, block: Signal, reach: int) -> None:
+        """Take samples; the first ones come with `reach` samples before them."""
+        if not self.received and reach > 0:
+            self._chunks.append(np.full(reach, block[0] if self._edge else 0, np.float32))
+            self._offset = -reach
+        if self._edge:
+            self._filler = block[-1]
+        self.received += block.size
+        self._chunks.append(block)
+
+    def fill(self, samples: int) -> None:
+        """So many samples behind the end of the recording."""
+        self._chunks.append(np.full(samples, self._filler, np.float32))
+        self.received += samples
+
+    @property
+    def first(self) -> int:
+        """The first sample held."""
+        return self._offset
+
+    def between(self, begin: int, end: int) -> Signal:
+        """A view."""
+        if len(self._chunks) > 1:
+            self._chunks = [np.concatenate(self._chunks)]
+        return self._chunks[0][begin - self._offset : end - self._offset]
+
+    def drop(self, begin: int) -> None:
+        """Forget samples before `begin`."""
+        while self._chunks and self._offset + self._chunks[0].size <= begin:
+            self._offset += self._chunks.pop(0).size
+        if not self._chunks:
+            self._offset = max(self._offset, min(begin, self.received))
+        elif self._offset < begin:
+            self._chunks[0] = self._chunks[0][begin - self._offset :]
+            self._offset = begin
+
+    def clear(self) -> None:
+        self._chunks.clear()
+
+
 class Windower:
     """Samples in, windows out, in one pass and in flat memory.
 
@@ -154,68 +242,40 @@ class Windower:
     """
 
     def __init__(self, framing: Framing, sampling_rate: int, batch_size: int = 1) -> None:
-        if framing.whole:
-            raise FramingError("A window over the whole recording is not cut into windows.")
-        self.framing = framing
-        self.rate = sampling_rate
+        self._grid = _Grid(framing, sampling_rate)
+        self._samples = _Held(framing)
+        self._rate = sampling_rate
         self.batch_size = batch_size
-        self.length = framing.window_samples(sampling_rate)
         self.next = framing.first_frame
-        # frame i ends at (i * step + behind) samples; exact in whole numbers of 1 / unit of a sample
-        step = framing.step_ms * sampling_rate / 1000
-        behind = (framing.core_ms + _exact(framing.right_context_ms)) * sampling_rate / 1000
-        self._unit = math.lcm(step.denominator, behind.denominator)
-        self._step = int(step * self._unit)
-        self._behind = int(behind * self._unit)
-        self._hop = int(step) if step.denominator == 1 else None
-        self._last = None if not framing.end_ms else framing.count(_exact(framing.end_ms) / 1000)  # frames before end
-        self._chunks: list[Signal] = []
-        self._offset = 0  # sample at which what is held begins
-        self._received = 0
-        self._first_sample = np.float32(0)
-        self._last_sample = np.float32(0)
 
     def add(self, block: Signal) -> Iterator[tuple[int, Signal]]:
         """Take mono samples; gives (index of the first window, windows [batch, samples])."""
-        if not block.size:
-            return
-        if not self._received:
-            self._first_sample = block[0] if self.framing.padding == "edge" else np.float32(0)
-            # samples before the recording: the first window reaches back to here
-            reach = self.length - self._end(0)
-            if reach > 0:
-                self._chunks.append(np.full(reach, self._first_sample, np.float32))
-                self._offset = -reach
-        self._last_sample = block[-1]
-        self._received += block.size
-        self._chunks.append(block)
-        yield from self._ready(self._complete(), self.batch_size)
+        if block.size:
+            self._samples.add(block, -self._grid.begin(0))
+            yield from self._ready(self._complete(), self.batch_size)
 
     def finish(self, duration: Fraction) -> Iterator[tuple[int, Signal]]:
         """The windows that are left of a recording of `duration` seconds, padded at its end."""
-        count = self.framing.count(duration)
-        if not self._received or self.next >= count:
+        count = self._grid.framing.count(duration)
+        if not self._samples.received or self.next >= count:
             return
-        end = self._end(count - 1)
-        if end > self._received:
-            filler = self._last_sample if self.framing.padding == "edge" else np.float32(0)
-            missing = end - self._received
-            # piecewise: a right context of an hour must not take an hour's memory
-            for begin in range(0, missing, self.rate):
-                size = min(self.rate, missing - begin)
-                self._chunks.append(np.full(size, filler, np.float32))
-                self._received += size
-                yield from self._ready(min(count, self._complete()), self.batch_size)
+        # piecewise: a right context of an hour must not take an hour's memory
+        for begin in range(0, missing := self._grid.end(count - 1) - self._samples.received, self._rate):
+            self._samples.fill(min(self._rate, missing - begin))
+            yield from self._ready(min(count, self._complete()), self.batch_size)
         yield from self._ready(count, 1)
 
     @property
     def exhausted(self) -> bool:
         """Every frame before `end` was given."""
-        return self._last is not None and self.next >= self._last
+        return self._grid.last is not None and self.next >= self._grid.last
 
     def flush(self) -> Iterator[tuple[int, Signal]]:
         """Every window that is complete, without waiting for a whole batch (live use)."""
         yield from self._ready(self._complete(), 1)
+
+    def _complete(self) -> int:
+        return self._grid.complete(self._samples.received)
 
     def _ready(self, complete: int, fewest: int) -> Iterator[tuple[int, Signal]]:
         """Batches of the windows before index `complete`, none of fewer than `fewest`."""
@@ -224,42 +284,98 @@ class Windower:
             first, self.next = self.next, self.next + size
             yield first, self._windows(first, size)
         if self.exhausted:
-            self._chunks.clear()  # behind `end`: nothing is needed any more
-        self._drop(self._end(self.next) - self.length)
-
-    def _end(self, index: int) -> int:
-        """Sample behind the last one of window `index`."""
-        return -(-(index * self._step + self._behind) // self._unit)
-
-    def _complete(self) -> int:
-        """Number of frames whose window, and whose step, ends within the samples received."""
-        frames = (self._received * self._unit - max(self._behind, self._step)) // self._step + 1
-        return frames if self._last is None else min(frames, self._last)
+            self._samples.clear()  # behind `end`: nothing is needed any more
+        self._samples.drop(self._grid.begin(self.next))
 
     def _windows(self, first: int, size: int) -> Signal:
-        begin = self._end(first) - self.length
-        self._drop(begin)
-        held = self._held(self._end(first + size - 1))
-        if self._hop is not None:
-            views = np.lib.stride_tricks.sliding_window_view(held[begin - self._offset :], self.length)
-            return views[:: self._hop][:size]
-        starts = [self._end(first + k) - self.length - self._offset for k in range(size)]
-        return np.stack([held[start : start + self.length] for start in starts])
+        length, begin = self._grid.length, self._grid.begin(first)
+        self._samples.drop(begin)
+        held = self._samples.between(begin, self._grid.end(first + size - 1))
+        if self._grid.hop is not None:
+            return np.lib.stride_tricks.sliding_window_view(held, length)[:: self._grid.hop][:size]
+        starts = [self._grid.begin(first + k) - begin for k in range(size)]
+        return np.stack([held[start : start + length] for start in starts])
 
-    def _held(self, end: int) -> Signal:
-        if len(self._chunks) > 1:
-            self._chunks = [np.concatenate(self._chunks)]
-        return self._chunks[0][: end - self._offset]
 
-    def _drop(self, begin: int) -> None:
-        """Forget samples before `begin`."""
-        while self._chunks and self._offset + self._chunks[0].size <= begin:
-            self._offset += self._chunks.pop(0).size
-        if not self._chunks:
-            self._offset = max(self._offset, min(begin, self._received))
-        elif self._offset < begin:
-            self._chunks[0] = self._chunks[0][begin - self._offset :]
-            self._offset = begin
+@dataclass(frozen=True)
+class Stretch:
+    """A long piece of a recording with windows in it.
+
+    Attributes:
+        first: index of the first window
+        signal: float32 [samples]
+        begins: int64 [windows], the sample of the stretch at which each window begins
+    """
+
+    first: int
+    signal: Signal
+    begins: npt.NDArray[np.int64]
+
+
+class Stretches:
+    """Samples in, stretches out that together hold every window once, for what is computed once for many windows.
+
+    All are of `longest` samples where the recording is long enough. A window lies at least `margin` samples inside
+    its stretch, except at the ends of the recording (with its padding); the last stretch ends with the recording.
+    Memory: two stretches, whatever the length.
+
+    Raises:
+        FramingError: the windows are too long to lie in a stretch
+    """
+
+    def __init__(self, framing: Framing, sampling_rate: int, longest: int, margin: int) -> None:
+        self._grid = _Grid(framing, sampling_rate)
+        self._samples = _Held(framing)
+        self._longest, self._margin = longest, margin
+        self.next = framing.first_frame
+        most = longest - 2 * margin - 1
+        if self._grid.length > most:
+            raise FramingError(
+                f"Windows of {float(framing.window_ms) / 1000:g} s are too long to share their context; expected at most "
+                f"{most / sampling_rate:.4g} s, or the context window."
+            )
+
+    def add(self, block: Signal) -> Iterator[Stretch]:
+        """Take mono samples; gives the stretches that became complete."""
+        if not block.size:
+            return
+        self._samples.add(block, -self._grid.begin(0))
+        yield from self._ready(self._grid.complete(self._samples.received))
+        if self.exhausted:
+            self._samples.clear()  # behind `end`: nothing is needed any more
+        # the last stretch may reach back as far as its length
+        self._samples.drop(min(self._begin(), self._samples.received - self._longest))
+
+    def finish(self, duration: Fraction) -> Iterator[Stretch]:
+        """The stretch that ends with a recording of `duration` seconds, if windows are left for it."""
+        count = self._grid.framing.count(duration)
+        if not self._samples.received or self.next >= count:
+            return
+        if (missing := self._grid.end(count - 1) - self._samples.received) > 0:
+            self._samples.fill(missing)
+            yield from self._ready(count)
+        if self.next < count:
+            end = self._samples.received
+            yield self._stretch(max(self._samples.first, end - self._longest), end, count)
+
+    @property
+    def exhausted(self) -> bool:
+        """Every frame before `end` was given."""
+        return self._grid.last is not None and self.next >= self._grid.last
+
+    def _ready(self, count: int) -> Iterator[Stretch]:
+        """Whole stretches, with windows before index `count`."""
+        while self.next < count and (end := self._begin() + self._longest) <= self._samples.received:
+            yield self._stretch(self._begin(), end, min(count, self._grid.inside(end - self._margin)))
+
+    def _begin(self) -> int:
+        """Where a stretch begins that holds the next window."""
+        return max(self._samples.first, self._grid.begin(self.next) - self._margin)
+
+    def _stretch(self, begin: int, end: int, count: int) -> Stretch:
+        first, self.next = self.next, count
+        begins = np.array([self._grid.begin(index) - begin for index in range(first, count)], np.int64)
+        return Stretch(first, self._samples.between(begin, end), begins)
 
 
 class Pieces:

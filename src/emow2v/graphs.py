@@ -130,6 +130,60 @@ def front_end(graph: Graph, weight: str = "") -> str:
     return ""
 
 
+def frames(graph: Graph) -> str:
+    """Name of the tensor [batch, time, width] that is pooled over time: the last one that alone gives the outputs; or ""."""
+    nodes = [graph.graph.node[k] for k in sorted(_behind(graph, ["hidden_states"], ""), reverse=True)]
+    pools = ("ReduceMean", "ReduceSum", "GlobalAveragePool")
+    for name in dict.fromkeys(node.input[0] for node in nodes if node.op_type in pools):
+        try:
+            section(graph, name, "")
+        except ModelError:  # another way leads round it
+            continue
+        return str(name)
+    return ""
+
+
+def section(graph: Graph, begin: str, end: str) -> Graph:
+    """The part of a graph from one tensor to another, or to its outputs ("").
+
+    Raises:
+        ModelError: the end needs more than the beginning
+    """
+    outputs = [one for one in graph.graph.output if not end]
+    if end:
+        outputs = [helper.make_tensor_value_info(end, TensorProto.FLOAT, None)]
+    kept = _behind(graph, [one.name for one in outputs], begin)
+    part = type(graph)()
+    part.CopyFrom(graph)
+    for field in ("node", "input", "output", "initializer", "value_info"):
+        part.graph.ClearField(field)
+    part.graph.node.extend(graph.graph.node[k] for k in sorted(kept))
+    needed = {name for node in part.graph.node for name in node.input}
+    tensors = [tensor for tensor in graph.graph.initializer if tensor.name in needed]
+    part.graph.initializer.extend(tensors)
+    port = next((one for one in graph.graph.input if one.name == begin), None)
+    part.graph.input.append(port or helper.make_tensor_value_info(begin, TensorProto.FLOAT, ["batch", "time", "width"]))
+    part.graph.output.extend(outputs)
+    made = {name for node in part.graph.node for name in node.output}
+    missing = needed - made - {tensor.name for tensor in tensors} - {begin, ""}
+    if missing or begin not in needed:
+        raise ModelError(f"The graph cannot be cut at '{begin}'; export or pull the model again.")
+    return part
+
+
+def _behind(graph: Graph, ends: list[str], begin: str) -> set[int]:
+    """Places in the graph of the nodes that make some tensors, going back no further than `begin`."""
+    made = {output: k for k, node in enumerate(graph.graph.node) for output in node.output}
+    found: set[int] = set()
+    waiting = list(ends)
+    while waiting:
+        name = waiting.pop()
+        if name != begin and name in made and made[name] not in found:
+            found.add(made[name])
+            waiting += graph.graph.node[made[name]].input
+    return found
+
+
 def strip_normalisation(graph: Graph) -> None:
     """Take `add_normalisation` back, to ask what the graph gives without."""
     kept = [node for node in graph.graph.node if not node.name.startswith(_NORMALISE)]

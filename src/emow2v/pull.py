@@ -28,8 +28,8 @@ from emow2v.verify import Row
 ZENODO = "https://zenodo.org/api/records"
 SOURCES = ("zenodo", "hub")
 CHECKPOINT_FILES = ("config.json", "preprocessor_config.json", "README.md")  # beside the weights
-_KEPT = ("files", "graph", "weights", "features", "pytorch", "max_batch", "expected", "weights_precision", "normalisation",
-         "normalisation_test", "batches", "origin", "export", "zip_sha256")  # fmt: skip
+_KEPT = ("files", "graph", "weights", "features", "frames", "pytorch", "max_batch", "expected",
+         "weights_precision", "normalisation", "normalisation_test", "batches", "origin", "export", "zip_sha256")  # fmt: skip
 _MAX_GRAPH = 4 * 1024**3  # bytes; what claims to unpack to more is no model of ours
 
 Progress = Callable[[str, int, int | None], None]

@@ -11,7 +11,7 @@ import numpy as np
 
 from emow2v import cards, graphs, verify
 from emow2v.cards import Card
-from emow2v.engines import Engine, installed, open_graph
+from emow2v.engines import Cuts, Engine, installed, open_graph
 from emow2v.errors import ModelError
 from emow2v.folders import appearing
 from emow2v.trajectory import DIMENSIONS
@@ -55,6 +55,7 @@ def import_graph(path: Path, output: Path, identity: Mapping[str, Any], *, repla
         content = {
             **cards.WAV2VEC2_LIMITS,
             **identity,
+            **_frames(graph, folder / (graphs.BATCHED if batched else graphs.SINGLE), name),
             "graph": graphs.BATCHED if batched else graphs.SINGLE,
             "weights": graphs.WEIGHTS,
             "features": graphs.front_end(graph),
@@ -73,6 +74,22 @@ def import_graph(path: Path, output: Path, identity: Mapping[str, Any], *, repla
         }
         cards.write_card(folder, content)
     return cards.read_card(output)
+
+
+def _frames(graph: graphs.Graph, path: Path, name: str) -> dict[str, str | int]:
+    """Where the graph pools over time, if a window's frames give what the window gives; for the card."""
+    engine = open_graph(name, path, cuts=Cuts(frames=graphs.frames(graph)))
+    short, long = (verify.signal("example", 0, samples) for samples in (16000, 144_000))
+    try:
+        states = engine.frames(short)
+        more = engine.frames(long).shape[1] - states.shape[1]
+        pooled = engine.pooled(states)
+    except ModelError:  # a graph that cannot be cut is run as it is
+        return {"frame_hop": 0}
+    hidden, logits, _ = engine.run(short)
+    apart = max(np.abs(pooled[0] - hidden).max() / np.abs(hidden).max(), np.abs(pooled[1] - logits).max())
+    hop, rest = divmod(long.shape[1] - short.shape[1], more) if more else (0, 1)
+    return {"frames": graphs.frames(graph), "frame_hop": hop} if apart <= SAME and not rest else {"frame_hop": 0}
 
 
 def _check_labels(path: Path) -> None:

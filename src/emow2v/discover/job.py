@@ -12,15 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from emow2v import audio, cards
+from emow2v.context import check_shared
 from emow2v.discover import options as opts
 from emow2v.discover.descriptors import Descriptor, parse_data
 from emow2v.discover.module import MODULE
 from emow2v.discover.places import Places, check_job_id, make_folder, safe_name
-from emow2v.errors import AudioError, RequestError
+from emow2v.errors import AudioError, FramingError, ModelError, RequestError
 from emow2v.formats import Writer, record
 from emow2v.formats.ssi import AnnotationWriter, StreamWriter
 from emow2v.framing import Framing
-from emow2v.model import Model, no_values
+from emow2v.model import Context, Model, no_values
 
 DEFAULT_BATCH_SIZE = 250  # as published
 _MAX_SESSIONS = 10_000
@@ -59,7 +60,7 @@ class Plan:
         job_id: checked
         model: name of the model to use
         sessions: what to do
-        framing, batch_size: how
+        framing, context, batch_size: how
         notes: sentences for the job's log
         details: the form as it may be shown: passwords masked
         results: folder of the job's `request:` outputs
@@ -69,18 +70,19 @@ class Plan:
     model: str
     sessions: tuple[Session, ...]
     framing: Framing
+    context: Context
     batch_size: int
     notes: tuple[str, ...]
     details: Mapping[str, str]
     results: Path
 
 
-def plan(form: Mapping[str, str], places: Places, model_name: str) -> Plan:
+def plan(form: Mapping[str, str], places: Places, model_name: str, context: Context = "window") -> Plan:
     """Check a /process form from end to end; folders for its outputs are made, nothing else happens.
 
     Args:
         form: as posted, names in either case
-        model_name: the model that the server runs where the request names none
+        model_name, context: what the server runs where the request names none
 
     Raises:
         RequestError: one sentence on the first thing that is wrong
@@ -99,8 +101,15 @@ def plan(form: Mapping[str, str], places: Places, model_name: str) -> Plan:
     given = opts.options(fields)
     model = _model(given, model_name)
     notes = [f"field {name} is unknown and was ignored" for name in sorted(set(fields) - opts.FIELDS)]
-    notes += [f"option {name} is unknown and was ignored" for name in sorted(set(given) - {"batch_size", "model"})]
+    notes += [
+        f"option {name} is unknown and was ignored" for name in sorted(set(given) - {"batch_size", "context", "model"})
+    ]
     batch_size = opts.batch_size(given, DEFAULT_BATCH_SIZE)
+    if framing.whole and "context" not in given:
+        context = "window"  # of one value over everything nothing could be shared
+    context = opts.context(given, context)
+    if context == "shared":
+        _check_shared(model, framing)
     source, outputs = _sorted(descriptors)
     names = _sessions(fields.get("sessions", ""))
     dataset = fields.get("dataset", "").strip() or "dummy_dataset"
@@ -111,7 +120,7 @@ def plan(form: Mapping[str, str], places: Places, model_name: str) -> Plan:
     for folder in sorted({output.path.parent for session in sessions for output in session.outputs}):
         make_folder(folder)
     details = {name: "****" if _is_secret(name) and value else value for name, value in form.items()}
-    return Plan(job_id, model, sessions, framing, batch_size, tuple(notes), details, places.results(job_id))
+    return Plan(job_id, model, sessions, framing, context, batch_size, tuple(notes), details, places.results(job_id))
 
 
 def run(
@@ -140,7 +149,9 @@ def run(
     for number, session in enumerate(job.sessions, start=1):
         writers = [output.writer() for output in session.outputs]
         source = io.BytesIO(session.source) if isinstance(session.source, bytes) else session.source
-        trajectory = model.predict(source, framing=job.framing, batch_size=job.batch_size, check=check)
+        # what a request asks for is no more than a hint: how many windows the machine is good for, the server knows
+        batch_size = min(job.batch_size, model.at_once(job.framing))
+        trajectory = model.predict(source, framing=job.framing, context=job.context, batch_size=batch_size, check=check)
         log(f"session {session.name} ({number}/{len(job.sessions)}): {trajectory.info.source}")
         rows = 0
 
@@ -267,6 +278,13 @@ def _model(given: Mapping[str, opts.Value], served: str) -> str:
     if wanted not in names:
         raise RequestError(f"The model '{wanted[:60]}' is not here; expected {', '.join(names)}.")
     return wanted
+
+
+def _check_shared(model: str, framing: Framing) -> None:
+    try:
+        check_shared(cards.find(model), framing)
+    except (FramingError, ModelError) as error:
+        raise RequestError(str(error)) from None
 
 
 def _is_secret(name: str) -> bool:

@@ -10,6 +10,7 @@ from fractions import Fraction
 from emow2v.discover.module import default_times
 from emow2v.errors import FramingError, RequestError
 from emow2v.framing import Framing, parse_time
+from emow2v.model import Context
 
 Value = str | int | float | bool | None
 
@@ -101,6 +102,21 @@ def _value(text: str) -> Value:
         except ValueError:
             continue
     return text
+
+
+def context(given: Mapping[str, Value], default: Context) -> Context:
+    """The option context: window or shared.
+
+    Raises:
+        RequestError: another word
+    """
+    value = given.get("context")
+    if value is None or value == "":
+        return default
+    text = str(value).strip().lower()
+    if text not in ("window", "shared"):
+        raise RequestError(f"context is '{text[:40]}'; expected window or shared.")
+    return "shared" if text == "shared" else "window"
 
 
 def batch_size(given: Mapping[str, Value], default: int) -> int:

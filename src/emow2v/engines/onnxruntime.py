@@ -2,43 +2,89 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from emow2v.engines import Floats, Outputs, cannot_run, refuse_lengths
+from emow2v import graphs
+from emow2v.engines import WHOLE, Cuts, Floats, Outputs, cannot_run, need_frames, refuse_lengths
 from emow2v.errors import ModelError
 
 
 class ONNXRuntimeEngine:
     """An ONNX graph on ONNX Runtime's CPU provider, in float32."""
 
-    def __init__(self, graph: Path, *, threads: int = 0) -> None:
+    def __init__(self, graph: Path, *, threads: int = 0, cuts: Cuts = WHOLE) -> None:
         import onnxruntime
 
         onnxruntime.disable_telemetry_events()  # on by default in the Windows builds
         self.name = f"onnxruntime {onnxruntime.__version__}"
         self.precision = "fp32"
         self.side_by_side = 1
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.log_severity_level = 3
-        try:
-            self._session = onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # its exceptions share no base class
-            raise ModelError(f"{graph} cannot be run by ONNX Runtime ({str(error)[:200]}).") from None
-        names = {output.name for output in self._session.get_outputs()}
-        self._wanted = [name for name in ("hidden_states", "logits", "confidence") if name in names]
+        self.batch_samples: int | None = None  # the card knows
+        self._graph = graph
+        self._threads = threads
+        self._frames = cuts.frames
+        _ = self._whole  # what cannot be run is refused now
 
     def run_beside(self, signal: Floats) -> Outputs:
         return self.run(signal)
 
     def run(self, signal: Floats, lengths: npt.NDArray[np.int64] | None = None) -> Outputs:
         refuse_lengths(lengths, signal)
+        return _outputs(_run(self._whole, signal))
+
+    def frames(self, signal: Floats) -> Floats:
+        need_frames(self._frames, self._graph)
+        return _run(self._trunk, signal)[self._frames]
+
+    def pooled(self, frames: Floats) -> Outputs:
+        need_frames(self._frames, self._graph)
+        return _outputs(_run(self._head, frames))
+
+    @functools.cached_property
+    def _whole(self) -> Any:
+        return self._session(str(self._graph))
+
+    @functools.cached_property
+    def _trunk(self) -> Any:
+        return self._session(self._section("signal", self._frames))
+
+    @functools.cached_property
+    def _head(self) -> Any:
+        return self._session(self._section(self._frames, ""))
+
+    def _section(self, begin: str, end: str) -> bytes:
+        content: bytes = graphs.section(graphs.read_bare(self._graph), begin, end).SerializeToString()
+        return content
+
+    def _session(self, graph: str | bytes) -> Any:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = self._threads
+        options.log_severity_level = 3
+        if isinstance(graph, bytes):  # which says nothing of where the weights lie that it names
+            folder = str(self._graph.resolve().parent)
+            options.add_session_config_entry("session.model_external_initializers_file_folder_path", folder)
         try:
-            results = self._session.run(self._wanted, {"signal": np.ascontiguousarray(signal, np.float32)})
+            return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # its exceptions share no base class
-            raise cannot_run(signal, str(error)) from None
-        embeddings, scores = (np.asarray(values, np.float32) for values in results[:2])
-        return embeddings, scores, results[2] if len(results) > 2 else None
+            raise ModelError(f"{self._graph} cannot be run by ONNX Runtime ({str(error)[:200]}).") from None
+
+
+def _run(session: Any, given: Floats) -> dict[str, Floats]:
+    (entry,) = session.get_inputs()
+    names = [output.name for output in session.get_outputs()]
+    try:
+        results = session.run(names, {entry.name: np.ascontiguousarray(given, np.float32)})
+    except Exception as error:  # its exceptions share no base class
+        raise cannot_run(given, str(error)) from None
+    return {name: np.asarray(values, np.float32) for name, values in zip(names, results, strict=True)}
+
+
+def _outputs(named: dict[str, Floats]) -> Outputs:
+    return named["hidden_states"], named["logits"], named.get("confidence")

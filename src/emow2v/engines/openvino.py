@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import importlib
+import itertools
 import queue
 import sys
 import threading
@@ -12,121 +15,180 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from emow2v.engines import Floats, Outputs, cannot_run, cores, refuse_lengths
+from emow2v.engines import WHOLE, Cuts, Floats, Outputs, cannot_run, cores, need_frames, refuse_lengths
 from emow2v.errors import ModelError
 
 _TELEMETRY = "openvino_telemetry"
-_HINTS = {"fp32": "f32", "bf16": "bf16"}
-_FEATURES = "emow2v.features"  # what the front end gives to the rest
+_HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}  # int8: what the package leaves in float32
+_CUT = "emow2v.cut"  # what a part of a graph takes from the one before
 MOST_STREAMS = 8  # batches side by side; each holds its own activations in memory
 SHORTEST_BESIDE = 3200  # samples, 0.2 s
 
 
 def import_openvino() -> Any:
-    """OpenVINO without its usage telemetry, which it would send while it is imported.
+    """OpenVINO without its usage telemetry, which it would send while it is imported."""
+    return import_silent("openvino")
 
-    A None in sys.modules makes the import of the telemetry package fail; OpenVINO then takes the stub
+
+def import_silent(name: str) -> Any:
+    """A package of OpenVINO's makers without their usage telemetry.
+
+    A None in sys.modules makes the import of the telemetry package fail; the package then takes the stub
     that it keeps for installations without it. What the host program imported before stays as it is.
     """
-    if "openvino" in sys.modules or _TELEMETRY in sys.modules:
-        import openvino
-    else:
-        sys.modules[_TELEMETRY] = None  # type: ignore[assignment]
-        try:
-            import openvino
-        finally:
-            del sys.modules[_TELEMETRY]
-    return openvino
+    if name in sys.modules or _TELEMETRY in sys.modules:
+        return importlib.import_module(name)
+    sys.modules[_TELEMETRY] = None  # type: ignore[assignment]
+    try:
+        return importlib.import_module(name)
+    finally:
+        del sys.modules[_TELEMETRY]
 
 
 class OpenVINOEngine:
     """An ONNX graph on OpenVINO's CPU plugin, in float32 from end to end, or in bf16 behind a front end in float32.
 
     Compiled twice, each when it is first needed: with all threads on one batch, for the answer that comes soonest;
-    and with several batches side by side, one thread or few each, which computes a recording fastest.
+    and with several batches side by side, one thread or few each, which computes a recording fastest. For shared
+    context the same graph is compiled up to its frames, and from there on.
     """
 
-    def __init__(self, graph: Path, *, threads: int = 0, precision: str = "fp32", features: str = "") -> None:
+    def __init__(self, graph: Path, *, threads: int = 0, precision: str = "fp32", cuts: Cuts = WHOLE) -> None:
         openvino = import_openvino()
         self.name = f"openvino {openvino.__version__.split('-')[0]}"
         self.precision = precision
+        self.batch_samples: int | None = None  # the card knows
         self._graph = graph
         self._threads = threads or cores()
         self.side_by_side = min(self._threads, MOST_STREAMS)
         self._core = openvino.Core()
         if precision == "bf16":
-            _check_bf16(self._core, graph, features)
-        try:
-            self._parts = [self._core.read_model(str(graph))]
-            if precision == "bf16":
-                self._parts = _cut(self._core, graph, features)
-        except RuntimeError as error:
-            raise ModelError(f"{graph} cannot be run by OpenVINO ({_first_line(error)}).") from None
-        self._narrow = _Lazy(lambda: self._compile(streams=1))
-        self._wide = _Lazy(lambda: self._compile(streams=self.side_by_side))
+            _check_bf16(self._core, graph, cuts.features)
+        if precision == "int8":
+            _check_int8()
+        self._front = [cuts.features] if precision == "bf16" else []
+        self._frames = cuts.frames
+        self._read()  # what cannot be read is refused now, though compiled when it is needed
+        self._narrow = _Lazy(lambda: self._compile(self._read(), streams=1))
+        self._wide = _Lazy(lambda: self._compile(self._read(), streams=self.side_by_side))
+        self._trunk = _Lazy(lambda: self._compile(self._read(until=self._frames), streams=self.side_by_side))
+        self._head = _Lazy(lambda: self._compile(self._read(begin=self._frames), streams=self.side_by_side))
 
     def run(self, signal: Floats, lengths: npt.NDArray[np.int64] | None = None) -> Outputs:
         refuse_lengths(lengths, signal)
-        return self._narrow.get().run(signal)
+        return _outputs(self._narrow.get()(signal))
 
     def run_beside(self, signal: Floats) -> Outputs:
-        # Each stream would have to be warmed up for the shortest windows (see _Compiled); they are rare.
+        # Each stream would have to be warmed up for the shortest windows (see _Chain); they are rare.
         wide = self.side_by_side > 1 and signal.shape[1] >= SHORTEST_BESIDE
-        return (self._wide if wide else self._narrow).get().run(signal)
+        return _outputs((self._wide if wide else self._narrow).get()(signal))
 
-    def _compile(self, *, streams: int) -> _Compiled:
+    def frames(self, signal: Floats) -> Floats:
+        need_frames(self._frames, self._graph)
+        return np.array(self._trunk.get()(signal)[self._frames], np.float32)
+
+    def pooled(self, frames: Floats) -> Outputs:
+        need_frames(self._frames, self._graph)
+        return _outputs(self._head.get()(frames))
+
+    def _read(self, begin: str = "", until: str = "") -> list[Any]:
+        """The graph between two tensors ("" for its ends), cut behind the front end where that has its own precision."""
+        try:
+            if begin:
+                return [_section(self._core, self._graph, begin, until)]
+            bounds = ["", *self._front, until]
+            return [_section(self._core, self._graph, *pair) for pair in itertools.pairwise(bounds)]
+        except RuntimeError as error:
+            raise ModelError(f"{self._graph} cannot be run by OpenVINO ({_first_line(error)}).") from None
+
+    def _compile(self, parts: list[Any], *, streams: int) -> _Chain:
         config: dict[str, Any] = {
             "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0",  # else activations are rounded to 8 bit on the fly
             "INFERENCE_NUM_THREADS": str(self._threads),
             "NUM_STREAMS": str(streams),
         }
-        # said for each part, for the default is bf16 on processors that have it; the front end is always float32
-        hints = ["f32", _HINTS[self.precision]][-len(self._parts) :]
+        # said for each part, for the default is bf16 on processors that have it; front end and head are always float32
+        hints = ["f32"] * len(self._front) + [_HINTS[self.precision]] if len(parts) > len(self._front) else ["f32"]
         try:
-            parts = [
+            compiled = [
                 self._core.compile_model(part, "CPU", {**config, "INFERENCE_PRECISION_HINT": hint})
-                for part, hint in zip(self._parts, hints, strict=True)
+                for part, hint in zip(parts, hints, strict=True)
             ]
-            return _Compiled(parts, streams)
+            return _Chain(compiled, streams)
         except RuntimeError as error:
             raise ModelError(f"{self._graph} cannot be run by OpenVINO ({_first_line(error)}).") from None
 
 
-class _Compiled:
-    """A model, or its front end and the rest, with requests for each stream; callers beyond those wait their turn."""
+class _Chain:
+    """Compiled parts one behind the other, with requests for each stream; callers beyond those wait their turn."""
 
     def __init__(self, parts: list[Any], streams: int) -> None:
-        # a tensor can have several names, those of casts that OpenVINO found to do nothing
-        self._outputs = {name: output for output in parts[-1].outputs for name in output.get_names()}
-        self._takes_features = [_FEATURES in one.get_names() for one in parts[-1].inputs]
         self._free: queue.SimpleQueue[list[Any]] = queue.SimpleQueue()
+        # a tensor can have several names, those of casts that OpenVINO found to do nothing
+        self._names = [[(output, output.get_names()) for output in part.outputs] for part in parts]
+        self._takes_cut = [[_CUT in one.get_names() for one in part.inputs] for part in parts]
         for _ in range(streams):
             self._free.put([part.create_infer_request() for part in parts])
-        # OpenVINO 2026.4 goes on with wrong numbers when attention sees a single frame (a window of 25 ms)
-        # before it saw more; the order of later shapes does not matter.
-        self.run(np.zeros((1, 16000), np.float32))
+        if not any(self._takes_cut[0]):
+            # OpenVINO 2026.4 goes on with wrong numbers when attention sees a single frame (a window of 25 ms)
+            # before it saw more; the order of later shapes does not matter.
+            self(np.zeros((1, 16000), np.float32))
 
-    def run(self, signal: Floats) -> Outputs:
-        given = np.ascontiguousarray(signal, np.float32)
-        features = given
+    def __call__(self, given: Floats) -> dict[str, Floats]:
+        """What the last part gives, by name."""
+        first = cut = np.ascontiguousarray(given, np.float32)
         requests = self._free.get()
         try:
-            if len(requests) > 1:
-                features = next(iter(requests[0].infer([given]).values()))
-            result = requests[-1].infer([features if takes else given for takes in self._takes_features])
-            embeddings = np.array(result[self._outputs["hidden_states"]], np.float32)
-            scores = np.array(result[self._outputs["logits"]], np.float32)
-            confidence = self._outputs.get("confidence")
-            return embeddings, scores, None if confidence is None else np.array(result[confidence])
+            for request, takes_cut in zip(requests, self._takes_cut, strict=True):
+                result = request.infer(
+                    [cut if takes else first for takes in takes_cut], share_inputs=True, share_outputs=True
+                )
+                cut = next(iter(result.values()))
+            # copied: the next call on the same stream writes over them
+            return {name: np.array(result[output]) for output, names in self._names[-1] for name in names}
         except RuntimeError as error:
-            raise cannot_run(signal, _first_line(error)) from None
+            raise cannot_run(first, _first_line(error)) from None
         finally:
             self._free.put(requests)
+
+
+def _outputs(named: dict[str, Floats]) -> Outputs:
+    embeddings, scores = (np.asarray(named[name], np.float32) for name in ("hidden_states", "logits"))
+    return embeddings, scores, named.get("confidence")
 
 
 def has_bf16() -> bool:
     """The processor computes products of bf16 by itself."""
     return "BF16" in import_openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+@functools.cache
+def has_int8() -> bool:
+    """The processor adds products of 8 bit into 32 bits (VNNI, or its like), without a detour over 16.
+
+    Tried out, for OpenVINO calls every processor able: without those instructions a pair of large products overflows
+    16 bits and is cut off there, without a word, and nothing is faster than in float32.
+    """
+    openvino = import_openvino()
+    operations = openvino.opset13
+    width, most = 256, 255.0
+    given = operations.parameter([-1, width], np.float32)
+    low, high = np.float32(0), np.float32(most)
+    levels = operations.fake_quantize(given, low, high, low, high, 256)
+    weights = operations.convert(operations.constant(np.full((width, width), 127, np.int8)), "f32")
+    scaled = operations.multiply(weights, operations.constant(np.ones((width, 1), np.float32)))
+    model = openvino.Model([operations.matmul(levels, scaled, False, True)], [given])
+    request = openvino.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"}).create_infer_request()
+    result = next(iter(request.infer([np.full((16, width), most, np.float32)]).values()))
+    return bool(np.allclose(result, most * 127 * width, rtol=1e-3))
+
+
+def _check_int8() -> None:
+    if not has_int8():
+        raise ModelError(
+            "This processor has no 8-bit products that add into 32 bits (VNNI); int8 would be wrong there, and no faster; "
+            "choose fp32."
+        )
 
 
 def _check_bf16(core: Any, graph: Path, features: str) -> None:
@@ -140,42 +202,48 @@ def _check_bf16(core: Any, graph: Path, features: str) -> None:
         )
 
 
-def _cut(core: Any, graph: Path, tensor: str) -> list[Any]:
-    """The graph up to a tensor, and from there on (with the signal too, where shapes are taken from it)."""
+def _section(core: Any, graph: Path, begin: str, end: str) -> Any:
+    """The graph from one tensor to another, "" for its own ends; also the signal goes in where shapes are taken from it."""
     openvino = import_openvino()
-    front = core.read_model(str(graph))
-    front = openvino.Model([openvino.opset13.result(_port(front, tensor, graph))], front.get_parameters())
-    rest = core.read_model(str(graph))
-    port = _port(rest, tensor, graph)
-    features = openvino.opset13.parameter(port.get_partial_shape(), np.float32)
-    features.output(0).set_names({_FEATURES})
-    for user in list(port.get_target_inputs()):
-        user.replace_source_output(features.output(0))
-    results = rest.get_results()
-    rest = openvino.Model(results, [*rest.get_parameters(), features])
-    used = [one for one in rest.get_parameters() if one.output(0).get_target_inputs()]
-    return [front, openvino.Model(results, used)]
+    model = core.read_model(str(graph))
+    parameters = model.get_parameters()
+    if begin:
+        port = find_port(model, begin, graph)
+        cut = openvino.opset13.parameter(port.get_partial_shape(), np.float32)
+        cut.output(0).set_names({_CUT})
+        for user in list(port.get_target_inputs()):
+            user.replace_source_output(cut.output(0))
+        parameters = [*parameters, cut]
+    results = [openvino.opset13.result(find_port(model, end, graph))] if end else model.get_results()
+    section = openvino.Model(results, parameters)
+    reached = {operation.get_friendly_name() for operation in section.get_ordered_ops()}
+    used = [one for one in parameters if any(user.get_node().get_friendly_name() in reached for user in _users(one))]
+    return openvino.Model(results, used) if len(used) < len(parameters) else section
 
 
-def _port(model: Any, tensor: str, graph: Path) -> Any:
+def _users(node: Any) -> list[Any]:
+    return list(node.output(0).get_target_inputs())
+
+
+def find_port(model: Any, tensor: str, graph: Path) -> Any:
     for operation in model.get_ordered_ops():
         for output in operation.outputs():
             if tensor in output.get_names():
                 return output
     raise ModelError(
-        f"{graph} has no tensor '{tensor}', where its card says its front end ends; export the model again."
+        f"{graph} has no tensor '{tensor}', where its card says that it can be cut; export or pull the model again."
     )
 
 
 class _Lazy:
     """Made when it is first asked for, once, whichever thread asks."""
 
-    def __init__(self, make: Callable[[], _Compiled]) -> None:
+    def __init__(self, make: Callable[[], _Chain]) -> None:
         self._make = make
-        self._made: _Compiled | None = None
+        self._made: _Chain | None = None
         self._lock = threading.Lock()
 
-    def get(self) -> _Compiled:
+    def get(self) -> _Chain:
         with self._lock:
             if self._made is None:
                 self._made = self._make()

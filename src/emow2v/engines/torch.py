@@ -1,22 +1,31 @@
 """PyTorch (extra `torch`): runs checkpoints as they are, masks clips of different lengths, uses a GPU where there is one.
 
-The reference for the other engines: float32 from end to end, TensorFloat-32 off.
+The reference for the other engines: float32 from end to end, TensorFloat-32 off; half precision on a GPU if asked for.
 """
 
 from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from emow2v.cards import Card
 from emow2v.engines import Floats, Outputs, cannot_run
 from emow2v.errors import ModelError
 from emow2v.networks import wav2vec2
+from emow2v.networks.wav2vec2 import Wav2Vec2Emotion
+
+TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+# Of wav2vec2-large, a sample of a window takes about 2 kB while it is computed: four copies of 512 channels at a
+# fifth of the rate, in float32. Twice that is reckoned with; and what does not fit all the same is halved.
+BYTES_PER_SAMPLE = 4096
+MOST_SAMPLES = 8_192_000  # 512 windows of 1 s
+REPEATS = 3  # of one shape in a row, before it is worth a CUDA graph
 
 
 class TorchEngine:
@@ -25,23 +34,47 @@ class TorchEngine:
     Args:
         threads: CPU threads, for the whole process; 0 leaves PyTorch's choice
         device: "auto" (a GPU where there is one), "cpu", "cuda", "cuda:1", "mps"
+        precision: of the transformer: "fp32"; "fp16" or "bf16" on a GPU. Normalisation, pooling and head are always fp32
         normalise: False to ask what the network gives without the normalisation of its input
 
     Raises:
-        ModelError: the checkpoint cannot be loaded, or the device is not there
+        ModelError: the checkpoint cannot be loaded, the device is not there, or it does not compute in that precision
     """
 
-    def __init__(self, card: Card, *, threads: int = 0, device: str = "auto", normalise: bool | None = None) -> None:
-        self._device = _device(device)
+    def __init__(
+        self,
+        card: Card,
+        *,
+        threads: int = 0,
+        device: str = "auto",
+        precision: str = "fp32",
+        normalise: bool | None = None,
+    ) -> None:
+        self._device = find_device(device)
+        if precision not in device_precisions(self._device):
+            raise ModelError(
+                f"PyTorch on {self._device.type} is asked for {precision}; expected "
+                f"{' or '.join(device_precisions(self._device))} there. On a processor the engine openvino computes in bf16."
+            )
         self.name = f"torch {torch.__version__.split('+')[0]} {self._device.type}"
-        self.precision = "fp32"
+        self.precision = precision
         self.side_by_side = 1
         if threads:
             torch.set_num_threads(threads)
         self._model = wav2vec2.load(card.folder).model.to(self._device)
+        self._model.transformer_to(TYPES[precision])
         if normalise is not None:
             self._model.normalise = normalise
+        self._repeated = _Repeated(self._model)
         self._lock = threading.Lock()
+
+    @property
+    def batch_samples(self) -> int | None:
+        """Samples in a batch that the GPU's free memory is good for; None on a processor, where the card knows."""
+        if self._device.type != "cuda":
+            return None
+        free, _ = torch.cuda.mem_get_info(self._device)
+        return max(1, min(free // BYTES_PER_SAMPLE, MOST_SAMPLES))
 
     def run_beside(self, signal: Floats) -> Outputs:
         return self.run(signal)
@@ -55,7 +88,6 @@ class TorchEngine:
         shortest = self._model.min_samples
         if not len(signal) or signal.shape[1] < shortest:
             raise cannot_run(signal, f"it takes one or more, of {shortest} samples at least")
-        valid = None
         if lengths is not None:
             lengths = np.asarray(lengths)
             if lengths.shape != signal.shape[:1] or lengths.min() < shortest or lengths.max() > signal.shape[1]:
@@ -63,22 +95,114 @@ class TorchEngine:
                     f"lengths do not fit a batch of {len(signal)} x {signal.shape[1]} samples; "
                     f"expected one a clip, from {shortest} to {signal.shape[1]}."
                 )
-            valid = torch.from_numpy(np.asarray(lengths, np.int64)).to(self._device)
-        with self._lock, torch.inference_mode(), _exact():
-            given = torch.from_numpy(np.ascontiguousarray(signal, np.float32)).to(self._device)
-            try:
-                hidden, scores = self._model(given, valid)
-            except torch.OutOfMemoryError:
+            lengths = np.asarray(lengths, np.int64)
+        return self._halving(signal, lengths)
+
+    def frames(self, signal: Floats) -> Floats:
+        return self._compute(lambda: (self._model.hidden(self._there(signal)),), signal)[0]
+
+    def pooled(self, frames: Floats) -> Outputs:
+        hidden, scores = self._compute(lambda: self._model.scored(self._there(frames).mean(dim=1)), frames)
+        return hidden, scores, None
+
+    def _halving(self, signal: Floats, lengths: npt.NDArray[np.int64] | None) -> Outputs:
+        """The whole batch, or where memory is short its halves one after the other."""
+        try:
+            if lengths is None:
+                hidden, scores = self._compute(lambda: self._repeated(self._there(signal)), signal)
+            else:
+                valid = torch.from_numpy(lengths).to(self._device)
+                hidden, scores = self._compute(lambda: self._model(self._there(signal), valid), signal)
+            return hidden, scores, None
+        except torch.OutOfMemoryError:
+            if len(signal) == 1:
                 raise ModelError(
-                    f"{self._device} has no memory for {signal.shape[0]} windows of {signal.shape[1]} samples; "
-                    "choose a smaller batch size or shorter windows."
+                    f"{self._device} has no memory for a window of {signal.shape[1]} samples; choose shorter windows "
+                    "or another device."
                 ) from None
+        self._repeated.forget()
+        middle = len(signal) // 2
+        parts = [
+            self._halving(signal[part], None if lengths is None else lengths[part])
+            for part in (slice(None, middle), slice(middle, None))
+        ]
+        return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts]), None
+
+    def _compute(self, work: Callable[[], tuple[Tensor, ...]], given: Floats) -> tuple[Floats, ...]:
+        with self._lock, torch.inference_mode(), _exact():
+            try:
+                results = tuple(result.float().cpu().numpy() for result in work())
             except ValueError as error:
                 raise ModelError(f"The batch cannot be run: {error}.") from None
-            return hidden.float().cpu().numpy(), scores.float().cpu().numpy(), None
+        if self.precision == "fp16" and np.isfinite(given).all() and not np.isfinite(results[0]).all():
+            raise ModelError("Values of this model are too large for fp16; choose bf16 or fp32.")
+        return results
+
+    def _there(self, values: Floats) -> Tensor:
+        tensor = torch.from_numpy(np.ascontiguousarray(values, np.float32))
+        if self._device.type != "cuda":
+            return tensor.to(self._device)
+        return tensor.pin_memory().to(self._device, non_blocking=True)
 
 
-def _device(name: str) -> torch.device:
+class _Repeated:
+    """The network on windows; on a CUDA device, windows of one shape again and again become one CUDA graph, whose
+    hundreds of kernels are started together and not one by one from Python."""
+
+    def __init__(self, model: Wav2Vec2Emotion) -> None:
+        self._model = model
+        self.forget()
+
+    def forget(self) -> None:
+        """Give the memory of the graph back."""
+        self._graph: torch.cuda.CUDAGraph | None = None
+        self._given: Tensor | None = None
+        self._result: tuple[Tensor, ...] = ()
+        self._shape: tuple[int, ...] = ()
+        self._seen = 0
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+    def __call__(self, signal: Tensor) -> tuple[Tensor, ...]:
+        """Values that stay valid until the next call."""
+        if signal.device.type != "cuda":
+            return self._eager(signal)
+        shape = tuple(signal.shape)
+        if self._graph is not None and self._given is not None and shape == tuple(self._given.shape):
+            self._given.copy_(signal)
+            self._graph.replay()
+            return self._result
+        self._seen = self._seen + 1 if shape == self._shape else 1
+        self._shape = shape
+        if self._seen < REPEATS:
+            return self._eager(signal)
+        self._capture(signal)
+        return self._result
+
+    def _eager(self, signal: Tensor) -> tuple[Tensor, ...]:
+        result: tuple[Tensor, ...] = self._model(signal)
+        return result
+
+    def _capture(self, signal: Tensor) -> None:
+        """Record the network on a shape that was run before (which chose algorithms), and run it."""
+        self._graph = None  # its memory is free for the next
+        given = signal.clone()
+        torch.cuda.synchronize(signal.device)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.device(signal.device), torch.cuda.graph(graph):
+            result = self._eager(given)
+        graph.replay()
+        self._graph, self._given, self._result = graph, given, result
+
+
+def device_precisions(device: torch.device) -> list[str]:
+    """In which PyTorch computes there, not imitates."""
+    if device.type == "cuda":
+        return list(TYPES) if torch.cuda.is_bf16_supported(including_emulation=False) else ["fp32", "fp16"]
+    return ["fp32", "fp16"] if device.type == "mps" else ["fp32"]
+
+
+def find_device(name: str) -> torch.device:
     if name == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")

@@ -137,3 +137,18 @@ def _keep(path: Path) -> Path | None:
 def _beside(path: Path, ending: str) -> Path:
     """A hidden name in the same folder; 40 characters are 160 bytes at most, where 255 are allowed."""
     return path.with_name(f".{path.name[:40]}.{secrets.token_hex(4)}.{ending}")
+
+
+def write_text(path: Path, text: str) -> None:
+    """One file of text, whole or not at all.
+
+    Raises:
+        FormatError: it cannot be written
+    """
+    staged = Staged()
+    try:
+        staged.open(path).write(text.encode(errors="backslashreplace"))
+        publish([staged])
+    except BaseException:
+        staged.discard()
+        raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,7 +68,7 @@ def export(
     with appearing(output, replace=replace) as folder:
         _write_configuration(model, source.folder, folder)
         _write_weights(model, folder, half=precision == "fp16")
-        features = _write_graphs(model, folder, half=precision == "fp16")
+        cuts = _write_graphs(model, folder, half=precision == "fp16")
         (folder / graphs.LABELS).write_text(graphs.labels_yaml(), encoding="utf-8")
         written = wav2vec2.load(folder).model
         checks = _compare(written, folder)
@@ -81,7 +82,7 @@ def export(
                 "try other versions of torch and onnxscript."
             )
         content = {**_card(model, source, checkpoint.left_over), **(identity or {})}
-        content |= {"features": features, "weights_precision": precision, "export": _report(model, written, checks)}
+        content |= {**cuts, "weights_precision": precision, "export": _report(model, written, checks)}
         content["expected"] = verify.own_expectations(_runner(written), f"PyTorch {torch.__version__} at export")
         cards.write_card(folder, content)
     return cards.read_card(output), checks
@@ -109,8 +110,8 @@ def _write_configuration(model: Wav2Vec2Emotion, source: Path, folder: Path) -> 
     (folder / "preprocessor_config.json").write_text(json.dumps(extractor, indent=2) + "\n", encoding="utf-8")
 
 
-def _write_graphs(model: Wav2Vec2Emotion, folder: Path, *, half: bool) -> str:
-    """Both graphs; gives the name of the tensor at which the front end ends."""
+def _write_graphs(model: Wav2Vec2Emotion, folder: Path, *, half: bool) -> dict[str, str | int]:
+    """Both graphs; gives where they can be cut, for the card."""
     # normalisation is added to the graph, not traced: so that it is the same in graphs of others, and can be taken off
     normalise, model.normalise = model.normalise, False
     try:
@@ -126,7 +127,8 @@ def _write_graphs(model: Wav2Vec2Emotion, folder: Path, *, half: bool) -> str:
     graphs.save(graph, folder / graphs.BATCHED)
     graphs.set_batch(graph, 1)
     graphs.save(graph, folder / graphs.SINGLE)
-    return graphs.front_end(graph)
+    hop = math.prod(model.config.conv_stride)
+    return {"features": graphs.front_end(graph), "frames": graphs.frames(graph), "frame_hop": hop}
 
 
 def _compare(model: Wav2Vec2Emotion, folder: Path) -> list[Check]:

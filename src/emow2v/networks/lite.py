@@ -18,6 +18,7 @@ from torch.nn import functional
 SAMPLING_RATE = 16000
 N_FFT = 400  # samples, 25 ms
 HOP = 160  # samples, 10 ms
+FRAME_HOP = 2 * HOP  # of hidden states before time is halved
 N_MELS = 80
 LEVEL = 0.1  # root mean square after normalisation: a usual level of speech, which Whisper saw
 LEVEL_FLOOR = 1e-7  # variance at which silence stops being amplified: -70 dB of full scale
@@ -152,7 +153,7 @@ class Lite(nn.Module):
 
     @property
     def max_samples(self) -> int:
-        return self.config.positions * 2 * HOP
+        return self.config.positions * FRAME_HOP
 
     def frames(self, features: Tensor) -> Tensor:
         """Log-mel [batch, 80, frames] to the last hidden states [batch, time, 512]."""

@@ -82,22 +82,28 @@ class Wav2Vec2Emotion(nn.Module):
         Raises:
             ValueError: clips of different lengths for a network that cannot mask (group normalisation over time)
         """
-        if lengths is not None and bool((lengths == signal.shape[1]).all()):
-            lengths = None
-        if self.normalise:
-            signal = standardised(signal, lengths)
-        if lengths is None:
-            return self.scored(self.wav2vec2(signal).last_hidden_state.mean(dim=1))
+        if lengths is None or bool((lengths == signal.shape[1]).all()):
+            return self.scored(self.hidden(signal).mean(dim=1))
         if self.config.feat_extract_norm != "layer":
             raise ValueError(
                 "this network normalises over time and cannot mask; run clips of each length by themselves"
             )
-        valid = torch.arange(signal.shape[1], device=signal.device) < lengths[:, None]
-        hidden = self.wav2vec2(signal, attention_mask=valid.long()).last_hidden_state
+        hidden = self.hidden(signal, lengths)
         frames = self.frames(lengths)
         kept = (torch.arange(hidden.shape[1], device=signal.device) < frames[:, None])[:, :, None]
         # where, not a product: what stands in the padding may be anything
         return self.scored(torch.where(kept, hidden, 0.0).sum(dim=1) / frames[:, None])
+
+    def hidden(self, signal: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Hidden states over time, float32 [batch, frames, hidden]; a transformer in half precision is given just that."""
+        if self.normalise:
+            signal = standardised(signal, lengths)
+        mask = None
+        if lengths is not None:
+            mask = (torch.arange(signal.shape[1], device=signal.device) < lengths[:, None]).long()
+        signal = signal.to(self.wav2vec2.dtype)
+        states: Tensor = self.wav2vec2(signal, attention_mask=mask).last_hidden_state
+        return states.float()
 
     def scored(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
         return pooled, self.classifier(pooled)
@@ -115,6 +121,10 @@ class Wav2Vec2Emotion(nn.Module):
         for kernel, stride in reversed(list(zip(self.config.conv_kernel, self.config.conv_stride, strict=True))):
             needed = (needed - 1) * stride + kernel
         return needed
+
+    def transformer_to(self, dtype: torch.dtype) -> None:
+        """Compute in half precision what lies between normalisation and pooling."""
+        nn.Module.to(self.wav2vec2, dtype)
 
     def fold(self) -> Wav2Vec2Emotion:
         """Multiply out the weight normalisation of the positional convolution, for inference."""

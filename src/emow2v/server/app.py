@@ -28,7 +28,7 @@ from emow2v.discover.job import plan
 from emow2v.discover.module import cml_info
 from emow2v.discover.places import Places, safe_name
 from emow2v.errors import Emow2vError
-from emow2v.model import Model
+from emow2v.model import Context, Model
 from emow2v.server.jobs import Job, Jobs, Status
 from emow2v.server.page import job_page
 
@@ -44,10 +44,12 @@ class Settings:
     Attributes:
         model_name: the model that is used where a request names none
         places: folders that requests may read and write
+        context: how windows are computed where a request does not say
     """
 
     model_name: str
     places: Places
+    context: Context = "window"
 
 
 class CompactJSON(JSONResponse):
@@ -122,7 +124,7 @@ async def _process(request: Request) -> Response:
     fields = await _fields(request)
     settings = _settings(request)
     try:
-        planned = await run_in_threadpool(plan, fields, settings.places, settings.model_name)
+        planned = await run_in_threadpool(plan, fields, settings.places, settings.model_name, settings.context)
         job = _jobs(request).submit(planned)
     except Emow2vError as error:
         return _refusal(error)

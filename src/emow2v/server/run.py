@@ -13,11 +13,13 @@ from pathlib import Path
 import uvicorn
 
 from emow2v import cards
+from emow2v.context import check_shared
 from emow2v.discover.places import Places
 from emow2v.engines import candidates
 from emow2v.errors import Emow2vError
+from emow2v.framing import Framing
 from emow2v.home import home
-from emow2v.model import Model, load
+from emow2v.model import Context, Model, load
 from emow2v.server.app import Settings, create_app
 
 
@@ -36,14 +38,20 @@ class Server:
         port: int = 8080,
         model: str = "lite",
         engine: str = "auto",
-        precision: str = "fp32",
+        precision: str = "",
         device: str = "auto",
         threads: int = 0,
+        context: Context = "window",
         data_dirs: Sequence[Path] = (Path(),),
         work_dir: Path | None = None,
     ) -> None:
         self._card = cards.find(model)  # a wrong name is found before the first request
-        candidates(self._card, engine, precision)  # likewise
+        if precision == cards.INT8 and self._card.precision != cards.INT8:
+            cards.quantized(self._card)  # likewise
+        else:
+            candidates(self._card, engine, precision or self._card.precision)
+        if context == "shared":
+            check_shared(self._card, Framing())
         if not host.strip():
             raise Emow2vError("--host is empty; expected an address such as 127.0.0.1.")
         self._open = functools.partial(load, engine=engine, precision=precision, threads=threads, device=device)
@@ -55,7 +63,7 @@ class Server:
         if work_dir.exists() and not work_dir.is_dir():
             raise Emow2vError(f"The work folder {work_dir} is a file; expected a folder.")
         places = Places([folder.resolve() for folder in data_dirs], work_dir.resolve())
-        app = create_app(Settings(self._card.name, places), self._load)
+        app = create_app(Settings(self._card.name, places, context), self._load)
         self._socket = _bind(host, port)
         shown = f"[{host}]" if ":" in host else host
         self.url = f"http://{shown}:{self._socket.getsockname()[1]}"

@@ -18,10 +18,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from emow2v.compare import ccc
 from emow2v.networks.lite import Lite, LiteConfig, load_whisper
 from emow2v.training.augment import Augmenter
 from emow2v.training.corpora import EMOTIONS, Clip, Signals, decode, read_manifest
-from emow2v.training.losses import ccc, ccc_loss
+from emow2v.training.losses import ccc_loss
 
 RATE = 16000
 STATISTICS_BATCHES = 64  # of 32 crops, for the mean and deviation of embeddings

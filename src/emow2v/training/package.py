@@ -15,13 +15,13 @@ import torch
 
 from emow2v import cards, graphs
 from emow2v.engines.openvino import OpenVINOEngine
-from emow2v.networks.lite import Lite, LiteConfig
+from emow2v.networks.lite import FRAME_HOP, Lite, LiteConfig
 from emow2v.networks.trace import MIN_SAMPLES, SAMPLING_RATE, trace
 from emow2v.verify import own_expectations
 
 
-def write_graph(model: Lite, path: Path, *, half_weights: bool = True) -> str:
-    """The network as one ONNX file; gives the name of the tensor at which the front end ends.
+def write_graph(model: Lite, path: Path, *, half_weights: bool = True) -> dict[str, str | int]:
+    """The network as one ONNX file; gives where it can be cut, for the card.
 
     Args:
         half_weights: keep large weights as float16 in the file; arithmetic stays float32, and so
@@ -33,7 +33,8 @@ def write_graph(model: Lite, path: Path, *, half_weights: bool = True) -> str:
     onnx.checker.check_model(graph)
     path.parent.mkdir(parents=True, exist_ok=True)
     onnx.save(graph, str(path))
-    return graphs.front_end(graph, "conv1.weight")
+    hop = FRAME_HOP * (2 if model.config.halve_after else 1)
+    return {"features": graphs.front_end(graph, "conv1.weight"), "frames": graphs.frames(graph), "frame_hop": hop}
 
 
 def load_lite(path: Path) -> tuple[Lite, dict[str, Any]]:
@@ -88,9 +89,9 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     model, stored = load_lite(options.checkpoint)
     path = options.output / graphs.SINGLE
-    features = write_graph(model, path)
+    cuts = write_graph(model, path)
     expected = own_expectations(OpenVINOEngine(path).run, "OpenVINO at packaging")
-    cards.write_card(options.output, {**lite_card(model, stored), "features": features, "expected": expected})
+    cards.write_card(options.output, {**lite_card(model, stored), **cuts, "expected": expected})
     print(f"wrote {path} ({path.stat().st_size / 1e6:.1f} MB) and its card")
 
 

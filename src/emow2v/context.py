@@ -1,0 +1,77 @@
+"""Shared context: hidden states of long stretches, computed once and pooled for every window that lies in them.
+
+A window's hidden states then know what stands around the window, and its signal is normalised (or levelled) together
+with that of its stretch: other numbers than those of the window alone, for a small part of the work. How far apart
+they lie is measured by `emow2v compare` and benchmarks/fidelity.py.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from emow2v.cards import Card
+from emow2v.engines import Engine, Outputs
+from emow2v.engines.outputs import stacked
+from emow2v.errors import FramingError, ModelError
+from emow2v.framing import Framing, Stretch, Stretches
+
+# Longer stretches take attention that grows with their square, shorter ones waste more on their margins; the margin
+# is what a window at the end of a stretch still sees beside itself.
+STRETCH_MS = 8_000
+MARGIN_MS = 500
+POOLED_AT_ONCE = 64  # windows
+
+SHARED = (
+    f"computed over stretches of {STRETCH_MS / 1000:g} s, each normalised as one, and pooled over each window's frames; "
+    f"a window lies {MARGIN_MS / 1000:g} s or more inside its stretch, except at the recording's ends"
+)
+
+
+def check_shared(card: Card, framing: Framing) -> None:
+    """Refuse a model or windows that cannot share their context.
+
+    Raises:
+        FramingError: one value for the whole recording, or windows too long to lie in a stretch
+        ModelError: it is not known where the model's frames are
+    """
+    if framing.whole:
+        raise FramingError("One value for a whole recording shares no context; choose the context window.")
+    if not card.frame_hop:
+        raise ModelError(
+            f"{card.name} does not say where its frames are, which shared context pools; export or pull it again, "
+            "or choose the context window."
+        )
+    _stretches(card, framing)
+
+
+class SharedContext:
+    """A model and a framing that go together (see `check_shared`)."""
+
+    def __init__(self, card: Card, engine: Engine, framing: Framing) -> None:
+        self._engine, self._framing, self._card = engine, framing, card
+        self._hop = card.frame_hop
+        # as many frames as the network makes of the window alone: those that lie within it
+        self._frames = (framing.window_samples(card.sampling_rate) - card.min_samples) // self._hop + 1
+
+    def stretches(self) -> Stretches:
+        """What cuts a recording."""
+        return _stretches(self._card, self._framing)
+
+    def run(self, stretch: Stretch) -> Outputs:
+        """Embeddings [windows, 1024], scores [windows, 3] and confidence of the windows in a stretch."""
+        states = self._engine.frames(stretch.signal[None])[0]
+        nearest = np.minimum((stretch.begins + self._hop // 2) // self._hop, len(states) - self._frames)
+        firsts, rows = np.unique(nearest, return_inverse=True)  # steps shorter than a frame see the same frames
+        windows = np.lib.stride_tricks.sliding_window_view(states, self._frames, axis=0).transpose(0, 2, 1)
+        parts = [
+            self._engine.pooled(windows[firsts[begin : begin + POOLED_AT_ONCE]])
+            for begin in range(0, len(firsts), POOLED_AT_ONCE)
+        ]
+        embeddings, scores, confidence = stacked(parts)
+        return embeddings[rows], scores[rows], None if confidence is None else confidence[rows]
+
+
+def _stretches(card: Card, framing: Framing) -> Stretches:
+    rate = card.sampling_rate
+    longest = min(STRETCH_MS * rate // 1000, card.max_samples)
+    return Stretches(framing, rate, longest, MARGIN_MS * rate // 1000)

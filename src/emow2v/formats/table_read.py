@@ -1,0 +1,86 @@
+"""Reader of the tables that `table` writes."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from emow2v.errors import FormatError
+from emow2v.formats.table import COLUMNS, MISSING
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """Rows of one recording.
+
+    Attributes:
+        starts, ends: float64 [rows], seconds
+        scores: float64 [rows, 3], arousal, dominance, valence; NaN where the file says null
+        confidence: float64 [rows]
+    """
+
+    starts: npt.NDArray[np.float64]
+    ends: npt.NDArray[np.float64]
+    scores: npt.NDArray[np.float64]
+    confidence: npt.NDArray[np.float64]
+
+
+def read_table(path: str | Path) -> dict[str, Table]:
+    """The recordings of a CSV or JSON table (also one document a line), by the names they had.
+
+    Raises:
+        FormatError: another file, or one that is cut off
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+        recordings: dict[str, list[list[float]]] = {}
+        for name, row in _json(text) if path.suffix.lower() == ".json" else _csv(text):
+            recordings.setdefault(name, []).append(row)
+    except OSError as error:
+        raise FormatError(f"{path} cannot be read ({error.strerror}).") from None
+    except (ValueError, KeyError, TypeError, RecursionError, csv.Error) as error:
+        reason = " ".join(str(error).split())[:100]
+        raise FormatError(f"{path} is no table of scores ({reason}); expected one that emow2v wrote.") from None
+    if not recordings:
+        raise FormatError(f"{path} holds no rows; expected a table that emow2v wrote.")
+    return {name: _table(rows) for name, rows in recordings.items()}
+
+
+def _csv(text: str) -> Iterator[tuple[str, list[float]]]:
+    lines = csv.DictReader(text.splitlines())
+    if not set(COLUMNS) <= set(lines.fieldnames or ()):
+        raise ValueError(f"its columns are {', '.join((lines.fieldnames or ())[:10]) or 'none'}")
+    for line in lines:
+        yield line["file"], [_number(line[name]) for name in COLUMNS[1:]]
+
+
+def _json(text: str) -> Iterator[tuple[str, list[float]]]:
+    decoder, position = json.JSONDecoder(), 0
+    while position < len(text.rstrip()):
+        document, position = decoder.raw_decode(text, position)
+        if list(document["columns"]) != list(COLUMNS[1:]):
+            raise ValueError("its columns are others")
+        for row in document["rows"]:
+            if len(row) != len(COLUMNS) - 1:
+                raise ValueError("a row of another length")
+            yield str(document["file"]), [_number(value) for value in row]
+        while position < len(text) and text[position].isspace():
+            position += 1
+
+
+def _number(value: Any) -> float:
+    return math.nan if value is None or value == MISSING else float(value)
+
+
+def _table(rows: list[list[float]]) -> Table:
+    values = np.array(rows, np.float64)
+    return Table(values[:, 0], values[:, 1], values[:, 2:5], values[:, 5])
