@@ -60,6 +60,8 @@ def _csv(text: str) -> Iterator[tuple[str, list[float]]]:
     if not set(COLUMNS) <= set(lines.fieldnames or ()):
         raise ValueError(f"its columns are {', '.join((lines.fieldnames or ())[:10]) or 'none'}")
     for line in lines:
+        if None in line.values() or None in line:
+            raise ValueError("a row has more or fewer columns")
         yield line["file"], [_number(line[name]) for name in COLUMNS[1:]]
 
 
