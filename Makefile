@@ -16,7 +16,10 @@ lint: .venv-test/ready
 
 bench: .venv-test/ready
 	.venv-test/bin/python benchmarks/engines.py
+	.venv-test/bin/python benchmarks/peers.py
 	.venv-test/bin/python benchmarks/job.py
+	.venv-test/bin/python benchmarks/fidelity.py
+	.venv-test/bin/python benchmarks/memory.py
 
 .venv-demo/ready: requirements/demo.txt pyproject.toml
 	$(PYTHON) -m venv .venv-demo

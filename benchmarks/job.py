@@ -8,10 +8,6 @@ shipped example, 16 kHz wav. "cold" counts the start of the server and its first
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
-import platform
 import re
 import subprocess
 import sys
@@ -21,10 +17,9 @@ import time
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
-from rich.table import Table
 
 import emow2v
+from common import console, keep, parser, show
 from emow2v import audio
 from emow2v.demo import EXAMPLE, post, request, wait
 
@@ -47,9 +42,9 @@ def recording(folder: Path, minutes: float) -> Path:
 class ServerProcess:
     """`emow2v serve` as users start it, with its resident memory watched."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *options: str) -> None:
         command = [sys.executable, "-m", "emow2v", "serve", "--port", "0", "--data-dir", str(folder)]
-        command += ["--work-dir", str(folder / "work")]
+        command += ["--work-dir", str(folder / "work"), *options]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
@@ -100,12 +95,10 @@ def import_ms() -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--minutes", type=float, nargs="+", default=[1 / 6, 1, 10])
-    parser.add_argument("--repeat", type=int, default=3, help="warm jobs a row; the median is shown")
-    parser.add_argument("--json", type=Path, help="also write the figures here")
-    options = parser.parse_args()
-    console = Console()
+    arguments = parser(__doc__)
+    arguments.add_argument("--minutes", type=float, nargs="+", default=[1 / 6, 1, 10])
+    arguments.add_argument("--repeat", type=int, default=3, help="warm jobs a row; the median is shown")
+    options = arguments.parse_args()
     rows = []
     for minutes in options.minutes:
         with tempfile.TemporaryDirectory() as name:
@@ -120,34 +113,15 @@ def main() -> None:
             rows.append({"minutes": minutes, "cold_s": cold, "warm_s": warm, "times_real_time": minutes * 60 / warm,
                          "ms_a_window": warm / (minutes * 60 * 25) * 1000, "peak_mb": server.peak})  # fmt: skip
             console.print(f"{minutes:g} min: cold {cold:.2f} s, warm {warm:.2f} s")
-    table = Table(
-        "recording",
-        "cold s",
-        "warm s",
-        "x real time",
-        "ms a window",
-        "peak MB",
-        title="POST to finished, 25 exact windows a second",
-    )
-    for row in rows:
-        table.add_row(f"{row['minutes'] * 60:g} s", f"{row['cold_s']:.2f}", f"{row['warm_s']:.2f}",
-                      f"{row['times_real_time']:.1f}", f"{row['ms_a_window']:.2f}", f"{row['peak_mb']}")  # fmt: skip
-    console.print(table)
+    show(
+        "POST to finished, lite, 25 exact windows a second",
+        ("recording", "cold s", "warm s", "x real time", "ms a window", "peak MB"),
+        [(f"{row['minutes'] * 60:g} s", row["cold_s"], row["warm_s"], row["times_real_time"], row["ms_a_window"],
+          row["peak_mb"]) for row in rows],
+    )  # fmt: skip
     live, imported = first_value_ms(), import_ms()
     console.print(f"live stream: a value {live:.1f} ms after its audio (median); import emow2v: {imported:.0f} ms")
-    size = 2048
-    matrix = np.random.default_rng(0).normal(size=(size, size)).astype(np.float32)
-    matrix @ matrix
-    started = time.perf_counter()
-    for _ in range(5):
-        matrix @ matrix
-    gflops = 5 * 2 * size**3 / (time.perf_counter() - started) / 1e9
-    console.print(
-        f"{os.cpu_count()} cores, {platform.machine()}, {platform.system()}; float32 matrix product: {gflops:.0f} GFLOP/s"
-    )
-    if options.json:
-        figures = {"jobs": rows, "live_ms": live, "import_ms": imported, "gflops": gflops}
-        options.json.write_text(json.dumps(figures, indent=2) + "\n")
+    keep("job", {"jobs": rows, "live_ms": live, "import_ms": imported}, options.json)
 
 
 if __name__ == "__main__":

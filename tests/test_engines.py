@@ -103,7 +103,7 @@ def test_batches_beside_each_other_come_in_order_and_are_the_same(package) -> No
             rng.normal(0, 0.1, (batch, n)).astype(np.float32)
             for batch, n in [(1, 400), (1, 16000), (4, 16000), (2, 720), (3, 8000), (1, 48000), (5, 16000), (1, 400)]
         ]
-        found = list(overlapped(engine, enumerate(signals)))
+        found = list(overlapped(engine, enumerate(signals), engine.run_beside))
         assert [number for number, _ in found] == list(range(len(signals)))
         for signal, (_, outputs) in zip(signals, found, strict=True):
             expected = engine.run(signal)
@@ -136,7 +136,7 @@ def test_batches_are_asked_for_as_they_are_needed() -> None:
             asked.append(number)
             yield number, np.zeros((1, number + 20), np.float32)
 
-    found = overlapped(engine, batches())
+    found = overlapped(engine, batches(), engine.run_beside)
     assert next(found)[0] == 0
     assert len(asked) <= engine.side_by_side + 2  # not the whole recording in memory
     found.close()
@@ -145,7 +145,7 @@ def test_batches_are_asked_for_as_they_are_needed() -> None:
 
 def test_an_error_in_one_batch_ends_the_work() -> None:
     engine = Counting()
-    found = overlapped(engine, ((n, np.zeros((1, n), np.float32)) for n in range(10, 100)))
+    found = overlapped(engine, ((n, np.zeros((1, n), np.float32)) for n in range(10, 100)), engine.run_beside)
     with pytest.raises(ModelError, match="thirteen"):
         list(found)
     assert engine.begun < 10
@@ -170,10 +170,14 @@ def test_lower_precision_is_near_and_its_front_end_exact(package) -> None:
 
 
 def test_lower_precision_where_it_cannot_be_had(package, checkpoint, tmp_path, monkeypatch) -> None:
-    with pytest.raises(ModelError, match="onnxruntime computes in fp32 only; choose the engine openvino for bf16"):
+    with pytest.raises(ModelError, match="onnxruntime does not compute in bf16; choose the engine openvino or torch"):
         choose(cards.find("lite"), "onnxruntime", precision="bf16")
-    with pytest.raises(ModelError, match="emow2v export --model"):
-        choose(cards.find(checkpoint), precision="bf16")
+    with pytest.raises(ModelError, match=r"PyTorch on cpu is asked for bf16; expected fp32 there.*emow2v export"):
+        choose(cards.find(checkpoint), precision="bf16", device="cpu")
+    with pytest.raises(ModelError, match="Model lite holds no weights for PyTorch, which alone computes in fp16"):
+        choose(cards.find("lite"), precision="fp16")
+    with pytest.raises(ModelError, match="Precision 'fp8' is unknown; expected fp32, bf16, fp16, int8"):
+        choose(cards.find("lite"), precision="fp8")
     if "bf16" not in precisions(cards.find("lite"), "openvino"):
         return
     for change, sentence in [
@@ -185,6 +189,89 @@ def test_lower_precision_where_it_cannot_be_had(package, checkpoint, tmp_path, m
         (folder / "card.json").write_text(json.dumps({**content, **change}))
         with pytest.raises(ModelError, match=sentence):
             choose(cards.find(folder), precision="bf16")
+
+
+def test_half_precision_of_pytorch_keeps_front_and_head_in_float32(checkpoint, monkeypatch) -> None:
+    """What a GPU computes, tried on the processor, which only imitates it: so it is refused to users."""
+    from emow2v.engines import torch as module
+
+    monkeypatch.setattr(module, "device_precisions", lambda device: ["fp32", "bf16", "fp16"])
+    card = cards.find(checkpoint)
+    signal = np.random.default_rng(3).normal(0, 0.1, (3, 16000)).astype(np.float32)
+    exact = choose(card, "torch", device="cpu")
+    for precision, limit in (("bf16", 0.03), ("fp16", 0.005)):
+        engine = choose(card, "torch", precision=precision, device="cpu")
+        assert engine.precision == precision
+        apart = np.abs(engine.run(signal)[1] - exact.run(signal)[1]).max()
+        assert 0 < apart < limit
+        loud = engine.run(signal * 1000)[1]  # normalised before anything is rounded
+        np.testing.assert_allclose(loud, engine.run(signal)[1], atol=0.1 * limit)
+        states = engine.frames(signal)
+        assert states.dtype == np.float32
+        np.testing.assert_allclose(engine.pooled(states)[1], engine.run(signal)[1], atol=1e-5)
+
+
+def test_values_too_large_for_fp16_are_told(checkpoint, tmp_path, monkeypatch) -> None:
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    from emow2v.engines import torch as module
+
+    monkeypatch.setattr(module, "device_precisions", lambda device: ["fp32", "fp16"])
+    folder = shutil.copytree(checkpoint, tmp_path / "large")
+    tensors = load_file(folder / "model.safetensors")
+    name = next(one for one in tensors if one.endswith("layers.0.feed_forward.output_dense.bias"))
+    save_file({**tensors, name: torch.full_like(tensors[name], 70_000)}, folder / "model.safetensors")
+    with pytest.raises(ModelError, match="too large for fp16; choose bf16 or fp32"):
+        choose(cards.find(folder), "torch", precision="fp16", device="cpu").run(np.ones((1, 16000), np.float32))
+
+
+def test_a_batch_too_large_for_the_memory_is_halved(checkpoint, monkeypatch) -> None:
+    import torch
+
+    engine = choose(cards.find(checkpoint), "torch", device="cpu")
+    signal = np.random.default_rng(4).normal(0, 0.1, (7, 8000)).astype(np.float32)
+    expected = engine.run(signal)
+    repeated, sizes = engine._repeated, []
+
+    def short(given):
+        sizes.append(len(given))
+        if len(given) > 2:
+            raise torch.OutOfMemoryError("no more")
+        return repeated(given)
+
+    short.forget = repeated.forget
+    monkeypatch.setattr(engine, "_repeated", short)
+    found = engine.run(signal)
+    np.testing.assert_allclose(found[1], expected[1], atol=1e-5)
+    assert max(sizes[1:]) < 7 and sizes.count(2) == 3
+    lengths = np.array([8000, 8000, 4000, 8000, 400, 8000, 8000])
+    np.testing.assert_allclose(engine.run(signal, lengths)[1][4], engine.run(signal[4:5, :400])[1][0], atol=1e-5)
+    monkeypatch.setattr(engine, "_repeated", lambda given: (_ for _ in ()).throw(torch.OutOfMemoryError("none")))
+    with pytest.raises(ModelError, match="cpu has no memory for a window of 8000 samples"):
+        engine.run(signal[:1])
+
+
+@pytest.fixture
+def gpu():
+    torch = pytest.importorskip("torch")
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device here")
+    return torch
+
+
+def test_a_gpu_in_every_precision_and_by_graphs(gpu, checkpoint) -> None:
+    card = cards.find(checkpoint)
+    rng = np.random.default_rng(6)
+    batches = [rng.normal(0, 0.1, (batch, n)).astype(np.float32)
+               for batch, n in [(4, 16000)] * 6 + [(2, 16000), (4, 16000), (1, 400)] + [(3, 8000)] * 5]  # fmt: skip
+    reference = choose(card, "torch", device="cpu")
+    for precision in precisions(card, "torch"):
+        engine = choose(card, device="cuda", precision=precision)
+        assert engine.batch_samples and engine.batch_samples >= 16000
+        for batch in batches:
+            apart = np.abs(engine.run(batch)[1] - reference.run(batch)[1]).max()
+            assert apart < {"fp32": 1e-4, "bf16": 0.03, "fp16": 0.005}[precision]
 
 
 def test_silence_and_quiet_speech_on_a_loud_offset_are_the_same_everywhere(package, checkpoint) -> None:

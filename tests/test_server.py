@@ -310,6 +310,9 @@ class Gate:
         self._model, self.reached, self.open = model, threading.Event(), threading.Event()
         self.name, self.card, self.engine = model.name, model.card, model.engine
 
+    def at_once(self, framing: object) -> int:
+        return 16
+
     def predict(self, *arguments: object, **options: object):
         trajectory = self._model.predict(*arguments, **options)  # type: ignore[arg-type]
         blocks = trajectory._blocks

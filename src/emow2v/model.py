@@ -228,6 +228,8 @@ class Model:
 
     def at_once(self, framing: Framing, batch_size: int | None = None) -> int:
         """Windows in a batch: what is asked for, or what the model and the device's memory are good for."""
+        if framing.whole:
+            return 1
         samples = min(framing.window_samples(self.card.sampling_rate), self.card.max_samples)
         good = max(1, (self.engine.batch_samples or self.card.batch_samples) // samples)
         return min(batch_size or good, self.card.max_batch or batch_size or good)

@@ -20,6 +20,7 @@ import numpy.typing as npt
 from emow2v import audio, cards, compare
 from emow2v.cards import Card
 from emow2v.engines import Cuts, installed
+from emow2v.engines.channels import keep_channels_last
 from emow2v.engines.openvino import OpenVINOEngine, find_port, import_openvino, import_silent
 from emow2v.errors import AudioError, ModelError
 from emow2v.folders import appearing
@@ -134,6 +135,7 @@ def _quantized(graph: Path, features: str, windows: list[Floats]) -> Any:
         nncf = import_silent("nncf")
         nncf.set_log_level(logging.ERROR)
         model = openvino.Core().read_model(str(graph))
+        keep_channels_last(model, openvino.opset13)
         _turn_weights(model)
         front = _front_end(find_port(model, features, graph)) if features else []
         return nncf.quantize(

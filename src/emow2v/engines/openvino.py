@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from emow2v.engines import WHOLE, Cuts, Floats, Outputs, cannot_run, cores, need_frames, refuse_lengths
+from emow2v.engines.channels import keep_channels_last
 from emow2v.errors import ModelError
 
 _TELEMETRY = "openvino_telemetry"
@@ -140,7 +141,8 @@ class _Chain:
         requests = self._free.get()
         try:
             for request, takes_cut in zip(requests, self._takes_cut, strict=True):
-                # copied in and out, OpenVINO's default: sharing memory saves a thousandth, and once gave wrong numbers
+                # copied in and out: sharing memory with OpenVINO would save a thousandth of the time, and while it was
+                # tried a wrong result was seen, once, that nobody could bring about again
                 result = request.infer([cut if takes else first for takes in takes_cut])
                 cut = next(iter(result.values()))
             return {name: np.array(result[output]) for output, names in self._names[-1] for name in names}
@@ -204,6 +206,7 @@ def _section(core: Any, graph: Path, begin: str, end: str) -> Any:
     """The graph from one tensor to another, "" for its own ends; also the signal goes in where shapes are taken from it."""
     openvino = import_openvino()
     model = core.read_model(str(graph))
+    keep_channels_last(model, openvino.opset13)
     parameters = model.get_parameters()
     if begin:
         port = find_port(model, begin, graph)

@@ -52,9 +52,10 @@ class TorchEngine:
     ) -> None:
         self._device = find_device(device)
         if precision not in device_precisions(self._device):
+            able = " or ".join(device_precisions(self._device))
             raise ModelError(
-                f"PyTorch on {self._device.type} is asked for {precision}; expected "
-                f"{' or '.join(device_precisions(self._device))} there. On a processor the engine openvino computes in bf16."
+                f"PyTorch on {self._device.type} is asked for {precision}; expected {able} there. On a processor bf16 is "
+                "for the engine openvino, which takes packages that emow2v export writes."
             )
         self.name = f"torch {torch.__version__.split('+')[0]} {self._device.type}"
         self.precision = precision
