@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import platform
+import sys
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -23,7 +24,7 @@ from emow2v.engines.openvino import import_openvino
 FOLDER = Path(__file__).resolve().parents[1] / "build" / "benchmarks"
 SIZES = (2048, 4096)  # of the square matrices that the peak is measured with
 
-console = Console()
+console = Console(width=None if sys.stdout.isatty() else 140)  # whole rows, also in a file
 
 
 def seconds(work: Callable[[], object]) -> float:

@@ -1,6 +1,6 @@
 """The same windows, and whole recordings, through PyTorch eager, audonnx and us, in turns, in one run.
 
-python benchmarks/peers.py [--windows 24] [--rounds 3] [--minutes 10] [--json results.json]
+python benchmarks/peers.py [--windows 32] [--rounds 3] [--minutes 10] [--json results.json]
 
 * Windows: full-size weights, 1 s each. PyTorch eager as the reference's module does it (reference.py); audonnx as its
   users call it, window by window, and its engine (ONNX Runtime) on the same graph with batches; our engines.
@@ -161,7 +161,7 @@ def start_table() -> list[dict[str, object]]:
 
 def main() -> None:
     arguments = parser(__doc__)
-    arguments.add_argument("--windows", type=int, default=24)
+    arguments.add_argument("--windows", type=int, default=32)
     arguments.add_argument("--rounds", type=int, default=3)
     arguments.add_argument(
         "--minutes", type=float, default=10, help="of the recording that the overhead is measured on"

@@ -52,6 +52,27 @@ def test_version_and_help() -> None:
         assert b"Usage" in run(*command, "--help").stdout
 
 
+def test_shared_context_and_what_it_cannot_do(clip: Path, tmp_path: Path) -> None:
+    result = run("predict", clip, "-o", tmp_path / "out", "--context", "shared", "--format", "json")
+    assert result.returncode == 0, result.stderr.decode()
+    document = json.loads((tmp_path / "out" / f"{clip.stem}.json").read_text(encoding="utf-8"))
+    assert document["provenance"]["context"] == "shared" and len(document["rows"]) == 25
+    result = run("predict", clip, "-o", tmp_path / "none", "--context", "shared", "--unit", "files")
+    assert result.returncode == 1 and b"shares no context" in result.stderr
+    assert not (tmp_path / "none").exists()
+
+
+def test_batch_sizes_are_taken_as_asked(lite: Model, monkeypatch) -> None:
+    seen = []
+    beside = lite.engine.run_beside
+    monkeypatch.setattr(lite.engine, "run_beside", lambda windows: seen.append(len(windows)) or beside(windows))
+    signal = np.random.default_rng(0).normal(0, 0.1, 32000).astype(np.float32)
+    for asked, largest in ((None, 16), (3, 3), (40, 40)):
+        seen.clear()
+        assert len(lite.predict(signal, 16000, batch_size=asked)) == 50
+        assert max(seen) == largest
+
+
 def test_every_format_agrees_with_the_library(invoke, lite: Model, clip: Path, tmp_path: Path) -> None:
     out = tmp_path / "neu" / "results"
     result = invoke("predict", clip, "-o", out, "--format", "csv,json,annotation,stream")

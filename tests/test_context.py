@@ -8,7 +8,7 @@ import pytest
 import emow2v
 from checkpoints import Judge
 from emow2v import cards, context, graphs
-from emow2v.context import MARGIN_MS, STRETCH_MS
+from emow2v.context import LAST_STRETCH_MS, MARGIN_MS, STRETCH_MS
 from emow2v.engines import Cuts, choose, open_graph
 from emow2v.errors import FramingError, ModelError
 from emow2v.framing import Framing, Stretches
@@ -55,9 +55,9 @@ def test_shared_context_is_what_it_says(small: Model, checkpoint, seconds: float
     judge = Judge(checkpoint)
     signal = speech_like(seconds)
     found = small.predict(signal, 16000, context="shared")
-    stretches = Stretches(Framing(), 16000, STRETCH_MS * 16, MARGIN_MS * 16)
+    stretches = Stretches(Framing(), 16000, STRETCH_MS * 16, LAST_STRETCH_MS * 16, MARGIN_MS * 16)
     given = [*stretches.add(signal), *stretches.finish(Fraction(len(signal), 16000))]
-    assert len(given) == (1 if seconds == 2 else 4)
+    assert len(given) == (1 if seconds == 2 else 3)
     rows = [row for one in given for row in naive_rows(judge, one)]
     assert len(found) == len(rows) == int(seconds * 25)
     np.testing.assert_allclose(found.scores, [scores for _, scores in rows], atol=1e-4)
@@ -85,8 +85,8 @@ def naive_rows(judge: Judge, stretch) -> list[tuple[np.ndarray, np.ndarray]]:
 
 def test_far_fewer_samples_are_computed(lite: Model, monkeypatch) -> None:
     computed = []
-    frames = lite.engine.frames
-    monkeypatch.setattr(lite.engine, "frames", lambda signal: computed.append(signal.size) or frames(signal))
+    frames = lite.engine.frames_beside
+    monkeypatch.setattr(lite.engine, "frames_beside", lambda signal: computed.append(signal.size) or frames(signal))
     trajectory = lite.predict(speech_like(60), 16000, context="shared")
     assert len(trajectory) == 1500
     assert 1500 * 16000 / sum(computed) > 15  # samples of its windows, by samples computed

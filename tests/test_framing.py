@@ -384,8 +384,9 @@ def test_pieces_hold_no_more_than_two_of_them():
     assert peak < 4 * 16000 + 20_000
 
 
-def stretches_of(framing, rate, signal, duration, longest, margin, blocks):
-    stretches, given, begin, sizes = Stretches(framing, rate, longest, margin), [], 0, iter(blocks)
+def stretches_of(framing, rate, signal, duration, usual, margin, blocks, longest=0):
+    stretches = Stretches(framing, rate, usual, max(usual, longest), margin)
+    given, begin, sizes = [], 0, iter(blocks)
     while begin < len(signal):
         size = next(sizes, len(signal))
         given += stretches.add(signal[begin : begin + size])
@@ -399,17 +400,18 @@ def stretches_of(framing, rate, signal, duration, longest, margin, blocks):
     samples=st.integers(1, 9000),
     beyond=st.sampled_from([Fraction(0), Fraction(1, 3), Fraction(99, 100)]),
     more=st.integers(0, 3000),
+    slack=st.sampled_from([0, 1, 900]),
     margin=st.sampled_from([0, 1, 250]),
     blocks=st.lists(st.integers(1, 900), max_size=30),
 )
-@example(Framing(Fraction(100, 3), 10, 0), 1000, 33, Fraction(1, 3), 1, 250, [])
-@example(Framing(500, 1, 0), 1000, 4000, Fraction(0), 0, 0, [])  # steps far longer than a stretch
-def test_stretches_hold_every_window_once(framing, rate, samples, beyond, more, margin, blocks):
+@example(Framing(Fraction(100, 3), 10, 0), 1000, 33, Fraction(1, 3), 1, 0, 250, [])
+@example(Framing(500, 1, 0), 1000, 4000, Fraction(0), 0, 0, 0, [])  # steps far longer than a stretch
+def test_stretches_hold_every_window_once(framing, rate, samples, beyond, more, slack, margin, blocks):
     signal = np.arange(1, samples + 1, dtype=np.float32)
     duration = (samples + beyond) / rate
     length = framing.window_samples(rate)
     longest = length + 2 * margin + 1 + more
-    stretches = stretches_of(framing, rate, signal, duration, longest, margin, blocks)
+    stretches = stretches_of(framing, rate, signal, duration, longest, margin, blocks, longest + slack)
     expected_indices, expected = naive_windows(framing, rate, signal, duration)
     indices = [one.first + k for one in stretches for k in range(len(one.begins))]
     assert indices == expected_indices
@@ -417,7 +419,8 @@ def test_stretches_hold_every_window_once(framing, rate, samples, beyond, more, 
     if windows:
         np.testing.assert_array_equal(np.stack(windows), expected)
     whole = [one for one in stretches[:-1] if one.signal.size != longest]
-    assert not whole and all(one.signal.size <= longest for one in stretches)
+    assert not whole and all(one.signal.size <= longest + slack for one in stretches)
+    assert len(stretches) == 1 or not any(one.only for one in stretches)
     for one in stretches:  # the margin, except where nothing more of the recording is there
         starts, ends = one.signal[0] in (0, 1), one.signal[-1] in (0, samples)
         assert starts or one.begins[0] >= margin
@@ -433,13 +436,20 @@ def test_stretches_share_most_of_the_arithmetic_and_fill_their_length():
     assert stretches[-1].signal[-1] == signal[-1]
 
 
+def test_a_little_more_than_a_stretch_is_one():
+    signal = ramp(16000, 10)
+    (one,) = stretches_of(Framing(), 16000, signal, Fraction(10), 128_000, 8000, [1600] * 100, 192_000)
+    assert one.only and one.signal.size == 160_000 + 15_360
+    assert len(stretches_of(Framing(), 16000, signal, Fraction(10), 128_000, 8000, [], 160_000)) == 2
+
+
 def test_stretches_of_a_recording_shorter_than_one_are_one():
     (one,) = stretches_of(Framing(), 16000, ramp(16000, 2.0), Fraction(2), 160_000, 8000, [])
     assert one.signal.size == 32000 + 15360 and len(one.begins) == 50  # with the padding before it
 
 
 def test_stretches_forget_what_they_gave():
-    stretches = Stretches(Framing(), 16000, 160_000, 8000)
+    stretches = Stretches(Framing(), 16000, 160_000, 160_000, 8000)
     tracemalloc.start()
     try:
         for _ in range(600):
@@ -453,4 +463,4 @@ def test_stretches_forget_what_they_gave():
 
 def test_windows_too_long_to_share_are_refused():
     with pytest.raises(FramingError, match=r"Windows of 10 s are too long .* at most 9 s"):
-        Stretches(Framing(left_context_ms=9960), 16000, 160_000, 8000)
+        Stretches(Framing(left_context_ms=9960), 16000, 160_000, 200_000, 8000)

@@ -12,10 +12,11 @@ import pytest
 import soundfile
 from starlette.testclient import TestClient
 
+from emow2v import cards
 from emow2v.demo import EXAMPLE, request
 from emow2v.discover.places import Places
 from emow2v.formats.ssi_read import read_annotation, read_stream
-from emow2v.model import Model
+from emow2v.model import Model, load
 from emow2v.server.app import Settings, create_app
 
 TRAINER = r"modules\emow2v\emow2v.trainer"
@@ -32,7 +33,9 @@ def data(tmp_path: Path) -> Path:
 @pytest.fixture
 def client(lite: Model, data: Path, tmp_path: Path) -> Iterator[TestClient]:
     places = Places([data], tmp_path / "work")
-    with TestClient(create_app(Settings("lite", places), lambda name: lite), raise_server_exceptions=False) as client:
+    with TestClient(
+        create_app(Settings(lite.card, places), lambda name: lite), raise_server_exceptions=False
+    ) as client:
         yield client
 
 
@@ -155,6 +158,28 @@ def test_one_value_for_the_whole_file(client: TestClient, data: Path) -> None:
     assert len(annotation) == 1 and annotation.sampling_rate == pytest.approx(1.0)
 
 
+def test_shared_context_when_the_request_or_the_server_says_so(lite: Model, data: Path, tmp_path: Path) -> None:
+    expected = {one: lite.predict(short(data), context=one).scores for one in ("window", "shared")}
+    assert np.abs(expected["window"] - expected["shared"]).max() > 0.01
+    cases = [
+        ("window", '{"context": "shared"}', "shared"),
+        ("shared", "", "shared"),
+        ("shared", '{"context": "window"}', "window"),
+    ]
+    for served, options, context in cases:
+        app = create_app(Settings(lite.card, Places([data], tmp_path / "work"), served), lambda name: lite)
+        with TestClient(app) as client:
+            client.post("/process", data=short_form(data, options=options))
+            assert wait(client, "job 1") == 2
+            annotation = read_annotation(data / "short.valence.annotation")
+            np.testing.assert_allclose(annotation.values, expected[context][:, 2].clip(0, 1), atol=1e-5)
+            assert f"context {context}" in annotation.description
+            # of one value over everything nothing could be shared: the server's own wish gives way
+            if not options:
+                client.post("/process", data=short_form(data, frameSize="0"))
+                assert wait(client, "job 1") == 2
+
+
 def test_several_sessions(client: TestClient, data: Path) -> None:
     for name in ("s1", "s2"):
         (data / "corpus" / name).mkdir(parents=True)
@@ -240,6 +265,13 @@ REFUSALS = {
     "window too long for sense": (lambda folder: {"frameSize": "1" * 40}, "less than a year"),
     "options": (lambda folder: {"options": "[]"}, "not a JSON object"),
     "batch_size": (lambda folder: {"options": '{"batch_size": 0}'}, "whole number above zero"),
+    "context": (lambda folder: {"options": '{"context": "none"}'}, "context is 'none'; expected window or shared"),
+    "shared context of one value": (
+        lambda folder: {"options": '{"context": "shared"}', "frameSize": "0"}, "shares no context"
+    ),
+    "shared context of long windows": (
+        lambda folder: {"options": '{"context": "shared"}', "frameSize": "8s"}, "are too long to share their context"
+    ),
     "optStr": (lambda folder: {"optStr": "{batch_size:STRING:250}"}, "optStr holds"),
     "other model": (lambda folder: {"options": '{"model": "msp-dim"}'}, "The model 'msp-dim' is not here; expected lite"),
     "model as list": (lambda folder: {"options": '{"model": ["lite"]}'}, "is not here; expected lite"),
@@ -335,8 +367,8 @@ def gate(lite: Model) -> Iterator[Gate]:
 
 
 @pytest.fixture
-def slow(gate: Gate, data: Path, tmp_path: Path) -> Iterator[TestClient]:
-    app = create_app(Settings("lite", Places([data], tmp_path / "work")), lambda name: gate)  # type: ignore[arg-type,return-value]
+def slow(gate: Gate, lite: Model, data: Path, tmp_path: Path) -> Iterator[TestClient]:
+    app = create_app(Settings(lite.card, Places([data], tmp_path / "work")), lambda name: gate)  # type: ignore[arg-type,return-value]
     with TestClient(app) as client:
         yield client
         gate.open.set()
@@ -428,3 +460,12 @@ def test_an_engine_that_cannot_run_the_model_is_told_at_the_start(checkpoint: Pa
         Server(port=0, model="lite", engine="torch")
     with pytest.raises(ModelError, match="emow2v export"):
         Server(port=0, model=str(checkpoint), engine="openvino")
+
+
+def test_a_model_served_from_a_folder_shares_context(package: Path, data: Path, tmp_path: Path) -> None:
+    """Its card's name need not be one that is found by name."""
+    card = cards.find(package)
+    app = create_app(Settings(card, Places([data], tmp_path / "work"), "shared"), lambda name: load(package))
+    with TestClient(app) as client:
+        client.post("/process", data=short_form(data))
+        assert wait(client, "job 1") == 2

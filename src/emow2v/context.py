@@ -18,11 +18,13 @@ from emow2v.framing import Framing, Stretch, Stretches
 # Longer stretches take attention that grows with their square, shorter ones waste more on their margins; the margin
 # is what a window at the end of a stretch still sees beside itself.
 STRETCH_MS = 8_000
+LAST_STRETCH_MS = 12_000  # at most, so that 10 s are one stretch and not two of 8 s
 MARGIN_MS = 500
 POOLED_AT_ONCE = 64  # windows
 
 SHARED = (
-    f"computed over stretches of {STRETCH_MS / 1000:g} s, each normalised as one, and pooled over each window's frames; "
+    f"computed over stretches of {STRETCH_MS / 1000:g} s (the last one up to {LAST_STRETCH_MS / 1000:g} s, as the model takes "
+    "it), each normalised as one, and pooled over each window's frames; "
     f"a window lies {MARGIN_MS / 1000:g} s or more inside its stretch, except at the recording's ends"
 )
 
@@ -59,7 +61,8 @@ class SharedContext:
 
     def run(self, stretch: Stretch) -> Outputs:
         """Embeddings [windows, 1024], scores [windows, 3] and confidence of the windows in a stretch."""
-        states = self._engine.frames(stretch.signal[None])[0]
+        frames = self._engine.frames if stretch.only else self._engine.frames_beside
+        states = frames(stretch.signal[None])[0]
         nearest = np.minimum((stretch.begins + self._hop // 2) // self._hop, len(states) - self._frames)
         firsts, rows = np.unique(nearest, return_inverse=True)  # steps shorter than a frame see the same frames
         windows = np.lib.stride_tricks.sliding_window_view(states, self._frames, axis=0).transpose(0, 2, 1)
@@ -73,5 +76,5 @@ class SharedContext:
 
 def _stretches(card: Card, framing: Framing) -> Stretches:
     rate = card.sampling_rate
-    longest = min(STRETCH_MS * rate // 1000, card.max_samples)
-    return Stretches(framing, rate, longest, MARGIN_MS * rate // 1000)
+    usual, longest = (min(ms * rate // 1000, card.max_samples) for ms in (STRETCH_MS, LAST_STRETCH_MS))
+    return Stretches(framing, rate, usual, longest, MARGIN_MS * rate // 1000)

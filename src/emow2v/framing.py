@@ -305,30 +305,33 @@ class Stretch:
         first: index of the first window
         signal: float32 [samples]
         begins: int64 [windows], the sample of the stretch at which each window begins
+        only: it is known that no other stretch comes before or behind it
     """
 
     first: int
     signal: Signal
     begins: npt.NDArray[np.int64]
+    only: bool = False
 
 
 class Stretches:
     """Samples in, stretches out that together hold every window once, for what is computed once for many windows.
 
-    All are of `longest` samples where the recording is long enough. A window lies at least `margin` samples inside
-    its stretch, except at the ends of the recording (with its padding); the last stretch ends with the recording.
-    Memory: two stretches, whatever the length.
+    All are of `usual` samples, but the last one, which ends with the recording: it takes up to `longest`, so that a little
+    more than a usual stretch is not two of them. A window lies at least `margin` samples inside its stretch, except
+    at the ends of the recording (with its padding). Memory: two stretches, whatever the length.
 
     Raises:
         FramingError: the windows are too long to lie in a stretch
     """
 
-    def __init__(self, framing: Framing, sampling_rate: int, longest: int, margin: int) -> None:
+    def __init__(self, framing: Framing, sampling_rate: int, usual: int, longest: int, margin: int) -> None:
         self._grid = _Grid(framing, sampling_rate)
         self._samples = _Held(framing)
-        self._longest, self._margin = longest, margin
+        self._usual, self._longest, self._margin = usual, longest, margin
+        self._given = 0
         self.next = framing.first_frame
-        most = longest - 2 * margin - 1
+        most = usual - 2 * margin - 1
         if self._grid.length > most:
             raise FramingError(
                 f"Windows of {float(framing.window_ms) / 1000:g} s are too long to share their context; expected at most "
@@ -344,7 +347,7 @@ class Stretches:
         if self.exhausted:
             self._samples.clear()  # behind `end`: nothing is needed any more
         # the last stretch may reach back as far as its length
-        self._samples.drop(min(self._begin(), self._samples.received - self._longest))
+        self._samples.drop(min(self._begin(), self._samples.received - self._usual))
 
     def finish(self, duration: Fraction) -> Iterator[Stretch]:
         """The stretch that ends with a recording of `duration` seconds, if windows are left for it."""
@@ -356,7 +359,8 @@ class Stretches:
             yield from self._ready(count)
         if self.next < count:
             end = self._samples.received
-            yield self._stretch(max(self._samples.first, end - self._longest), end, count)
+            begin = min(self._begin(), max(self._samples.first, end - self._usual))
+            yield self._stretch(begin, end, count, only=not self._given)
 
     @property
     def exhausted(self) -> bool:
@@ -365,17 +369,19 @@ class Stretches:
 
     def _ready(self, count: int) -> Iterator[Stretch]:
         """Whole stretches, with windows before index `count`."""
-        while self.next < count and (end := self._begin() + self._longest) <= self._samples.received:
+        while self.next < count and self._begin() + self._longest < self._samples.received:
+            end = self._begin() + self._usual
             yield self._stretch(self._begin(), end, min(count, self._grid.inside(end - self._margin)))
 
     def _begin(self) -> int:
         """Where a stretch begins that holds the next window."""
         return max(self._samples.first, self._grid.begin(self.next) - self._margin)
 
-    def _stretch(self, begin: int, end: int, count: int) -> Stretch:
+    def _stretch(self, begin: int, end: int, count: int, *, only: bool = False) -> Stretch:
         first, self.next = self.next, count
+        self._given += 1
         begins = np.array([self._grid.begin(index) - begin for index in range(first, count)], np.int64)
-        return Stretch(first, self._samples.between(begin, end), begins)
+        return Stretch(first, self._samples.between(begin, end), begins, only)
 
 
 class Pieces:

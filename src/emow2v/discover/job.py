@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from emow2v import audio, cards
+from emow2v.cards import Card
 from emow2v.context import check_shared
 from emow2v.discover import options as opts
 from emow2v.discover.descriptors import Descriptor, parse_data
@@ -77,12 +78,12 @@ class Plan:
     results: Path
 
 
-def plan(form: Mapping[str, str], places: Places, model_name: str, context: Context = "window") -> Plan:
+def plan(form: Mapping[str, str], places: Places, served: Card, context: Context = "window") -> Plan:
     """Check a /process form from end to end; folders for its outputs are made, nothing else happens.
 
     Args:
         form: as posted, names in either case
-        model_name, context: what the server runs where the request names none
+        served, context: what the server runs where the request names none
 
     Raises:
         RequestError: one sentence on the first thing that is wrong
@@ -99,7 +100,7 @@ def plan(form: Mapping[str, str], places: Places, model_name: str, context: Cont
     descriptors = parse_data(fields["data"])
     framing = opts.framing(fields)
     given = opts.options(fields)
-    model = _model(given, model_name)
+    card = _model(given, served)
     notes = [f"field {name} is unknown and was ignored" for name in sorted(set(fields) - opts.FIELDS)]
     notes += [
         f"option {name} is unknown and was ignored" for name in sorted(set(given) - {"batch_size", "context", "model"})
@@ -109,7 +110,7 @@ def plan(form: Mapping[str, str], places: Places, model_name: str, context: Cont
         context = "window"  # of one value over everything nothing could be shared
     context = opts.context(given, context)
     if context == "shared":
-        _check_shared(model, framing)
+        _check_shared(card, framing)
     source, outputs = _sorted(descriptors)
     names = _sessions(fields.get("sessions", ""))
     dataset = fields.get("dataset", "").strip() or "dummy_dataset"
@@ -120,7 +121,9 @@ def plan(form: Mapping[str, str], places: Places, model_name: str, context: Cont
     for folder in sorted({output.path.parent for session in sessions for output in session.outputs}):
         make_folder(folder)
     details = {name: "****" if _is_secret(name) and value else value for name, value in form.items()}
-    return Plan(job_id, model, sessions, framing, context, batch_size, tuple(notes), details, places.results(job_id))
+    return Plan(
+        job_id, card.name, sessions, framing, context, batch_size, tuple(notes), details, places.results(job_id)
+    )
 
 
 def run(
@@ -270,19 +273,19 @@ def _probe(session: Session, framing: Framing) -> None:
         raise RequestError(str(error)) from None
 
 
-def _model(given: Mapping[str, opts.Value], served: str) -> str:
+def _model(given: Mapping[str, opts.Value], served: Card) -> Card:
     """The option `model`: the one that is served, or another that is here by name; paths are the administrator's."""
     asked = given.get("model")
-    wanted = served if asked is None or asked == "" else str(asked).strip()
-    names = [served, *(card.name for card in cards.available() if card.name != served)]
-    if wanted not in names:
-        raise RequestError(f"The model '{wanted[:60]}' is not here; expected {', '.join(names)}.")
-    return wanted
+    wanted = served.name if asked is None or asked == "" else str(asked).strip()
+    here = {card.name: card for card in (served, *(card for card in cards.available() if card.name != served.name))}
+    if wanted not in here:
+        raise RequestError(f"The model '{wanted[:60]}' is not here; expected {', '.join(here)}.")
+    return here[wanted]
 
 
-def _check_shared(model: str, framing: Framing) -> None:
+def _check_shared(card: Card, framing: Framing) -> None:
     try:
-        check_shared(cards.find(model), framing)
+        check_shared(card, framing)
     except (FramingError, ModelError) as error:
         raise RequestError(str(error)) from None
 

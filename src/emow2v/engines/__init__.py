@@ -74,6 +74,10 @@ class Engine(Protocol):
         """Stretches float32 [batch, samples] to hidden states over time [batch, time, width], before they are pooled."""
         ...
 
+    def frames_beside(self, signal: Floats) -> Floats:
+        """`frames` as one of `side_by_side` calls from different threads."""
+        ...
+
     def pooled(self, frames: Floats) -> Outputs:
         """Frames of windows [batch, time, width], as `frames` gave them, to what `run` gives for those windows."""
         ...

@@ -41,6 +41,9 @@ class ONNXRuntimeEngine:
         need_frames(self._frames, self._graph)
         return _run(self._trunk, signal)[self._frames]
 
+    def frames_beside(self, signal: Floats) -> Floats:
+        return self.frames(signal)
+
     def pooled(self, frames: Floats) -> Outputs:
         need_frames(self._frames, self._graph)
         return _outputs(_run(self._head, frames))

@@ -72,7 +72,8 @@ class OpenVINOEngine:
         self._read()  # what cannot be read is refused now, though compiled when it is needed
         self._narrow = _Lazy(lambda: self._compile(self._read(), streams=1))
         self._wide = _Lazy(lambda: self._compile(self._read(), streams=self.side_by_side))
-        self._trunk = _Lazy(lambda: self._compile(self._read(until=self._frames), streams=self.side_by_side))
+        self._narrow_trunk = _Lazy(lambda: self._compile(self._read(until=self._frames), streams=1))
+        self._wide_trunk = _Lazy(lambda: self._compile(self._read(until=self._frames), streams=self.side_by_side))
         self._head = _Lazy(lambda: self._compile(self._read(begin=self._frames), streams=self.side_by_side))
 
     def run(self, signal: Floats, lengths: npt.NDArray[np.int64] | None = None) -> Outputs:
@@ -86,7 +87,11 @@ class OpenVINOEngine:
 
     def frames(self, signal: Floats) -> Floats:
         need_frames(self._frames, self._graph)
-        return np.array(self._trunk.get()(signal)[self._frames], np.float32)
+        return self._narrow_trunk.get()(signal)[self._frames]
+
+    def frames_beside(self, signal: Floats) -> Floats:
+        need_frames(self._frames, self._graph)
+        return self._wide_trunk.get()(signal)[self._frames]
 
     def pooled(self, frames: Floats) -> Outputs:
         need_frames(self._frames, self._graph)

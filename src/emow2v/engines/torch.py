@@ -102,6 +102,9 @@ class TorchEngine:
     def frames(self, signal: Floats) -> Floats:
         return self._compute(lambda: (self._model.hidden(self._there(signal)),), signal)[0]
 
+    def frames_beside(self, signal: Floats) -> Floats:
+        return self.frames(signal)
+
     def pooled(self, frames: Floats) -> Outputs:
         hidden, scores = self._compute(lambda: self._model.scored(self._there(frames).mean(dim=1)), frames)
         return hidden, scores, None

@@ -24,6 +24,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from emow2v.cards import Card
 from emow2v.discover.job import plan
 from emow2v.discover.module import cml_info
 from emow2v.discover.places import Places, safe_name
@@ -42,12 +43,12 @@ class Settings:
     """What an administrator chooses.
 
     Attributes:
-        model_name: the model that is used where a request names none
+        model: the card of the model that is used where a request names none
         places: folders that requests may read and write
         context: how windows are computed where a request does not say
     """
 
-    model_name: str
+    model: Card
     places: Places
     context: Context = "window"
 
@@ -124,7 +125,7 @@ async def _process(request: Request) -> Response:
     fields = await _fields(request)
     settings = _settings(request)
     try:
-        planned = await run_in_threadpool(plan, fields, settings.places, settings.model_name, settings.context)
+        planned = await run_in_threadpool(plan, fields, settings.places, settings.model, settings.context)
         job = _jobs(request).submit(planned)
     except Emow2vError as error:
         return _refusal(error)
@@ -262,7 +263,7 @@ async def _update_progress(request: Request) -> Response:
 
 
 async def _page(request: Request) -> Response:
-    return HTMLResponse(job_page(_jobs(request).all(), _settings(request).model_name))
+    return HTMLResponse(job_page(_jobs(request).all(), _settings(request).model.name))
 
 
 async def _http_error(request: Request, error: Exception) -> Response:

@@ -63,7 +63,7 @@ class Server:
         if work_dir.exists() and not work_dir.is_dir():
             raise Emow2vError(f"The work folder {work_dir} is a file; expected a folder.")
         places = Places([folder.resolve() for folder in data_dirs], work_dir.resolve())
-        app = create_app(Settings(self._card.name, places, context), self._load)
+        app = create_app(Settings(self._card, places, context), self._load)
         self._socket = _bind(host, port)
         shown = f"[{host}]" if ":" in host else host
         self.url = f"http://{shown}:{self._socket.getsockname()[1]}"
