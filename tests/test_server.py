@@ -15,9 +15,11 @@ from starlette.testclient import TestClient
 from emow2v import cards
 from emow2v.demo import EXAMPLE, request
 from emow2v.discover.places import Places
+from emow2v.errors import ModelError
 from emow2v.formats.ssi_read import read_annotation, read_stream
 from emow2v.model import Model, load
 from emow2v.server.app import Settings, create_app
+from emow2v.server.run import Server
 
 TRAINER = r"modules\emow2v\emow2v.trainer"
 
@@ -173,7 +175,7 @@ def test_shared_context_when_the_request_or_the_server_says_so(lite: Model, data
             assert wait(client, "job 1") == 2
             annotation = read_annotation(data / "short.valence.annotation")
             np.testing.assert_allclose(annotation.values, expected[context][:, 2].clip(0, 1), atol=1e-5)
-            assert f"context {context}" in annotation.description
+            assert ("shared context" in annotation.description) == (context == "shared")
             # of one value over everything nothing could be shared: the server's own wish gives way
             if not options:
                 client.post("/process", data=short_form(data, frameSize="0"))
@@ -452,10 +454,12 @@ def test_a_long_computation_stops_when_it_is_cancelled(client: TestClient, data:
     assert not list(data.glob("example.*annotation*"))
 
 
-def test_an_engine_that_cannot_run_the_model_is_told_at_the_start(checkpoint: Path) -> None:
-    from emow2v.errors import ModelError
-    from emow2v.server.run import Server
+def test_a_precision_without_its_package_is_told_at_the_start() -> None:
+    with pytest.raises(ModelError, match="no int8 package of lite here"):
+        Server(port=0, precision="int8")
 
+
+def test_an_engine_that_cannot_run_the_model_is_told_at_the_start(checkpoint: Path) -> None:
     with pytest.raises(ModelError, match="holds no weights for PyTorch"):
         Server(port=0, model="lite", engine="torch")
     with pytest.raises(ModelError, match="emow2v export"):

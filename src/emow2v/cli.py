@@ -181,7 +181,8 @@ def predict(
     threads: ThreadsOption = 0,
     context: ContextOption = ContextChoice.window,
     batch_size: Annotated[
-        int, typer.Option(min=0, help="Windows computed at once; 0: what the model and the machine are good for.")
+        int,
+        typer.Option(min=0, max=1024, help="Windows computed at once; 0: what the model and the machine are good for."),
     ] = 0,
 ) -> None:
     """Scores of recordings over time: any audio or video file, one table (or annotation) each."""

@@ -194,7 +194,7 @@ def _provenance(info: Info) -> str:
         cut = (
             f"step {float(framing.step_ms):g} ms, frame {float(framing.core_ms):g} ms, context "
             f"{float(framing.left_context_ms):g} ms left and {float(framing.right_context_ms):g} ms right, "
-            f"{framing.padding} padding"
+            f"{framing.padding} padding" + (", shared context" if info.provenance.get("context") == "shared" else "")
         )
     limits = [f"{name} {float(ms):g} ms" for name, ms in (("start", framing.start_ms), ("end", framing.end_ms)) if ms]
     parts = {
