@@ -5,6 +5,8 @@ import os
 import platform
 import subprocess
 import sys
+from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,8 +20,8 @@ from emow2v.engines import able, choose
 from emow2v.engines import openvino as engine_module
 from emow2v.errors import AudioError, FormatError, ModelError
 
-pytest.importorskip("nncf")
-needs_int8 = pytest.mark.skipif(not engine_module.has_int8(), reason="this processor has no 8-bit products for int8")
+# not by importing it, which would wake its telemetry
+pytestmark = pytest.mark.skipif(find_spec("nncf") is None, reason="NNCF is not installed (extra quantize)")
 
 
 @pytest.fixture(scope="module")
@@ -163,3 +165,12 @@ def test_what_cannot_be_quantised(made, checkpoint, tmp_path, monkeypatch) -> No
     with pytest.raises(ModelError, match=r"pip install 'emow2v\[quantize\]'"):
         quantize.quantize(cards.find("lite"), tmp_path / "none")
     assert not [path for path in tmp_path.iterdir() if path.is_dir()]
+
+
+def test_nothing_is_left_in_the_home_folder_by_telemetry(tmp_path) -> None:
+    """OpenVINO and NNCF write an identifier there when they report their use."""
+    code = "from emow2v.engines.openvino import import_openvino, import_silent as s; import_openvino(); s('nncf'); print('ok')"
+    environment = {**os.environ, "HOME": str(tmp_path), "USERPROFILE": str(tmp_path)}
+    result = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert result.stdout.strip().endswith("ok")
+    assert not [path for path in Path(tmp_path).rglob("*") if "intel" in path.parts or "openvino" in path.name]
