@@ -37,6 +37,7 @@ class LiteConfig:
     positions: int = 500  # 10 s at 50 frames a second
     hidden: int = 256
     emotions: int = 0  # classes of the auxiliary head, training only
+    confidence: int = 0  # 1: the network says how sure it is of each score
 
     def to_dict(self) -> dict[str, int]:
         return asdict(self)
@@ -129,7 +130,7 @@ class Layer(nn.Module):
 
 
 class Lite(nn.Module):
-    """Raw signal [batch, samples] to embeddings [batch, 1024], scores [batch, 3] and emotion logits.
+    """Raw signal [batch, samples] to embeddings [batch, 1024], scores [batch, 3] and confidence [batch, 3] if it has one.
 
     Embeddings are mean and standard deviation over time of the last layer (512 + 512), each standardised
     by its own mean and deviation over the training data (the running statistics of a batch normalisation
@@ -149,16 +150,22 @@ class Lite(nn.Module):
         self.head = nn.Sequential(
             nn.Dropout(0.3), nn.Linear(2 * config.width, config.hidden), nn.Tanh(), nn.Linear(config.hidden, 3)
         )
+        self.certainty = nn.Linear(2 * config.width, 3) if config.confidence else None
         self.emotion = nn.Linear(2 * config.width, config.emotions) if config.emotions else None
 
     @property
     def max_samples(self) -> int:
         return self.config.positions * FRAME_HOP
 
-    def frames(self, features: Tensor) -> Tensor:
-        """Log-mel [batch, 80, frames] to the last hidden states [batch, time, 512]."""
+    def frames(self, features: Tensor, first: int = 0) -> Tensor:
+        """Log-mel [batch, 80, frames] to the last hidden states [batch, time, 512].
+
+        Args:
+            first: position of the first frame; drawn at random in training, so that a frame's place in its window says
+                nothing and long stretches are computed as short ones are
+        """
         hidden = functional.gelu(self.conv2(functional.gelu(self.conv1(features)))).transpose(1, 2)
-        hidden = hidden + self.embed_positions.weight[: hidden.shape[1]]
+        hidden = hidden + self.embed_positions.weight[first : first + hidden.shape[1]]
         for number, layer in enumerate(self.layers, start=1):
             hidden = layer(hidden)
             if number == self.config.halve_after:
@@ -168,17 +175,19 @@ class Lite(nn.Module):
         normed: Tensor = self.layer_norm(hidden)
         return normed
 
-    def embed(self, features: Tensor) -> Tensor:
-        """Log-mel to embeddings [batch, 1024]."""
-        hidden = self.frames(features)
+    def embed(self, features: Tensor, first: int = 0) -> Tensor:
+        """Log-mel to embeddings [batch, 1024], float32."""
+        hidden = self.frames(features, first).float()
         mean = hidden.mean(dim=1)
         deviation = torch.sqrt(((hidden - mean[:, None]) ** 2).mean(dim=1) + EPSILON)
         standardised: Tensor = self.standardise(torch.cat([mean, deviation], dim=1))
         return standardised
 
-    def forward(self, signal: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, signal: Tensor) -> tuple[Tensor, ...]:
         embeddings = self.embed(self.log_mel(signal))
-        return embeddings, self.head(embeddings)
+        if self.certainty is None:
+            return embeddings, self.head(embeddings)
+        return embeddings, self.head(embeddings), torch.sigmoid(self.certainty(embeddings))
 
 
 def load_whisper(model: Lite, source: str | Path) -> None:

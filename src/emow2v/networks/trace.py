@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -18,7 +18,7 @@ MIN_SAMPLES = 400  # 25 ms: one frame of every network here
 OPSET = 18
 
 
-def trace(model: nn.Module) -> Graph:
+def trace(model: nn.Module, outputs: Sequence[str] = ("hidden_states", "logits")) -> Graph:
     """Signal [batch, samples] to hidden_states [batch, hidden] and logits [batch, 3], both lengths free.
 
     Small constants are folded; weights are not, so that each stays the tensor of that name in the checkpoint.
@@ -30,7 +30,7 @@ def trace(model: nn.Module) -> Graph:
             model.eval(),
             (torch.randn(2, SAMPLING_RATE),),
             input_names=["signal"],
-            output_names=["hidden_states", "logits"],
+            output_names=list(outputs),
             dynamic_shapes=({0: torch.export.Dim("batch"), 1: torch.export.Dim("samples", min=MIN_SAMPLES)},),
             opset_version=OPSET,
             dynamo=True,

@@ -25,7 +25,10 @@ class Augmenter:
             (self.tilt, 0.5),
             (self.narrow, 0.25),
             (self.clip, 0.08),
+            (self.add_voices, 0.15),
             (self.add_noise, 0.6),
+            (self.quantise, 0.1),
+            (self.hold_edge, 0.05),
         ):
             chosen = self._uniform(signal.shape[0]) < share
             if chosen.any():
@@ -78,6 +81,37 @@ class Augmenter:
         """Overdriven recordings: peaks cut at 10 to 60 % of the largest."""
         limit = signal.abs().amax(dim=1, keepdim=True) * self._uniform(signal.shape[0], 1, low=0.1, high=0.6)
         return torch.minimum(torch.maximum(signal, -limit), limit)
+
+    def add_voices(self, signal: Tensor) -> Tensor:
+        """Three others of the batch talk in the background, 8 to 25 dB below."""
+        batch = signal.shape[0]
+        voices = [signal.roll(k % batch, dims=0).roll(signal.shape[1] // (k + 1), dims=1) for k in (1, 2, 3)]
+        others = torch.stack(voices).sum(dim=0)
+        snr = self._uniform(batch, 1, low=8.0, high=25.0)
+        return signal + others * (_rms(signal) / (_rms(others) + 1e-9) * 10 ** (-snr / 20))
+
+    def quantise(self, signal: Tensor) -> Tensor:
+        """Eight bits on a logarithmic scale, as telephones have it (mu-law, ITU-T G.711)."""
+        scale = signal.abs().amax(dim=1, keepdim=True) / self._uniform(signal.shape[0], 1, low=0.2, high=1.0) + 1e-9
+        compressed = torch.sign(signal) * torch.log1p(255 * signal.abs() / scale) / math.log(256)
+        steps = torch.round(compressed * 127) / 127
+        return torch.sign(steps) * torch.expm1(steps.abs() * math.log(256)) / 255 * scale
+
+    def hold_edge(self, signal: Tensor) -> Tensor:
+        """The first window of a recording: before it stands its first sample, again and again."""
+        batch, samples = signal.shape
+        begin = (self._uniform(batch, 1, low=0.1, high=0.9) * samples).long()
+        held = signal.gather(1, begin)
+        return torch.where(torch.arange(samples) < begin, held, signal)
+
+    def nothing(self, batch: int, samples: int) -> Tensor:
+        """What is no speech: silence, noise of any colour, tones."""
+        noise = self.add_noise(1e-9 * torch.randn(batch, samples, generator=self.generator))
+        noise = noise / (_rms(noise) + 1e-12) * 10 ** (-self._uniform(batch, 1, low=20.0, high=90.0) / 20)
+        hertz = self._uniform(batch, 1, low=50.0, high=4000.0)
+        tone = torch.sin(2 * math.pi * hertz * torch.arange(samples) / RATE) * 0.1
+        kind = self._uniform(batch, 1)
+        return torch.where(kind < 0.3, torch.zeros(batch, samples), torch.where(kind < 0.85, noise, noise + tone))
 
     def mask_bands(self, features: Tensor) -> Tensor:
         """One band of up to 12 mel filters set to the mean, for half of [batch, 80, frames]."""

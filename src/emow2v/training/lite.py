@@ -10,7 +10,7 @@ import json
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -19,25 +19,47 @@ from torch import Tensor
 from torch.nn import functional
 
 from emow2v.compare import ccc
-from emow2v.networks.lite import Lite, LiteConfig, load_whisper
+from emow2v.networks.lite import FRAME_HOP, Lite, LiteConfig, load_whisper
 from emow2v.training.augment import Augmenter
-from emow2v.training.corpora import EMOTIONS, Clip, Signals, decode, read_manifest
+from emow2v.training.corpora import EMOTIONS, TARGETS, Clip, Signals, decode, read_manifest
 from emow2v.training.losses import ccc_loss
 
 RATE = 16000
+NEUTRAL = torch.tensor(TARGETS["neutral"])
+SURE_WITHIN = 0.15  # a distance from the target at which the network should be sure by 1 / e
 STATISTICS_BATCHES = 64  # of 32 crops, for the mean and deviation of embeddings
 
 
 @dataclass(frozen=True)
 class Recipe:
-    epochs: int = 8
+    """What a run is made of; the same recipe, data and number of threads give the same network.
+
+    Attributes:
+        crop_seconds: shortest and longest crop, one length a batch
+        long_share: of batches with crops of `long_seconds`
+        speed: largest change of tempo and pitch together, a share
+        emotion_weight, consistency_weight, confidence_weight: of the parts of the loss beside the CCC of the scores:
+            classes; distance from what the averaged network says of the unchanged crop; how sure it should be
+        no_speech: rows of a batch that hold none, and are to be neutral and not sure
+        average_decay: of the averaged weights, which are what is kept
+        half: compute in bf16 where that is safe (autocast)
+    """
+
+    epochs: int = 24
     batch_size: int = 32
-    crop_seconds: tuple[float, float] = (1.0, 3.0)
-    trunk_rate: float = 7e-5
+    crop_seconds: tuple[float, float] = (0.8, 4.0)
+    long_share: float = 0.05
+    long_seconds: float = 8.0
+    speed: float = 0.08
+    trunk_rate: float = 1e-4
     head_rate: float = 7e-4
-    weight_decay: float = 0.01
+    weight_decay: float = 0.02
     emotion_weight: float = 0.5
-    average_decay: float = 0.995
+    consistency_weight: float = 4.0
+    confidence_weight: float = 0.3
+    no_speech: int = 2
+    average_decay: float = 0.998
+    half: bool = False
     seed: int = 1
 
 
@@ -105,12 +127,18 @@ class Trainer:
         augment = Augmenter(generator)
         order = rng.permutation(self.indices)[: self.steps_per_epoch * recipe.batch_size]
         self.model.train()
+        self.average.module.eval()
         losses = []
         for batch in order.reshape(-1, recipe.batch_size):
             signal = self._crops(batch, rng)
+            first = int(rng.integers(0, self._positions(signal.shape[1])))
             with torch.no_grad():
-                features = augment.mask_bands(self.model.log_mel(augment(signal)))
-            loss = self._loss(self.model.embed(features), self.targets[batch], self.emotions[batch])
+                clean = self.model.log_mel(signal)
+                changed = augment(signal).clone()
+                if recipe.no_speech:
+                    changed[: recipe.no_speech] = augment.nothing(recipe.no_speech, signal.shape[1])
+                features = augment.mask_bands(self.model.log_mel(changed))
+            loss = self._loss(features, clean, first, batch)
             self.optimizer.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
@@ -122,11 +150,37 @@ class Trainer:
                 print(f"epoch {self.epoch} step {len(losses)}/{self.steps_per_epoch} loss {np.mean(losses[-20:]):.3f}")
         return float(np.mean(losses))
 
-    def _loss(self, embeddings: Tensor, targets: Tensor, emotions: Tensor) -> Tensor:
-        loss = ccc_loss(targets, self.model.head(embeddings))
-        if self.model.emotion is not None and bool((emotions >= 0).any()):
-            entropy = functional.cross_entropy(self.model.emotion(embeddings), emotions, ignore_index=-1)
-            loss = loss + self.recipe.emotion_weight * entropy
+    def _positions(self, samples: int) -> int:
+        """Places at which a crop may stand in the table of positions."""
+        return self.model.config.positions - (samples // FRAME_HOP + 1) + 1
+
+    def _loss(self, features: Tensor, clean: Tensor, first: int, batch: npt.NDArray[np.int64]) -> Tensor:
+        recipe, model = self.recipe, self.model
+        with torch.autocast("cpu", torch.bfloat16, enabled=recipe.half):
+            embeddings = model.embed(features, first)
+        scores = model.head(embeddings)
+        targets, emotions = self.targets[batch].clone(), self.emotions[batch].clone()
+        targets[: recipe.no_speech], emotions[: recipe.no_speech] = torch.nan, -1
+        loss = ccc_loss(targets, scores)
+        if recipe.no_speech:
+            loss = loss + functional.mse_loss(scores[: recipe.no_speech], NEUTRAL.expand(recipe.no_speech, 3))
+        if model.emotion is not None and bool((emotions >= 0).any()):
+            loss = loss + recipe.emotion_weight * functional.cross_entropy(
+                model.emotion(embeddings), emotions, ignore_index=-1
+            )
+        if recipe.consistency_weight and self.epoch:  # the averaged network has learnt something by then
+            with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=recipe.half):
+                teacher = cast(Lite, self.average.module)
+                steady = teacher.head(teacher.embed(clean))
+            speech = slice(recipe.no_speech, None)
+            loss = loss + recipe.consistency_weight * functional.mse_loss(scores[speech], steady.float()[speech])
+        if model.certainty is not None:
+            sure = torch.exp(-(scores.detach() - targets).abs() / SURE_WITHIN)
+            sure[: recipe.no_speech] = 0.0
+            known = ~torch.isnan(sure)
+            loss = loss + recipe.confidence_weight * functional.binary_cross_entropy_with_logits(
+                model.certainty(embeddings)[known], sure[known]
+            )
         return loss
 
     def _averaged(self) -> Lite:
@@ -153,9 +207,17 @@ class Trainer:
         return model.eval()
 
     def _crops(self, batch: npt.NDArray[np.int64], rng: np.random.Generator) -> Tensor:
-        """Crops of one random length, [batch, samples]."""
-        samples = int(rng.uniform(*self.recipe.crop_seconds) * RATE) // 320 * 320
-        return torch.from_numpy(np.stack([crop(self.signals[index], samples, rng) for index in batch]))
+        """Crops of one random length, [batch, samples], a little faster or slower than they were spoken."""
+        recipe = self.recipe
+        shortest, longest = recipe.crop_seconds
+        seconds = recipe.long_seconds if rng.uniform() < recipe.long_share else rng.uniform(shortest, longest)
+        samples = int(seconds * RATE) // FRAME_HOP * FRAME_HOP
+        factor = 1 + rng.uniform(-recipe.speed, recipe.speed) if recipe.speed else 1.0
+        taken = round(samples * factor)
+        crops = torch.from_numpy(np.stack([crop(self.signals[index], taken, rng) for index in batch]))
+        if taken == samples:
+            return crops
+        return functional.interpolate(crops[:, None], size=samples, mode="linear", align_corners=False)[:, 0]
 
     def _save(self) -> None:
         state = {
@@ -231,6 +293,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--epochs", type=int, default=Recipe.epochs)
     parser.add_argument("--seed", type=int, default=Recipe.seed)
     parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0 leaves the choice to PyTorch")
+    parser.add_argument("--half", action="store_true", help="compute in bf16 where that is safe")
     options = parser.parse_args(arguments)
     if options.threads:
         torch.set_num_threads(options.threads)
@@ -238,9 +301,9 @@ def main(arguments: list[str] | None = None) -> None:
     clips = read_manifest(options.data / "manifest.csv")
     signals = decode(clips, options.output / "signals.npz")
     torch.manual_seed(options.seed)
-    model = Lite(LiteConfig(emotions=len(EMOTIONS)))
+    model = Lite(LiteConfig(emotions=len(EMOTIONS), confidence=1))
     load_whisper(model, options.encoder)
-    recipe = Recipe(epochs=options.epochs, seed=options.seed)
+    recipe = Recipe(epochs=options.epochs, seed=options.seed, half=options.half)
     trained = Trainer(recipe, model, clips, signals, options.output).run()
     figures = held_out_figures(trained, clips, signals)
     torch.save(

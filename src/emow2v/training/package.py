@@ -27,7 +27,7 @@ def write_graph(model: Lite, path: Path, *, half_weights: bool = True) -> dict[s
         half_weights: keep large weights as float16 in the file; arithmetic stays float32, and so
             does the front end, whose tables are never rounded
     """
-    graph = trace(model)
+    graph = trace(model, ("hidden_states", "logits", "confidence") if model.certainty else ("hidden_states", "logits"))
     if half_weights:
         graphs.halve(graph, keep="log_mel")
     onnx.checker.check_model(graph)
