@@ -326,12 +326,14 @@ def find(model: str | Path) -> Card:
     raise ModelError(f"Model '{shown}' was not found; available: {names}, or the path of a model folder.")
 
 
-def quantized(card: Card) -> Card:
-    """The int8 package that was made of a model and lies beside the pulled ones.
+def for_precision(card: Card, precision: str) -> Card:
+    """The model's own card, or where int8 is asked for that of the package that was made of it, beside the pulled ones.
 
     Raises:
-        ModelError: none was, or it was made of other weights
+        ModelError: none was made, or it was made of other weights
     """
+    if precision != INT8 or card.precision == INT8:
+        return card
     name = f"{card.name}-{INT8}"
     remedy = f"run: emow2v models quantize {card.name if card in available() else card.folder}"
     found = next((one for one in available() if one.name == name and one.precision == INT8), None)

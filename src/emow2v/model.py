@@ -73,9 +73,7 @@ def load(
     Raises:
         ModelError: no such model or engine, or its files are not whole
     """
-    card = cards.find(model)
-    if precision == "int8" and card.precision != "int8":
-        card = cards.quantized(card)
+    card = cards.for_precision(cards.find(model), precision)
     return Model(card, choose(card, engine, precision=precision, threads=threads, device=device))
 
 
@@ -231,8 +229,13 @@ class Model:
         if framing.whole:
             return 1
         samples = min(framing.window_samples(self.card.sampling_rate), self.card.max_samples)
+        wanted = batch_size or self._good(samples)
+        return min(wanted, self.card.max_batch or wanted)
+
+    def _good(self, samples: int) -> int:
+        """Windows of so many samples that the model and the device's memory are good for at once."""
         good = max(1, (self.engine.batch_samples or self.card.batch_samples) // samples)
-        return min(batch_size or good, self.card.max_batch or batch_size or good)
+        return min(good, self.card.max_batch or good)
 
     def _framed(
         self, recording: Recording, framing: Framing, batch_size: int | None, check: Callable[[], None]
@@ -292,8 +295,7 @@ class Model:
                 f"Windows of {windows.shape[1]} samples are too short for {self.name}; expected {self.card.min_samples} or more."
             )
         longest = self.card.max_samples
-        at_once = max(1, (self.engine.batch_samples or self.card.batch_samples) // min(windows.shape[1], longest))
-        at_once = min(at_once, self.card.max_batch or at_once)
+        at_once = self._good(min(windows.shape[1], longest))
         if len(windows) > at_once:
             batches = ((begin, windows[begin : begin + at_once]) for begin in range(0, len(windows), at_once))
             if windows.shape[1] > longest:

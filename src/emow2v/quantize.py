@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from emow2v import audio, cards, compare
 from emow2v.cards import Card
-from emow2v.engines import Cuts, installed
+from emow2v.engines import installed
 from emow2v.engines.channels import keep_channels_last
 from emow2v.engines.openvino import OpenVINOEngine, find_port, import_openvino, import_silent
 from emow2v.errors import AudioError, ModelError
@@ -29,7 +29,7 @@ from emow2v.verify import EXAMPLE, own_expectations
 
 GRAPH = "model.xml"  # OpenVINO's own form: its 8-bit operations have no ONNX that every engine reads alike
 WEIGHTS = "model.bin"
-CALIBRATION_WINDOWS = 300  # NNCF's own number; more changed the error by less than it varies
+CALIBRATION_WINDOWS = 300  # NNCF's own number
 HELD_BACK = 3  # one part in so many of each recording, its end, measures the error
 MEASURED_WINDOWS = 300
 _STEP = 4000  # samples between the windows that are drawn, at least
@@ -70,7 +70,7 @@ def quantize(
     graph = source.verified_graph()
     length = min(source.sampling_rate, source.max_samples)
     calibration, held_back = _windows(speech or [EXAMPLE], source.sampling_rate, length)
-    exact = OpenVINOEngine(graph, cuts=Cuts(source.features, source.frames))
+    exact = OpenVINOEngine(graph)
     say(f"calibrating on {len(calibration)} windows")
     model = _quantized(graph, source.features, calibration)
     with appearing(output, replace=replace) as folder:

@@ -131,7 +131,7 @@ class _Chain:
     def __init__(self, parts: list[Any], streams: int) -> None:
         self._free: queue.SimpleQueue[list[Any]] = queue.SimpleQueue()
         # a tensor can have several names, those of casts that OpenVINO found to do nothing
-        self._names = [[(output, output.get_names()) for output in part.outputs] for part in parts]
+        self._outputs = {name: output for output in parts[-1].outputs for name in output.get_names()}
         self._takes_cut = [[_CUT in one.get_names() for one in part.inputs] for part in parts]
         for _ in range(streams):
             self._free.put([part.create_infer_request() for part in parts])
@@ -146,11 +146,11 @@ class _Chain:
         requests = self._free.get()
         try:
             for request, takes_cut in zip(requests, self._takes_cut, strict=True):
-                # copied in and out: sharing memory with OpenVINO would save a thousandth of the time, and while it was
+                # copied in and out: sharing memory with OpenVINO would save less than a thousandth of the time, and while it was
                 # tried a wrong result was seen, once, that nobody could bring about again
                 result = request.infer([cut if takes else first for takes in takes_cut])
                 cut = next(iter(result.values()))
-            return {name: np.array(result[output]) for output, names in self._names[-1] for name in names}
+            return {name: np.array(result[output]) for name, output in self._outputs.items()}
         except RuntimeError as error:
             raise cannot_run(first, _first_line(error)) from None
         finally:

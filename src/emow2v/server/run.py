@@ -46,10 +46,8 @@ class Server:
         work_dir: Path | None = None,
     ) -> None:
         self._card = cards.find(model)  # a wrong name is found before the first request
-        if precision == cards.INT8 and self._card.precision != cards.INT8:
-            cards.quantized(self._card)  # likewise
-        else:
-            candidates(self._card, engine, precision or self._card.precision)
+        chosen = cards.for_precision(self._card, precision)
+        candidates(chosen, engine, precision or chosen.precision)  # likewise
         if context == "shared":
             check_shared(self._card, Framing())
         if not host.strip():
