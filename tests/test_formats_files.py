@@ -4,7 +4,7 @@ import errno
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import pytest
 
 from emow2v import formats
 from emow2v.errors import Cancelled, FormatError
+from emow2v.formats import files
 from emow2v.formats.files import Staged, publish
 from emow2v.framing import Framing
 from emow2v.trajectory import Block, Info, Trajectory
@@ -109,7 +110,7 @@ def test_a_folder_in_the_place_is_found_at_once(old: Path) -> None:
 def test_a_folder_that_comes_into_the_place_meanwhile(old: Path, format_name: str) -> None:
     place = next(path for path in old.iterdir() if format_name in path.name and path.suffix[-1] != "~")
 
-    def hinder() -> None:
+    def hinder(_: object) -> None:
         place.unlink()
         (place / "something").mkdir(parents=True)
         before.update(contents(old))
@@ -264,3 +265,35 @@ def test_discard_after_publishing_takes_nothing_away(tmp_path: Path) -> None:
     publish([one])
     one.discard()
     assert contents(tmp_path) == {"a": b"text"}
+
+
+def test_what_a_dead_process_leaves(tmp_path: Path) -> None:
+    """Killed between two renames: the complete files go on to their places, the unfinished ones go, others' stay."""
+    (tmp_path / "a.csv").write_text("old")
+    files.own("dead")
+    try:
+        staged = Staged()
+        for name in ("a.csv", "b.csv"):
+            staged.open(tmp_path / name).write(name.encode())
+        moves: list[files.Move] = []
+
+        def die(found: Sequence[files.Move]) -> None:
+            moves.extend(found)
+            moves[0][0].replace(moves[0][1])
+            raise SystemExit
+
+        with pytest.raises(SystemExit):
+            publish([staged], die)
+    finally:
+        files.own("")
+    assert [path for _, path in moves] == [tmp_path / "a.csv", tmp_path / "b.csv"]
+    # publish took its parts away, as a killed process does not
+    moves[1][0].write_bytes(b"b.csv")
+    for name in (".c.csv.dead0123abcd.part", ".c.csv.dead0123abcd.old", ".c.csv.live0123abcd.part", ".notes.part"):
+        (tmp_path / name).write_text("")
+    files.finish(moves)
+    assert (tmp_path / "a.csv").read_text() == "a.csv" and (tmp_path / "b.csv").read_text() == "b.csv"
+    files.finish(moves)
+    files.sweep([tmp_path, tmp_path / "none"], "dead")
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"a.csv", "b.csv", ".c.csv.live0123abcd.part", ".notes.part"}

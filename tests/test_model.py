@@ -1,5 +1,5 @@
 import io
-from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -64,8 +64,28 @@ def test_a_live_stream_in_odd_chunks_equals_the_file(lite: Model, example: np.nd
         blocks += session.add(clip[begin : begin + 777], flush=True)
         received = min(begin + 777, clip.size)
         assert sum(map(len, blocks)) == received // 640  # every value as soon as its audio is there
-    blocks += session.finish(Fraction(clip.size, 16000))
+    blocks += session.finish()
     np.testing.assert_allclose(np.concatenate([block.scores for block in blocks]), expected.scores, atol=1e-5)
+
+
+@pytest.mark.parametrize("rate", [8000, 44100, 48000])
+def test_a_live_stream_of_any_rate_equals_its_file(lite: Model, tmp_path: Path, rate: int) -> None:
+    rng = np.random.default_rng(rate)
+    signal = (0.1 * rng.standard_normal(int(1.7 * rate))).astype(np.float32)
+    soundfile.write(tmp_path / "a.wav", signal, rate, subtype="FLOAT")
+    framing = Framing(frame_step_ms=200)
+    expected = lite.predict(tmp_path / "a.wav", framing=framing)
+    session = lite.stream(framing, sampling_rate=rate)
+    blocks, position = [], 0
+    while position < signal.size:
+        size = int(rng.integers(1, 5000))
+        blocks += session.add(signal[position : position + size], flush=bool(rng.integers(2)))
+        position += size
+    blocks += session.finish()
+    np.testing.assert_allclose(np.concatenate([one.scores for one in blocks]), expected.scores, atol=1e-5)
+    assert np.concatenate([one.starts for one in blocks]).tolist() == expected.starts.tolist()
+    with pytest.raises(FramingError, match="expected 1000 to 768000 Hz"):
+        lite.stream(sampling_rate=10)
 
 
 def test_the_first_windows_repeat_the_first_sample(lite: Model, example: np.ndarray) -> None:

@@ -14,12 +14,11 @@ from starlette.testclient import TestClient
 
 from emow2v import cards
 from emow2v.demo import EXAMPLE, request
-from emow2v.discover.places import Places
 from emow2v.errors import ModelError
 from emow2v.formats.ssi_read import read_annotation, read_stream
 from emow2v.model import Model, load
-from emow2v.server.app import Settings, create_app
 from emow2v.server.run import Server
+from servers import app
 
 TRAINER = r"modules\emow2v\emow2v.trainer"
 
@@ -34,9 +33,8 @@ def data(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def client(lite: Model, data: Path, tmp_path: Path) -> Iterator[TestClient]:
-    places = Places([data], tmp_path / "work")
     with TestClient(
-        create_app(Settings(lite.card, places), lambda name: lite), raise_server_exceptions=False
+        app(lite.card, [data], tmp_path / "work", lambda name: lite), raise_server_exceptions=False
     ) as client:
         yield client
 
@@ -169,8 +167,8 @@ def test_shared_context_when_the_request_or_the_server_says_so(lite: Model, data
         ("shared", '{"context": "window"}', "window"),
     ]
     for served, options, context in cases:
-        app = create_app(Settings(lite.card, Places([data], tmp_path / "work"), served), lambda name: lite)
-        with TestClient(app) as client:
+        one = app(lite.card, [data], tmp_path / served, lambda name: lite, context=served)
+        with TestClient(one) as client:
             client.post("/process", data=short_form(data, options=options))
             assert wait(client, "job 1") == 2
             annotation = read_annotation(data / "short.valence.annotation")
@@ -343,6 +341,7 @@ class Gate:
     def __init__(self, model: Model) -> None:
         self._model, self.reached, self.open = model, threading.Event(), threading.Event()
         self.name, self.card, self.engine = model.name, model.card, model.engine
+        self.provenance = model.provenance
 
     def at_once(self, framing: object) -> int:
         return 16
@@ -370,8 +369,7 @@ def gate(lite: Model) -> Iterator[Gate]:
 
 @pytest.fixture
 def slow(gate: Gate, lite: Model, data: Path, tmp_path: Path) -> Iterator[TestClient]:
-    app = create_app(Settings(lite.card, Places([data], tmp_path / "work")), lambda name: gate)  # type: ignore[arg-type,return-value]
-    with TestClient(app) as client:
+    with TestClient(app(lite.card, [data], tmp_path / "work", lambda name: gate)) as client:  # type: ignore[arg-type,return-value]
         yield client
         gate.open.set()
 
@@ -469,7 +467,6 @@ def test_an_engine_that_cannot_run_the_model_is_told_at_the_start(checkpoint: Pa
 def test_a_model_served_from_a_folder_shares_context(package: Path, data: Path, tmp_path: Path) -> None:
     """Its card's name need not be one that is found by name."""
     card = cards.find(package)
-    app = create_app(Settings(card, Places([data], tmp_path / "work"), "shared"), lambda name: load(package))
-    with TestClient(app) as client:
+    with TestClient(app(card, [data], tmp_path / "work", lambda name: load(package), context="shared")) as client:
         client.post("/process", data=short_form(data))
         assert wait(client, "job 1") == 2

@@ -1,5 +1,8 @@
 import csv
 import json
+import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +14,11 @@ from hypothesis import strategies as st
 
 from emow2v.cards import find
 from emow2v.compare import ccc
-from emow2v.errors import Emow2vError
+from emow2v.errors import Emow2vError, FormatError
+from emow2v.evaluation.manifest import read_manifest as read_ratings
 from emow2v.networks.lite import Lite, LiteConfig
+from emow2v.training import baseline, corpora, package
 from emow2v.training import lite as training
-from emow2v.training import package
 from emow2v.training.augment import Augmenter
 from emow2v.training.corpora import EMOTIONS, HELD_OUT, TARGETS, decode, read_manifest
 from emow2v.training.losses import ccc_loss
@@ -111,10 +115,9 @@ def trainer(corpus: Path, folder: Path, epochs: int) -> training.Trainer:
     model = Lite(
         LiteConfig(layers=1, width=32, heads=2, intermediate=64, hidden=16, emotions=len(EMOTIONS), confidence=1)
     )
-    model.standardise.momentum = 0.3  # a run of few steps: its running statistics must follow quickly
     recipe = training.Recipe(
         epochs=epochs, batch_size=8, crop_seconds=(0.5, 1.0), long_share=0.1, long_seconds=1.5, trunk_rate=2e-3,
-        head_rate=5e-3, average_decay=0.5, no_speech=1, consistency_weight=1.0,
+        head_rate=5e-3, average_decay=0.5, no_speech=1, consistency_weight=1.0, frozen_layers=0,
     )  # fmt: skip
     return training.Trainer(recipe, model, clips, decode(clips, folder / "signals.npz"), folder)
 
@@ -179,6 +182,58 @@ def test_a_stopped_run_gives_the_same_network(corpus: Path, tmp_path: Path) -> N
         trainer(corpus, tmp_path / "stopped", 5).run()
 
 
+def test_other_statistics_leave_the_scores_as_they_are() -> None:
+    torch.manual_seed(1)
+    config = LiteConfig(layers=1, width=32, heads=2, intermediate=64, hidden=16, emotions=3, confidence=1)
+    model = Lite(config).eval()
+    signal = torch.randn(3, 16000) * 0.1
+    with torch.no_grad():
+        before = model(signal)
+        classes = model.emotion(before[0])
+        model.restandardise(before[0].mean(dim=0), before[0].var(dim=0) + 0.1)
+        after = model(signal)
+    assert (after[0] - before[0]).abs().max() > 0.1 and after[0].mean(dim=0).abs().max() < 1e-4
+    for one, other in zip(before[1:], after[1:], strict=True):
+        torch.testing.assert_close(one, other)
+    torch.testing.assert_close(model.emotion(after[0]), classes)
+
+
+def test_in_training_a_clip_scores_as_it_will_in_use(corpus: Path, tmp_path: Path) -> None:
+    """Whatever else is in its batch: the head learns from what it will be given."""
+    run = trainer(corpus, tmp_path / "run", 1)
+    run._standardise(run.model)
+    run._train_mode()
+    run.model.head[0].eval()  # dropout
+    features = run.model.log_mel(torch.randn(4, 12000) * 0.1)
+    before = run.model.standardise.running_mean.clone()
+    with torch.no_grad():
+        together, alone = run.model.embed(features), run.model.embed(features[:1])
+        torch.testing.assert_close(together[:1], alone)
+        run.model.eval()
+        torch.testing.assert_close(run.model.embed(features), together)
+    assert torch.equal(run.model.standardise.running_mean, before)
+
+
+def test_frozen_layers_stay_as_they_are(corpus: Path, tmp_path: Path) -> None:
+    run = trainer(corpus, tmp_path / "run", 1)
+    recipe = replace(run.recipe, frozen_layers=1, weight_decay=0.1)
+    model = Lite(LiteConfig(layers=2, width=32, heads=2, intermediate=64, hidden=16, emotions=len(EMOTIONS)))
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    frozen = training.Trainer(recipe, model, run.clips, run.signals, tmp_path / "run")
+    frozen._train_epoch()
+    changed = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
+    assert not [name for name in changed if name.startswith(("conv", "embed_positions", "layers.0."))]
+    assert {"layers.1.fc1.weight", "layer_norm.weight", "head.1.weight"} <= changed
+
+
+def test_short_clips_are_repeated_or_lie_in_zeros() -> None:
+    rng = np.random.default_rng(0)
+    signal = np.arange(1, 6, dtype=np.float32)
+    assert set(training.crop(signal, 12, rng, 1.0).tolist()) == {1, 2, 3, 4, 5}
+    assert (training.crop(signal, 12, rng, 0.0) == 0).sum() == 7
+    assert training.crop(np.zeros(0, np.float32), 4, rng, 1.0).tolist() == [0, 0, 0, 0]
+
+
 def test_embeddings_are_standard_over_the_training_crops(corpus: Path, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(training, "STATISTICS_BATCHES", 64)
     run = trainer(corpus, tmp_path / "run", 1)
@@ -194,10 +249,11 @@ def test_embeddings_are_standard_over_the_training_crops(corpus: Path, tmp_path:
 
 def test_the_command_writes_a_network_that_can_be_packaged(corpus: Path, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(training, "load_whisper", lambda model, source: None)
+    monkeypatch.setattr(training, "keep_memory", lambda: False)  # for the whole process
     monkeypatch.setattr(
         training, "LiteConfig", lambda **more: LiteConfig(layers=1, width=32, heads=2, intermediate=64, hidden=16, **more)
     )  # fmt: skip
-    training.main(["--data", str(corpus), "-o", str(tmp_path / "run"), "--epochs", "1"])
+    training.main(["--data", str(corpus), "-o", str(tmp_path / "run"), "epochs=1", "trunk_rate=1e-4"])
     package.main([str(tmp_path / "run" / "model.pt"), "-o", str(tmp_path / "package")])
     card = find(tmp_path / "package")
     assert [one["input"] for one in card.details["expected"]] == ["zeros", "noise", "example"]
@@ -206,3 +262,111 @@ def test_the_command_writes_a_network_that_can_be_packaged(corpus: Path, tmp_pat
     assert model.emotion is None and stored["figures"]["clips"] == 10
     with torch.no_grad():
         assert model(torch.zeros(1, 16000))[0].shape == (1, 64)
+
+
+def test_recipes(tmp_path: Path) -> None:
+    shipped = training.read_recipe(training.RECIPE)
+    assert shipped.batch_size == 32 and shipped.crop_seconds == (0.8, 4.0)
+    path = tmp_path / "mine.yaml"
+    path.write_text("epochs: 3\ncrop_seconds: [1, 2]\nspeed: 0\n")
+    recipe = training.read_recipe(path, ["seed=7", "trunk_rate=1e-5", "corpus_shares={}"])
+    assert (recipe.epochs, recipe.seed, recipe.crop_seconds, recipe.speed) == (3, 7, (1.0, 2.0), 0.0)
+    assert recipe.trunk_rate == 1e-5 and recipe.corpus_shares == {}
+    path.write_text("")
+    assert training.read_recipe(path) == training.Recipe()
+
+
+@pytest.mark.parametrize(
+    ("text", "override", "sentence"),
+    [
+        ("epoch: 3", "", "A recipe has no 'epoch'; it has epochs"),
+        ("epochs: many", "", "'epochs' of a recipe is 'many'; expected something like 6"),
+        ("epochs: 3.5", "", "expected something like 6"),
+        ("half: 1", "", "expected something like False"),
+        ("crop_seconds: [1]", "", "expected something like"),
+        ("speed: fast", "", "expected something like"),
+        ("a: [", "", "is no recipe"),
+        ("- a", "", "is no recipe"),
+        ("epochs: 3", "seed", "changes nothing; expected key=value"),
+    ],
+)
+def test_bad_recipes(tmp_path: Path, text: str, override: str, sentence: str) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    with pytest.raises(FormatError, match=sentence):
+        training.read_recipe(path, [override] if override else ["seed=1"])
+    with pytest.raises(FormatError, match="cannot be read"):
+        training.read_recipe(tmp_path / "none.yaml")
+
+
+def test_an_epoch_takes_of_each_corpus_its_share(corpus: Path, tmp_path: Path) -> None:
+    text = (corpus / "manifest.csv").read_text().splitlines()
+    rows = [line.replace("ravdess,", "nemo,") if number % 4 else line for number, line in enumerate(text)]
+    (corpus / "manifest.csv").write_text("\n".join(rows) + "\n")
+    run = trainer(corpus, tmp_path / "run", 1)
+    for shares, expected in (({"nemo": 0.25, "ravdess": 0.75}, 0.25), ({}, 0.75)):
+        run.recipe = training.Recipe(batch_size=8, corpus_shares=shares)
+        order = run._order(np.random.default_rng(0))
+        assert len(order) == run.steps_per_epoch * 8 and set(order.tolist()) <= set(run.indices)
+        share = np.mean([run.clips[index].corpus == "nemo" for index in order])
+        assert share == pytest.approx(expected, abs=0.06)
+    # all before one comes again
+    run.recipe = training.Recipe(batch_size=8, corpus_shares={"ravdess": 1.0, "nemo": 0.0})
+    counts = np.bincount(run._order(np.random.default_rng(0)))
+    assert counts[counts > 0].max() - counts[counts > 0].min() <= 1
+
+
+def test_manifests_to_measure_with(tmp_path: Path) -> None:
+    data = tmp_path / "corpora"
+    rows = ["file,corpus,speaker,language,emotion,intensity,duration_s"]
+    for name, corpus, speaker, emotion, intensity in (
+        ("a.wav", "ravdess", "ravdess_22", "fear", "strong"),
+        ("b.wav", "ravdess", "ravdess_01", "fear", "strong"),
+        ("c.wav", "baved", "baved_0", "", "2"),
+        ("d.wav", "emodb", "emodb_03", "boredom", ""),
+        ("e.wav", "urdu", "urdu_SM1", "anger", ""),
+    ):
+        rows.append(f"{name},{corpus},{speaker},xx,{emotion},{intensity},1")
+        (data / corpus).mkdir(parents=True, exist_ok=True)
+        soundfile.write(data / name, np.zeros(16000), 16000)
+    (data / "manifest.csv").write_text("\n".join(rows))
+    corpora.main(["--data", str(data), "-o", str(tmp_path / "manifests")])
+    held_out = read_ratings(tmp_path / "manifests" / "held-out.csv")
+    assert [clip.speaker for clip in held_out] == ["ravdess_22", "baved_0"]
+    assert held_out[0].ratings == pytest.approx((0.73, 0.454, 0.2125)) and held_out[0].groups["sex"] == "female"
+    assert np.isnan(held_out[1].ratings[1:]).all() and held_out[1].ratings[0] == 0.7
+    emodb = read_ratings(tmp_path / "manifests" / "emodb.csv")
+    assert emodb[0].emotion == "boredom" and emodb[0].groups["sex"] == "male" and np.isnan(emodb[0].ratings).all()
+    assert read_ratings(tmp_path / "manifests" / "urdu.csv")[0].groups["sex"] == "male"
+
+
+def test_the_baseline_learns_a_head_and_leaves_the_encoder(corpus: Path, tmp_path: Path, monkeypatch) -> None:
+    small = LiteConfig(layers=1, halve_after=0, width=32, heads=2, intermediate=64, hidden=16, emotions=len(EMOTIONS))
+    torch.manual_seed(0)
+    monkeypatch.setattr(baseline, "LiteConfig", lambda **more: small)
+    monkeypatch.setattr(baseline, "load_whisper", lambda model, source: None)
+    monkeypatch.setattr(baseline, "STEPS", 150)
+    kept = []
+    frozen = baseline.frozen
+
+    def remembered(encoder: str) -> Lite:
+        kept.append(frozen(encoder))
+        return kept[0]
+
+    monkeypatch.setattr(baseline, "frozen", remembered)
+    baseline.main(["--data", str(corpus), "-o", str(tmp_path / "package")])
+    card = find(tmp_path / "package")
+    assert card.name == "frozen-encoder" and all(row.passed for row in verify(card))
+    torch.manual_seed(0)
+    before, after = Lite(small).layers.state_dict(), kept[0].layers.state_dict()
+    assert all(torch.equal(value, after[name]) for name, value in before.items())
+    clips = read_manifest(corpus / "manifest.csv")
+    figures = training.held_out_figures(kept[0], clips, decode(clips, tmp_path / "signals.npz"))
+    assert figures["whole"]["arousal"] > 0.3
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="of glibc")
+def test_memory_is_kept() -> None:
+    code = "from emow2v.training.memory import keep_memory as keep; a = keep(); b = bytearray(1 << 27); del b; print(a)"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() in ("True", "False")

@@ -357,39 +357,62 @@ def mix_down(signal: npt.NDArray[Any]) -> Signal:
     return np.asarray((mono - centre) / full_scale, np.float32)
 
 
-def _resampled(recording: Recording, blocks: Iterator[tuple[Signal, int]]) -> Generator[Signal, None, None]:
-    """Blocks at the recording's rate, floor(duration * rate) samples in all, and the exact duration."""
-    target_rate = recording.sampling_rate
-    resampler: Any = None
-    rate = 0
-    written = 0
-    last = np.float32(0)
-    for block, block_rate in blocks:
-        recording.duration += Fraction(block.size, block_rate)
-        if block_rate == target_rate and resampler is None:
-            written += block.size
-            yield block
-            continue
-        if block_rate != rate:  # also when a stream changes its rate on the way
-            if resampler is not None:
-                tail = resampler.resample_chunk(np.zeros(0, np.float32), last=True)
-                written += tail.size
-                yield tail
+class Resampler:
+    """Blocks of mono signal at any rate in, one rate out: floor(duration * rate) samples in all.
+
+    Args:
+        rate: Hz of what comes out
+
+    Attributes:
+        duration: exact seconds of what went in so far
+    """
+
+    def __init__(self, rate: int) -> None:
+        self.rate = rate
+        self.duration = Fraction(0)
+        self._stream: Any = None
+        self._from = 0
+        self._written = 0
+
+    def add(self, block: Signal, rate: int) -> Signal:
+        """What follows from one more block [samples] at `rate` Hz; it may be empty, and comes a little later than it went in."""
+        self.duration += Fraction(block.size, rate)
+        if rate == self.rate and self._stream is None:
+            self._written += block.size
+            return block
+        before = np.zeros(0, np.float32)
+        if rate != self._from:  # also when a stream changes its rate on the way
+            if self._stream is not None:
+                before = self._stream.resample_chunk(before, last=True)
             import soxr
 
-            resampler = soxr.ResampleStream(block_rate, target_rate, 1, dtype="float32", quality="HQ")
-            rate = block_rate
-        out = resampler.resample_chunk(block)
+            self._stream = soxr.ResampleStream(rate, self.rate, 1, dtype="float32", quality="HQ")
+            self._from = rate
+        out: Signal = self._stream.resample_chunk(block)
+        if before.size:
+            out = np.concatenate([before, out])
+        self._written += out.size
+        return out
+
+    def finish(self) -> Signal:
+        """The rest. The resampler rounds its length as it likes; the count of windows hangs on it, so it is made exact."""
+        if self._stream is None:
+            return np.zeros(0, np.float32)
+        tail = self._stream.resample_chunk(np.zeros(0, np.float32), last=True)
+        missing = max(0, int(self.duration * self.rate) - self._written)
+        last = tail[-1] if tail.size else np.float32(0)
+        self._stream = None
+        return np.concatenate([tail[:missing], np.full(max(missing - tail.size, 0), last, np.float32)])
+
+
+def _resampled(recording: Recording, blocks: Iterator[tuple[Signal, int]]) -> Generator[Signal, None, None]:
+    """Blocks at the recording's rate; its duration grows with them."""
+    resampler = Resampler(recording.sampling_rate)
+    for block, rate in blocks:
+        out = resampler.add(block, rate)
+        recording.duration = resampler.duration
         if out.size:
-            written += out.size
             yield out
-    if resampler is None:
-        return
-    # The resampler rounds its length as it likes; the count of windows hangs on it, so it is made exact.
-    tail = resampler.resample_chunk(np.zeros(0, np.float32), last=True)
-    missing = max(0, int(recording.duration * target_rate) - written)
-    if tail.size:
-        last = tail[-1]
-    tail = np.concatenate([tail[:missing], np.full(max(missing - tail.size, 0), last, np.float32)])
+    tail = resampler.finish()
     if tail.size:
         yield tail

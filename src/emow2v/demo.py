@@ -55,6 +55,7 @@ def run(folder: Path, console: Console) -> None:
     server = Server(port=0, data_dirs=[folder], work_dir=folder / "work")
     with server.running() as url:
         console.print(f"emow2v serves lite on {url}; posting the published request to {url}/process")
+        _until_ready(url)
         started = time.monotonic()
         post(url, "process", request(folder, recording))
         status = wait(url, "demo")
@@ -73,6 +74,18 @@ def post(url: str, route: str, form: dict[str, str]) -> dict[str, Any]:
     except urllib.error.HTTPError as error:
         raise Emow2vError(json.load(error)["error"]) from None
     return answer
+
+
+def _until_ready(url: str) -> None:
+    """Wait until a worker has its model in memory."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        try:
+            with _DIRECT.open(f"{url}/readyz", timeout=60):
+                return
+        except urllib.error.HTTPError:  # 503: not yet
+            time.sleep(0.05)
+    raise Emow2vError("The server did not get ready within two minutes; emow2v serve says why.")
 
 
 def wait(url: str, job_id: str) -> int:

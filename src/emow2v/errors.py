@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
 
 class Emow2vError(Exception):
     """Base of every error that emow2v raises about its input."""
@@ -29,3 +36,16 @@ class RequestError(Emow2vError):
 
 class Cancelled(Emow2vError):
     """The work was stopped on request; nothing was written."""
+
+
+def told(main: Callable[P, R]) -> Callable[P, R]:
+    """An entry point that ends with the sentence of a user's error, and exit code 1."""
+
+    @functools.wraps(main)
+    def run(*arguments: P.args, **options: P.kwargs) -> R:
+        try:
+            return main(*arguments, **options)
+        except Emow2vError as error:
+            raise SystemExit(str(error)) from None
+
+    return run

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from emow2v import audio, cards
 from emow2v._version import __version__
-from emow2v.audio import Recording, Source
+from emow2v.audio import Recording, Resampler, Source
 from emow2v.context import SHARED, SharedContext, check_shared
 from emow2v.engines import Engine, Outputs, choose, overlapped
 from emow2v.engines.outputs import WeightedMean, stacked
@@ -168,11 +168,20 @@ class Model:
 
         return Trajectory(info, blocks)
 
-    def stream(self, framing: Framing | None = None, *, batch_size: int | None = None) -> Stream:
-        """A live session: samples in, blocks out as soon as their windows are complete."""
+    def stream(
+        self, framing: Framing | None = None, *, sampling_rate: int | None = None, batch_size: int | None = None
+    ) -> Stream:
+        """A live session: samples in, blocks out as soon as their windows are complete, with a file's numbers.
+
+        Args:
+            sampling_rate: Hz of the samples; default: the model's own. Another rate delays values by what the resampler
+                looks ahead, some 10 ms
+        """
         framing = framing or Framing()
         self.check(framing)
-        return Stream(self, framing, self.at_once(framing, batch_size))
+        if sampling_rate is not None and not 1000 <= sampling_rate <= 768_000:
+            raise FramingError(f"sampling_rate is {sampling_rate}; expected 1000 to 768000 Hz.")
+        return Stream(self, framing, self.at_once(framing, batch_size), sampling_rate=sampling_rate)
 
     def provenance(self, framing: Framing, context: Context = "window") -> dict[str, str | float]:
         """What a reader needs to know, or to compute the same again, in plain strings and numbers."""
@@ -317,27 +326,29 @@ class Model:
 
 
 class Stream:
-    """Samples in, blocks out: the live form of `Model.predict`, and what it runs on."""
+    """Samples in, blocks out: the live form of `Model.predict`."""
 
-    def __init__(self, model: Model, framing: Framing, batch_size: int, check: Callable[[], None] = _go_on) -> None:
+    def __init__(self, model: Model, framing: Framing, batch_size: int, *, sampling_rate: int | None = None) -> None:
         self._model = model
-        self._check = check
         self._framing = framing
+        self._rate = sampling_rate or model.card.sampling_rate
+        self._resampler = Resampler(model.card.sampling_rate)
         self._windower = Windower(framing, model.card.sampling_rate, batch_size)
 
     def add(self, samples: Signal, *, flush: bool = False) -> Iterator[Block]:
-        """Take mono samples at the model's rate, float32 [samples] of any number.
+        """Take mono samples, float32 [samples] of any number, about -1..1.
 
         Args:
             flush: do not wait for a whole batch (live use: lowest latency)
         """
-        yield from self._run(self._windower.add(samples))
+        yield from self._run(self._windower.add(self._resampler.add(samples, self._rate)))
         if flush:
             yield from self._run(self._windower.flush())
 
-    def finish(self, duration: Fraction) -> Iterator[Block]:
-        """The last rows of a recording of `duration` seconds."""
-        yield from self._run(self._windower.finish(duration))
+    def finish(self) -> Iterator[Block]:
+        """The last rows, as those of a recording that ends here."""
+        yield from self._run(self._windower.add(self._resampler.finish()))
+        yield from self._run(self._windower.finish(self._resampler.duration))
 
     @property
     def exhausted(self) -> bool:
@@ -346,7 +357,7 @@ class Stream:
 
     def _run(self, batches: Iterator[tuple[int, Signal]]) -> Iterator[Block]:
         for first, windows in batches:
-            yield _block(first, self._framing.times(first, len(windows)), self._model.run(windows, self._check))
+            yield _block(first, self._framing.times(first, len(windows)), self._model.run(windows))
 
 
 def _fed(recording: Recording, cutter: _Cutter[T], check: Callable[[], None]) -> Iterator[T]:

@@ -35,16 +35,7 @@ class Progress(_Bar):
     """A bar over all recordings with time left; errors and results as lines above it."""
 
     def __init__(self, recordings: int, console: Console) -> None:
-        bar = rich_progress.Progress(
-            rich_progress.TextColumn("{task.description}"),
-            rich_progress.BarColumn(),
-            rich_progress.TaskProgressColumn(),
-            rich_progress.TimeRemainingColumn(),
-            console=console,
-            transient=True,
-            disable=not console.is_terminal,
-        )
-        super().__init__(console, bar)
+        super().__init__(console, _counting(console))
         self._task = self._bar.add_task("predicting", total=recordings)
         self._finished = 0
         self._rows = 0
@@ -65,6 +56,30 @@ class Progress(_Bar):
             clipped = f", {outcome.clipped} clipped to 0..1" if outcome.clipped else ""
             places = ", ".join(str(path) for path in outcome.files)
             self.say(f"{outcome.path}: {outcome.rows} values{clipped} in {places}")
+
+
+class Count(_Bar):
+    """A bar over so many things, with time left."""
+
+    def __init__(self, what: str, number: int, console: Console) -> None:
+        super().__init__(console, _counting(console))
+        self._task = self._bar.add_task(what, total=number)
+
+    def advance(self) -> None:
+        """One more is done."""
+        self._bar.advance(self._task)
+
+
+def _counting(console: Console) -> rich_progress.Progress:
+    return rich_progress.Progress(
+        rich_progress.TextColumn("{task.description}"),
+        rich_progress.BarColumn(),
+        rich_progress.TaskProgressColumn(),
+        rich_progress.TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
 
 
 class DownloadProgress(_Bar):

@@ -7,7 +7,7 @@ import binascii
 import io
 import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from emow2v.discover.module import MODULE
 from emow2v.discover.places import Places, check_job_id, make_folder, safe_name
 from emow2v.errors import AudioError, FramingError, ModelError, RequestError
 from emow2v.formats import Writer, record
+from emow2v.formats.files import Move
 from emow2v.formats.ssi import AnnotationWriter, StreamWriter
 from emow2v.framing import Framing
 from emow2v.model import Context, Model, no_values
@@ -132,7 +133,8 @@ def run(
     *,
     log: Callable[[str], None] = lambda line: None,
     progress: Callable[[int, int | None], None] = lambda rows, expected: None,
-    before_publish: Callable[[], None] = lambda: None,
+    before_publish: Callable[[Sequence[Move]], None] = lambda moves: None,
+    between: Callable[[], None] = lambda: None,
     check: Callable[[], None] = lambda: None,
 ) -> None:
     """Carry out a plan: one pass over each recording feeds all of its outputs, which appear together or not at all.
@@ -141,7 +143,8 @@ def run(
         log: takes sentences
         progress: takes rows done and rows expected, where that is known
         check: called often; may raise to stop
-        before_publish: called when a session's files are complete, before they appear; may raise
+        before_publish: called when a session's files are complete, before they appear, with what will be renamed; may raise
+        between: called between two sessions, when the files of one have appeared and the next begins
 
     Raises:
         Emow2vError: what went wrong; sessions before keep their files
@@ -150,6 +153,8 @@ def run(
         log(line)
     shutil.rmtree(job.results, ignore_errors=True)  # of an earlier job with the same id
     for number, session in enumerate(job.sessions, start=1):
+        if number > 1:
+            between()
         writers = [output.writer() for output in session.outputs]
         source = io.BytesIO(session.source) if isinstance(session.source, bytes) else session.source
         # what a request asks for is no more than a hint: how many windows the machine is good for, the server knows

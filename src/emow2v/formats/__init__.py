@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from emow2v.errors import FormatError
-from emow2v.formats.files import Staged, publish
+from emow2v.formats.files import Move, Staged, publish
 from emow2v.trajectory import DIMENSIONS, Block, Info, Trajectory
 
 
@@ -33,13 +33,13 @@ def record(
     trajectory: Trajectory,
     writers: Sequence[Writer],
     progress: Callable[[Block], None] = lambda block: None,
-    before_publish: Callable[[], None] = lambda: None,
+    before_publish: Callable[[Sequence[Move]], None] = lambda moves: None,
 ) -> None:
     """One pass over the recording feeds all writers; then all files appear, or none.
 
     Args:
         progress: called after each block; may raise to stop, which leaves no file behind
-        before_publish: called when all is written, before the files appear; may raise likewise
+        before_publish: called when all files are complete, before they appear, with what will be renamed; may raise likewise
     """
     try:
         for writer in writers:
@@ -50,8 +50,7 @@ def record(
             progress(block)
         for writer in writers:
             writer.close()
-        before_publish()
-        publish([writer.staged for writer in writers])
+        publish([writer.staged for writer in writers], before_publish)
     except BaseException:
         for writer in writers:
             writer.staged.discard()
@@ -62,7 +61,7 @@ def writers(formats: Iterable[str], folder: Path, stem: str) -> list[Writer]:
     """Writers for results named after a recording.
 
     Args:
-        formats: "csv", "json", "annotation" (three pairs of files, one a dimension) or "stream" (embeddings)
+        formats: "csv", "json", "ndjson", "annotation" (three pairs of files, one a dimension) or "stream" (embeddings)
         folder: where they go; made where it is missing
         stem: first part of every name
 
@@ -70,7 +69,7 @@ def writers(formats: Iterable[str], folder: Path, stem: str) -> list[Writer]:
         FormatError: a format that is not known
     """
     from emow2v.formats.ssi import AnnotationWriter, StreamWriter
-    from emow2v.formats.table import CSVWriter, JSONWriter
+    from emow2v.formats.table import CSVWriter, JSONWriter, NDJSONWriter
 
     result: list[Writer] = []
     for name in formats:
@@ -78,12 +77,14 @@ def writers(formats: Iterable[str], folder: Path, stem: str) -> list[Writer]:
             result.append(CSVWriter(folder / f"{stem}.csv"))
         elif name == "json":
             result.append(JSONWriter(folder / f"{stem}.json"))
+        elif name == "ndjson":
+            result.append(NDJSONWriter(folder / f"{stem}.ndjson"))
         elif name == "annotation":
             result += [AnnotationWriter(folder / f"{stem}.{one}.annotation", one) for one in DIMENSIONS]
         elif name == "stream":
             result.append(StreamWriter(folder / f"{stem}.embeddings.stream"))
         else:
-            raise FormatError(f"Format '{name}' is unknown; expected csv, json, annotation or stream.")
+            raise FormatError(f"Format '{name}' is unknown; expected csv, json, ndjson, annotation or stream.")
     return result
 
 
@@ -97,7 +98,7 @@ def write(trajectory: Trajectory, path: str | Path) -> None:
         FormatError: an ending that is not known, or a place that cannot be written
     """
     from emow2v.formats.ssi import AnnotationWriter, StreamWriter
-    from emow2v.formats.table import CSVWriter, JSONWriter
+    from emow2v.formats.table import CSVWriter, JSONWriter, NDJSONWriter
 
     path = Path(path)
     ending = path.suffix.lower()
@@ -106,7 +107,8 @@ def write(trajectory: Trajectory, path: str | Path) -> None:
         record(trajectory, [AnnotationWriter(path, dimension)])
     elif ending == ".stream":
         record(trajectory, [StreamWriter(path)])
-    elif ending in (".csv", ".json"):  # talk.CSV stays talk.CSV
-        record(trajectory, [CSVWriter(path) if ending == ".csv" else JSONWriter(path)])
+    elif ending in (".csv", ".json", ".ndjson"):  # talk.CSV stays talk.CSV
+        tables: dict[str, Callable[[Path], Writer]] = {".csv": CSVWriter, ".json": JSONWriter, ".ndjson": NDJSONWriter}
+        record(trajectory, [tables[ending](path)])
     else:
         record(trajectory, writers([ending[1:]], path.parent, path.stem))

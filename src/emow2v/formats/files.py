@@ -8,11 +8,14 @@ import os
 import secrets
 import shutil
 import stat
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import IO, Any
 
 from emow2v.errors import FormatError
+
+Move = tuple[Path, Path]  # from, to
+_owner = ""
 
 
 class _Part(io.FileIO):
@@ -78,12 +81,16 @@ class Staged:
                 part.unlink()
         self._files.clear()
 
-    def moves(self) -> list[tuple[Path, Path]]:
+    def moves(self) -> list[Move]:
+        """Where each file is, and where it will be."""
         return [(part, path) for _, part, path in self._files]
 
 
-def publish(groups: Sequence[Staged]) -> None:
+def publish(groups: Sequence[Staged], before: Callable[[Sequence[Move]], None] = lambda moves: None) -> None:
     """Rename the files of all groups into place; if one cannot be, those before it are taken back.
+
+    Args:
+        before: called when all files are complete and on the disk, with what is about to be renamed; may raise
 
     Raises:
         FormatError: a file could not be put into its place; everything is as it was
@@ -92,6 +99,7 @@ def publish(groups: Sequence[Staged]) -> None:
     try:
         for group in groups:
             group.flush()
+        before([move for group in groups for move in group.moves()])
         for group in groups:
             for part, path in group.moves():
                 try:
@@ -136,7 +144,36 @@ def _keep(path: Path) -> Path | None:
 
 def _beside(path: Path, ending: str) -> Path:
     """A hidden name in the same folder; 40 characters are 160 bytes at most, where 255 are allowed."""
-    return path.with_name(f".{path.name[:40]}.{secrets.token_hex(4)}.{ending}")
+    return path.with_name(f".{path.name[:40]}.{_owner}{secrets.token_hex(4)}.{ending}")
+
+
+def own(name: str) -> None:
+    """Put a name (letters and digits) into those of this process's unfinished files, so that `sweep` finds them."""
+    global _owner
+    _owner = name
+
+
+def sweep(folders: Iterable[Path], name: str) -> None:
+    """Remove unfinished files of a process that is no more."""
+    for folder in folders:
+        for ending in ("part", "old"):
+            for path in folder.glob(f".*.{name}????????.{ending}"):
+                with contextlib.suppress(OSError):
+                    path.unlink()
+
+
+def finish(moves: Sequence[Move]) -> None:
+    """Rename what a process that died in `publish` had not renamed yet; all of it was complete.
+
+    Raises:
+        FormatError: a file could not be put into its place
+    """
+    for part, path in moves:
+        try:
+            if part.exists():
+                part.replace(path)
+        except OSError as error:
+            raise _unwritable(path, error, "close programs that have it open, or choose another place") from None
 
 
 def write_text(path: Path, text: str) -> None:

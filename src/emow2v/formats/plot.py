@@ -8,8 +8,8 @@ from emow2v.errors import FormatError
 from emow2v.formats.files import Staged, publish
 from emow2v.trajectory import DIMENSIONS, Trajectory
 
-_COLOURS = {"arousal": "#d55e00", "dominance": "#0072b2", "valence": "#009e73"}  # told apart by colour-blind eyes
-_ENDINGS = (".png", ".svg", ".pdf")
+COLOURS = {"arousal": "#d55e00", "dominance": "#0072b2", "valence": "#009e73"}  # told apart by colour-blind eyes
+ENDINGS = (".png", ".svg", ".pdf")
 
 
 def plot(trajectory: Trajectory, path: str | Path) -> None:
@@ -19,8 +19,8 @@ def plot(trajectory: Trajectory, path: str | Path) -> None:
         FormatError: matplotlib is not installed, another ending, or a place that cannot be written
     """
     path = Path(path)
-    if path.suffix.lower() not in _ENDINGS:
-        raise FormatError(f"A picture cannot end in '{path.suffix}'; expected {', '.join(_ENDINGS)}.")
+    if path.suffix.lower() not in ENDINGS:
+        raise FormatError(f"A picture cannot end in '{path.suffix}'; expected {', '.join(ENDINGS)}.")
     try:
         from matplotlib.figure import Figure
     except ImportError:
@@ -29,7 +29,7 @@ def plot(trajectory: Trajectory, path: str | Path) -> None:
     axes = figure.subplots()
     middle = (trajectory.starts + trajectory.ends) / 2
     for column, name in enumerate(DIMENSIONS):
-        axes.plot(middle, trajectory.scores[:, column], label=name, color=_COLOURS[name], linewidth=1.6)
+        axes.plot(middle, trajectory.scores[:, column], label=name, color=COLOURS[name], linewidth=1.6)
     axes.set(xlabel="time (s)", ylabel="score", ylim=(min(0, trajectory.scores.min()), max(1, trajectory.scores.max())))
     axes.set_title(f"{Path(trajectory.info.source).name} ({trajectory.provenance['model']})")
     axes.margins(x=0)

@@ -1,4 +1,4 @@
-"""CSV and JSON: scores with their times, readable by anything; embeddings go into streams."""
+"""CSV, JSON and NDJSON: scores with their times, readable by anything; embeddings go into streams."""
 
 from __future__ import annotations
 
@@ -112,6 +112,33 @@ class JSONWriter:
     def close(self) -> None:
         assert self._file is not None
         self._file.write(b"\n]}\n")
+
+
+class NDJSONWriter:
+    """`NAME.ndjson`: one JSON object a line, for programs that read while it grows; the first line has the provenance."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.staged = Staged()
+        self.clipped = 0
+        self._file: IO[bytes] | None = None
+
+    def open(self, info: Info) -> None:
+        self._file = self.staged.open(self.path)
+        head = {"file": info.source, "provenance": dict(info.provenance)}
+        self._file.write((json.dumps(head, ensure_ascii=False) + "\n").encode(errors="backslashreplace"))
+
+    def add(self, block: Block) -> None:
+        assert self._file is not None
+        self._file.write("".join(ndjson_row(row) + "\n" for row in rows(block)).encode())
+
+    def close(self) -> None:
+        """Nothing is left to write."""
+
+
+def ndjson_row(row: tuple[str, ...]) -> str:
+    """A row of `rows` as one JSON object."""
+    return "{" + ", ".join(f'"{name}": {value}' for name, value in zip(COLUMNS[1:], row, strict=True)) + "}"
 
 
 def json_head(info: Info) -> str:

@@ -133,8 +133,7 @@ class Lite(nn.Module):
     """Raw signal [batch, samples] to embeddings [batch, 1024], scores [batch, 3] and confidence [batch, 3] if it has one.
 
     Embeddings are mean and standard deviation over time of the last layer (512 + 512), each standardised
-    by its own mean and deviation over the training data (the running statistics of a batch normalisation
-    without weights).
+    by its own mean and deviation over the training data (kept where a batch normalisation keeps them).
     """
 
     def __init__(self, config: LiteConfig | None = None) -> None:
@@ -146,7 +145,7 @@ class Lite(nn.Module):
         self.embed_positions = nn.Embedding(config.positions, config.width)
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.layers))
         self.layer_norm = nn.LayerNorm(config.width)
-        self.standardise = nn.BatchNorm1d(2 * config.width, affine=False, momentum=0.02)
+        self.standardise = nn.BatchNorm1d(2 * config.width, affine=False)
         self.head = nn.Sequential(
             nn.Dropout(0.3), nn.Linear(2 * config.width, config.hidden), nn.Tanh(), nn.Linear(config.hidden, 3)
         )
@@ -182,6 +181,20 @@ class Lite(nn.Module):
         deviation = torch.sqrt(((hidden - mean[:, None]) ** 2).mean(dim=1) + EPSILON)
         standardised: Tensor = self.standardise(torch.cat([mean, deviation], dim=1))
         return standardised
+
+    def restandardise(self, mean: Tensor, variance: Tensor) -> None:
+        """Standardise embeddings by other figures [1024], and change what follows so that scores stay as they are."""
+        statistics = self.standardise
+        assert statistics.running_mean is not None and statistics.running_var is not None
+        scale = torch.sqrt((variance + statistics.eps) / (statistics.running_var + statistics.eps))
+        shift = (mean - statistics.running_mean) / torch.sqrt(statistics.running_var + statistics.eps)
+        with torch.no_grad():
+            for layer in (self.head[1], self.certainty, self.emotion):
+                if isinstance(layer, nn.Linear):
+                    layer.bias.add_(layer.weight @ shift)
+                    layer.weight.mul_(scale)
+            statistics.running_mean.copy_(mean)
+            statistics.running_var.copy_(variance)
 
     def forward(self, signal: Tensor) -> tuple[Tensor, ...]:
         embeddings = self.embed(self.log_mel(signal))

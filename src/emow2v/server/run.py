@@ -3,31 +3,54 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import socket
+import ssl
 import sys
 import threading
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import uvicorn
+from filelock import FileLock, Timeout
 
 from emow2v import cards
 from emow2v.context import check_shared
 from emow2v.discover.places import Places
-from emow2v.engines import candidates
+from emow2v.engines import candidates, cores
 from emow2v.errors import Emow2vError
 from emow2v.framing import Framing
 from emow2v.home import home
-from emow2v.model import Context, Model, load
-from emow2v.server.app import Settings, create_app
+from emow2v.model import Context
+from emow2v.server.app import create_app
+from emow2v.server.live import Live
+from emow2v.server.pool import Pool
+from emow2v.server.settings import Settings
+from emow2v.server.store import Store
+from emow2v.server.tls import self_signed
+from emow2v.server.walls import Walls, check_open, own_hosts
+from emow2v.server.worker import Served
 
 
 class Server:
     """Bound to its port when it is made, so that its address is known and a taken port shows at once.
 
+    Args:
+        host, port: to listen on; port 0 takes a free one
+        model, engine, precision, device, threads, context: what is run; threads are shared among the workers
+        workers: processes that run jobs
+        data_dirs: folders that requests may read and write
+        work_dir: of jobs, uploads and results to fetch; one server's at a time
+        token, insecure, allow_hosts: who may ask, see `walls`
+        max_upload_mb, max_waiting: of a request, in the queue
+        keep_jobs, keep_days: of jobs that have ended
+        patience_s: how long running jobs may go on when the server is told to stop
+        nova_status: 3 for cancelled jobs, since NOVA knows no 4
+        max_streams: live ones at once; 0 for as many as stay in real time, by measure
+        tls_cert, tls_key, tls_self_signed: https instead of http, on the same port
+
     Raises:
-        Emow2vError: the address cannot be had, a data folder is missing
+        Emow2vError: the address cannot be had or would be open to everybody, a folder or certificate cannot be used
         ModelError: the model is not there
     """
 
@@ -42,18 +65,31 @@ class Server:
         device: str = "auto",
         threads: int = 0,
         context: Context = "window",
+        workers: int = 1,
         data_dirs: Sequence[Path] = (Path(),),
         work_dir: Path | None = None,
+        token: str = "",
+        insecure: bool = False,
+        allow_hosts: Sequence[str] = (),
+        max_upload_mb: float = 2000,
+        max_waiting: int = 10_000,
+        keep_jobs: int = 1000,
+        keep_days: float = 30,
+        patience_s: float = 10,
+        nova_status: bool = False,
+        max_streams: int = 0,
+        tls_cert: Path | None = None,
+        tls_key: Path | None = None,
+        tls_self_signed: bool = False,
     ) -> None:
-        self._card = cards.find(model)  # a wrong name is found before the first request
-        chosen = cards.for_precision(self._card, precision)
+        card = cards.find(model)  # a wrong name is found before the first request
+        chosen = cards.for_precision(card, precision)
         candidates(chosen, engine, precision or chosen.precision)  # likewise
         if context == "shared":
-            check_shared(self._card, Framing())
+            check_shared(card, Framing())
         if not host.strip():
             raise Emow2vError("--host is empty; expected an address such as 127.0.0.1.")
-        self._open = functools.partial(load, engine=engine, precision=precision, threads=threads, device=device)
-        self._model = model
+        check_open(host, token, insecure=insecure)
         for folder in data_dirs:
             if not folder.is_dir():
                 raise Emow2vError(f"The data folder {folder} is not there; expected a folder that exists.")
@@ -61,17 +97,48 @@ class Server:
         if work_dir.exists() and not work_dir.is_dir():
             raise Emow2vError(f"The work folder {work_dir} is a file; expected a folder.")
         places = Places([folder.resolve() for folder in data_dirs], work_dir.resolve())
-        app = create_app(Settings(self._card, places, context), self._load)
+        settings = Settings(
+            card,
+            places,
+            context,
+            most_kept=keep_jobs,
+            days_kept=keep_days,
+            most_waiting=max_waiting,
+            patience_s=patience_s,
+            nova_status=nova_status,
+            walls=Walls(token, own_hosts(host, allow_hosts), round(max_upload_mb * 1e6)),
+        )
+        certificate, key = _certificate(tls_cert, tls_key, tls_self_signed, places.work_dir, host)
         self._socket = _bind(host, port)
+        try:
+            self._lock = _own(places.work_dir)
+            path = places.work_dir / "jobs.sqlite"
+            served = Served(model, engine, precision, device, threads or max(1, cores() // workers), places)
+            live = Live(lambda: replace(served, threads=threads).load(card.name), max_streams)
+            app = create_app(settings, Store(path), Pool(path, served, workers), live)
+        except BaseException:
+            self._socket.close()
+            raise
         shown = f"[{host}]" if ":" in host else host
-        self.url = f"http://{shown}:{self._socket.getsockname()[1]}"
+        self.url = f"{'https' if certificate else 'http'}://{shown}:{self._socket.getsockname()[1]}"
         self._server = uvicorn.Server(
-            uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=5)
+            uvicorn.Config(
+                app,
+                log_config=None,
+                access_log=False,
+                timeout_graceful_shutdown=5,
+                ws_max_size=1 << 20,
+                ssl_certfile=certificate,
+                ssl_keyfile=key,
+            )
         )
 
     def run(self) -> None:
         """Serve until SIGINT or SIGTERM."""
-        self._server.run(sockets=[self._socket])
+        try:
+            self._server.run(sockets=[self._socket])
+        finally:
+            self._lock.release()
 
     @contextlib.contextmanager
     def running(self) -> Iterator[str]:
@@ -84,8 +151,40 @@ class Server:
             self._server.should_exit = True
             thread.join()
 
-    def _load(self, name: str) -> Model:
-        return self._open(self._model if name == self._card.name else name)
+
+def _certificate(
+    certificate: Path | None, key: Path | None, self_made: bool, folder: Path, host: str
+) -> tuple[Path | None, Path | None]:
+    """The files of a TLS certificate and its key, if the server is to speak TLS."""
+    if self_made and (certificate or key):
+        raise Emow2vError("--tls-self-signed makes its own certificate; leave --tls-cert and --tls-key out.")
+    if bool(certificate) != bool(key):
+        raise Emow2vError("--tls-cert and --tls-key belong together; give both.")
+    if self_made:
+        return self_signed(folder, host)
+    if certificate and key:
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key)
+        except (OSError, ssl.SSLError) as error:
+            raise Emow2vError(
+                f"{certificate} and {key} are no certificate with its key ({error.strerror or error}); expected PEM files."
+            ) from None
+    return certificate, key
+
+
+def _own(work_dir: Path) -> FileLock:
+    """Jobs belong to one server."""
+    try:
+        work_dir.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(work_dir / "server.lock")
+        lock.acquire(blocking=False)
+    except Timeout:
+        raise Emow2vError(f"Another server uses the work folder {work_dir}; choose another --work-dir.") from None
+    except OSError as error:
+        raise Emow2vError(
+            f"The work folder {work_dir} cannot be used ({error.strerror}); choose another --work-dir."
+        ) from None
+    return lock
 
 
 def _bind(host: str, port: int) -> socket.socket:

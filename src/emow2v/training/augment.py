@@ -14,10 +14,11 @@ RATE = 16000
 
 
 class Augmenter:
-    """Draws from one generator, so that a seed and an epoch give the same changes again."""
+    """Draws from one generator, so that a seed and an epoch give the same changes again; works on its device."""
 
     def __init__(self, generator: torch.Generator) -> None:
         self.generator = generator
+        self.device = generator.device
 
     def __call__(self, signal: Tensor) -> Tensor:
         for change, share in (
@@ -37,13 +38,19 @@ class Augmenter:
         return signal
 
     def _uniform(self, *shape: int, low: float = 0.0, high: float = 1.0) -> Tensor:
-        return low + (high - low) * torch.rand(*shape, generator=self.generator)
+        return low + (high - low) * torch.rand(*shape, generator=self.generator, device=self.device)
+
+    def _normal(self, *shape: int) -> Tensor:
+        return torch.randn(*shape, generator=self.generator, device=self.device)
+
+    def _count(self, number: int) -> Tensor:
+        return torch.arange(number, device=self.device)
 
     def add_noise(self, signal: Tensor) -> Tensor:
         """Noise of a random colour (power over frequency^0..2) at 5 to 35 dB below the signal."""
         batch, samples = signal.shape
-        spectrum = torch.fft.rfft(torch.randn(batch, samples, generator=self.generator))
-        frequency = torch.arange(spectrum.shape[1]).clamp(min=max(1, samples * 50 // RATE)).float()
+        spectrum = torch.fft.rfft(self._normal(batch, samples))
+        frequency = self._count(spectrum.shape[1]).clamp(min=max(1, samples * 50 // RATE)).float()
         noise = torch.fft.irfft(spectrum * frequency ** -self._uniform(batch, 1), n=samples)
         snr = self._uniform(batch, 1, low=5.0, high=35.0)
         scale = _rms(signal) / (_rms(noise) + 1e-9) * 10 ** (-snr / 20)
@@ -59,7 +66,7 @@ class Augmenter:
         """Band limits from a telephone's to a dull microphone's: 20..400 Hz up to 3..7 kHz."""
         batch, samples = signal.shape
         spectrum = torch.fft.rfft(signal)
-        hz = torch.arange(spectrum.shape[1]) * RATE / samples
+        hz = self._count(spectrum.shape[1]) * RATE / samples
         low, high = self._uniform(batch, 1, low=20, high=400), self._uniform(batch, 1, low=3000, high=7000)
         gain = torch.sigmoid((hz - low) / 30) * torch.sigmoid((high - hz) / 150)
         return torch.fft.irfft(spectrum * gain, n=samples)
@@ -68,9 +75,9 @@ class Augmenter:
         """A room as exponentially decaying noise (60 dB in 0.1 to 0.8 s), at 0 to 15 dB below the direct sound."""
         batch, samples = signal.shape
         length = RATE // 2
-        seconds = torch.arange(length) / RATE
+        seconds = self._count(length) / RATE
         decay = torch.exp(-math.log(1000) * seconds / self._uniform(batch, 1, low=0.1, high=0.8))
-        tail = torch.randn(batch, length, generator=self.generator) * decay
+        tail = self._normal(batch, length) * decay
         tail = tail / tail.norm(dim=1, keepdim=True) * 10 ** (-self._uniform(batch, 1, high=15.0) / 20)
         tail[:, 0] += 1
         size = samples + length
@@ -102,23 +109,23 @@ class Augmenter:
         batch, samples = signal.shape
         begin = (self._uniform(batch, 1, low=0.1, high=0.9) * samples).long()
         held = signal.gather(1, begin)
-        return torch.where(torch.arange(samples) < begin, held, signal)
+        return torch.where(self._count(samples) < begin, held, signal)
 
     def nothing(self, batch: int, samples: int) -> Tensor:
         """What is no speech: silence, noise of any colour, tones."""
-        noise = self.add_noise(1e-9 * torch.randn(batch, samples, generator=self.generator))
+        noise = self.add_noise(1e-9 * self._normal(batch, samples))
         noise = noise / (_rms(noise) + 1e-12) * 10 ** (-self._uniform(batch, 1, low=20.0, high=90.0) / 20)
         hertz = self._uniform(batch, 1, low=50.0, high=4000.0)
-        tone = torch.sin(2 * math.pi * hertz * torch.arange(samples) / RATE) * 0.1
+        tone = torch.sin(2 * math.pi * hertz * self._count(samples) / RATE) * 0.1
         kind = self._uniform(batch, 1)
-        return torch.where(kind < 0.3, torch.zeros(batch, samples), torch.where(kind < 0.85, noise, noise + tone))
+        return torch.where(kind < 0.3, torch.zeros_like(noise), torch.where(kind < 0.85, noise, noise + tone))
 
     def mask_bands(self, features: Tensor) -> Tensor:
         """One band of up to 12 mel filters set to the mean, for half of [batch, 80, frames]."""
         batch, bands, _ = features.shape
         width = self._uniform(batch, 1, high=12.0) * (self._uniform(batch, 1) < 0.5)
         first = self._uniform(batch, 1) * (bands - width)
-        band = torch.arange(bands)
+        band = self._count(bands)
         masked = (band >= first) & (band < first + width)
         return torch.where(masked[:, :, None], features.mean(dim=(1, 2), keepdim=True), features)
 

@@ -1,8 +1,14 @@
-"""Corpora of emotional speech: what is in them, what it is worth as a target, who is held out."""
+"""Corpora of emotional speech: what is in them, what it is worth as a target, who is held out.
+
+python -m emow2v.training.corpora --data CORPORA -o DIR writes manifests for emow2v evaluate: the held-out speakers with
+their targets, and every corpus that was never trained on.
+"""
 
 from __future__ import annotations
 
+import argparse
 import csv
+import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -12,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from emow2v import audio
-from emow2v.errors import Emow2vError
+from emow2v.errors import Emow2vError, told
 
 EMOTIONS = ("neutral", "calm", "happiness", "sadness", "anger", "fear", "disgust", "surprise")
 
@@ -36,6 +42,8 @@ INTENSITY = {"": 1.0, "normal": 0.85, "strong": 1.15}
 EXPRESSIVENESS = {"0": 0.32, "1": 0.48, "2": 0.70}
 
 TRAINING_CORPORA = ("nemo", "ravdess", "baved")
+# Measured on only, and only when everything else is decided.
+OTHER_CORPORA = ("emodb", "tess", "ased", "urdu")
 # Whole speakers, chosen before any training by their place in the list, never by results. In RAVDESS
 # odd numbers are men, even ones women.
 HELD_OUT = frozenset(
@@ -118,3 +126,56 @@ def decode(clips: Sequence[Clip], cache: Path) -> Signals:
     cache.parent.mkdir(parents=True, exist_ok=True)
     np.savez(cache, names=names, samples=samples, offsets=offsets)
     return Signals(samples, offsets)
+
+
+def sex(corpus: str, speaker: str) -> str:
+    """What a corpus's own description says of a speaker; "" where it is not known here."""
+    name = speaker.removeprefix(f"{corpus}_")
+    if corpus == "ravdess":
+        return "male" if int(name) % 2 else "female"
+    if corpus == "emodb":
+        return "male" if name in ("03", "10", "11", "12", "15") else "female"
+    if corpus == "urdu":
+        return {"SF": "female", "SM": "male"}.get(name[:2], "")
+    return "female" if corpus == "tess" else ""
+
+
+def write_manifests(data: Path, folder: Path) -> list[Path]:
+    """held-out.csv and a file for each of `OTHER_CORPORA` in `folder`, from the manifest.csv in `data`."""
+    with (data / "manifest.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    parts = {"held-out": [row for row in rows if row["speaker"] in HELD_OUT]}
+    parts |= {name: [row for row in rows if row["corpus"] == name] for name in OTHER_CORPORA}
+    folder.mkdir(parents=True, exist_ok=True)
+    return [_write_manifest(folder / f"{name}.csv", data, part, name == "held-out") for name, part in parts.items()]
+
+
+def _write_manifest(path: Path, data: Path, rows: Sequence[dict[str, str]], targets: bool) -> Path:
+    columns = ["file", "corpus", "speaker", "sex", "language", "emotion"]
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, columns + (["arousal", "dominance", "valence"] if targets else []))
+        writer.writeheader()
+        for row in rows:
+            line = {name: row.get(name, "") for name in columns}
+            line["file"] = Path(os.path.relpath(data / row["file"], path.parent)).as_posix()
+            line["sex"] = sex(row["corpus"], row["speaker"])
+            if targets:
+                values, _ = _target(row["emotion"], row["intensity"])
+                named = zip(("arousal", "dominance", "valence"), values, strict=True)
+                line |= {name: "" if np.isnan(value) else f"{value:.4g}" for name, value in named}
+            writer.writerow(line)
+    return path
+
+
+@told
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m emow2v.training.corpora", description="Manifests to measure with.")
+    parser.add_argument("--data", type=Path, required=True, help="folder with manifest.csv and the corpora")
+    parser.add_argument("-o", "--output", type=Path, required=True, help="folder for the manifests")
+    options = parser.parse_args(arguments)
+    for path in write_manifests(options.data, options.output):
+        print(f"wrote {path}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,89 @@
+"""How good models are on the corpora: held-out speakers of the training, every corpus never trained on, robustness.
+
+python benchmarks/quality.py --data CORPORA --model lite --model DIR -o docs/models/lite
+
+writes NAME-VERSION/CORPUS.json and robustness.json below the output folder (the figures of model cards), the reports and
+pictures below build/benchmarks/quality, and prints a table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+import emow2v
+from common import FOLDER, console
+from emow2v.evaluation import report
+from emow2v.evaluation.embeddings import FEATURES
+from emow2v.evaluation.evaluate import evaluate, figures
+from emow2v.evaluation.manifest import read_manifest
+from emow2v.evaluation.robustness import robustness
+from emow2v.formats.files import write_text
+from emow2v.model import Model
+from emow2v.training.corpora import OTHER_CORPORA, write_manifests
+
+REPORTS = FOLDER / "quality"
+ROBUSTNESS_CLIPS = 200  # of held-out speakers, evenly chosen
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder with manifest.csv and the corpora")
+    parser.add_argument("--model", action="append", help="name or folder; repeatable [default: lite]")
+    parser.add_argument(
+        "--corpus", action="append", help="held-out, emodb, tess, ased or urdu; repeatable [default: all]"
+    )
+    parser.add_argument("--opensmile", action="store_true", help="also openSMILE's features, of the first model's run")
+    parser.add_argument("--no-robustness", action="store_true")
+    parser.add_argument("-o", "--output", type=Path, required=True, help="folder of the JSON files")
+    options = parser.parse_args()
+    manifests = {path.stem: path for path in write_manifests(options.data, REPORTS / "manifests")}
+    table = Table("model", "corpus", "CCC arousal", "dominance", "valence", "Pearson a", "v", "kept a", "UAR", box=None)
+    for number, name in enumerate(options.model or ["lite"]):
+        model = emow2v.load(name)
+        folder = f"{model.name}-{model.card.version}"
+        for corpus in options.corpus or ("held-out", *OTHER_CORPORA):
+            features = FEATURES if options.opensmile and number == 0 and corpus == "emodb" else ()
+            found = evaluate(model, read_manifest(manifests[corpus]), features=features)
+            about = {
+                "command": f"python benchmarks/quality.py --data CORPORA --model {Path(name).name} --corpus {corpus}"
+            }
+            report.write(found, REPORTS / folder / corpus, about=about)
+            plain = {**about, **figures(found)}
+            write_text(options.output / folder / f"{corpus}.json", json.dumps(plain, indent=1) + "\n")
+            table.add_row(folder, corpus, *row(plain))
+            console.print(f"{folder} on {corpus}: done", style="dim")
+        if not options.no_robustness:
+            measure_robustness(model, manifests["held-out"], options.output / folder)
+    console.print(table)
+
+
+def row(plain: dict[str, Any]) -> list[str]:
+    whole, kept = plain["whole"], plain["windows_keep"]
+
+    def value(dimension: str, key: str) -> str:
+        return f"{whole[dimension][key]['value']:.3f}" if dimension in whole else "-"
+
+    recalls = [f"{one['uar']['value']:.3f}" for parts in plain["recall"].values() for one in parts.values()]
+    return [
+        *(value(dimension, "ccc") for dimension in ("arousal", "dominance", "valence")),
+        value("arousal", "pearson"), value("valence", "pearson"),
+        f"{kept['arousal']:.0%}" if "arousal" in kept else "-", " / ".join(recalls),
+    ]  # fmt: skip
+
+
+def measure_robustness(model: Model, manifest: Path, folder: Path) -> None:
+    clips = [clip for clip in read_manifest(manifest) if clip.groups["corpus"] != "baved"]  # single words
+    chosen = [clips[k * len(clips) // ROBUSTNESS_CLIPS].file for k in range(ROBUSTNESS_CLIPS)]
+    found = robustness(model, chosen)
+    write_text(folder / "robustness.json", json.dumps(found.figures(), indent=1) + "\n")
+    sys.stdout.write(found.markdown() + "\n")
+
+
+if __name__ == "__main__":
+    main()

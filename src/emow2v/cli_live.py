@@ -1,0 +1,79 @@
+"""`emow2v live`: a line for every step of what a microphone or a pipe brings."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from emow2v.console import (
+    DeviceOption,
+    EngineOption,
+    ModelOption,
+    PrecisionOption,
+    ThreadsOption,
+    errors,
+    stop_if_asked,
+    stoppable,
+)
+from emow2v.errors import FormatError
+
+WIDTH = 20  # characters of a bar
+
+
+@stoppable
+def live(
+    source: Annotated[
+        str, typer.Argument(metavar="[-]", help="- for raw mono PCM on standard input. [default: microphone]")
+    ] = "",
+    sampling_rate: Annotated[int, typer.Option(min=0, help="Hz; 0: the microphone's own, 16000 of a pipe.")] = 0,
+    encoding: Annotated[str, typer.Option(help="Of a pipe: s16le or f32le.")] = "s16le",
+    microphone: Annotated[str, typer.Option(help="Part of the microphone's name, or its number.")] = "",
+    frame_step: Annotated[str, typer.Option(help="From one value to the next.")] = "200ms",
+    left_context: Annotated[str, typer.Option(help="How far a window reaches back before its step.")] = "800ms",
+    model: ModelOption = "lite",
+    engine: EngineOption = "auto",
+    precision: PrecisionOption = "",
+    device: DeviceOption = "auto",
+    threads: ThreadsOption = 0,
+) -> None:
+    """Arousal, dominance and valence as somebody speaks: bars on a terminal, NDJSON in a pipe."""
+    from emow2v import live as speech
+    from emow2v.formats.table import ndjson_row, rows
+    from emow2v.framing import Framing, parse_time
+    from emow2v.model import load
+
+    if source not in ("", "-"):
+        raise FormatError(f"'{source}' is neither a microphone nor -; for a recording use emow2v predict.")
+    if encoding not in speech.ENCODINGS:
+        raise FormatError(f"--encoding is '{encoding}'; expected {' or '.join(speech.ENCODINGS)}.")
+    framing = Framing(
+        frame_step_ms=parse_time(frame_step, "--frame-step"), left_context_ms=parse_time(left_context, "--left-context")
+    )
+    loaded = load(model, engine=engine, precision=precision, threads=threads, device=device)
+    if source == "-":
+        if sys.stdin.isatty():
+            raise FormatError(
+                "Standard input is a terminal; expected raw PCM, for instance from ffmpeg -f s16le -ac 1 -ar 16000 -."
+            )
+        rate, blocks = sampling_rate or 16000, speech.pipe(sys.stdin.buffer, encoding)
+    else:
+        rate, blocks = speech.microphone(sampling_rate or None, microphone)
+        errors.print(f"listening at {rate} Hz; Ctrl+C stops")
+    shown = sys.stdout.isatty()
+    for block in speech.live(loaded, blocks, rate, framing):
+        stop_if_asked()
+        for row in rows(block):
+            sys.stdout.write((_line(row) if shown else ndjson_row(row)) + "\n")
+        sys.stdout.flush()
+
+
+def _line(row: tuple[str, ...]) -> str:
+    """A row with a bar for each dimension."""
+    _, end, *scores, _ = row
+    bars = []
+    for name, text in zip("ADV", scores, strict=True):
+        filled = round(min(1.0, max(0.0, float(text) if text != "null" else 0.0)) * WIDTH)
+        bars.append(f"{name} {'█' * filled}{'·' * (WIDTH - filled)} {float(text) if text != 'null' else 0.0:.2f}")
+    return f"{float(end):8.2f} s  " + "  ".join(bars)

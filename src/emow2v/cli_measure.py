@@ -1,0 +1,186 @@
+"""`emow2v compare`, `evaluate`, `robustness`: how alike results are, how good a model is, and how steady."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from emow2v.console import (
+    DeviceOption,
+    EngineOption,
+    ModelOption,
+    PrecisionOption,
+    ThreadsOption,
+    errors,
+    output,
+    stop_if_asked,
+    stoppable,
+)
+from emow2v.errors import FormatError
+
+
+@stoppable
+def compare(
+    first: Annotated[Path, typer.Argument(metavar="A", help="Result file, or folder of results.")],
+    second: Annotated[Path, typer.Argument(metavar="B", help="The same recordings, computed in another way.")],
+    to: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Also write the figures here.")] = None,
+) -> None:
+    """How far apart two ways of computing the same recordings lie: two engines, precisions, contexts, models."""
+    from emow2v import compare as comparing
+
+    found = comparing.compare(first, second)
+    table = Table("", "rows", "mean difference", "largest", "correlation", "CCC", box=None)
+    for one in found.together:
+        figures = (f"{value:.4f}" for value in (one.mean, one.largest, one.correlation, one.ccc))
+        table.add_row(one.name, str(one.rows), *figures)
+    Console().print(table)
+    for name in found.alone:
+        errors.print(f"{name} is in one of the two only")
+    if to:
+        from emow2v.formats.files import write_text
+
+        write_text(to, json.dumps(comparing.report(found), indent=2, ensure_ascii=False) + "\n")
+
+
+@stoppable
+def evaluate(
+    data: Annotated[
+        Path, typer.Option(metavar="CSV", help="Manifest: file, and speaker, arousal, dominance, valence, emotion, ...")
+    ],
+    to: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Folder of the report.")],
+    model: ModelOption = "lite",
+    scale: Annotated[
+        list[str] | None, typer.Option(help="Of the ratings: 1:7, or arousal=1:5; repeatable. [default: 0:1]")
+    ] = None,
+    only: Annotated[
+        list[str] | None, typer.Option(metavar="COLUMN=VALUE", help="Clips that are wanted, such as corpus=emodb.")
+    ] = None,
+    window: Annotated[str, typer.Option(help="Length of short windows.")] = "1s",
+    step: Annotated[str, typer.Option(help="From one short window to the next.")] = "500ms",
+    draws: Annotated[int, typer.Option(min=0, max=100_000, help="Of the bootstrap, for intervals; 0: none.")] = 1000,
+    opensmile: Annotated[
+        bool, typer.Option("--opensmile", help="Compare embeddings with ComParE 2016 and eGeMAPS (extra opensmile).")
+    ] = False,
+    engine: EngineOption = "auto",
+    precision: PrecisionOption = "",
+    device: DeviceOption = "auto",
+    threads: ThreadsOption = 0,
+) -> None:
+    """How good a model is: against ratings or classes of a corpus, as JSON, Markdown and pictures (extra evaluate)."""
+    from emow2v.evaluation import report
+    from emow2v.evaluation.embeddings import FEATURES
+    from emow2v.evaluation.evaluate import evaluate as run
+    from emow2v.evaluation.manifest import parse_scale, read_manifest
+    from emow2v.framing import parse_time
+    from emow2v.model import load
+    from emow2v.progress import Count
+
+    scales = {name: span for text in scale or () for name, span in parse_scale(text).items()}
+    clips = read_manifest(data, scales=scales, only=_wanted(only or []))
+    window_ms, step_ms = parse_time(window, "--window"), parse_time(step, "--step")
+    loaded = load(model, engine=engine, precision=precision, threads=threads, device=device)
+    with Count("evaluating", len(clips), errors) as bar:
+        found = run(
+            loaded,
+            clips,
+            window_ms=window_ms,
+            step_ms=step_ms,
+            draws=draws,
+            features=FEATURES if opensmile else (),
+            check=stop_if_asked,
+            done=lambda clip: bar.advance(),
+        )
+    for name, sentence in found.skipped.items():
+        errors.print(f"{name} was left out: {sentence}")
+    files = report.write(found, to, about={"command": shlex.join(["emow2v", *sys.argv[1:]])})
+    if found.whole:
+        table = Table("", "CCC", "Pearson", "mean absolute error", "bias", "clips", box=None)
+        for name, values in found.whole.items():
+            keys = ("ccc", "pearson", "mae", "bias", "clips")
+            table.add_row(name, *(report.interval(values[key]) for key in keys))
+        Console().print(table)
+    for corpus, parts in found.recalls.items():
+        told = ", ".join(f"{name} {report.interval(one.uar)}" for name, one in parts.items())
+        output.print(f"unweighted average recall, {corpus}: {told}", markup=False)
+    output.print(f"wrote {', '.join(map(str, files))}", markup=False)
+    if found.skipped:
+        raise typer.Exit(1)
+
+
+@stoppable
+def robustness(
+    inputs: Annotated[list[str], typer.Argument(metavar="FILES", help="Recordings of speech, folders, or patterns.")],
+    to: Annotated[
+        Path | None, typer.Option("-o", "--output", metavar="DIR", help="Also write JSON, Markdown and a picture here.")
+    ] = None,
+    model: ModelOption = "lite",
+    noises: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Recordings in folders babble, coughs, environment, music, sneezes. [default: synthetic]",
+        ),
+    ] = None,
+    limit: Annotated[float, typer.Option(help="A score that moves by less is unchanged.")] = 0.05,
+    seed: Annotated[int, typer.Option(min=0, help="Of everything that is drawn.")] = 0,
+    engine: EngineOption = "auto",
+    precision: PrecisionOption = "",
+    device: DeviceOption = "auto",
+    threads: ThreadsOption = 0,
+) -> None:
+    """How steady a model is: how many scores stay when recordings change as they do in life (extra evaluate)."""
+    from emow2v import batch
+    from emow2v.evaluation import robustness as steady
+    from emow2v.formats.files import write_text
+    from emow2v.model import load
+    from emow2v.progress import Count
+    from emow2v.trajectory import DIMENSIONS
+
+    found, failed = batch.expand(inputs)
+    for outcome in failed:
+        errors.print(outcome.error)
+    if not found:
+        raise typer.Exit(1)
+    loaded = load(model, engine=engine, precision=precision, threads=threads, device=device)
+    with Count("changing", len(found), errors) as bar:
+        result = steady.robustness(
+            loaded,
+            [one.path for one in found],
+            noises=noises,
+            limit=limit,
+            seed=seed,
+            check=stop_if_asked,
+            progress=lambda name: bar.advance(),
+        )
+    for name, sentence in result.skipped.items():
+        errors.print(f"{name} was left out: {sentence}")
+    table = Table("group", "test", *DIMENSIONS, "threshold", "passed", box=None)
+    for one in result.results:
+        shares = (f"{share:.1%}" if one.files else "-" for share in one.unchanged)
+        passed = ("yes" if all(one.passed) else "no") if one.files else "-"
+        table.add_row(one.change.group, one.change.name, *shares, f"{one.change.threshold:.0%}", passed)
+    Console().print(table)
+    if to:
+        command = {"command": shlex.join(["emow2v", *sys.argv[1:]])}
+        write_text(to / "robustness.json", json.dumps(command | result.figures(), indent=2, ensure_ascii=False) + "\n")
+        write_text(to / "robustness.md", result.markdown())
+        steady.plot(result, to / "robustness.png")
+    if failed or result.skipped:
+        raise typer.Exit(1)
+
+
+def _wanted(texts: list[str]) -> dict[str, list[str]]:
+    wanted: dict[str, list[str]] = {}
+    for text in texts:
+        column, sign, value = text.partition("=")
+        if not sign or not column:
+            raise FormatError(f"'{text}' chooses nothing; expected COLUMN=VALUE, such as --only corpus=emodb.")
+        wanted.setdefault(column, []).append(value)
+    return wanted

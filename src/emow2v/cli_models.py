@@ -1,0 +1,190 @@
+"""`emow2v models`: what is here, pull, verify, quantize, remove."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from emow2v.console import errors, output, stoppable
+from emow2v.errors import FormatError, ModelError
+
+if TYPE_CHECKING:
+    from emow2v.verify import Row
+
+models = typer.Typer(no_args_is_help=True, help="Models: what is here, pull, verify, quantize, remove.")
+
+
+@models.command("list")
+def list_models() -> None:
+    """Every model that can be used by name."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from emow2v import cards, verify
+
+    table = Table("name", "version", "size", "licence", "verified", "description", box=None)
+    here = cards.available()
+    for card in here:
+        size = f"{card.size / 1e6:.0f} MB"
+        cells = (card.name, card.version, size, card.licence, verify.verdict(card), card.description)
+        table.add_row(*(Text(cell) for cell in cells))  # as text: what looks like markup is none
+    for name in cards.PULLABLE:
+        if name not in {card.name for card in here}:
+            table.add_row(name, "-", "-", "-", "-", f"not here; emow2v models pull {name}")
+    Console().print(table)
+
+
+@models.command()
+def info(model: Annotated[str, typer.Argument(metavar="MODEL", help="Name or folder of a model.")]) -> None:
+    """A model's card."""
+    from emow2v import cards
+
+    card = cards.find(model)
+    if card.version == cards.CHECKPOINT:
+        typer.echo(f"{card.folder} is a checkpoint without a card: {', '.join(card.files)}, licence {card.licence}")
+        return
+    typer.echo(json.dumps(json.loads((card.folder / cards.CARD_FILE).read_text("utf-8")), indent=2, ensure_ascii=False))
+
+
+@models.command("pull")
+@stoppable
+def pull_model(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A published model: msp-dim.")],
+    source: Annotated[
+        str, typer.Option(help="zenodo: the ONNX package; hub: the checkpoint, exported here (extra torch).")
+    ] = "zenodo",
+    origin: Annotated[
+        str,
+        typer.Option("--from", metavar="PATH", help="Instead: a zip or folder brought by hand, or a zip's address."),
+    ] = "",
+    accept_licence: Annotated[bool, typer.Option("--accept-licence", help="Do not ask; for scripts.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Also where it is here already.")] = False,
+    unverified: Annotated[
+        bool, typer.Option("--unverified", help="Keep it though its numbers are not the published.")
+    ] = False,
+) -> None:
+    """Bring a published model here, once; it works offline from then on."""
+    from emow2v import pull
+    from emow2v.progress import DownloadProgress
+
+    known = pull.lookup(name)
+    errors.print(known.terms)
+    if not accept_licence and not _agreed():
+        raise ModelError("The licence was not accepted; nothing was downloaded. Scripts say --accept-licence.")
+    with DownloadProgress(errors) as progress:
+        pulled = pull.pull(
+            name,
+            source=source,
+            origin=origin or None,
+            replace=force,
+            unverified=unverified,
+            progress=progress.update,
+            say=progress.say,
+        )
+    _print_rows(pulled.rows)
+    output.print(f"{name} is here, in {pulled.card.folder} ({pulled.card.size / 1e6:.0f} MB)", markup=False)
+    if not all(row.passed for row in pulled.rows):
+        raise typer.Exit(1)
+
+
+@models.command("verify")
+@stoppable
+def verify_models(
+    name: Annotated[str, typer.Argument(metavar="[NAME]", help="Name or folder of a model; all by default.")] = "",
+    speech: Annotated[
+        Path | None, typer.Option(help="The recording to which the publication's other numbers belong.")
+    ] = None,
+) -> None:
+    """Does a model give the numbers it must, on every engine installed here."""
+    from emow2v import cards, verify
+
+    failed = False
+    for card in [cards.find(name)] if name else cards.available():
+        try:
+            rows = verify.verify(card, speech=speech if name or card.name in cards.PULLABLE else None)
+        except ModelError as error:
+            errors.print(str(error))
+            failed = True
+            continue
+        output.print(f"{card.name} {card.version}", markup=False)
+        _print_rows(rows)
+        verify.record(card, rows)
+        failed = failed or not all(row.passed for row in rows)
+    if failed:
+        raise typer.Exit(1)
+
+
+@models.command("quantize")
+@stoppable
+def quantize_model(
+    name: Annotated[str, typer.Argument(metavar="MODEL", help="Name or folder of a model in fp32.")],
+    speech: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--speech", help="Files, folders or patterns of speech to calibrate on; repeatable. [default: an example]"
+        ),
+    ] = None,
+    to: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", metavar="DIR", help="New folder. [default: where --precision int8 looks]"),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Also where it is here already.")] = False,
+) -> None:
+    """An int8 package of a model, for --precision int8, with its error against fp32 measured (extra quantize)."""
+    from emow2v import batch, cards, quantize
+
+    source = cards.find(name)
+    found, failed = batch.expand(speech or [])
+    for outcome in failed:
+        raise FormatError(outcome.error)
+    with errors.status("quantising") as status:
+        card = quantize.quantize(
+            source,
+            to or quantize.default_place(source),
+            speech=[one.path for one in found],
+            replace=force,
+            say=status.update,
+        )
+    for what, figures in card.details["error_against_fp32"].items():
+        if isinstance(figures, dict):
+            output.print(
+                f"{what:10} mean difference {figures['mean']}, largest {figures['largest']}, CCC {figures['ccc']}",
+                markup=False,
+            )
+    output.print(
+        f"wrote {card.name} to {card.folder} ({card.size / 1e6:.0f} MB); the differences are from {source.name} in fp32, on "
+        f"{card.details['error_against_fp32']['windows']} windows of 1 s that the calibration did not see",
+        markup=False,
+    )
+
+
+@models.command("remove")
+def remove_model(name: Annotated[str, typer.Argument(metavar="NAME", help="A model that was pulled.")]) -> None:
+    """Delete a pulled model."""
+    from emow2v import pull
+
+    output.print(f"removed {name}, {pull.remove(name) / 1e6:.0f} MB", markup=False)
+
+
+def _agreed() -> bool:
+    if not sys.stdin.isatty():
+        return False
+    return typer.confirm("Do you accept this licence?", err=True)
+
+
+def _print_rows(rows: list[Row]) -> None:
+    from emow2v.verify import words
+
+    for row in rows:
+        output.print(
+            f"{'ok    ' if row.passed else 'FAILED'} {row.engine} {row.precision}: {row.input}: expected {words(row.expected)} "
+            f"({row.source}), got {words(row.got)}, difference {row.difference:.1e}"
+            + (f", hidden states {row.hidden_difference:.1e}" if row.hidden_difference is not None else "")
+            + (f"; {row.note}" if row.note else ""),
+            markup=False,
+        )

@@ -1,0 +1,388 @@
+"""A model against a corpus: whole utterances, short windows, groups of people, how sure it is, what its embeddings hold."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from emow2v import audio
+from emow2v.audio import SAMPLING_RATE
+from emow2v.errors import AudioError, Emow2vError, FramingError
+from emow2v.evaluation.embeddings import Recall, opensmile, recall
+from emow2v.evaluation.manifest import GROUPS, Clip, speakers
+from emow2v.evaluation.norms import norm
+from emow2v.evaluation.statistics import Figure, agreement, difference
+from emow2v.model import Model
+from emow2v.trajectory import DIMENSIONS
+
+Floats = npt.NDArray[np.floating]
+Agreement = Mapping[str, Mapping[str, Figure | int]]
+Truth = Literal["ratings", "norms", "none"]
+
+FIFTHS = 5
+ENOUGH_SPEAKERS = 5  # of each group, to speak of a difference between two
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What a model said of one clip.
+
+    Attributes:
+        whole, confidence: [3], of the clip as one utterance
+        embedding: [1024]
+        windows: [windows, 3]
+        sure: confidence of the windows, [windows, 3]
+    """
+
+    clip: Clip
+    seconds: float
+    whole: Floats
+    confidence: Floats
+    embedding: Floats
+    windows: Floats
+    sure: Floats
+
+
+@dataclass(frozen=True)
+class Stability:
+    """How scores move within a clip.
+
+    Attributes:
+        step: mean absolute change from one window to the next
+        within, between: deviation of windows about their clip's mean, and of the clips' means
+    """
+
+    step: float
+    within: float
+    between: float
+
+    def to_json(self) -> dict[str, float]:
+        return {name: round(value, 4) for name, value in vars(self).items()}
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """All figures of a model on a corpus.
+
+    Attributes:
+        about: model, framing, software: plain strings and numbers
+        truth: what scores were compared with: people's ratings, the norms of emotion words, or nothing
+        judged: the clips, in the manifest's order
+        skipped: names of clips that could not be read, with the sentence why
+        whole: scores of whole clips; windows_averaged: the mean of their windows; windows_weighted: their mean by
+            confidence, which counts silence for little; single_windows: each by itself
+        groups: by sex, language and corpus where there is more than one, the figures of whole clips
+        sexes: CCC of the women's clips less the men's, where each are enough speakers
+        stability: by dimension
+        surer: by dimension, mean confidence and mean absolute error of the fifths of clips from unsure to sure
+        recalls: by corpus, by features, what an SVM makes of them
+        classes: mean and deviation of the scores of each
+    """
+
+    about: Mapping[str, object]
+    truth: Truth
+    judged: Sequence[Judged]
+    skipped: Mapping[str, str]
+    whole: Agreement
+    windows_averaged: Agreement
+    windows_weighted: Agreement
+    single_windows: Agreement
+    groups: Mapping[str, Mapping[str, Agreement]]
+    sexes: Mapping[str, Figure]
+    stability: Mapping[str, Stability]
+    surer: Mapping[str, Mapping[str, object]]
+    recalls: Mapping[str, Mapping[str, Recall]]
+    classes: Mapping[str, Mapping[str, object]]
+
+
+def evaluate(
+    model: Model,
+    clips: Sequence[Clip],
+    *,
+    window_ms: Fraction | int = 1000,
+    step_ms: Fraction | int = 500,
+    draws: int = 1000,
+    features: Sequence[str] = (),
+    check: Callable[[], None] = lambda: None,
+    done: Callable[[Clip], None] = lambda clip: None,
+) -> Evaluation:
+    """Judge a model by a corpus with ratings or classes.
+
+    Args:
+        window_ms, step_ms: of short windows; all lie within the clip, and a shorter clip is one window
+        draws: of the bootstrap, for 95 % intervals; 0 for none
+        features: of openSMILE, to compare the embeddings with on the same folds ("ComParE_2016", "eGeMAPSv02")
+        check: called before every clip; may raise to stop
+        done: told of every clip that was judged or skipped
+
+    Raises:
+        Emow2vError: no clip that can be read, a library that is not installed
+    """
+    rate = model.card.sampling_rate
+    size, step = (round(ms * rate / 1000) for ms in (window_ms, step_ms))
+    if size < model.card.min_samples or step < 1:
+        raise FramingError(
+            f"Windows of {float(window_ms):g} ms every {float(step_ms):g} ms are too short for {model.name}; "
+            f"expected at least {model.card.min_samples / rate * 1000:g} ms, and a step."
+        )
+    judged: list[Judged] = []
+    skipped: dict[str, str] = {}
+    signals: list[npt.NDArray[np.float32]] = []
+    for clip, signal, sentence in _signals(clips):
+        check()
+        if not sentence:
+            try:
+                judged.append(_judge(model, clip, signal, size, step))
+                if features:
+                    signals.append(signal)
+            except Emow2vError as error:
+                sentence = str(error)
+        if sentence:
+            skipped[_name(clip)] = sentence
+        done(clip)
+    if not judged:
+        raise Emow2vError(
+            f"None of the {len(clips)} clips could be read; the first: {next(iter(skipped.values()), 'there is none')}"
+        )
+    about = {"model": model.name, "version": model.card.version, "weights_sha256": model.card.sha256} | {
+        "engine": model.engine.name, "precision": model.engine.precision,
+        "window_ms": float(window_ms), "step_ms": float(step_ms),
+    }  # fmt: skip
+    return _figures(about, judged, skipped, draws, {name: opensmile(name, signals) for name in features})
+
+
+def _name(clip: Clip) -> str:
+    return clip.name if not clip.start and clip.end is None else f"{clip.name} from {clip.start:g} s"
+
+
+def _signals(clips: Sequence[Clip]) -> Iterator[tuple[Clip, npt.NDArray[np.float32], str]]:
+    """Each clip with its signal at the models' rate, or the sentence that says why there is none."""
+    held, signal, sentence = None, np.zeros(0, np.float32), ""
+    for clip in clips:
+        if clip.file != held:  # clips of one recording usually stand together
+            held, sentence = clip.file, ""
+            try:
+                signal, _ = audio.read(clip.file)
+            except AudioError as error:
+                signal, sentence = np.zeros(0, np.float32), str(error)
+        begin, end = round(clip.start * SAMPLING_RATE), None if clip.end is None else round(clip.end * SAMPLING_RATE)
+        part = signal[begin:end]
+        if not sentence and not part.size:
+            yield clip, part, f"{clip.name} ends before {clip.start:g} s; expected times within the recording."
+        else:
+            yield clip, part, sentence
+
+
+def _judge(model: Model, clip: Clip, signal: npt.NDArray[np.float32], size: int, step: int) -> Judged:
+    whole = next(iter(model.predict(signal, SAMPLING_RATE, unit="files")))
+    if signal.size <= size:
+        windows, sure = whole.scores, whole.confidence
+    else:
+        cut = np.lib.stride_tricks.sliding_window_view(signal, size)[::step]
+        _, windows, found = model.run(np.ascontiguousarray(cut))
+        sure = np.ones_like(windows) if found is None else found
+    return Judged(
+        clip, signal.size / SAMPLING_RATE, whole.scores[0], whole.confidence[0], whole.embeddings[0], windows, sure
+    )
+
+
+def _figures(
+    about: Mapping[str, object],
+    judged: Sequence[Judged],
+    skipped: Mapping[str, str],
+    draws: int,
+    features: Mapping[str, Floats],
+) -> Evaluation:
+    clips = [one.clip for one in judged]
+    truth, ratings = truth_of(clips)
+    who = speakers(clips)
+    whole = np.stack([one.whole for one in judged])
+    averaged = np.stack([one.windows.mean(axis=0) for one in judged])
+    weighted = np.stack([_weighted(one.windows, one.sure) for one in judged])
+    counts = [len(one.windows) for one in judged]
+    groups = _groups(clips)
+    women = np.array([clip.groups.get("sex", "").lower() in ("f", "female", "w", "woman") for clip in clips])
+    men = np.array([clip.groups.get("sex", "").lower() in ("m", "male", "man") for clip in clips])
+    enough = min(np.unique(who[women]).size, np.unique(who[men]).size) >= ENOUGH_SPEAKERS
+    known = women | men
+    return Evaluation(
+        about=about,
+        truth=truth,
+        judged=judged,
+        skipped=skipped,
+        whole=agreement(ratings, whole, who, draws),
+        windows_averaged=agreement(ratings, averaged, who, draws),
+        windows_weighted=agreement(ratings, weighted, who, draws),
+        single_windows=agreement(
+            np.repeat(ratings, counts, axis=0),
+            np.concatenate([one.windows for one in judged]),
+            np.repeat(who, counts),
+            0,
+        ),
+        groups={
+            name: {
+                value: agreement(ratings[chosen], whole[chosen], who[chosen], draws) for value, chosen in parts.items()
+            }
+            for name, parts in groups.items()
+        },
+        sexes=difference(ratings[known], whole[known], who[known], women[known], draws) if enough else {},
+        stability=_stability([one.windows for one in judged]),
+        surer=_surer(ratings, whole, np.stack([one.confidence for one in judged])),
+        recalls=_recalls(clips, who, {"embeddings": np.stack([one.embedding for one in judged]), **features}, draws),
+        classes=_classes(clips, whole),
+    )
+
+
+def _weighted(scores: Floats, weights: Floats) -> Floats:
+    """Mean over windows by weights [windows, 3]; the plain one where all weights are 0."""
+    total = weights.sum(axis=0)
+    mean: Floats = np.where(total > 0, (scores * weights).sum(axis=0) / np.maximum(total, 1e-12), scores.mean(axis=0))
+    return mean
+
+
+def truth_of(clips: Sequence[Clip]) -> tuple[Truth, Floats]:
+    """What there is to compare scores with, [clips, 3]: ratings if there are any, else norms of the classes' words."""
+    ratings = np.array([clip.ratings for clip in clips], np.float64)
+    if np.isfinite(ratings).any():
+        return "ratings", ratings
+    norms = np.stack([norm(clip.emotion) for clip in clips])
+    return ("norms" if np.isfinite(norms).any() else "none"), norms
+
+
+def _groups(clips: Sequence[Clip]) -> dict[str, dict[str, npt.NDArray[np.intp]]]:
+    """Of each column that tells clips apart, the clips of each value."""
+    found = {}
+    for name in GROUPS:
+        values = np.array([clip.groups.get(name, "") for clip in clips])
+        parts = {value: np.flatnonzero(values == value) for value in np.unique(values).tolist() if value}
+        if len(parts) > 1:
+            found[name] = parts
+    return found
+
+
+def _stability(windows: Sequence[Floats]) -> dict[str, Stability]:
+    several = [one for one in windows if len(one) > 1]
+    if not several:
+        return {}
+    steps = np.concatenate([np.abs(np.diff(one, axis=0)) for one in several]).mean(axis=0)
+    within = np.sqrt(np.concatenate([(one - one.mean(axis=0)) ** 2 for one in several]).mean(axis=0))
+    between = np.stack([one.mean(axis=0) for one in several]).std(axis=0)
+    return {name: Stability(float(steps[k]), float(within[k]), float(between[k])) for k, name in enumerate(DIMENSIONS)}
+
+
+def _surer(ratings: Floats, scores: Floats, confidence: Floats) -> dict[str, dict[str, object]]:
+    """Do errors fall as confidence rises? Nothing for models that are always sure."""
+    found: dict[str, dict[str, object]] = {}
+    for column, name in enumerate(DIMENSIONS):
+        rated = np.isfinite(ratings[:, column])
+        sure = confidence[rated, column]
+        if rated.sum() < 2 * FIFTHS or np.ptp(sure) == 0:
+            continue
+        error = np.abs(scores[rated, column] - ratings[rated, column])
+        order = np.array_split(np.argsort(sure, kind="stable"), FIFTHS)
+        found[name] = {
+            "rank_correlation": round(_spearman(sure, error), 4),
+            "confidence": [round(float(sure[part].mean()), 4) for part in order],
+            "mean_absolute_error": [round(float(error[part].mean()), 4) for part in order],
+        }
+    return found
+
+
+def _spearman(first: Floats, second: Floats) -> float:
+    try:
+        from scipy.stats import spearmanr
+    except ImportError:
+        from emow2v.evaluation.statistics import missing
+
+        raise missing() from None
+    value = float(spearmanr(first, second).statistic)
+    return value if math.isfinite(value) else 0.0
+
+
+def _classes(clips: Sequence[Clip], scores: Floats) -> dict[str, dict[str, object]]:
+    """Where the classes lie: mean and deviation of the scores of each."""
+    emotions = np.array([clip.emotion for clip in clips])
+    return {
+        name: {"clips": int((emotions == name).sum())}
+        | {
+            dimension: {"mean": round(float(part[:, k].mean()), 4), "deviation": round(float(part[:, k].std()), 4)}
+            for k, dimension in enumerate(DIMENSIONS)
+        }
+        for name in dict.fromkeys(sorted(emotions.tolist()))
+        if name and (part := scores[emotions == name]).size
+    }
+
+
+def _recalls(
+    clips: Sequence[Clip], who: npt.NDArray[np.int64], values: Mapping[str, Floats], draws: int
+) -> dict[str, dict[str, Recall]]:
+    """Of every corpus whose clips have classes, and more than one speaker."""
+    emotions = np.array([clip.emotion for clip in clips])
+    corpora = np.array([clip.groups.get("corpus", "") for clip in clips])
+    found = {}
+    for corpus in np.unique(corpora).tolist():
+        chosen = np.flatnonzero((corpora == corpus) & (emotions != ""))
+        if np.unique(emotions[chosen]).size > 1 and np.unique(who[chosen]).size > 1:
+            found[corpus or "all"] = {
+                name: recall(rows[chosen], emotions[chosen].tolist(), who[chosen], draws)
+                for name, rows in values.items()
+            }
+    return found
+
+
+def kept(evaluation: Evaluation, *, weighted: bool = False) -> dict[str, float]:
+    """By dimension, CCC of the averaged windows as a share of that of whole clips; where that one is above 0.
+
+    Args:
+        weighted: averaged by confidence
+    """
+    averaged = evaluation.windows_weighted if weighted else evaluation.windows_averaged
+    shares = {}
+    for name, figures in evaluation.whole.items():
+        whole, windows = figures["ccc"], averaged[name]["ccc"]
+        assert isinstance(whole, Figure) and isinstance(windows, Figure)
+        if whole.value > 0:
+            shares[name] = windows.value / whole.value
+    return shares
+
+
+def figures(evaluation: Evaluation) -> dict[str, object]:
+    """An evaluation for JSON."""
+    judged = evaluation.judged
+    return {
+        **evaluation.about,
+        "truth": evaluation.truth,
+        "clips": len(judged),
+        "speakers": int(np.unique(speakers([one.clip for one in judged])).size),
+        "hours": round(sum(one.seconds for one in judged) / 3600, 3),
+        "skipped": dict(evaluation.skipped),
+        "whole": _plain(evaluation.whole),
+        "windows_averaged": _plain(evaluation.windows_averaged),
+        "windows_weighted": _plain(evaluation.windows_weighted),
+        "single_windows": _plain(evaluation.single_windows),
+        "windows_keep": {name: round(value, 4) for name, value in kept(evaluation).items()},
+        "weighted_windows_keep": {name: round(value, 4) for name, value in kept(evaluation, weighted=True).items()},
+        "groups": {
+            name: {value: _plain(one) for value, one in parts.items()} for name, parts in evaluation.groups.items()
+        },
+        "women_less_men_ccc": {name: one.to_json() for name, one in evaluation.sexes.items()},
+        "stability": {name: one.to_json() for name, one in evaluation.stability.items()},
+        "confidence": dict(evaluation.surer),
+        "classes": dict(evaluation.classes),
+        "recall": {
+            corpus: {name: one.to_json() for name, one in parts.items()} for corpus, parts in evaluation.recalls.items()
+        },
+    }
+
+
+def _plain(found: Agreement) -> dict[str, dict[str, object]]:
+    return {
+        name: {key: one.to_json() if isinstance(one, Figure) else one for key, one in values.items()}
+        for name, values in found.items()
+    }

@@ -1,0 +1,249 @@
+"""An evaluation as files: JSON for programs, Markdown and pictures for people."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from emow2v.evaluation.evaluate import Agreement, Evaluation, figures, kept, truth_of
+from emow2v.evaluation.statistics import Figure, missing
+from emow2v.formats.files import Staged, publish
+from emow2v.formats.plot import COLOURS
+from emow2v.trajectory import DIMENSIONS
+
+_TRUTHS = {
+    "ratings": "what people rated",
+    "norms": "published norms of the emotion words that clips are labelled with (Mehrabian and Russell 1977): no listener "
+    "rated these clips, and for dominance in speech these norms are a poor judge",
+    "none": "nothing: the manifest has neither ratings nor emotion words with norms",
+}
+
+
+def write(evaluation: Evaluation, folder: Path, *, about: Mapping[str, str] | None = None) -> list[Path]:
+    """evaluation.json, evaluation.md and pictures in `folder`, together or not at all.
+
+    Args:
+        about: more to say in both, such as the command
+
+    Raises:
+        FormatError: a place that cannot be written
+    """
+    pictures = {"scores.png": scores_picture(evaluation)} if evaluation.truth != "none" else {}
+    if evaluation.surer:
+        pictures["confidence.png"] = confidence_picture(evaluation)
+    plain = json.dumps({**(about or {}), **figures(evaluation)}, indent=2, ensure_ascii=False) + "\n"
+    contents = {
+        "evaluation.json": plain.encode(errors="backslashreplace"),
+        "evaluation.md": markdown(evaluation, about or {}, pictures).encode(errors="backslashreplace"),
+        **pictures,
+    }
+    staged = []
+    try:
+        for name, content in contents.items():
+            staged.append(Staged())
+            staged[-1].open(folder / name).write(content)
+        publish(staged)
+    finally:
+        for one in staged:
+            one.discard()
+    return [folder / name for name in contents]
+
+
+def markdown(evaluation: Evaluation, about: Mapping[str, str], pictures: Iterable[str] = ()) -> str:
+    """The report that people read."""
+    judged = evaluation.judged
+    hours = sum(one.seconds for one in judged) / 3600
+    model = f"{evaluation.about['model']} {evaluation.about['version']}".strip()
+    lines = [f"# {model}: evaluation", ""]
+    lines += [f"{name.capitalize()}: `{value}`  " for name, value in about.items()]
+    lines += [
+        f"{len(judged)} clips, {hours:.2f} hours. Scores are compared with {_TRUTHS[evaluation.truth]}.",
+        "Intervals are 95 %, bootstrapped over speakers; there is none with fewer than three.",
+        "",
+    ]
+    if evaluation.skipped:
+        lines += [f"{len(evaluation.skipped)} clips could not be judged:", ""]
+        lines += [f"* {name}: {sentence}" for name, sentence in evaluation.skipped.items()] + [""]
+    if evaluation.whole:
+        lines += ["## Whole utterances", "", *agreement_table(evaluation.whole), ""]
+        lines += [*_windows(evaluation), ""]
+    for group, parts in evaluation.groups.items():
+        if any(parts.values()):
+            lines += [f"## By {group}", "", *_group_table(group, parts), ""]
+    if evaluation.sexes:
+        lines += ["CCC of women's clips less that of men's:"]
+        lines += [", ".join(f"{name} {interval(one)}" for name, one in evaluation.sexes.items()) + ".", ""]
+    if evaluation.surer:
+        lines += ["## Confidence", "", *_confidence_table(evaluation), ""]
+    if evaluation.recalls:
+        lines += ["## Embeddings", "", *recall_table(evaluation), ""]
+    if evaluation.classes:
+        lines += ["## Classes", "", *_class_table(evaluation.classes), ""]
+    lines += [f"![{Path(name).stem}]({name})\n" for name in pictures]
+    return "\n".join(lines)
+
+
+def interval(figure: Figure | int) -> str:
+    """.81 (.77 to .85), or what there is of it."""
+    if isinstance(figure, int):
+        return str(figure)
+    if math.isnan(figure.value):
+        return "-"
+    return _short(figure.value) + (
+        f" ({_short(figure.low)} to {_short(figure.high)})" if figure.low == figure.low else ""
+    )
+
+
+def _short(value: float) -> str:
+    return f"{value:.3f}".replace("0.", ".", 1) if abs(value) < 1 else f"{value:.3f}"
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """Lines of a Markdown table; a | in a cell is escaped."""
+
+    def line(cells: Sequence[str]) -> str:
+        return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+    return [line(head), "|" + "---|" * len(head), *map(line, rows)]
+
+
+def agreement_table(found: Agreement) -> list[str]:
+    """A line for each dimension."""
+    keys = ("ccc", "pearson", "mae", "bias", "clips", "speakers")
+    head = ("", "CCC", "Pearson", "mean absolute error", "bias", "clips", "speakers")
+    return table(head, ([name, *(interval(values[key]) for key in keys)] for name, values in found.items()))
+
+
+def _windows(evaluation: Evaluation) -> list[str]:
+    shares, weighted = kept(evaluation), kept(evaluation, weighted=True)
+    rows = []
+    for name in evaluation.whole:
+        parts = (evaluation.whole, evaluation.windows_averaged, evaluation.windows_weighted, evaluation.single_windows)
+        stability = evaluation.stability.get(name)
+        moves = (
+            [f"{stability.step:.3f}", f"{stability.within:.3f}", f"{stability.between:.3f}"] if stability else ["-"] * 3
+        )
+        keeps = [f"{one[name]:.0%}" if name in one else "-" for one in (shares, weighted)]
+        rows.append([name, *(interval(part[name]["ccc"]) for part in parts), *keeps, *moves])
+    head = (
+        "",
+        "whole",
+        "averaged",
+        "by confidence",
+        "single",
+        "kept",
+        "kept, by confidence",
+        "step",
+        "within",
+        "between",
+    )
+    about = evaluation.about
+    return [
+        f"## Windows of {about['window_ms']:g} ms, every {about['step_ms']:g} ms",
+        "",
+        "CCC of whole clips, of the mean of their windows, plain and by confidence (which counts silence for little), and of single",
+        "windows; the share of it that the means keep; and how scores move: mean change from one window to the next, deviation",
+        "within clips, deviation between clips' means.",
+        "",
+        *table(head, rows),
+    ]
+
+
+def _group_table(group: str, parts: Mapping[str, Agreement]) -> list[str]:
+    rows = [
+        [value, name, *(interval(figures[key]) for key in ("ccc", "bias", "clips", "speakers"))]
+        for value, found in parts.items()
+        for name, figures in found.items()
+    ]
+    return table((group, "", "CCC", "bias", "clips", "speakers"), rows)
+
+
+def _confidence_table(evaluation: Evaluation) -> list[str]:
+    rows = []
+    for name, values in evaluation.surer.items():
+        errors = values["mean_absolute_error"]
+        assert isinstance(errors, list)
+        rows.append([name, *(f"{error:.3f}" for error in errors), f"{values['rank_correlation']}"])
+    return [
+        "Mean absolute error of the fifths of clips, from those the model is least sure of to those it is most sure of,",
+        "and the rank correlation of confidence and error (the lower the better).",
+        "",
+        *table(("", "least sure", "", "middle", "", "most sure", "rank correlation"), rows),
+    ]
+
+
+def recall_table(evaluation: Evaluation) -> list[str]:
+    """Unweighted average recall by corpus and features."""
+    rows = [
+        [corpus, features, interval(one.uar), str(len(one.by_class)), str(one.folds)]
+        for corpus, parts in evaluation.recalls.items()
+        for features, one in parts.items()
+    ]
+    return [
+        "Unweighted average recall of a support vector machine (radial kernel, standardised features) that is tested on",
+        "speakers it was not trained on.",
+        "",
+        *table(("corpus", "features", "UAR", "classes", "folds"), rows),
+    ]
+
+
+def _class_table(classes: Mapping[str, Mapping[str, object]]) -> list[str]:
+    rows = []
+    for name, values in classes.items():
+        row = [name, str(values["clips"])]
+        for dimension in DIMENSIONS:
+            found = values[dimension]
+            assert isinstance(found, dict)
+            row.append(f"{found['mean']:.2f} ± {found['deviation']:.2f}")
+        rows.append(row)
+    return table(("class", "clips", *DIMENSIONS), rows)
+
+
+def scores_picture(evaluation: Evaluation) -> bytes:
+    """Scores over ratings, or over norms, a panel for each dimension; PNG."""
+    figure_type = _matplotlib()
+    figure = figure_type(figsize=(10.5, 3.8), layout="constrained")
+    truth = np.asarray(truth_of([one.clip for one in evaluation.judged])[1])
+    scores = np.stack([one.whole for one in evaluation.judged])
+    jitter = np.random.default_rng(0).uniform(-0.008, 0.008, len(scores)) if evaluation.truth == "norms" else 0.0
+    for k, (name, axes) in enumerate(zip(DIMENSIONS, figure.subplots(1, 3), strict=True)):
+        axes.plot([0, 1], [0, 1], color="0.6", linewidth=1)
+        axes.scatter(truth[:, k] + jitter, scores[:, k], s=6, alpha=0.35, color=COLOURS[name], linewidths=0)
+        low, high = min(0.0, float(scores[:, k].min())), max(1.0, float(scores[:, k].max()))
+        axes.set(title=name, xlabel="norm" if evaluation.truth == "norms" else "rating", xlim=(0, 1), ylim=(low, high))
+        axes.grid(alpha=0.25)
+    figure.axes[0].set_ylabel("score")
+    return _png(figure)
+
+
+def confidence_picture(evaluation: Evaluation) -> bytes:
+    """Mean absolute error over confidence, the fifths of clips as points; PNG."""
+    figure = _matplotlib()(figsize=(5.5, 3.8), layout="constrained")
+    axes = figure.subplots()
+    for name, values in evaluation.surer.items():
+        axes.plot(values["confidence"], values["mean_absolute_error"], "o-", label=name, color=COLOURS[name])
+    axes.set(xlabel="confidence (mean of a fifth of the clips)", ylabel="mean absolute error")
+    axes.set_ylim(bottom=0)
+    axes.grid(alpha=0.25)
+    axes.legend(frameon=False)
+    return _png(figure)
+
+
+def _matplotlib() -> Any:
+    try:
+        from matplotlib.figure import Figure as Picture
+    except ImportError:
+        raise missing() from None
+    return Picture
+
+
+def _png(figure: Any) -> bytes:
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=110)
+    return file.getvalue()

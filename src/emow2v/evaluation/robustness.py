@@ -1,0 +1,330 @@
+"""How often a model's answers stay where they are when recordings change in ways that should not matter; needs no labels.
+
+The share of unchanged predictions is that of Derington et al. (arXiv 2312.06270): of those that move by less than 0.05,
+for each dimension by itself. Every file is one prediction.
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from emow2v.audio import SAMPLING_RATE, Signal
+from emow2v.errors import AudioError, Emow2vError, FormatError
+from emow2v.evaluation.changes import GROUPS, Change, changes, versions
+from emow2v.evaluation.noises import beginning
+from emow2v.evaluation.statistics import missing
+from emow2v.evaluation.transmission import Unfit
+from emow2v.formats.files import Staged, publish
+from emow2v.formats.plot import COLOURS, ENDINGS
+from emow2v.model import Model
+from emow2v.trajectory import DIMENSIONS
+
+LIMIT = 0.05
+LONGEST_S = 30  # of a file no more is heard
+VOICES = 8  # files of the run that are held for babble
+
+_Three = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of the predictions by one change.
+
+    Attributes:
+        files: that were changed
+        left_out: how many were not, by the sentence that says why
+        unchanged: share of predictions that moved by less than the limit, [arousal, dominance, valence]; NaN without files
+        moved: mean absolute change of the predictions, likewise
+    """
+
+    change: Change
+    files: int
+    left_out: Mapping[str, int]
+    unchanged: tuple[float, ...]
+    moved: tuple[float, ...]
+
+    @property
+    def passed(self) -> tuple[bool, ...]:
+        """Whether more than the threshold are unchanged, by dimension."""
+        return tuple(share > self.change.threshold for share in self.unchanged)
+
+    def figures(self) -> dict[str, object]:
+        """For JSON; None where there is no figure."""
+        return {
+            "group": self.change.group,
+            "test": self.change.name,
+            "does": self.change.does,
+            "published": self.change.published,
+            "sound": self.change.sound or None,
+            "threshold": self.change.threshold,
+            "files": self.files,
+            "left_out": dict(self.left_out),
+            "unchanged": _named(self.unchanged),
+            "mean_change": _named(self.moved),
+            "passed": dict(zip(DIMENSIONS, self.passed, strict=True)) if self.files else None,
+        }
+
+
+@dataclass(frozen=True)
+class Robustness:
+    """Attributes:
+    model: its name
+    limit: a prediction that moves by less is unchanged
+    files, seconds: that were heard
+    shortened: how many of the files are longer than `LONGEST_S` and were heard only so far
+    skipped: files that could not be heard, each with the sentence that says why
+    software: versions of the libraries that make the changes
+    """
+
+    model: str
+    limit: float
+    seed: int
+    files: int
+    seconds: float
+    shortened: int
+    skipped: Mapping[str, str]
+    results: tuple[Result, ...]
+    software: Mapping[str, str]
+
+    def groups(self) -> dict[str, tuple[float, ...]]:
+        """Mean share of unchanged predictions by group of tests, [arousal, dominance, valence]; tests without files apart."""
+        found = {}
+        for group in GROUPS:
+            shares = [one.unchanged for one in self.results if one.change.group == group and one.files]
+            if shares:
+                found[group] = tuple(np.mean(shares, axis=0).tolist())
+        return found
+
+    def figures(self) -> dict[str, object]:
+        """For JSON; None where there is no figure."""
+        return {
+            "model": self.model,
+            "limit": self.limit,
+            "seed": self.seed,
+            "files": self.files,
+            "seconds": round(self.seconds, 3),
+            "longest_seconds": LONGEST_S,
+            "shortened": self.shortened,
+            "skipped": dict(self.skipped),
+            "software": dict(self.software),
+            "groups": {
+                group: {"unchanged": _named(shares), "lowest": round(min(shares), 4), "passed": self._passed(group)}
+                for group, shares in self.groups().items()
+            },
+            "tests": [one.figures() for one in self.results],
+        }
+
+    def markdown(self) -> str:
+        """A section of a report."""
+        libraries = ", ".join(f"{name} {version}" for name, version in self.software.items())
+        lines = [
+            "## Robustness",
+            "",
+            f"Share of predictions, in %, that move by less than {self.limit:g} when the recording is changed, after "
+            "Derington et al. (arXiv 2312.06270); a test is passed when more than its threshold stay. "
+            f"{self.files} files, {self.seconds / 60:.1f} minutes, seed {self.seed}; {libraries}.",
+            "",
+            f"| group | test | {' | '.join(DIMENSIONS)} | threshold | passed |",
+            "|---|---|--:|--:|--:|--:|---|",
+        ]
+        means = self.groups()
+        for group in GROUPS:
+            lines += [_row(one) for one in self.results if one.change.group == group]
+            if group in means:
+                shares = " | ".join(map(_percent, means[group]))
+                lines.append(f"| **{group}** | **mean** | {shares} | | {self._passed(group)} |")
+        return "\n".join([*lines, "", *(f"* {note}" for note in self._notes()), ""])
+
+    def _passed(self, group: str) -> str:
+        tried = [one for one in self.results if one.change.group == group and one.files]
+        return f"{sum(all(one.passed) for one in tried)} of {len(tried)}"
+
+    def _notes(self) -> list[str]:
+        notes = []
+        for sound, what in (
+            ("synthetic", "Made by the program"),
+            ("recorded", "Recordings (where the folder of noises has no babble, other files of this run talk)"),
+        ):
+            names = [one.change.name for one in self.results if one.change.sound == sound]
+            if names:
+                notes.append(f"{what}: {', '.join(names)}.")
+        own = [one.change.name for one in self.results if not one.change.published]
+        if own:
+            notes.append(f"Neither tests nor thresholds of the paper: {', '.join(own)}.")
+        if self.shortened:
+            notes.append(f"Of longer files the first {LONGEST_S} s were heard: {self.shortened} of {self.files}.")
+        for one in self.results:
+            left_out = one.left_out.items()
+            notes += [f"{one.change.name}: left out for {count} of {self.files}. {why}" for why, count in left_out]
+        return notes + [f"Skipped {name}: {sentence}" for name, sentence in self.skipped.items()]
+
+
+def robustness(
+    model: Model,
+    files: Sequence[str | Path],
+    *,
+    noises: str | Path | None = None,
+    limit: float = LIMIT,
+    seed: int = 0,
+    check: Callable[[], None] = lambda: None,
+    progress: Callable[[str], None] = lambda name: None,
+) -> Robustness:
+    """Predict every file as it is and changed in every way, and count the predictions that stay.
+
+    A change that a file is too short or too silent for is left out for it. Files go by one after the other; in memory
+    are one of them and up to `VOICES` others that talk in babble.
+
+    Args:
+        files: recordings of any length; of long ones the first `LONGEST_S` seconds are heard
+        noises: folder with recordings in folders music, coughs, sneezes, environment or babble, in place of synthetic ones
+        limit: a prediction that moves by less is unchanged
+        seed: of everything that is drawn; the same seed and files give the same changes
+        check: called before every prediction; may raise to stop
+        progress: told the name of every file that is done with
+
+    Raises:
+        FormatError: a folder of noises without any
+        AudioError: none of the noises of a kind can be read
+        Emow2vError: no file that can be heard, a limit or seed that is none, a library that is not installed
+    """
+    if not 0 < limit < math.inf or seed < 0:
+        raise Emow2vError(f"limit is {limit:g} and seed {seed}; expected a limit above 0 and a seed of 0 or more.")
+    tests = changes(noises)
+    software = versions()  # what is not installed is found before any work
+    counts = [_Count() for _ in tests]
+    voices = _voices(files, seed)
+    skipped: dict[str, str] = {}
+    heard, seconds, shortened = 0, 0.0, 0
+
+    def predicted(signal: Signal) -> _Three:
+        check()
+        scores = model.predict(signal, SAMPLING_RATE, unit="files", check=check).scores
+        return np.asarray(scores[0], np.float64)
+
+    for number, file in enumerate(files):
+        check()
+        try:
+            signal, goes_on = beginning(file, LONGEST_S)
+            plain = predicted(signal)
+        except AudioError as error:
+            skipped[str(file)] = str(error)
+            progress(str(file))
+            continue
+        heard, seconds, shortened = heard + 1, seconds + signal.size / SAMPLING_RATE, shortened + goes_on
+        others = [voice for held, voice in voices.items() if held != number]
+        for test, count in zip(tests, counts, strict=True):
+            rng = np.random.default_rng([seed, number, zlib.crc32(f"{test.group}: {test.name}".encode())])
+            try:
+                changed = test.apply(signal, rng, others)
+                reference = None if test.reference is None else test.reference(signal)
+            except Unfit as error:
+                count.leave_out(str(error))
+                continue
+            try:
+                before = plain if reference is None else predicted(reference)
+                count.add(np.abs(predicted(changed) - before), limit)
+            except AudioError:
+                count.leave_out("What it leaves is too short for the model.")
+        progress(str(file))
+    if not heard:
+        first = next(iter(skipped.values()), "there is none.")
+        raise Emow2vError(f"None of {len(files)} files can be heard; expected recordings of speech. The first: {first}")
+    results = tuple(count.result(test) for test, count in zip(tests, counts, strict=True))
+    return Robustness(model.name, limit, seed, heard, seconds, shortened, skipped, results, software)
+
+
+def plot(found: Robustness, path: str | Path) -> None:
+    """Shares of unchanged predictions as bars, with the threshold of every test; .png, .svg or .pdf.
+
+    Raises:
+        FormatError: another ending, or a place that cannot be written
+        Emow2vError: matplotlib is not installed
+    """
+    path = Path(path)
+    if path.suffix.lower() not in ENDINGS:
+        raise FormatError(f"A picture cannot end in '{path.suffix}'; expected {', '.join(ENDINGS)}.")
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise missing() from None
+    shown = [one for one in found.results if one.files]
+    figure = Figure(figsize=(8, 1.2 + 0.34 * len(shown)), layout="constrained")
+    axes = figure.subplots()
+    places = np.arange(len(shown), dtype=np.float64)
+    for k, name in enumerate(DIMENSIONS):
+        shares = [100 * one.unchanged[k] for one in shown]
+        axes.barh(places + 0.26 * (k - 1), shares, height=0.26, label=name, color=COLOURS[name])
+    thresholds = [100 * one.change.threshold for one in shown]
+    axes.vlines(thresholds, places - 0.45, places + 0.45, color="black", linewidth=1.6, label="threshold")
+    axes.set_yticks(places, [f"{one.change.group}: {one.change.name}" for one in shown])
+    axes.set(xlabel=f"predictions that move by less than {found.limit:g} (%)", xlim=(0, 100))
+    axes.set_title(f"{found.model}, {found.files} files")
+    axes.invert_yaxis()
+    axes.margins(y=0.01)
+    axes.grid(axis="x", alpha=0.25)
+    figure.legend(loc="outside lower center", ncols=4, frameon=False)
+    staged = Staged()
+    try:
+        figure.savefig(staged.open(path), format=path.suffix[1:].lower(), dpi=150)
+        publish([staged])
+    finally:
+        staged.discard()
+
+
+class _Count:
+    """What is kept of the predictions of one test: sums, however many files there are."""
+
+    def __init__(self) -> None:
+        self._files = 0
+        self._unchanged = np.zeros(len(DIMENSIONS))
+        self._moved = np.zeros(len(DIMENSIONS))
+        self._left_out: dict[str, int] = {}
+
+    def add(self, moved: _Three, limit: float) -> None:
+        self._files += 1
+        self._unchanged += moved < limit
+        self._moved += moved
+
+    def leave_out(self, why: str) -> None:
+        self._left_out[why] = self._left_out.get(why, 0) + 1
+
+    def result(self, change: Change) -> Result:
+        share, moved = ((total / (self._files or math.nan)).tolist() for total in (self._unchanged, self._moved))
+        return Result(change, self._files, self._left_out, tuple(share), tuple(moved))
+
+
+def _voices(files: Sequence[str | Path], seed: int) -> dict[int, Signal]:
+    """Some files, drawn, by their number."""
+    voices: dict[int, Signal] = {}
+    for number in np.random.default_rng(seed).permutation(len(files)).tolist():
+        if len(voices) == VOICES:
+            break
+        try:
+            signal, _ = beginning(files[number], LONGEST_S)
+        except AudioError:  # told when its turn comes
+            continue
+        if signal.any():
+            voices[number] = signal
+    return voices
+
+
+def _named(values: Sequence[float]) -> dict[str, float | None]:
+    return {name: round(x, 4) if math.isfinite(x) else None for name, x in zip(DIMENSIONS, values, strict=True)}
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f}" if math.isfinite(share) else "-"
+
+
+def _row(one: Result) -> str:
+    failed = [name for name, passed in zip(DIMENSIONS, one.passed, strict=True) if not passed]
+    mark = ("yes" if not failed else f"no: {', '.join(failed)}") if one.files else "-"
+    shares = " | ".join(map(_percent, one.unchanged))
+    return f"| {one.change.group} | {one.change.name} | {shares} | {100 * one.change.threshold:g} | {mark} |"

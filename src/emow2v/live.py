@@ -1,0 +1,96 @@
+"""Live speech on this machine: from a microphone or a pipe, a row for every step as soon as its audio is there."""
+
+from __future__ import annotations
+
+import queue
+from collections.abc import Iterator
+from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from emow2v.errors import AudioError
+from emow2v.framing import Framing
+from emow2v.model import Model
+from emow2v.trajectory import Block
+
+ENCODINGS: dict[str, np.dtype[Any]] = {"s16le": np.dtype("<i2"), "f32le": np.dtype("<f4")}
+BLOCK_MS = 20  # of a microphone
+
+Samples = npt.NDArray[np.float32]
+
+
+def samples(data: bytes, encoding: str) -> Samples:
+    """Mono samples of raw PCM, about -1..1; whole samples only.
+
+    Raises:
+        AudioError: NaN or infinity
+    """
+    values = np.frombuffer(data, ENCODINGS[encoding])
+    if encoding == "s16le":
+        return values.astype(np.float32) / np.float32(32768)
+    if not np.isfinite(values).all():
+        raise AudioError("The samples contain NaN or infinity; expected finite ones, about -1..1.")
+    return values.astype(np.float32)
+
+
+def pipe(file: IO[bytes], encoding: str) -> Iterator[Samples]:
+    """Raw mono PCM from a file that grows, as it comes."""
+    kind = ENCODINGS[encoding]
+    rest = b""
+    read = getattr(file, "read1", file.read)  # what is there, not what was asked for
+    while data := read(1 << 16):
+        data = rest + data
+        whole = len(data) - len(data) % kind.itemsize
+        rest = data[whole:]
+        if whole:
+            yield samples(data[:whole], encoding)
+
+
+def microphone(sampling_rate: int | None = None, device: str = "") -> tuple[int, Iterator[Samples]]:
+    """The rate in Hz, and blocks of the microphone until the caller stops (extra `live`).
+
+    Args:
+        sampling_rate: default: the device's own
+        device: part of its name, or its number; "" for the system's default
+
+    Raises:
+        AudioError: no microphone, or sounddevice is not installed
+    """
+    try:
+        import sounddevice
+    except (ImportError, OSError) as error:  # OSError: no PortAudio on this system
+        raise AudioError(
+            f"The microphone needs sounddevice and PortAudio ({error}); run: pip install 'emow2v[live]', or give a pipe: emow2v live -"
+        ) from None
+    chosen: int | str | None = int(device) if device.isdecimal() else device or None
+    try:
+        rate = sampling_rate or round(sounddevice.query_devices(chosen, "input")["default_samplerate"])
+        blocks: queue.SimpleQueue[Samples] = queue.SimpleQueue()
+        stream = sounddevice.InputStream(
+            samplerate=rate,
+            blocksize=rate * BLOCK_MS // 1000,
+            device=chosen,
+            channels=1,
+            dtype="float32",
+            callback=lambda block, count, time, status: blocks.put(block[:, 0].copy()),
+        )
+    except (sounddevice.PortAudioError, ValueError) as error:
+        raise AudioError(f"There is no microphone that can be used ({error}); choose one with --device.") from None
+
+    def listen() -> Iterator[Samples]:
+        with stream:
+            while True:
+                yield blocks.get()
+
+    return rate, listen()
+
+
+def live(
+    model: Model, blocks: Iterator[Samples], sampling_rate: int, framing: Framing | None = None
+) -> Iterator[Block]:
+    """Rows as soon as their audio is there, and the last ones when the blocks end."""
+    session = model.stream(framing, sampling_rate=sampling_rate)
+    for block in blocks:
+        yield from session.add(block, flush=True)
+    yield from session.finish()

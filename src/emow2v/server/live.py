@@ -1,0 +1,175 @@
+"""Live speech over a WebSocket: samples in, a message for every step of time out, with the numbers a file would give.
+
+A client connects to /v1/stream?sampling_rate=48000&encoding=f32le and gets one message with the provenance. It sends
+samples as binary messages of any size, and gets {"index", "start", "end", "arousal", "dominance", "valence", "confidence"} for
+each step as soon as its audio is there. The text message "end" asks for the last rows; {"done": true} follows, and the
+connection closes. A message is read when the one before it has been computed, so that a client that is too fast waits.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import numpy.typing as npt
+from starlette.concurrency import run_in_threadpool
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from emow2v.errors import Emow2vError, RequestError
+from emow2v.formats.table import ndjson_row, rows
+from emow2v.framing import Framing, parse_time
+from emow2v.live import ENCODINGS, samples
+from emow2v.model import Model, Stream
+from emow2v.server.store import Busy
+from emow2v.trajectory import Block
+
+MOST_LOAD = 0.7  # of the machine's time, for all live streams together; jobs wait for the rest
+END = "end"
+# Codes of RFC 6455 and its registry.
+CLOSED, REFUSED, TRY_LATER = 1000, 1008, 1013
+
+
+class Live:
+    """The live streams of a server, which share one model in its own process, away from the jobs.
+
+    Args:
+        load: gives the model; called when the first stream comes
+        most_streams: at once; 0 for as many as stay in real time, by measure
+    """
+
+    def __init__(self, load: Callable[[], Model], most_streams: int = 0) -> None:
+        self._load, self._most = load, most_streams
+        self._model: Model | None = None
+        self._lock = threading.Lock()
+        self._seconds: dict[tuple[int, int], float] = {}  # of one window, by its samples
+        self._load_now = 0.0
+        self.streams = 0
+
+    async def serve(self, socket: WebSocket) -> None:
+        """One connection, from its beginning to its end."""
+        await socket.accept()
+        load = 0.0
+        admitted = False
+        try:
+            asked = await run_in_threadpool(self._asked, socket.query_params)
+            load = await run_in_threadpool(self._admit, *asked[:2])
+            admitted = True
+            await self._talk(socket, *asked)
+        except WebSocketDisconnect:
+            pass
+        except Emow2vError as error:
+            await _close(socket, str(error), TRY_LATER if isinstance(error, Busy) else REFUSED)
+        finally:
+            if admitted:
+                with self._lock:
+                    self.streams -= 1
+                    self._load_now -= load
+
+    def _asked(self, query: Mapping[str, str]) -> tuple[Model, Framing, int, str]:
+        """What the connection's address asks for."""
+        encoding = query.get("encoding", "s16le")
+        if encoding not in ENCODINGS:
+            raise RequestError(f"encoding is '{encoding[:20]}'; expected {' or '.join(ENCODINGS)}.")
+        rate = query.get("sampling_rate", "16000")
+        if not rate.isdecimal() or not 1000 <= int(rate[:7]) <= 768_000:
+            raise RequestError(f"sampling_rate is '{rate[:20]}'; expected 1000 to 768000 Hz.")
+        padding = query.get("padding", "edge")
+        if padding not in ("edge", "zeros"):
+            raise RequestError(f"padding is '{padding[:20]}'; expected edge or zeros.")
+        framing = Framing(
+            frame_step_ms=parse_time(query.get("frame_step", "40ms"), "frame_step"),
+            left_context_ms=parse_time(query.get("left_context", "960ms"), "left_context"),
+            right_context_ms=parse_time(query.get("right_context", "0ms"), "right_context"),
+            padding=padding,  # type: ignore[arg-type]
+        )
+        model = self._ready()
+        model.check(framing)
+        if framing.whole:
+            raise RequestError("A live stream has no end to give one value for; expected a frame_step.")
+        return model, framing, int(rate), encoding
+
+    def _ready(self) -> Model:
+        with self._lock:
+            if self._model is None:
+                self._model = self._load()
+            return self._model
+
+    def _admit(self, model: Model, framing: Framing) -> float:
+        """The share of the machine's time that a stream will take; refused where it would be too much.
+
+        Raises:
+            Busy: others need the time
+        """
+        samples = min(framing.window_samples(model.card.sampling_rate), model.card.max_samples)
+        with self._lock:  # one measures, the others wait
+            key = (id(model), samples)
+            if key not in self._seconds:
+                self._seconds[key] = _seconds(model, samples)
+            load = self._seconds[key] / (float(framing.step_ms) / 1000)
+            full = self.streams >= self._most if self._most else self.streams and self._load_now + load > MOST_LOAD
+            if full:
+                raise Busy(
+                    f"{self.streams} live streams are as many as stay in real time here; try again later, or with a longer frame_step."
+                )
+            self.streams += 1
+            self._load_now += load
+        return load
+
+    async def _talk(self, socket: WebSocket, model: Model, framing: Framing, rate: int, encoding: str) -> None:
+        session = model.stream(framing, sampling_rate=rate)
+        await socket.send_json({"provenance": model.provenance(framing)})
+        size = ENCODINGS[encoding].itemsize
+        rest = b""
+        told = 0
+        while True:
+            message = await socket.receive()
+            if message["type"] == "websocket.disconnect":
+                return
+            if message.get("text") is not None:
+                if message["text"].strip().strip('"') != END:
+                    raise RequestError(
+                        f"A text message is '{message['text'][:20]}'; expected binary samples, or {END}."
+                    )
+                break
+            data = rest + message["bytes"]
+            whole = len(data) - len(data) % size
+            rest = data[whole:]
+            told = await _tell(
+                socket, await run_in_threadpool(_computed, session, samples(data[:whole], encoding)), told
+            )
+        told = await _tell(socket, await run_in_threadpool(lambda: list(session.finish())), told)
+        await socket.send_json({"done": True, "rows": told})
+        await socket.close(CLOSED)
+
+
+def _computed(session: Stream, samples: npt.NDArray[np.float32]) -> list[Block]:
+    return list(session.add(samples, flush=True))
+
+
+async def _tell(socket: WebSocket, blocks: list[Block], told: int) -> int:
+    """A message for every row; gives how many were sent in all."""
+    for block in blocks:
+        for number, row in enumerate(rows(block)):
+            await socket.send_text(f'{{"index": {block.first + number}, {ndjson_row(row)[1:]}')
+            told += 1
+    return told
+
+
+async def _close(socket: WebSocket, sentence: str, code: int) -> None:
+    await socket.send_text(json.dumps({"error": sentence}, ensure_ascii=False))
+    await socket.close(code, sentence.encode()[:120].decode(errors="ignore"))
+
+
+def _seconds(model: Model, samples: int) -> float:
+    """What one window takes, alone; the median of a few."""
+    window = np.zeros((1, samples), np.float32)
+    model.run(window)
+    taken = []
+    for _ in range(7):
+        started = time.perf_counter()
+        model.run(window)
+        taken.append(time.perf_counter() - started)
+    return sorted(taken)[3]

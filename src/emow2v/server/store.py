@@ -1,0 +1,403 @@
+"""Jobs on disk: what was asked, how far it is, what was said of it. One SQLite file, read and written by several processes.
+
+Every change of a job's state is one transaction that says which state it comes from, so that of two processes that
+want the same only one gets it: a job is claimed once, cancelled or published but not both, ended once.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import IntEnum
+from pathlib import Path
+
+from emow2v.errors import Emow2vError, RequestError
+
+SCHEMA = 1
+MOST_ATTEMPTS = 3  # a job that a worker died of so often is not tried again
+WAIT_S = 30  # for another process that writes
+
+_TABLES = """
+CREATE TABLE jobs (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,  -- also the order in which they were posted
+    id TEXT NOT NULL UNIQUE,
+    kind TEXT NOT NULL,
+    client TEXT NOT NULL,
+    form TEXT NOT NULL,  -- JSON, secrets masked
+    context TEXT NOT NULL,
+    status INTEGER NOT NULL,
+    publishing INTEGER NOT NULL DEFAULT 0,  -- its files are appearing: too late to cancel
+    moves TEXT NOT NULL DEFAULT '[]',  -- JSON, files that are complete: from where, to where
+    worker TEXT NOT NULL DEFAULT '',
+    attempts INTEGER NOT NULL DEFAULT 0,
+    rows INTEGER NOT NULL DEFAULT 0,
+    expected INTEGER,
+    posted TEXT NOT NULL,
+    started TEXT NOT NULL DEFAULT '',
+    ended TEXT NOT NULL DEFAULT '',
+    error TEXT NOT NULL DEFAULT '',
+    was_cancelled INTEGER NOT NULL DEFAULT 0,
+    provenance TEXT NOT NULL DEFAULT '{}'
+);
+CREATE INDEX jobs_by_status ON jobs (status, number);
+CREATE TABLE lines (
+    job INTEGER NOT NULL REFERENCES jobs (number) ON DELETE CASCADE,
+    time TEXT NOT NULL,
+    level TEXT NOT NULL,
+    text TEXT NOT NULL
+);
+CREATE INDEX lines_by_job ON lines (job);
+CREATE TABLE served (client TEXT PRIMARY KEY, turn INTEGER NOT NULL);
+"""
+
+
+class Status(IntEnum):
+    """DISCOVER's numbers."""
+
+    WAITING = 0
+    RUNNING = 1
+    FINISHED = 2
+    ERROR = 3
+    CANCELED = 4
+
+    @property
+    def ended(self) -> bool:
+        return self >= Status.FINISHED
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job as it stands.
+
+    Attributes:
+        number: unique for ever, where an id may be used again
+        kind: "process" for a DISCOVER request, "prediction" for one of /v1
+        client: who posted it, for a fair order
+        form: the fields of the request, secrets masked
+        context: how windows are computed where the form does not say
+        rows, expected: values done in the present session, and all of it where that is known
+        posted, started, ended: UTC, ISO 8601 to the millisecond; "" for not yet
+        provenance: of the results
+    """
+
+    number: int
+    id: str
+    kind: str
+    client: str
+    form: Mapping[str, str]
+    context: str
+    status: Status
+    publishing: bool
+    moves: Sequence[tuple[str, str]]
+    worker: str
+    attempts: int
+    rows: int
+    expected: int | None
+    posted: str
+    started: str
+    ended: str
+    error: str
+    was_cancelled: bool
+    provenance: Mapping[str, str | float]
+
+    @property
+    def progress(self) -> str:
+        """ "120/250", "120" where the end is not known, "-" before the first value."""
+        if not self.rows:
+            return "-"
+        return f"{self.rows}/{max(self.rows, self.expected)}" if self.expected else str(self.rows)
+
+
+class Store:
+    """The jobs of a server; safe to use from several threads and processes.
+
+    Args:
+        path: of the database; made where there is none
+
+    Raises:
+        Emow2vError: it cannot be opened, or a newer version made it
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._local = threading.local()
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with self._write() as database:
+                found = database.execute("PRAGMA user_version").fetchone()[0]
+                if not found:
+                    for statement in _TABLES.split(";\n"):
+                        database.execute(statement)
+                    database.execute(f"PRAGMA user_version = {SCHEMA}")
+        except (sqlite3.Error, OSError) as error:
+            raise Emow2vError(
+                f"The jobs in {path} cannot be read ({error}); move the file away, or choose another --work-dir."
+            ) from None
+        if found > SCHEMA:
+            raise Emow2vError(
+                f"The jobs in {path} were written by a newer emow2v; update, or choose another --work-dir."
+            )
+
+    def close(self) -> None:
+        """Close this thread's connection."""
+        database = self._local.__dict__.pop("database", None)
+        if database is not None:
+            database.close()
+
+    # --- what clients do ---
+
+    def submit(
+        self,
+        job_id: str,
+        form: Mapping[str, str],
+        *,
+        kind: str = "process",
+        client: str = "",
+        context: str = "window",
+        most_waiting: int = 0,
+    ) -> Job:
+        """Queue a job; the id of one that has ended may be used again, and its history is gone then.
+
+        Args:
+            most_waiting: jobs that may wait, 0 for any number
+
+        Raises:
+            Busy: too many wait already
+            RequestError: a job of that id is waiting or running
+        """
+        with self._write() as database:
+            old = database.execute("SELECT number, status FROM jobs WHERE id = ?", (job_id,)).fetchone()
+            if old is not None:
+                status = Status(old["status"])
+                if not status.ended:
+                    raise RequestError(
+                        f"A job '{job_id}' is {status.name.lower()}; wait, cancel it, or use another id."
+                    )
+                database.execute("DELETE FROM jobs WHERE number = ?", (old["number"],))
+            waiting = database.execute("SELECT count(*) FROM jobs WHERE status = 0").fetchone()[0]
+            if most_waiting and waiting >= most_waiting:
+                raise Busy(f"{waiting} jobs are waiting, as many as are taken; try again later.")
+            made = database.execute(
+                "INSERT INTO jobs (id, kind, client, form, context, status, posted) VALUES (?, ?, ?, ?, ?, 0, ?) RETURNING *",
+                (job_id, kind, client, json.dumps(dict(form)), context, now()),
+            ).fetchone()
+        return _job(made)
+
+    def get(self, job_id: str) -> Job | None:
+        row = self._database().execute("SELECT * FROM jobs WHERE id = ?", (job_id,)).fetchone()
+        return None if row is None else _job(row)
+
+    def all(self, *, most: int = -1, newest_first: bool = False) -> list[Job]:
+        """Jobs in the order in which they were posted, or the newest."""
+        order = "DESC" if newest_first else "ASC"
+        found = self._database().execute(f"SELECT * FROM jobs ORDER BY number {order} LIMIT ?", (most,))
+        return [_job(row) for row in found]
+
+    def counts(self) -> dict[Status, int]:
+        """Jobs in each state."""
+        found = dict.fromkeys(Status, 0)
+        for row in self._database().execute("SELECT status, count(*) AS jobs FROM jobs GROUP BY status"):
+            found[Status(row["status"])] = row["jobs"]
+        return found
+
+    def position(self, job: Job) -> int:
+        """How many waiting jobs were posted before it; others may get their turn between, see `claim`."""
+        query = "SELECT count(*) FROM jobs WHERE status = 0 AND number < ?"
+        found: int = self._database().execute(query, (job.number,)).fetchone()[0]
+        return found
+
+    def cancel(self, job_id: str) -> bool:
+        """Stop a job: its status changes at once, and no output of it appears any more.
+
+        Returns:
+            False where it ended otherwise before, or its files are appearing; True also when it is cancelled already
+        """
+        with self._write() as database:
+            database.execute("UPDATE jobs SET was_cancelled = 1 WHERE id = ? AND status < 2", (job_id,))
+            stopped = database.execute(
+                "UPDATE jobs SET status = 4, ended = ? WHERE id = ? AND status < 2 AND NOT publishing RETURNING number",
+                (now(), job_id),
+            ).fetchone()
+            if stopped is not None:
+                _line(database, stopped["number"], "cancelled; nothing was written", "INFO")
+                return True
+            row = database.execute("SELECT status FROM jobs WHERE id = ?", (job_id,)).fetchone()
+        return row is not None and row["status"] == Status.CANCELED
+
+    # --- what workers do ---
+
+    def claim(self, worker: str) -> Job | None:
+        """The next job, which is this worker's from now on; None where none waits.
+
+        Clients take turns: of those with a waiting job the one who was served longest ago, with its oldest.
+        """
+        with self._write() as database:
+            row = database.execute(
+                "SELECT number, client FROM jobs LEFT JOIN served USING (client) WHERE status = 0 "
+                "ORDER BY coalesce(turn, 0), number LIMIT 1"
+            ).fetchone()
+            if row is None:
+                return None
+            claimed = database.execute(
+                "UPDATE jobs SET status = 1, worker = ?, attempts = attempts + 1, started = ?, rows = 0, expected = NULL, "
+                "publishing = 0, moves = '[]' WHERE number = ? RETURNING *",
+                (worker, now(), row["number"]),
+            ).fetchone()
+            database.execute(
+                "INSERT INTO served SELECT ?, coalesce(max(turn), 0) + 1 FROM served WHERE true "
+                "ON CONFLICT (client) DO UPDATE SET turn = excluded.turn",
+                (row["client"],),
+            )
+        return _job(claimed)
+
+    def running(self, job: Job) -> bool:
+        """Whether a claimed job is still to be run: not cancelled, and not another's by now."""
+        row = self._database().execute("SELECT status, worker FROM jobs WHERE number = ?", (job.number,)).fetchone()
+        return row is not None and row["status"] == Status.RUNNING and row["worker"] == job.worker
+
+    def progress(self, job: Job, rows: int, expected: int | None) -> None:
+        self._mine(job, "rows = ?, expected = ?", rows, expected)
+
+    def note(self, job: Job, provenance: Mapping[str, str | float]) -> None:
+        """Where its results come from."""
+        self._mine(job, "provenance = ?", json.dumps(dict(provenance)))
+
+    def log(self, job: Job, text: str, level: str = "INFO") -> None:
+        with self._write() as database:
+            _line(database, job.number, text, level)
+
+    def publish(self, job: Job, moves: Sequence[tuple[Path, Path]]) -> bool:
+        """From now on its files appear and it cannot be cancelled; False where it was.
+
+        Args:
+            moves: complete files under their temporary names, and their places; should the worker die between two of
+                them, the others are brought to their places too
+        """
+        written = json.dumps([[str(part), str(path)] for part, path in moves])
+        return self._mine(job, "publishing = 1, moves = ?", written)
+
+    def published(self, job: Job) -> None:
+        """They have appeared; until the next session's files do, it can be cancelled again."""
+        self._mine(job, "publishing = 0, moves = '[]'")
+
+    def end(self, job: Job, error: str = "") -> bool:
+        """It has finished, or failed with a sentence; False where it was cancelled before."""
+        status = Status.ERROR if error else Status.FINISHED
+        with self._write() as database:
+            ended = database.execute(
+                "UPDATE jobs SET status = ?, ended = ?, error = ?, publishing = 0, moves = '[]' "
+                "WHERE number = ? AND status = 1 AND worker = ? RETURNING number",
+                (int(status), now(), error, job.number, job.worker),
+            ).fetchone()
+            if ended is not None:
+                _line(database, job.number, error or "finished", "ERROR" if error else "INFO")
+        return ended is not None
+
+    def give_back(self, job: Job) -> None:
+        """It is not to be finished now: it waits again, and this attempt does not count."""
+        with self._write() as database:
+            changed = database.execute(
+                "UPDATE jobs SET status = 0, worker = '', attempts = attempts - 1, rows = 0, expected = NULL, started = '' "
+                "WHERE number = ? AND status = 1 AND worker = ? AND NOT publishing RETURNING number",
+                (job.number, job.worker),
+            ).fetchone()
+            if changed is not None:
+                _line(database, job.number, "interrupted: the server stops; it starts again with the server", "INFO")
+
+    # --- what the server does about them ---
+
+    def orphans(self, worker: str | None = None) -> list[Job]:
+        """Jobs that a worker left running when it died; of all workers at the start of a server."""
+        query = "SELECT * FROM jobs WHERE status = 1" + ("" if worker is None else " AND worker = ?")
+        return [_job(row) for row in self._database().execute(query, () if worker is None else (worker,))]
+
+    def requeue(self, job: Job, why: str) -> Status:
+        """Let an interrupted job wait again, at its old place; or give up where it was tried often enough."""
+        again = job.attempts < MOST_ATTEMPTS
+        status = Status.WAITING if again else Status.ERROR
+        said = (
+            f"{why}; it starts again from the beginning" if again else f"{why}, {job.attempts} times; it is given up."
+        )
+        with self._write() as database:
+            changed = database.execute(
+                "UPDATE jobs SET status = ?, worker = '', rows = 0, expected = NULL, publishing = 0, moves = '[]', "
+                "ended = ?, error = ? WHERE number = ? AND status = 1 AND worker = ? RETURNING number",
+                (int(status), "" if again else now(), "" if again else said, job.number, job.worker),
+            ).fetchone()
+            if changed is not None:
+                _line(database, job.number, said, "WARNING" if again else "ERROR")
+        return status
+
+    def lines(self, job: Job) -> list[str]:
+        """Its log: "2026-11-24 03:10:09 INFO finished" a line, UTC."""
+        found = self._database().execute("SELECT * FROM lines WHERE job = ? ORDER BY rowid", (job.number,))
+        return [f"{row['time'][:19].replace('T', ' ')} {row['level']} {row['text']}" for row in found]
+
+    def forget(self, *, most: int, days: float) -> list[Job]:
+        """Drop ended jobs beyond a number and an age; gives what was dropped."""
+        oldest = (datetime.now(UTC) - timedelta(days=days)).isoformat(timespec="milliseconds")
+        with self._write() as database:
+            dropped = database.execute(
+                "DELETE FROM jobs WHERE status >= 2 AND (ended < ? OR number NOT IN "
+                "(SELECT number FROM jobs WHERE status >= 2 ORDER BY ended DESC, number DESC LIMIT ?)) RETURNING *",
+                (oldest, most),
+            ).fetchall()
+            database.execute("DELETE FROM served WHERE client NOT IN (SELECT client FROM jobs)")
+        return [_job(row) for row in dropped]
+
+    def _mine(self, job: Job, change: str, *values: object) -> bool:
+        """Change a claimed job that is still this worker's to run."""
+        with self._write() as database:
+            query = f"UPDATE jobs SET {change} WHERE number = ? AND status = 1 AND worker = ?"
+            return database.execute(query, (*values, job.number, job.worker)).rowcount == 1
+
+    def _database(self) -> sqlite3.Connection:
+        """A connection for each thread."""
+        database: sqlite3.Connection | None = getattr(self._local, "database", None)
+        if database is None:
+            database = sqlite3.connect(self._path, timeout=WAIT_S, isolation_level=None)
+            database.row_factory = sqlite3.Row
+            database.execute("PRAGMA journal_mode = WAL")
+            database.execute("PRAGMA synchronous = FULL")  # what a client was told is on the disk
+            database.execute("PRAGMA foreign_keys = ON")
+            self._local.database = database
+        return database
+
+    @contextmanager
+    def _write(self) -> Iterator[sqlite3.Connection]:
+        database = self._database()
+        database.execute("BEGIN IMMEDIATE")
+        try:
+            yield database
+        except BaseException:
+            database.execute("ROLLBACK")
+            raise
+        database.execute("COMMIT")
+
+
+class Busy(Emow2vError):
+    """More is asked than is taken; later there will be room."""
+
+
+def now() -> str:
+    """UTC, ISO 8601."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def _line(database: sqlite3.Connection, number: int, text: str, level: str) -> None:
+    database.execute("INSERT INTO lines VALUES (?, ?, ?, ?)", (number, now(), level, text))
+
+
+def _job(row: sqlite3.Row) -> Job:
+    values = dict(row)
+    for name in ("form", "moves", "provenance"):
+        values[name] = json.loads(values[name])
+    values["moves"] = [(part, path) for part, path in values["moves"]]
+    for name in ("publishing", "was_cancelled"):
+        values[name] = bool(values[name])
+    return Job(**{**values, "status": Status(values["status"])})

@@ -1,0 +1,285 @@
+"""The modern face: predictions, jobs and models as JSON, described by OpenAPI."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+from collections.abc import AsyncIterator
+from typing import Annotated, Any, Literal
+
+from fastapi import FastAPI, File, Form, HTTPException, Query, Request, UploadFile
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse, Response, StreamingResponse
+from pydantic import BaseModel
+from starlette.concurrency import run_in_threadpool
+
+from emow2v import cards
+from emow2v._version import __version__
+from emow2v.discover.places import Places
+from emow2v.errors import Emow2vError
+from emow2v.server.predictions import FORMATS, STEM, prediction
+from emow2v.server.settings import Settings, Workers
+from emow2v.server.store import Busy, Job, Status, Store
+from emow2v.server.uploads import NoRoom, keep
+
+LOOK_S = 0.02  # between two looks at a job that somebody waits for
+EVENTS_S = 0.25  # between two looks at one whose progress is watched
+LONGEST_WAIT_S = 3600
+
+State = Literal["waiting", "running", "finished", "error", "canceled"]
+
+
+class Problem(BaseModel):
+    """What was expected, what came, what to do."""
+
+    error: str
+
+
+class JobModel(BaseModel):
+    """A job as it stands. Times are UTC, ISO 8601; empty for not yet."""
+
+    id: str
+    kind: Literal["process", "prediction"]
+    state: State
+    position: int | None = None
+    rows: int
+    expected_rows: int | None
+    posted: str
+    started: str
+    ended: str
+    error: str
+    model: str
+    provenance: dict[str, str | float]
+
+
+class ModelModel(BaseModel):
+    name: str
+    version: str
+    description: str
+    licence: str
+    served: bool
+    min_seconds: float
+    max_seconds: float
+    sampling_rate: int
+
+
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    code: {"model": Problem} for code in (400, 401, 403, 404, 409, 413, 421, 422, 429, 507)
+}
+
+
+def create_v1(settings: Settings, store: Store, workers: Workers) -> FastAPI:
+    """The routes below /v1, with their description at /v1/openapi.json."""
+    api = FastAPI(
+        title="emow2v",
+        version=__version__,
+        summary="Arousal, dominance and valence of speech over time.",
+        openapi_url="/openapi.json",
+        docs_url=None,  # their pages come from the internet
+        redoc_url=None,
+        responses=PROBLEMS,
+    )
+    api.add_exception_handler(HTTPException, _problem)
+    api.add_exception_handler(RequestValidationError, _invalid)
+    api.add_exception_handler(Emow2vError, _refused)
+    places: Places = settings.places
+
+    def found(job_id: str) -> Job:
+        job = store.get(job_id)
+        if job is None:
+            raise HTTPException(404, f"No job '{job_id[:60]}' is known; expected the id of a posted job.")
+        return job
+
+    def shown(job: Job) -> JobModel:
+        return JobModel(
+            id=job.id,
+            kind="prediction" if job.kind == "prediction" else "process",
+            state=job.status.name.lower(),  # type: ignore[arg-type]
+            position=store.position(job) if job.status is Status.WAITING else None,
+            rows=job.rows,
+            expected_rows=job.expected,
+            posted=job.posted,
+            started=job.started,
+            ended=job.ended,
+            error=job.error,
+            model=str(job.provenance.get("model", "")),
+            provenance=dict(job.provenance),
+        )
+
+    @api.post(
+        "/predictions",
+        responses={
+            200: {"content": {kind.partition(";")[0]: {} for kind in FORMATS.values()}, "description": "The table."},
+            202: {"model": JobModel, "description": "Taken; ask for the job, then for its result."},
+        },
+        response_class=Response,
+    )
+    async def predict(
+        request: Request,
+        file: Annotated[UploadFile | None, File(description="A recording: any audio or video file.")] = None,
+        path: Annotated[str, Form(description="Instead: a recording below the server's data folders.")] = "",
+        model: Annotated[str, Form(description="Name of a model that is here; empty for the one that is served.")] = "",
+        unit: Annotated[Literal["windows", "files"], Form(description="Values over time, or one for all.")] = "windows",
+        table: Annotated[Literal["json", "csv", "ndjson"], Form(alias="format")] = "json",
+        context: Annotated[Literal["", "window", "shared"], Form(description="Empty: as the server does.")] = "",
+        padding: Annotated[Literal["edge", "zeros"], Form()] = "edge",
+        frame_step: Annotated[str, Form(examples=["40ms", "0.5s"])] = "40ms",
+        left_context: Annotated[str, Form()] = "960ms",
+        right_context: Annotated[str, Form()] = "0ms",
+        start: Annotated[str, Form()] = "0ms",
+        end: Annotated[str, Form(description="0ms: the end.")] = "0ms",
+        wait: Annotated[bool, Form(description="Answer with the table; otherwise at once with the job.")] = True,
+    ) -> Response:
+        """Scores of a recording."""
+        form = {
+            "path": path, "model": model, "unit": unit, "format": table, "context": context, "padding": padding,
+            "frame_step": frame_step, "left_context": left_context, "right_context": right_context,
+            "start": start, "end": end,
+        }  # fmt: skip
+        job_id = secrets.token_hex(12)
+        client = request.client.host if request.client else ""
+
+        def post() -> Job:
+            if file is not None:
+                form["name"] = file.filename or "upload"
+                form["upload"] = keep(file.file, file.filename or "", places.uploads)
+            try:
+                prediction(job_id, form, places, settings.model, settings.context)
+                return store.submit(
+                    job_id,
+                    form,
+                    kind="prediction",
+                    client=client,
+                    context=settings.context,
+                    most_waiting=settings.most_waiting,
+                )
+            except BaseException:
+                if "upload" in form:
+                    (places.uploads / form["upload"]).unlink(missing_ok=True)
+                raise
+
+        job = await run_in_threadpool(post)
+        workers.wake()
+        if not wait:
+            return JSONResponse(shown(job).model_dump(), 202, headers={"Location": f"jobs/{job.id}"})
+        try:
+            ended = await _ended(request, store, job)
+        except BaseException:
+            await run_in_threadpool(store.cancel, job.id)  # nobody waits for it any more
+            raise
+        if ended.status is not Status.FINISHED:
+            raise HTTPException(400, ended.error or "The job was cancelled.")
+        return result(job.id)
+
+    @api.get("/jobs")
+    def jobs(
+        state: Annotated[State | None, Query()] = None,
+        limit: Annotated[int, Query(ge=1, le=10_000)] = 100,
+    ) -> list[JobModel]:
+        """The newest jobs first."""
+        every = store.all(newest_first=True, most=-1 if state else limit)
+        return [shown(job) for job in every if state in (None, job.status.name.lower())][:limit]
+
+    @api.get("/jobs/{job_id}")
+    def job(job_id: str) -> JobModel:
+        return shown(found(job_id))
+
+    @api.delete("/jobs/{job_id}")
+    def cancel(job_id: str) -> JobModel:
+        """Stop a job; one that is cancelled already stays so, one that has ended otherwise is a conflict."""
+        before = found(job_id)
+        if not store.cancel(before.id):
+            raise HTTPException(409, f"The job is {found(job_id).status.name.lower()} already.")
+        return shown(found(job_id))
+
+    @api.get("/jobs/{job_id}/log", response_class=PlainTextResponse)
+    def log(job_id: str) -> str:
+        return "\n".join(store.lines(found(job_id))) + "\n"
+
+    @api.get("/jobs/{job_id}/result", response_class=FileResponse)
+    def result(job_id: str) -> FileResponse:
+        """The table of a prediction that has finished."""
+        job = found(job_id)
+        if job.status is not Status.FINISHED:
+            raise HTTPException(409, f"The job is {job.status.name.lower()}; its result comes when it has finished.")
+        wanted = job.form.get("format", "")
+        path = places.results(job.id) / f"{STEM}.{wanted}"
+        if job.kind != "prediction" or not path.is_file():
+            raise HTTPException(404, "The job has no result here; expected a prediction that is not too old.")
+        return FileResponse(path, media_type=FORMATS[wanted], filename=f"{job.id}.{wanted}")
+
+    @api.get("/jobs/{job_id}/events", response_class=StreamingResponse)
+    async def events(job_id: str) -> StreamingResponse:
+        """Server-sent events: the job whenever it changes, until it has ended."""
+        await run_in_threadpool(found, job_id)
+        return StreamingResponse(_events(store, job_id, shown), media_type="text/event-stream")
+
+    @api.get("/models")
+    def models() -> list[ModelModel]:
+        """Models that a request may name."""
+        here = {one.name: one for one in (settings.model, *cards.available())}
+        return [
+            ModelModel(
+                name=one.name,
+                version=one.version,
+                description=str(one.details.get("description", "")),
+                licence=one.licence,
+                served=one.name == settings.model.name,
+                min_seconds=one.min_samples / one.sampling_rate,
+                max_seconds=one.max_samples / one.sampling_rate,
+                sampling_rate=one.sampling_rate,
+            )
+            for one in here.values()
+        ]
+
+    return api
+
+
+async def _ended(request: Request, store: Store, job: Job) -> Job:
+    """Wait for the end of a job, or of the client."""
+    for turn in range(int(LONGEST_WAIT_S / LOOK_S)):
+        now = await run_in_threadpool(store.get, job.id)
+        if now is None or now.number != job.number:
+            raise HTTPException(409, "The job was replaced by another.")
+        if now.status.ended:
+            return now
+        if turn % 25 == 24 and await request.is_disconnected():
+            raise asyncio.CancelledError
+        await asyncio.sleep(LOOK_S)
+    raise HTTPException(409, f"The job goes on after {LONGEST_WAIT_S} s; post it with wait=false and ask for it later.")
+
+
+async def _events(store: Store, job_id: str, shown: Any) -> AsyncIterator[str]:
+    last = ""
+    while True:
+        job = await run_in_threadpool(store.get, job_id)
+        if job is None:
+            return
+        told = json.dumps((await run_in_threadpool(shown, job)).model_dump())
+        if told != last:
+            yield f"data: {told}\n\n"
+            last = told
+        if job.status.ended:
+            return
+        await asyncio.sleep(EVENTS_S)
+
+
+async def _problem(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return JSONResponse({"error": error.detail}, error.status_code, headers=error.headers)
+
+
+async def _invalid(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    name = ".".join(str(part) for part in first["loc"][1:]) or "the request"
+    return JSONResponse({"error": f"{name}: {first['msg']}."}, 422)
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    if isinstance(error, Busy):
+        return JSONResponse({"error": str(error)}, 429, headers={"Retry-After": "10"})
+    if isinstance(error, NoRoom):
+        return JSONResponse({"error": str(error)}, 507)
+    return JSONResponse({"error": str(error)}, 400)

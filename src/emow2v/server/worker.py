@@ -1,0 +1,218 @@
+"""A worker: a process that keeps models warm and runs the jobs of a store, one after the other.
+
+It listens to its parent through a pipe. When that closes, the parent is dead, and so is the worker a moment later: a
+server that starts anew never meets one of the last one's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import cast
+
+from emow2v import cards
+from emow2v.discover.job import plan, run
+from emow2v.discover.places import Places
+from emow2v.errors import Cancelled, Emow2vError
+from emow2v.formats import files
+from emow2v.model import Context, Model, load
+from emow2v.server.predictions import carry_out, prediction
+from emow2v.server.store import Job, Store
+
+logger = logging.getLogger("emow2v.server")
+
+MAX_WARM = 2  # models kept in memory; a request may name another than the one that is served
+LOOK_S = 0.05  # between two looks whether the job is still wanted
+TELL_S = 0.2  # between two reports of progress
+WAKE, STOP, HURRY, READY = b"wake", b"stop", b"hurry", b"ready"
+
+
+@dataclass(frozen=True)
+class Served:
+    """What a server runs; the same for all its workers, and picklable.
+
+    Attributes:
+        model: name or folder of the model that is used where a request names none
+        engine, precision, device: of all models
+        threads: of one worker
+        places: folders that requests may read and write
+    """
+
+    model: str
+    engine: str
+    precision: str
+    device: str
+    threads: int
+    places: Places
+
+    @property
+    def card(self) -> cards.Card:
+        return cards.find(self.model)
+
+    def load(self, name: str) -> Model:
+        """A model by the name that requests know it by."""
+        return load(
+            self.model if name == self.card.name else name,
+            engine=self.engine,
+            precision=self.precision,
+            threads=self.threads,
+            device=self.device,
+        )
+
+
+class Stopped(BaseException):
+    """The server is stopping and cannot wait; the job is to wait for the next one."""
+
+
+class Worker:
+    """What happens in the process."""
+
+    def __init__(self, name: str, path: Path, served: Served) -> None:
+        self.name = name
+        self._store = Store(path)
+        self._served = served
+        self._warm: dict[str, Model] = {}
+        self._awake = threading.Event()
+        self._stopping = False
+        self._hurried = False
+        files.own(name)
+
+    def listen(self, parent: Connection) -> None:
+        """Follow the parent's words until there is none."""
+        with contextlib.suppress(EOFError, OSError):
+            while True:
+                self.hear(parent.recv_bytes())
+        os._exit(1)
+
+    def hear(self, word: bytes) -> None:
+        self._stopping = self._stopping or word in (STOP, HURRY)
+        self._hurried = self._hurried or word == HURRY
+        self._awake.set()
+
+    def warm_up(self) -> None:
+        """Load the model that most requests will want, and let it run once."""
+        card = self._served.card
+        model = self._model(card.name)
+        import numpy as np
+
+        model.run(np.zeros((1, max(card.min_samples, card.sampling_rate)), np.float32))
+
+    def work(self) -> None:
+        """Run jobs until told to stop."""
+        while not self._stopping:
+            self._awake.clear()
+            job = self._store.claim(self.name)
+            if job is not None:
+                self._run(job)
+            elif not self._stopping:
+                self._awake.wait(timeout=5)  # a word may be lost; a job is not
+
+    def _run(self, job: Job) -> None:
+        logger.info("job %s: running", job.id)
+        try:
+            self._carry_out(job)
+        except Cancelled:
+            logger.info("job %s: cancelled", job.id)
+        except Stopped:
+            self._store.give_back(job)
+            logger.info("job %s: waits for the next start", job.id)
+        except Emow2vError as error:
+            self._store.end(job, str(error))
+            logger.info("job %s: %s", job.id, error)
+        except Exception as error:
+            logger.exception("job %s failed", job.id)
+            self._store.end(job, f"{type(error).__name__}: {error}")
+        else:
+            logger.info("job %s: finished", job.id)
+
+    def _carry_out(self, job: Job) -> None:
+        store, served = self._store, self._served
+        card = served.card
+        if job.kind == "prediction":
+            asked = prediction(job.id, job.form, served.places, card, job.context)
+            model, framing, context = self._model(asked.model), asked.framing, asked.context
+        else:
+            planned = plan(job.form, served.places, card, cast(Context, job.context))
+            model, framing, context = self._model(planned.model), planned.framing, planned.context
+        store.note(job, model.provenance(framing, context))
+        store.log(job, f"model {model.name} {model.card.version} on {model.engine.name}, {model.engine.precision}")
+        tell = _Throttled(TELL_S)
+        look = _Throttled(LOOK_S)
+
+        def check() -> None:
+            if self._hurried:
+                raise Stopped
+            if look.due() and not store.running(job):
+                raise Cancelled
+
+        def progress(rows: int, expected: int | None) -> None:
+            if tell.due() or rows == expected:
+                store.progress(job, rows, expected)
+
+        def before_publish(moves: Sequence[files.Move]) -> None:
+            if not store.publish(job, moves):
+                raise Cancelled
+
+        if job.kind == "prediction":
+            carry_out(asked, model, progress=progress, before_publish=before_publish, check=check)
+            if not store.end(job):
+                raise Cancelled
+            return
+        run(
+            planned,
+            model,
+            log=lambda line: store.log(job, line),
+            progress=progress,
+            before_publish=before_publish,
+            between=lambda: store.published(job),
+            check=check,
+        )
+        if not store.end(job):
+            raise Cancelled
+
+    def _model(self, name: str) -> Model:
+        """A model by name, loaded when it is first asked for; the ones used last stay."""
+        model = self._warm.pop(name, None)
+        if model is None or not model.card.unchanged():
+            while len(self._warm) >= MAX_WARM:
+                del self._warm[next(iter(self._warm))]
+            model = self._served.load(name)
+        self._warm[name] = model
+        return model
+
+
+class _Throttled:
+    """Says yes at most so often."""
+
+    def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._seconds, self._clock, self._next = seconds, clock, 0.0
+
+    def due(self) -> bool:
+        now = self._clock()
+        if now < self._next:
+            return False
+        self._next = now + self._seconds
+        return True
+
+
+def main(name: str, path: Path, served: Served, parent: Connection, level: int) -> None:
+    """Entry point of the process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal tells everybody; the parent decides
+    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    if hasattr(os, "nice"):
+        with contextlib.suppress(OSError):
+            os.nice(5)  # answers and live streams go first
+    worker = Worker(name, path, served)
+    threading.Thread(target=worker.listen, args=(parent,), name="emow2v-parent", daemon=True).start()
+    worker.warm_up()
+    parent.send_bytes(READY)
+    worker.work()

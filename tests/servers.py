@@ -1,0 +1,67 @@
+"""Servers for tests: the application with a worker in a thread, so that a test chooses its models."""
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from starlette.applications import Starlette
+
+from emow2v.cards import Card
+from emow2v.discover.places import Places
+from emow2v.model import Model
+from emow2v.server import worker as module
+from emow2v.server.app import create_app
+from emow2v.server.live import Live
+from emow2v.server.settings import Settings
+from emow2v.server.store import Store
+from emow2v.server.worker import Served, Worker
+
+
+class Given(Served):
+    """Models that are loaded already."""
+
+    def __init__(self, card: Card, places: Places, load: Callable[[str], Model]) -> None:
+        super().__init__(card.name, "auto", "", "auto", 0, places)
+        object.__setattr__(self, "given", (card, load))
+
+    @property
+    def card(self) -> Card:
+        return self.given[0]  # type: ignore[attr-defined,no-any-return]
+
+    def load(self, name: str) -> Model:
+        return self.given[1](name)  # type: ignore[attr-defined,no-any-return]
+
+
+@dataclass
+class Threads:
+    """A worker in a thread; the same face as `Pool`."""
+
+    path: Path
+    served: Served
+    deaths = 0
+
+    def start(self) -> None:
+        self.worker = Worker("thread", self.path, self.served)
+        module.files.own("")
+        self.thread = threading.Thread(target=self.worker.work)
+        self.thread.start()
+
+    def wake(self) -> None:
+        self.worker.hear(module.WAKE)
+
+    @property
+    def ready(self) -> int:
+        return 1
+
+    def stop(self, patience_s: float) -> None:
+        self.worker.hear(module.STOP)
+        self.worker.hear(module.HURRY)
+        self.thread.join()
+
+
+def app(card: Card, data: list[Path], work: Path, load: Callable[[str], Model], **settings: object) -> Starlette:
+    places = Places(data, work)
+    path = work / "jobs.sqlite"
+    chosen = replace(Settings(card, places), **settings)  # type: ignore[arg-type]
+    return create_app(chosen, Store(path), Threads(path, Given(card, places, load)), Live(lambda: load(card.name)))

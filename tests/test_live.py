@@ -1,0 +1,54 @@
+"""Live speech on this machine: a pipe here, a microphone where there is one."""
+
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from emow2v.demo import EXAMPLE
+from emow2v.errors import AudioError
+from emow2v.framing import Framing
+from emow2v.live import live, microphone, pipe, samples
+from emow2v.model import Model
+
+
+def test_a_pipe_gives_what_its_file_gives(lite: Model, tmp_path: Path) -> None:
+    signal = soundfile.read(EXAMPLE, dtype="int16")[0][16000:40000]
+    soundfile.write(tmp_path / "a.wav", signal, 16000, subtype="PCM_16")
+    framing = Framing(frame_step_ms=200, left_context_ms=800)
+    expected = lite.predict(tmp_path / "a.wav", framing=framing)
+    blocks = list(
+        live(lite, pipe(io.BytesIO(signal.tobytes() + b"x"), "s16le"), 16000, framing)
+    )  # half a sample at the end
+    np.testing.assert_allclose(np.concatenate([block.scores for block in blocks]), expected.scores, atol=1e-5)
+
+
+def test_samples() -> None:
+    assert samples(np.array([-32768, 16384], "<i2").tobytes(), "s16le").tolist() == [-1.0, 0.5]
+    assert samples(np.array([0.25], "<f4").tobytes(), "f32le").tolist() == [0.25]
+    with pytest.raises(AudioError, match="NaN or infinity"):
+        samples(np.array([np.inf], "<f4").tobytes(), "f32le")
+
+
+def test_without_a_microphone_there_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "sounddevice", None)
+    with pytest.raises(AudioError, match=r"emow2v\[live\].*emow2v live -"):
+        microphone()
+
+
+def test_the_command_in_a_pipe() -> None:
+    data = soundfile.read(EXAMPLE, dtype="int16")[0][16000:32000].tobytes()
+    command = [sys.executable, "-m", "emow2v", "live", "-", "--frame-step", "500ms", "--left-context", "500ms"]
+    result = subprocess.run(command, input=data, capture_output=True, check=False)
+    assert result.returncode == 0, result.stderr.decode()
+    rows = [json.loads(line) for line in result.stdout.decode().splitlines()]
+    assert [row["end"] for row in rows] == [0.5, 1.0] and 0 < rows[0]["arousal"] < 1
+    result = subprocess.run([*command[:4], "talk.wav"], capture_output=True, check=False)
+    assert result.returncode == 1 and b"emow2v predict" in result.stderr
+    result = subprocess.run([*command, "--encoding", "mp3"], input=b"", capture_output=True, check=False)
+    assert result.returncode == 1 and b"expected s16le or f32le" in result.stderr

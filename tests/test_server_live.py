@@ -1,0 +1,131 @@
+"""Live speech over a WebSocket."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from starlette.testclient import TestClient
+from starlette.websockets import WebSocketDisconnect
+
+from emow2v.demo import EXAMPLE
+from emow2v.framing import Framing
+from emow2v.model import Model
+from emow2v.server import live as module
+from emow2v.server.walls import Walls, own_hosts
+from servers import app
+
+
+@pytest.fixture
+def client(lite: Model, tmp_path: Path) -> Iterator[TestClient]:
+    with TestClient(app(lite.card, [tmp_path], tmp_path / "work", lambda name: lite)) as one:
+        yield one
+
+
+def speech(rate: int, seconds: float) -> np.ndarray:
+    signal, given = soundfile.read(EXAMPLE, dtype="float32")
+    times = np.arange(int(seconds * rate)) / rate
+    return np.interp(times, np.arange(signal.size) / given, signal).astype(np.float32)
+
+
+def stream(client: TestClient, query: str, data: bytes, seed: int = 0) -> tuple[dict, list[dict], dict]:
+    """First message, rows, last message, for data in chunks of any size."""
+    rng = np.random.default_rng(seed)
+    with client.websocket_connect(f"/v1/stream?{query}") as socket:
+        first = socket.receive_json()
+        position = 0
+        while position < len(data):
+            size = int(rng.integers(1, 9000))  # also in the middle of a sample
+            socket.send_bytes(data[position : position + size])
+            position += size
+        socket.send_text("end")
+        rows = []
+        while True:
+            message = socket.receive_json()
+            if "done" in message or "error" in message:
+                return first, rows, message
+            rows.append(message)
+
+
+@pytest.mark.parametrize(("rate", "encoding"), [(16000, "s16le"), (16000, "f32le"), (44100, "f32le"), (8000, "s16le")])
+def test_a_stream_gives_what_its_file_gives(
+    client: TestClient, lite: Model, tmp_path: Path, rate: int, encoding: str
+) -> None:
+    signal = speech(rate, 1.3)
+    subtype = "PCM_16" if encoding == "s16le" else "FLOAT"
+    soundfile.write(tmp_path / "a.wav", signal, rate, subtype=subtype)
+    stored, _ = soundfile.read(tmp_path / "a.wav", dtype="int16" if encoding == "s16le" else "float32")
+    first, rows, last = stream(
+        client, f"sampling_rate={rate}&encoding={encoding}&frame_step=100ms", stored.tobytes(), rate
+    )
+    expected = lite.predict(tmp_path / "a.wav", framing=Framing(frame_step_ms=100))
+    assert first["provenance"]["weights_sha256"] == lite.card.sha256 and last == {"done": True, "rows": 13}
+    got = [[row[name] for name in ("arousal", "dominance", "valence")] for row in rows]
+    np.testing.assert_allclose(got, expected.scores, atol=1e-5)
+    assert [row["index"] for row in rows] == list(range(13)) and rows[-1]["end"] == 1.3
+
+
+def test_values_come_as_soon_as_their_audio_is_there(client: TestClient) -> None:
+    with client.websocket_connect("/v1/stream") as socket:
+        socket.receive_json()
+        for index in range(3):
+            socket.send_bytes(np.zeros(640, "<i2").tobytes())
+            assert socket.receive_json()["index"] == index
+
+
+@pytest.mark.parametrize(
+    ("query", "sentence"),
+    [
+        ("encoding=mp3", "encoding is 'mp3'; expected s16le or f32le"),
+        ("sampling_rate=fast", "expected 1000 to 768000 Hz"),
+        ("sampling_rate=10", "expected 1000 to 768000 Hz"),
+        ("frame_step=soon", "frame_step is 'soon'"),
+        ("frame_step=1ms&left_context=0", "too short"),
+        ("padding=loop", "expected edge or zeros"),
+    ],
+)
+def test_what_cannot_be_streamed(client: TestClient, query: str, sentence: str) -> None:
+    with client.websocket_connect(f"/v1/stream?{query}") as socket:
+        assert sentence in socket.receive_json()["error"]
+        with pytest.raises(WebSocketDisconnect) as closed:
+            socket.receive_json()
+    assert closed.value.code == 1008
+
+
+def test_messages_that_are_no_samples(client: TestClient) -> None:
+    for message, sentence in (("hello", "A text message is 'hello'"), (np.array([np.nan], "<f4").tobytes(), "NaN")):
+        with client.websocket_connect("/v1/stream?encoding=f32le") as socket:
+            socket.receive_json()
+            socket.send_text(message) if isinstance(message, str) else socket.send_bytes(message)
+            assert sentence in socket.receive_json()["error"]
+
+
+def test_one_stream_too_many_is_refused_and_later_taken(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_seconds", lambda model, samples: 0.012)  # of 40 ms: two fit into 70 %
+    with client.websocket_connect("/v1/stream") as one, client.websocket_connect("/v1/stream") as two:
+        one.receive_json(), two.receive_json()
+        with client.websocket_connect("/v1/stream") as three:
+            assert "2 live streams are as many as stay in real time" in three.receive_json()["error"]
+            with pytest.raises(WebSocketDisconnect) as closed:
+                three.receive_json()
+            assert closed.value.code == 1013
+    with client.websocket_connect("/v1/stream") as again:
+        assert "provenance" in again.receive_json()
+
+
+def test_the_walls_stand_before_it_too(lite: Model, tmp_path: Path) -> None:
+    walls = Walls(token="t", hosts=own_hosts("127.0.0.1"))
+    with TestClient(app(lite.card, [tmp_path], tmp_path / "work", lambda name: lite, walls=walls)) as client:
+        for headers in (
+            {},
+            {"Authorization": "Bearer x"},
+            {"Authorization": "Bearer t", "Host": "evil.example"},
+            {"Authorization": "Bearer t", "Host": "localhost", "Origin": "https://evil.example"},
+        ):
+            with pytest.raises(WebSocketDisconnect), client.websocket_connect("/v1/stream", headers=headers):
+                pass
+        with client.websocket_connect(
+            "/v1/stream", headers={"Authorization": "Bearer t", "Host": "localhost"}
+        ) as socket:
+            assert "provenance" in socket.receive_json()

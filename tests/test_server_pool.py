@@ -1,0 +1,176 @@
+"""Workers as processes, and what becomes of jobs when they are killed."""
+
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from emow2v.demo import EXAMPLE, post, request
+from emow2v.discover.places import Places
+from emow2v.formats.ssi_read import read_annotation
+from emow2v.model import Model
+from emow2v.server.pool import Pool
+from emow2v.server.store import Job, Status, Store
+from emow2v.server.worker import Served
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="kills by signals")
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "work" / "jobs.sqlite")
+
+
+@pytest.fixture
+def served(data: Path, tmp_path: Path) -> Served:
+    return Served("lite", "auto", "", "auto", 1, Places([data], tmp_path / "work"))
+
+
+@contextlib.contextmanager
+def running(store: Store, served: Served, number: int = 1) -> Iterator[Pool]:
+    pool = Pool(store._path, served, number)
+    pool.start()
+    try:
+        until(lambda: pool.ready == number)
+        yield pool
+    finally:
+        pool.stop(0.1)
+
+
+def until(what, seconds: float = 180) -> None:
+    deadline = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < deadline, "it did not come"
+        time.sleep(0.01)
+
+
+def form(data: Path, name: str, seconds: float, **changes: str) -> dict[str, str]:
+    """A request for a recording of so many seconds."""
+    signal_, rate = soundfile.read(EXAMPLE, dtype="float32")
+    soundfile.write(data / f"{name}.wav", np.resize(signal_, int(seconds * rate)), rate)
+    return request(data, data / f"{name}.wav") | {"jobID": name} | changes
+
+
+def now(store: Store, name: str) -> Job:
+    job = store.get(name)
+    assert job is not None
+    return job
+
+
+def whole(data: Path, name: str, rows: int) -> None:
+    for dimension in ("arousal", "dominance", "valence"):
+        assert len(read_annotation(data / f"{name}.{dimension}.annotation")) == rows
+
+
+def hidden(data: Path) -> list[str]:
+    return [path.name for path in data.iterdir() if path.name.startswith(".")]
+
+
+def test_jobs_run_in_processes_and_a_killed_one_is_replaced(
+    store: Store, served: Served, data: Path, lite: Model
+) -> None:
+    with running(store, served) as pool:
+        (worker,) = pool._processes
+        store.submit("short", form(data, "short", 1))
+        pool.wake()
+        until(lambda: now(store, "short").status.ended)
+        assert now(store, "short").status is Status.FINISHED
+        assert now(store, "short").provenance["weights_sha256"] == lite.card.sha256
+        scores = lite.predict(data / "short.wav").scores[:, 0]
+        values = read_annotation(data / "short.arousal.annotation").values
+        np.testing.assert_allclose(values, scores.clip(0, 1), atol=1e-5)
+
+        store.submit("long", form(data, "long", 20))
+        store.submit("next", form(data, "next", 1))
+        pool.wake()
+        until(lambda: now(store, "long").rows > 0)
+        assert hidden(data)
+        os.kill(worker.process.pid, signal.SIGKILL)  # type: ignore[arg-type]
+        until(lambda: now(store, "next").status.ended)
+        assert pool.deaths == 1 and now(store, "long").status is Status.FINISHED and now(store, "long").attempts == 2
+        log = "\n".join(store.lines(now(store, "long")))
+        assert "The worker died (killed by signal 9); it starts again from the beginning" in log
+        whole(data, "long", 500)
+        assert not hidden(data)
+
+
+def test_stopping_lets_what_runs_wait_for_the_next_start(store: Store, served: Served, data: Path) -> None:
+    with running(store, served) as pool:
+        store.submit("long", form(data, "long", 30))
+        pool.wake()
+        until(lambda: now(store, "long").rows > 0)
+        processes = [one.process for one in pool._processes]
+    assert not any(one.is_alive() for one in processes)
+    job = now(store, "long")
+    assert (job.status, job.attempts, job.started) == (Status.WAITING, 0, "")
+    assert not hidden(data) and not list(data.glob("*.annotation*"))
+    with running(store, served):
+        store.cancel("long")
+
+
+def test_cancel_reaches_the_process(store: Store, served: Served, data: Path) -> None:
+    with running(store, served) as pool:
+        store.submit("long", form(data, "long", 30))
+        store.submit("next", form(data, "next", 1))
+        pool.wake()
+        until(lambda: now(store, "long").rows > 0)
+        started = time.monotonic()
+        assert store.cancel("long")
+        until(lambda: now(store, "next").status.ended)
+        assert time.monotonic() - started < 30
+        assert now(store, "long").status is Status.CANCELED and not list(data.glob("long.*annotation*"))
+        assert not hidden(data)
+
+
+def test_a_server_that_was_killed_goes_on_where_it_was(data: Path, tmp_path: Path) -> None:
+    work = tmp_path / "work"
+    command = [sys.executable, "-m", "emow2v", "serve", "--port", "0", "--data-dir", str(data), "--work-dir", str(work)]
+
+    def start() -> tuple[subprocess.Popen[str], str]:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        found = re.search(r"http://\S+", line)
+        assert found, line
+        return process, found[0]
+
+    first, url = start()
+    assert post(url, "process", form(data, "long", 30))["success"] == "True"
+    assert post(url, "process", form(data, "queued", 1))["success"] == "True"
+    store = Store(work / "jobs.sqlite")
+    until(lambda: now(store, "long").rows > 0)
+    first.kill()
+    first.wait()
+    assert now(store, "long").status is Status.RUNNING
+    rows = now(store, "long").rows
+    time.sleep(1)
+    assert now(store, "long").rows <= rows + 50  # its worker died with it
+    second, url = start()
+    try:
+        assert json.loads(json.dumps(post(url, "job_status", {"jobID": "long"})))["status"] in (0, 1)
+        until(lambda: now(store, "queued").status.ended)
+        assert now(store, "long").status is Status.FINISHED and now(store, "queued").status is Status.FINISHED
+        whole(data, "long", 750)
+        assert not hidden(data)
+        third = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert third.returncode == 1 and "Another server uses the work folder" in third.stderr
+    finally:
+        second.terminate()
+        assert second.wait(30) is not None

@@ -1,0 +1,242 @@
+import multiprocessing
+import sqlite3
+import threading
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from emow2v.errors import Emow2vError, RequestError
+from emow2v.server import store as module
+from emow2v.server.store import MOST_ATTEMPTS, Busy, Status, Store
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "work" / "jobs.sqlite")
+
+
+def test_the_life_of_a_job(store: Store) -> None:
+    job = store.submit("talk 1", {"jobID": "talk 1", "data": "[ö]"}, client="a", context="shared")
+    assert (job.status, job.progress, job.form["data"], job.context) == (Status.WAITING, "-", "[ö]", "shared")
+    assert store.claim("w1") is not None and store.claim("w1") is None
+    mine = store.orphans("w1")[0]
+    assert mine.status is Status.RUNNING and mine.started and not mine.ended and store.running(mine)
+    store.progress(mine, 5, 250)
+    store.note(mine, {"model": "lite", "frame_step_ms": 40.0})
+    assert store.get("talk 1").progress == "5/250"  # type: ignore[union-attr]
+    store.progress(mine, 300, 250)
+    assert store.publish(mine, [(Path("/a/.x.part"), Path("/a/x"))])
+    now = store.get("talk 1")
+    assert now is not None and now.progress == "300/300" and now.moves == [("/a/.x.part", "/a/x")]
+    store.published(mine)
+    assert store.end(mine) and not store.end(mine)
+    done = store.get("talk 1")
+    assert done is not None and done.status is Status.FINISHED and done.ended >= done.started >= done.posted
+    assert done.provenance == {"model": "lite", "frame_step_ms": 40.0} and not store.running(mine)
+    assert store.lines(done)[-1].endswith(" INFO finished") and store.counts()[Status.FINISHED] == 1
+
+
+def test_an_id_is_refused_while_its_job_goes_on_and_replaced_when_it_has_ended(store: Store) -> None:
+    first = store.submit("a", {})
+    with pytest.raises(RequestError, match="'a' is waiting"):
+        store.submit("a", {})
+    mine = store.claim("w")
+    assert mine is not None
+    with pytest.raises(RequestError, match="'a' is running"):
+        store.submit("a", {})
+    assert store.end(mine, "it failed.")
+    second = store.submit("a", {"n": "2"})
+    assert second.number > first.number and store.lines(second) == [] and len(store.all()) == 1
+    assert not store.end(mine)  # the old one's worker has no say in the new one
+
+
+def test_clients_take_turns(store: Store) -> None:
+    for number in range(3):
+        store.submit(f"a{number}", {}, client="a")
+    store.submit("b0", {}, client="b")
+    store.submit("c0", {}, client="c")
+    assert store.position(store.get("b0")) == 3  # type: ignore[arg-type]
+    order = []
+    while (job := store.claim("w")) is not None:
+        order.append(job.id)
+        store.end(job)
+    assert order == ["a0", "b0", "c0", "a1", "a2"]
+
+
+def test_cancel_in_every_state(store: Store) -> None:
+    assert not store.cancel("never")
+    store.submit("waiting", {})
+    assert store.cancel("waiting") and store.cancel("waiting") and store.claim("w") is None
+    store.submit("running", {})
+    mine = store.claim("w")
+    assert mine is not None and store.cancel("running")
+    assert not store.running(mine) and not store.publish(mine, []) and not store.end(mine)
+    cancelled = store.get("running")
+    assert cancelled is not None and cancelled.status is Status.CANCELED and cancelled.was_cancelled and cancelled.ended
+    store.submit("publishing", {})
+    mine = store.claim("w")
+    assert mine is not None and store.publish(mine, []) and not store.cancel("publishing")
+    store.published(mine)
+    assert store.cancel("publishing")
+    store.submit("finished", {})
+    mine = store.claim("w")
+    assert mine is not None and store.end(mine) and not store.cancel("finished")
+    assert not store.get("finished").was_cancelled  # type: ignore[union-attr]
+
+
+def test_what_a_dead_worker_leaves(store: Store) -> None:
+    for number in range(2):
+        store.submit(f"{number}", {})
+    first, other = store.claim("w1"), store.claim("w2")
+    assert first is not None and other is not None
+    assert [job.id for job in store.orphans("w1")] == ["0"] and len(store.orphans()) == 2
+    for attempt in range(1, MOST_ATTEMPTS + 1):
+        job = store.orphans("w1")[0]
+        assert job.attempts == attempt
+        status = store.requeue(job, "The worker died (killed by signal 9)")
+        assert status is (Status.ERROR if attempt == MOST_ATTEMPTS else Status.WAITING)
+        assert store.requeue(job, "again") is status  # asked twice, done once
+        if status is Status.WAITING:
+            again = store.claim("w1")
+            assert again is not None and again.id == "0" and again.number == first.number
+    given_up = store.get("0")
+    assert given_up is not None and "3 times; it is given up" in given_up.error
+    assert len([line for line in store.lines(given_up) if "died" in line]) == MOST_ATTEMPTS
+
+
+def test_history_is_bounded_by_number_and_age(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(6):
+        monkeypatch.setattr(module, "now", lambda number=number: f"20{20 + number}-01-01T00:00:00.000+00:00")
+        store.submit(f"{number}", {})
+        job = store.claim("w")
+        assert job is not None
+        store.log(job, "a line")
+        store.end(job)
+    monkeypatch.undo()
+    store.submit("waiting", {})
+    assert [job.id for job in store.forget(most=4, days=30_000)] == ["0", "1"]
+    assert {job.id for job in store.forget(most=100, days=1)} == {"2", "3", "4", "5"}
+    assert [job.id for job in store.all()] == ["waiting"]
+    lines = sqlite3.connect(store._path).execute("SELECT count(*) FROM lines").fetchone()
+    assert lines == (0,)
+
+
+def test_a_queue_has_an_end(store: Store) -> None:
+    for number in range(3):
+        store.submit(f"{number}", {}, most_waiting=3)
+    with pytest.raises(Busy, match="3 jobs are waiting"):
+        store.submit("one more", {}, most_waiting=3)
+    store.claim("w")
+    store.submit("one more", {}, most_waiting=3)
+
+
+def test_files_that_are_no_store(tmp_path: Path) -> None:
+    (tmp_path / "text").write_text("no database" * 100)
+    with pytest.raises(Emow2vError, match=r"cannot be read .*choose another --work-dir"):
+        Store(tmp_path / "text")
+    with pytest.raises(Emow2vError, match="cannot be read"):
+        Store(tmp_path / "text" / "jobs.sqlite")
+    Store(tmp_path / "new").close()
+    database = sqlite3.connect(tmp_path / "new")
+    database.execute("PRAGMA user_version = 99")
+    database.close()
+    with pytest.raises(Emow2vError, match="newer emow2v"):
+        Store(tmp_path / "new")
+
+
+def _take_all(path: Path, worker: str) -> None:
+    store = Store(path)
+    while (job := store.claim(worker)) is not None:
+        store.log(job, worker)
+        store.end(job)
+
+
+def test_processes_and_threads_share_jobs_and_no_job_is_taken_twice(tmp_path: Path) -> None:
+    path = tmp_path / "jobs.sqlite"
+    store = Store(path)
+    for number in range(120):
+        store.submit(f"{number}", {}, client=f"{number % 7}")
+    context = multiprocessing.get_context("spawn")
+    takers = [context.Process(target=_take_all, args=(path, f"p{k}")) for k in range(3)]
+    takers += [threading.Thread(target=_take_all, args=(path, f"t{k}")) for k in range(3)]  # type: ignore[list-item]
+    for taker in takers:
+        taker.start()
+    for taker in takers:
+        taker.join()
+    jobs = store.all()
+    assert all(job.status is Status.FINISHED and job.attempts == 1 for job in jobs) and len(jobs) == 120
+    assert all(len(store.lines(job)) == 2 for job in jobs)
+
+
+class Life(RuleBasedStateMachine):
+    """Whatever clients, workers and deaths do in whatever order: states go forward, and ended stays ended."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        import tempfile
+
+        self.folder = tempfile.TemporaryDirectory()
+        self.store = Store(Path(self.folder.name) / "jobs.sqlite")
+        self.claimed: list[module.Job] = []
+        self.ended: dict[int, Status] = {}
+
+    @rule(name=st.sampled_from("abcd"), client=st.sampled_from("xy"))
+    def post(self, name: str, client: str) -> None:
+        old = self.store.get(name)
+        if old is None or old.status.ended:
+            self.store.submit(name, {}, client=client)
+        else:
+            with pytest.raises(RequestError):
+                self.store.submit(name, {}, client=client)
+
+    @rule(worker=st.sampled_from(["w1", "w2"]))
+    def claim(self, worker: str) -> None:
+        if not self.store.orphans(worker) and (job := self.store.claim(worker)):
+            self.claimed.append(job)
+
+    @precondition(lambda self: self.claimed)
+    @rule(data=st.data(), way=st.sampled_from(["end", "fail", "publish", "published", "progress", "die"]))
+    def work(self, data: st.DataObject, way: str) -> None:
+        job = data.draw(st.sampled_from(self.claimed))
+        running = self.store.running(job)
+        if way in ("end", "fail"):
+            assert self.store.end(job, "failed." if way == "fail" else "") == running
+        elif way == "publish":
+            assert self.store.publish(job, []) == running
+        elif way == "published":
+            self.store.published(job)
+        elif way == "progress":
+            self.store.progress(job, 3, 5)
+        else:
+            for orphan in self.store.orphans(job.worker):
+                self.store.requeue(orphan, "died")
+
+    @rule(name=st.sampled_from("abcd"))
+    def cancel(self, name: str) -> None:
+        before = self.store.get(name)
+        stopped = self.store.cancel(name)
+        if before is None or before.status in (Status.FINISHED, Status.ERROR):
+            assert not stopped
+        else:
+            assert stopped == (not before.publishing or before.status is Status.CANCELED)
+
+    @invariant()
+    def ended_stays_ended(self) -> None:
+        for job in self.store.all():
+            if job.number in self.ended:
+                assert job.status is self.ended[job.number]
+            if job.status.ended:
+                self.ended[job.number] = job.status
+                assert (job.ended and not job.publishing) or job.status is Status.CANCELED
+            assert (job.status is Status.ERROR) == bool(job.error)
+
+    def teardown(self) -> None:
+        self.store.close()
+        self.folder.cleanup()
+
+
+TestLife = Life.TestCase
+TestLife.settings = settings(max_examples=25, stateful_step_count=30, deadline=None, derandomize=True, database=None)

@@ -1,0 +1,143 @@
+"""The modern face: predictions, jobs, models."""
+
+import csv
+import io
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from starlette.testclient import TestClient
+
+from emow2v.demo import EXAMPLE
+from emow2v.framing import Framing
+from emow2v.model import Model
+from emow2v.server.walls import Walls
+from servers import app
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    signal, rate = soundfile.read(EXAMPLE, dtype="float32")
+    soundfile.write(folder / "ein Gespräch.wav", signal[rate : 2 * rate], rate)
+    return folder
+
+
+@pytest.fixture
+def client(lite: Model, data: Path, tmp_path: Path) -> Iterator[TestClient]:
+    with TestClient(app(lite.card, [data], tmp_path / "work", lambda name: lite), raise_server_exceptions=False) as one:
+        yield one
+
+
+@pytest.fixture
+def clip(data: Path) -> bytes:
+    return (data / "ein Gespräch.wav").read_bytes()
+
+
+def test_an_upload_in_every_format(client: TestClient, lite: Model, clip: bytes, data: Path, tmp_path: Path) -> None:
+    expected = lite.predict(data / "ein Gespräch.wav", framing=Framing(frame_step_ms=100)).scores
+    for wanted, kind in (("json", "application/json"), ("csv", "text/csv"), ("ndjson", "application/x-ndjson")):
+        answer = client.post(
+            "/v1/predictions", files={"file": ("a b.wav", clip)}, data={"format": wanted, "frame_step": "100ms"}
+        )
+        assert answer.status_code == 200 and answer.headers["content-type"].startswith(kind), answer.text
+        if wanted == "json":
+            assert answer.json()["file"] == "a b.wav"
+            rows = [row[2:5] for row in answer.json()["rows"]]
+        elif wanted == "csv":
+            rows = [
+                [float(row[name]) for name in ("arousal", "dominance", "valence")]
+                for row in csv.DictReader(io.StringIO(answer.text))
+            ]
+        else:
+            head, *lines = map(json.loads, answer.text.splitlines())
+            assert head["provenance"]["model"] == "lite"
+            rows = [[line[name] for name in ("arousal", "dominance", "valence")] for line in lines]
+        np.testing.assert_allclose(rows, expected, atol=2e-6)
+    assert {job["state"] for job in client.get("/v1/jobs").json()} == {"finished"}
+
+
+def test_a_path_a_job_and_its_events(client: TestClient, lite: Model, data: Path) -> None:
+    answer = client.post("/v1/predictions", data={"path": "ein Gespräch.wav", "wait": "false", "unit": "files"})
+    job = answer.json()
+    assert answer.status_code == 202 and job["state"] == "waiting" and answer.headers["location"] == f"jobs/{job['id']}"
+    told = [json.loads(line[6:]) for line in client.get(f"/v1/jobs/{job['id']}/events").text.splitlines() if line]
+    assert told[-1]["state"] == "finished" and told[-1]["rows"] == 1 and told[-1]["model"] == "lite"
+    assert client.get(f"/v1/jobs/{job['id']}").json() == told[-1]
+    assert client.get(f"/v1/jobs/{job['id']}/log").text.endswith("INFO finished\n")
+    (row,) = client.get(f"/v1/jobs/{job['id']}/result").json()["rows"]
+    np.testing.assert_allclose(row[2:5], lite.predict(data / "ein Gespräch.wav", unit="files").scores[0], atol=2e-6)
+    assert client.delete(f"/v1/jobs/{job['id']}").status_code == 409
+    assert client.get("/v1/jobs", params={"state": "error"}).json() == []
+
+
+def test_models(client: TestClient) -> None:
+    (lite,) = [one for one in client.get("/v1/models").json() if one["name"] == "lite"]
+    assert lite["served"] and lite["sampling_rate"] == 16000 and lite["licence"]
+
+
+@pytest.mark.parametrize(
+    ("form", "status", "sentence"),
+    [
+        ({}, 400, "There is no recording"),
+        ({"path": "../secret.wav"}, 400, "outside the data folders"),
+        ({"path": "none.wav"}, 400, "does not exist"),
+        ({"path": "ein Gespräch.wav", "format": "xml"}, 422, "format"),
+        ({"path": "ein Gespräch.wav", "model": "none"}, 400, "is not here; expected lite"),
+        ({"path": "ein Gespräch.wav", "frame_step": "soon"}, 400, "frame_step is 'soon'"),
+        ({"path": "ein Gespräch.wav", "left_context": "0", "frame_step": "1ms"}, 400, "too short"),
+        ({"path": "ein Gespräch.wav", "start": "5s"}, 400, "start"),
+    ],
+)
+def test_what_cannot_be_done(client: TestClient, form: dict[str, str], status: int, sentence: str) -> None:
+    answer = client.post("/v1/predictions", data=form)
+    assert answer.status_code == status and sentence in answer.json()["error"], answer.text
+
+
+def test_what_is_no_recording(client: TestClient, tmp_path: Path) -> None:
+    answer = client.post("/v1/predictions", files={"file": ("a.wav", b"no sound")})
+    assert answer.status_code == 400
+    assert answer.json()["error"].startswith("a.wav is not a recording that can be decoded")
+    answer = client.post("/v1/predictions", files={"file": ("a.wav", b"")})
+    assert answer.status_code == 400
+    for path in ("/v1/jobs/never", "/v1/jobs/never/log", "/v1/jobs/never/result", "/v1/jobs/never/events"):
+        assert client.get(path).status_code == 404
+    assert client.delete("/v1/jobs/never").status_code == 404
+
+
+def test_its_description(client: TestClient) -> None:
+    described = client.get("/v1/openapi.json").json()
+    assert set(described["paths"]) == {
+        "/predictions", "/jobs", "/jobs/{job_id}", "/jobs/{job_id}/log", "/jobs/{job_id}/result", "/jobs/{job_id}/events",
+        "/models",
+    }  # fmt: skip
+    assert client.get("/v1/docs").status_code == 404  # such pages come from the internet
+
+
+def test_the_token_guards_it_too(lite: Model, data: Path, tmp_path: Path) -> None:
+    walls = Walls(token="t")
+    with TestClient(app(lite.card, [data], tmp_path / "work", lambda name: lite, walls=walls)) as client:
+        for path in ("/v1/jobs", "/v1/models", "/v1/openapi.json"):
+            assert client.get(path).status_code == 401
+        assert client.post("/v1/predictions", data={"path": "a", "token": "t"}).status_code == 401
+        assert client.get("/v1/jobs", headers={"Authorization": "Bearer t"}).json() == []
+
+
+def test_predictions_that_are_cancelled(lite: Model, data: Path, client: TestClient) -> None:
+    long = np.resize(soundfile.read(EXAMPLE, dtype="float32")[0], 16000 * 120)
+    soundfile.write(data / "long.wav", long, 16000)
+    job = client.post("/v1/predictions", data={"path": "long.wav", "wait": "false"}).json()
+    assert client.delete(f"/v1/jobs/{job['id']}").json()["state"] == "canceled"
+    assert client.delete(f"/v1/jobs/{job['id']}").json()["state"] == "canceled"
+    assert client.get(f"/v1/jobs/{job['id']}/result").status_code == 409
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        answer = client.post("/v1/predictions", data={"path": "ein Gespräch.wav", "unit": "files"})
+        if answer.status_code == 200:
+            break
+    assert answer.status_code == 200

@@ -1,0 +1,159 @@
+"""Who gets in: tokens, hosts, other sites, sizes."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from starlette.testclient import TestClient
+
+from emow2v.cards import find
+from emow2v.errors import Emow2vError
+from emow2v.server.run import Server
+from emow2v.server.tls import self_signed
+from emow2v.server.walls import Walls, check_open, is_loopback, own_hosts
+from servers import app
+
+TOKEN = "correct horse"
+FORMS = ["/process", "/job_status", "/log", "/cancel", "/fetch_result", "/upload", "/cml_info"]
+OTHERS = ["/", "/job_status_all", "/data", "/log/x", "/api/update_progress"]
+
+
+def served(tmp_path: Path, walls: Walls) -> TestClient:
+    def never(name: str):
+        raise AssertionError("no job runs here")
+
+    return TestClient(
+        app(find("lite"), [tmp_path], tmp_path / "work", never, walls=walls), raise_server_exceptions=False
+    )
+
+
+@pytest.fixture
+def locked(tmp_path: Path) -> Iterator[TestClient]:
+    with served(tmp_path, Walls(token=TOKEN)) as client:
+        yield client
+
+
+@pytest.mark.parametrize("path", FORMS + OTHERS)
+def test_nothing_is_told_without_the_token(locked: TestClient, path: str) -> None:
+    ask = locked.get if path in OTHERS[:4] else locked.post
+    for headers in (
+        {},
+        {"Authorization": "Bearer wrong"},
+        {"Authorization": f"Basic {TOKEN}"},
+        {"Cookie": "emow2v-token=x"},
+    ):
+        answer = ask(path, headers=headers)
+        assert answer.status_code == 401 and "token" in answer.json()["error"], (path, headers)
+    assert ask(path, headers={"Authorization": f"Bearer {TOKEN}"}).status_code != 401
+
+
+def test_the_token_in_a_form(locked: TestClient) -> None:
+    assert locked.post("/job_status", data={"jobID": "a", "token": TOKEN}).json() == {"known": "false", "status": 0}
+    assert locked.post("/job_status", data={"jobID": "a", "token": TOKEN[:-1]}).status_code == 401
+    multipart = {"jobID": (None, "a"), "token": (None, TOKEN)}
+    assert locked.post("/job_status", files=multipart).status_code == 200
+    assert locked.post("/upload", files={"file": ("a.wav", b"x")}, data={"token": TOKEN}).status_code == 200
+    assert locked.post("/upload", files={"file": ("a.wav", b"x")}, data={"token": "no"}).status_code == 401
+    assert locked.get("/job_status_all?token=correct+horse").status_code == 401  # addresses end up in logs
+
+
+def test_the_login_page_gives_a_cookie(locked: TestClient) -> None:
+    answer = locked.get("/", headers={"Accept": "text/html"}, follow_redirects=False)
+    assert answer.status_code == 303 and answer.headers["location"] == "/login?next=/"
+    assert "password" in locked.get("/login").text
+    assert locked.post("/login", data={"token": "no"}).status_code == 401
+    answer = locked.post("/login?next=/data", data={"token": TOKEN}, follow_redirects=False)
+    cookie = answer.headers["set-cookie"].lower()
+    assert answer.headers["location"] == "/data" and "httponly" in cookie and "samesite=strict" in cookie
+    assert locked.get("/data").json() == {"data": []}
+    for elsewhere in ("//evil.example", "https://evil.example"):
+        answer = locked.post("/login", params={"next": elsewhere}, data={"token": TOKEN}, follow_redirects=False)
+        assert answer.headers["location"] == "/"
+
+
+def test_health_is_open(locked: TestClient) -> None:
+    assert locked.get("/healthz").json() == {"status": "ok"}
+    assert locked.get("/readyz").json()["status"] == "ready"
+
+
+def test_pages_of_other_sites_change_nothing(tmp_path: Path) -> None:
+    with served(tmp_path, Walls()) as client:
+        for headers in (
+            {"Origin": "https://evil.example"},
+            {"Origin": "null"},
+            {"Sec-Fetch-Site": "cross-site"},
+            {"Sec-Fetch-Site": "same-site"},
+        ):
+            answer = client.post("/cancel", data={"jobID": "a"}, headers=headers)
+            assert answer.status_code == 403 and "another site" in answer.json()["error"], headers
+        for headers in ({}, {"Origin": "http://testserver"}, {"Sec-Fetch-Site": "same-origin"}):
+            assert client.post("/cancel", data={"jobID": "a"}, headers=headers).status_code == 404
+        assert client.get("/data", headers={"Sec-Fetch-Site": "cross-site"}).status_code == 200  # a link to it
+
+
+def test_names_the_server_does_not_have(tmp_path: Path) -> None:
+    with served(tmp_path, Walls(hosts=own_hosts("127.0.0.1"))) as client:
+        for host in ("localhost", "localhost:8080", "127.0.0.1:1", "[::1]:8080", "LOCALHOST"):
+            assert client.get("/healthz", headers={"Host": host}).status_code == 200, host
+        for host in ("evil.example", "evil.example:8080", "127.0.0.1.evil.example", ""):
+            assert client.get("/healthz", headers={"Host": host}).status_code == 421, host
+    assert own_hosts("0.0.0.0") == frozenset() and "lab" in own_hosts("0.0.0.0", ["Lab"])
+
+
+def test_bodies_have_an_end(tmp_path: Path) -> None:
+    with served(tmp_path, Walls(max_body=1000)) as client:
+        assert client.post("/job_status", data={"jobID": "a" * 500}).status_code == 200
+        answer = client.post("/upload", files={"file": ("a.wav", bytes(2000))})
+        assert answer.status_code == 413 and "--max-upload" in answer.json()["error"]
+
+        def slowly() -> Iterator[bytes]:
+            for _ in range(20):
+                yield bytes(100)
+
+        headers = {"Content-Type": "application/x-www-form-urlencoded"}
+        assert client.post("/job_status", content=slowly(), headers=headers).status_code == 413
+        assert not list((tmp_path / "work").glob("uploads/*"))
+
+
+def test_an_open_server_needs_a_token() -> None:
+    for host in ("127.0.0.1", "localhost", "::1", "[::1]", "127.8.0.1"):
+        assert is_loopback(host)
+        check_open(host, "", insecure=False)
+    for host in ("0.0.0.0", "::", "192.168.1.2", "lab.example"):
+        with pytest.raises(Emow2vError, match="Give --token"):
+            check_open(host, "", insecure=False)
+        check_open(host, "t", insecure=False)
+        check_open(host, "", insecure=True)
+
+
+def test_a_certificate_of_its_own(tmp_path: Path) -> None:
+    x509 = pytest.importorskip("cryptography.x509")
+    certificate, key = self_signed(tmp_path / "work", "192.168.1.2")
+    read = x509.load_pem_x509_certificate(certificate.read_bytes())
+    names = read.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert "localhost" in names.get_values_for_type(x509.DNSName)
+    assert "192.168.1.2" in map(str, names.get_values_for_type(x509.IPAddress))
+    assert sys.platform == "win32" or key.stat().st_mode & 0o077 == 0
+    before = certificate.read_bytes()
+    assert self_signed(tmp_path / "work") == (certificate, key) and certificate.read_bytes() == before
+    certificate.write_text("no certificate")
+    with pytest.raises(Emow2vError, match="No certificate can be made"):
+        self_signed(tmp_path / "work")
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"tls_cert": "a.pem"}, "belong together"),
+        ({"tls_cert": "a.pem", "tls_key": "b.pem"}, "are no certificate with its key"),
+        ({"tls_cert": "a.pem", "tls_key": "b.pem", "tls_self_signed": True}, "makes its own"),
+        ({"host": "0.0.0.0"}, "Give --token"),
+    ],
+)
+def test_servers_that_do_not_start(tmp_path: Path, options: dict[str, object], sentence: str) -> None:
+    (tmp_path / "a.pem").write_text("a")
+    (tmp_path / "b.pem").write_text("b")
+    given = {name: tmp_path / value if str(value).endswith(".pem") else value for name, value in options.items()}
+    with pytest.raises(Emow2vError, match=sentence):
+        Server(port=0, data_dirs=[tmp_path], work_dir=tmp_path / "work", **given)  # type: ignore[arg-type]
