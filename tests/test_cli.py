@@ -158,7 +158,8 @@ def test_bad_inputs_are_one_sentence_each_and_the_others_are_done(invoke, clip: 
         (["predict", EXAMPLE, "-o", EXAMPLE / "x"], 1, "cannot be written"),
         (["predict"], 2, "Missing argument"),
         (["serve", "--data-dir", "/none"], 1, "The data folder /none is not there"),
-        (["serve", "--host", "256.1.1.1"], 1, "cannot be listened on"),
+        (["serve", "--host", "256.1.1.1", "--insecure"], 1, "cannot be listened on"),
+        (["serve", "--host", "0.0.0.0"], 1, "there is no token"),
         (["models", "info", "big"], 1, "was not found"),
     ],
 )

@@ -157,7 +157,7 @@ def test_a_server_that_was_killed_goes_on_where_it_was(data: Path, tmp_path: Pat
     store = Store(work / "jobs.sqlite")
     until(lambda: now(store, "long").rows > 0)
     first.kill()
-    first.wait()
+    first.communicate()
     assert now(store, "long").status is Status.RUNNING
     rows = now(store, "long").rows
     time.sleep(1)
@@ -173,4 +173,4 @@ def test_a_server_that_was_killed_goes_on_where_it_was(data: Path, tmp_path: Pat
         assert third.returncode == 1 and "Another server uses the work folder" in third.stderr
     finally:
         second.terminate()
-        assert second.wait(30) is not None
+        second.communicate(timeout=60)

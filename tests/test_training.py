@@ -167,7 +167,7 @@ def test_a_stopped_run_gives_the_same_network(corpus: Path, tmp_path: Path) -> N
     model = straight.run()
     records = [json.loads(line) for line in (tmp_path / "straight" / "log.jsonl").read_text().splitlines()]
     assert [record["epoch"] for record in records] == [1, 2, 3, 4]
-    assert records[-1]["loss"] < records[0]["loss"]
+    assert records[2]["loss"] < records[0]["loss"]  # from the fourth on there is one part more
 
     stopped = trainer(corpus, tmp_path / "stopped", 4)
     for _ in range(2):  # what run() does, until the machine is switched off

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import logging
 import signal
 import sys
 from enum import StrEnum
@@ -16,7 +15,10 @@ from emow2v._version import __version__
 from emow2v.cli_live import live
 from emow2v.cli_measure import compare, evaluate, robustness
 from emow2v.cli_models import models
+from emow2v.cli_serve import serve
 from emow2v.console import (
+    ContextChoice,
+    ContextOption,
     DeviceOption,
     EngineOption,
     ModelOption,
@@ -36,8 +38,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 app.add_typer(models, name="models")
-for command in (compare, evaluate, robustness, live):
-    app.command()(command)
 
 
 class Unit(StrEnum):
@@ -45,24 +45,9 @@ class Unit(StrEnum):
     files = "files"
 
 
-class ContextChoice(StrEnum):
-    window = "window"
-    shared = "shared"
-
-
 class PaddingChoice(StrEnum):
     edge = "edge"
     zeros = "zeros"
-
-
-ContextOption = Annotated[
-    ContextChoice,
-    typer.Option(
-        "--context",
-        envvar="EMOW2V_CONTEXT",
-        help="Every window by itself, or long stretches computed once for all their windows: far faster, other numbers.",
-    ),
-]
 
 
 def main() -> None:
@@ -97,7 +82,6 @@ def about(
     """Arousal, dominance and valence of speech over time, offline."""
 
 
-@app.command()
 @stoppable
 def predict(
     inputs: Annotated[list[str], typer.Argument(metavar="INPUT...", help="Files, folders, patterns, or - for a pipe.")],
@@ -178,99 +162,6 @@ def predict(
         raise typer.Exit(1)
 
 
-@app.command()
-def serve(
-    host: Annotated[str, typer.Option(envvar="EMOW2V_HOST", help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(envvar="EMOW2V_PORT", min=0, max=65535, help="Port; 0 takes a free one.")] = 8080,
-    model: ModelOption = "lite",
-    engine: EngineOption = "auto",
-    precision: PrecisionOption = "",
-    device: DeviceOption = "auto",
-    threads: ThreadsOption = 0,
-    context: ContextOption = ContextChoice.window,
-    data_dir: Annotated[
-        list[Path] | None,
-        typer.Option(
-            envvar="EMOW2V_DATA_DIR", help="Folder that requests may read and write; repeatable. [default: .]"
-        ),
-    ] = None,
-    work_dir: Annotated[
-        Path | None, typer.Option(envvar="EMOW2V_WORK_DIR", help="Folder of jobs, uploads, and results to fetch.")
-    ] = None,
-    workers: Annotated[
-        int,
-        typer.Option(envvar="EMOW2V_WORKERS", min=1, max=64, help="Processes that run jobs, each with its own model."),
-    ] = 1,
-    token: Annotated[
-        str,
-        typer.Option(
-            envvar="EMOW2V_TOKEN", help="What requests must bring; better in the environment.", show_default=False
-        ),
-    ] = "",
-    insecure: Annotated[
-        bool, typer.Option("--insecure", help="Listen on a public address without a token; something else guards it.")
-    ] = False,
-    allow_host: Annotated[
-        list[str] | None,
-        typer.Option(
-            envvar="EMOW2V_ALLOW_HOST", help="Name that the server answers to, beside its address; repeatable."
-        ),
-    ] = None,
-    tls_cert: Annotated[Path | None, typer.Option(envvar="EMOW2V_TLS_CERT", help="Certificate (PEM): https.")] = None,
-    tls_key: Annotated[Path | None, typer.Option(envvar="EMOW2V_TLS_KEY", help="Its key (PEM).")] = None,
-    tls_self_signed: Annotated[
-        bool,
-        typer.Option("--tls-self-signed", help="https with a certificate made here, as NOVA takes it (extra tls)."),
-    ] = False,
-    nova_status: Annotated[
-        bool, typer.Option("--nova-status", help="Cancelled jobs have status 3, since NOVA knows no 4.")
-    ] = False,
-    max_upload: Annotated[float, typer.Option(min=0, metavar="MB", help="Largest request; 0: any.")] = 2000,
-    max_waiting: Annotated[int, typer.Option(min=0, help="Jobs in the queue; 0: any number.")] = 10_000,
-    max_streams: Annotated[
-        int, typer.Option(min=0, help="Live streams at once; 0: as many as stay in real time, by measure.")
-    ] = 0,
-    keep_jobs: Annotated[
-        int, typer.Option(min=0, help="Ended jobs that are remembered, with results to fetch.")
-    ] = 1000,
-    keep_days: Annotated[float, typer.Option(min=0, max=36_500, help="For how long.")] = 30,
-    patience: Annotated[float, typer.Option(min=0, metavar="SECONDS", help="For running jobs, on SIGTERM.")] = 10,
-) -> None:
-    """Serve the DISCOVER (NOVA-Server) protocol."""
-    from emow2v.server.run import Server
-
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
-    server = Server(
-        host=host,
-        port=port,
-        model=model,
-        engine=engine,
-        precision=precision,
-        device=device,
-        threads=threads,
-        context=context.value,
-        data_dirs=data_dir or [Path()],
-        work_dir=work_dir,
-        workers=workers,
-        token=token,
-        insecure=insecure,
-        allow_hosts=allow_host or (),
-        max_upload_mb=max_upload,
-        max_waiting=max_waiting,
-        keep_jobs=keep_jobs,
-        keep_days=keep_days,
-        patience_s=patience,
-        nova_status=nova_status,
-        max_streams=max_streams,
-        tls_cert=tls_cert,
-        tls_key=tls_key,
-        tls_self_signed=tls_self_signed,
-    )
-    output.print(f"emow2v serves {model} on {server.url} (Ctrl+C stops it)")
-    server.run()
-
-
-@app.command()
 @stoppable
 def demo(
     to: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Folder of the results.")] = Path(
@@ -283,7 +174,6 @@ def demo(
     run(to, output)
 
 
-@app.command()
 @stoppable
 def export(
     model: Annotated[str, typer.Option("--model", help="Folder of a checkpoint, or name of a model with one.")],
@@ -313,3 +203,8 @@ def export(
     output.print(
         f"wrote {card.name} to {to} ({card.size / 1e6:.0f} MB); the differences above are from PyTorch", markup=False
     )
+
+
+# In the order in which people meet them.
+for command in (predict, serve, live, demo, evaluate, robustness, compare, export):
+    app.command()(command)

@@ -6,6 +6,7 @@ import functools
 import os
 import sys
 from collections.abc import Callable
+from enum import StrEnum
 from types import FrameType
 from typing import Annotated, ParamSpec
 
@@ -16,6 +17,12 @@ P = ParamSpec("P")
 
 errors = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
 output = Console(soft_wrap=True, highlight=False)
+
+
+class ContextChoice(StrEnum):
+    window = "window"
+    shared = "shared"
+
 
 ModelOption = Annotated[str, typer.Option("--model", envvar="EMOW2V_MODEL", help="Name or folder of a model.")]
 EngineOption = Annotated[
@@ -36,6 +43,14 @@ ThreadsOption = Annotated[
 ]
 DeviceOption = Annotated[
     str, typer.Option("--device", envvar="EMOW2V_DEVICE", help="Of the engine torch: auto, cpu, cuda or mps.")
+]
+ContextOption = Annotated[
+    ContextChoice,
+    typer.Option(
+        "--context",
+        envvar="EMOW2V_CONTEXT",
+        help="Every window by itself, or long stretches computed once for all their windows: far faster, other numbers.",
+    ),
 ]
 
 # What a signal asked for. An exception that comes up where the decoder calls back into Python, to read on, is lost

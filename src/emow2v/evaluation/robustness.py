@@ -16,13 +16,11 @@ import numpy as np
 import numpy.typing as npt
 
 from emow2v.audio import SAMPLING_RATE, Signal
-from emow2v.errors import AudioError, Emow2vError, FormatError
+from emow2v.errors import AudioError, Emow2vError
 from emow2v.evaluation.changes import GROUPS, Change, changes, versions
 from emow2v.evaluation.noises import beginning
-from emow2v.evaluation.statistics import missing
 from emow2v.evaluation.transmission import Unfit
-from emow2v.formats.files import Staged, publish
-from emow2v.formats.plot import COLOURS, ENDINGS
+from emow2v.formats.plot import COLOURS, picture, save
 from emow2v.model import Model
 from emow2v.trajectory import DIMENSIONS
 
@@ -244,18 +242,11 @@ def plot(found: Robustness, path: str | Path) -> None:
     """Shares of unchanged predictions as bars, with the threshold of every test; .png, .svg or .pdf.
 
     Raises:
-        FormatError: another ending, or a place that cannot be written
-        Emow2vError: matplotlib is not installed
+        FormatError: matplotlib is not installed, another ending, or a place that cannot be written
     """
     path = Path(path)
-    if path.suffix.lower() not in ENDINGS:
-        raise FormatError(f"A picture cannot end in '{path.suffix}'; expected {', '.join(ENDINGS)}.")
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise missing() from None
     shown = [one for one in found.results if one.files]
-    figure = Figure(figsize=(8, 1.2 + 0.34 * len(shown)), layout="constrained")
+    figure = picture(path, 8, 1.2 + 0.34 * len(shown))
     axes = figure.subplots()
     places = np.arange(len(shown), dtype=np.float64)
     for k, name in enumerate(DIMENSIONS):
@@ -270,12 +261,7 @@ def plot(found: Robustness, path: str | Path) -> None:
     axes.margins(y=0.01)
     axes.grid(axis="x", alpha=0.25)
     figure.legend(loc="outside lower center", ncols=4, frameon=False)
-    staged = Staged()
-    try:
-        figure.savefig(staged.open(path), format=path.suffix[1:].lower(), dpi=150)
-        publish([staged])
-    finally:
-        staged.discard()
+    save(figure, path)
 
 
 class _Count:

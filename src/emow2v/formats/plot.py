@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from emow2v.errors import FormatError
 from emow2v.formats.files import Staged, publish
@@ -19,13 +20,7 @@ def plot(trajectory: Trajectory, path: str | Path) -> None:
         FormatError: matplotlib is not installed, another ending, or a place that cannot be written
     """
     path = Path(path)
-    if path.suffix.lower() not in ENDINGS:
-        raise FormatError(f"A picture cannot end in '{path.suffix}'; expected {', '.join(ENDINGS)}.")
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise FormatError("Pictures need matplotlib; run: pip install 'emow2v[plot]'.") from None
-    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    figure = picture(path, 9, 3.6)
     axes = figure.subplots()
     middle = (trajectory.starts + trajectory.ends) / 2
     for column, name in enumerate(DIMENSIONS):
@@ -35,6 +30,26 @@ def plot(trajectory: Trajectory, path: str | Path) -> None:
     axes.margins(x=0)
     axes.grid(alpha=0.25)
     axes.legend(loc="upper right", ncols=3, frameon=False)
+    save(figure, path)
+
+
+def picture(path: Path, width: float, height: float) -> Any:
+    """A matplotlib figure of so many inches, to be saved at a place.
+
+    Raises:
+        FormatError: matplotlib is not installed, or an ending that pictures do not have
+    """
+    if path.suffix.lower() not in ENDINGS:
+        raise FormatError(f"A picture cannot end in '{path.suffix}'; expected {', '.join(ENDINGS)}.")
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise FormatError("Pictures need matplotlib; run: pip install 'emow2v[plot]'.") from None
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def save(figure: Any, path: Path) -> None:
+    """Write a figure to its place, whole or not at all."""
     staged = Staged()
     try:
         figure.savefig(staged.open(path), format=path.suffix[1:].lower(), dpi=150)

@@ -110,15 +110,15 @@ class Server:
         )
         certificate, key = _certificate(tls_cert, tls_key, tls_self_signed, places.work_dir, host)
         self._socket = _bind(host, port)
-        try:
+        with contextlib.ExitStack() as unless_made:
+            unless_made.callback(self._socket.close)
             self._lock = _own(places.work_dir)
+            unless_made.callback(self._lock.release)
             path = places.work_dir / "jobs.sqlite"
             served = Served(model, engine, precision, device, threads or max(1, cores() // workers), places)
             live = Live(lambda: replace(served, threads=threads).load(card.name), max_streams)
             app = create_app(settings, Store(path), Pool(path, served, workers), live)
-        except BaseException:
-            self._socket.close()
-            raise
+            unless_made.pop_all()
         shown = f"[{host}]" if ":" in host else host
         self.url = f"{'https' if certificate else 'http'}://{shown}:{self._socket.getsockname()[1]}"
         self._server = uvicorn.Server(

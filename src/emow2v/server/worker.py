@@ -15,17 +15,19 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import cast
 
 from emow2v import cards
-from emow2v.discover.job import plan, run
+from emow2v.discover.job import Plan, plan, run
 from emow2v.discover.places import Places
 from emow2v.errors import Cancelled, Emow2vError
 from emow2v.formats import files
 from emow2v.model import Context, Model, load
-from emow2v.server.predictions import carry_out, prediction
+from emow2v.server import predictions
+from emow2v.server.predictions import Prediction, prediction
 from emow2v.server.store import Job, Store
 
 logger = logging.getLogger("emow2v.server")
@@ -137,13 +139,16 @@ class Worker:
     def _carry_out(self, job: Job) -> None:
         store, served = self._store, self._served
         card = served.card
+        asked: Prediction | Plan
+        carry_out: Callable[..., None]
         if job.kind == "prediction":
             asked = prediction(job.id, job.form, served.places, card, job.context)
-            model, framing, context = self._model(asked.model), asked.framing, asked.context
+            carry_out = predictions.carry_out
         else:
-            planned = plan(job.form, served.places, card, cast(Context, job.context))
-            model, framing, context = self._model(planned.model), planned.framing, planned.context
-        store.note(job, model.provenance(framing, context))
+            asked = plan(job.form, served.places, card, cast(Context, job.context))
+            carry_out = partial(run, log=partial(store.log, job), between=partial(store.published, job))
+        model = self._model(asked.model)
+        store.note(job, model.provenance(asked.framing, asked.context))
         store.log(job, f"model {model.name} {model.card.version} on {model.engine.name}, {model.engine.precision}")
         tell = _Throttled(TELL_S)
         look = _Throttled(LOOK_S)
@@ -162,20 +167,7 @@ class Worker:
             if not store.publish(job, moves):
                 raise Cancelled
 
-        if job.kind == "prediction":
-            carry_out(asked, model, progress=progress, before_publish=before_publish, check=check)
-            if not store.end(job):
-                raise Cancelled
-            return
-        run(
-            planned,
-            model,
-            log=lambda line: store.log(job, line),
-            progress=progress,
-            before_publish=before_publish,
-            between=lambda: store.published(job),
-            check=check,
-        )
+        carry_out(asked, model, progress=progress, before_publish=before_publish, check=check)
         if not store.end(job):
             raise Cancelled
 

@@ -83,7 +83,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("-o", "--output", type=Path, required=True, help="folder of the package")
     options = parser.parse_args(arguments)
     clips = read_manifest(options.data / "manifest.csv")
-    signals = decode(clips, options.output / "signals.npz")
+    signals = decode(clips)
     indices = [index for index, clip in enumerate(clips) if not clip.held_out]
     model = frozen(options.encoder)
     targets = torch.tensor([clips[index].targets for index in indices], dtype=torch.float32)

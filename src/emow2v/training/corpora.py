@@ -107,10 +107,10 @@ class Signals:
         return samples * np.float32(1 / 32768)
 
 
-def decode(clips: Sequence[Clip], cache: Path) -> Signals:
-    """Decode every clip once; the result is kept in `cache` (.npz) for the next run."""
+def decode(clips: Sequence[Clip], cache: Path | None = None) -> Signals:
+    """Decode every clip once; the result is kept in `cache` (.npz), if there is one, for the next run."""
     names = np.array([str(clip.file) for clip in clips])
-    if cache.exists():
+    if cache and cache.exists():
         stored = np.load(cache)
         if np.array_equal(stored["names"], names):
             return Signals(stored["samples"], stored["offsets"])
@@ -123,8 +123,9 @@ def decode(clips: Sequence[Clip], cache: Path) -> Signals:
         signals = list(pool.map(one, clips))
     offsets = np.concatenate([[0], np.cumsum([signal.size for signal in signals])])
     samples = np.concatenate(signals) if signals else np.zeros(0, np.int16)
-    cache.parent.mkdir(parents=True, exist_ok=True)
-    np.savez(cache, names=names, samples=samples, offsets=offsets)
+    if cache:
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        np.savez(cache, names=names, samples=samples, offsets=offsets)
     return Signals(samples, offsets)
 
 

@@ -1,0 +1,299 @@
+"""The routes of the DISCOVER protocol; what they mean is in `discover`, what becomes of it in `store` and `worker`."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import shutil
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from starlette._utils import AwaitableOrContextManager
+from starlette.background import BackgroundTask
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import FormData, UploadFile
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import FileResponse, HTMLResponse, JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+from starlette.types import Message, Receive, Scope, Send
+
+from emow2v.discover.job import plan
+from emow2v.discover.module import MODULE, cml_info
+from emow2v.discover.places import safe_name
+from emow2v.errors import Emow2vError
+from emow2v.server.settings import Settings
+from emow2v.server.store import Busy, Job, Status, Store
+from emow2v.server.uploads import NoRoom, keep
+from emow2v.server.walls import AUTHORISED, FIELD, NO_TOKEN, matches
+
+MAX_SHOWN = 500  # characters of a field in a job's details, which may hold a recording
+MAX_FIELD = 16 << 20  # bytes of one form field: `data` may list many sessions, or hold a short recording
+
+
+class CompactJSON(JSONResponse):
+    """JSON as the reference writes it: keys sorted, no blanks, a newline at the end."""
+
+    def render(self, content: Any) -> bytes:
+        return (json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False) + "\n").encode(
+            errors="backslashreplace"
+        )
+
+
+def read_form(request: Request) -> AwaitableOrContextManager[FormData]:
+    """The form, urlencoded or multipart; anything else counts as empty, as it does in the reference."""
+    return request.form(max_fields=1000, max_files=4, max_part_size=MAX_FIELD)
+
+
+async def _fields(request: Request) -> dict[str, str]:
+    async with read_form(request) as form:
+        return _authorised(request, {name: value for name, value in form.items() if isinstance(value, str)})
+
+
+def _authorised(request: Request, fields: dict[str, str]) -> dict[str, str]:
+    """The fields without the token, which was among them where no header brought it.
+
+    Raises:
+        HTTPException: it is missing or wrong
+    """
+    given = fields.pop(FIELD, "")
+    if not request.scope[AUTHORISED] and not matches(settings_of(request).walls.token, given):
+        raise HTTPException(401, NO_TOKEN)
+    return fields
+
+
+def store_of(request: Request) -> Store:
+    store: Store = request.app.state.store
+    return store
+
+
+def settings_of(request: Request) -> Settings:
+    settings: Settings = request.app.state.settings
+    return settings
+
+
+def refusal(
+    error: Exception | str, status: int = 400, success: str = "failed", headers: Mapping[str, str] | None = None
+) -> Response:
+    return CompactJSON({"success": success, "error": str(error)}, status, headers)
+
+
+async def _process(request: Request) -> Response:
+    fields = await _fields(request)
+    settings = settings_of(request)
+    client = request.client.host if request.client else ""
+
+    def post() -> Job:
+        planned = plan(fields, settings.places, settings.model, settings.context)
+        job = store_of(request).submit(
+            planned.job_id,
+            planned.details,
+            client=client,
+            context=settings.context,
+            most_waiting=settings.most_waiting,
+        )
+        store_of(request).log(job, repr(_shortened(job.form)))
+        return job
+
+    try:
+        job = await run_in_threadpool(post)
+    except Busy as error:
+        return refusal(error, 429, headers={"Retry-After": "10"})
+    except Emow2vError as error:
+        return refusal(error)
+    request.app.state.workers.wake()
+    return CompactJSON({"success": "True", "jobID": job.id})
+
+
+def _shortened(form: Mapping[str, str]) -> dict[str, str]:
+    return {name: value if len(value) <= MAX_SHOWN else f"{value[:MAX_SHOWN]}..." for name, value in form.items()}
+
+
+def describe(job: Job) -> dict[str, str | bool]:
+    """The job object of /job_status_all."""
+    return {
+        "details": repr(_shortened(job.form)),
+        "end_time": _stamp(job.ended),
+        "error": job.error,
+        "interactive_url": "",
+        "job_key": job.id,
+        "job_type": "du-process",
+        "log_path": f"/log/{job.id}",
+        "module_name": MODULE.name,
+        "progress": job.progress,
+        "start_time": _stamp(job.started),
+        "status": job.status.name,
+        "was_canceled": job.was_cancelled,
+    }
+
+
+def _stamp(time: str) -> str:
+    return f"{time[:19]}Z" if time else ""
+
+
+async def _job(request: Request) -> tuple[str, Job | None]:
+    job_id = (await _fields(request)).get("jobID", "")
+    return job_id, await run_in_threadpool(store_of(request).get, job_id)
+
+
+async def _job_status(request: Request) -> Response:
+    _, job = await _job(request)
+    if job is None:  # the reference's answer, which clients expect, told apart by a field that they ignore
+        return CompactJSON({"status": 0, "known": "false"})
+    status = int(job.status)
+    if job.status is Status.CANCELED and settings_of(request).nova_status:
+        status = int(Status.ERROR)
+    return CompactJSON({"status": status} | ({"error": job.error} if job.error else {}))
+
+
+async def _job_status_all(request: Request) -> Response:
+    return CompactJSON(await _described(request))
+
+
+async def _data(request: Request) -> Response:
+    return CompactJSON({"data": await _described(request)})
+
+
+async def _described(request: Request) -> list[dict[str, str | bool]]:
+    return [describe(job) for job in await run_in_threadpool(store_of(request).all)]
+
+
+async def _log(request: Request) -> Response:
+    _, job = await _job(request)
+    if job is None:
+        return CompactJSON({"message": "No log for the given parameters found."})
+    return CompactJSON({"message": "\n".join(await run_in_threadpool(store_of(request).lines, job))})
+
+
+async def _log_text(request: Request) -> Response:
+    job_id = request.path_params["job_id"]
+    job = await run_in_threadpool(store_of(request).get, job_id)
+    if job is None:
+        return PlainTextResponse(f"Log file not found for job {job_id}", 404)
+    return PlainTextResponse("\n".join(await run_in_threadpool(store_of(request).lines, job)) + "\n")
+
+
+async def _cancel(request: Request) -> Response:
+    job_id, job = await _job(request)
+    if job is None:
+        return refusal(f"No job '{job_id[:60]}' is known; expected the jobID of a posted job.", 404, "false")
+    if not await run_in_threadpool(store_of(request).cancel, job.id):
+        now = await run_in_threadpool(store_of(request).get, job.id) or job
+        said = "publishing its results" if now.publishing else now.status.name.lower()
+        return CompactJSON({"success": "false", "error": f"The job is {said} already."})
+    return CompactJSON({"success": "true"})
+
+
+async def _fetch_result(request: Request) -> Response:
+    fields = await _fields(request)
+    job_id = fields.get("jobID", "")
+    job = await run_in_threadpool(store_of(request).get, job_id)
+    if job is not None and job.status is not Status.FINISHED:
+        return refusal(
+            f"Job '{job_id[:60]}' is {job.status.name.lower()}; results can be fetched once it has finished.", 404
+        )
+    folder = settings_of(request).places.results(job_id)
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
+    if not files:
+        return refusal(
+            f"No data for job '{job_id[:60]}' on the server; only outputs with origin request: can be fetched.", 404
+        )
+    delete = fields.get("delete_after_download") in ("True", "true", "1")
+
+    def fetched() -> None:
+        if delete:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    if len(files) == 1:
+        return Download(files[0], filename=files[0].name, fetched=fetched)
+    archive = await run_in_threadpool(_zip, folder, files, job_id)
+    # the media type that NOVA takes for a zip; it refuses application/zip
+    return Download(
+        archive,
+        filename=f"{job_id}.zip",
+        media_type="application/x-zip-compressed",
+        fetched=fetched,
+        background=BackgroundTask(archive.unlink, missing_ok=True),
+    )
+
+
+class Download(FileResponse):
+    """A file; `fetched` is called when all of it was sent, and not when the client hung up before."""
+
+    def __init__(self, path: Path, *, fetched: Callable[[], None], **options: Any) -> None:
+        super().__init__(path, **options)
+        self._fetched = fetched
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        whole = False
+
+        async def watched(message: Message) -> None:
+            nonlocal whole
+            await send(message)
+            whole = whole or (message["type"] == "http.response.body" and not message.get("more_body", False))
+
+        await super().__call__(scope, receive, watched)
+        if whole and self.status_code == 200:
+            await run_in_threadpool(self._fetched)
+
+
+def _zip(folder: Path, files: list[Path], job_id: str) -> Path:
+    archive = folder.with_name(f"{folder.name}.{secrets.token_hex(4)}.zip")
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as packed:
+        for path in files:
+            packed.write(path, f"{safe_name(job_id, 'job')}/{path.relative_to(folder).as_posix()}")
+    return archive
+
+
+async def _upload(request: Request) -> Response:
+    uploads = settings_of(request).places.uploads
+    async with read_form(request) as form:
+        _authorised(request, {name: value for name, value in form.items() if isinstance(value, str)})
+        part = form.get("file")
+        if not isinstance(part, UploadFile):
+            return refusal("The upload has no part named file; expected multipart/form-data with one.")
+        try:
+            name = await run_in_threadpool(keep, part.file, part.filename or "", uploads)
+        except NoRoom as error:
+            return refusal(error, 507)
+    return HTMLResponse(name)
+
+
+async def _cml_info(request: Request) -> Response:
+    fields = await _fields(request)
+    try:
+        return CompactJSON(cml_info(fields.get("input_filter"), fields.get("output_filter")))
+    except Emow2vError as error:
+        return refusal(error)
+
+
+async def _update_progress(request: Request) -> Response:
+    """For job processes of the reference; ours report in their own way, so that it changes nothing here."""
+    if "application/json" not in request.headers.get("content-type", ""):
+        return CompactJSON({"success": False, "error": "Expected a JSON body."}, 415)
+    try:
+        body = await request.json()
+    except (ValueError, RecursionError):
+        body = None
+    if not isinstance(body, dict) or not body.get("job_key") or not body.get("progress"):
+        return CompactJSON({"success": False, "error": "Missing job_key or progress"}, 400)
+    return CompactJSON({"success": True})
+
+
+ROUTES = (
+    Route("/process", _process, methods=["POST"]),
+    Route("/job_status", _job_status, methods=["POST"]),
+    Route("/job_status_all", _job_status_all),
+    Route("/data", _data),
+    Route("/log", _log, methods=["POST"]),
+    Route("/log/{job_id:path}", _log_text),
+    Route("/cancel", _cancel, methods=["POST"]),
+    Route("/fetch_result", _fetch_result, methods=["POST"]),
+    Route("/upload", _upload, methods=["POST"]),
+    Route("/cml_info", _cml_info, methods=["POST"]),
+    Route("/api/update_progress", _update_progress, methods=["POST"]),
+)
+# Whose form may hold the token, and which look for it there.
+FORMS = frozenset(one.path for one in ROUTES if "POST" in (one.methods or ())) - {"/api/update_progress"}
