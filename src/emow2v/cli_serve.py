@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -19,6 +18,11 @@ from emow2v.console import (
     ThreadsOption,
     output,
 )
+
+
+class LogFormatChoice(StrEnum):
+    text = "text"
+    json = "json"
 
 
 def serve(
@@ -77,11 +81,16 @@ def serve(
     ] = 1000,
     keep_days: Annotated[float, typer.Option(min=0, max=36_500, help="For how long.")] = 30,
     patience: Annotated[float, typer.Option(min=0, metavar="SECONDS", help="For running jobs, on SIGTERM.")] = 10,
+    log_format: Annotated[
+        LogFormatChoice,
+        typer.Option(envvar="EMOW2V_LOG_FORMAT", help="Of what the server says: lines, or a JSON object a line."),
+    ] = LogFormatChoice.text,
 ) -> None:
     """Serve the DISCOVER (NOVA-Server) protocol."""
+    from emow2v.server import logs
     from emow2v.server.run import Server
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    logs.set_up(log_format.value)
     server = Server(
         host=host,
         port=port,
@@ -107,6 +116,7 @@ def serve(
         tls_cert=tls_cert,
         tls_key=tls_key,
         tls_self_signed=tls_self_signed,
+        log_format=log_format.value,
     )
     output.print(f"emow2v serves {model} on {server.url} (Ctrl+C stops it)")
     server.run()

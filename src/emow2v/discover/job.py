@@ -6,6 +6,7 @@ import base64
 import binascii
 import io
 import json
+import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ from emow2v.model import Context, Model, no_values
 DEFAULT_BATCH_SIZE = 250  # as published
 _MAX_SESSIONS = 10_000
 _SECRET = ("password", "token", "secret")
+# Forges lines of a log, or cannot be written.
+_NO_NAME = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -114,7 +117,7 @@ def plan(form: Mapping[str, str], places: Places, served: Card, context: Context
         _check_shared(card, framing)
     source, outputs = _sorted(descriptors)
     names = _sessions(fields.get("sessions", ""))
-    dataset = fields.get("dataset", "").strip() or "dummy_dataset"
+    dataset = _dataset(fields)
     sessions = tuple(_session(name, dataset, job_id, source, outputs, places) for name in names)
     _refuse_clashes(sessions)
     for session in sessions:
@@ -127,6 +130,50 @@ def plan(form: Mapping[str, str], places: Places, served: Card, context: Context
     )
 
 
+def folders(form: Mapping[str, str], places: Places) -> set[Path]:
+    """Where the files of a request that was checked once are written, also when its recording is gone by now.
+
+    Raises:
+        RequestError: the data folders are others by now
+    """
+    fields = {opts.snake_case(name): value for name, value in form.items()}
+    _, outputs = _sorted(parse_data(fields.get("data", "")))
+    dataset = _dataset(fields)
+    return {
+        output.path.parent
+        for name in _sessions(fields.get("sessions", ""))
+        for output in _placed(name, dataset, form.get("jobID", ""), outputs, places)
+    }
+
+
+def sessions(form: Mapping[str, str]) -> list[str]:
+    """The sessions of a request that was checked once."""
+    fields = {opts.snake_case(name): value for name, value in form.items()}
+    return _sessions(fields.get("sessions", ""))
+
+
+def recording(form: Mapping[str, str], session: str, places: Places) -> Path | bytes:
+    """The recording of a session of a request that was checked once.
+
+    Raises:
+        RequestError: it is gone, or the data folders are others by now
+    """
+    fields = {opts.snake_case(name): value for name, value in form.items()}
+    source, _ = _sorted(parse_data(fields.get("data", "")))
+    return _source(source, _dataset(fields), session, places)
+
+
+def outputs(form: Mapping[str, str], session: str, places: Places) -> list[Output]:
+    """The files of a session of a request that was checked once, also when they or its recording are gone by now.
+
+    Raises:
+        RequestError: the data folders are others by now
+    """
+    fields = {opts.snake_case(name): value for name, value in form.items()}
+    _, wanted = _sorted(parse_data(fields.get("data", "")))
+    return _placed(session, _dataset(fields), form.get("jobID", ""), wanted, places)
+
+
 def run(
     job: Plan,
     model: Model,
@@ -136,6 +183,7 @@ def run(
     before_publish: Callable[[Sequence[Move]], None] = lambda moves: None,
     between: Callable[[], None] = lambda: None,
     check: Callable[[], None] = lambda: None,
+    also: Callable[[], Sequence[Writer]] = tuple,
 ) -> None:
     """Carry out a plan: one pass over each recording feeds all of its outputs, which appear together or not at all.
 
@@ -145,6 +193,7 @@ def run(
         check: called often; may raise to stop
         before_publish: called when a session's files are complete, before they appear, with what will be renamed; may raise
         between: called between two sessions, when the files of one have appeared and the next begins
+        also: gives further writers for a session
 
     Raises:
         Emow2vError: what went wrong; sessions before keep their files
@@ -155,7 +204,7 @@ def run(
     for number, session in enumerate(job.sessions, start=1):
         if number > 1:
             between()
-        writers = [output.writer() for output in session.outputs]
+        writers = [*(output.writer() for output in session.outputs), *also()]
         source = io.BytesIO(session.source) if isinstance(session.source, bytes) else session.source
         # what a request asks for is no more than a hint: how many windows the machine is good for, the server knows
         batch_size = min(job.batch_size, model.at_once(job.framing))
@@ -201,6 +250,10 @@ def _sorted(descriptors: list[Descriptor]) -> tuple[Descriptor, list[tuple[str, 
     return audios[0], outputs
 
 
+def _dataset(fields: Mapping[str, str]) -> str:
+    return fields.get("dataset", "").strip() or "dummy_dataset"
+
+
 def _sessions(text: str) -> list[str]:
     if not text.strip():
         return ["dummy_session"]
@@ -210,6 +263,8 @@ def _sessions(text: str) -> list[str]:
         names = None
     if not isinstance(names, list) or not names or not all(isinstance(name, str) and name for name in names):
         raise RequestError('sessions is not a JSON list of names; expected for instance ["session1"].')
+    if any(_NO_NAME.search(name) for name in names):
+        raise RequestError("sessions holds a name with a line end or another control character; expected plain names.")
     if len(names) > _MAX_SESSIONS:
         raise RequestError(f"sessions lists {len(names)} names; expected at most {_MAX_SESSIONS}.")
     return names
@@ -223,6 +278,14 @@ def _session(
     outputs: list[tuple[str, Descriptor]],
     places: Places,
 ) -> Session:
+    placed = _placed(name, dataset, job_id, outputs, places)
+    return Session(name, _source(source, dataset, name, places), tuple(placed))
+
+
+def _placed(
+    name: str, dataset: str, job_id: str, outputs: list[tuple[str, Descriptor]], places: Places
+) -> list[Output]:
+    """The files of one session."""
     results = places.results(job_id) / safe_name(dataset, "dataset") / safe_name(name, "session")
     placed = []
     for port, one in outputs:
@@ -232,7 +295,7 @@ def _session(
         else:
             path = places.output(one.path(dataset, name), ending)
         placed.append(Output(port, path, one))
-    return Session(name, _source(source, dataset, name, places), tuple(placed))
+    return placed
 
 
 def _source(source: Descriptor, dataset: str, session: str, places: Places) -> Path | bytes:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from emow2v.errors import RequestError
 
+_DEVICE = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  # names that Windows takes for devices
 _JOB_ID = re.compile(r"\w[\w .-]{0,127}")
 
 
@@ -30,9 +31,9 @@ def check_job_id(job_id: str) -> str:
 
 
 def safe_name(text: str, default: str) -> str:
-    """A file name made of a text from a request: no separators, no leading dot, at most 80 characters."""
-    name = re.sub(r"[^\w .-]+|\.{2,}", "_", text).strip(" .")[:80]
-    return name or default
+    """A file name made of a text from a request: no separators, no leading dot, at most 80 characters and 200 bytes."""
+    name = re.sub(r"[^\w .-]+|\.{2,}", "_", text).strip(" .")[:80].encode()[:200].decode(errors="ignore").strip(" .")
+    return f"_{name}" if _DEVICE.fullmatch(name) else name or default
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class Places:
 
     def results(self, job_id: str) -> Path:
         """Folder of a job's `request:` outputs; the jobID itself never becomes part of a path."""
-        return self.work_dir / "results" / hashlib.sha256(job_id.encode()).hexdigest()[:32]
+        return self.work_dir / "results" / hashlib.sha256(job_id.encode(errors="backslashreplace")).hexdigest()[:32]
 
     def input(self, uri: str) -> Path:
         """The file that an input's uri names: relative ones among the uploads, then below the data folders.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ class Table:
 
 
 def read_table(path: str | Path) -> dict[str, Table]:
-    """The recordings of a CSV or JSON table (also one document a line), by the names they had.
+    """The recordings of a CSV, JSON (also one document a line) or NDJSON table, by the names they had.
 
     Raises:
         FormatError: another file, or one that is cut off
@@ -43,7 +43,7 @@ def read_table(path: str | Path) -> dict[str, Table]:
     try:
         text = path.read_text(encoding="utf-8")
         recordings: dict[str, list[list[float]]] = {}
-        for name, row in _json(text) if path.suffix.lower() == ".json" else _csv(text):
+        for name, row in _READERS.get(path.suffix.lower(), _csv)(text):
             recordings.setdefault(name, []).append(row)
     except OSError as error:
         raise FormatError(f"{path} cannot be read ({error.strerror}).") from None
@@ -77,6 +77,17 @@ def _json(text: str) -> Iterator[tuple[str, list[float]]]:
             yield str(document["file"]), [_number(value) for value in row]
         while position < len(text) and text[position].isspace():
             position += 1
+
+
+def _ndjson(text: str) -> Iterator[tuple[str, list[float]]]:
+    head, *lines = text.splitlines()
+    name = str(json.loads(head)["file"])
+    for line in filter(str.strip, lines):
+        row = json.loads(line)
+        yield name, [_number(row[column]) for column in COLUMNS[1:]]
+
+
+_READERS: dict[str, Callable[[str], Iterator[tuple[str, list[float]]]]] = {".json": _json, ".ndjson": _ndjson}
 
 
 def _number(value: Any) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sqlite3
 from collections.abc import AsyncIterator
 from urllib.parse import quote
 
@@ -13,15 +14,22 @@ from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from emow2v.server import history
-from emow2v.server.discover import FORMS, ROUTES, CompactJSON, describe, read_form, refusal, settings_of, store_of
+from emow2v.server import history, pages
+from emow2v.server.discover import (
+    FORMS,
+    ROUTES,
+    CompactJSON,
+    read_form,
+    refusal,
+    settings_of,
+    unwritable,
+)
 from emow2v.server.live import Live
 from emow2v.server.metrics import Counting, Metrics
-from emow2v.server.page import job_page, login_page
 from emow2v.server.settings import Settings, Workers
 from emow2v.server.store import Store
 from emow2v.server.v1 import create_v1
@@ -40,6 +48,7 @@ def create_app(settings: Settings, store: Store, workers: Workers, live: Live) -
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         app.state.settings, app.state.store, app.state.workers = settings, store, workers
+        await run_in_threadpool(history.clear, settings, store)
         await run_in_threadpool(workers.start)
         bounded = asyncio.create_task(history.keep_bounded(settings, store))
         yield
@@ -50,7 +59,7 @@ def create_app(settings: Settings, store: Store, workers: Workers, live: Live) -
     metrics = Metrics(store, workers, live)
     v1 = create_v1(settings, store, workers)
     routes: list[BaseRoute] = [
-        Route("/", _page),
+        *pages.ROUTES,
         *ROUTES,
         Route("/login", _login, methods=["GET", "POST"]),
         WebSocketRoute("/v1/stream", live.serve),
@@ -66,12 +75,19 @@ def create_app(settings: Settings, store: Store, workers: Workers, live: Live) -
         lifespan=lifespan,
         middleware=[
             Middleware(Counting, metrics, named),
+            Middleware(pages.Guarded),
             Middleware(HostWall, walls, _refuse),
             Middleware(SiteWall, _refuse),
             Middleware(BodyWall, walls, _refuse),
             Middleware(TokenWall, walls, _refuse, lambda scope: scope["path"] in FORMS),
         ],
-        exception_handlers={HTTPException: _http_error, ClientDisconnect: _gone, Exception: _unexpected},
+        exception_handlers={
+            HTTPException: _http_error,
+            ClientDisconnect: _gone,
+            OSError: _unwritable,
+            sqlite3.Error: _unwritable,
+            Exception: _unexpected,
+        },
     )
 
 
@@ -90,11 +106,6 @@ def _refuse(status: int, sentence: str) -> ASGIApp:
     return answer
 
 
-async def _page(request: Request) -> Response:
-    jobs = await run_in_threadpool(store_of(request).all)
-    return HTMLResponse(job_page([describe(job) for job in jobs], settings_of(request).model.name))
-
-
 async def _login(request: Request) -> Response:
     """The token, once, for a browser: kept in a cookie that scripts cannot read and other sites cannot send."""
     token = settings_of(request).walls.token
@@ -102,11 +113,11 @@ async def _login(request: Request) -> Response:
     if not target.startswith("/") or target.startswith("//"):  # nowhere else
         target = "/"
     if request.method == "GET":
-        return HTMLResponse(login_page(wrong=False))
+        return pages.login(wrong=False)
     async with read_form(request) as form:
         given = form.get(FIELD, "")
     if not isinstance(given, str) or not matches(token, given):
-        return HTMLResponse(login_page(wrong=True), 401)
+        return pages.login(wrong=True)
     answer = RedirectResponse(target, 303)
     answer.set_cookie(COOKIE, given, httponly=True, samesite="strict", secure=request.url.scheme == "https")
     return answer
@@ -128,6 +139,10 @@ async def _http_error(request: Request, error: Exception) -> Response:
 
 async def _gone(request: Request, error: Exception) -> Response:
     return Response(status_code=400)  # the client hung up in the middle of its body: nobody reads this
+
+
+async def _unwritable(request: Request, error: Exception) -> Response:
+    return unwritable(error)
 
 
 async def _unexpected(request: Request, error: Exception) -> Response:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+import logging
 import secrets
 import shutil
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from starlette._utils import AwaitableOrContextManager
 from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData, UploadFile
@@ -29,6 +30,8 @@ from emow2v.server.store import Busy, Job, Status, Store
 from emow2v.server.uploads import NoRoom, keep
 from emow2v.server.walls import AUTHORISED, FIELD, NO_TOKEN, matches
 
+logger = logging.getLogger("emow2v.server")
+
 MAX_SHOWN = 500  # characters of a field in a job's details, which may hold a recording
 MAX_FIELD = 16 << 20  # bytes of one form field: `data` may list many sessions, or hold a short recording
 
@@ -42,9 +45,24 @@ class CompactJSON(JSONResponse):
         )
 
 
-def read_form(request: Request) -> AwaitableOrContextManager[FormData]:
+@asynccontextmanager
+async def read_form(request: Request) -> AsyncIterator[FormData]:
     """The form, urlencoded or multipart; anything else counts as empty, as it does in the reference."""
-    return request.form(max_fields=1000, max_files=4, max_part_size=MAX_FIELD)
+    if await _is_bare(request):
+        yield FormData()
+        return
+    async with request.form(max_fields=1000, max_files=4, max_part_size=MAX_FIELD) as form:
+        yield form
+
+
+async def _is_bare(request: Request) -> bool:
+    """A multipart form of no fields, in which .NET (and so NOVA) writes a first boundary all the same."""
+    said = request.headers.get("content-length", "")
+    if not request.headers.get("content-type", "").startswith("multipart/form-data"):
+        return False
+    if not (said.isascii() and said.isdigit() and int(said[:9]) < 300):
+        return False
+    return all(line.startswith(b"--") or not line for line in (await request.body()).split(b"\r\n"))
 
 
 async def _fields(request: Request) -> dict[str, str]:
@@ -80,6 +98,13 @@ def refusal(
     return CompactJSON({"success": success, "error": str(error)}, status, headers)
 
 
+def unwritable(error: Exception) -> Response:
+    """What the jobs' database or a file of the server's own could not take: mostly a full disk."""
+    logger.error("a request failed: %s: %s", type(error).__name__, error)
+    said = getattr(error, "strerror", None) or error
+    return refusal(f"The server cannot keep that ({said}); the administrator must free some space.", 507)
+
+
 async def _process(request: Request) -> Response:
     fields = await _fields(request)
     settings = settings_of(request)
@@ -103,6 +128,7 @@ async def _process(request: Request) -> Response:
         return refusal(error, 429, headers={"Retry-After": "10"})
     except Emow2vError as error:
         return refusal(error)
+    logger.info("job %s: posted", job.id, extra={"job": job.id, "client": client})
     request.app.state.workers.wake()
     return CompactJSON({"success": "True", "jobID": job.id})
 
@@ -195,55 +221,80 @@ async def _fetch_result(request: Request) -> Response:
             f"Job '{job_id[:60]}' is {job.status.name.lower()}; results can be fetched once it has finished.", 404
         )
     folder = settings_of(request).places.results(job_id)
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
+    files = await run_in_threadpool(_complete, folder)
+    nothing = refusal(
+        f"No data for job '{job_id[:60]}' on the server; only outputs with origin request: can be fetched.", 404
+    )
     if not files:
-        return refusal(
-            f"No data for job '{job_id[:60]}' on the server; only outputs with origin request: can be fetched.", 404
-        )
+        return nothing
     delete = fields.get("delete_after_download") in ("True", "true", "1")
 
     def fetched() -> None:
-        if delete:
+        now = store_of(request).get(job_id)
+        if delete and (job and job.number) == (now and now.number):  # not what another job of that id writes by now
             shutil.rmtree(folder, ignore_errors=True)
 
     if len(files) == 1:
-        return Download(files[0], filename=files[0].name, fetched=fetched)
-    archive = await run_in_threadpool(_zip, folder, files, job_id)
+        return Download(files[0], filename=files[0].name, fetched=fetched, gone=nothing)
+    try:
+        archive = await run_in_threadpool(_zip, folder, files, job_id)
+    except FileNotFoundError:  # somebody else has fetched it, and it was deleted
+        return nothing
     # the media type that NOVA takes for a zip; it refuses application/zip
     return Download(
         archive,
         filename=f"{job_id}.zip",
         media_type="application/x-zip-compressed",
         fetched=fetched,
+        gone=nothing,
         background=BackgroundTask(archive.unlink, missing_ok=True),
     )
 
 
 class Download(FileResponse):
-    """A file; `fetched` is called when all of it was sent, and not when the client hung up before."""
+    """A file; `fetched` is called when all of it was sent, and not when the client hung up before.
 
-    def __init__(self, path: Path, *, fetched: Callable[[], None], **options: Any) -> None:
+    Args:
+        gone: the answer where the file is no more
+    """
+
+    def __init__(self, path: Path, *, fetched: Callable[[], None], gone: Response, **options: Any) -> None:
         super().__init__(path, **options)
-        self._fetched = fetched
+        self._fetched, self._gone = fetched, gone
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        whole = False
+        begun = whole = False
 
         async def watched(message: Message) -> None:
-            nonlocal whole
+            nonlocal begun, whole
+            begun = True
             await send(message)
             whole = whole or (message["type"] == "http.response.body" and not message.get("more_body", False))
 
-        await super().__call__(scope, receive, watched)
+        try:
+            await super().__call__(scope, receive, watched)
+        except (FileNotFoundError, RuntimeError):  # the latter is Starlette's word for the former
+            if begun:
+                raise
+            await self._gone(scope, receive, send)
         if whole and self.status_code == 200:
             await run_in_threadpool(self._fetched)
 
 
+def _complete(folder: Path) -> list[Path]:
+    """The files that a client may fetch."""
+    return sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
+
+
 def _zip(folder: Path, files: list[Path], job_id: str) -> Path:
     archive = folder.with_name(f"{folder.name}.{secrets.token_hex(4)}.zip")
-    with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as packed:
-        for path in files:
-            packed.write(path, f"{safe_name(job_id, 'job')}/{path.relative_to(folder).as_posix()}")
+    try:
+        with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as packed:
+            for path in files:
+                packed.write(path, f"{safe_name(job_id, 'job')}/{path.relative_to(folder).as_posix()}")
+    except BaseException:
+        archive.unlink(missing_ok=True)
+        raise
     return archive
 
 

@@ -1,4 +1,4 @@
-"""What a server remembers, bounded by age and number: jobs that have ended, their results, uploads."""
+"""What a server remembers, bounded by age and number, and erased when somebody asks: ended jobs, their results, uploads."""
 
 from __future__ import annotations
 
@@ -7,24 +7,72 @@ import contextlib
 import logging
 import shutil
 import time
+from pathlib import Path
 
 from starlette.concurrency import run_in_threadpool
 
+from emow2v.server import results
 from emow2v.server.settings import Settings
-from emow2v.server.store import Store
+from emow2v.server.store import Busy, Job, Store
 
 logger = logging.getLogger("emow2v.server")
 
 EVERY_S = 60.0
+PATIENCE_S = 10.0  # for files that are appearing
+LOOK_S = 0.02
+
+
+def clear(settings: Settings, store: Store) -> None:
+    """Remove what a server that was killed was about to send, or to erase: nobody waits for it any more."""
+    places = settings.places
+    known = {places.results(job.id).name for job in store.all()}
+    for path in places.results("").parent.glob("*"):
+        if path.suffix == ".zip":
+            path.unlink(missing_ok=True)
+        elif path.name not in known:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def erase(settings: Settings, store: Store, job_id: str) -> Job | None:
+    """Leave nothing of a job on this machine but what it wrote below the data folders; one that goes on is cancelled first.
+
+    Returns:
+        the job as it last stood; None where there was none
+
+    Raises:
+        Busy: its files are appearing, or are held open, and still are after a while
+    """
+    deadline = time.monotonic() + PATIENCE_S
+    while (job := store.get(job_id)) is not None:
+        if job.status.ended:
+            try:
+                # the files first: should the server die between the two, the job still shows what is to be erased
+                for upload in results.uploads(job, settings.places):
+                    if not store.mentioned(upload.name, but=job):
+                        upload.unlink(missing_ok=True)
+                results.remove(job, settings.places)
+                if store.erase(job) is not None:
+                    return job
+            except PermissionError:  # Windows, while somebody reads it
+                pass
+        elif store.cancel(job_id):
+            continue
+        if time.monotonic() > deadline:
+            raise Busy("The job's files are in use; erase it again in a moment.")
+        time.sleep(LOOK_S)
+    return None
 
 
 def forget(settings: Settings, store: Store) -> None:
-    """Drop what is too old or too much, with the results that nobody fetched."""
+    """Drop what is too old or too much, with the results that nobody fetched and the uploads behind them."""
+    places = settings.places
     for job in store.forget(most=settings.most_kept, days=settings.days_kept):
-        shutil.rmtree(settings.places.results(job.id), ignore_errors=True)
+        shutil.rmtree(places.results(job.id), ignore_errors=True)
+        if job.kind == "prediction" and job.form.get("upload"):
+            (places.uploads / Path(job.form["upload"]).name).unlink(missing_ok=True)
     oldest = time.time() - settings.days_kept * 86400
-    with contextlib.suppress(OSError):
-        for upload in settings.places.uploads.iterdir():
+    for upload in places.uploads.glob("*"):
+        with contextlib.suppress(OSError):
             if upload.stat().st_mtime < oldest:
                 upload.unlink()
 

@@ -8,6 +8,8 @@ connection closes. A message is read when the one before it has been computed, s
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 import threading
 import time
@@ -28,6 +30,8 @@ from emow2v.trajectory import Block
 
 MOST_LOAD = 0.7  # of the machine's time, for all live streams together; jobs wait for the rest
 END = "end"
+AT_ONCE_S = 1  # of sound; a message that holds more is computed in pieces, so that who hangs up is noticed
+IDLE_S = 120  # without a message; who keeps quiet keeps others out
 # Codes of RFC 6455 and its registry.
 CLOSED, REFUSED, TRY_LATER = 1000, 1008, 1013
 
@@ -43,7 +47,8 @@ class Live:
     def __init__(self, load: Callable[[], Model], most_streams: int = 0) -> None:
         self._load, self._most = load, most_streams
         self._model: Model | None = None
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # of the figures: held for moments, also where everybody else would wait for it
+        self._measuring = threading.Lock()  # loads and measures, which takes seconds
         self._seconds: dict[tuple[int, int], float] = {}  # of one window, by its samples
         self._load_now = 0.0
         self.streams = 0
@@ -61,7 +66,8 @@ class Live:
         except WebSocketDisconnect:
             pass
         except Emow2vError as error:
-            await _close(socket, str(error), TRY_LATER if isinstance(error, Busy) else REFUSED)
+            with contextlib.suppress(WebSocketDisconnect, RuntimeError):  # it may have hung up without waiting for that
+                await _close(socket, str(error), TRY_LATER if isinstance(error, Busy) else REFUSED)
         finally:
             if admitted:
                 with self._lock:
@@ -92,7 +98,7 @@ class Live:
         return model, framing, int(rate), encoding
 
     def _ready(self) -> Model:
-        with self._lock:
+        with self._measuring:
             if self._model is None:
                 self._model = self._load()
             return self._model
@@ -104,11 +110,12 @@ class Live:
             Busy: others need the time
         """
         samples = min(framing.window_samples(model.card.sampling_rate), model.card.max_samples)
-        with self._lock:  # one measures, the others wait
-            key = (id(model), samples)
+        key = (id(model), samples)
+        with self._measuring:  # one measures, the others wait
             if key not in self._seconds:
                 self._seconds[key] = _seconds(model, samples)
-            load = self._seconds[key] / (float(framing.step_ms) / 1000)
+        load = self._seconds[key] / (float(framing.step_ms) / 1000)
+        with self._lock:
             full = self.streams >= self._most if self._most else self.streams and self._load_now + load > MOST_LOAD
             if full:
                 raise Busy(
@@ -125,7 +132,10 @@ class Live:
         rest = b""
         told = 0
         while True:
-            message = await socket.receive()
+            try:
+                message = await asyncio.wait_for(socket.receive(), IDLE_S)
+            except TimeoutError:
+                raise RequestError(f"Nothing came for {IDLE_S} s; send samples as they are recorded.") from None
             if message["type"] == "websocket.disconnect":
                 return
             if message.get("text") is not None:
@@ -137,9 +147,10 @@ class Live:
             data = rest + message["bytes"]
             whole = len(data) - len(data) % size
             rest = data[whole:]
-            told = await _tell(
-                socket, await run_in_threadpool(_computed, session, samples(data[:whole], encoding)), told
-            )
+            sound = samples(data[:whole], encoding)
+            for begin in range(0, sound.size, rate * AT_ONCE_S):
+                piece = sound[begin : begin + rate * AT_ONCE_S]
+                told = await _tell(socket, await run_in_threadpool(_computed, session, piece), told)
         told = await _tell(socket, await run_in_threadpool(lambda: list(session.finish())), told)
         await socket.send_json({"done": True, "rows": told})
         await socket.close(CLOSED)

@@ -91,5 +91,5 @@ class Counting:
     def _named(self, path: str) -> str:
         if path in self._routes:
             return path
-        begin = next((one for one in ("/v1/jobs/", "/log/") if path.startswith(one)), "")
+        begin = next((one for one in ("/v1/jobs/", "/jobs/", "/log/", "/static/") if path.startswith(one)), "")
         return f"{begin}..." if begin else "other"

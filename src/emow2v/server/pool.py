@@ -14,10 +14,11 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-from emow2v.discover.job import plan
+from emow2v.discover.job import folders
 from emow2v.errors import Emow2vError
 from emow2v.formats import files
 from emow2v.server import worker as workers
+from emow2v.server.logs import LogFormat
 from emow2v.server.store import Job, Store
 from emow2v.server.worker import Served
 
@@ -25,6 +26,7 @@ logger = logging.getLogger("emow2v.server")
 
 SOON_S = 2.0  # a worker that dies so soon after its start is not started again at once
 LONGEST_PAUSE_S = 60.0
+AGAIN_S = 1.0
 
 
 @dataclass
@@ -35,6 +37,7 @@ class _Process:
     started: float
     ready: bool = False
     pause: float = 0.0  # before the next one is started, should this one die at once
+    due: float | None = None  # when the next one starts, of one that has died
 
 
 class Pool:
@@ -44,10 +47,11 @@ class Pool:
         path: of the store
         served: what they run
         number: of processes
+        log_format: of what they say
     """
 
-    def __init__(self, path: Path, served: Served, number: int) -> None:
-        self._path, self._served, self._number = path, served, number
+    def __init__(self, path: Path, served: Served, number: int, log_format: LogFormat = "text") -> None:
+        self._path, self._served, self._number, self._log_format = path, served, number, log_format
         self._store = Store(path)
         self._context = multiprocessing.get_context("spawn")  # alike on every platform, and no thread is ever forked
         self._processes: list[_Process] = []
@@ -104,7 +108,7 @@ class Pool:
         name = secrets.token_hex(4)
         process = self._context.Process(
             target=workers.main,
-            args=(name, self._path, self._served, there, logger.getEffectiveLevel()),
+            args=(name, self._path, self._served, there, logger.getEffectiveLevel(), self._log_format),
             name=f"emow2v-worker-{name}",
             daemon=True,
         )
@@ -116,38 +120,54 @@ class Pool:
         while not self._stopping.is_set():
             with self._lock:
                 watched = list(self._processes)
-            sources: Iterable[object] = [one.process.sentinel for one in watched] + [
-                one.pipe for one in watched if not one.ready
+            living = [one for one in watched if one.due is None]
+            soon = min((one.due - time.monotonic() for one in watched if one.due is not None), default=1.0)
+            sources: Iterable[object] = [one.process.sentinel for one in living] + [
+                one.pipe for one in living if not one.ready
             ]
-            wait(sources, timeout=1.0)  # type: ignore[arg-type]
+            if sources:
+                wait(sources, timeout=max(0.0, min(1.0, soon)))  # type: ignore[arg-type]
+            else:
+                self._stopping.wait(max(0.0, min(1.0, soon)))
             for one in watched:
-                self._listen(one)
-                if not one.process.is_alive() and not self._stopping.is_set():
-                    self._replace(one)
+                try:
+                    self._look_after(one)
+                except Exception as error:  # a full disk, say: whoever watches must go on
+                    logger.error("worker %s cannot be replaced (%s); tried again in %g s", one.name, error, AGAIN_S)
+                    self._stopping.wait(AGAIN_S)
 
     def _listen(self, one: _Process) -> None:
         with contextlib.suppress(EOFError, OSError):
             if not one.ready and one.pipe.poll():
                 one.ready = one.pipe.recv_bytes() == workers.READY
 
-    def _replace(self, dead: _Process) -> None:
-        """A worker died: its job waits again, and another worker starts."""
+    def _look_after(self, one: _Process) -> None:
+        if one.due is None:
+            self._listen(one)
+            if one.process.is_alive() or self._stopping.is_set():
+                return
+            self._bury(one)
+        if one.due is not None and time.monotonic() >= one.due:
+            with self._lock:
+                if not self._stopping.is_set():
+                    self._processes[self._processes.index(one)] = self._started(one.pause)
+
+    def _bury(self, dead: _Process) -> None:
+        """A worker died: its job waits again, and another worker is due."""
         dead.process.join()
-        dead.pipe.close()
-        self.deaths += 1
         how = _ending(dead.process.exitcode)
-        logger.error("worker %s died (%s)", dead.name, how)
         for job in self._store.orphans(dead.name):
             self._take_up(job, f"The worker died ({how})")
-        pause = 0.0
-        if not dead.ready or time.monotonic() - dead.started < SOON_S:
-            pause = min(LONGEST_PAUSE_S, max(1.0, 2 * dead.pause))
-            logger.error("the next worker starts in %g s", pause)
-            if self._stopping.wait(pause):
-                return
-        with self._lock:
-            if not self._stopping.is_set():
-                self._processes[self._processes.index(dead)] = self._started(pause)
+        dead.pipe.close()
+        self.deaths += 1
+        logger.error("worker %s died (%s)", dead.name, how)
+        at_once = not dead.ready or time.monotonic() - dead.started < SOON_S
+        dead.pause = min(LONGEST_PAUSE_S, max(1.0, 2 * dead.pause)) if at_once else 0.0
+        dead.ready = False
+        if dead.pause:
+            logger.error("the next worker starts in %g s", dead.pause)
+        dead.due = time.monotonic() + dead.pause
+        self.wake()  # the others need not wait for it
 
     def _take_up(self, job: Job, why: str) -> None:
         """Bring complete files of an interrupted job to their places, remove unfinished ones, let it wait again."""
@@ -160,13 +180,13 @@ class Pool:
 
     def _folders(self, job: Job) -> set[Path]:
         """Where a job writes."""
+        results = self._served.places.results(job.id)  # also the rows that people watched
         if job.kind == "prediction":
-            return {self._served.places.results(job.id)}
+            return {results}
         try:
-            planned = plan(job.form, self._served.places, self._served.card)
-        except Emow2vError:  # its recording is gone, say; then so is the reason to look
+            return {results} | folders(job.form, self._served.places)
+        except Emow2vError:  # the administrator has chosen other data folders
             return {Path(path).parent for _, path in job.moves}
-        return {output.path.parent for session in planned.sessions for output in session.outputs}
 
 
 def _ending(code: int | None) -> str:

@@ -12,7 +12,7 @@ from emow2v.cards import Card
 from emow2v.context import check_shared
 from emow2v.discover.places import Places
 from emow2v.errors import AudioError, Emow2vError, RequestError
-from emow2v.formats import record
+from emow2v.formats import Writer, record
 from emow2v.formats.files import Move
 from emow2v.framing import Framing, parse_time
 from emow2v.model import Context, Model, Unit
@@ -73,9 +73,7 @@ def prediction(job_id: str, form: Mapping[str, str], places: Places, served: Car
     if card is None:
         raise RequestError(f"The model '{given['model'][:60]}' is not here; expected {', '.join(here)}.")
     try:
-        times = {f"{name}_ms": parse_time(given.get(name, default), name) for name, default in TIMES.items()}
-        span = {"start_ms": times.pop("start_ms") or 0, "end_ms": times.pop("end_ms") or None}
-        framing = Framing.files(**span) if unit == "files" else Framing(**times, padding=padding, **span)  # type: ignore[arg-type]
+        framing = _framing(given, unit, padding)
         if chosen == "shared":
             check_shared(card, framing)
     except Emow2vError as error:
@@ -92,6 +90,7 @@ def carry_out(
     progress: Callable[[int, int | None], None],
     before_publish: Callable[[Sequence[Move]], None],
     check: Callable[[], None],
+    also: Callable[[], Sequence[Writer]] = tuple,
 ) -> None:
     """Write the table; see `discover.job.run` for the callbacks.
 
@@ -112,10 +111,22 @@ def carry_out(
         )
         trajectory = Trajectory(replace(computed.info, source=asked.name), lambda: iter(computed))
         expected = 1 if asked.unit == "files" else computed.info.expected_rows
-        writers = formats.writers([asked.format], asked.path.parent, STEM)
+        writers = [*formats.writers([asked.format], asked.path.parent, STEM), *also()]
         record(trajectory, writers, lambda block: done(len(block)), before_publish)
     except AudioError as error:  # where uploads lie is nobody's business
         raise AudioError(str(error).replace(str(asked.source), asked.name)) from None
+
+
+def framing(form: Mapping[str, str]) -> Framing:
+    """The windows of a prediction that was checked once."""
+    given = {name: value for name, value in form.items() if value}
+    return _framing(given, given.get("unit", "windows"), given.get("padding", "edge"))
+
+
+def _framing(given: Mapping[str, str], unit: str, padding: str) -> Framing:
+    times = {f"{name}_ms": parse_time(given.get(name, default), name) for name, default in TIMES.items()}
+    span = {"start_ms": times.pop("start_ms") or 0, "end_ms": times.pop("end_ms") or None}
+    return Framing.files(**span) if unit == "files" else Framing(**times, padding=padding, **span)  # type: ignore[arg-type]
 
 
 def _one_of(name: str, value: str, expected: Sequence[str]) -> str:

@@ -24,6 +24,7 @@ from emow2v.home import home
 from emow2v.model import Context
 from emow2v.server.app import create_app
 from emow2v.server.live import Live
+from emow2v.server.logs import LogFormat
 from emow2v.server.pool import Pool
 from emow2v.server.settings import Settings
 from emow2v.server.store import Store
@@ -48,6 +49,7 @@ class Server:
         nova_status: 3 for cancelled jobs, since NOVA knows no 4
         max_streams: live ones at once; 0 for as many as stay in real time, by measure
         tls_cert, tls_key, tls_self_signed: https instead of http, on the same port
+        log_format: of what the workers say; of this process it is `logs.set_up` that decides
 
     Raises:
         Emow2vError: the address cannot be had or would be open to everybody, a folder or certificate cannot be used
@@ -81,6 +83,7 @@ class Server:
         tls_cert: Path | None = None,
         tls_key: Path | None = None,
         tls_self_signed: bool = False,
+        log_format: LogFormat = "text",
     ) -> None:
         card = cards.find(model)  # a wrong name is found before the first request
         chosen = cards.for_precision(card, precision)
@@ -108,29 +111,32 @@ class Server:
             nova_status=nova_status,
             walls=Walls(token, own_hosts(host, allow_hosts), round(max_upload_mb * 1e6)),
         )
-        certificate, key = _certificate(tls_cert, tls_key, tls_self_signed, places.work_dir, host)
         self._socket = _bind(host, port)
         with contextlib.ExitStack() as unless_made:
             unless_made.callback(self._socket.close)
             self._lock = _own(places.work_dir)
             unless_made.callback(self._lock.release)
+            certificate, key = _certificate(tls_cert, tls_key, tls_self_signed, places.work_dir, host)
             path = places.work_dir / "jobs.sqlite"
             served = Served(model, engine, precision, device, threads or max(1, cores() // workers), places)
             live = Live(lambda: replace(served, threads=threads).load(card.name), max_streams)
-            app = create_app(settings, Store(path), Pool(path, served, workers), live)
+            app = create_app(settings, Store(path), Pool(path, served, workers, log_format), live)
             unless_made.pop_all()
         shown = f"[{host}]" if ":" in host else host
         self.url = f"{'https' if certificate else 'http'}://{shown}:{self._socket.getsockname()[1]}"
-        self._server = uvicorn.Server(
+        self._server = _Uvicorn(
+            settings.stopping,
             uvicorn.Config(
                 app,
                 log_config=None,
                 access_log=False,
                 timeout_graceful_shutdown=5,
+                http="h11",  # bounds what it keeps of headers that never end
                 ws_max_size=1 << 20,
+                ws_max_queue=4,  # messages that are kept of a client that is too fast
                 ssl_certfile=certificate,
                 ssl_keyfile=key,
-            )
+            ),
         )
 
     def run(self) -> None:
@@ -150,6 +156,18 @@ class Server:
         finally:
             self._server.should_exit = True
             thread.join()
+
+
+class _Uvicorn(uvicorn.Server):
+    """Says that it stops before it waits for the requests that it has."""
+
+    def __init__(self, stopping: threading.Event, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._stopping = stopping
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._stopping.set()
+        await super().shutdown(sockets)
 
 
 def _certificate(
@@ -189,7 +207,8 @@ def _own(work_dir: Path) -> FileLock:
 
 def _bind(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    bound = socket.socket(family, socket.SOCK_STREAM)
+    # asyncio turns Nagle's algorithm off only where the protocol is named; else every answer waits 40 ms for an acknowledgement
+    bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         if sys.platform != "win32":  # on Windows it would let two servers share the port
             bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

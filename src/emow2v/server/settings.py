@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -24,6 +25,7 @@ class Settings:
         patience_s: how long running jobs may go on when the server is told to stop
         nova_status: 3 for cancelled jobs, since NOVA knows no 4
         walls: who may ask, and how much
+        stopping: set when the server is told to stop, so that nobody is left waiting
     """
 
     model: Card
@@ -35,6 +37,7 @@ class Settings:
     patience_s: float = 10.0
     nova_status: bool = False
     walls: Walls = field(default_factory=Walls)
+    stopping: threading.Event = field(default_factory=threading.Event)
 
 
 class Workers(Protocol):

@@ -6,17 +6,18 @@ want the same only one gets it: a job is claimed once, cancelled or published bu
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sqlite3
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
 from enum import IntEnum
 from pathlib import Path
 
 from emow2v.errors import Emow2vError, RequestError
+from emow2v.server.logs import one_line
 
 SCHEMA = 1
 MOST_ATTEMPTS = 3  # a job that a worker died of so often is not tried again
@@ -113,6 +114,13 @@ class Job:
         return f"{self.rows}/{max(self.rows, self.expected)}" if self.expected else str(self.rows)
 
 
+MOST_LISTED = 1000  # characters of a field, in lists of jobs: some hold a recording, and there can be many jobs
+_LISTED = ", ".join(one.name for one in fields(Job) if one.name != "form") + (
+    ", CASE WHEN length(form) < 65536 THEN form ELSE "
+    f"(SELECT json_group_object(key, substr(value, 1, {MOST_LISTED})) FROM json_each(form)) END AS form"
+)
+
+
 class Store:
     """The jobs of a server; safe to use from several threads and processes.
 
@@ -193,9 +201,9 @@ class Store:
         return None if row is None else _job(row)
 
     def all(self, *, most: int = -1, newest_first: bool = False) -> list[Job]:
-        """Jobs in the order in which they were posted, or the newest."""
+        """Jobs in the order in which they were posted, or the newest; of large forms the beginning of each field."""
         order = "DESC" if newest_first else "ASC"
-        found = self._database().execute(f"SELECT * FROM jobs ORDER BY number {order} LIMIT ?", (most,))
+        found = self._database().execute(f"SELECT {_LISTED} FROM jobs ORDER BY number {order} LIMIT ?", (most,))
         return [_job(row) for row in found]
 
     def counts(self) -> dict[Status, int]:
@@ -289,6 +297,7 @@ class Store:
         """It has finished, or failed with a sentence; False where it was cancelled before."""
         status = Status.ERROR if error else Status.FINISHED
         with self._write() as database:
+            error = one_line(error)
             ended = database.execute(
                 "UPDATE jobs SET status = ?, ended = ?, error = ?, publishing = 0, moves = '[]' "
                 "WHERE number = ? AND status = 1 AND worker = ? RETURNING number",
@@ -310,6 +319,21 @@ class Store:
                 _line(database, job.number, "interrupted: the server stops; it starts again with the server", "INFO")
 
     # --- what the server does about them ---
+
+    def erase(self, job: Job) -> Job | None:
+        """Drop a job that has ended with its log, now and from the file itself; None where it goes on."""
+        with self._write() as database:
+            row = database.execute(
+                "DELETE FROM jobs WHERE number = ? AND status >= 2 RETURNING *", (job.number,)
+            ).fetchone()
+        with contextlib.suppress(sqlite3.Error):  # its pages also stand in the journal until that is begun anew
+            self._database().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        return None if row is None else _job(row)
+
+    def mentioned(self, text: str, but: Job) -> bool:
+        """Whether another job's form holds a text, such as the name of an upload."""
+        query = "SELECT 1 FROM jobs WHERE number != ? AND instr(form, ?) LIMIT 1"
+        return self._database().execute(query, (but.number, text)).fetchone() is not None
 
     def orphans(self, worker: str | None = None) -> list[Job]:
         """Jobs that a worker left running when it died; of all workers at the start of a server."""
@@ -365,19 +389,21 @@ class Store:
             database.execute("PRAGMA journal_mode = WAL")
             database.execute("PRAGMA synchronous = FULL")  # what a client was told is on the disk
             database.execute("PRAGMA foreign_keys = ON")
+            database.execute("PRAGMA secure_delete = ON")  # who erases a voice finds no byte of it in the file
             self._local.database = database
         return database
 
-    @contextmanager
+    @contextlib.contextmanager
     def _write(self) -> Iterator[sqlite3.Connection]:
         database = self._database()
         database.execute("BEGIN IMMEDIATE")
         try:
             yield database
+            database.execute("COMMIT")
         except BaseException:
-            database.execute("ROLLBACK")
+            if database.in_transaction:  # SQLite has taken it back itself where the disk is full
+                database.execute("ROLLBACK")
             raise
-        database.execute("COMMIT")
 
 
 class Busy(Emow2vError):
@@ -390,7 +416,10 @@ def now() -> str:
 
 
 def _line(database: sqlite3.Connection, number: int, text: str, level: str) -> None:
-    database.execute("INSERT INTO lines VALUES (?, ?, ?, ?)", (number, now(), level, text))
+    database.execute(  # of a job that was erased while it ran nothing is said any more
+        "INSERT INTO lines SELECT ?, ?, ?, ? WHERE EXISTS (SELECT 1 FROM jobs WHERE number = ?)",
+        (number, now(), level, one_line(text), number),
+    )
 
 
 def _job(row: sqlite3.Row) -> Job:

@@ -4,27 +4,37 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import secrets
+import sqlite3
+import threading
+import time
 from collections.abc import AsyncIterator
 from typing import Annotated, Any, Literal
 
 from fastapi import FastAPI, File, Form, HTTPException, Query, Request, UploadFile
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse, Response, StreamingResponse
+from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from emow2v import cards
 from emow2v._version import __version__
 from emow2v.discover.places import Places
 from emow2v.errors import Emow2vError
-from emow2v.server.predictions import FORMATS, STEM, prediction
+from emow2v.server import history, results, views
+from emow2v.server.logs import one_line
+from emow2v.server.predictions import FORMATS, prediction
 from emow2v.server.settings import Settings, Workers
 from emow2v.server.store import Busy, Job, Status, Store
 from emow2v.server.uploads import NoRoom, keep
 
+logger = logging.getLogger("emow2v.server")
+
 LOOK_S = 0.02  # between two looks at a job that somebody waits for
 EVENTS_S = 0.25  # between two looks at one whose progress is watched
+ALIVE_S = 15  # of silence in a stream of events
 LONGEST_WAIT_S = 3600
 
 State = Literal["waiting", "running", "finished", "error", "canceled"]
@@ -37,9 +47,10 @@ class Problem(BaseModel):
 
 
 class JobModel(BaseModel):
-    """A job as it stands. Times are UTC, ISO 8601; empty for not yet."""
+    """A job as it stands; its name is that of the recording. Times are UTC, ISO 8601; empty for not yet."""
 
     id: str
+    name: str
     kind: Literal["process", "prediction"]
     state: State
     position: int | None = None
@@ -65,7 +76,7 @@ class ModelModel(BaseModel):
 
 
 PROBLEMS: dict[int | str, dict[str, Any]] = {
-    code: {"model": Problem} for code in (400, 401, 403, 404, 409, 413, 421, 422, 429, 507)
+    code: {"model": Problem} for code in (400, 401, 403, 404, 409, 413, 415, 421, 422, 429, 503, 507)
 }
 
 
@@ -80,9 +91,11 @@ def create_v1(settings: Settings, store: Store, workers: Workers) -> FastAPI:
         redoc_url=None,
         responses=PROBLEMS,
     )
-    api.add_exception_handler(HTTPException, _problem)
+    api.add_exception_handler(StarletteHTTPException, _problem)  # also for addresses and methods that there are not
     api.add_exception_handler(RequestValidationError, _invalid)
     api.add_exception_handler(Emow2vError, _refused)
+    for kind in (OSError, sqlite3.Error):
+        api.add_exception_handler(kind, _unwritable)
     places: Places = settings.places
 
     def found(job_id: str) -> Job:
@@ -94,6 +107,7 @@ def create_v1(settings: Settings, store: Store, workers: Workers) -> FastAPI:
     def shown(job: Job) -> JobModel:
         return JobModel(
             id=job.id,
+            name=one_line(results.name(job)),
             kind="prediction" if job.kind == "prediction" else "process",
             state=job.status.name.lower(),  # type: ignore[arg-type]
             position=store.position(job) if job.status is Status.WAITING else None,
@@ -160,17 +174,17 @@ def create_v1(settings: Settings, store: Store, workers: Workers) -> FastAPI:
                 raise
 
         job = await run_in_threadpool(post)
+        logger.info("job %s: posted", job.id, extra={"job": job.id, "client": client})
         workers.wake()
         if not wait:
             return JSONResponse(shown(job).model_dump(), 202, headers={"Location": f"jobs/{job.id}"})
-        try:
-            ended = await _ended(request, store, job)
-        except BaseException:
-            await run_in_threadpool(store.cancel, job.id)  # nobody waits for it any more
-            raise
+        ended = await _ended(request, store, job, settings.stopping)
+        if ended is None:
+            await run_in_threadpool(store.cancel, job.id)
+            return Response(status_code=400)  # the client hung up: nobody reads this
         if ended.status is not Status.FINISHED:
             raise HTTPException(400, ended.error or "The job was cancelled.")
-        return result(job.id)
+        return views.result(ended, places)
 
     @api.get("/jobs")
     def jobs(
@@ -185,7 +199,7 @@ def create_v1(settings: Settings, store: Store, workers: Workers) -> FastAPI:
     def job(job_id: str) -> JobModel:
         return shown(found(job_id))
 
-    @api.delete("/jobs/{job_id}")
+    @api.post("/jobs/{job_id}/cancel")
     def cancel(job_id: str) -> JobModel:
         """Stop a job; one that is cancelled already stays so, one that has ended otherwise is a conflict."""
         before = found(job_id)
@@ -193,27 +207,24 @@ def create_v1(settings: Settings, store: Store, workers: Workers) -> FastAPI:
             raise HTTPException(409, f"The job is {found(job_id).status.name.lower()} already.")
         return shown(found(job_id))
 
+    @api.delete("/jobs/{job_id}")
+    def erase(job_id: str) -> JobModel:
+        """Forget a job with its log, result and upload, at once; one that goes on is cancelled. Answers how it last stood."""
+        erased = history.erase(settings, store, found(job_id).id)
+        if erased is None:
+            raise HTTPException(404, "Somebody else has erased the job.")
+        logger.info("job %s: erased", erased.id, extra={"job": erased.id})
+        return shown(erased)
+
     @api.get("/jobs/{job_id}/log", response_class=PlainTextResponse)
     def log(job_id: str) -> str:
         return "\n".join(store.lines(found(job_id))) + "\n"
-
-    @api.get("/jobs/{job_id}/result", response_class=FileResponse)
-    def result(job_id: str) -> FileResponse:
-        """The table of a prediction that has finished."""
-        job = found(job_id)
-        if job.status is not Status.FINISHED:
-            raise HTTPException(409, f"The job is {job.status.name.lower()}; its result comes when it has finished.")
-        wanted = job.form.get("format", "")
-        path = places.results(job.id) / f"{STEM}.{wanted}"
-        if job.kind != "prediction" or not path.is_file():
-            raise HTTPException(404, "The job has no result here; expected a prediction that is not too old.")
-        return FileResponse(path, media_type=FORMATS[wanted], filename=f"{job.id}.{wanted}")
 
     @api.get("/jobs/{job_id}/events", response_class=StreamingResponse)
     async def events(job_id: str) -> StreamingResponse:
         """Server-sent events: the job whenever it changes, until it has ended."""
         await run_in_threadpool(found, job_id)
-        return StreamingResponse(_events(store, job_id, shown), media_type="text/event-stream")
+        return StreamingResponse(_events(store, job_id, shown, settings.stopping), media_type="text/event-stream")
 
     @api.get("/models")
     def models() -> list[ModelModel]:
@@ -233,11 +244,25 @@ def create_v1(settings: Settings, store: Store, workers: Workers) -> FastAPI:
             for one in here.values()
         ]
 
+    views.add(api, settings, found)
+    described = api.openapi
+    api.openapi = lambda: _with_problems(described())  # type: ignore[method-assign]
     return api
 
 
-async def _ended(request: Request, store: Store, job: Job) -> Job:
-    """Wait for the end of a job, or of the client."""
+def _with_problems(description: dict[str, Any]) -> dict[str, Any]:
+    """Problems are JSON, also of operations that answer with something else; FastAPI describes them as of that kind."""
+    schema = {"$ref": "#/components/schemas/Problem"}
+    for operations in description["paths"].values():
+        for operation in operations.values():
+            for status, answer in operation["responses"].items():
+                if int(status) in PROBLEMS:
+                    answer["content"] = {"application/json": {"schema": schema}}
+    return description
+
+
+async def _ended(request: Request, store: Store, job: Job, stopping: threading.Event) -> Job | None:
+    """Wait for the end of a job; None where the client hangs up before."""
     for turn in range(int(LONGEST_WAIT_S / LOOK_S)):
         now = await run_in_threadpool(store.get, job.id)
         if now is None or now.number != job.number:
@@ -245,28 +270,34 @@ async def _ended(request: Request, store: Store, job: Job) -> Job:
         if now.status.ended:
             return now
         if turn % 25 == 24 and await request.is_disconnected():
-            raise asyncio.CancelledError
+            return None
+        if stopping.is_set():
+            sentence = f"The server stops; the job goes on with its next start. Ask for the job {job.id} then."
+            raise HTTPException(503, sentence, headers={"Retry-After": "10"})
         await asyncio.sleep(LOOK_S)
     raise HTTPException(409, f"The job goes on after {LONGEST_WAIT_S} s; post it with wait=false and ask for it later.")
 
 
-async def _events(store: Store, job_id: str, shown: Any) -> AsyncIterator[str]:
-    last = ""
-    while True:
+async def _events(store: Store, job_id: str, shown: Any, stopping: threading.Event) -> AsyncIterator[str]:
+    last, told_at = "", time.monotonic()
+    while not stopping.is_set():
         job = await run_in_threadpool(store.get, job_id)
         if job is None:
             return
         told = json.dumps((await run_in_threadpool(shown, job)).model_dump())
         if told != last:
             yield f"data: {told}\n\n"
-            last = told
+            last, told_at = told, time.monotonic()
+        elif time.monotonic() - told_at > ALIVE_S:
+            yield ":\n\n"  # a comment: proxies keep the connection, and a client that is gone is noticed
+            told_at = time.monotonic()
         if job.status.ended:
             return
         await asyncio.sleep(EVENTS_S)
 
 
 async def _problem(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
+    assert isinstance(error, StarletteHTTPException)
     return JSONResponse({"error": error.detail}, error.status_code, headers=error.headers)
 
 
@@ -275,6 +306,14 @@ async def _invalid(request: Request, error: Exception) -> Response:
     first = error.errors()[0]
     name = ".".join(str(part) for part in first["loc"][1:]) or "the request"
     return JSONResponse({"error": f"{name}: {first['msg']}."}, 422)
+
+
+async def _unwritable(request: Request, error: Exception) -> Response:
+    logger.error("a request failed: %s: %s", type(error).__name__, error)
+    said = getattr(error, "strerror", None) or error
+    return JSONResponse(
+        {"error": f"The server cannot keep that ({said}); the administrator must free some space."}, 507
+    )
 
 
 async def _refused(request: Request, error: Exception) -> Response:

@@ -5,6 +5,7 @@ Each is an ASGI layer around the application, so that no route can forget it.
 
 from __future__ import annotations
 
+import codecs
 import hmac
 import ipaddress
 from collections.abc import Callable, Iterable
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from http.cookies import CookieError, SimpleCookie
 from urllib.parse import urlsplit
 
+from python_multipart.multipart import parse_options_header
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -19,8 +21,15 @@ from emow2v.errors import Emow2vError
 
 COOKIE = "emow2v-token"
 FIELD = "token"  # of a form, for clients that can send no header
-OPEN_PATHS = frozenset(["/healthz", "/readyz", "/login"])  # say nothing of anybody's data
+OPEN_PATHS = frozenset(
+    ["/healthz", "/readyz", "/login", "/static/style.css", "/static/icon.svg"]
+)  # say nothing of anybody's data
 AUTHORISED = "emow2v.authorised"  # in a request's scope: the token was in a header or a cookie
+RECORDINGS = frozenset(["/upload", "/v1/predictions"])  # what comes in is put on the disk; elsewhere it stays in memory
+MAX_FORM = 64 << 20  # bytes of a request to any other route
+# What the texts of a form may be written in. Others that Python knows raise errors of their own (undefined, punycode)
+# or give characters that no file can hold (unicode_escape, utf-7).
+CHARSETS = frozenset(["utf-8", "ascii", "iso8859-1", "cp1252"])
 
 Answer = Callable[[int, str], ASGIApp]
 
@@ -78,7 +87,7 @@ def own_hosts(host: str, more: Iterable[str] = ()) -> frozenset[str]:
 
 def matches(token: str, given: str) -> bool:
     """Whether a token is the right one, in a time that does not tell how much of it is right."""
-    return hmac.compare_digest(token.encode(), given.encode())
+    return hmac.compare_digest(token.encode(), given.encode(errors="backslashreplace"))
 
 
 class HostWall:
@@ -114,7 +123,7 @@ class SiteWall:
         if changes:
             headers = Headers(scope=scope)
             origin, site = headers.get("origin"), headers.get("sec-fetch-site", "none")
-            elsewhere = origin is not None and urlsplit(origin).netloc.lower() != headers.get("host", "").lower()
+            elsewhere = origin is not None and _authority(origin) != headers.get("host", "").lower()
             if elsewhere or site not in ("same-origin", "none"):
                 await self._refuse(403, "A page of another site may not do this; use this server's own pages.")(
                     scope, receive, send
@@ -159,20 +168,26 @@ NO_TOKEN = "The token is missing or wrong; send the header 'Authorization: Beare
 
 
 class BodyWall:
-    """Refuses bodies that are too large, by what they say of themselves or as soon as they are."""
+    """Refuses bodies that are too large, by what they say of themselves or as soon as they are, and odd charsets."""
 
     def __init__(self, app: ASGIApp, walls: Walls, refuse: Answer) -> None:
         self._app, self._most, self._refuse = app, walls.max_body, refuse
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or not self._most:
+        if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        sentence = (
-            f"The request is larger than the {self._most / 1e6:g} MB that are taken; send less, or see --max-upload."
+        headers = Headers(scope=scope)
+        charset = _charset(headers.get("content-type", ""))
+        if charset not in CHARSETS:
+            await self._refuse(415, f"The form's charset is '{charset[:40]}'; expected utf-8.")(scope, receive, send)
+            return
+        most = self._most if scope["path"] in RECORDINGS else min(self._most or MAX_FORM, MAX_FORM)
+        sentence = f"The request is larger than the {most / 1e6:g} MB that are taken here; send less" + (
+            ", or see --max-upload." if most == self._most else ", and post recordings to /upload."
         )
-        said = Headers(scope=scope).get("content-length", "")
-        if said.isdigit() and int(said) > self._most:
+        said = headers.get("content-length", "")
+        if most and said.isascii() and said.isdigit() and int(said[:30]) > most:
             await self._refuse(413, sentence)(scope, receive, send)
             return
         taken, begun = 0, False
@@ -181,12 +196,14 @@ class BodyWall:
             nonlocal taken
             message = await receive()
             taken += len(message.get("body", b""))
-            if taken > self._most:
+            if most and taken > most:
                 raise _TooLarge
             return message
 
         async def watched(message: Message) -> None:
             nonlocal begun
+            if most and taken > most and not begun:
+                raise _TooLarge  # an answer that takes what was refused here for a body that cannot be read
             begun = True
             await send(message)
 
@@ -199,6 +216,24 @@ class BodyWall:
 
 class _TooLarge(Exception):
     """Raised where the application reads on."""
+
+
+def _charset(content_type: str) -> str:
+    """The charset of a multipart form, by Python's name for it where it has one."""
+    kind, options = parse_options_header(content_type)
+    given = options.get(b"charset", b"utf-8").decode("latin-1") if kind == b"multipart/form-data" else "utf-8"
+    try:
+        return codecs.lookup(given).name
+    except (LookupError, ValueError):
+        return given
+
+
+def _authority(origin: str) -> str:
+    """Host and port of an Origin header; empty where it is none."""
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return ""
 
 
 def _name(host: str) -> str:

@@ -10,7 +10,7 @@ import contextlib
 import logging
 import os
 import signal
-import sys
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -26,7 +26,9 @@ from emow2v.discover.places import Places
 from emow2v.errors import Cancelled, Emow2vError
 from emow2v.formats import files
 from emow2v.model import Context, Model, load
-from emow2v.server import predictions
+from emow2v.server import logs, predictions
+from emow2v.server.growing import GrowingWriter
+from emow2v.server.logs import LogFormat
 from emow2v.server.predictions import Prediction, prediction
 from emow2v.server.store import Job, Store
 
@@ -119,22 +121,25 @@ class Worker:
                 self._awake.wait(timeout=5)  # a word may be lost; a job is not
 
     def _run(self, job: Job) -> None:
-        logger.info("job %s: running", job.id)
+        about = {"job": job.id, "client": job.client}
+        logger.info("job %s: running", job.id, extra=about)
         try:
             self._carry_out(job)
         except Cancelled:
-            logger.info("job %s: cancelled", job.id)
+            logger.info("job %s: cancelled", job.id, extra=about)
         except Stopped:
             self._store.give_back(job)
-            logger.info("job %s: waits for the next start", job.id)
+            logger.info("job %s: waits for the next start", job.id, extra=about)
+        except sqlite3.Error:
+            raise  # how it ended cannot be written: who watches this process takes it up when it can
         except Emow2vError as error:
             self._store.end(job, str(error))
-            logger.info("job %s: %s", job.id, error)
+            logger.info("job %s: %s", job.id, error, extra=about)
         except Exception as error:
-            logger.exception("job %s failed", job.id)
+            logger.exception("job %s failed", job.id, extra=about)
             self._store.end(job, f"{type(error).__name__}: {error}")
         else:
-            logger.info("job %s: finished", job.id)
+            logger.info("job %s: finished", job.id, extra=about)
 
     def _carry_out(self, job: Job) -> None:
         store, served = self._store, self._served
@@ -143,10 +148,11 @@ class Worker:
         carry_out: Callable[..., None]
         if job.kind == "prediction":
             asked = prediction(job.id, job.form, served.places, card, job.context)
-            carry_out = predictions.carry_out
+            carry_out = cast(Callable[..., None], predictions.carry_out)
         else:
             asked = plan(job.form, served.places, card, cast(Context, job.context))
-            carry_out = partial(run, log=partial(store.log, job), between=partial(store.published, job))
+            carried = partial(run, log=partial(store.log, job), between=partial(store.published, job))
+            carry_out = cast(Callable[..., None], carried)
         model = self._model(asked.model)
         store.note(job, model.provenance(asked.framing, asked.context))
         store.log(job, f"model {model.name} {model.card.version} on {model.engine.name}, {model.engine.precision}")
@@ -167,7 +173,15 @@ class Worker:
             if not store.publish(job, moves):
                 raise Cancelled
 
-        carry_out(asked, model, progress=progress, before_publish=before_publish, check=check)
+        folder = served.places.results(job.id)
+        carry_out(
+            asked,
+            model,
+            progress=progress,
+            before_publish=before_publish,
+            check=check,
+            also=lambda: [GrowingWriter(folder)],
+        )
         if not store.end(job):
             raise Cancelled
 
@@ -196,15 +210,19 @@ class _Throttled:
         return True
 
 
-def main(name: str, path: Path, served: Served, parent: Connection, level: int) -> None:
+def main(name: str, path: Path, served: Served, parent: Connection, level: int, log_format: LogFormat = "text") -> None:
     """Entry point of the process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal tells everybody; the parent decides
-    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    logs.set_up(log_format, level)
     if hasattr(os, "nice"):
         with contextlib.suppress(OSError):
             os.nice(5)  # answers and live streams go first
-    worker = Worker(name, path, served)
-    threading.Thread(target=worker.listen, args=(parent,), name="emow2v-parent", daemon=True).start()
-    worker.warm_up()
-    parent.send_bytes(READY)
-    worker.work()
+    try:
+        worker = Worker(name, path, served)
+        threading.Thread(target=worker.listen, args=(parent,), name="emow2v-parent", daemon=True).start()
+        worker.warm_up()
+        parent.send_bytes(READY)
+        worker.work()
+    except Exception as error:  # told as all else is told
+        logger.exception("worker %s gives up: %s", name, error)
+        raise SystemExit(1) from None

@@ -1,0 +1,157 @@
+// Speech as it is spoken: the microphone's samples go to /v1/stream, and a row comes back for every step of time.
+
+import { ask, byId, calm, clock, COLUMNS, save, say } from "./common.js";
+import { Plane } from "./plane.js";
+import { Recorder } from "./recorder.js";
+import { Peaks, Series } from "./series.js";
+import { Readout, timePlot } from "./timeplot.js";
+
+const SEEN_S = 20; // of the past, while it goes on
+const PEAK_S = 0.02; // a block of the microphone
+const BEHIND_S = 2; // of samples that wait to be sent, before somebody is told
+
+const series = new Series();
+const plot = timePlot(series);
+const plane = new Plane(byId("plane"), series);
+const readout = new Readout(byId("big"), { tag: "div" });
+let recorder = null;
+let socket = null;
+let drawn = 0;
+let stamp = "";
+
+const seconds = () => (recorder?.rate ? recorder.samples / recorder.rate : 0);
+
+async function record() {
+  byId("start").disabled = true;
+  byId("kept").hidden = true;
+  say("Asking for the microphone…");
+  recorder = new Recorder(heard);
+  try {
+    await recorder.open();
+    series.clear();
+    plot.peaks = new Peaks(PEAK_S);
+    plot.range = null;
+    say("The server is getting ready…");
+    await connect();
+    await recorder.start();
+  } catch (error) {
+    await recorder.stop();
+    socket?.close();
+    say(error.message, true);
+    byId("start").disabled = false;
+    return;
+  }
+  stamp = new Date().toISOString().slice(0, 19).replace(/[T:]/g, "-");
+  say("Recording.");
+  byId("stop").disabled = false;
+  byId("stop").focus();
+}
+
+/** Open the socket; done when the server has said what it computes with. */
+function connect() {
+  const query = new URLSearchParams({ sampling_rate: recorder.rate, encoding: "s16le", frame_step: byId("frame_step").value });
+  socket = new WebSocket(`${location.origin.replace(/^http/, "ws")}/v1/stream?${query}`);
+  return new Promise((resolve, reject) => {
+    socket.addEventListener("message", (event) => {
+      const message = JSON.parse(event.data);
+      if (message.provenance) resolve();
+      else if (message.error) broken(message.error, reject);
+      else if (message.done) finished();
+      else series.add([["start", "end", ...COLUMNS].map((name) => message[name])]);
+      if (message.index !== undefined) show();
+    });
+    socket.addEventListener("close", (event) => {
+      if (!event.wasClean || event.code !== 1000) broken("The server closed the connection; is it still running?", reject);
+    });
+  });
+}
+
+let told = "";
+function broken(sentence, reject) {
+  told ||= sentence;
+  reject(new Error(told));
+  if (!byId("stop").disabled) stop(told);
+  setTimeout(() => (told = ""));
+}
+
+function heard(block) {
+  if (socket?.readyState === WebSocket.OPEN) socket.send(block);
+  let [low, high] = [0, 0];
+  for (const sample of block) [low, high] = [Math.min(low, sample), Math.max(high, sample)];
+  plot.peaks.lowest.push(low / 32768);
+  plot.peaks.highest.push(high / 32768);
+  byId("level").value = Math.sqrt(Math.max(-low, high) / 32768);
+  byId("clock").textContent = clock(seconds());
+  const behind = socket ? socket.bufferedAmount / 2 / recorder.rate : 0;
+  if (behind > BEHIND_S) say(`The server is ${behind.toFixed(0)} s behind; a longer frame step needs less of it.`, true);
+  show();
+}
+
+/** At most ten times a second, or twice where people want less motion. */
+function show(last = false) {
+  const now = performance.now();
+  if (!last && now - drawn < (calm.matches ? 500 : 100)) return;
+  drawn = now;
+  const end = Math.max(series.duration, seconds());
+  plot.duration = Math.max(end, last ? 0 : SEEN_S);
+  plot.range = last || end <= SEEN_S ? null : [end - SEEN_S, end];
+  plot.draw();
+  plane.show(series.length - 1);
+  readout.show(series, series.length - 1);
+}
+
+async function stop(sentence = "") {
+  byId("stop").disabled = true;
+  await recorder.stop();
+  byId("level").value = 0;
+  if (socket.readyState === WebSocket.OPEN) {
+    say("The last values come…");
+    socket.send("end");
+  } else finished(sentence);
+}
+
+function finished(sentence = "") {
+  show(true);
+  say(sentence || `${clock(seconds(), 1)} recorded, ${series.length} values. Nothing of it is on the server until you keep it.`, Boolean(sentence));
+  byId("start").disabled = false;
+  byId("start").textContent = "Record anew";
+  byId("kept").hidden = !recorder.samples;
+  byId("start").focus();
+}
+
+function csv() {
+  const name = `live-${stamp}.wav`;
+  const lines = [["file", "start", "end", ...COLUMNS].join(",")];
+  for (let k = 0; k < series.length; k++) {
+    const [start, end, ...values] = series.row(k);
+    lines.push([name, Number(start.toFixed(6)), Number(end.toFixed(6)), ...values.map((one) => (Number.isNaN(one) ? "null" : one.toFixed(6)))].join(","));
+  }
+  save(`live-${stamp}.csv`, new Blob([`${lines.join("\n")}\n`], { type: "text/csv" }));
+}
+
+async function keep() {
+  byId("keep").disabled = true;
+  say("Sending the recording…");
+  const form = new FormData();
+  form.append("frame_step", byId("frame_step").value);
+  form.append("wait", "false");
+  form.append("file", recorder.wav(), `live-${stamp}.wav`);
+  try {
+    const job = await (await ask("/v1/predictions", { method: "POST", body: form })).json();
+    location.assign(`/jobs/${encodeURIComponent(job.id)}`);
+  } catch (error) {
+    say(error.message, true);
+    byId("keep").disabled = false;
+  }
+}
+
+byId("start").addEventListener("click", record);
+byId("stop").addEventListener("click", () => stop());
+byId("csv").addEventListener("click", csv);
+byId("wav").addEventListener("click", () => save(`live-${stamp}.wav`, recorder.wav()));
+byId("keep").addEventListener("click", keep);
+addEventListener("beforeunload", (event) => {
+  if (!byId("stop").disabled) event.preventDefault();
+});
+plot.duration = SEEN_S;
+plot.draw();

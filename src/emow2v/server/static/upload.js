@@ -1,0 +1,78 @@
+// Recordings that are dropped or chosen, sent one after the other.
+
+import { askJSON, byId, make, say } from "./common.js";
+import { refresh } from "./jobs.js";
+
+const FIELDS = ["model", "unit", "frame_step", "left_context", "right_context", "context"];
+let last = Promise.resolve();
+
+/** Queue files; each gets a line with its progress until it has become a job. */
+function take(files) {
+  for (const file of files) {
+    const bar = make("progress", { max: 1, value: 0, "aria-label": `Upload of ${file.name}` });
+    const stop = make("button", { class: "small", "aria-label": `Stop the upload of ${file.name}` }, "Stop");
+    const line = make("li", {}, make("span", {}, file.name), bar, stop);
+    byId("uploads").append(line);
+    const controller = new AbortController();
+    stop.addEventListener("click", () => controller.abort());
+    last = last.then(() => send(file, bar, controller.signal)).then(
+      () => line.remove(),
+      (error) => {
+        bar.remove();
+        stop.replaceWith(make("span", { class: "bad" }, error.message), make("button", { class: "small", "aria-label": `Forget ${file.name}`, onclick: () => line.remove() }, "Close"));
+        say(`${file.name}: ${error.message}`, true);
+      },
+    );
+  }
+}
+
+/** XMLHttpRequest, since fetch does not say how far an upload is. */
+function send(file, bar, signal) {
+  return new Promise((resolve, reject) => {
+    if (signal.aborted) return reject(new Error("stopped"));
+    const form = new FormData();
+    for (const name of FIELDS) form.append(name, byId(name).value);
+    form.append("wait", "false");
+    form.append("file", file);
+    const request = new XMLHttpRequest();
+    request.open("POST", "/v1/predictions");
+    request.responseType = "json";
+    request.upload.addEventListener("progress", (event) => (bar.value = event.loaded / (event.total || 1)));
+    request.addEventListener("load", () => {
+      if (request.status !== 202) return reject(new Error(request.response?.error ?? `The server answered ${request.status}.`));
+      say(`${file.name} was sent.`);
+      resolve(refresh());
+    });
+    request.addEventListener("error", () => reject(new Error("The upload broke off; is the server still running, and the file not larger than it takes?")));
+    request.addEventListener("abort", () => reject(new Error("stopped")));
+    signal.addEventListener("abort", () => request.abort());
+    request.send(form);
+  });
+}
+
+async function models() {
+  const known = await askJSON("/v1/models");
+  const served = known.find((one) => one.served);
+  byId("model").replaceChildren(...known.map((one) => make("option", { value: one.name, selected: one.served, title: one.description }, `${one.name} ${one.version}`)));
+  byId("served").textContent = served ? `serves ${served.name} ${served.version} (${served.licence})` : "";
+}
+
+const drop = byId("drop");
+byId("files").addEventListener("change", (event) => {
+  take([...event.target.files]);
+  event.target.value = "";
+});
+for (const kind of ["dragover", "dragenter"]) {
+  addEventListener(kind, (event) => {
+    if (!event.dataTransfer?.types.includes("Files")) return;
+    event.preventDefault(); // anywhere on the page, so that a miss does not open the file instead
+    drop.classList.add("over");
+  });
+}
+addEventListener("dragleave", (event) => event.relatedTarget ?? drop.classList.remove("over"));
+addEventListener("drop", (event) => {
+  event.preventDefault();
+  drop.classList.remove("over");
+  take([...event.dataTransfer.files]);
+});
+models().catch((error) => say(error.message, true));

@@ -1,0 +1,201 @@
+"""Routes of /v1 that show what came of a job: values, sound, and tables to save."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import math
+import secrets
+import shutil
+from collections.abc import Callable
+from typing import Annotated, Any, Literal, TypeVar
+
+import numpy as np
+from fastapi import FastAPI, HTTPException, Query
+from fastapi.responses import FileResponse, JSONResponse, Response
+from pydantic import BaseModel
+from starlette.background import BackgroundTask
+from starlette.concurrency import run_in_threadpool
+
+from emow2v.discover.places import Places
+from emow2v.errors import AudioError, Emow2vError
+from emow2v.formats.table import COLUMNS
+from emow2v.server import growing, results
+from emow2v.server.predictions import FORMATS
+from emow2v.server.settings import Settings
+from emow2v.server.store import Job, Status
+from emow2v.server.waveform import waveform
+
+T = TypeVar("T")
+Format = Literal["", "json", "csv", "ndjson", "annotation"]
+Session = Annotated[int, Query(ge=0, le=10_000, description="Which of the job's recordings; a prediction has one.")]
+
+MOST_ROWS = 1_000_000  # of one answer
+DECODED_AT_ONCE = 2  # recordings for waveforms; others wait
+# Kinds of media that a browser is told. Anything else is bytes: what somebody uploaded must never count as a page.
+MEDIA = {
+    ".aac": "audio/aac", ".flac": "audio/flac", ".m4a": "audio/mp4", ".mka": "audio/x-matroska", ".mkv": "video/x-matroska",
+    ".mov": "video/quicktime", ".mp3": "audio/mpeg", ".mp4": "video/mp4", ".oga": "audio/ogg", ".ogg": "audio/ogg",
+    ".opus": "audio/ogg", ".wav": "audio/wav", ".weba": "audio/webm", ".webm": "video/webm",
+}  # fmt: skip
+BYTES = "application/octet-stream"
+PRIVATE = {"Cache-Control": "no-store"}  # a voice that is erased here is not to stay in a browser
+
+
+class RowsModel(BaseModel):
+    """Values from the row numbered `first` on; of a job that runs those that are there so far.
+
+    `run` is another where the job began anew, or went on to its next recording: what came before is then of no use.
+    """
+
+    run: str
+    first: int
+    total: int
+    complete: bool
+    columns: list[str]
+    rows: list[list[float | None]]
+
+
+class WaveformModel(BaseModel):
+    """The lowest and highest sample of every `step` seconds, -1..1."""
+
+    duration: float
+    step: float
+    lowest: list[float]
+    highest: list[float]
+
+
+def add(api: FastAPI, settings: Settings, found: Callable[[str], Job]) -> None:
+    """Add the routes.
+
+    Args:
+        found: gives a job by its id, or answers 404
+    """
+    places = settings.places
+    decoding = asyncio.Semaphore(DECODED_AT_ONCE)
+
+    @api.get("/jobs/{job_id}/sessions")
+    def sessions(job_id: str) -> list[str]:
+        """Names of the job's recordings."""
+        return results.sessions(found(job_id))
+
+    @api.get("/jobs/{job_id}/rows", response_model=RowsModel)
+    def rows(
+        job_id: str,
+        first: Annotated[int, Query(ge=0, le=2**40)] = 0,
+        run: Annotated[str, Query(max_length=100, description="As an earlier answer had it; empty for any.")] = "",
+        session: Session = 0,
+    ) -> Response:
+        """Values as they grow; all of them when the job has finished."""
+        job = found(job_id)
+        if job.status is Status.FINISHED:
+            values = _there(lambda: results.table(job, session, places))
+            every = np.column_stack([values.starts, values.ends, values.scores, values.confidence])
+            return _rows("", every[first : first + MOST_ROWS], first, len(every), complete=True)
+        now = growing.read(places.results(job.id), first, run)
+        begin = first if now.run == run or not run else 0
+        return _rows(now.run, now.rows[:MOST_ROWS], begin, begin + len(now.rows), complete=False)
+
+    @api.get("/jobs/{job_id}/waveform")
+    async def peaks(
+        job_id: str, points: Annotated[int, Query(ge=2, le=100_000)] = 2000, session: Session = 0
+    ) -> WaveformModel:
+        """The recording as the eye sees it, in at most so many points and at least half as many."""
+        job = await run_in_threadpool(found, job_id)
+        source = await run_in_threadpool(_there, lambda: results.recording(job, session, places))
+        async with decoding:
+            try:
+                seen = await run_in_threadpool(
+                    waveform, io.BytesIO(source) if isinstance(source, bytes) else source, points
+                )
+            except AudioError as error:  # where uploads lie is nobody's business
+                raise HTTPException(404, str(error).replace(str(source), results.name(job))) from None
+        return WaveformModel(
+            duration=seen.duration,
+            step=seen.step,
+            lowest=[round(float(value), 4) for value in seen.lowest],
+            highest=[round(float(value), 4) for value in seen.highest],
+        )
+
+    kinds: dict[str, Any] = {kind: {} for kind in sorted({*MEDIA.values(), BYTES})}
+
+    @api.get(
+        "/jobs/{job_id}/audio",
+        response_class=FileResponse,
+        responses={
+            200: {"content": kinds, "description": "The recording, as it was given."},
+            206: {"content": kinds, "description": "The part that the Range header asks for."},
+            416: {"content": {"text/plain": {}}, "description": "Nothing lies there."},
+        },
+    )
+    def audio(job_id: str, session: Session = 0) -> Response:
+        """The job's recording, to listen to."""
+        job = found(job_id)
+        source = _there(lambda: results.recording(job, session, places))
+        if isinstance(source, bytes):  # it came inside the request
+            return Response(source, media_type=BYTES, headers=PRIVATE)
+        kind = MEDIA.get(source.suffix.lower(), BYTES)
+        return FileResponse(source, media_type=kind, headers=PRIVATE)
+
+    @api.get(
+        "/jobs/{job_id}/result",
+        response_class=Response,
+        responses={
+            200: {
+                "content": {kind.partition(";")[0]: {} for kind in results.EXPORTS.values()},
+                "description": "The table; annotations as a zip.",
+            }
+        },
+    )
+    def result_of(
+        job_id: str,
+        table: Annotated[Format, Query(alias="format", description="Empty: as the job was asked for.")] = "",
+        session: Session = 0,
+    ) -> Response:
+        """The values of a job that has finished, in any format."""
+        return result(found(job_id), places, table, session)
+
+
+def result(job: Job, places: Places, wanted: str = "", session: int = 0) -> Response:
+    """The stored table of a prediction as it is, or made into another format."""
+    if job.status is not Status.FINISHED:
+        raise HTTPException(409, f"The job is {job.status.name.lower()}; its result comes when it has finished.")
+    stored = results.stored(job, places)
+    wanted = wanted or (job.form.get("format", "json") if job.kind == "prediction" else "json")
+    if job.kind == "prediction" and not stored.is_file():
+        raise HTTPException(404, "The job has no result here any more; expected one that was not fetched and deleted.")
+    stem = _there(lambda: results.stem(job, session))
+    if job.kind == "prediction" and stored.suffix == f".{wanted}":
+        return FileResponse(stored, media_type=FORMATS[wanted], filename=f"{stem}.{wanted}", headers=PRIVATE)
+    folder = places.results(job.id)
+    folder = folder.with_name(
+        f"{folder.name}.{secrets.token_hex(4)}"
+    )  # removed at the next start should this one end now
+    folder.mkdir(parents=True)
+    try:
+        made = _there(lambda: results.export(job, session, places, wanted, folder))
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    return FileResponse(
+        made,
+        media_type=results.EXPORTS[wanted],
+        filename=f"{stem}.annotation.zip" if wanted == "annotation" else f"{stem}.{wanted}",
+        headers=PRIVATE,
+        background=BackgroundTask(shutil.rmtree, folder, ignore_errors=True),
+    )
+
+
+def _there(asked: Callable[[], T]) -> T:
+    """What somebody asks for, or 404 with the sentence that says why it is not there."""
+    try:
+        return asked()
+    except Emow2vError as error:
+        raise HTTPException(404, str(error)) from None
+
+
+def _rows(run: str, rows: np.ndarray[Any, np.dtype[np.float64]], first: int, total: int, *, complete: bool) -> Response:
+    """JSON by hand: an hour has 90,000 rows, which a model would check one by one."""
+    told = [[round(value, 6) if math.isfinite(value) else None for value in row] for row in rows.tolist()]
+    head = {"run": run, "first": first, "total": total, "complete": complete, "columns": COLUMNS[1:]}
+    return JSONResponse({**head, "rows": told}, headers=PRIVATE)

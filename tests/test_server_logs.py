@@ -1,0 +1,114 @@
+"""What a server says of itself: lines for people, or one JSON object a line; never a secret, never a line of somebody else's."""
+
+import json
+import logging
+import os
+import re
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+import soundfile
+from websockets.sync.client import connect
+
+from emow2v.demo import EXAMPLE, request
+from emow2v.server.logs import JSONFormatter, TextFormatter, masked, one_line
+
+TOKEN = "correct-horse-battery"
+
+
+def record(message: str, **extra: object) -> logging.LogRecord:
+    made = logging.makeLogRecord({"msg": message, "levelname": "INFO", "levelno": 20, "created": 0.5})
+    made.__dict__.update(extra)
+    return made
+
+
+def test_a_message_stays_on_its_line() -> None:
+    assert one_line("a\nb\r\n\tc\x1b[31m\u2028\x85\udcff ä") == "a b   c\\x1b[31m\\x2028\\x85\\udcff ä"
+    forged = "talk.wav\n2026-01-01 00:00:00,000 INFO job x: finished"
+    assert "\n" not in TextFormatter().format(record(forged))
+    assert json.loads(JSONFormatter().format(record(forged)))["message"] == forged
+    assert "\n" not in JSONFormatter().format(record(forged))
+
+
+def test_secrets_in_addresses_are_masked() -> None:
+    text = '"WebSocket /v1/stream?token=abc&sampling_rate=16000&dbPassword=x%20y" [accepted]'
+    assert masked(text) == '"WebSocket /v1/stream?token=****&sampling_rate=16000&dbPassword=****" [accepted]'
+    assert masked("a token = b") == "a token = b"
+
+
+def test_an_object_says_what_it_is_about() -> None:
+    told = json.loads(JSONFormatter().format(record("job a: running", job="a", client="10.0.0.1")))
+    assert told == {
+        "time": "1970-01-01T00:00:00.500+00:00",
+        "level": "INFO",
+        "message": "job a: running",
+        "job": "a",
+        "client": "10.0.0.1",
+    }
+    try:
+        raise ValueError("broken\nhere")
+    except ValueError:
+        told = json.loads(JSONFormatter().format(record("it failed", exc_info=sys.exc_info())))
+    assert "ValueError: broken\nhere" in told["error"] and "Traceback" in told["error"] and "job" not in told
+
+
+@pytest.mark.parametrize("kind", ["json", "text"])
+def test_a_server_with_its_workers(tmp_path: Path, kind: str) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    signal, rate = soundfile.read(EXAMPLE, dtype="float32")
+    soundfile.write(data / "talk.wav", signal[:rate], rate)
+    command = [sys.executable, "-m", "emow2v", "serve", "--port", "0", "--data-dir", str(data), "--log-format", kind]
+    command += ["--work-dir", str(tmp_path / "work")]
+    log = tmp_path / "log"
+    with log.open("w") as file:
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=file, text=True, env=os.environ | {"EMOW2V_TOKEN": TOKEN}
+        )
+    try:
+        assert process.stdout is not None
+        found = re.search(r"http://\S+", process.stdout.readline())
+        assert found
+        url = found[0]
+
+        def post(route: str, body: bytes, content_type: str = "application/x-www-form-urlencoded") -> dict[str, object]:
+            headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": content_type}
+            try:
+                with urllib.request.urlopen(urllib.request.Request(url + route, body, headers), timeout=60) as answer:
+                    return json.load(answer)
+            except urllib.error.HTTPError as error:
+                with error:
+                    return json.load(error)
+
+        form = request(data, data / "talk.wav") | {"jobID": "talk", "dbPassword": TOKEN, "token": TOKEN}
+        assert post("/process", urllib.parse.urlencode(form).encode())["success"] == "True"
+        forged = (
+            b'--x\r\nContent-Disposition: form-data; name="file"; filename="a%0Ab.wav"\r\n\r\nno sound\r\n--x--\r\n'
+        )
+        assert "error" in post("/v1/predictions", forged, "multipart/form-data; boundary=x")
+        while post("/job_status", b"jobID=talk")["status"] != 2:
+            time.sleep(0.05)
+        socket = url.replace("http", "ws") + f"/v1/stream?token={TOKEN}"
+        with connect(socket, additional_headers={"Authorization": f"Bearer {TOKEN}"}) as stream:
+            stream.recv()
+    finally:
+        process.terminate()
+        process.communicate(timeout=60)
+    text = log.read_text()
+    assert TOKEN not in text and "/v1/stream?token=****" in text
+    if kind == "text":
+        assert "INFO job talk: posted" in text and "INFO job talk: finished" in text
+        return
+    lines = [json.loads(line) for line in text.splitlines()]
+    assert all(datetime.fromisoformat(line["time"]).utcoffset().total_seconds() == 0 for line in lines)
+    assert all(line["level"] and line["message"] for line in lines)
+    about = [line for line in lines if line.get("job") == "talk"]
+    assert [line["message"] for line in about] == [f"job talk: {state}" for state in ("posted", "running", "finished")]
+    assert {line["client"] for line in about} == {"127.0.0.1"}
+    assert any("Application startup complete" in line["message"] for line in lines), [line["message"] for line in lines]
