@@ -21,6 +21,7 @@ from emow2v.training import baseline, corpora, package
 from emow2v.training import lite as training
 from emow2v.training.augment import Augmenter
 from emow2v.training.corpora import EMOTIONS, HELD_OUT, TARGETS, decode, read_manifest
+from emow2v.training.held_out import held_out_figures
 from emow2v.training.losses import ccc_loss
 from emow2v.training.package import load_lite
 from emow2v.verify import verify
@@ -158,7 +159,7 @@ def test_a_small_network_learns_and_says_how_sure_it_is(corpus: Path, tmp_path: 
         nothing = model(Augmenter(torch.Generator().manual_seed(9)).nothing(10, 16000))[2]
     assert speech.shape == (10, 3) and ((speech > 0) & (speech < 1)).all()
     assert speech.mean() > nothing.mean() + 0.1
-    figures = training.held_out_figures(model, clips, signals)
+    figures = held_out_figures(model, clips, signals)
     assert figures["whole"]["arousal"] > 0.3
 
 
@@ -361,7 +362,7 @@ def test_the_baseline_learns_a_head_and_leaves_the_encoder(corpus: Path, tmp_pat
     before, after = Lite(small).layers.state_dict(), kept[0].layers.state_dict()
     assert all(torch.equal(value, after[name]) for name, value in before.items())
     clips = read_manifest(corpus / "manifest.csv")
-    figures = training.held_out_figures(kept[0], clips, decode(clips, tmp_path / "signals.npz"))
+    figures = held_out_figures(kept[0], clips, decode(clips, tmp_path / "signals.npz"))
     assert figures["whole"]["arousal"] > 0.3
 
 

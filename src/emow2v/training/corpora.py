@@ -54,17 +54,22 @@ HELD_OUT = frozenset(
 
 @dataclass(frozen=True)
 class Clip:
-    """A recording with what is known of it; `targets` holds NaN where nothing is known."""
+    """A recording with what is known of it; `targets` holds NaN where nothing is known.
+
+    Attributes:
+        left_out: never trained on in this run, to see what carries over to another corpus
+    """
 
     file: Path
     corpus: str
     speaker: str
     targets: tuple[float, float, float]
     emotion: int  # index in EMOTIONS, -1 where none is given
+    left_out: bool = False
 
     @property
     def held_out(self) -> bool:
-        return self.speaker in HELD_OUT
+        return self.left_out or self.speaker in HELD_OUT
 
 
 def read_manifest(path: Path, corpora: Sequence[str] = TRAINING_CORPORA) -> list[Clip]:

@@ -10,7 +10,7 @@ import json
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,11 +21,11 @@ import yaml
 from torch import Tensor
 from torch.nn import functional
 
-from emow2v.compare import ccc
 from emow2v.errors import FormatError, told
 from emow2v.networks.lite import FRAME_HOP, Lite, LiteConfig, load_whisper
 from emow2v.training.augment import Augmenter
 from emow2v.training.corpora import EMOTIONS, TARGETS, Clip, Signals, decode, read_manifest
+from emow2v.training.held_out import held_out_figures
 from emow2v.training.losses import ccc_loss
 from emow2v.training.memory import keep_memory
 
@@ -42,6 +42,7 @@ class Recipe:
     """What a run is made of; the same recipe, data and number of threads give the same network.
 
     Attributes:
+        leave_out: a corpus that is not trained on but measured, whole, with the held-out speakers; for experiments
         corpus_shares: of the clips in an epoch; corpora that are not named, and an empty mapping, go by their size
         crop_seconds: shortest and longest crop, one length a batch, short ones more often (its logarithm is uniform)
         long_share: of batches with crops of `long_seconds`
@@ -59,6 +60,7 @@ class Recipe:
 
     epochs: int = 6
     batch_size: int = 32
+    leave_out: str = ""
     corpus_shares: dict[str, float] = field(default_factory=lambda: {"nemo": 0.48, "ravdess": 0.32, "baved": 0.20})
     crop_seconds: tuple[float, float] = (0.8, 4.0)
     long_share: float = 0.05
@@ -183,7 +185,7 @@ class Trainer:
             self.epoch += 1
             self._save()
             averaged = self._averaged().cpu()
-            figures = held_out_figures(averaged, self.clips, self.signals, every=4)
+            figures = held_out_figures(averaged, self.clips, self.signals, every=12)
             record = {"epoch": self.epoch, "loss": loss, "seconds": time.monotonic() - started, **figures}
             with (self.folder / "log.jsonl").open("a") as file:
                 file.write(json.dumps(record) + "\n")
@@ -354,45 +356,6 @@ class Trainer:
         return True
 
 
-def held_out_figures(model: Lite, clips: list[Clip], signals: Signals, every: int = 1) -> dict[str, Any]:
-    """CCC on speakers never trained on: whole clips (up to 10 s), 1 s windows, and their mean over a clip."""
-    model.eval()
-    indices = [index for index, clip in enumerate(clips) if clip.held_out][::every]
-    truth = np.array([clips[index].targets for index in indices])
-    whole, windows, single, single_truth = [], [], [], []
-    with torch.no_grad():
-        for index, target in zip(indices, truth, strict=True):
-            signal = torch.from_numpy(signals[index])[: model.max_samples]
-            whole.append(model(signal[None])[1][0].numpy())
-            pieces = (
-                torch.stack([signal[b : b + RATE] for b in range(0, signal.shape[0] - RATE + 1, RATE // 2)])
-                if (signal.shape[0] >= RATE)
-                else functional.pad(signal, (0, RATE - signal.shape[0]))[None]
-            )
-            scores = model(pieces)[1].numpy()
-            windows.append(scores.mean(axis=0))
-            single.extend(scores)
-            single_truth.extend([target] * len(scores))
-    names = ("arousal", "dominance", "valence")
-
-    def figures(truth: Any, prediction: Any) -> dict[str, float]:
-        truth, prediction = np.asarray(truth), np.asarray(prediction)
-        values = {name: round(ccc(truth[:, k], prediction[:, k]), 3) for k, name in enumerate(names)}
-        return {name: value for name, value in values.items() if not np.isnan(value)}
-
-    corpora = np.array([clips[index].corpus for index in indices])
-    return {
-        "clips": len(indices),
-        "whole": figures(truth, whole),
-        "whole_by_corpus": {
-            name: figures(truth[corpora == name], np.array(whole)[corpora == name])
-            for name in np.unique(corpora).tolist()
-        },
-        "windows_averaged": figures(truth, windows),
-        "single_windows": figures(single_truth, single),
-    }
-
-
 @told
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m emow2v.training.lite", description=__doc__)
@@ -410,13 +373,15 @@ def main(arguments: list[str] | None = None) -> None:
     if options.threads:
         torch.set_num_threads(options.threads)
     options.output.mkdir(parents=True, exist_ok=True)
-    clips = read_manifest(options.data / "manifest.csv")
+    clips = [
+        replace(clip, left_out=clip.corpus == recipe.leave_out) for clip in read_manifest(options.data / "manifest.csv")
+    ]
     signals = decode(clips, options.output / "signals.npz")
     torch.manual_seed(recipe.seed)
     model = Lite(LiteConfig(emotions=len(EMOTIONS), confidence=1))
     load_whisper(model, options.encoder)
     trained = Trainer(recipe, model, clips, signals, options.output, device).run()
-    figures = held_out_figures(trained, clips, signals)
+    figures = held_out_figures(trained, clips, signals, recall=True)
     torch.save(
         {
             "config": trained.config.to_dict(),
