@@ -352,7 +352,7 @@ def test_what_belongs_to_forgotten_jobs_goes_with_them(tmp_path: Path, lite: Mod
     assert sorted(path.name for path in places.uploads.iterdir()) == ["2.wav", "other.wav"]
     assert len(list((tmp_path / "work" / "results").iterdir())) == 1
     (tmp_path / "work" / "results" / "half.1234.zip").touch()
-    history.clear(settings)
+    history.clear(settings, store)
     assert len(list((tmp_path / "work" / "results").iterdir())) == 1
 
 

@@ -24,7 +24,7 @@ from starlette.types import Message, Receive, Scope, Send
 from emow2v.discover.job import plan
 from emow2v.discover.module import MODULE, cml_info
 from emow2v.discover.places import safe_name
-from emow2v.errors import Emow2vError
+from emow2v.errors import Emow2vError, TooLong
 from emow2v.server.settings import Settings
 from emow2v.server.store import Busy, Job, Status, Store
 from emow2v.server.uploads import NoRoom, keep
@@ -111,7 +111,7 @@ async def _process(request: Request) -> Response:
     client = request.client.host if request.client else ""
 
     def post() -> Job:
-        planned = plan(fields, settings.places, settings.model, settings.context)
+        planned = plan(fields, settings.places, settings.model, settings.context, settings.longest_s)
         job = store_of(request).submit(
             planned.job_id,
             planned.details,
@@ -123,9 +123,12 @@ async def _process(request: Request) -> Response:
         return job
 
     try:
-        job = await run_in_threadpool(post)
+        async with settings.checking:
+            job = await run_in_threadpool(post)
     except Busy as error:
         return refusal(error, 429, headers={"Retry-After": "10"})
+    except TooLong as error:
+        return refusal(error, 413)
     except Emow2vError as error:
         return refusal(error)
     logger.info("job %s: posted", job.id, extra={"job": job.id, "client": client})

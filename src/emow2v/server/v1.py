@@ -22,17 +22,17 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 from emow2v import cards
 from emow2v._version import __version__
 from emow2v.discover.places import Places
-from emow2v.errors import Emow2vError
+from emow2v.errors import Emow2vError, TooLong
 from emow2v.server import history, results, views
 from emow2v.server.logs import one_line
-from emow2v.server.predictions import FORMATS, prediction
+from emow2v.server.predictions import FORMATS, prediction, probe
 from emow2v.server.settings import Settings, Workers
 from emow2v.server.store import Busy, Job, Status, Store
 from emow2v.server.uploads import NoRoom, keep
 
 logger = logging.getLogger("emow2v.server")
 
-LOOK_S = 0.02  # between two looks at a job that somebody waits for
+LOOK_S = (0.02, 0.25)  # between two looks at a job that somebody waits for, who is told a twentieth late
 EVENTS_S = 0.25  # between two looks at one whose progress is watched
 ALIVE_S = 15  # of silence in a stream of events
 LONGEST_WAIT_S = 3600
@@ -159,7 +159,7 @@ def create_v1(settings: Settings, store: Store, workers: Workers) -> FastAPI:
                 form["name"] = file.filename or "upload"
                 form["upload"] = keep(file.file, file.filename or "", places.uploads)
             try:
-                prediction(job_id, form, places, settings.model, settings.context)
+                probe(prediction(job_id, form, places, settings.model, settings.context), settings.longest_s)
                 return store.submit(
                     job_id,
                     form,
@@ -173,7 +173,8 @@ def create_v1(settings: Settings, store: Store, workers: Workers) -> FastAPI:
                     (places.uploads / form["upload"]).unlink(missing_ok=True)
                 raise
 
-        job = await run_in_threadpool(post)
+        async with settings.checking:
+            job = await run_in_threadpool(post)
         logger.info("job %s: posted", job.id, extra={"job": job.id, "client": client})
         workers.wake()
         if not wait:
@@ -263,18 +264,21 @@ def _with_problems(description: dict[str, Any]) -> dict[str, Any]:
 
 async def _ended(request: Request, store: Store, job: Job, stopping: threading.Event) -> Job | None:
     """Wait for the end of a job; None where the client hangs up before."""
-    for turn in range(int(LONGEST_WAIT_S / LOOK_S)):
+    begun = asked = time.monotonic()
+    while (moment := time.monotonic()) - begun < LONGEST_WAIT_S:
         now = await run_in_threadpool(store.get, job.id)
         if now is None or now.number != job.number:
             raise HTTPException(409, "The job was replaced by another.")
         if now.status.ended:
             return now
-        if turn % 25 == 24 and await request.is_disconnected():
-            return None
+        if moment - asked > 0.5:
+            if await request.is_disconnected():
+                return None
+            asked = moment
         if stopping.is_set():
             sentence = f"The server stops; the job goes on with its next start. Ask for the job {job.id} then."
             raise HTTPException(503, sentence, headers={"Retry-After": "10"})
-        await asyncio.sleep(LOOK_S)
+        await asyncio.sleep(min(LOOK_S[1], max(LOOK_S[0], (moment - begun) / 20)))
     raise HTTPException(409, f"The job goes on after {LONGEST_WAIT_S} s; post it with wait=false and ask for it later.")
 
 
@@ -321,4 +325,4 @@ async def _refused(request: Request, error: Exception) -> Response:
         return JSONResponse({"error": str(error)}, 429, headers={"Retry-After": "10"})
     if isinstance(error, NoRoom):
         return JSONResponse({"error": str(error)}, 507)
-    return JSONResponse({"error": str(error)}, 400)
+    return JSONResponse({"error": str(error)}, 413 if isinstance(error, TooLong) else 400)
