@@ -196,7 +196,8 @@ def _certificate(
 def _own(work_dir: Path) -> FileLock:
     """Jobs belong to one server."""
     try:
-        work_dir.mkdir(parents=True, exist_ok=True)
+        if not work_dir.is_dir():
+            work_dir.mkdir(mode=0o700, parents=True)  # voices of people
         lock = FileLock(work_dir / "server.lock")
         lock.acquire(blocking=False)
     except Timeout:
