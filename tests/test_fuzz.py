@@ -61,7 +61,7 @@ def test_the_description_of_v1_is_true(ground: Ground) -> None:
     for result in schema.get_all_operations():
         operation = result.ok()
 
-        @SETTINGS
+        @settings(SETTINGS, max_examples=EXAMPLES // 2)
         @given(operation.as_strategy())
         def one(case: Case) -> None:
             case.call_and_validate(checks=checks)

@@ -14,6 +14,7 @@ from emow2v.cards import find
 from emow2v.demo import EXAMPLE, request
 from emow2v.errors import Emow2vError
 from emow2v.model import Model
+from emow2v.server import walls as module
 from emow2v.server.run import Server
 from emow2v.server.tls import self_signed
 from emow2v.server.walls import Walls, check_open, is_loopback, own_hosts
@@ -121,6 +122,31 @@ def test_bodies_have_an_end(tmp_path: Path) -> None:
         assert not list((tmp_path / "work").glob("uploads/*"))
 
 
+def test_strangers_send_less(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_FORM", 2000)
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    with served(tmp_path, Walls(token=TOKEN, max_body=10_000)) as client:
+        sound = {"file": ("a.wav", bytes(5000))}
+        answer = client.post("/upload", files=sound, data={"token": TOKEN})
+        assert answer.status_code == 413 and "Authorization: Bearer TOKEN" in answer.json()["error"]
+        assert client.post("/upload", files=sound, headers=headers).status_code == 200
+        assert client.post("/upload", files={"file": ("a.wav", bytes(500))}, data={"token": TOKEN}).status_code == 200
+        for kind in ("application/x-www-form-urlencoded", "text/plain", "", "multipart/form-dataX"):
+            answer = client.post("/v1/predictions", content=bytes(5000), headers=headers | {"Content-Type": kind})
+            assert answer.status_code == 413 and "as multipart/form-data" in answer.json()["error"], kind
+
+
+def test_what_is_held_in_memory_of_uploads_is_little(tmp_path: Path) -> None:
+    with served(tmp_path, Walls()) as client:
+        for route in ("/upload", "/v1/predictions"):
+            for fields in ({f"{number}": "" for number in range(60)}, {"name": "x" * 100_000}):
+                answer = client.post(route, files={"file": ("a.wav", b"")}, data=fields)
+                assert answer.status_code == 400 and answer.json()["error"], route
+        twice = [("file", ("a.wav", b"")), ("file", ("b.wav", b""))]
+        assert client.post("/v1/predictions", files=twice).status_code == 400
+        assert not list((tmp_path / "work").glob("uploads/*"))
+
+
 def test_recordings_have_an_end(lite: Model, tmp_path: Path) -> None:
     signal, rate = soundfile.read(EXAMPLE, dtype="float32")
     sound = io.BytesIO()
@@ -159,6 +185,9 @@ def test_an_open_server_needs_a_token() -> None:
             check_open(host, "", insecure=False)
         check_open(host, "t", insecure=False)
         check_open(host, "", insecure=True)
+    for token in ("gehäim", "a\nb", " a", "a\t", "\x7f"):
+        with pytest.raises(Emow2vError, match="no header can"):
+            check_open("127.0.0.1", token, insecure=True)
 
 
 def test_a_certificate_of_its_own(tmp_path: Path) -> None:

@@ -119,9 +119,10 @@ class Live:
         with self._lock:
             full = self.streams >= self._most if self._most else self.streams and self._load_now + load > MOST_LOAD
             if full:
-                raise Busy(
-                    f"{self.streams} live streams are as many as stay in real time here; try again later, or with a longer frame_step."
-                )
+                many = f"{self.streams} live streams are as many as "
+                if self._most:
+                    raise Busy(f"{many}are taken here; try again later, or see --max-streams.")
+                raise Busy(f"{many}stay in real time here; try again later, or with a longer frame_step.")
             self.streams += 1
             self._load_now += load
         return load

@@ -9,12 +9,13 @@ import secrets
 import sqlite3
 import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Annotated, Any, Literal
 
 from fastapi import FastAPI, File, Form, HTTPException, Query, Request, UploadFile
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
+from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException as StarletteHTTPException
@@ -38,6 +39,20 @@ ALIVE_S = 15  # of silence in a stream of events
 LONGEST_WAIT_S = 3600
 
 State = Literal["waiting", "running", "finished", "error", "canceled"]
+
+
+class _Frugal(APIRoute):
+    """Forms whose recording goes to the disk, and whose fields are few: no more is held in memory, however large they may be."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def read(request: Request) -> Response:
+            if request.method == "POST":
+                await request.form(max_files=1, max_fields=50, max_part_size=1 << 16)
+            return await handle(request)
+
+        return read
 
 
 class Problem(BaseModel):
@@ -91,6 +106,7 @@ def create_v1(settings: Settings, store: Store, workers: Workers) -> FastAPI:
         redoc_url=None,
         responses=PROBLEMS,
     )
+    api.router.route_class = _Frugal
     api.add_exception_handler(StarletteHTTPException, _problem)  # also for addresses and methods that there are not
     api.add_exception_handler(RequestValidationError, _invalid)
     api.add_exception_handler(Emow2vError, _refused)
@@ -98,8 +114,8 @@ def create_v1(settings: Settings, store: Store, workers: Workers) -> FastAPI:
         api.add_exception_handler(kind, _unwritable)
     places: Places = settings.places
 
-    def found(job_id: str) -> Job:
-        job = store.get(job_id)
+    def found(job_id: str, *, brief: bool = False) -> Job:
+        job = store.get(job_id, brief=brief)
         if job is None:
             raise HTTPException(404, f"No job '{job_id[:60]}' is known; expected the id of a posted job.")
         return job
@@ -198,20 +214,20 @@ def create_v1(settings: Settings, store: Store, workers: Workers) -> FastAPI:
 
     @api.get("/jobs/{job_id}")
     def job(job_id: str) -> JobModel:
-        return shown(found(job_id))
+        return shown(found(job_id, brief=True))
 
     @api.post("/jobs/{job_id}/cancel")
     def cancel(job_id: str) -> JobModel:
         """Stop a job; one that is cancelled already stays so, one that has ended otherwise is a conflict."""
-        before = found(job_id)
+        before = found(job_id, brief=True)
         if not store.cancel(before.id):
-            raise HTTPException(409, f"The job is {found(job_id).status.name.lower()} already.")
-        return shown(found(job_id))
+            raise HTTPException(409, f"The job is {found(job_id, brief=True).status.name.lower()} already.")
+        return shown(found(job_id, brief=True))
 
     @api.delete("/jobs/{job_id}")
     def erase(job_id: str) -> JobModel:
         """Forget a job with its log, result and upload, at once; one that goes on is cancelled. Answers how it last stood."""
-        erased = history.erase(settings, store, found(job_id).id)
+        erased = history.erase(settings, store, found(job_id, brief=True).id)
         if erased is None:
             raise HTTPException(404, "Somebody else has erased the job.")
         logger.info("job %s: erased", erased.id, extra={"job": erased.id})
@@ -219,12 +235,12 @@ def create_v1(settings: Settings, store: Store, workers: Workers) -> FastAPI:
 
     @api.get("/jobs/{job_id}/log", response_class=PlainTextResponse)
     def log(job_id: str) -> str:
-        return "\n".join(store.lines(found(job_id))) + "\n"
+        return "\n".join(store.lines(found(job_id, brief=True))) + "\n"
 
     @api.get("/jobs/{job_id}/events", response_class=StreamingResponse)
     async def events(job_id: str) -> StreamingResponse:
         """Server-sent events: the job whenever it changes, until it has ended."""
-        await run_in_threadpool(found, job_id)
+        await run_in_threadpool(found, job_id, brief=True)
         return StreamingResponse(_events(store, job_id, shown, settings.stopping), media_type="text/event-stream")
 
     @api.get("/models")
@@ -266,7 +282,7 @@ async def _ended(request: Request, store: Store, job: Job, stopping: threading.E
     """Wait for the end of a job; None where the client hangs up before."""
     begun = asked = time.monotonic()
     while (moment := time.monotonic()) - begun < LONGEST_WAIT_S:
-        now = await run_in_threadpool(store.get, job.id)
+        now = await run_in_threadpool(store.get, job.id, brief=True)
         if now is None or now.number != job.number:
             raise HTTPException(409, "The job was replaced by another.")
         if now.status.ended:
@@ -285,7 +301,7 @@ async def _ended(request: Request, store: Store, job: Job, stopping: threading.E
 async def _events(store: Store, job_id: str, shown: Any, stopping: threading.Event) -> AsyncIterator[str]:
     last, told_at = "", time.monotonic()
     while not stopping.is_set():
-        job = await run_in_threadpool(store.get, job_id)
+        job = await run_in_threadpool(store.get, job_id, brief=True)
         if job is None:
             return
         told = json.dumps((await run_in_threadpool(shown, job)).model_dump())

@@ -142,6 +142,7 @@ class Worker:
             self._store.end(job, f"{type(error).__name__}: {error}")
         else:
             logger.info("job %s: finished", job.id, extra=about)
+        self._store.let_go(job)
 
     def _carry_out(self, job: Job) -> None:
         store, served = self._store, self._served
