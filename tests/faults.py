@@ -157,7 +157,7 @@ class Storm:
         for thread in threads:
             thread.start()
         most = max(2, jobs // 6)
-        moved, before = time.monotonic(), (0, 0)
+        moved, before, killed, early = time.monotonic(), (0, 0), 0.0, max(2, jobs // 30)
         while any(thread.is_alive() for thread in threads) or self.unfinished():
             if (now := (len(self.posted), len(self.unfinished()))) != before:
                 moved, before = time.monotonic(), now
@@ -166,14 +166,20 @@ class Storm:
             # a job that three workers died of is given up, which is another promise (see test_server_store)
             if any(attempts >= 2 for _, attempts in self.unfinished()):
                 continue
+            if moved < killed:  # a worker that still loads its model: on a slow machine none would ever come to work
+                if not early or self.random.random() < 0.9:
+                    continue
+                early -= 1
             if self.random.random() < 0.15 and self.server_kills < max(2, most // 5):
                 self.stop(kill=True)
                 self.server_kills += 1
                 self.start()
+                killed = time.monotonic()
             elif self.worker_kills < most and (pids := self.worker_pids()):
                 try:
                     os.kill(self.random.choice(pids), signal.SIGKILL)
                     self.worker_kills += 1
+                    killed = time.monotonic()
                 except ProcessLookupError:
                     pass
         for thread in threads:
