@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from emow2v import audio, cards
 from emow2v.cards import Card
@@ -25,6 +26,8 @@ from emow2v.formats.files import Move
 from emow2v.formats.ssi import AnnotationWriter, StreamWriter
 from emow2v.framing import Framing
 from emow2v.model import Context, Model, no_values
+
+T = TypeVar("T")
 
 DEFAULT_BATCH_SIZE = 250  # as published
 _MAX_SESSIONS = 10_000
@@ -129,10 +132,11 @@ def plan(
         probe(session.source, framing, longest_s)
     for folder in sorted({output.path.parent for session in sessions for output in session.outputs}):
         make_folder(folder)
-    details = {name: "****" if _is_secret(name) and value else value for name, value in form.items()}
-    return Plan(
-        job_id, card.name, sessions, framing, context, batch_size, tuple(notes), details, places.results(job_id)
-    )
+    shown = _masked(form)
+    if (plain := _masked(given)) != given:
+        shown = {name: value for name, value in shown.items() if opts.snake_case(name) not in ("options", "opt_str")}
+        shown["options"] = json.dumps(plain)
+    return Plan(job_id, card.name, sessions, framing, context, batch_size, tuple(notes), shown, places.results(job_id))
 
 
 def folders(form: Mapping[str, str], places: Places) -> set[Path]:
@@ -385,5 +389,9 @@ def _check_shared(card: Card, framing: Framing) -> None:
         raise RequestError(str(error)) from None
 
 
-def _is_secret(name: str) -> bool:
-    return any(word in name.lower() for word in _SECRET)
+def _masked(fields: Mapping[str, T]) -> dict[str, T | str]:
+    """Fields without the values of those that are named like secrets."""
+    return {
+        name: "****" if value and any(word in name.lower() for word in _SECRET) else value
+        for name, value in fields.items()
+    }
