@@ -3,6 +3,7 @@
 What must hold afterwards is in `Storm.check`: no job lost, none done twice, every file whole and the same as without faults.
 """
 
+import http.client
 import json
 import os
 import random
@@ -116,7 +117,11 @@ class Storm:
                     form = {"path": recording.name, "wait": "false", "format": "csv"}
                     self.posted[json.loads(self.ask_and_check("v1/predictions", form))["id"]] = ("csv", recording.name)
                 return
-            except (OSError, ValueError):  # the server is away, or went in the middle of its answer
+            except (
+                OSError,
+                ValueError,
+                http.client.HTTPException,
+            ):  # the server is away, or went in the middle of its answer
                 if not process:
                     self.answers_lost += 1
                 time.sleep(0.2)
