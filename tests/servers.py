@@ -21,8 +21,8 @@ from emow2v.server.worker import Served, Worker
 class Given(Served):
     """Models that are loaded already."""
 
-    def __init__(self, card: Card, places: Places, load: Callable[[str], Model]) -> None:
-        super().__init__(card.name, "auto", "", "auto", 0, places)
+    def __init__(self, card: Card, places: Places, load: Callable[[str], Model], longest_s: float = 0) -> None:
+        super().__init__(card.name, "auto", "", "auto", 0, places, longest_s)
         object.__setattr__(self, "given", (card, load))
 
     @property
@@ -64,4 +64,5 @@ def app(card: Card, data: list[Path], work: Path, load: Callable[[str], Model], 
     places = Places(data, work)
     path = work / "jobs.sqlite"
     chosen = replace(Settings(card, places), **settings)  # type: ignore[arg-type]
-    return create_app(chosen, Store(path), Threads(path, Given(card, places, load)), Live(lambda: load(card.name)))
+    workers = Threads(path, Given(card, places, load, chosen.longest_s))
+    return create_app(chosen, Store(path), workers, Live(lambda: load(card.name)))

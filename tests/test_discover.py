@@ -274,6 +274,23 @@ def test_places(tmp_path: Path) -> None:
         places.input("a\0.wav")
 
 
+def test_the_work_folder_is_no_data_folder_wherever_it_lies(tmp_path: Path) -> None:
+    inside = Places([tmp_path], tmp_path / "work")
+    around = Places([tmp_path / "work" / "data"], tmp_path / "work")
+    (inside.uploads / "x").mkdir(parents=True)
+    (around.data_dirs[0]).mkdir()
+    for path in (inside.uploads / "up.wav", inside.work_dir / "results.wav", around.data_dirs[0] / "talk.wav"):
+        path.touch()
+    assert inside.input("up.wav") == inside.input("work/uploads/up.wav") == inside.uploads / "up.wav"
+    assert around.input("talk.wav") == around.data_dirs[0] / "talk.wav"
+    assert around.output("a.annotation", ".annotation").parent == around.data_dirs[0]
+    for places in (inside, around):
+        with pytest.raises(RequestError, match="outside the data folders"):
+            places.input(str(tmp_path / "work" / "results.wav"))
+        with pytest.raises(RequestError, match="outside the data folders"):
+            places.output(str(tmp_path / "work" / "uploads" / "a.annotation"), ".annotation")
+
+
 def test_a_job_id_never_becomes_part_of_a_path(tmp_path: Path) -> None:
     folder = Places([tmp_path], tmp_path / "work").results("../../etc")
     assert folder.parent == tmp_path / "work" / "results" and ".." not in folder.name

@@ -26,9 +26,13 @@ from starlette.websockets import WebSocketDisconnect
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
+from emow2v import audio
 from emow2v.demo import EXAMPLE, request
+from emow2v.discover import job as jobs
 from emow2v.discover.places import Places, safe_name
+from emow2v.errors import RequestError
 from emow2v.formats import files
+from emow2v.framing import Framing
 from emow2v.model import Model
 from emow2v.server import discover, history, live, walls
 from emow2v.server import pool as pools
@@ -176,6 +180,62 @@ def test_bodies_stay_small_where_they_are_held_in_memory(
         for route in ("/upload", "/v1/predictions"):
             answer = client.post(route, content=chunked(), headers={"Content-Type": "multipart/form-data; boundary=x"})
             assert answer.status_code == 413 and "--max-upload" in answer.json()["error"], route
+
+
+def test_slow_looks_into_recordings_leave_threads_for_others(
+    client: TestClient, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A network drive that hangs, or many sessions, held up every other route."""
+    go_on, planned = threading.Event(), discover.plan
+
+    def slow(*arguments: object) -> object:
+        assert go_on.wait(60)
+        return planned(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(discover, "plan", slow)
+    answers: list[int] = []
+
+    def post(number: int) -> None:
+        answers.append(client.post("/process", data=form(data, jobID=f"{number}")).status_code)
+
+    threads = [threading.Thread(target=post, args=(number,)) for number in range(50)]
+    for thread in threads:
+        thread.start()
+    try:
+        assert client.get("/job_status_all").status_code == 200 and client.get("/v1/jobs").json() == []
+    finally:
+        go_on.set()
+        for thread in threads:
+            thread.join()
+    assert answers == [200] * 50
+
+
+def test_a_request_that_begins_late_is_not_decoded_until_there(
+    client: TestClient, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    soundfile.write(data / "long.wav", np.zeros(16000 * 200, np.float32), 16000)
+    monkeypatch.setattr(jobs, "_PROBED_S", 2)
+    blocks = 0
+    opened = audio.open_recording
+
+    def counted(*arguments: object, **options: object) -> audio.Recording:
+        recording = opened(*arguments, **options)  # type: ignore[arg-type]
+        given = recording._blocks
+
+        def counting() -> Iterator[np.ndarray]:
+            nonlocal blocks
+            for block in given:
+                blocks += 1
+                yield block
+
+        recording._blocks = counting()
+        return recording
+
+    monkeypatch.setattr(audio, "open_recording", counted)
+    jobs.probe(data / "long.wav", Framing(start_ms=190_000))
+    assert 0 < blocks < 10
+    with pytest.raises(RequestError, match="nothing lies after start"):
+        jobs.probe(data / "talk.wav", Framing(start_ms=190_000))
 
 
 def test_addresses_and_methods_that_there_are_not_answer_alike(client: TestClient) -> None:
@@ -352,7 +412,7 @@ def test_what_belongs_to_forgotten_jobs_goes_with_them(tmp_path: Path, lite: Mod
     assert sorted(path.name for path in places.uploads.iterdir()) == ["2.wav", "other.wav"]
     assert len(list((tmp_path / "work" / "results").iterdir())) == 1
     (tmp_path / "work" / "results" / "half.1234.zip").touch()
-    history.clear(settings)
+    history.clear(settings, store)
     assert len(list((tmp_path / "work" / "results").iterdir())) == 1
 
 

@@ -82,6 +82,7 @@ def test_values_come_as_soon_as_their_audio_is_there(client: TestClient) -> None
         ("sampling_rate=10", "expected 1000 to 768000 Hz"),
         ("frame_step=soon", "frame_step is 'soon'"),
         ("frame_step=1ms&left_context=0", "too short"),
+        ("left_context=10s", "live it is 10 s at most"),
         ("padding=loop", "expected edge or zeros"),
     ],
 )

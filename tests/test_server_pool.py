@@ -19,6 +19,7 @@ from emow2v.demo import EXAMPLE, post, request
 from emow2v.discover.places import Places
 from emow2v.formats.ssi_read import read_annotation
 from emow2v.model import Model
+from emow2v.server import pool as pools
 from emow2v.server.pool import Pool
 from emow2v.server.store import Job, Status, Store
 from emow2v.server.worker import Served
@@ -97,7 +98,7 @@ def test_jobs_run_in_processes_and_a_killed_one_is_replaced(
         values = read_annotation(data / "short.arousal.annotation").values
         np.testing.assert_allclose(values, scores.clip(0, 1), atol=1e-5)
 
-        store.submit("long", form(data, "long", 20))
+        store.submit("long", form(data, "long", 12))
         store.submit("next", form(data, "next", 1))
         pool.wake()
         until(lambda: now(store, "long").rows > 0)
@@ -107,13 +108,13 @@ def test_jobs_run_in_processes_and_a_killed_one_is_replaced(
         assert pool.deaths == 1 and now(store, "long").status is Status.FINISHED and now(store, "long").attempts == 2
         log = "\n".join(store.lines(now(store, "long")))
         assert "The worker died (killed by signal 9); it starts again from the beginning" in log
-        whole(data, "long", 500)
+        whole(data, "long", 300)
         assert not hidden(data)
 
 
 def test_stopping_lets_what_runs_wait_for_the_next_start(store: Store, served: Served, data: Path) -> None:
     with running(store, served) as pool:
-        store.submit("long", form(data, "long", 30))
+        store.submit("long", form(data, "long", 15))
         pool.wake()
         until(lambda: now(store, "long").rows > 0)
         processes = [one.process for one in pool._processes]
@@ -127,7 +128,7 @@ def test_stopping_lets_what_runs_wait_for_the_next_start(store: Store, served: S
 
 def test_cancel_reaches_the_process(store: Store, served: Served, data: Path) -> None:
     with running(store, served) as pool:
-        store.submit("long", form(data, "long", 30))
+        store.submit("long", form(data, "long", 15))
         store.submit("next", form(data, "next", 1))
         pool.wake()
         until(lambda: now(store, "long").rows > 0)
@@ -137,6 +138,24 @@ def test_cancel_reaches_the_process(store: Store, served: Served, data: Path) ->
         assert time.monotonic() - started < 30
         assert now(store, "long").status is Status.CANCELED and not list(data.glob("long.*annotation*"))
         assert not hidden(data)
+
+
+def test_a_worker_that_does_not_notice_a_cancel_is_killed_and_leaves_nothing(
+    store: Store, served: Served, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pools, "STUCK_S", 0.1)
+    with running(store, served) as pool:
+        store.submit("long", form(data, "long", 30))
+        store.submit("next", form(data, "next", 1))
+        pool.wake()
+        until(lambda: now(store, "long").rows > 0)
+        assert hidden(data)
+        os.kill(pool._processes[0].process.pid, signal.SIGSTOP)  # type: ignore[arg-type]
+        assert store.cancel("long")
+        until(lambda: now(store, "next").status.ended)
+        assert now(store, "next").status is Status.FINISHED and pool.deaths == 1
+        assert now(store, "long").status is Status.CANCELED and store.held() == []
+        assert not hidden(data) and not list(data.glob("long.*annotation*"))
 
 
 def test_a_server_that_was_killed_goes_on_where_it_was(data: Path, tmp_path: Path) -> None:
@@ -152,7 +171,7 @@ def test_a_server_that_was_killed_goes_on_where_it_was(data: Path, tmp_path: Pat
         return process, found[0]
 
     first, url = start()
-    assert post(url, "process", form(data, "long", 30))["success"] == "True"
+    assert post(url, "process", form(data, "long", 15))["success"] == "True"
     assert post(url, "process", form(data, "queued", 1))["success"] == "True"
     store = Store(work / "jobs.sqlite")
     until(lambda: now(store, "long").rows > 0)
@@ -167,7 +186,7 @@ def test_a_server_that_was_killed_goes_on_where_it_was(data: Path, tmp_path: Pat
         assert json.loads(json.dumps(post(url, "job_status", {"jobID": "long"})))["status"] in (0, 1)
         until(lambda: now(store, "queued").status.ended)
         assert now(store, "long").status is Status.FINISHED and now(store, "queued").status is Status.FINISHED
-        whole(data, "long", 750)
+        whole(data, "long", 375)
         assert not hidden(data)
         third = subprocess.run(command, capture_output=True, text=True, check=False)
         assert third.returncode == 1 and "Another server uses the work folder" in third.stderr

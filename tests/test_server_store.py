@@ -87,6 +87,31 @@ def test_cancel_in_every_state(store: Store) -> None:
     assert not store.get("finished").was_cancelled  # type: ignore[union-attr]
 
 
+def test_a_cancelled_job_is_its_workers_until_that_lets_go(store: Store) -> None:
+    store.submit("waiting", {})
+    assert store.cancel("waiting") and store.held() == []
+    store.submit("running", {})
+    mine = store.claim("w")
+    assert mine is not None and store.held() == []
+    store.let_go(mine)
+    assert store.running(mine)  # of one that goes on nobody lets go
+    assert store.cancel("running")
+    assert [job.id for job in store.held()] == [job.id for job in store.held("w")] == ["running"]
+    assert store.held("other") == [] == store.held(since_s=60)
+    assert [job.id for job in store.forget(most=0, days=0)] == ["waiting"] and store.erase(mine) is None
+    store.let_go(mine)
+    assert store.held() == [] and store.erase(mine) is not None and store.all() == []
+
+
+def test_long_forms_are_read_in_brief(store: Store) -> None:
+    store.submit("long", {"data": "x" * 100_000, "y" * 2000: "z"})
+    for brief in (store.get("long", brief=True), *store.all()):
+        assert brief is not None and sorted(len(name) for name in brief.form) == [4, 1000]
+        assert sorted(map(len, brief.form.values())) == [1, 1000]
+    whole = store.get("long")
+    assert whole is not None and len(whole.form["data"]) == 100_000
+
+
 def test_what_a_dead_worker_leaves(store: Store) -> None:
     for number in range(2):
         store.submit(f"{number}", {})
@@ -143,7 +168,7 @@ def test_files_that_are_no_store(tmp_path: Path) -> None:
     database = sqlite3.connect(tmp_path / "new")
     database.execute("PRAGMA user_version = 99")
     database.close()
-    with pytest.raises(Emow2vError, match="newer emow2v"):
+    with pytest.raises(Emow2vError, match="another version of emow2v"):
         Store(tmp_path / "new")
 
 

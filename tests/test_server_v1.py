@@ -72,7 +72,8 @@ def test_a_path_a_job_and_its_events(client: TestClient, lite: Model, data: Path
     assert client.get(f"/v1/jobs/{job['id']}/log").text.endswith("INFO finished\n")
     (row,) = client.get(f"/v1/jobs/{job['id']}/result").json()["rows"]
     np.testing.assert_allclose(row[2:5], lite.predict(data / "ein Gespräch.wav", unit="files").scores[0], atol=2e-6)
-    assert client.delete(f"/v1/jobs/{job['id']}").status_code == 409
+    refused = client.post(f"/v1/jobs/{job['id']}/cancel")
+    assert refused.status_code == 409 and refused.json() == {"error": "The job is finished already."}
     assert client.get("/v1/jobs", params={"state": "error"}).json() == []
 
 
@@ -112,10 +113,10 @@ def test_what_is_no_recording(client: TestClient, tmp_path: Path) -> None:
 
 def test_its_description(client: TestClient) -> None:
     described = client.get("/v1/openapi.json").json()
-    assert set(described["paths"]) == {
-        "/predictions", "/jobs", "/jobs/{job_id}", "/jobs/{job_id}/log", "/jobs/{job_id}/result", "/jobs/{job_id}/events",
-        "/models",
-    }  # fmt: skip
+    of_a_job = ("", "/cancel", "/log", "/events", "/sessions", "/rows", "/waveform", "/audio", "/result")
+    assert set(described["paths"]) == {"/predictions", "/jobs", "/models"} | {
+        f"/jobs/{{job_id}}{one}" for one in of_a_job
+    }
     assert client.get("/v1/docs").status_code == 404  # such pages come from the internet
 
 
@@ -132,12 +133,35 @@ def test_predictions_that_are_cancelled(lite: Model, data: Path, client: TestCli
     long = np.resize(soundfile.read(EXAMPLE, dtype="float32")[0], 16000 * 120)
     soundfile.write(data / "long.wav", long, 16000)
     job = client.post("/v1/predictions", data={"path": "long.wav", "wait": "false"}).json()
-    assert client.delete(f"/v1/jobs/{job['id']}").json()["state"] == "canceled"
-    assert client.delete(f"/v1/jobs/{job['id']}").json()["state"] == "canceled"
+    for _ in range(2):
+        assert client.post(f"/v1/jobs/{job['id']}/cancel").json()["state"] == "canceled"
     assert client.get(f"/v1/jobs/{job['id']}/result").status_code == 409
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        answer = client.post("/v1/predictions", data={"path": "ein Gespräch.wav", "unit": "files"})
-        if answer.status_code == 200:
-            break
-    assert answer.status_code == 200
+    answer = client.post("/v1/predictions", data={"path": "ein Gespräch.wav", "unit": "files"})
+    assert answer.status_code == 200, answer.text
+
+
+def test_a_job_is_erased_in_every_state(
+    lite: Model, clip: bytes, data: Path, client: TestClient, tmp_path: Path
+) -> None:
+    uploads, kept = tmp_path / "work" / "uploads", tmp_path / "work" / "results"
+    assert client.post("/v1/predictions", files={"file": ("voice of a person.wav", clip)}).status_code == 200
+    (finished,) = client.get("/v1/jobs").json()
+    assert list(uploads.iterdir()) and list(kept.iterdir())
+    long = np.resize(soundfile.read(EXAMPLE, dtype="float32")[0], 16000 * 120)
+    soundfile.write(data / "long.wav", long, 16000)
+    running, waiting = (
+        client.post("/v1/predictions", data={"path": "long.wav", "wait": "false"}).json() for _ in range(2)
+    )
+    until = time.monotonic() + 60
+    while client.get(f"/v1/jobs/{running['id']}").json()["rows"] == 0:
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    for job, state in ((finished, "finished"), (waiting, "canceled"), (running, "canceled")):
+        assert client.delete(f"/v1/jobs/{job['id']}").json()["state"] == state
+        assert client.delete(f"/v1/jobs/{job['id']}").status_code == 404
+    assert client.get("/v1/jobs").json() == [] and not list(uploads.iterdir())
+    # the worker notices at its next batch; then nothing of the jobs is left on the disk
+    assert client.post("/v1/predictions", data={"path": "ein Gespräch.wav", "unit": "files"}).status_code == 200
+    assert client.delete(f"/v1/jobs/{client.get('/v1/jobs').json()[0]['id']}").status_code == 200
+    assert not list(kept.iterdir())
+    assert b"voice of a person" not in (tmp_path / "work" / "jobs.sqlite").read_bytes()

@@ -1,14 +1,20 @@
 """Who gets in: tokens, hosts, other sites, sizes."""
 
+import io
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import soundfile
 from starlette.testclient import TestClient
 
 from emow2v.cards import find
+from emow2v.demo import EXAMPLE, request
 from emow2v.errors import Emow2vError
+from emow2v.model import Model
+from emow2v.server import walls as module
 from emow2v.server.run import Server
 from emow2v.server.tls import self_signed
 from emow2v.server.walls import Walls, check_open, is_loopback, own_hosts
@@ -116,6 +122,60 @@ def test_bodies_have_an_end(tmp_path: Path) -> None:
         assert not list((tmp_path / "work").glob("uploads/*"))
 
 
+def test_strangers_send_less(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_FORM", 2000)
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    with served(tmp_path, Walls(token=TOKEN, max_body=10_000)) as client:
+        sound = {"file": ("a.wav", bytes(5000))}
+        answer = client.post("/upload", files=sound, data={"token": TOKEN})
+        assert answer.status_code == 413 and "Authorization: Bearer TOKEN" in answer.json()["error"]
+        assert client.post("/upload", files=sound, headers=headers).status_code == 200
+        assert client.post("/upload", files={"file": ("a.wav", bytes(500))}, data={"token": TOKEN}).status_code == 200
+        for kind in ("application/x-www-form-urlencoded", "text/plain", "", "multipart/form-dataX"):
+            answer = client.post("/v1/predictions", content=bytes(5000), headers=headers | {"Content-Type": kind})
+            assert answer.status_code == 413 and "as multipart/form-data" in answer.json()["error"], kind
+
+
+def test_what_is_held_in_memory_of_uploads_is_little(tmp_path: Path) -> None:
+    with served(tmp_path, Walls()) as client:
+        for route in ("/upload", "/v1/predictions"):
+            for fields in ({f"{number}": "" for number in range(60)}, {"name": "x" * 100_000}):
+                answer = client.post(route, files={"file": ("a.wav", b"")}, data=fields)
+                assert answer.status_code == 400 and answer.json()["error"], route
+        twice = [("file", ("a.wav", b"")), ("file", ("b.wav", b""))]
+        assert client.post("/v1/predictions", files=twice).status_code == 400
+        assert not list((tmp_path / "work").glob("uploads/*"))
+
+
+def test_recordings_have_an_end(lite: Model, tmp_path: Path) -> None:
+    signal, rate = soundfile.read(EXAMPLE, dtype="float32")
+    sound = io.BytesIO()
+    soundfile.write(sound, signal[: 3 * rate], rate, format="flac")
+    said = bytearray(sound.getvalue())
+    said[21:26] = bytes([said[21] & 0xF0]) + (rate // 10).to_bytes(4, "big")  # its header says a tenth of a second
+    honest, lying = tmp_path / "honest.flac", tmp_path / "lying.flac"
+    honest.write_bytes(sound.getvalue())
+    lying.write_bytes(said)
+    with TestClient(app(lite.card, [tmp_path], tmp_path / "work", lambda name: lite, longest_s=2)) as client:
+        for path, status in ((honest, 413), (lying, 200)):
+            form = request(tmp_path, path) | {"jobID": path.stem}
+            answer = client.post("/process", data=form)
+            assert answer.status_code == status, answer.text
+        sentence = "lasts longer than the 2 s that are taken; cut it into parts"
+        while (told := client.post("/job_status", data={"jobID": "lying"}).json())["status"] < 2:
+            time.sleep(0.02)
+        assert told["status"] == 3 and sentence in told["error"]
+        for path, status in ((honest, 413), (lying, 400)):  # found out by the worker, which knows no HTTP
+            for unit in ("windows", "files"):
+                files = {"file": ("a b.flac", path.read_bytes())}
+                answer = client.post("/v1/predictions", files=files, data={"unit": unit})
+                assert (answer.status_code, answer.json()["error"]) == (status, f"a b.flac {sentence}.")
+        assert len(list((tmp_path / "work" / "uploads").iterdir())) == 2  # of what was refused at once nothing is kept
+        # what counts is what is asked for
+        form = {"path": "honest.flac", "end": "1s", "unit": "files"}
+        assert client.post("/v1/predictions", data=form).status_code == 200
+
+
 def test_an_open_server_needs_a_token() -> None:
     for host in ("127.0.0.1", "localhost", "::1", "[::1]", "127.8.0.1"):
         assert is_loopback(host)
@@ -125,6 +185,9 @@ def test_an_open_server_needs_a_token() -> None:
             check_open(host, "", insecure=False)
         check_open(host, "t", insecure=False)
         check_open(host, "", insecure=True)
+    for token in ("gehäim", "a\nb", " a", "a\t", "\x7f"):
+        with pytest.raises(Emow2vError, match="no header can"):
+            check_open("127.0.0.1", token, insecure=True)
 
 
 def test_a_certificate_of_its_own(tmp_path: Path) -> None:

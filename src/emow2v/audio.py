@@ -20,7 +20,7 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
-from emow2v.errors import AudioError
+from emow2v.errors import AudioError, TooLong
 
 SAMPLING_RATE = 16000  # Hz, what every model takes
 
@@ -55,6 +55,7 @@ class Recording:
         expected_duration: seconds as the container states them, None where it does not; for progress only
         duration: seconds decoded so far, exact
         damaged: number of packets that could not be decoded (their time is filled with zeros)
+        longest_s: decoding ends with an error beyond so many seconds; 0 for any number
     """
 
     name: str
@@ -62,6 +63,7 @@ class Recording:
     expected_duration: float | None = None
     duration: Fraction = Fraction(0)
     damaged: int = 0
+    longest_s: float = 0
     _blocks: Iterator[Signal] = field(default_factory=lambda: iter(()), repr=False)
     _close: Callable[[], None] = field(default=lambda: None, repr=False)
 
@@ -71,6 +73,15 @@ class Recording:
     def close(self) -> None:
         """Let go of the source before its end."""
         self._close()
+
+    def check(self, seconds: float | Fraction) -> None:
+        """Refuse a duration, stated or reached, that is longer than what is taken.
+
+        Raises:
+            TooLong: it is
+        """
+        if 0 < self.longest_s < seconds:
+            raise TooLong(f"{self.name} lasts longer than the {self.longest_s:g} s that are taken; cut it into parts.")
 
 
 def open_recording(
@@ -411,6 +422,7 @@ def _resampled(recording: Recording, blocks: Iterator[tuple[Signal, int]]) -> Ge
     for block, rate in blocks:
         out = resampler.add(block, rate)
         recording.duration = resampler.duration
+        recording.check(recording.duration)
         if out.size:
             yield out
     tail = resampler.finish()

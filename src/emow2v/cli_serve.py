@@ -72,6 +72,7 @@ def serve(
         bool, typer.Option("--nova-status", help="Cancelled jobs have status 3, since NOVA knows no 4.")
     ] = False,
     max_upload: Annotated[float, typer.Option(min=0, metavar="MB", help="Largest request; 0: any.")] = 2000,
+    max_duration: Annotated[float, typer.Option(min=0, metavar="HOURS", help="Longest recording; 0: any.")] = 24,
     max_waiting: Annotated[int, typer.Option(min=0, help="Jobs in the queue; 0: any number.")] = 10_000,
     max_streams: Annotated[
         int, typer.Option(min=0, help="Live streams at once; 0: as many as stay in real time, by measure.")
@@ -107,6 +108,7 @@ def serve(
         insecure=insecure,
         allow_hosts=allow_host or (),
         max_upload_mb=max_upload,
+        max_duration_h=max_duration,
         max_waiting=max_waiting,
         keep_jobs=keep_jobs,
         keep_days=keep_days,

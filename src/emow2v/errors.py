@@ -18,6 +18,10 @@ class AudioError(Emow2vError):
     """A source holds no sound that can be decoded."""
 
 
+class TooLong(AudioError):
+    """A recording lasts longer than is taken."""
+
+
 class FramingError(Emow2vError):
     """A time, a window or a recording's length does not fit."""
 

@@ -112,6 +112,7 @@ class Model:
         context: Context = "window",
         batch_size: int | None = None,
         check: Callable[[], None] = _go_on,
+        longest_s: float = 0,
     ) -> Trajectory:
         """The trajectory of a recording; the work is done when it is iterated or asked for its rows.
 
@@ -124,9 +125,11 @@ class Model:
                 pools each window's frames out of them: some 20 times less work at 25 windows a second, other numbers
             batch_size: windows given to the engine at once; None for what the model and the machine are good for
             check: called often while the work goes on; may raise to stop it
+            longest_s: of the recording, or of it until `end`; 0 for any length
 
         Raises:
             AudioError: nothing there that can be decoded (found when the source is opened, here)
+            TooLong: found when so much has been decoded, whatever the recording says of itself
             FramingError: a framing the model cannot take
         """
         if unit not in ("windows", "files"):
@@ -156,6 +159,7 @@ class Model:
             if once and not waiting:
                 raise AudioError("A stream can be read only once; keep its rows or open it again.")
             recording = waiting.pop() if once else audio.open_recording(source, sampling_rate, target_rate=rate)
+            recording.longest_s = longest_s
             try:
                 if framing.whole:
                     yield from self._whole(recording, framing, check)

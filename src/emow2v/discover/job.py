@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from emow2v import audio, cards
 from emow2v.cards import Card
@@ -19,15 +20,18 @@ from emow2v.discover import options as opts
 from emow2v.discover.descriptors import Descriptor, parse_data
 from emow2v.discover.module import MODULE
 from emow2v.discover.places import Places, check_job_id, make_folder, safe_name
-from emow2v.errors import AudioError, FramingError, ModelError, RequestError
+from emow2v.errors import AudioError, FramingError, ModelError, RequestError, TooLong
 from emow2v.formats import Writer, record
 from emow2v.formats.files import Move
 from emow2v.formats.ssi import AnnotationWriter, StreamWriter
 from emow2v.framing import Framing
 from emow2v.model import Context, Model, no_values
 
+T = TypeVar("T")
+
 DEFAULT_BATCH_SIZE = 250  # as published
 _MAX_SESSIONS = 10_000
+_PROBED_S = 60  # of sound at most, where a request begins late in its recording
 _SECRET = ("password", "token", "secret")
 # Forges lines of a log, or cannot be written.
 _NO_NAME = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
@@ -82,15 +86,19 @@ class Plan:
     results: Path
 
 
-def plan(form: Mapping[str, str], places: Places, served: Card, context: Context = "window") -> Plan:
+def plan(
+    form: Mapping[str, str], places: Places, served: Card, context: Context = "window", longest_s: float = 0
+) -> Plan:
     """Check a /process form from end to end; folders for its outputs are made, nothing else happens.
 
     Args:
         form: as posted, names in either case
         served, context: what the server runs where the request names none
+        longest_s: of a recording; 0 for any length
 
     Raises:
         RequestError: one sentence on the first thing that is wrong
+        TooLong: a recording is
     """
     job_id = check_job_id(form.get("jobID", ""))
     fields = {opts.snake_case(name): value for name, value in form.items()}
@@ -121,13 +129,14 @@ def plan(form: Mapping[str, str], places: Places, served: Card, context: Context
     sessions = tuple(_session(name, dataset, job_id, source, outputs, places) for name in names)
     _refuse_clashes(sessions)
     for session in sessions:
-        _probe(session, framing)
+        probe(session.source, framing, longest_s)
     for folder in sorted({output.path.parent for session in sessions for output in session.outputs}):
         make_folder(folder)
-    details = {name: "****" if _is_secret(name) and value else value for name, value in form.items()}
-    return Plan(
-        job_id, card.name, sessions, framing, context, batch_size, tuple(notes), details, places.results(job_id)
-    )
+    shown = _masked(form)
+    if (plain := _masked(given)) != given:
+        shown = {name: value for name, value in shown.items() if opts.snake_case(name) not in ("options", "opt_str")}
+        shown["options"] = json.dumps(plain)
+    return Plan(job_id, card.name, sessions, framing, context, batch_size, tuple(notes), shown, places.results(job_id))
 
 
 def folders(form: Mapping[str, str], places: Places) -> set[Path]:
@@ -184,6 +193,7 @@ def run(
     between: Callable[[], None] = lambda: None,
     check: Callable[[], None] = lambda: None,
     also: Callable[[], Sequence[Writer]] = tuple,
+    longest_s: float = 0,
 ) -> None:
     """Carry out a plan: one pass over each recording feeds all of its outputs, which appear together or not at all.
 
@@ -194,6 +204,7 @@ def run(
         before_publish: called when a session's files are complete, before they appear, with what will be renamed; may raise
         between: called between two sessions, when the files of one have appeared and the next begins
         also: gives further writers for a session
+        longest_s: of a recording; 0 for any length
 
     Raises:
         Emow2vError: what went wrong; sessions before keep their files
@@ -208,7 +219,14 @@ def run(
         source = io.BytesIO(session.source) if isinstance(session.source, bytes) else session.source
         # what a request asks for is no more than a hint: how many windows the machine is good for, the server knows
         batch_size = min(job.batch_size, model.at_once(job.framing))
-        trajectory = model.predict(source, framing=job.framing, context=job.context, batch_size=batch_size, check=check)
+        trajectory = model.predict(
+            source,
+            framing=job.framing,
+            context=job.context,
+            batch_size=batch_size,
+            check=check,
+            longest_s=longest_s,
+        )
         log(f"session {session.name} ({number}/{len(job.sessions)}): {trajectory.info.source}")
         rows = 0
 
@@ -327,16 +345,29 @@ def _refuse_clashes(sessions: tuple[Session, ...]) -> None:
             seen.add(output.path)
 
 
-def _probe(session: Session, framing: Framing) -> None:
-    """Decode the recording's first frame as the job will, so that what cannot be done is refused now."""
-    source = io.BytesIO(session.source) if isinstance(session.source, bytes) else session.source
+def probe(recording: Path | bytes, framing: Framing, longest_s: float = 0) -> None:
+    """Decode a recording's first frame as the job will, so that what cannot be done is refused now.
+
+    Raises:
+        RequestError: it cannot be decoded, or has no value in it
+        TooLong: by what it says of itself, which need not be true
+    """
+    source = io.BytesIO(recording) if isinstance(recording, bytes) else recording
+    end_s = float(framing.end_ms or 0) / 1000
     try:
-        recording = audio.open_recording(source)
+        opened = audio.open_recording(source)
         try:
-            if not any(framing.count(recording.duration) > framing.first_frame for _ in recording):
-                raise no_values(recording.name, recording.duration, framing)
+            opened.longest_s = longest_s
+            stated = opened.expected_duration or 0
+            opened.check(min(stated, end_s) if end_s else stated)
+            for _ in opened:
+                if framing.count(opened.duration) > framing.first_frame or opened.duration > _PROBED_S:
+                    return
+            raise no_values(opened.name, opened.duration, framing)
         finally:
-            recording.close()
+            opened.close()
+    except TooLong:
+        raise
     except AudioError as error:
         raise RequestError(str(error)) from None
 
@@ -358,5 +389,9 @@ def _check_shared(card: Card, framing: Framing) -> None:
         raise RequestError(str(error)) from None
 
 
-def _is_secret(name: str) -> bool:
-    return any(word in name.lower() for word in _SECRET)
+def _masked(fields: Mapping[str, T]) -> dict[str, T | str]:
+    """Fields without the values of those that are named like secrets."""
+    return {
+        name: "****" if value and any(word in name.lower() for word in _SECRET) else value
+        for name, value in fields.items()
+    }

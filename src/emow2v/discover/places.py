@@ -65,7 +65,8 @@ class Places:
         path = _path(uri)
         roots = [self.uploads, *self.data_dirs]
         candidates = [path] if path.is_absolute() else [root / path for root in roots]
-        allowed = [found for candidate in candidates if (found := _inside(candidate, roots))]
+        inside = [found for candidate in candidates if (found := _inside(candidate, roots))]
+        allowed = [one for one in inside if not self._kept(one) or _inside(one, [self.uploads])]
         if not allowed:
             raise RequestError(
                 f"The input {uri[:200]} lies outside the data folders; expected a path below --data-dir."
@@ -87,13 +88,18 @@ class Places:
         if path.suffix.lower() != ending:
             raise RequestError(f"The output {uri[:200]} does not end in {ending}; expected a name that does.")
         found = _inside(path if path.is_absolute() else self.data_dirs[0] / path, self.data_dirs)
-        if found is None:
+        if found is None or self._kept(found):
             raise RequestError(
                 f"The output {uri[:200]} lies outside the data folders; expected a path below --data-dir."
             )
         if found.is_dir():
             raise RequestError(f"The output {uri[:200]} is a folder; expected a file name.")
         return found
+
+    def _kept(self, path: Path) -> bool:
+        """Whether it is the server's own: below the work folder, which may lie below a data folder, or hold one."""
+        within = [root for root in self.data_dirs if root.resolve().is_relative_to(self.work_dir.resolve())]
+        return _inside(path, [self.work_dir]) is not None and _inside(path, within) is None
 
 
 def _path(uri: str) -> Path:

@@ -124,6 +124,20 @@ def publish(groups: Sequence[Staged], before: Callable[[Sequence[Move]], None] =
         if old:
             with contextlib.suppress(OSError):
                 old.unlink()
+    _sync({path.parent for path, _ in kept})
+
+
+def _sync(folders: Iterable[Path]) -> None:
+    """Bring names to the disk; files that were renamed are there after a power cut too."""
+    if not hasattr(os, "O_DIRECTORY"):  # Windows does it by itself
+        return
+    for folder in folders:
+        with contextlib.suppress(OSError):  # not every file system can
+            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
 
 
 def _keep(path: Path) -> Path | None:
@@ -174,6 +188,7 @@ def finish(moves: Sequence[Move]) -> None:
                 part.replace(path)
         except OSError as error:
             raise _unwritable(path, error, "close programs that have it open, or choose another place") from None
+    _sync({path.parent for _, path in moves})
 
 
 def write_text(path: Path, text: str) -> None:

@@ -78,8 +78,8 @@ def create_app(settings: Settings, store: Store, workers: Workers, live: Live) -
             Middleware(pages.Guarded),
             Middleware(HostWall, walls, _refuse),
             Middleware(SiteWall, _refuse),
-            Middleware(BodyWall, walls, _refuse),
             Middleware(TokenWall, walls, _refuse, lambda scope: scope["path"] in FORMS),
+            Middleware(BodyWall, walls, _refuse),  # behind the former: of strangers it takes less
         ],
         exception_handlers={
             HTTPException: _http_error,

@@ -24,7 +24,7 @@ from starlette.types import Message, Receive, Scope, Send
 from emow2v.discover.job import plan
 from emow2v.discover.module import MODULE, cml_info
 from emow2v.discover.places import safe_name
-from emow2v.errors import Emow2vError
+from emow2v.errors import Emow2vError, TooLong
 from emow2v.server.settings import Settings
 from emow2v.server.store import Busy, Job, Status, Store
 from emow2v.server.uploads import NoRoom, keep
@@ -46,12 +46,18 @@ class CompactJSON(JSONResponse):
 
 
 @asynccontextmanager
-async def read_form(request: Request) -> AsyncIterator[FormData]:
-    """The form, urlencoded or multipart; anything else counts as empty, as it does in the reference."""
+async def read_form(
+    request: Request, max_fields: int = 1000, max_part_size: int = MAX_FIELD
+) -> AsyncIterator[FormData]:
+    """The form, urlencoded or multipart; anything else counts as empty, as it does in the reference.
+
+    Args:
+        max_fields, max_part_size: of what is held in memory
+    """
     if await _is_bare(request):
         yield FormData()
         return
-    async with request.form(max_fields=1000, max_files=4, max_part_size=MAX_FIELD) as form:
+    async with request.form(max_fields=max_fields, max_files=4, max_part_size=max_part_size) as form:
         yield form
 
 
@@ -111,7 +117,7 @@ async def _process(request: Request) -> Response:
     client = request.client.host if request.client else ""
 
     def post() -> Job:
-        planned = plan(fields, settings.places, settings.model, settings.context)
+        planned = plan(fields, settings.places, settings.model, settings.context, settings.longest_s)
         job = store_of(request).submit(
             planned.job_id,
             planned.details,
@@ -123,9 +129,12 @@ async def _process(request: Request) -> Response:
         return job
 
     try:
-        job = await run_in_threadpool(post)
+        async with settings.checking:
+            job = await run_in_threadpool(post)
     except Busy as error:
         return refusal(error, 429, headers={"Retry-After": "10"})
+    except TooLong as error:
+        return refusal(error, 413)
     except Emow2vError as error:
         return refusal(error)
     logger.info("job %s: posted", job.id, extra={"job": job.id, "client": client})
@@ -161,7 +170,7 @@ def _stamp(time: str) -> str:
 
 async def _job(request: Request) -> tuple[str, Job | None]:
     job_id = (await _fields(request)).get("jobID", "")
-    return job_id, await run_in_threadpool(store_of(request).get, job_id)
+    return job_id, await run_in_threadpool(store_of(request).get, job_id, brief=True)
 
 
 async def _job_status(request: Request) -> Response:
@@ -195,7 +204,7 @@ async def _log(request: Request) -> Response:
 
 async def _log_text(request: Request) -> Response:
     job_id = request.path_params["job_id"]
-    job = await run_in_threadpool(store_of(request).get, job_id)
+    job = await run_in_threadpool(store_of(request).get, job_id, brief=True)
     if job is None:
         return PlainTextResponse(f"Log file not found for job {job_id}", 404)
     return PlainTextResponse("\n".join(await run_in_threadpool(store_of(request).lines, job)) + "\n")
@@ -206,7 +215,7 @@ async def _cancel(request: Request) -> Response:
     if job is None:
         return refusal(f"No job '{job_id[:60]}' is known; expected the jobID of a posted job.", 404, "false")
     if not await run_in_threadpool(store_of(request).cancel, job.id):
-        now = await run_in_threadpool(store_of(request).get, job.id) or job
+        now = await run_in_threadpool(store_of(request).get, job.id, brief=True) or job
         said = "publishing its results" if now.publishing else now.status.name.lower()
         return CompactJSON({"success": "false", "error": f"The job is {said} already."})
     return CompactJSON({"success": "true"})
@@ -215,7 +224,7 @@ async def _cancel(request: Request) -> Response:
 async def _fetch_result(request: Request) -> Response:
     fields = await _fields(request)
     job_id = fields.get("jobID", "")
-    job = await run_in_threadpool(store_of(request).get, job_id)
+    job = await run_in_threadpool(store_of(request).get, job_id, brief=True)
     if job is not None and job.status is not Status.FINISHED:
         return refusal(
             f"Job '{job_id[:60]}' is {job.status.name.lower()}; results can be fetched once it has finished.", 404
@@ -230,9 +239,12 @@ async def _fetch_result(request: Request) -> Response:
     delete = fields.get("delete_after_download") in ("True", "true", "1")
 
     def fetched() -> None:
-        now = store_of(request).get(job_id)
-        if delete and (job and job.number) == (now and now.number):  # not what another job of that id writes by now
-            shutil.rmtree(folder, ignore_errors=True)
+        if not delete:
+            return
+        with store_of(request).still():
+            now = store_of(request).get(job_id, brief=True)
+            if (job and job.number) == (now and now.number):  # not what another job of that id writes by now
+                shutil.rmtree(folder, ignore_errors=True)
 
     if len(files) == 1:
         return Download(files[0], filename=files[0].name, fetched=fetched, gone=nothing)
@@ -300,7 +312,7 @@ def _zip(folder: Path, files: list[Path], job_id: str) -> Path:
 
 async def _upload(request: Request) -> Response:
     uploads = settings_of(request).places.uploads
-    async with read_form(request) as form:
+    async with read_form(request, max_fields=20, max_part_size=1 << 16) as form:
         _authorised(request, {name: value for name, value in form.items() if isinstance(value, str)})
         part = form.get("file")
         if not isinstance(part, UploadFile):

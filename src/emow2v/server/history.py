@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import secrets
 import shutil
 import time
 from pathlib import Path
@@ -43,16 +44,20 @@ def erase(settings: Settings, store: Store, job_id: str) -> Job | None:
         Busy: its files are appearing, or are held open, and still are after a while
     """
     deadline = time.monotonic() + PATIENCE_S
-    while (job := store.get(job_id)) is not None:
+    first = store.get(job_id, brief=True)
+
+    def remove(job: Job) -> None:
+        # the files first: should the server die between the two, the job still shows what is to be erased
+        for upload in results.uploads(job, settings.places):
+            if not store.mentioned(upload.name, but=job):
+                upload.unlink(missing_ok=True)
+        results.remove(job, settings.places)
+
+    while first and (job := store.get(job_id, brief=True)) is not None and job.number == first.number:
         if job.status.ended:
             try:
-                # the files first: should the server die between the two, the job still shows what is to be erased
-                for upload in results.uploads(job, settings.places):
-                    if not store.mentioned(upload.name, but=job):
-                        upload.unlink(missing_ok=True)
-                results.remove(job, settings.places)
-                if store.erase(job) is not None:
-                    return job
+                if (erased := store.erase(job, remove)) is not None:
+                    return erased
             except PermissionError:  # Windows, while somebody reads it
                 pass
         elif store.cancel(job_id):
@@ -66,14 +71,30 @@ def erase(settings: Settings, store: Store, job_id: str) -> Job | None:
 def forget(settings: Settings, store: Store) -> None:
     """Drop what is too old or too much, with the results that nobody fetched and the uploads behind them."""
     places = settings.places
-    for job in store.forget(most=settings.most_kept, days=settings.days_kept):
-        shutil.rmtree(places.results(job.id), ignore_errors=True)
+    moved: list[tuple[Path, Path]] = []
+
+    def aside(jobs: list[Job]) -> None:
+        """The results of a job that takes one's id at once are another's."""
+        for job in jobs:
+            folder = places.results(job.id)
+            with contextlib.suppress(OSError):
+                moved.append((folder.rename(folder.with_name(f"{folder.name}.{secrets.token_hex(4)}")), folder))
+
+    try:
+        forgotten = store.forget(most=settings.most_kept, days=settings.days_kept, before=aside)
+    except BaseException:  # a full disk, say
+        for now, before in moved:
+            now.rename(before)
+        raise
+    for folder, _ in moved:
+        shutil.rmtree(folder, ignore_errors=True)
+    for job in forgotten:
         if job.kind == "prediction" and job.form.get("upload"):
             (places.uploads / Path(job.form["upload"]).name).unlink(missing_ok=True)
     oldest = time.time() - settings.days_kept * 86400
     for upload in places.uploads.glob("*"):
         with contextlib.suppress(OSError):
-            if upload.stat().st_mtime < oldest:
+            if upload.stat().st_mtime < oldest and not store.mentioned(upload.name):
                 upload.unlink()
 
 

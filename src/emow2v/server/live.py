@@ -48,8 +48,9 @@ class Live:
         self._load, self._most = load, most_streams
         self._model: Model | None = None
         self._lock = threading.Lock()  # of the figures: held for moments, also where everybody else would wait for it
-        self._measuring = threading.Lock()  # loads and measures, which takes seconds
-        self._seconds: dict[tuple[int, int], float] = {}  # of one window, by its samples
+        # one loads and measures, which takes seconds; the others wait, not in threads, of which there are only so many
+        self._measuring = asyncio.Lock()
+        self._seconds: dict[int, float] = {}  # of one window, by its samples
         self._load_now = 0.0
         self.streams = 0
 
@@ -59,9 +60,10 @@ class Live:
         load = 0.0
         admitted = False
         try:
-            asked = await run_in_threadpool(self._asked, socket.query_params)
-            load = await run_in_threadpool(self._admit, *asked[:2])
-            admitted = True
+            async with self._measuring:
+                asked = await run_in_threadpool(self._asked, socket.query_params)
+                load = await run_in_threadpool(self._admit, *asked[:2])
+                admitted = True
             await self._talk(socket, *asked)
         except WebSocketDisconnect:
             pass
@@ -91,17 +93,18 @@ class Live:
             right_context_ms=parse_time(query.get("right_context", "0ms"), "right_context"),
             padding=padding,  # type: ignore[arg-type]
         )
-        model = self._ready()
+        if self._model is None:
+            self._model = self._load()
+        model = self._model
         model.check(framing)
         if framing.whole:
             raise RequestError("A live stream has no end to give one value for; expected a frame_step.")
+        longest = model.card.max_samples / model.card.sampling_rate
+        if framing.window_ms > longest * 1000:
+            raise RequestError(
+                f"A window of {float(framing.window_ms):g} ms is too long; live it is {longest:g} s at most."
+            )
         return model, framing, int(rate), encoding
-
-    def _ready(self) -> Model:
-        with self._measuring:
-            if self._model is None:
-                self._model = self._load()
-            return self._model
 
     def _admit(self, model: Model, framing: Framing) -> float:
         """The share of the machine's time that a stream will take; refused where it would be too much.
@@ -109,18 +112,17 @@ class Live:
         Raises:
             Busy: others need the time
         """
-        samples = min(framing.window_samples(model.card.sampling_rate), model.card.max_samples)
-        key = (id(model), samples)
-        with self._measuring:  # one measures, the others wait
-            if key not in self._seconds:
-                self._seconds[key] = _seconds(model, samples)
-        load = self._seconds[key] / (float(framing.step_ms) / 1000)
+        samples = framing.window_samples(model.card.sampling_rate)
+        if samples not in self._seconds:
+            self._seconds[samples] = _seconds(model, samples)
+        load = self._seconds[samples] / (float(framing.step_ms) / 1000)
         with self._lock:
             full = self.streams >= self._most if self._most else self.streams and self._load_now + load > MOST_LOAD
             if full:
-                raise Busy(
-                    f"{self.streams} live streams are as many as stay in real time here; try again later, or with a longer frame_step."
-                )
+                many = f"{self.streams} live streams are as many as "
+                if self._most:
+                    raise Busy(f"{many}are taken here; try again later, or see --max-streams.")
+                raise Busy(f"{many}stay in real time here; try again later, or with a longer frame_step.")
             self.streams += 1
             self._load_now += load
         return load

@@ -27,6 +27,7 @@ logger = logging.getLogger("emow2v.server")
 SOON_S = 2.0  # a worker that dies so soon after its start is not started again at once
 LONGEST_PAUSE_S = 60.0
 AGAIN_S = 1.0
+STUCK_S = 60.0  # a worker that has not noticed for so long that its job was cancelled is deep in a file that never ends
 
 
 @dataclass
@@ -62,8 +63,7 @@ class Pool:
 
     def start(self) -> None:
         """Take up what an earlier server left, then start the workers."""
-        for job in self._store.orphans():
-            self._take_up(job, "The server was stopped while it ran")
+        self._sweep()
         with self._lock:
             self._processes = [self._started() for _ in range(self._number)]
         self._thread.start()
@@ -93,8 +93,7 @@ class Pool:
             one.pipe.close()
         if self._thread.is_alive():
             self._thread.join(5)
-        for job in self._store.orphans():
-            self._take_up(job, "The server was stopped while it ran")
+        self._sweep()
         self._store.close()
 
     def _tell(self, word: bytes) -> None:
@@ -136,6 +135,13 @@ class Pool:
                     logger.error("worker %s cannot be replaced (%s); tried again in %g s", one.name, error, AGAIN_S)
                     self._stopping.wait(AGAIN_S)
 
+    def _sweep(self) -> None:
+        """What workers of a server that is no more have left."""
+        for job in self._store.orphans():
+            self._take_up(job, "The server was stopped while it ran")
+        for job in self._store.held():
+            self._leave(job)
+
     def _listen(self, one: _Process) -> None:
         with contextlib.suppress(EOFError, OSError):
             if not one.ready and one.pipe.poll():
@@ -145,6 +151,9 @@ class Pool:
         if one.due is None:
             self._listen(one)
             if one.process.is_alive() or self._stopping.is_set():
+                if self._store.held(one.name, since_s=STUCK_S) and one.process.is_alive():
+                    logger.error("worker %s does not let go of a job that was cancelled; it is killed", one.name)
+                    one.process.kill()
                 return
             self._bury(one)
         if one.due is not None and time.monotonic() >= one.due:
@@ -158,6 +167,8 @@ class Pool:
         how = _ending(dead.process.exitcode)
         for job in self._store.orphans(dead.name):
             self._take_up(job, f"The worker died ({how})")
+        for job in self._store.held(dead.name):
+            self._leave(job)
         dead.pipe.close()
         self.deaths += 1
         logger.error("worker %s died (%s)", dead.name, how)
@@ -177,6 +188,11 @@ class Pool:
         except Emow2vError as error:
             self._store.log(job, str(error), "ERROR")
         self._store.requeue(job, why)
+
+    def _leave(self, job: Job) -> None:
+        """Remove what is left of a job that was cancelled, whose worker died before it could."""
+        files.sweep(self._folders(job), job.worker)
+        self._store.let_go(job)
 
     def _folders(self, job: Job) -> set[Path]:
         """Where a job writes."""

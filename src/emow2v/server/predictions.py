@@ -10,6 +10,7 @@ from typing import cast
 from emow2v import cards, formats
 from emow2v.cards import Card
 from emow2v.context import check_shared
+from emow2v.discover import job
 from emow2v.discover.places import Places
 from emow2v.errors import AudioError, Emow2vError, RequestError
 from emow2v.formats import Writer, record
@@ -83,6 +84,19 @@ def prediction(job_id: str, form: Mapping[str, str], places: Places, served: Car
     return Prediction(source, name, card.name, cast(Unit, unit), framing, cast(Context, chosen), wanted, path)
 
 
+def probe(asked: Prediction, longest_s: float) -> None:
+    """Look into the recording, so that what cannot be done is refused now.
+
+    Raises:
+        RequestError: it cannot be decoded, or has no value in it
+        TooLong: by what it says of itself
+    """
+    try:
+        job.probe(asked.source, asked.framing, longest_s)
+    except (AudioError, RequestError) as error:  # where uploads lie is nobody's business
+        raise type(error)(str(error).replace(str(asked.source), asked.name)) from None
+
+
 def carry_out(
     asked: Prediction,
     model: Model,
@@ -91,6 +105,7 @@ def carry_out(
     before_publish: Callable[[Sequence[Move]], None],
     check: Callable[[], None],
     also: Callable[[], Sequence[Writer]] = tuple,
+    longest_s: float = 0,
 ) -> None:
     """Write the table; see `discover.job.run` for the callbacks.
 
@@ -107,14 +122,19 @@ def carry_out(
 
     try:
         computed = model.predict(
-            asked.source, unit=asked.unit, framing=asked.framing, context=asked.context, check=check
+            asked.source,
+            unit=asked.unit,
+            framing=asked.framing,
+            context=asked.context,
+            check=check,
+            longest_s=longest_s,
         )
         trajectory = Trajectory(replace(computed.info, source=asked.name), lambda: iter(computed))
         expected = 1 if asked.unit == "files" else computed.info.expected_rows
         writers = [*formats.writers([asked.format], asked.path.parent, STEM), *also()]
         record(trajectory, writers, lambda block: done(len(block)), before_publish)
     except AudioError as error:  # where uploads lie is nobody's business
-        raise AudioError(str(error).replace(str(asked.source), asked.name)) from None
+        raise type(error)(str(error).replace(str(asked.source), asked.name)) from None
 
 
 def framing(form: Mapping[str, str]) -> Framing:

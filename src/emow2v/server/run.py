@@ -43,7 +43,7 @@ class Server:
         data_dirs: folders that requests may read and write
         work_dir: of jobs, uploads and results to fetch; one server's at a time
         token, insecure, allow_hosts: who may ask, see `walls`
-        max_upload_mb, max_waiting: of a request, in the queue
+        max_upload_mb, max_duration_h, max_waiting: of a request, of a recording, in the queue; 0 for any
         keep_jobs, keep_days: of jobs that have ended
         patience_s: how long running jobs may go on when the server is told to stop
         nova_status: 3 for cancelled jobs, since NOVA knows no 4
@@ -74,6 +74,7 @@ class Server:
         insecure: bool = False,
         allow_hosts: Sequence[str] = (),
         max_upload_mb: float = 2000,
+        max_duration_h: float = 24,
         max_waiting: int = 10_000,
         keep_jobs: int = 1000,
         keep_days: float = 30,
@@ -107,6 +108,7 @@ class Server:
             most_kept=keep_jobs,
             days_kept=keep_days,
             most_waiting=max_waiting,
+            longest_s=max_duration_h * 3600,
             patience_s=patience_s,
             nova_status=nova_status,
             walls=Walls(token, own_hosts(host, allow_hosts), round(max_upload_mb * 1e6)),
@@ -118,7 +120,8 @@ class Server:
             unless_made.callback(self._lock.release)
             certificate, key = _certificate(tls_cert, tls_key, tls_self_signed, places.work_dir, host)
             path = places.work_dir / "jobs.sqlite"
-            served = Served(model, engine, precision, device, threads or max(1, cores() // workers), places)
+            each = threads or max(1, cores() // workers)
+            served = Served(model, engine, precision, device, each, places, settings.longest_s)
             live = Live(lambda: replace(served, threads=threads).load(card.name), max_streams)
             app = create_app(settings, Store(path), Pool(path, served, workers, log_format), live)
             unless_made.pop_all()
@@ -193,7 +196,8 @@ def _certificate(
 def _own(work_dir: Path) -> FileLock:
     """Jobs belong to one server."""
     try:
-        work_dir.mkdir(parents=True, exist_ok=True)
+        if not work_dir.is_dir():
+            work_dir.mkdir(mode=0o700, parents=True)  # voices of people
         lock = FileLock(work_dir / "server.lock")
         lock.acquire(blocking=False)
     except Timeout:

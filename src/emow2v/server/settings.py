@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -22,9 +23,12 @@ class Settings:
         context: how windows are computed where a request does not say
         most_kept, days_kept: ended jobs and their results
         most_waiting: jobs in the queue
+        longest_s: of a recording, 0 for any length
         patience_s: how long running jobs may go on when the server is told to stop
         nova_status: 3 for cancelled jobs, since NOVA knows no 4
         walls: who may ask, and how much
+        checking: of how many requests the recordings are looked into at once, so that many, or slow ones on a network drive,
+            leave threads for all other routes
         stopping: set when the server is told to stop, so that nobody is left waiting
     """
 
@@ -34,9 +38,11 @@ class Settings:
     most_kept: int = 1000
     days_kept: float = 30.0
     most_waiting: int = 10_000
+    longest_s: float = 0
     patience_s: float = 10.0
     nova_status: bool = False
     walls: Walls = field(default_factory=Walls)
+    checking: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(8))
     stopping: threading.Event = field(default_factory=threading.Event)
 
 

@@ -10,16 +10,18 @@ import contextlib
 import json
 import sqlite3
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import fields
 from datetime import UTC, datetime, timedelta
-from enum import IntEnum
 from pathlib import Path
 
 from emow2v.errors import Emow2vError, RequestError
+from emow2v.server.jobs import Job, Status, from_row
 from emow2v.server.logs import one_line
 
-SCHEMA = 1
+__all__ = ["Busy", "Job", "Status", "Store"]
+
+SCHEMA = 2
 MOST_ATTEMPTS = 3  # a job that a worker died of so often is not tried again
 WAIT_S = 30  # for another process that writes
 
@@ -29,7 +31,7 @@ CREATE TABLE jobs (
     id TEXT NOT NULL UNIQUE,
     kind TEXT NOT NULL,
     client TEXT NOT NULL,
-    form TEXT NOT NULL,  -- JSON, secrets masked
+    brief TEXT NOT NULL,  -- the form with the beginning of each field
     context TEXT NOT NULL,
     status INTEGER NOT NULL,
     publishing INTEGER NOT NULL DEFAULT 0,  -- its files are appearing: too late to cancel
@@ -43,7 +45,8 @@ CREATE TABLE jobs (
     ended TEXT NOT NULL DEFAULT '',
     error TEXT NOT NULL DEFAULT '',
     was_cancelled INTEGER NOT NULL DEFAULT 0,
-    provenance TEXT NOT NULL DEFAULT '{}'
+    provenance TEXT NOT NULL DEFAULT '{}',
+    form TEXT NOT NULL  -- JSON, secrets masked; last, since it may hold a recording that nobody wants to read past
 );
 CREATE INDEX jobs_by_status ON jobs (status, number);
 CREATE TABLE lines (
@@ -57,68 +60,10 @@ CREATE TABLE served (client TEXT PRIMARY KEY, turn INTEGER NOT NULL);
 """
 
 
-class Status(IntEnum):
-    """DISCOVER's numbers."""
-
-    WAITING = 0
-    RUNNING = 1
-    FINISHED = 2
-    ERROR = 3
-    CANCELED = 4
-
-    @property
-    def ended(self) -> bool:
-        return self >= Status.FINISHED
-
-
-@dataclass(frozen=True)
-class Job:
-    """A job as it stands.
-
-    Attributes:
-        number: unique for ever, where an id may be used again
-        kind: "process" for a DISCOVER request, "prediction" for one of /v1
-        client: who posted it, for a fair order
-        form: the fields of the request, secrets masked
-        context: how windows are computed where the form does not say
-        rows, expected: values done in the present session, and all of it where that is known
-        posted, started, ended: UTC, ISO 8601 to the millisecond; "" for not yet
-        provenance: of the results
-    """
-
-    number: int
-    id: str
-    kind: str
-    client: str
-    form: Mapping[str, str]
-    context: str
-    status: Status
-    publishing: bool
-    moves: Sequence[tuple[str, str]]
-    worker: str
-    attempts: int
-    rows: int
-    expected: int | None
-    posted: str
-    started: str
-    ended: str
-    error: str
-    was_cancelled: bool
-    provenance: Mapping[str, str | float]
-
-    @property
-    def progress(self) -> str:
-        """ "120/250", "120" where the end is not known, "-" before the first value."""
-        if not self.rows:
-            return "-"
-        return f"{self.rows}/{max(self.rows, self.expected)}" if self.expected else str(self.rows)
-
-
-MOST_LISTED = 1000  # characters of a field, in lists of jobs: some hold a recording, and there can be many jobs
-_LISTED = ", ".join(one.name for one in fields(Job) if one.name != "form") + (
-    ", CASE WHEN length(form) < 65536 THEN form ELSE "
-    f"(SELECT json_group_object(key, substr(value, 1, {MOST_LISTED})) FROM json_each(form)) END AS form"
-)
+MOST_LISTED = 1000  # characters of a field, for whoever asks for many jobs, or again and again: some hold a recording
+_WHOLE = ", ".join(one.name for one in fields(Job))
+_OVER = "status >= 2 AND (status != 4 OR worker = '')"  # its worker has noticed that it was cancelled
+_LISTED = _WHOLE.replace("form", "brief AS form")
 
 
 class Store:
@@ -128,7 +73,7 @@ class Store:
         path: of the database; made where there is none
 
     Raises:
-        Emow2vError: it cannot be opened, or a newer version made it
+        Emow2vError: it cannot be opened, or another version made it
     """
 
     def __init__(self, path: Path) -> None:
@@ -146,9 +91,9 @@ class Store:
             raise Emow2vError(
                 f"The jobs in {path} cannot be read ({error}); move the file away, or choose another --work-dir."
             ) from None
-        if found > SCHEMA:
+        if found not in (0, SCHEMA):
             raise Emow2vError(
-                f"The jobs in {path} were written by a newer emow2v; update, or choose another --work-dir."
+                f"The jobs in {path} were written by another version of emow2v; use that, or choose another --work-dir."
             )
 
     def close(self) -> None:
@@ -178,6 +123,7 @@ class Store:
             Busy: too many wait already
             RequestError: a job of that id is waiting or running
         """
+        brief = {name[:MOST_LISTED]: value[:MOST_LISTED] for name, value in form.items()}
         with self._write() as database:
             old = database.execute("SELECT number, status FROM jobs WHERE id = ?", (job_id,)).fetchone()
             if old is not None:
@@ -191,20 +137,23 @@ class Store:
             if most_waiting and waiting >= most_waiting:
                 raise Busy(f"{waiting} jobs are waiting, as many as are taken; try again later.")
             made = database.execute(
-                "INSERT INTO jobs (id, kind, client, form, context, status, posted) VALUES (?, ?, ?, ?, ?, 0, ?) RETURNING *",
-                (job_id, kind, client, json.dumps(dict(form)), context, now()),
+                "INSERT INTO jobs (id, kind, client, brief, context, status, posted, form) VALUES (?, ?, ?, ?, ?, 0, ?, ?) "
+                f"RETURNING {_WHOLE}",
+                (job_id, kind, client, json.dumps(brief), context, now(), json.dumps(dict(form))),
             ).fetchone()
-        return _job(made)
+        return from_row(made)
 
-    def get(self, job_id: str) -> Job | None:
-        row = self._database().execute("SELECT * FROM jobs WHERE id = ?", (job_id,)).fetchone()
-        return None if row is None else _job(row)
+    def get(self, job_id: str, *, brief: bool = False) -> Job | None:
+        """A job; brief: with the beginning of each field of its form, for whoever asks again and again."""
+        wanted = _LISTED if brief else _WHOLE
+        row = self._database().execute(f"SELECT {wanted} FROM jobs WHERE id = ?", (job_id,)).fetchone()
+        return None if row is None else from_row(row)
 
     def all(self, *, most: int = -1, newest_first: bool = False) -> list[Job]:
         """Jobs in the order in which they were posted, or the newest; of large forms the beginning of each field."""
         order = "DESC" if newest_first else "ASC"
         found = self._database().execute(f"SELECT {_LISTED} FROM jobs ORDER BY number {order} LIMIT ?", (most,))
-        return [_job(row) for row in found]
+        return [from_row(row) for row in found]
 
     def counts(self) -> dict[Status, int]:
         """Jobs in each state."""
@@ -253,7 +202,7 @@ class Store:
                 return None
             claimed = database.execute(
                 "UPDATE jobs SET status = 1, worker = ?, attempts = attempts + 1, started = ?, rows = 0, expected = NULL, "
-                "publishing = 0, moves = '[]' WHERE number = ? RETURNING *",
+                f"publishing = 0, moves = '[]' WHERE number = ? RETURNING {_WHOLE}",
                 (worker, now(), row["number"]),
             ).fetchone()
             database.execute(
@@ -261,7 +210,12 @@ class Store:
                 "ON CONFLICT (client) DO UPDATE SET turn = excluded.turn",
                 (row["client"],),
             )
-        return _job(claimed)
+        return from_row(claimed)
+
+    def let_go(self, job: Job) -> None:
+        """Nothing of a job that was cancelled is left with its worker."""
+        with self._write() as database:
+            database.execute("UPDATE jobs SET worker = '' WHERE number = ? AND status = 4", (job.number,))
 
     def running(self, job: Job) -> bool:
         """Whether a claimed job is still to be run: not cancelled, and not another's by now."""
@@ -320,25 +274,48 @@ class Store:
 
     # --- what the server does about them ---
 
-    def erase(self, job: Job) -> Job | None:
-        """Drop a job that has ended with its log, now and from the file itself; None where it goes on."""
+    def erase(self, job: Job, before: Callable[[Job], None] = lambda job: None) -> Job | None:
+        """Drop a job that has ended with its log, now and from the file itself; None where it goes on, or is no more.
+
+        Args:
+            before: called with it as it stands, while no other job can take its id; may raise
+        """
         with self._write() as database:
-            row = database.execute(
-                "DELETE FROM jobs WHERE number = ? AND status >= 2 RETURNING *", (job.number,)
-            ).fetchone()
+            query = f"DELETE FROM jobs WHERE number = ? AND {_OVER} RETURNING {_WHOLE}"
+            row = database.execute(query, (job.number,)).fetchone()
+            if row is not None:
+                before(from_row(row))
         with contextlib.suppress(sqlite3.Error):  # its pages also stand in the journal until that is begun anew
             self._database().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-        return None if row is None else _job(row)
+        return None if row is None else from_row(row)
 
-    def mentioned(self, text: str, but: Job) -> bool:
-        """Whether another job's form holds a text, such as the name of an upload."""
+    def mentioned(self, text: str, but: Job | None = None) -> bool:
+        """Whether a job's form, but that of one, holds a text, such as the name of an upload."""
         query = "SELECT 1 FROM jobs WHERE number != ? AND instr(form, ?) LIMIT 1"
-        return self._database().execute(query, (but.number, text)).fetchone() is not None
+        return self._database().execute(query, (but.number if but else 0, text)).fetchone() is not None
+
+    @contextlib.contextmanager
+    def still(self) -> Iterator[None]:
+        """For the length of a with block, which must be short, no job changes."""
+        with self._write():
+            yield
 
     def orphans(self, worker: str | None = None) -> list[Job]:
         """Jobs that a worker left running when it died; of all workers at the start of a server."""
-        query = "SELECT * FROM jobs WHERE status = 1" + ("" if worker is None else " AND worker = ?")
-        return [_job(row) for row in self._database().execute(query, () if worker is None else (worker,))]
+        return self._of(1, worker)
+
+    def held(self, worker: str | None = None, *, since_s: float = 0) -> list[Job]:
+        """Cancelled jobs of a worker that has not let go of them: it has not noticed yet, or it died before.
+
+        Args:
+            since_s: seconds that it has had for that, at least
+        """
+        latest = (datetime.now(UTC) - timedelta(seconds=since_s)).isoformat(timespec="milliseconds")
+        return [job for job in self._of(4, worker) if job.worker and (not since_s or job.ended <= latest)]
+
+    def _of(self, status: int, worker: str | None) -> list[Job]:
+        query = f"SELECT {_WHOLE} FROM jobs WHERE status = ?" + ("" if worker is None else " AND worker = ?")
+        return [from_row(row) for row in self._database().execute(query, (status, *([worker] if worker else [])))]
 
     def requeue(self, job: Job, why: str) -> Status:
         """Let an interrupted job wait again, at its old place; or give up where it was tried often enough."""
@@ -362,17 +339,23 @@ class Store:
         found = self._database().execute("SELECT * FROM lines WHERE job = ? ORDER BY rowid", (job.number,))
         return [f"{row['time'][:19].replace('T', ' ')} {row['level']} {row['text']}" for row in found]
 
-    def forget(self, *, most: int, days: float) -> list[Job]:
-        """Drop ended jobs beyond a number and an age; gives what was dropped."""
+    def forget(self, *, most: int, days: float, before: Callable[[list[Job]], None] = lambda jobs: None) -> list[Job]:
+        """Drop ended jobs beyond a number and an age; gives what was dropped.
+
+        Args:
+            before: called with them while no other job can take one's id; may raise
+        """
         oldest = (datetime.now(UTC) - timedelta(days=days)).isoformat(timespec="milliseconds")
         with self._write() as database:
             dropped = database.execute(
-                "DELETE FROM jobs WHERE status >= 2 AND (ended < ? OR number NOT IN "
-                "(SELECT number FROM jobs WHERE status >= 2 ORDER BY ended DESC, number DESC LIMIT ?)) RETURNING *",
+                f"DELETE FROM jobs WHERE {_OVER} AND (ended < ? OR number NOT IN "
+                f"(SELECT number FROM jobs WHERE status >= 2 ORDER BY ended DESC, number DESC LIMIT ?)) RETURNING {_WHOLE}",
                 (oldest, most),
             ).fetchall()
             database.execute("DELETE FROM served WHERE client NOT IN (SELECT client FROM jobs)")
-        return [_job(row) for row in dropped]
+            jobs = [from_row(row) for row in dropped]
+            before(jobs)
+        return jobs
 
     def _mine(self, job: Job, change: str, *values: object) -> bool:
         """Change a claimed job that is still this worker's to run."""
@@ -420,13 +403,3 @@ def _line(database: sqlite3.Connection, number: int, text: str, level: str) -> N
         "INSERT INTO lines SELECT ?, ?, ?, ? WHERE EXISTS (SELECT 1 FROM jobs WHERE number = ?)",
         (number, now(), level, one_line(text), number),
     )
-
-
-def _job(row: sqlite3.Row) -> Job:
-    values = dict(row)
-    for name in ("form", "moves", "provenance"):
-        values[name] = json.loads(values[name])
-    values["moves"] = [(part, path) for part, path in values["moves"]]
-    for name in ("publishing", "was_cancelled"):
-        values[name] = bool(values[name])
-    return Job(**{**values, "status": Status(values["status"])})

@@ -9,12 +9,13 @@ import secrets
 import sqlite3
 import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Annotated, Any, Literal
 
 from fastapi import FastAPI, File, Form, HTTPException, Query, Request, UploadFile
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
+from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException as StarletteHTTPException
@@ -22,22 +23,36 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 from emow2v import cards
 from emow2v._version import __version__
 from emow2v.discover.places import Places
-from emow2v.errors import Emow2vError
+from emow2v.errors import Emow2vError, TooLong
 from emow2v.server import history, results, views
 from emow2v.server.logs import one_line
-from emow2v.server.predictions import FORMATS, prediction
+from emow2v.server.predictions import FORMATS, prediction, probe
 from emow2v.server.settings import Settings, Workers
 from emow2v.server.store import Busy, Job, Status, Store
 from emow2v.server.uploads import NoRoom, keep
 
 logger = logging.getLogger("emow2v.server")
 
-LOOK_S = 0.02  # between two looks at a job that somebody waits for
+LOOK_S = (0.02, 0.25)  # between two looks at a job that somebody waits for, who is told a twentieth late
 EVENTS_S = 0.25  # between two looks at one whose progress is watched
 ALIVE_S = 15  # of silence in a stream of events
 LONGEST_WAIT_S = 3600
 
 State = Literal["waiting", "running", "finished", "error", "canceled"]
+
+
+class _Frugal(APIRoute):
+    """Forms whose recording goes to the disk, and whose fields are few: no more is held in memory, however large they may be."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def read(request: Request) -> Response:
+            if request.method == "POST":
+                await request.form(max_files=1, max_fields=50, max_part_size=1 << 16)
+            return await handle(request)
+
+        return read
 
 
 class Problem(BaseModel):
@@ -91,6 +106,7 @@ def create_v1(settings: Settings, store: Store, workers: Workers) -> FastAPI:
         redoc_url=None,
         responses=PROBLEMS,
     )
+    api.router.route_class = _Frugal
     api.add_exception_handler(StarletteHTTPException, _problem)  # also for addresses and methods that there are not
     api.add_exception_handler(RequestValidationError, _invalid)
     api.add_exception_handler(Emow2vError, _refused)
@@ -98,8 +114,8 @@ def create_v1(settings: Settings, store: Store, workers: Workers) -> FastAPI:
         api.add_exception_handler(kind, _unwritable)
     places: Places = settings.places
 
-    def found(job_id: str) -> Job:
-        job = store.get(job_id)
+    def found(job_id: str, *, brief: bool = False) -> Job:
+        job = store.get(job_id, brief=brief)
         if job is None:
             raise HTTPException(404, f"No job '{job_id[:60]}' is known; expected the id of a posted job.")
         return job
@@ -159,7 +175,7 @@ def create_v1(settings: Settings, store: Store, workers: Workers) -> FastAPI:
                 form["name"] = file.filename or "upload"
                 form["upload"] = keep(file.file, file.filename or "", places.uploads)
             try:
-                prediction(job_id, form, places, settings.model, settings.context)
+                probe(prediction(job_id, form, places, settings.model, settings.context), settings.longest_s)
                 return store.submit(
                     job_id,
                     form,
@@ -173,7 +189,8 @@ def create_v1(settings: Settings, store: Store, workers: Workers) -> FastAPI:
                     (places.uploads / form["upload"]).unlink(missing_ok=True)
                 raise
 
-        job = await run_in_threadpool(post)
+        async with settings.checking:
+            job = await run_in_threadpool(post)
         logger.info("job %s: posted", job.id, extra={"job": job.id, "client": client})
         workers.wake()
         if not wait:
@@ -197,20 +214,20 @@ def create_v1(settings: Settings, store: Store, workers: Workers) -> FastAPI:
 
     @api.get("/jobs/{job_id}")
     def job(job_id: str) -> JobModel:
-        return shown(found(job_id))
+        return shown(found(job_id, brief=True))
 
     @api.post("/jobs/{job_id}/cancel")
     def cancel(job_id: str) -> JobModel:
         """Stop a job; one that is cancelled already stays so, one that has ended otherwise is a conflict."""
-        before = found(job_id)
+        before = found(job_id, brief=True)
         if not store.cancel(before.id):
-            raise HTTPException(409, f"The job is {found(job_id).status.name.lower()} already.")
-        return shown(found(job_id))
+            raise HTTPException(409, f"The job is {found(job_id, brief=True).status.name.lower()} already.")
+        return shown(found(job_id, brief=True))
 
     @api.delete("/jobs/{job_id}")
     def erase(job_id: str) -> JobModel:
         """Forget a job with its log, result and upload, at once; one that goes on is cancelled. Answers how it last stood."""
-        erased = history.erase(settings, store, found(job_id).id)
+        erased = history.erase(settings, store, found(job_id, brief=True).id)
         if erased is None:
             raise HTTPException(404, "Somebody else has erased the job.")
         logger.info("job %s: erased", erased.id, extra={"job": erased.id})
@@ -218,12 +235,12 @@ def create_v1(settings: Settings, store: Store, workers: Workers) -> FastAPI:
 
     @api.get("/jobs/{job_id}/log", response_class=PlainTextResponse)
     def log(job_id: str) -> str:
-        return "\n".join(store.lines(found(job_id))) + "\n"
+        return "\n".join(store.lines(found(job_id, brief=True))) + "\n"
 
     @api.get("/jobs/{job_id}/events", response_class=StreamingResponse)
     async def events(job_id: str) -> StreamingResponse:
         """Server-sent events: the job whenever it changes, until it has ended."""
-        await run_in_threadpool(found, job_id)
+        await run_in_threadpool(found, job_id, brief=True)
         return StreamingResponse(_events(store, job_id, shown, settings.stopping), media_type="text/event-stream")
 
     @api.get("/models")
@@ -263,25 +280,28 @@ def _with_problems(description: dict[str, Any]) -> dict[str, Any]:
 
 async def _ended(request: Request, store: Store, job: Job, stopping: threading.Event) -> Job | None:
     """Wait for the end of a job; None where the client hangs up before."""
-    for turn in range(int(LONGEST_WAIT_S / LOOK_S)):
-        now = await run_in_threadpool(store.get, job.id)
+    begun = asked = time.monotonic()
+    while (moment := time.monotonic()) - begun < LONGEST_WAIT_S:
+        now = await run_in_threadpool(store.get, job.id, brief=True)
         if now is None or now.number != job.number:
             raise HTTPException(409, "The job was replaced by another.")
         if now.status.ended:
             return now
-        if turn % 25 == 24 and await request.is_disconnected():
-            return None
+        if moment - asked > 0.5:
+            if await request.is_disconnected():
+                return None
+            asked = moment
         if stopping.is_set():
             sentence = f"The server stops; the job goes on with its next start. Ask for the job {job.id} then."
             raise HTTPException(503, sentence, headers={"Retry-After": "10"})
-        await asyncio.sleep(LOOK_S)
+        await asyncio.sleep(min(LOOK_S[1], max(LOOK_S[0], (moment - begun) / 20)))
     raise HTTPException(409, f"The job goes on after {LONGEST_WAIT_S} s; post it with wait=false and ask for it later.")
 
 
 async def _events(store: Store, job_id: str, shown: Any, stopping: threading.Event) -> AsyncIterator[str]:
     last, told_at = "", time.monotonic()
     while not stopping.is_set():
-        job = await run_in_threadpool(store.get, job_id)
+        job = await run_in_threadpool(store.get, job_id, brief=True)
         if job is None:
             return
         told = json.dumps((await run_in_threadpool(shown, job)).model_dump())
@@ -321,4 +341,4 @@ async def _refused(request: Request, error: Exception) -> Response:
         return JSONResponse({"error": str(error)}, 429, headers={"Retry-After": "10"})
     if isinstance(error, NoRoom):
         return JSONResponse({"error": str(error)}, 507)
-    return JSONResponse({"error": str(error)}, 400)
+    return JSONResponse({"error": str(error)}, 413 if isinstance(error, TooLong) else 400)

@@ -53,8 +53,10 @@ def check_open(host: str, token: str, *, insecure: bool) -> None:
     """Refuse to listen where everybody can reach the server and nobody must say who they are.
 
     Raises:
-        Emow2vError: a public address without a token
+        Emow2vError: a public address without a token, or a token that no header can hold
     """
+    if not (token.isascii() and token.isprintable() and token == token.strip()):
+        raise Emow2vError("The token holds characters that no header can; expected letters, digits and signs of ASCII.")
     if token or insecure or is_loopback(host):
         return
     raise Emow2vError(
@@ -182,10 +184,17 @@ class BodyWall:
         if charset not in CHARSETS:
             await self._refuse(415, f"The form's charset is '{charset[:40]}'; expected utf-8.")(scope, receive, send)
             return
-        most = self._most if scope["path"] in RECORDINGS else min(self._most or MAX_FORM, MAX_FORM)
-        sentence = f"The request is larger than the {most / 1e6:g} MB that are taken here; send less" + (
-            ", or see --max-upload." if most == self._most else ", and post recordings to /upload."
-        )
+        kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+        large = scope["path"] in RECORDINGS and kind == "multipart/form-data"  # whose files go to the disk as they come
+        known = scope.get(AUTHORISED, True)
+        most = self._most if large and known else min(self._most or MAX_FORM, MAX_FORM)
+        if most == self._most:
+            remedy = ", or see --max-upload."
+        elif large:
+            remedy = ", or the token in a header (Authorization: Bearer TOKEN)."
+        else:
+            remedy = ", and post recordings to /upload, as multipart/form-data."
+        sentence = f"The request is larger than the {most / 1e6:g} MB that are taken here; send less{remedy}"
         said = headers.get("content-length", "")
         if most and said.isascii() and said.isdigit() and int(said[:30]) > most:
             await self._refuse(413, sentence)(scope, receive, send)

@@ -49,6 +49,7 @@ class Served:
         engine, precision, device: of all models
         threads: of one worker
         places: folders that requests may read and write
+        longest_s: of a recording, 0 for any length
     """
 
     model: str
@@ -57,6 +58,7 @@ class Served:
     device: str
     threads: int
     places: Places
+    longest_s: float = 0
 
     @property
     def card(self) -> cards.Card:
@@ -140,6 +142,7 @@ class Worker:
             self._store.end(job, f"{type(error).__name__}: {error}")
         else:
             logger.info("job %s: finished", job.id, extra=about)
+        self._store.let_go(job)
 
     def _carry_out(self, job: Job) -> None:
         store, served = self._store, self._served
@@ -150,7 +153,7 @@ class Worker:
             asked = prediction(job.id, job.form, served.places, card, job.context)
             carry_out = cast(Callable[..., None], predictions.carry_out)
         else:
-            asked = plan(job.form, served.places, card, cast(Context, job.context))
+            asked = plan(job.form, served.places, card, cast(Context, job.context), served.longest_s)
             carried = partial(run, log=partial(store.log, job), between=partial(store.published, job))
             carry_out = cast(Callable[..., None], carried)
         model = self._model(asked.model)
@@ -181,6 +184,7 @@ class Worker:
             before_publish=before_publish,
             check=check,
             also=lambda: [GrowingWriter(folder)],
+            longest_s=served.longest_s,
         )
         if not store.end(job):
             raise Cancelled

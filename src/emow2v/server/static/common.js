@@ -19,6 +19,15 @@ export function make(tag, attributes = {}, ...children) {
   return element;
 }
 
+/** States of a job, in words. */
+export const WORDS = { waiting: "waiting", running: "running", finished: "finished", error: "failed", canceled: "cancelled" };
+
+/** A state as a word with a mark; the class chooses its form and colour. */
+export function showState(element, state) {
+  element.textContent = WORDS[state];
+  element.className = `state ${state}`;
+}
+
 /** Say something where screen readers hear it. */
 export function say(text, wrong = false) {
   const said = byId("said");
@@ -59,6 +68,9 @@ export function clock(seconds, decimals = 0) {
   return hours ? `${hours}:${String(minutes).padStart(2, "0")}:${rest}` : `${minutes}:${rest}`;
 }
 
+/** 5.52 as 5.5 s, 75.3 as 1:15: how long something took or will take. */
+export const lasting = (seconds) => (seconds < 60 ? `${seconds.toFixed(seconds < 10 ? 1 : 0)} s` : clock(seconds));
+
 const DAY = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
 const TODAY = new Intl.DateTimeFormat(undefined, { timeStyle: "medium" });
 
@@ -79,5 +91,14 @@ export function save(name, blob) {
 
 /** A colour of the style sheet, as it is now. */
 export const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
+
+/** A file dropped beside the place for it must not take the page's place. */
+for (const kind of ["dragover", "drop"]) {
+  addEventListener(kind, (event) => {
+    if (!event.dataTransfer?.types.includes("Files")) return;
+    event.preventDefault();
+    event.dataTransfer.dropEffect = "none";
+  });
+}
 
 export const onTheme = (redraw) => dark.addEventListener("change", redraw);

@@ -1,22 +1,23 @@
 // One job: its curves while they grow, and when it has finished all there is to see, hear and save.
 
-import { ask, askJSON, byId, clock, COLUMNS, jobPath, make, say } from "./common.js";
+import { ask, askJSON, byId, clock, COLUMNS, jobPath, lasting, make, save, say, showState } from "./common.js";
 import { Plane } from "./plane.js";
 import { Player } from "./player.js";
+import { Readout, spoken } from "./readout.js";
 import { Peaks, Series } from "./series.js";
 import { Table } from "./table.js";
-import { Readout, timePlot } from "./timeplot.js";
+import { TimePlot } from "./timeplot.js";
 
 const id = decodeURIComponent(location.pathname.slice("/jobs/".length));
-const WORDS = { waiting: "waiting", running: "running", finished: "finished", error: "failed", canceled: "cancelled" };
-const EXPORTS = { csv: "CSV", json: "JSON", ndjson: "NDJSON", annotation: "SSI annotations (zip)" };
+const EXPORTS = { csv: "CSV", json: "JSON", ndjson: "NDJSON", annotation: "NOVA annotations (zip)" };
 const POINTS = 40_000; // of a waveform at most
+const SOON_S = 2; // of running, before a guess at the end is of use
 
 const series = new Series();
-const plot = timePlot(series, { seek: (time) => player.seek(time) });
+const plot = new TimePlot(byId("time"), series, { seek: (time) => player.seek(time), seen });
 const plane = new Plane(byId("plane"), series);
 const readout = new Readout(byId("now"));
-const player = new Player(byId("audio"), moved, (sentence) => {
+const player = new Player(byId("audio"), byId("video"), moved, (sentence) => {
   byId("mute").textContent = sentence;
   byId("mute").hidden = !sentence;
 });
@@ -26,25 +27,44 @@ let session = 0;
 let run = "";
 let growing = null;
 
-function moved(time, plays) {
+function moved(time, sent) {
   const row = series.at(time);
-  plot.cursor(time, { follow: plays });
+  const plays = !player.media.paused; // then a screen reader should hear the recording, not every value of it
+  plot.cursor(time, { sent, says: plays ? "" : `${clock(time, 2)}, ${spoken(series, row)}` });
   plane.show(row);
   readout.show(series, row);
   table.show(row);
 }
 
+/** Another part of the time is shown. */
+function seen(from, to) {
+  const width = to - from;
+  byId("whole").disabled = byId("pan").disabled = !plot.range;
+  byId("out").disabled = !plot.range;
+  if (document.activeElement !== byId("pan") || !plot.range) byId("pan").value = plot.range ? from / (plot.whole - width) : 0.5;
+  byId("pan").setAttribute("aria-valuetext", `${clock(from, 1)} to ${clock(to, 1)}`);
+  if (!byId("about").hidden) summary();
+}
+
 function describe() {
   byId("name").textContent = job.name;
   document.title = `${job.name}: emow2v`;
-  byId("state").textContent = [WORDS[job.state], job.model && `model ${job.model}`, job.state === "waiting" && job.position && `${job.position} before it`].filter(Boolean).join(", ");
+  showState(byId("state"), job.state);
+  byId("with").textContent = [job.kind === "process" && "DISCOVER", job.model && `model ${job.model}`, job.state === "waiting" && (job.position ? `${job.position} before it` : "comes next")].filter(Boolean).join(", ");
   const goes = job.state === "waiting" || job.state === "running";
   byId("wait").hidden = !goes;
   if (job.expected_rows) byId("progress").value = Math.min(1, job.rows / job.expected_rows);
   else byId("progress").removeAttribute("value");
-  byId("done").textContent = job.rows ? `${job.rows}${job.expected_rows ? ` of ${job.expected_rows}` : ""} values` : "";
+  byId("done").textContent = job.rows ? `${job.rows}${job.expected_rows ? ` of ${job.expected_rows}` : ""} values${left()}` : "";
   if (job.state === "error") say(job.error, true);
   if (job.state === "canceled") say("The job was cancelled; nothing was kept of it but its log.");
+}
+
+/** A guess at how long it still takes. */
+function left() {
+  const taken = (Date.now() - new Date(job.started)) / 1000;
+  if (!job.started || !job.expected_rows || !(taken > SOON_S)) return "";
+  return `, about ${lasting((taken * Math.max(0, job.expected_rows - job.rows)) / job.rows)} left`;
 }
 
 /** Rows that came since the last look; another run means that it began anew. */
@@ -66,26 +86,29 @@ function grow() {
 
 function refreshed() {
   plot.draw();
-  const following = job.state === "running" && !player.heard;
-  moved(following ? series.duration : player.time, false);
+  moved(job.state === "running" && !player.touched ? series.duration : player.time, false); // until somebody looks elsewhere
 }
 
 async function sound() {
   const path = jobPath(id, `/waveform?points=${POINTS}&session=${session}`);
   const playing = player.load(jobPath(id, `/audio?session=${session}`));
+  plot.peaks = null;
+  plot.note = "The sound is being read…";
   try {
     const seen = await askJSON(path);
     plot.peaks = new Peaks(seen.step, seen.lowest, seen.highest);
     plot.duration = player.duration = seen.duration;
-    plot.draw();
   } catch {
-    plot.peaks = null; // the player says why
+    // it cannot be read any more; the player says why
   }
+  plot.note = "";
+  plot.draw();
   await playing;
 }
 
 async function results() {
   await growing;
+  say("The values come…");
   series.clear();
   let total = 1;
   while (series.length < total) {
@@ -93,25 +116,39 @@ async function results() {
     total = found.rows.length ? found.total : 0;
     series.add(found.rows);
   }
+  say("");
   player.duration ||= series.duration;
   byId("about").hidden = false;
   summary();
   byId("exports").replaceChildren(
     ...Object.entries(EXPORTS).map(([format, word]) => make("a", { class: "button", download: true, href: jobPath(id, `/result?format=${format}&session=${session}`) }, word)),
+    make("button", { onclick: () => picture().catch((error) => say(error.message, true)) }, "Picture (SVG)"),
   );
   table.turn(0, true);
   refreshed();
-  byId("time").setAttribute("aria-label", `Waveform, curves and confidence over ${clock(series.duration, 1)}: ${series.length} values; the table below has them all`);
+  plot.describe(`Sound, curves and confidence over ${clock(series.duration, 1)}: ${series.length} values; the table below has them all`);
 }
 
+async function picture() {
+  const address = await plot.picture(job.name);
+  const text = decodeURIComponent(address.slice(address.indexOf(",") + 1));
+  save(`${job.name.replace(/\.[^.]*$/, "")}.svg`, new Blob([text], { type: "image/svg+xml" }));
+}
+
+/** Figures of what is shown. */
 function summary() {
-  const head = make("tr", {}, make("td"), ...["lowest", "mean", "highest"].map((word) => make("th", { scope: "col" }, word)));
+  const [from, to] = plot.range ?? [-Infinity, Infinity];
+  const words = { low: "lowest", mean: "mean", deviation: make("abbr", { title: "standard deviation" }, "SD"), high: "highest" };
+  const head = make("tr", {}, make("td"), ...Object.values(words).map((word) => make("th", { scope: "col" }, word)));
+  let count = 0;
   const lines = COLUMNS.map((name, column) => {
-    const found = series.summary(column);
-    const cells = found ? [found.low, found.mean, found.high].map((one) => one.toFixed(3)) : ["–", "–", "–"];
+    const found = series.summary(column, from, to);
+    count = Math.max(count, found?.count ?? 0);
+    const cells = Object.keys(words).map((key) => (found && !Number.isNaN(found[key]) ? found[key].toFixed(3) : "–"));
     return make("tr", {}, make("th", { scope: "row" }, name), ...cells.map((text) => make("td", {}, text)));
   });
-  byId("summary").replaceChildren(make("caption", { class: "quiet" }, `${series.length} values over ${clock(series.duration, 1)}`), make("thead", {}, head), make("tbody", {}, ...lines));
+  const part = plot.range ? `from ${clock(from, 2)} to ${clock(to, 2)}, the part that is shown` : `over ${clock(series.duration, 1)}`;
+  byId("summary").replaceChildren(make("caption", { class: "quiet" }, `${count} values ${part}`), make("thead", {}, head), make("tbody", {}, ...lines));
 }
 
 function provenance() {
@@ -121,6 +158,7 @@ function provenance() {
 /** The job has ended: everything once more, from what it wrote. */
 async function ended() {
   describe();
+  byId("log").hidden = false;
   if (job.state !== "finished") {
     byId("views").hidden = series.length === 0 && !plot.peaks;
     return;
@@ -132,7 +170,7 @@ async function ended() {
     byId("session").replaceChildren(...names.map((name, number) => make("option", { value: number }, name)));
     byId("session").addEventListener("change", (event) => {
       session = Number(event.target.value);
-      Object.assign(plot, { peaks: null, duration: 0, range: null });
+      Object.assign(plot, { duration: 0, range: null });
       player.duration = player.time = 0;
       Promise.all([sound(), results()]).catch((error) => say(error.message, true));
     });
@@ -157,15 +195,19 @@ function watch() {
   });
 }
 
+/** Keys of the whole page, but where somebody writes or a control has that key itself. */
 function keys(event) {
-  if (event.ctrlKey || event.metaKey || event.target.closest("input, select, textarea, audio, summary, dialog, [role=toolbar] button, a, button")) {
-    if (event.key !== "Escape") return;
-  }
-  const seconds = event.shiftKey ? 10 : event.altKey ? Math.max(0.01, series.length ? series.end(0) - series.start(0) : 0.04) : 1;
+  if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("select, audio, video, pre, dialog")) return;
+  if (event.target.closest("input[type=range]") && /^(Arrow|Home|End)/.test(event.key)) return;
+  if (event.key === " " && event.target.closest("a, button, summary, input")) return;
+  const seconds = event.shiftKey ? 10 : 1;
+  const row = series.at(player.time);
   const todo = {
     " ": () => player.toggle(),
     ArrowLeft: () => player.seek(player.time - seconds),
     ArrowRight: () => player.seek(player.time + seconds),
+    ",": () => row > 0 && player.seek(series.start(row - 1)),
+    ".": () => row >= 0 && row < series.length - 1 && player.seek(series.start(row + 1)),
     Home: () => player.seek(0),
     End: () => player.seek(Infinity),
     "+": () => plot.scale(0.5),
@@ -177,6 +219,11 @@ function keys(event) {
   todo();
 }
 
+byId("pan").addEventListener("input", (event) => {
+  const [from, to] = plot.view;
+  const start = event.target.value * (plot.whole - (to - from));
+  plot.zoom([start, start + to - from]);
+});
 byId("in").addEventListener("click", () => plot.scale(0.5));
 byId("out").addEventListener("click", () => plot.scale(2));
 byId("whole").addEventListener("click", () => plot.zoom(null));

@@ -1,11 +1,10 @@
 // The list of jobs: asked for again and again, and only what has changed is touched, so that neither the keyboard's place
 // nor a screen reader is disturbed.
 
-import { ask, askJSON, byId, clock, jobPath, make, say, when } from "./common.js";
+import { ask, askJSON, byId, jobPath, lasting, make, say, showState, when } from "./common.js";
 
 const SOON_MS = 700; // while something waits or runs
 const LATER_MS = 3000;
-const WORDS = { waiting: "waiting", running: "running", finished: "finished", error: "error", canceled: "cancelled" };
 const rows = new Map(); // by id: { job, element, cells }
 const body = byId("table").tBodies[0];
 let limit = 50;
@@ -18,7 +17,9 @@ export async function refresh() {
   try {
     const jobs = await askJSON(`/v1/jobs?limit=${limit}`);
     show(jobs);
-    busy = jobs.some((job) => job.state === "waiting" || job.state === "running");
+    const going = jobs.filter((job) => job.state === "waiting" || job.state === "running").length;
+    busy = going > 0;
+    document.title = busy ? `(${going}) emow2v: jobs` : "emow2v: jobs";
     if (byId("said").dataset.lost) {
       delete byId("said").dataset.lost;
       say("");
@@ -86,21 +87,21 @@ function fill(row, job) {
     row.cells.times.append(when(job.posted), (row.took = make("div", { class: "quiet" })));
   }
   if (row.model) row.model.textContent = job.model;
-  row.word.textContent = WORDS[job.state];
-  row.word.className = job.state === "error" ? "bad" : "";
+  showState(row.word, job.state);
   row.bar.hidden = job.state !== "running";
   if (job.expected_rows) row.bar.value = Math.min(1, job.rows / job.expected_rows);
   else row.bar.removeAttribute("value");
   row.count.textContent = counted(job);
-  row.took.textContent = job.started && job.ended ? `took ${clock((new Date(job.ended) - new Date(job.started)) / 1000, 1)}` : "";
+  row.count.classList.toggle("sentence", job.state === "error");
+  row.took.textContent = job.started && job.ended ? `took ${lasting((new Date(job.ended) - new Date(job.started)) / 1000)}` : "";
   if (before?.state !== job.state) actions(row, job);
 }
 
 function counted(job) {
-  if (job.state === "waiting") return job.position ? `${job.position} before it` : "next";
+  if (job.state === "waiting") return job.position ? `${job.position} before it` : "comes next";
   if (job.state === "running") return job.expected_rows ? `${Math.floor((100 * Math.min(job.rows, job.expected_rows)) / job.expected_rows)} %` : "";
   if (job.state === "error") return job.error;
-  return job.rows ? `${job.rows} values` : "";
+  return job.rows ? `${job.rows} value${job.rows === 1 ? "" : "s"}` : "";
 }
 
 function actions(row, job) {

@@ -1,31 +1,39 @@
 // Speech as it is spoken: the microphone's samples go to /v1/stream, and a row comes back for every step of time.
 
-import { ask, byId, calm, clock, COLUMNS, save, say } from "./common.js";
+import { ask, byId, calm, clock, COLUMNS, lasting, save, say } from "./common.js";
 import { Plane } from "./plane.js";
+import { Readout } from "./readout.js";
 import { Recorder } from "./recorder.js";
 import { Peaks, Series } from "./series.js";
-import { Readout, timePlot } from "./timeplot.js";
+import { TimePlot } from "./timeplot.js";
 
 const SEEN_S = 20; // of the past, while it goes on
 const PEAK_S = 0.02; // a block of the microphone
 const BEHIND_S = 2; // of samples that wait to be sent, before somebody is told
 
 const series = new Series();
-const plot = timePlot(series);
+const plot = new TimePlot(byId("time"), series);
 const plane = new Plane(byId("plane"), series);
-const readout = new Readout(byId("big"), { tag: "div" });
+const readout = new Readout(byId("big"));
 let recorder = null;
 let socket = null;
+let phase = "idle"; // opening, recording, stopping, waiting (for the last values)
+let failed = ""; // why the stream ended, where it did so by itself
 let drawn = 0;
 let stamp = "";
 
 const seconds = () => (recorder?.rate ? recorder.samples / recorder.rate : 0);
 
 async function record() {
-  byId("start").disabled = true;
+  byId("start").disabled = byId("frame_step").disabled = true;
   byId("kept").hidden = true;
   say("Asking for the microphone…");
-  recorder = new Recorder(heard);
+  phase = "opening";
+  failed = "";
+  recorder = new Recorder(heard, () => {
+    failed ||= "The microphone is gone.";
+    stop();
+  });
   try {
     await recorder.open();
     series.clear();
@@ -35,14 +43,20 @@ async function record() {
     await connect();
     await recorder.start();
   } catch (error) {
+    phase = "idle";
     await recorder.stop();
     socket?.close();
     say(error.message, true);
-    byId("start").disabled = false;
+    byId("start").disabled = byId("frame_step").disabled = false;
+    byId("kept").hidden = !recorder.samples;
     return;
   }
+  phase = "recording";
+  if (failed) return stop();
   stamp = new Date().toISOString().slice(0, 19).replace(/[T:]/g, "-");
-  say("Recording.");
+  say("Recording…");
+  document.title = "● emow2v: live";
+  document.body.classList.add("recording");
   byId("stop").disabled = false;
   byId("stop").focus();
 }
@@ -66,20 +80,18 @@ function connect() {
   });
 }
 
-let told = "";
 function broken(sentence, reject) {
-  told ||= sentence;
-  reject(new Error(told));
-  if (!byId("stop").disabled) stop(told);
-  setTimeout(() => (told = ""));
+  failed ||= sentence;
+  reject(new Error(failed));
+  if (phase === "recording") stop();
+  if (phase === "waiting") finished();
 }
 
 function heard(block) {
   if (socket?.readyState === WebSocket.OPEN) socket.send(block);
   let [low, high] = [0, 0];
   for (const sample of block) [low, high] = [Math.min(low, sample), Math.max(high, sample)];
-  plot.peaks.lowest.push(low / 32768);
-  plot.peaks.highest.push(high / 32768);
+  plot.peaks.add(low / 32768, high / 32768);
   byId("level").value = Math.sqrt(Math.max(-low, high) / 32768);
   byId("clock").textContent = clock(seconds());
   const behind = socket ? socket.bufferedAmount / 2 / recorder.rate : 0;
@@ -100,20 +112,26 @@ function show(last = false) {
   readout.show(series, series.length - 1);
 }
 
-async function stop(sentence = "") {
+async function stop() {
+  if (phase !== "recording") return;
+  phase = "stopping";
   byId("stop").disabled = true;
   await recorder.stop();
   byId("level").value = 0;
-  if (socket.readyState === WebSocket.OPEN) {
-    say("The last values come…");
-    socket.send("end");
-  } else finished(sentence);
+  phase = "waiting";
+  if (failed || socket.readyState !== WebSocket.OPEN) return finished();
+  say("The last values come…");
+  socket.send("end");
 }
 
-function finished(sentence = "") {
+function finished() {
+  if (phase !== "waiting") return;
+  phase = "idle";
   show(true);
-  say(sentence || `${clock(seconds(), 1)} recorded, ${series.length} values. Nothing of it is on the server until you keep it.`, Boolean(sentence));
-  byId("start").disabled = false;
+  say(failed || `${lasting(seconds())} recorded, ${series.length} values. Nothing of it is kept on the server unless you say so below.`, Boolean(failed));
+  document.title = "emow2v: live";
+  document.body.classList.remove("recording");
+  byId("start").disabled = byId("frame_step").disabled = byId("keep").disabled = false;
   byId("start").textContent = "Record anew";
   byId("kept").hidden = !recorder.samples;
   byId("start").focus();
@@ -146,12 +164,12 @@ async function keep() {
 }
 
 byId("start").addEventListener("click", record);
-byId("stop").addEventListener("click", () => stop());
+byId("stop").addEventListener("click", stop);
 byId("csv").addEventListener("click", csv);
 byId("wav").addEventListener("click", () => save(`live-${stamp}.wav`, recorder.wav()));
 byId("keep").addEventListener("click", keep);
 addEventListener("beforeunload", (event) => {
-  if (!byId("stop").disabled) event.preventDefault();
+  if (phase === "recording") event.preventDefault();
 });
 plot.duration = SEEN_S;
 plot.draw();

@@ -1,10 +1,11 @@
-// The plane of arousal and valence: where the voice has been, its last seconds, and where it is now.
+// The plane of arousal and valence: how often the voice was where, its last seconds, and where it is now.
 
 import { colour, onTheme } from "./common.js";
 
-const TRAIL_S = 6;
-const MARGIN = 30; // pixels
-const MOST = 1500; // points of the whole way
+const TRAIL_S = 4;
+const MARGIN = 34; // pixels
+const CELLS = 40; // along each side
+const [FROM, TO] = [-0.05, 1.05]; // what is drawn; scores beyond stay at the border
 
 export class Plane {
   constructor(canvas, series) {
@@ -42,15 +43,16 @@ export class Plane {
     pen.clearRect(0, 0, size, size);
     pen.drawImage(this.drawn, 0, 0);
     if (index < 0 || index >= series.length) return;
-    pen.lineWidth = 2.5 * ratio;
+    const place = (row) => this.#place(series.value(row, 2), series.value(row, 0), size, ratio);
+    pen.lineWidth = 2 * ratio;
     pen.lineCap = "round";
     pen.strokeStyle = colour("accent");
     const since = series.start(index) - TRAIL_S;
     for (let k = index; k > 0 && series.start(k) > since; k--) {
-      pen.globalAlpha = Math.max(0.05, 1 - (series.start(index) - series.start(k)) / TRAIL_S);
+      pen.globalAlpha = Math.max(0.03, 0.8 * (1 - (series.start(index) - series.start(k)) / TRAIL_S));
       pen.beginPath();
-      pen.moveTo(...this.#place(k, size, ratio));
-      pen.lineTo(...this.#place(k - 1, size, ratio));
+      pen.moveTo(...place(k));
+      pen.lineTo(...place(k - 1));
       pen.stroke();
     }
     pen.globalAlpha = 1;
@@ -58,21 +60,21 @@ export class Plane {
     pen.strokeStyle = colour("ground");
     pen.lineWidth = 2 * ratio;
     pen.beginPath();
-    pen.arc(...this.#place(index, size, ratio), 7 * ratio, 0, 2 * Math.PI);
+    pen.arc(...place(index), 7 * ratio, 0, 2 * Math.PI);
     pen.fill();
     pen.stroke();
   }
 
-  /** Pixels of a row; scores outside 0..1 stay at the border. */
-  #place(index, size, ratio) {
+  #place(valence, arousal, size, ratio) {
     const room = size - 2 * MARGIN * ratio;
-    const part = (column) => Math.min(Math.max(this.series.value(index, column), -0.05), 1.05);
-    return [MARGIN * ratio + part(2) * room, size - MARGIN * ratio - part(0) * room];
+    const part = (value) => Math.min(Math.max(value, FROM), TO);
+    return [MARGIN * ratio + part(valence) * room, size - MARGIN * ratio - part(arousal) * room];
   }
 
   #ground(size, ratio) {
     const ground = new OffscreenCanvas(size, size);
     const pen = ground.getContext("2d");
+    this.#density(pen, size, ratio);
     const [low, high] = [MARGIN * ratio, size - MARGIN * ratio];
     pen.strokeStyle = colour("line");
     pen.lineWidth = ratio;
@@ -90,21 +92,43 @@ export class Plane {
     pen.fillStyle = colour("quiet");
     pen.font = `${12 * ratio}px ${getComputedStyle(document.body).fontFamily}`;
     pen.textAlign = "center";
-    pen.fillText("valence →", size / 2, size - 9 * ratio);
-    pen.fillText("0", low, size - 9 * ratio);
-    pen.fillText("1", high, size - 9 * ratio);
+    const labels = (name) => {
+      const base = size - 11 * ratio;
+      pen.fillText(name, size / 2, base);
+      pen.fillText("0", low, base);
+      pen.fillText("1", high, base);
+    };
+    labels("valence →");
     pen.save();
-    pen.translate(18 * ratio, size / 2);
+    pen.translate(0, size); // the vertical axis is the horizontal one, turned
     pen.rotate(-Math.PI / 2);
-    pen.fillText("arousal →", 0, 0);
+    pen.translate(0, 29 * ratio - size);
+    labels("arousal →");
     pen.restore();
-    const step = Math.max(1, Math.floor(this.series.length / MOST));
-    pen.strokeStyle = pen.fillStyle = colour("edge");
-    pen.globalAlpha = 0.45;
-    pen.lineWidth = ratio;
-    pen.beginPath();
-    for (let k = 0; k < this.series.length; k += step) pen.lineTo(...this.#place(k, size, ratio));
-    pen.stroke();
     return ground;
+  }
+
+  /** How often every cell was visited: the more, the darker. An hour of lines would be one blot. */
+  #density(pen, size, ratio) {
+    const { series } = this;
+    const counts = new Float64Array(CELLS * CELLS);
+    const cell = (value) => Math.min(CELLS - 1, Math.max(0, Math.floor(((value - FROM) / (TO - FROM)) * CELLS)));
+    let most = 0;
+    for (let k = 0; k < series.length; k++) {
+      const [arousal, valence] = [series.value(k, 0), series.value(k, 2)];
+      if (Number.isNaN(arousal) || Number.isNaN(valence)) continue;
+      most = Math.max(most, ++counts[cell(arousal) * CELLS + cell(valence)]);
+    }
+    pen.fillStyle = colour("sound");
+    const edge = (number) => FROM + (number / CELLS) * (TO - FROM);
+    counts.forEach((count, number) => {
+      if (!count) return;
+      const [row, column] = [Math.floor(number / CELLS), number % CELLS];
+      const [left, bottom] = this.#place(edge(column), edge(row), size, ratio);
+      const [right, top] = this.#place(edge(column + 1), edge(row + 1), size, ratio);
+      pen.globalAlpha = 0.12 + 0.68 * Math.sqrt(count / most);
+      pen.fillRect(left, top, right - left, bottom - top);
+    });
+    pen.globalAlpha = 1;
   }
 }

@@ -3,9 +3,12 @@
 const PIECE = 500; // blocks that become one Blob, which a browser may put on the disk
 
 export class Recorder {
-  /** @param heard is called with every block, Int16Array */
-  constructor(heard) {
-    Object.assign(this, { heard, parts: [], blocks: [], samples: 0, rate: 0 });
+  /**
+   * @param heard is called with every block, Int16Array
+   * @param lost is called when the microphone goes away
+   */
+  constructor(heard, lost) {
+    Object.assign(this, { heard, lost, parts: [], blocks: [], samples: 0, rate: 0 });
   }
 
   /** Open the microphone; throws an error with a sentence for people. */
@@ -20,6 +23,7 @@ export class Recorder {
     } catch (error) {
       throw new Error(refused(error), { cause: error });
     }
+    for (const track of this.stream.getTracks()) track.addEventListener("ended", () => this.lost());
     this.context = new AudioContext();
     this.rate = this.context.sampleRate;
     await this.context.audioWorklet.addModule("/static/worklet.js");
@@ -52,6 +56,7 @@ export class Recorder {
         const take = this.tap.port.onmessage;
         this.tap.port.onmessage = (event) => {
           take(event);
+          this.tap.port.onmessage = null; // what comes while the context closes is of no stream any more
           resolve();
         };
       });

@@ -9,7 +9,8 @@ export class Series {
 
   clear() {
     this.data = new Float64Array(1024 * WIDTH);
-    this.length = 0;
+    this.length = this.bounded = 0;
+    [this.low, this.high] = [Infinity, -Infinity];
   }
 
   /** Take rows [start, end, arousal, dominance, valence, confidence] that follow those before. */
@@ -61,50 +62,99 @@ export class Series {
     return this.length ? low : -1;
   }
 
-  /** Points of a column between two times, at most so many: of every stretch the lowest and the highest. */
+  /**
+   * A column between two times: every value where there are at most so many, else means of stretches, a quarter as many,
+   * and the corners of the band from their lowest to their highest values. `seconds` is the length of a stretch, or 0.
+   */
   points(column, from, to, most) {
-    const first = Math.max(0, this.at(from) - 1);
+    let first = Math.max(0, this.at(from) - 1);
     const last = Math.min(this.length, this.at(to) + 2);
-    const stretch = Math.max(1, Math.ceil((2 * (last - first)) / most));
     const [x, y] = [[], []];
-    for (let begin = first; begin < last; begin += stretch) {
-      let [low, high] = [begin, begin];
-      for (let k = begin + 1; k < Math.min(last, begin + stretch); k++) {
-        if (this.value(k, column) < this.value(low, column)) low = k;
-        if (this.value(k, column) > this.value(high, column)) high = k;
-      }
-      for (const k of low === high ? [low] : [Math.min(low, high), Math.max(low, high)]) {
+    if (last - first <= most) {
+      for (let k = first; k < last; k++) {
         x.push(this.middle(k));
         y.push(this.value(k, column));
       }
+      return { x, y, band: null, seconds: 0 };
     }
-    return { x, y };
+    const stretch = Math.ceil((4 * (last - first)) / most);
+    first -= first % stretch; // the same stretches wherever the view begins
+    const [lows, highs] = [[], []];
+    for (let begin = first; begin < last; begin += stretch) {
+      const end = Math.min(this.length, begin + stretch);
+      let [low, high, sum, count] = [Infinity, -Infinity, 0, 0];
+      for (let k = begin; k < end; k++) {
+        const value = this.value(k, column);
+        if (Number.isNaN(value)) continue;
+        if (value < low) low = value;
+        if (value > high) high = value;
+        sum += value;
+        count++;
+      }
+      if (!count) continue;
+      x.push((this.start(begin) + this.end(end - 1)) / 2);
+      y.push(sum / count);
+      lows.push(low);
+      highs.push(high);
+    }
+    const band = { x: [...x, ...x.toReversed()], y: [...highs, ...lows.toReversed()] };
+    return { x, y, band, seconds: stretch * (this.start(1) - this.start(0)) };
   }
 
-  /** Lowest, mean and highest of a column. */
-  summary(column) {
+  /** Lowest and highest score of all. */
+  get bounds() {
+    for (; this.bounded < this.length; this.bounded++) {
+      for (let column = 0; column < 3; column++) {
+        const value = this.value(this.bounded, column);
+        if (value < this.low) this.low = value;
+        if (value > this.high) this.high = value;
+      }
+    }
+    return [this.low, this.high];
+  }
+
+  /** Lowest, mean, standard deviation and highest of a column, of the rows with their middle between two times. */
+  summary(column, from = -Infinity, to = Infinity) {
     let [low, high, sum, count] = [Infinity, -Infinity, 0, 0];
+    const within = (k) => this.middle(k) >= from && this.middle(k) <= to && !Number.isNaN(this.value(k, column));
     for (let k = 0; k < this.length; k++) {
+      if (!within(k)) continue;
       const value = this.value(k, column);
-      if (Number.isNaN(value)) continue;
       [low, high, sum, count] = [Math.min(low, value), Math.max(high, value), sum + value, count + 1];
     }
-    return count ? { low, mean: sum / count, high } : null;
+    if (!count) return null;
+    const mean = sum / count;
+    let squares = 0;
+    for (let k = 0; k < this.length; k++) if (within(k)) squares += (this.value(k, column) - mean) ** 2;
+    return { count, low, mean, deviation: count > 1 ? Math.sqrt(squares / (count - 1)) : NaN, high };
   }
 }
 
 /** The sound as it is seen: the lowest and highest sample of every `step` seconds. */
 export class Peaks {
   constructor(step, lowest = [], highest = []) {
-    Object.assign(this, { step, lowest, highest });
+    Object.assign(this, { step, lowest, highest, loudest: 0, looked: 0 });
+    this.#look();
   }
 
-  /** A line that goes down and up in every stretch between two times. */
-  points(from, to, most) {
+  add(low, high) {
+    this.lowest.push(low);
+    this.highest.push(high);
+    this.#look();
+  }
+
+  #look() {
+    for (; this.looked < this.lowest.length; this.looked++) {
+      this.loudest = Math.max(this.loudest, -this.lowest[this.looked], this.highest[this.looked]);
+    }
+  }
+
+  /** Corners of the surface between highest and lowest, from left to right and back, at most so many. */
+  outline(from, to, most) {
     const first = Math.max(0, Math.floor(from / this.step));
     const last = Math.min(this.lowest.length, Math.ceil(to / this.step) + 1);
     const stretch = Math.max(1, Math.ceil((2 * (last - first)) / most));
-    const [x, y] = [[], []];
+    const [middles, lows, highs] = [[], [], []];
     for (let begin = first; begin < last; begin += stretch) {
       const end = Math.min(last, begin + stretch);
       let [low, high] = [Infinity, -Infinity];
@@ -112,10 +162,10 @@ export class Peaks {
         low = Math.min(low, this.lowest[k]);
         high = Math.max(high, this.highest[k]);
       }
-      const middle = ((begin + end) / 2) * this.step;
-      x.push(middle, middle);
-      y.push(low, high);
+      middles.push(((begin + end) / 2) * this.step);
+      lows.push(low);
+      highs.push(high);
     }
-    return { x, y };
+    return { x: [...middles, ...middles.toReversed()], y: [...highs, ...lows.toReversed()] };
   }
 }

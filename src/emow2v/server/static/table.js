@@ -31,7 +31,7 @@ export class Table {
       this.lines.push(make("tr", {}, make("td", {}, go), make("td", {}, clock(stop, 2)), ...values.map((one) => make("td", {}, Number.isNaN(one) ? "–" : one.toFixed(3)))));
     }
     this.body.replaceChildren(...this.lines);
-    byId("page").textContent = end ? `${begin + 1} to ${end} of ${this.series.length}` : "no rows";
+    byId("page").textContent = end ? `${begin + 1} to ${end} of ${this.series.length}` : "no values";
     byId("before").disabled = page === 0;
     byId("after").disabled = page === this.pages - 1;
     this.mark();

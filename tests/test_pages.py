@@ -1,0 +1,547 @@
+"""The pages, in a real Chromium, on a real server: what people see, hear, press and save."""
+
+import csv
+import io
+import json
+import re
+import shutil
+import urllib.parse
+import urllib.request
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from xml.etree import ElementTree
+
+import av
+import numpy as np
+import pytest
+import soundfile
+
+from browsers import (
+    CHROMIUM,
+    CONTRAST,
+    REFUSED,
+    Visitor,
+    api,
+    asked,
+    chromium,
+    drawn,
+    drop,
+    expect,
+    opened,
+    plot,
+    posted,
+    row,
+    saved,
+    unnamed,
+    until,
+    view,
+)
+from emow2v import demo
+from emow2v.server.run import Server
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed (apt install chromium)")
+
+RATE = 16000
+DIMENSIONS = ("arousal", "dominance", "valence")
+HOSTILE = '<img src=x onerror="document.title=1">&amp;.wav'
+
+
+@pytest.fixture(scope="module")
+def speech(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two seconds of the example, as a file; the microphone hears it, too."""
+    signal, rate = soundfile.read(demo.EXAMPLE, dtype="float32")
+    assert rate == RATE
+    path = tmp_path_factory.mktemp("speech") / "speech.wav"
+    soundfile.write(path, signal[6 * RATE : 8 * RATE], RATE)
+    return path
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory, speech: Path) -> Path:
+    folder = tmp_path_factory.mktemp("data")
+    signal, _ = soundfile.read(speech, dtype="float32")
+    soundfile.write(folder / "long.flac", np.resize(signal, 900 * RATE), RATE)
+    shutil.copyfile(speech, folder / "session.wav")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def url(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EMOW2V_HOME", str(tmp_path_factory.mktemp("home")))
+        server = Server(port=0, data_dirs=[data], work_dir=tmp_path_factory.mktemp("work"), threads=1)
+        with server.running() as address:
+            yield address
+
+
+@pytest.fixture(scope="module")
+def browser(speech: Path) -> Iterator["api.Browser"]:
+    with chromium(speech) as found:
+        yield found
+
+
+@pytest.fixture
+def visit(browser: "api.Browser", url: str) -> Iterator[Callable[..., Visitor]]:
+    visitors: list[Visitor] = []
+
+    def come(**context: object) -> Visitor:
+        visitors.append(Visitor(browser, url, **context))
+        return visitors[-1]
+
+    yield come
+    for one in visitors:
+        one.leave()
+
+
+@pytest.fixture
+def page(visit: Callable[..., Visitor]) -> "api.Page":
+    return visit().page
+
+
+@pytest.fixture(scope="module")
+def done(url: str, speech: Path) -> str:
+    """The id of a prediction that has finished."""
+    return posted(url, "a talk.wav", speech.read_bytes(), wait=True)
+
+
+def test_a_dropped_file_becomes_the_curves_that_v1_has(page: "api.Page", speech: Path) -> None:
+    page.goto("/")
+    drop(page, "dropped.wav", speech.read_bytes())
+    line = row(page, "dropped.wav")
+    expect(line).to_contain_text("finished")
+    expect(page.locator("#uploads li")).to_have_count(0)
+    line.get_by_role("link", name="View").click()
+    expect(page.get_by_role("heading", name="dropped.wav")).to_be_visible()
+    drawn(page)
+    job = page.url.rpartition("/")[2]
+    told = asked(page, f"/v1/jobs/{job}/rows")
+    rows = np.array(told["rows"])
+    assert told["complete"] and rows.shape == (50, 6)  # two seconds, a value every 40 ms
+    for column, name in enumerate((*DIMENSIONS, "confidence"), 2):
+        x, y = plot(page)[name]
+        np.testing.assert_allclose(x, rows[:, :2].mean(axis=1))
+        np.testing.assert_array_equal(y, rows[:, column])
+    signal, _ = soundfile.read(speech)
+    _, sound = plot(page)["sound"]
+    np.testing.assert_allclose([sound.min(), sound.max()], [signal.min(), signal.max()], atol=1e-4)
+    assert view(page) == (0, 2)
+    for column, name in enumerate(DIMENSIONS, 2):
+        cells = page.locator("#summary tr").filter(has_text=name).locator("td").all_text_contents()
+        values = rows[:, column]
+        expected = [values.min(), values.mean(), values.std(ddof=1), values.max()]
+        assert cells == [f"{one:.3f}" for one in expected]
+
+
+def test_playing_moves_the_cursor_and_what_goes_with_it(page: "api.Page", done: str) -> None:
+    opened(page, done)
+    cursor, audio = page.get_by_role("slider", name="Cursor"), page.locator("#audio")
+    rows = np.array(asked(page, f"/v1/jobs/{done}/rows")["rows"])
+
+    def at() -> float:
+        return float(cursor.get_attribute("style").partition("translateX(")[2].partition("px")[0])  # type: ignore[union-attr]
+
+    page.keyboard.press("ArrowRight")
+    assert audio.evaluate("one => one.currentTime") == pytest.approx(1)
+    assert cursor.get_attribute("aria-valuetext").startswith("0:01.00, arousal ")  # type: ignore[union-attr]
+    there = rows[np.searchsorted(rows[:, 1], 1, side="right")]
+    assert page.locator("#now b").all_text_contents() == [f"{value:.2f}" for value in there[2:]]
+    box = page.locator("#time").bounding_box()
+    assert box
+    page.mouse.click(
+        box["x"] + 46 + 0.25 * (box["width"] - 54), box["y"] + 200
+    )  # a quarter of the axis between its margins
+    assert audio.evaluate("one => one.currentTime") == pytest.approx(0.5, abs=0.01)
+    before = at()
+    page.keyboard.press(" ")
+    until(page, lambda: at() > before + 20, "the cursor moves")
+    page.keyboard.press(" ")
+    assert audio.evaluate("one => one.paused")
+    page.keyboard.press("End")
+    assert audio.evaluate("one => one.currentTime") == pytest.approx(2, abs=0.01)
+    page.keyboard.press(",")
+    assert cursor.get_attribute("aria-valuetext").startswith("0:01.92, ")  # type: ignore[union-attr]
+
+
+def test_zoom_by_mouse_and_keys(page: "api.Page", done: str) -> None:
+    opened(page, done)
+    box = page.locator("#time").bounding_box()
+    assert box
+    middle = box["y"] + 200
+
+    def x(part: float) -> float:
+        return box["x"] + 46 + part * (box["width"] - 54)
+
+    page.mouse.move(x(0.25), middle)
+    page.mouse.down()
+    page.mouse.move(x(0.5), middle, steps=4)
+    page.mouse.move(x(0.75), middle, steps=4)
+    page.mouse.up()
+    until(page, lambda: view(page) != (0, 2), "dragging zooms")
+    np.testing.assert_allclose(view(page), (0.5, 1.5), atol=0.02)
+    expect(page.locator("#summary caption")).to_contain_text("from 0:00.50 to 0:01.50")
+    rows = np.array(asked(page, f"/v1/jobs/{done}/rows")["rows"])
+    inside = rows[(rows[:, :2].mean(axis=1) > view(page)[0]) & (rows[:, :2].mean(axis=1) < view(page)[1])]
+    cells = page.locator("#summary tr").filter(has_text="arousal").locator("td").all_text_contents()
+    assert cells[1] == f"{inside[:, 2].mean():.3f}"
+    page.locator("#pan").fill("1")
+    until(page, lambda: abs(view(page)[1] - 2) < 1e-6, "the part that is shown moves")
+    page.mouse.move(x(0.5), middle)
+    page.mouse.wheel(0, 200)
+    page.keyboard.press("0")
+    until(page, lambda: view(page) == (0, 2), "0 shows all")
+    page.keyboard.press("+")
+    until(page, lambda: view(page) == (0, 1), "plus zooms around the cursor")
+    page.keyboard.down("Control")
+    page.mouse.wheel(0, -100)
+    page.keyboard.up("Control")
+    until(page, lambda: view(page)[1] - view(page)[0] < 0.9, "the wheel zooms")
+    page.mouse.dblclick(x(0.5), middle)
+    until(page, lambda: view(page) == (0, 2), "a double click shows all")
+    valence = page.get_by_role("button", name="valence")
+    valence.click()
+    expect(valence).to_have_attribute("aria-pressed", "false")
+    until(page, lambda: page.evaluate("document.querySelector('.js-plotly-plot').data[2].visible") is False, "hidden")
+
+
+def test_the_table_goes_with_the_cursor(page: "api.Page", url: str, speech: Path) -> None:
+    opened(page, posted(url, "fine.wav", speech.read_bytes(), wait=True, frame_step="20ms"))
+    page.locator("#values > summary").click()
+    expect(page.locator("#page")).to_have_text("1 to 50 of 100")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press(".")
+    now = page.locator("#rows tr[aria-current]")
+    expect(now.locator("td").first).to_have_text("0:01.02")
+    expect(page.locator("#page")).to_have_text("51 to 100 of 100")
+    page.get_by_role("button", name="Earlier").click()
+    page.get_by_role("button", name="Go to 0:00.40").click()
+    assert page.locator("#audio").evaluate("one => one.currentTime") == pytest.approx(0.4)
+    expect(now.locator("td").first).to_have_text("0:00.40")
+
+
+def test_exports(page: "api.Page", done: str) -> None:
+    opened(page, done)
+    told = asked(page, f"/v1/jobs/{done}/rows")
+    rows = np.array(told["rows"])
+    name, text = saved(page, page.get_by_role("link", name="CSV", exact=True))
+    table = list(csv.DictReader(io.StringIO(text.decode())))
+    assert name == "a talk.csv" and {line["file"] for line in table} == {"a talk.wav"}
+    np.testing.assert_allclose([[float(line[key]) for key in told["columns"]] for line in table], rows, atol=1e-6)
+    name, text = saved(page, page.get_by_role("link", name="JSON", exact=True))
+    assert name == "a talk.json"
+    np.testing.assert_allclose(json.loads(text)["rows"], rows, atol=1e-6)
+    name, text = saved(page, page.get_by_role("link", name="NDJSON", exact=True))
+    assert name == "a talk.ndjson" and len(text.splitlines()) == len(rows) + 1
+    name, packed = saved(page, page.get_by_role("link", name="NOVA annotations (zip)"))
+    assert name == "a talk.annotation.zip"
+    with zipfile.ZipFile(io.BytesIO(packed)) as archive:
+        for column, dimension in enumerate(DIMENSIONS, 2):
+            described = ElementTree.fromstring(archive.read(f"a talk.{dimension}.annotation"))
+            assert described.find("info").get("size") == str(len(rows))  # type: ignore[union-attr]
+            lines = archive.read(f"a talk.{dimension}.annotation~").decode().split()
+            scores = [float(line.split(";")[0]) for line in lines]
+            np.testing.assert_allclose(scores, rows[:, column].clip(0, 1), atol=1e-6)
+    name, picture = saved(page, page.get_by_role("button", name="Picture (SVG)"))
+    assert name == "a talk.svg"
+    svg = ElementTree.fromstring(picture)
+    assert svg.tag.endswith("svg") and "a talk.wav" in "".join(svg.itertext())
+    assert b"<script" not in picture
+
+
+def test_watching_a_job_that_runs_and_cancelling_it(page: "api.Page", url: str, data: Path) -> None:
+    job = posted(url, "long.flac", (data / "long.flac").read_bytes(), wait=False)
+    page.goto(f"/jobs/{job}")
+    until(page, lambda: plot(page).get("arousal", ([], []))[0].size >= 50, "curves grow")
+    first = plot(page)["arousal"][0].size
+    until(page, lambda: plot(page)["arousal"][0].size > first, "and go on growing")
+    seen = plot(page)["arousal"][1]
+    rows = np.array(asked(page, f"/v1/jobs/{job}/rows")["rows"])
+    np.testing.assert_array_equal(seen, rows[: len(seen), 2])
+    expect(page.locator("#done")).to_have_text(re.compile(r"^\d+ of 22500 values"))
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.locator("#state")).to_have_text("cancelled")
+    expect(page.locator("#said")).to_contain_text("The job was cancelled")
+    assert asked(page, f"/v1/jobs/{job}")["state"] == "canceled"
+
+
+def test_cancel_log_and_erase_in_the_list(page: "api.Page", url: str, data: Path) -> None:
+    job = posted(url, "later.flac", (data / "long.flac").read_bytes(), wait=False)
+    page.goto("/")
+    line = row(page, "later.flac")
+    line.get_by_role("button", name="Cancel: later.flac").click()
+    expect(line).to_contain_text("cancelled")
+    expect(page.locator("#said")).to_have_text("later.flac was cancelled.")
+    line.get_by_role("button", name="Log").click()
+    log = page.get_by_role("dialog", name=re.compile("Log of later.flac"))
+    expect(log).to_contain_text("cancel")
+    page.keyboard.press("Escape")
+    expect(log).to_be_hidden()
+    line.get_by_role("button", name="Erase").click()
+    page.get_by_role("button", name="Keep").click()
+    assert asked(page, f"/v1/jobs/{job}")["state"] == "canceled"
+    line.get_by_role("button", name="Erase").click()
+    page.get_by_role("dialog").get_by_role("button", name="Erase").click()
+    expect(line).to_have_count(0)
+    assert page.request.get(f"/v1/jobs/{job}").status == 404
+
+
+def test_jobs_of_nova_appear_and_can_be_looked_at(page: "api.Page", url: str, data: Path) -> None:
+    page.goto("/")
+    form = {**demo.request(data, data / "session.wav"), "jobID": "nova 1"}
+    with urllib.request.urlopen(f"{url}/process", urllib.parse.urlencode(form).encode()) as answer:
+        assert json.load(answer)["success"] == "True"
+    line = row(page, "nova 1")
+    expect(line).to_contain_text("DISCOVER")
+    expect(line).to_contain_text("finished")
+    line.get_by_role("link", name="nova 1", exact=True).click()
+    drawn(page)
+    described = ElementTree.parse(data / "session.arousal.annotation")
+    assert described.find("info").get("size") == "50"  # type: ignore[union-attr]
+    lines = (data / "session.arousal.annotation~").read_text().split()
+    np.testing.assert_allclose(plot(page)["arousal"][1], [float(line.split(";")[0]) for line in lines], atol=1e-6)
+
+
+def test_live_values_grow_and_are_those_of_the_file(page: "api.Page") -> None:
+    page.context.grant_permissions(["microphone"])
+    page.goto("/live")
+    page.get_by_role("button", name="Record").click()
+    until(page, lambda: plot(page)["arousal"][0].size >= 25, "a second of values")
+    assert (
+        float(page.locator("#level").get_attribute("value") or page.locator("#level").evaluate("one => one.value")) >= 0
+    )
+    page.get_by_role("button", name="Stop").click()
+    expect(page.locator("#said")).to_contain_text("recorded")
+    name, text = saved(page, page.get_by_role("button", name="Save the values (CSV)"))
+    lines = list(csv.DictReader(io.StringIO(text.decode())))
+    live = np.array([[float(line[key]) for key in ("start", "end", *DIMENSIONS, "confidence")] for line in lines])
+    assert re.fullmatch(r"live-[\d-]+\.csv", name) and len(live) >= 25 and np.ptp(live[:, 2]) > 0.01
+    name, sound = saved(page, page.get_by_role("button", name="Save the sound (WAV)"))
+    heard, rate = soundfile.read(io.BytesIO(sound))
+    assert name.endswith(".wav") and np.abs(heard).max() > 0.05 and len(live) == int(len(heard) / rate / 0.04 + 1e-9)
+    page.get_by_role("button", name="Keep it here").click()
+    page.wait_for_url("**/jobs/*")
+    drawn(page)
+    rows = np.array(asked(page, f"/v1/jobs/{page.url.rpartition('/')[2]}/rows")["rows"])
+    np.testing.assert_allclose(live, rows, atol=1e-5)
+
+
+def test_a_stream_that_breaks_off_is_told_and_what_came_is_kept(page: "api.Page") -> None:
+    page.context.grant_permissions(["microphone"])
+
+    def stops(socket: "api.WebSocketRoute") -> None:
+        server = socket.connect_to_server()
+        told = 0
+
+        def hand_on(message: str | bytes) -> None:
+            nonlocal told
+            told += 1
+            if told > 10:
+                socket.send(json.dumps({"error": "Others need the time; try again later."}))
+                socket.close(code=1013)
+            else:
+                socket.send(message)
+
+        server.on_message(hand_on)
+
+    page.route_web_socket("**/v1/stream*", stops)
+    page.goto("/live")
+    page.get_by_role("button", name="Record").click()
+    expect(page.locator("#said")).to_have_text("Others need the time; try again later.")
+    expect(page.get_by_role("button", name="Record anew")).to_be_enabled()
+    expect(page.get_by_role("button", name="Save the sound (WAV)")).to_be_visible()
+
+
+def test_nothing_but_a_keyboard(page: "api.Page", speech: Path) -> None:
+    page.goto("/")
+    expect(page.locator("#model option")).not_to_have_count(0)
+
+    def to(name: str, role: str) -> None:
+        """Press Tab until the control has the focus."""
+        wanted = page.get_by_role(role, name=name, exact=True)  # type: ignore[arg-type]
+        for _ in range(60):
+            if wanted.count() == 1 and wanted.evaluate("one => one === document.activeElement"):
+                return
+            page.keyboard.press("Tab")
+        raise AssertionError(f"Tab never comes to {name}")
+
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="To the jobs")).to_be_focused()
+    page.keyboard.press("Tab")
+    for _ in range(10):
+        if page.evaluate("document.activeElement.id") == "files":
+            break
+        page.keyboard.press("Tab")
+    assert page.evaluate("getComputedStyle(document.querySelector('#drop')).outlineStyle") == "solid"
+    with page.expect_file_chooser() as chooser:
+        page.keyboard.press("Enter")
+    chooser.value.set_files({"name": "keys.wav", "mimeType": "audio/wav", "buffer": speech.read_bytes()})
+    expect(row(page, "keys.wav")).to_contain_text("finished")
+    to("View: keys.wav", "link")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/jobs/*")
+    expect(page.locator("#about")).to_be_visible()
+    page.keyboard.press("End")
+    until(page, lambda: page.locator("#audio").evaluate("one => one.currentTime") > 1.9, "the end")
+    to("Zoom in", "button")
+    page.keyboard.press("Enter")
+    until(page, lambda: view(page)[1] - view(page)[0] < 1.1, "zoomed")
+    page.keyboard.press("ArrowLeft")  # also where a button has the focus
+    until(page, lambda: page.locator("#audio").evaluate("one => one.currentTime") < 1.1, "a second back")
+    to("CSV", "link")
+    with page.expect_download() as download:
+        page.keyboard.press("Enter")
+    assert download.value.suggested_filename == "keys.csv"
+
+
+def test_names_are_texts_whatever_they_hold(page: "api.Page", url: str, speech: Path) -> None:
+    job = posted(url, HOSTILE, speech.read_bytes(), wait=True)
+    page.goto("/")
+    shown = asked(page, f"/v1/jobs/{job}")["name"]
+    assert shown.startswith("<img src=x onerror=")
+    expect(page.locator(f'tr[data-id="{job}"]').get_by_role("link", name=shown, exact=True)).to_have_text(shown)
+    drop(page, f"<b>{HOSTILE}", b"no sound")
+    expect(page.locator("#uploads")).to_contain_text(f"<b>{HOSTILE}")
+    opened(page, job)
+    expect(page.get_by_role("heading", level=1)).to_have_text(shown)
+    _, picture = saved(page, page.get_by_role("button", name="Picture (SVG)"))
+    assert shown in "".join(ElementTree.fromstring(picture).itertext())
+    assert page.locator("img:not([src^='/static/'])").count() == 0 and page.title() != "1"
+
+
+def test_errors_are_the_servers_sentence(visit: Callable[..., Visitor], data: Path) -> None:
+    visitor = visit()
+    visitor.expected = [REFUSED]
+    page = visitor.page
+    page.goto("/")
+    drop(page, "notes.txt", b"no sound")
+    expect(page.locator("#uploads")).to_contain_text("notes.txt is not a recording that can be decoded")
+    expect(page.locator("#said")).to_contain_text("notes.txt")
+    page.get_by_role("button", name="Forget notes.txt").click()
+    expect(page.locator("#uploads li")).to_have_count(0)
+    page.goto("/jobs/never")
+    expect(page.locator("#said")).to_have_text("No job 'never' is known; expected the id of a posted job.")
+    drop(page, "a.wav", b"", target="body")
+    assert page.url.endswith("/jobs/never")  # the browser did not open the file in the page's place
+    page.route("**/static/plotly.min.js*", lambda route: route.fulfill(status=404, body="none"))
+    page.goto("/live")
+    expect(page.locator("#time")).to_contain_text("plotly.js is not on this server")
+
+
+def test_an_hour_stays_small_in_the_page(page: "api.Page", done: str) -> None:
+    count = 90_000
+    ends = np.arange(1, count + 1) * 0.04
+    values = np.random.default_rng(0).uniform(0.2, 0.8, (count, 4))
+    values[70_000, 0], values[123, 2] = 0.99, 0.01
+    rows = np.column_stack([ends - 0.04, ends, values]).round(6).tolist()
+    told = {"run": "", "first": 0, "total": count, "complete": True, "columns": [], "rows": rows}
+    peaks = {"duration": 3600, "step": 0.18, "lowest": [-0.5] * 20_000, "highest": [0.5] * 20_000}
+    page.route("**/rows?*", lambda route: route.fulfill(json=told))
+    page.route("**/waveform?*", lambda route: route.fulfill(json=peaks))
+    opened(page, done)
+    assert view(page) == (0, 3600)
+    assert all(x.size <= 4000 for x, _ in plot(page).values())
+    x, y = plot(page)["arousal"]
+    whole = np.arange(count // (len(x) - 1) * (len(x) - 1)).reshape(len(x) - 1, -1)  # the last stretch is shorter
+    np.testing.assert_allclose(x[:-1], ends[whole].mean(axis=1) - 0.02)
+    np.testing.assert_allclose(y[:-1], values[whole, 0].round(6).mean(axis=1))
+    assert plot(page)["arousal from lowest to highest"][1].max() == 0.99  # extremes are never lost
+    assert plot(page)["valence from lowest to highest"][1].min() == 0.01
+    expect(page.locator(".legend")).to_contain_text("Lines are means of")
+    expect(page.locator("#summary caption")).to_contain_text("90000 values over 1:00:00.0")
+    for _ in range(12):
+        page.keyboard.press("+")
+    until(page, lambda: view(page)[1] < 1, "zoomed to single values")
+    _, y = plot(page)["arousal"]
+    np.testing.assert_array_equal(y[: len(y) - 1], values[: len(y) - 1, 0].round(6))
+
+
+def test_a_film_is_seen(page: "api.Page", url: str, speech: Path, tmp_path: Path) -> None:
+    signal, _ = soundfile.read(speech, dtype="int16")
+    with av.open(tmp_path / "film.webm", "w") as made:
+        film = made.add_stream("libvpx", rate=10)
+        film.width, film.height, film.pix_fmt = 64, 48, "yuv420p"
+        sound = made.add_stream("libopus", rate=48_000)
+        for _ in range(20):
+            frame = av.VideoFrame.from_ndarray(np.full((72, 64), 128, np.uint8), "yuv420p")
+            made.mux(film.encode(frame))
+        made.mux(film.encode())
+        heard = av.AudioFrame.from_ndarray(np.repeat(signal, 3)[None], "s16", "mono")
+        heard.sample_rate = 48_000
+        made.mux(sound.encode(heard))
+        made.mux(sound.encode())
+    opened(page, posted(url, "film.webm", (tmp_path / "film.webm").read_bytes(), wait=True))
+    video = page.locator("#video")
+    expect(video).to_be_visible()
+    expect(page.locator("#audio")).to_be_hidden()
+    assert video.evaluate("one => [one.videoWidth, one.videoHeight]") == [64, 48]
+    page.keyboard.press("ArrowRight")
+    assert video.evaluate("one => one.currentTime") == pytest.approx(1)
+
+
+def test_the_token_is_asked_for_once(browser: "api.Browser", data: Path, tmp_path: Path) -> None:
+    server = Server(port=0, data_dirs=[data], work_dir=tmp_path / "work", token="secret word", threads=1)
+    with server.running() as url:
+        visitor = Visitor(browser, url)
+        visitor.expected = [REFUSED]  # the 401 of a wrong token
+        page = visitor.page
+        page.goto("/live")
+        assert page.url == f"{url}/login?next=/live"
+        page.get_by_label("Token").fill("wrong")
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("alert")).to_have_text("That is not the token.")
+        page.get_by_label("Token").fill("secret word")
+        page.get_by_role("button", name="Open").click()
+        page.wait_for_url(f"{url}/live")
+        assert page.evaluate("document.cookie") == ""  # no script reads it
+        page.goto("/")
+        expect(page.locator("#none")).to_be_visible()
+        visitor.leave()
+
+
+PAGES = {"jobs": "/", "job": "/jobs/{done}", "live": "/live", "login": "/login", "unknown": "/jobs/never"}
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_everybody_can_use_them(visit: Callable[..., Visitor], done: str, scheme: str) -> None:
+    visitor = visit(color_scheme=scheme)
+    visitor.expected = [REFUSED]
+    page = visitor.page
+    grounds = set()
+    for name, path in PAGES.items():
+        page.goto(path.format(done=done))
+        if name == "job":
+            opened(page, done)
+        else:
+            page.wait_for_load_state("networkidle")
+        for one in page.locator("details:visible > summary").all():
+            one.click()
+        bare, roles = unnamed(page)
+        assert bare == [], name
+        assert roles.count("main") == 1 and roles.count("banner") == 1, name
+        levels = page.locator("h1:visible, h2:visible").evaluate_all("all => all.map((one) => one.tagName)")
+        assert levels.count("H1") == 1 and levels[0] == "H1", name
+        ids = page.evaluate("[...document.querySelectorAll('[id]')].map((one) => one.id)")
+        assert len(ids) == len(set(ids)), name
+        seen, weak = page.evaluate(CONTRAST)
+        assert seen >= 4 and weak == [], name
+        grounds.add(page.evaluate("getComputedStyle(document.documentElement).backgroundColor"))
+    assert len(grounds) == 1 and (grounds == {"rgb(255, 255, 255)"}) == (scheme == "light")
+
+
+def test_a_phone(visit: Callable[..., Visitor], done: str) -> None:
+    visitor = visit(is_mobile=True, has_touch=True)
+    visitor.expected = [REFUSED]
+    page = visitor.page
+    for width in (320, 390):
+        page.set_viewport_size({"width": width, "height": 700})
+        for path in PAGES.values():
+            page.goto(path.format(done=done))
+            page.wait_for_load_state("networkidle")
+            for one in page.locator("details:visible > summary").all():
+                one.click()
+            assert page.evaluate("document.documentElement.scrollWidth") <= width, path
+    opened(page, done)
+    box = page.locator("#time").bounding_box()
+    assert box
+    page.touchscreen.tap(box["x"] + 46 + 0.5 * (box["width"] - 54), box["y"] + 150)
+    assert page.locator("#audio").evaluate("one => one.currentTime") == pytest.approx(1, abs=0.02)

@@ -1,0 +1,116 @@
+"""How the pages are served: whole, guarded, and with nothing from outside. `test_pages.py` looks at them."""
+
+import gzip
+import re
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+from starlette.testclient import TestClient
+
+from emow2v.model import Model
+from emow2v.server import pages
+from emow2v.server.walls import Walls
+from servers import app
+
+PAGES = ("/", "/jobs/any", "/live")
+
+
+@pytest.fixture
+def client(lite: Model, tmp_path: Path) -> Iterator[TestClient]:
+    with TestClient(app(lite.card, [tmp_path], tmp_path / "work", lambda name: lite)) as one:
+        yield one
+
+
+class Linked(HTMLParser):
+    """Addresses that a page loads, and what it says inline."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.addresses: list[str] = []
+        self.inline: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        given = {name: value or "" for name, value in attributes}
+        self.addresses += [given[name] for name in ("src", "href", "action") if name in given]
+        self.inline += [name for name in given if name.startswith("on") or name == "style"]
+        if tag == "script" and "src" not in given:
+            self.inline.append(tag)
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_all_that_a_page_loads_is_here(client: TestClient, path: str) -> None:
+    answer = client.get(path)
+    assert answer.status_code == 200 and answer.headers["content-type"].startswith("text/html")
+    assert "{" not in re.sub(r"<script.*?</script>", "", answer.text)  # every text was put in
+    linked = Linked(answer.text)
+    assert linked.inline == []
+    for address in linked.addresses:
+        assert address.startswith(("/", "#")), address
+        if address.startswith("/static/"):
+            assert client.get(address).status_code == 200, address
+    policy = dict(part.split(" ", 1) for part in answer.headers["content-security-policy"].split("; "))
+    assert policy["default-src"] == policy["frame-ancestors"] == "'none'" and policy["script-src"] == "'self'"
+    assert ("'unsafe-inline'" in policy["style-src"]) == (path != "/")
+    assert answer.headers["cache-control"] == "no-cache"
+
+
+def test_every_file_of_a_script_is_here(client: TestClient) -> None:
+    scripts = sorted(pages.STATIC.glob("*.js"))
+    assert len(scripts) > 10
+    for script in scripts:
+        text = script.read_text(encoding="utf-8")
+        for name in re.findall(r'from "\./([^"]+)"|"/static/([^"]+)"', text):
+            assert (pages.STATIC / (name[0] or name[1])).is_file(), (script.name, name)
+        assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|https?://(?!localhost)", text), script.name  # fmt: skip
+        answer = client.get(f"/static/{script.name}")
+        assert "javascript" in answer.headers["content-type"] and answer.headers["x-content-type-options"] == "nosniff"
+    assert client.get("/static/../pages.py").status_code == 404
+    assert client.get("/static/%2e%2e/pages.py").status_code == 404
+
+
+def test_plotly_comes_from_its_package(client: TestClient) -> None:
+    address = next(one for one in Linked(client.get("/live").text).addresses if "plotly" in one)
+    assert address == f"/static/plotly.min.js?v={version('plotly')}"
+    plain = client.get(address, headers={"Accept-Encoding": "identity"})
+    assert "content-encoding" not in plain.headers and "immutable" in plain.headers["cache-control"]
+    with client.stream("GET", address, headers={"Accept-Encoding": "gzip"}) as packed:
+        raw = b"".join(packed.iter_raw())
+        assert packed.headers["content-encoding"] == "gzip" and packed.headers["vary"] == "Accept-Encoding"
+    assert gzip.decompress(raw) == plain.content and len(raw) < len(plain.content) / 2
+
+
+def test_a_server_without_plotly_says_what_to_do(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pages, "_plotly", lambda: ("", None))
+    answer = client.get("/static/plotly.min.js")
+    assert answer.status_code == 404 and "pip install" in answer.text
+    assert client.get("/live").status_code == 200
+
+
+def test_answers_that_are_no_page_may_do_nothing(client: TestClient) -> None:
+    for path in ("/v1/jobs", "/healthz", "/v1/jobs/never", "/nothing"):
+        headers = client.get(path).headers
+        assert headers["content-security-policy"] == "default-src 'none'; frame-ancestors 'none'"
+        assert headers["x-content-type-options"] == "nosniff" and headers["referrer-policy"] == "same-origin"
+
+
+def test_login_leads_back_and_nowhere_else(lite: Model, tmp_path: Path) -> None:
+    walls = Walls(token="the token")
+    with TestClient(app(lite.card, [tmp_path], tmp_path / "work", lambda name: lite, walls=walls)) as client:
+        sent = client.get("/jobs/a%20b", headers={"Accept": "text/html"}, follow_redirects=False)
+        assert sent.status_code == 303 and sent.headers["location"] == "/login?next=/jobs/a%20b"
+        for path in ("/static/style.css", "/static/icon.svg", "/login"):
+            assert client.get(path).status_code == 200
+        assert client.get("/static/job.js").status_code == 401
+        wrong = client.post("/login", data={"token": "a"})
+        assert wrong.status_code == 401 and 'role="alert"' in wrong.text
+        for target, expected in (("/live", "/live"), ("//evil.example/", "/"), ("https://evil.example/", "/")):
+            data = {"token": "the token"}
+            right = client.post("/login", params={"next": target}, data=data, follow_redirects=False)
+            assert right.status_code == 303 and right.headers["location"] == expected
+        cookie = right.headers["set-cookie"].lower()
+        assert "httponly" in cookie and "samesite=strict" in cookie
+        assert client.get("/live").status_code == 200

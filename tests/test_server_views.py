@@ -1,0 +1,164 @@
+"""What /v1 shows of a job: values, sound, tables to save."""
+
+import io
+import json
+import time
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from starlette.testclient import TestClient
+
+from emow2v.demo import EXAMPLE, request
+from emow2v.framing import Framing
+from emow2v.model import Model
+from emow2v.server import views
+from servers import app
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    signal, rate = soundfile.read(EXAMPLE, dtype="float32")
+    soundfile.write(folder / "talk.wav", signal[rate : 2 * rate], rate)
+    return folder
+
+
+@pytest.fixture
+def client(lite: Model, data: Path, tmp_path: Path) -> Iterator[TestClient]:
+    with TestClient(app(lite.card, [data], tmp_path / "work", lambda name: lite), raise_server_exceptions=False) as one:
+        yield one
+
+
+def ended(client: TestClient, job: str) -> str:
+    deadline = time.monotonic() + 120
+    while client.get(f"/v1/jobs/{job}").json()["state"] in ("waiting", "running"):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    return f"/v1/jobs/{job}"
+
+
+def posted(client: TestClient, clip: bytes, name: str = "talk.wav", **form: str) -> str:
+    fields = {"wait": "false", "frame_step": "100ms", **form}
+    return ended(client, client.post("/v1/predictions", files={"file": (name, clip)}, data=fields).json()["id"])
+
+
+def test_rows_are_the_models(client: TestClient, lite: Model, data: Path) -> None:
+    job = posted(client, (data / "talk.wav").read_bytes())
+    answer = client.get(f"{job}/rows")
+    told = answer.json()
+    assert (told["first"], told["total"], told["complete"], told["run"]) == (0, 10, True, "")
+    assert told["columns"] == ["start", "end", "arousal", "dominance", "valence", "confidence"]
+    rows = np.array(told["rows"])
+    expected = lite.predict(data / "talk.wav", framing=Framing(frame_step_ms=100))
+    np.testing.assert_allclose(rows[:, 2:5], expected.scores, atol=2e-6)
+    np.testing.assert_allclose(rows[:, :2], np.column_stack([expected.starts, expected.ends]))
+    assert answer.headers["cache-control"] == "no-store"
+    part = client.get(f"{job}/rows", params={"first": 7}).json()
+    assert part["first"] == 7 and part["rows"] == told["rows"][7:]
+    assert client.get(f"{job}/rows", params={"first": 10}).json()["rows"] == []
+    assert client.get(f"{job}/rows", params={"session": 1}).status_code == 404
+    assert client.get(f"{job}/sessions").json() == ["talk.wav"]
+
+
+def test_values_that_are_none_are_null() -> None:
+    rows = np.array([[0, 0.04, 0.1, 0.2, 0.3, 1], [0.04, 0.08, np.nan, 0.2, np.inf, 1]])
+    told = json.loads(views._rows("r", rows, 0, 2, complete=False).body)
+    assert told["rows"] == [[0, 0.04, 0.1, 0.2, 0.3, 1], [0.04, 0.08, None, 0.2, None, 1]]
+
+
+def test_rows_grow(client: TestClient) -> None:
+    long = io.BytesIO()
+    soundfile.write(long, np.resize(soundfile.read(EXAMPLE, dtype="float32")[0], 16000 * 600), 16000, format="FLAC")
+    form = {"wait": "false", "frame_step": "40ms"}
+    job = client.post("/v1/predictions", files={"file": ("long.flac", long.getvalue())}, data=form).json()["id"]
+    deadline = time.monotonic() + 120
+    while not (now := client.get(f"/v1/jobs/{job}/rows").json())["rows"]:
+        assert time.monotonic() < deadline and not now["complete"]
+        time.sleep(0.02)
+    later = client.get(f"/v1/jobs/{job}/rows", params={"first": len(now["rows"]), "run": now["run"]}).json()
+    assert later["first"] == len(now["rows"]) and later["run"] == now["run"] and not later["complete"]
+    other = client.get(f"/v1/jobs/{job}/rows", params={"first": 5, "run": "another"}).json()
+    assert other["first"] == 0 and other["rows"][: len(now["rows"])] == now["rows"]
+    assert client.get(f"/v1/jobs/{job}/result").status_code == 409
+    client.post(f"/v1/jobs/{job}/cancel")
+
+
+def test_the_sound_is_seen_and_heard(client: TestClient, data: Path) -> None:
+    clip = (data / "talk.wav").read_bytes()
+    job = posted(client, clip)
+    signal, _ = soundfile.read(data / "talk.wav")
+    seen = client.get(f"{job}/waveform", params={"points": 100}).json()
+    assert seen["duration"] == 1 and 50 <= len(seen["lowest"]) <= 100
+    assert min(seen["lowest"]) == pytest.approx(signal.min(), abs=1e-4)
+    assert max(seen["highest"]) == pytest.approx(signal.max(), abs=1e-4)
+    heard = client.get(f"{job}/audio")
+    assert heard.content == clip and heard.headers["content-type"] == "audio/wav"
+    assert heard.headers["cache-control"] == "no-store" and heard.headers["x-content-type-options"] == "nosniff"
+    part = client.get(f"{job}/audio", headers={"Range": "bytes=4-7"})
+    assert part.status_code == 206 and part.content == clip[4:8]
+    assert client.get(f"{job}/audio", headers={"Range": "bytes=99999999-"}).status_code == 416
+    assert client.get(f"{job}/waveform", params={"points": 1}).status_code == 422
+
+
+def test_an_upload_never_counts_as_a_page(client: TestClient, data: Path) -> None:
+    job = posted(client, (data / "talk.wav").read_bytes(), name="talk.html")
+    heard = client.get(f"{job}/audio")
+    assert heard.status_code == 200 and heard.headers["content-type"] == "application/octet-stream"
+
+
+def test_a_recording_that_is_gone(client: TestClient, data: Path) -> None:
+    form = {"path": "talk.wav", "wait": "false", "unit": "files"}
+    job = ended(client, client.post("/v1/predictions", data=form).json()["id"])
+    (data / "talk.wav").write_bytes(b"no sound any more")
+    answer = client.get(f"{job}/waveform")
+    assert answer.status_code == 404 and str(data) not in answer.json()["error"]
+    (data / "talk.wav").unlink()
+    for rest in ("waveform", "audio"):
+        answer = client.get(f"{job}/{rest}")
+        assert answer.status_code == 404 and answer.json()["error"].endswith(".")
+    assert len(client.get(f"{job}/rows").json()["rows"]) == 1  # the values are left
+
+
+def test_results_in_other_formats_leave_nothing_behind(client: TestClient, data: Path, tmp_path: Path) -> None:
+    job = posted(client, (data / "talk.wav").read_bytes(), name="ein Gespräch.wav", format="csv")
+    before = sorted((tmp_path / "work" / "results").rglob("*"))
+    rows = client.get(f"{job}/rows").json()["rows"]
+    table = client.get(f"{job}/result")
+    assert (
+        table.text.startswith("file,start,end,") and "ein%20Gespr%C3%A4ch.csv" in table.headers["content-disposition"]
+    )
+    made = client.get(f"{job}/result", params={"format": "json"}).json()
+    np.testing.assert_allclose(made["rows"], rows, atol=1e-6)
+    assert made["provenance"]["model"] == "lite"
+    with zipfile.ZipFile(io.BytesIO(client.get(f"{job}/result", params={"format": "annotation"}).content)) as packed:
+        assert len(packed.namelist()) == 6
+    assert client.get(f"{job}/result", params={"format": "xml"}).status_code == 422
+    assert sorted((tmp_path / "work" / "results").rglob("*")) == before
+
+
+def test_a_request_of_novas_with_several_sessions(client: TestClient, data: Path) -> None:
+    for name in ("s1", "s2"):
+        (data / name).mkdir()
+        signal, rate = soundfile.read(data / "talk.wav")
+        soundfile.write(data / name / "a.wav", signal if name == "s1" else signal[: rate // 2], rate)
+    entries = [
+        {"src": "file:stream:audio", "type": "input", "id": "audio", "uri_template": "{session}/a.wav"},
+        {"src": "file:annotation:continuous", "type": "output", "id": "valence", "uri_template": "{session}/v.annotation"},
+    ]  # fmt: skip
+    form = {"jobID": "two", "sessions": '["s1", "s2"]', "data": json.dumps(entries)}
+    client.post("/process", data=request(data, data / "talk.wav") | form)
+    job = ended(client, "two")
+    assert client.get(f"{job}/sessions").json() == ["s1", "s2"]
+    first, second = (client.get(f"{job}/rows", params={"session": number}).json() for number in (0, 1))
+    assert len(first["rows"]) == 25 and len(second["rows"]) == 12
+    for row in first["rows"]:  # only valence was asked for
+        assert row[2] is None and row[3] is None and row[4] is not None
+    assert client.get(f"{job}/waveform", params={"session": 1}).json()["duration"] == 0.5
+    saved = client.get(f"{job}/result", params={"session": 1, "format": "csv"})
+    assert "two%20s2.csv" in saved.headers["content-disposition"]
+    assert len(saved.text.splitlines()) == 13
