@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from emow2v import audio
-from emow2v.audio import SAMPLING_RATE, Signal
+from emow2v.audio import Signal
 from emow2v.errors import AudioError, FormatError
 
 PARTITIONS = ("train", "development", "test")
@@ -52,16 +52,12 @@ READERS: dict[str, Callable[..., list[Segment]]] = {}
 
 
 def load(segment: Segment) -> Signal:
-    """The signal of a segment [samples], mono at 16 kHz; of a long recording only that stretch is kept.
+    """The signal of a segment [samples], mono at 16 kHz; no more of the recording is read than it takes.
 
     Raises:
         AudioError: nothing there, not decodable, or the recording ends before the segment begins
     """
-    begin, end = (
-        round(segment.start * SAMPLING_RATE),
-        None if segment.end is None else round(segment.end * SAMPLING_RATE),
-    )
-    signal = audio.read(segment.file)[0][begin:end]
+    signal = audio.read_stretch(segment.file, segment.start, segment.end)
     if not signal.size:
         raise AudioError(f"{segment.file} ends before {segment.start:g} s; expected times within the recording.")
     return signal
