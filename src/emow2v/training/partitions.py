@@ -61,7 +61,7 @@ def split(
         )
     rng = np.random.default_rng(seed)
     if without:
-        tested = _drawn(done, test_share, rng)
+        tested = _drawn(done, test_share, rng, left=2 if development_share else 1)
         done = [
             dataclasses.replace(segment, partition=TEST if _voice(segment) in tested else TRAIN) for segment in done
         ]
@@ -81,12 +81,12 @@ def _voice(segment: Segment) -> str:
     return segment.speaker or f"\0{segment.file}"
 
 
-def _drawn(segments: Sequence[Segment], share: float, rng: np.random.Generator) -> set[str]:
-    """Speakers whose segments are about `share` of all: at least one, and never every one."""
+def _drawn(segments: Sequence[Segment], share: float, rng: np.random.Generator, left: int = 1) -> set[str]:
+    """Speakers whose segments are about `share` of all: at least one; `left` or more are not drawn."""
     counts = Counter(map(_voice, segments))
     if not share or not counts:
         return set()
-    if len(counts) < 2:
+    if len(counts) <= left:
         raise FormatError(
             f"No speaker can be set apart from {len(counts)}; expected more speakers, a partition for each segment, "
             "or development_share and test_share of 0."
@@ -96,7 +96,7 @@ def _drawn(segments: Sequence[Segment], share: float, rng: np.random.Generator) 
     wanted, count = share * len(segments), 0
     drawn: set[str] = set()
     for name in order:
-        if len(drawn) < len(names) - 1 and abs(count + counts[name] - wanted) < abs(count - wanted):
+        if len(drawn) < len(names) - left and abs(count + counts[name] - wanted) < abs(count - wanted):
             drawn.add(name)
             count += counts[name]
     return drawn or {min(order, key=lambda name: counts[name])}
