@@ -168,7 +168,7 @@ def _install(
     here = downloads / known.name
     if origin is None and source == "hub":
         _need_pytorch(known)
-        _from_folder(known, _from_hub(known, here, progress), output, say)
+        _from_folder(known, from_hub(known.hub, here, progress), output, say)
     elif origin is None:
         _from_zip(known, _from_zenodo(known, here, progress), output, say)
     elif str(origin).lower().startswith(("http://", "https://")):
@@ -214,8 +214,16 @@ def _is_whole(path: Path, size: int, checksum: str) -> bool:
         return hashlib.file_digest(file, kind).hexdigest() == expected
 
 
-def _from_hub(known: Known, folder: Path, progress: Progress) -> Path:
-    """The checkpoint's files, at the revision that the hub names now; its own variables choose mirror and token."""
+def from_hub(name: str, folder: Path, progress: Progress) -> Path:
+    """A checkpoint's files, at the revision that the hub names now; its own variables choose mirror and token.
+
+    Args:
+        name: owner and name on the hub
+        folder: in which a folder of the revision is filled; what is there and whole stays
+
+    Raises:
+        DownloadError: the hub cannot be reached, or has no such checkpoint
+    """
     import huggingface_hub
     from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
 
@@ -225,34 +233,34 @@ def _from_hub(known: Known, folder: Path, progress: Progress) -> Path:
         True,
     )  # also a request of its own
     try:
-        found = huggingface_hub.HfApi().model_info(known.hub, files_metadata=True)
+        found = huggingface_hub.HfApi().model_info(name, files_metadata=True)
         listed = {one.rfilename: one for one in found.siblings or []}
         revision = str(found.sha)
         headers = build_hf_headers()
     except Exception as error:  # of the hub, of its HTTP client, of the operating system
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
-        raise DownloadError(f"The model hub does not tell what {known.hub} holds ({reason[:150]}).") from None
+        raise DownloadError(f"The model hub does not tell what {name} holds ({reason[:150]}).") from None
     finally:
         constants.HF_HUB_DISABLE_TELEMETRY = telemetry
     weights = next((name for name in cards.WEIGHT_FILES if name in listed), None)
     if weights is None or "config.json" not in listed:
-        raise DownloadError(f"{known.hub} holds {', '.join(listed) or 'nothing'}; expected config.json and weights.")
+        raise DownloadError(f"{name} holds {', '.join(listed) or 'nothing'}; expected config.json and weights.")
     folder = folder / revision
-    for name in (*CHECKPOINT_FILES, weights):
-        if name not in listed:
+    for file in (*CHECKPOINT_FILES, weights):
+        if file not in listed:
             continue
-        entry = listed[name]
+        entry = listed[file]
         checksum = f"sha256:{entry.lfs.sha256}" if entry.lfs is not None else ""
-        path = folder / name
+        path = folder / file
         if path.is_file() and (not checksum or cards.file_sha256(path) == checksum.partition(":")[2]):
             continue
         fetch(
-            huggingface_hub.hf_hub_url(known.hub, name, revision=revision),
+            huggingface_hub.hf_hub_url(name, file, revision=revision),
             path,
             size=entry.size,
             checksum=checksum,
             headers={key: value for key, value in headers.items() if value},
-            progress=lambda done, total, name=name: progress(name, done, total),  # type: ignore[misc]
+            progress=lambda done, total, file=file: progress(file, done, total),  # type: ignore[misc]
         )
     return folder
 
