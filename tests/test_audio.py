@@ -600,3 +600,31 @@ def test_stretches_of_files_that_are_none(tmp_path):
     (tmp_path / "text.wav").write_text("no sound " * 1000)
     with pytest.raises(AudioError, match="not a recording"):
         audio.read_stretch(tmp_path / "text.wav", 20, 21)
+
+
+@pytest.mark.parametrize(
+    ("kind", "codec", "rate"),
+    [("wav", "pcm_s16le", 44100), ("flac", "flac", 16000), ("mp3", "libmp3lame", 44100), ("mp4", "aac", 22050),
+     ("ogg", "libopus", 48000), ("matroska", "aac", 44100), ("mpegts", "aac", 48000)],
+)  # fmt: skip
+def test_stated_durations_are_near_the_decoded_ones(tmp_path, kind, codec, rate):
+    path = tmp_path / "tone"
+    path.write_bytes(encoded(kind, codec, rate, 7.3))
+    recording = audio.open_recording(path)
+    assert sum(block.size for block in recording)
+    assert audio.stated_duration(path) == pytest.approx(float(recording.duration), abs=0.05)
+
+
+def test_durations_behind_large_tags_are_found(tmp_path):
+    """A cover picture of a megabyte comes before the sound."""
+    size = 1 << 20
+    tag = b"ID3\x04\x00\x00" + bytes(size >> shift & 0x7F for shift in (21, 14, 7, 0)) + bytes(size)
+    (tmp_path / "a.mp3").write_bytes(tag + encoded("mp3", "libmp3lame", 44100, 5.0))
+    assert audio.stated_duration(tmp_path / "a.mp3") == pytest.approx(5.0, abs=0.1)
+
+
+def test_durations_of_files_that_are_none(tmp_path):
+    for content, sentence in ((b"", "is empty"), (b"no sound " * 100, "not a recording")):
+        (tmp_path / "a.wav").write_bytes(content)
+        with pytest.raises(AudioError, match=sentence):
+            audio.stated_duration(tmp_path / "a.wav")

@@ -7,10 +7,11 @@ recording, so that no window has a resampler's edge in it.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import stat
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import lru_cache
@@ -21,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from emow2v.errors import AudioError
-from emow2v.resampling import Resampler
+from emow2v.signals import Resampler, mix_down
 
 SAMPLING_RATE = 16000  # Hz, what every model takes
 
@@ -38,6 +39,7 @@ _BLOCK = 1 << 13  # samples handed on at a time, at the source's rate
 _ENTERED = {"flac", "mov,mp4,m4a,3gp,3g2,mj2", "mp3", "ogg", "w64", "wav"}
 _RUN_UP_S = 1.0
 _SHORT_S = 10.0
+_GLANCE = 4096  # bytes
 
 # Demuxers that open further files or network addresses named inside the file: a playlist somebody
 # uploads must not read the server's disk. Everything else reads the one stream it is given.
@@ -137,6 +139,21 @@ def read_stretch(path: str | os.PathLike[str], start: float = 0.0, end: float | 
     return np.concatenate(kept)
 
 
+def stated_duration(path: str | os.PathLike[str]) -> float | None:
+    """Seconds of a recording as its header states them, None where that takes more than a glance; nothing is decoded.
+
+    Raises:
+        AudioError: nothing there, no sound in it, or not decodable
+    """
+    for options in ({"probesize": str(_GLANCE)}, {}):  # at most files a glance is enough, at a tenth of the time
+        with contextlib.suppress(AudioError if options else ()):
+            recording = _open_file(Path(path), None, options=options)
+            recording.close()
+            if recording.expected_duration:
+                return recording.expected_duration
+    return None
+
+
 def _open_array(signal: npt.NDArray[Any], sampling_rate: int | None, target_rate: int | None) -> Recording:
     if sampling_rate is None or not sampling_rate > 0:
         raise AudioError("An array needs its sampling rate in Hz: predict(signal, sampling_rate=16000).")
@@ -157,7 +174,9 @@ def _open_array(signal: npt.NDArray[Any], sampling_rate: int | None, target_rate
     return recording
 
 
-def _open_file(path: Path, target_rate: int | None, start: float = 0.0) -> Recording:
+def _open_file(
+    path: Path, target_rate: int | None, start: float = 0.0, options: Mapping[str, str] | None = None
+) -> Recording:
     try:
         status = path.stat()
         if stat.S_ISDIR(status.st_mode):
@@ -170,7 +189,7 @@ def _open_file(path: Path, target_rate: int | None, start: float = 0.0) -> Recor
     except (OSError, ValueError) as error:
         raise AudioError(f"{path} cannot be read ({getattr(error, 'strerror', None) or error}).") from None
     try:
-        return _open_stream(file, str(path), target_rate, file.close, start)
+        return _open_stream(file, str(path), target_rate, file.close, start, options)
     except BaseException:
         file.close()
         raise
@@ -182,12 +201,13 @@ def _open_stream(
     target_rate: int | None,
     close_file: Callable[[], None] = lambda: None,
     start: float = 0.0,
+    options: Mapping[str, str] | None = None,
 ) -> Recording:
     """Sound of an open file, from some way before `start`; a file that the caller opened is left open."""
     import av  # 70 ms; only where something is decoded
     from av.error import FFmpegError
 
-    options = {"format_whitelist": _allowed_demuxers(), "protocol_whitelist": "none"}
+    options = {"format_whitelist": _allowed_demuxers(), "protocol_whitelist": "none", **(options or {})}
     container: Any
     try:
         container = av.open(_reader(file, name), options=options, metadata_errors="replace")
@@ -400,19 +420,6 @@ def _samples(frame: Any) -> npt.NDArray[Any]:
     if not frame.format.is_planar:
         samples = samples.reshape(-1, frame.layout.nb_channels).T
     return samples
-
-
-def mix_down(signal: npt.NDArray[Any]) -> Signal:
-    """Mean over channels of [channels, samples]; integers are scaled to -1..1 (16 bit: divided by 32768)."""
-    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is told where a name is known
-        # row by row is seven times faster than the interleaved order of most files
-        mono = signal[0] if signal.shape[0] == 1 else np.ascontiguousarray(signal).mean(axis=0, dtype=np.float64)
-        if signal.dtype.kind == "f":
-            return np.ascontiguousarray(mono, np.float32)
-    limits = np.iinfo(signal.dtype)
-    full_scale = (float(limits.max) - float(limits.min) + 1) / 2  # 32768 for 16 bit
-    centre = 0.0 if signal.dtype.kind == "i" else full_scale
-    return np.asarray((mono - centre) / full_scale, np.float32)
 
 
 def _resampled(recording: Recording, blocks: Iterator[tuple[Signal, int]]) -> Generator[Signal, None, None]:

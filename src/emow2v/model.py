@@ -20,7 +20,7 @@ from emow2v.engines import Engine, Outputs, choose, overlapped
 from emow2v.engines.outputs import WeightedMean, stacked
 from emow2v.errors import AudioError, FramingError
 from emow2v.framing import Framing, Pieces, Windower
-from emow2v.resampling import Resampler
+from emow2v.signals import Resampler
 from emow2v.trajectory import Block, Info, Trajectory
 
 T = TypeVar("T")
