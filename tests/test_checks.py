@@ -12,6 +12,7 @@ import soundfile
 from rich.console import Console
 
 from emow2v.errors import FormatError
+from emow2v.evaluation.manifest import read_manifest
 from emow2v.training import corpus_report
 from emow2v.training.checks import Checked, check
 from emow2v.training.segments import Segment, read_corpus
@@ -204,7 +205,7 @@ def test_report(tmp_path: Path, corpus: Segments) -> None:
     extra = [Segment(silent, k / 100, None, "s0", "train", (0.5, 0.5, 0.5)) for k in range(30)]
     checked = check([*corpus, *extra], thorough=True)
     paths = corpus_report.write(checked, tmp_path / "run")
-    assert [path.name for path in paths] == ["corpus.json", "corpus.md"]
+    assert [path.name for path in paths] == ["corpus.json", "corpus.md", "corpus.csv"]
     figures = json.loads(paths[0].read_text())
     train = figures["partitions"]["train"]
     assert (train["segments"], train["speakers"], train["speaker_unknown"]) == (16, 4, 0)
@@ -220,6 +221,15 @@ def test_report(tmp_path: Path, corpus: Segments) -> None:
     corpus_report.show(checked, console)
     shown = console.export_text()
     assert "development" in shown and "0.65 s" in shown and "30 silent" in shown
+
+
+def test_a_checked_corpus_is_one_that_evaluate_reads(tmp_path: Path, corpus: Segments) -> None:
+    stretch = Segment(write_noise(tmp_path / "ü, 1.wav", 2.0), 0.1, 1.7, "s0", "train", (1 / 3, NAN, 1.0))
+    checked = check([*corpus, stretch])
+    _, _, path = corpus_report.write(checked, tmp_path / "run")
+    assert repr(read_corpus("csv", path)) == repr(list(checked.segments))
+    clips = read_manifest(path, only={"partition": ["test"]})
+    assert [(clip.speaker, clip.file) for clip in clips] == [("s3", one.file) for one in corpus[12:16]]
 
 
 def test_a_report_without_a_test_partition(tmp_path: Path, corpus: Segments) -> None:

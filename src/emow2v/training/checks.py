@@ -33,7 +33,6 @@ ALLOWED = (MISSING_FILES, OUTSIDE_SCALE, SHARED_SPEAKERS, UNKNOWN_SPEAKERS)
 
 SHORTEST_S = 0.1
 SILENT = 0.001  # a signal that stays within +-0.001 of its middle, which is -60 dB
-_ROUNDING = 1e-6  # of a label's scale
 _OVERLAP_S = 0.001  # what times of stretches may share
 _LATE_S = 0.1  # an end so far behind the recording's is no rounding
 _INEXACT = 0.05  # share of a duration by which headers that estimate it are wrong
@@ -141,7 +140,7 @@ def _missing(segments: Sequence[Segment], allow: Collection[str]) -> None:
 def _within_scale(segments: Sequence[Segment], allow: Collection[str], problems: list[str]) -> list[Segment]:
     """Labels in 0..1, those outside as unknown where that is allowed."""
     targets = np.array([segment.targets for segment in segments], np.float64).reshape(-1, len(DIMENSIONS))
-    outside = (targets < -_ROUNDING) | (targets > 1 + _ROUNDING)
+    outside = (targets < 0) | (targets > 1)
     if not outside.any():
         return list(segments)
     row, column = (int(places[0]) for places in np.nonzero(outside))

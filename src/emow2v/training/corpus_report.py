@@ -1,8 +1,11 @@
-"""What a corpus holds, partition by partition: a table for the terminal, JSON and Markdown beside a run."""
+"""What a corpus holds, partition by partition: a table for the terminal, and files beside a run."""
 
 from __future__ import annotations
 
+import csv
+import io
 import json
+import math
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -135,15 +138,28 @@ def markdown(checked: Checked) -> str:
     return "\n".join(text)
 
 
+def manifest(checked: Checked) -> str:
+    """The usable segments as a CSV file, labels on 0..1 and files by their whole paths: what `emow2v evaluate` reads,
+    with --only partition=test, whatever kind of corpus it was.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("file", "start", "end", "speaker", "partition", *DIMENSIONS))
+    for one in checked.segments:
+        labels = ("" if math.isnan(value) else value for value in one.targets)
+        writer.writerow((one.file.absolute(), one.start, one.end, one.speaker, one.partition, *labels))
+    return text.getvalue()
+
+
 def write(checked: Checked, folder: Path) -> list[Path]:
-    """corpus.json and corpus.md in `folder`, together or not at all.
+    """corpus.json, corpus.md and corpus.csv in `folder`, together or not at all.
 
     Raises:
         FormatError: a place that cannot be written
     """
     plain = json.dumps(figures(checked), indent=2, ensure_ascii=False) + "\n"
     staged = Staged()
-    contents = {"corpus.json": plain, "corpus.md": markdown(checked)}
+    contents = {"corpus.json": plain, "corpus.md": markdown(checked), "corpus.csv": manifest(checked)}
     try:
         for name, content in contents.items():
             staged.open(folder / name).write(content.encode(errors="backslashreplace"))
