@@ -151,14 +151,14 @@ def manifest(checked: Checked) -> str:
     return text.getvalue()
 
 
-def write(checked: Checked, folder: Path) -> list[Path]:
+def write(checked: Checked, folder: str | Path) -> list[Path]:
     """corpus.json, corpus.md and corpus.csv in `folder`, together or not at all.
 
     Raises:
         FormatError: a place that cannot be written
     """
     plain = json.dumps(figures(checked), indent=2, ensure_ascii=False) + "\n"
-    staged = Staged()
+    folder, staged = Path(folder), Staged()
     contents = {"corpus.json": plain, "corpus.md": markdown(checked), "corpus.csv": manifest(checked)}
     try:
         for name, content in contents.items():

@@ -1,4 +1,4 @@
-"""Reader of audformat databases, as audb and others publish them. Needs the package audformat."""
+"""Reader of audformat databases, as audb and others publish them. Needs the package audformat (extra of the same name)."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def read_audformat(
     try:
         import audformat
     except ImportError:
-        raise FormatError("audformat databases need the package audformat; run: pip install audformat") from None
+        raise FormatError("audformat databases need its package; run: pip install 'emow2v[audformat]'") from None
     if not (path / "db.yaml").is_file():
         raise FormatError(f"{path} has no db.yaml; expected the folder of an audformat database.")
     try:
