@@ -71,7 +71,7 @@ def pull(
         raise ModelError(f"Source '{source}' is unknown; expected {' or '.join(SOURCES)}.")
     downloads = home() / "downloads"
     try:
-        with _alone(target, replace), appearing(target, replace=True) as folder:
+        with alone(target, replace), appearing(target, replace=True) as folder:
             _install(known, folder / "package", source, origin, downloads, progress, say)
             for path in (folder / "package").iterdir():
                 path.replace(folder / path.name)
@@ -90,21 +90,25 @@ def pull(
 
 
 @contextlib.contextmanager
-def _alone(target: Path, replace: bool) -> Iterator[None]:
-    """One pull of a model at a time; what a killed one left is swept away."""
+def alone(target: Path, replace: bool) -> Iterator[None]:
+    """One pull of a model at a time; what a killed one left is swept away.
+
+    Raises:
+        ModelError: another process is at it, it is here already and not to be replaced, or the place cannot be written
+    """
     lock = FileLock(target.parent / f".{target.name}.lock", timeout=0)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except Timeout:
-        raise ModelError(f"Model {target.name} is being pulled by another process; wait for it.") from None
+        raise ModelError(f"Model {target.name} is being installed by another process; wait for it.") from None
     except OSError as error:
         raise ModelError(
             f"{target.parent} cannot be written ({error.strerror}); set EMOW2V_HOME to a folder."
         ) from None
     try:
         if (target / cards.CARD_FILE).is_file() and not replace:
-            raise ModelError(f"Model {target.name} is here already, in {target}; add --force to pull it again.")
+            raise ModelError(f"Model {target.name} is here already, in {target}; add --force to replace it.")
         for left in target.parent.glob(f".{target.name}.*/"):
             shutil.rmtree(left, ignore_errors=True)
         yield
@@ -129,7 +133,7 @@ def remove(name: str) -> int:
     if folder.is_symlink():
         raise ModelError(f"{folder} is a link to a folder elsewhere; remove the link yourself.")
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    with _alone(folder, replace=True):  # not while it is being pulled; what a killed pull left goes too
+    with alone(folder, replace=True):  # not while it is being pulled; what a killed pull left goes too
         try:
             shutil.rmtree(folder)
         except OSError as error:
