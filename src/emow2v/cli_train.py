@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from emow2v.console import errors, output, stoppable
+from emow2v.console import errors, output, stop_if_asked, stoppable
 from emow2v.engines import installed
 from emow2v.errors import FormatError, ModelError
 
@@ -54,3 +54,39 @@ def prune(
             f"left out: {len(done.left_over)} tensors of the pre-training, such as {done.left_over[0]}", markup=False
         )
     output.print(f"next: emow2v train msp-dim model={to} data=CORPUS output=RUN", markup=False)
+
+
+@stoppable
+def train(
+    config: Annotated[str, typer.Argument(metavar="CONFIG", help="msp-dim, lite, or a YAML file.")],
+    to: Annotated[
+        Path,
+        typer.Option("-o", "--output", metavar="DIR", help="Folder of the run, also to go on with one that stopped."),
+    ],
+    changes: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Instead of what the recipe says.")
+    ] = None,
+) -> None:
+    """Fine-tune a checkpoint on a corpus, by a recipe (extra train).
+
+    model=DIR names the checkpoint, data=PATH the corpus, corpus=csv its kind. On several GPUs: accelerate launch -m emow2v
+    train ...
+    """
+    need("torch", "transformers", "accelerate", "yaml")
+    from emow2v.training import recipe as recipes
+    from emow2v.training.finetune import Recipe
+    from emow2v.training.run import run
+
+    path = recipes.find(config)
+    given = recipes.read(path, changes or [])
+    chosen = recipes.fill(Recipe(), given)
+    if chosen.tensorboard:
+        need("tensorboard")
+    result = run(chosen, to, errors, stop_if_asked)
+    figures = ", ".join(f"{name} {value:.3f}" for name, value in result.record["ccc"].items())
+    output.print(
+        f"wrote {result.best}: epoch {result.record['epoch']}, CCC on the development part {figures}", markup=False
+    )
+    if result.skipped:
+        output.print(f"{len(result.skipped)} clips were left out; {to / 'skipped.csv'} names them", markup=False)
+    output.print(f"next: emow2v export --model {result.best} -o PACKAGE", markup=False)

@@ -90,8 +90,12 @@ class Wav2Vec2Emotion(nn.Module):
         Raises:
             ValueError: clips of different lengths for a network that cannot mask (group normalisation over time)
         """
+        return self.scored(self.pooled(signal, lengths))
+
+    def pooled(self, signal: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Mean over the valid frames, float32 [batch, hidden]."""
         if lengths is None or bool((lengths == signal.shape[1]).all()):
-            return self.scored(self.hidden(signal).mean(dim=1))
+            return self.hidden(signal).mean(dim=1)
         if not self.masks:
             raise ValueError(
                 "this network normalises over time and cannot mask; run clips of each length by themselves"
@@ -100,7 +104,7 @@ class Wav2Vec2Emotion(nn.Module):
         frames = self.frames(lengths)
         kept = (torch.arange(hidden.shape[1], device=signal.device) < frames[:, None])[:, :, None]
         # where, not a product: what stands in the padding may be anything
-        return self.scored(torch.where(kept, hidden, 0.0).sum(dim=1) / frames[:, None])
+        return torch.where(kept, hidden, 0.0).sum(dim=1) / frames[:, None]
 
     def hidden(self, signal: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Hidden states over time, float32 [batch, frames, hidden]; a transformer in half precision is given just that."""
