@@ -38,7 +38,11 @@ SMALL = {
     **PUBLISHED, "hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 128,
     "conv_dim": [32] * 7, "num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 4,
 }  # fmt: skip
-OLD = {new: old for old, new in wav2vec2.SPELLINGS.items()}
+OLD = {
+    f"wav2vec2.{wav2vec2.POSITIONS}{new}": f"wav2vec2.{wav2vec2.POSITIONS}{old}"
+    for old, new in wav2vec2.SPELLINGS.items()
+}
+NEW = {old: new for new, old in OLD.items()}
 
 
 def random_model(config: dict[str, Any] = SMALL, seed: int = 0) -> wav2vec2.Wav2Vec2Emotion:
@@ -83,7 +87,7 @@ class Judge:
         tensors = load_file(folder / "model.safetensors")
         self.encoder = Wav2Vec2Model(Wav2Vec2Config.from_dict(known)).eval()
         own = {
-            wav2vec2.SPELLINGS.get(name, name).removeprefix("wav2vec2."): value
+            NEW.get(name, name).removeprefix("wav2vec2."): value
             for name, value in tensors.items()
             if name.startswith("wav2vec2.")
         }

@@ -14,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from checkpoints import OLD, PUBLISHED, SMALL, Judge, random_model, write_checkpoint
+from checkpoints import NEW, OLD, PUBLISHED, SMALL, Judge, random_model, write_checkpoint
 from emow2v import cards
 from emow2v.engines import choose
 from emow2v.errors import ModelError
@@ -113,10 +113,12 @@ def test_a_checkpoint_without_normalisation_stays_without(copy: Path) -> None:
 def test_every_spelling_of_the_positional_weights_loads(folder: Path, copy: Path, spelling: str, kind: str) -> None:
     tensors = load_file(folder / "model.safetensors")
     if spelling == "new":
-        tensors = {wav2vec2.SPELLINGS.get(name, name): value for name, value in tensors.items()}
+        tensors = {NEW.get(name, name): value for name, value in tensors.items()}
     elif spelling == "folded":
-        gain, direction = (tensors.pop(name) for name in wav2vec2.SPELLINGS)
-        tensors[wav2vec2.FOLDED] = direction * gain / direction.norm(dim=(0, 1), keepdim=True)
+        gain, direction = (tensors.pop(name) for name in NEW)
+        tensors["wav2vec2.encoder.pos_conv_embed.conv.weight"] = (
+            direction * gain / direction.norm(dim=(0, 1), keepdim=True)
+        )
     (copy / "model.safetensors").unlink()
     if kind == "safetensors":
         save_file(tensors, copy / "model.safetensors")
@@ -191,7 +193,8 @@ def test_weights_that_were_cut_off_are_refused(tmp_path: Path, kind: str, share:
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"model_type": "hubert"}, "type 'hubert'; expected wav2vec2"),
+        ({"model_type": "bert"}, "type 'bert'; expected wav2vec2, hubert, wavlm"),
+        ({"model_type": "hubert"}, r"lacks \d+ of \d+ tensors"),
         ({"model_type": None}, "type 'None'; expected wav2vec2"),
         ({"id2label": {"0": "angry", "1": "happy"}}, "names the labels angry, happy; expected id2label with arousal"),
         ({"id2label": {}}, "names the labels none"),

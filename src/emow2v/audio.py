@@ -7,10 +7,11 @@ recording, so that no window has a resampler's edge in it.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import stat
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import lru_cache
@@ -21,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from emow2v.errors import AudioError, TooLong
+from emow2v.signals import Resampler, mix_down
 
 SAMPLING_RATE = 16000  # Hz, what every model takes
 
@@ -31,6 +33,13 @@ _JITTER_S = 0.005  # timestamps of a millisecond, as Matroska has them, and thei
 _LONGEST_GAP_S = 24 * 3600  # a longer one is a damaged timestamp
 _RATES = (1000, 10_000_000)  # Hz, sampling rates that are believed
 _BLOCK = 1 << 13  # samples handed on at a time, at the source's rate
+
+# Containers that lead to a time and say to the sample which one they have come to (Matroska says it to the
+# millisecond). A little before it is decoded too, for the sake of codecs that build on it and the resampler's edge.
+_ENTERED = {"flac", "mov,mp4,m4a,3gp,3g2,mj2", "mp3", "ogg", "w64", "wav"}
+_RUN_UP_S = 1.0
+_SHORT_S = 10.0
+_GLANCE = 4096  # bytes
 
 # Demuxers that open further files or network addresses named inside the file: a playlist somebody
 # uploads must not read the server's disk. Everything else reads the one stream it is given.
@@ -56,6 +65,7 @@ class Recording:
         duration: seconds decoded so far, exact
         damaged: number of packets that could not be decoded (their time is filled with zeros)
         longest_s: decoding ends with an error beyond so many seconds; 0 for any number
+        begin: seconds at which the first block begins, known with it; 0 but where only a stretch is read
     """
 
     name: str
@@ -64,6 +74,7 @@ class Recording:
     duration: Fraction = Fraction(0)
     damaged: int = 0
     longest_s: float = 0
+    begin: float = 0.0
     _blocks: Iterator[Signal] = field(default_factory=lambda: iter(()), repr=False)
     _close: Callable[[], None] = field(default=lambda: None, repr=False)
 
@@ -117,6 +128,43 @@ def read(
     return signal, recording.sampling_rate
 
 
+def read_stretch(path: str | os.PathLike[str], start: float = 0.0, end: float | None = None) -> Signal:
+    """What `read` gives from `start` to `end` (seconds; None is the recording's own) [samples] at 16 kHz; it is empty
+    where the recording ends before. Only the stretch is kept in memory, and little more than it is decoded.
+
+    Raises:
+        AudioError: nothing there, no sound in it, or not decodable
+    """
+    first, last = round(start * SAMPLING_RATE), None if end is None else round(end * SAMPLING_RATE)
+    recording = _open_file(Path(path), SAMPLING_RATE, start)
+    kept, at = [np.zeros(0, np.float32)], 0
+    try:
+        for number, block in enumerate(recording):
+            at = at if number else round(recording.begin * SAMPLING_RATE)
+            kept.append(block[max(0, first - at) : None if last is None else max(0, last - at)])
+            at += block.size
+            if last is not None and at >= last:
+                break
+    finally:
+        recording.close()
+    return np.concatenate(kept)
+
+
+def stated_duration(path: str | os.PathLike[str]) -> float | None:
+    """Seconds of a recording as its header states them, None where that takes more than a glance; nothing is decoded.
+
+    Raises:
+        AudioError: nothing there, no sound in it, or not decodable
+    """
+    for options in ({"probesize": str(_GLANCE)}, {}):  # at most files a glance is enough, at a tenth of the time
+        with contextlib.suppress(AudioError if options else ()):
+            recording = _open_file(Path(path), None, options=options)
+            recording.close()
+            if recording.expected_duration:
+                return recording.expected_duration
+    return None
+
+
 def _open_array(signal: npt.NDArray[Any], sampling_rate: int | None, target_rate: int | None) -> Recording:
     if sampling_rate is None or not sampling_rate > 0:
         raise AudioError("An array needs its sampling rate in Hz: predict(signal, sampling_rate=16000).")
@@ -137,7 +185,9 @@ def _open_array(signal: npt.NDArray[Any], sampling_rate: int | None, target_rate
     return recording
 
 
-def _open_file(path: Path, target_rate: int | None) -> Recording:
+def _open_file(
+    path: Path, target_rate: int | None, start: float = 0.0, options: Mapping[str, str] | None = None
+) -> Recording:
     try:
         status = path.stat()
         if stat.S_ISDIR(status.st_mode):
@@ -150,20 +200,25 @@ def _open_file(path: Path, target_rate: int | None) -> Recording:
     except (OSError, ValueError) as error:
         raise AudioError(f"{path} cannot be read ({getattr(error, 'strerror', None) or error}).") from None
     try:
-        return _open_stream(file, str(path), target_rate, file.close)
+        return _open_stream(file, str(path), target_rate, file.close, start, options)
     except BaseException:
         file.close()
         raise
 
 
 def _open_stream(
-    file: IO[bytes], name: str, target_rate: int | None, close_file: Callable[[], None] = lambda: None
+    file: IO[bytes],
+    name: str,
+    target_rate: int | None,
+    close_file: Callable[[], None] = lambda: None,
+    start: float = 0.0,
+    options: Mapping[str, str] | None = None,
 ) -> Recording:
-    """Sound of an open file; one that the caller opened is left open."""
+    """Sound of an open file, from some way before `start`; a file that the caller opened is left open."""
     import av  # 70 ms; only where something is decoded
     from av.error import FFmpegError
 
-    options = {"format_whitelist": _allowed_demuxers(), "protocol_whitelist": "none"}
+    options = {"format_whitelist": _allowed_demuxers(), "protocol_whitelist": "none", **(options or {})}
     container: Any
     try:
         container = av.open(_reader(file, name), options=options, metadata_errors="replace")
@@ -180,8 +235,8 @@ def _open_stream(
         raise AudioError(f"{name} holds sound in an unknown encoding; expected a common one, e.g. wav, flac or mp3.")
     duration = container.duration / 1e6 if container.duration and container.duration > 0 else None
     recording = Recording(name, target_rate or stream.rate, duration)
-    decoded = _decoded(recording, container, close_file)
-    resampled = _resampled(recording, decoded)
+    decoded = _decoded(recording, container, close_file, start)
+    resampled = _resampled(recording, _on_grid(recording, decoded))
     recording._blocks = resampled
 
     def close() -> None:
@@ -273,7 +328,7 @@ class _Held:
 
 
 def _decoded(
-    recording: Recording, container: Any, close_file: Callable[[], None]
+    recording: Recording, container: Any, close_file: Callable[[], None], start: float
 ) -> Generator[tuple[Signal, int], None, None]:
     """Mono blocks at the rate they were recorded with, gaps in the timeline filled with zeros."""
     import av.error
@@ -288,7 +343,12 @@ def _decoded(
     rate = 0
     before = 0.0  # seconds given out at other rates
     count = 0  # samples given out at this one
+    entry = 0.0  # seconds where it was entered
+    lost = False  # true until it is known
     try:
+        if start > _SHORT_S and container.format.name in _ENTERED:
+            container.seek(round((start - _RUN_UP_S + origin) * 1e6))
+            lost = True
         for packet in _packets(container, stream):
             try:
                 frames = packet.decode()
@@ -300,6 +360,11 @@ def _decoded(
                 tolerance = _JITTER_S
                 continue
             for frame in frames:
+                if lost:
+                    if frame.pts is None:
+                        continue
+                    before = entry = recording.begin = frame.pts * tick - origin
+                    lost = False
                 if frame.sample_rate != rate:
                     before += count / rate if rate else 0
                     count, rate = 0, frame.sample_rate
@@ -318,9 +383,10 @@ def _decoded(
                     yield from held.take()
                 held.add(samples, rate)
                 count += samples.shape[1]
-        if stream.duration and stream.time_base * rate == 1 and not before:
+        if stream.duration and stream.time_base * rate == 1 and before == entry:
             # a container that counts samples says how many of the last frame only fill it
-            held.shorten(count - round(((stream.start_time or 0) * tick - origin) * rate) - stream.duration)
+            beginning = (stream.start_time or 0) * tick - origin
+            held.shorten(count + round((entry - beginning) * rate) - stream.duration)
         yield from held.take()
     except (FFmpegError, OSError, ValueError) as error:
         seconds = before + (count / rate if rate else 0)
@@ -328,8 +394,20 @@ def _decoded(
     finally:
         container.close()
         close_file()
-    if not count:
+    if not count and not lost:
         raise AudioError(f"{recording.name} holds no sound that can be decoded; expected a recording.")
+
+
+def _on_grid(recording: Recording, blocks: Iterator[tuple[Signal, int]]) -> Iterator[tuple[Signal, int]]:
+    """Blocks that begin where a sample of the source and one of the result fall together, as both do at 0."""
+    skip: int | None = None
+    for block, rate in blocks:
+        if skip is None:
+            at = round(recording.begin * rate)
+            skip = -at % (rate // math.gcd(rate, recording.sampling_rate))
+            recording.begin = (at + skip) / rate
+        yield block[skip:], rate
+        skip = max(0, skip - block.size)
 
 
 def _packets(container: Any, stream: Any) -> Iterator[Any]:
@@ -353,67 +431,6 @@ def _samples(frame: Any) -> npt.NDArray[Any]:
     if not frame.format.is_planar:
         samples = samples.reshape(-1, frame.layout.nb_channels).T
     return samples
-
-
-def mix_down(signal: npt.NDArray[Any]) -> Signal:
-    """Mean over channels of [channels, samples]; integers are scaled to -1..1 (16 bit: divided by 32768)."""
-    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is told where a name is known
-        # row by row is seven times faster than the interleaved order of most files
-        mono = signal[0] if signal.shape[0] == 1 else np.ascontiguousarray(signal).mean(axis=0, dtype=np.float64)
-        if signal.dtype.kind == "f":
-            return np.ascontiguousarray(mono, np.float32)
-    limits = np.iinfo(signal.dtype)
-    full_scale = (float(limits.max) - float(limits.min) + 1) / 2  # 32768 for 16 bit
-    centre = 0.0 if signal.dtype.kind == "i" else full_scale
-    return np.asarray((mono - centre) / full_scale, np.float32)
-
-
-class Resampler:
-    """Blocks of mono signal at any rate in, one rate out: floor(duration * rate) samples in all.
-
-    Args:
-        rate: Hz of what comes out
-
-    Attributes:
-        duration: exact seconds of what went in so far
-    """
-
-    def __init__(self, rate: int) -> None:
-        self.rate = rate
-        self.duration = Fraction(0)
-        self._stream: Any = None
-        self._from = 0
-        self._written = 0
-
-    def add(self, block: Signal, rate: int) -> Signal:
-        """What follows from one more block [samples] at `rate` Hz; it may be empty, and comes a little later than it went in."""
-        self.duration += Fraction(block.size, rate)
-        if rate == self.rate and self._stream is None:
-            self._written += block.size
-            return block
-        before = np.zeros(0, np.float32)
-        if rate != self._from:  # also when a stream changes its rate on the way
-            if self._stream is not None:
-                before = self._stream.resample_chunk(before, last=True)
-            import soxr
-
-            self._stream = soxr.ResampleStream(rate, self.rate, 1, dtype="float32", quality="HQ")
-            self._from = rate
-        out: Signal = self._stream.resample_chunk(block)
-        if before.size:
-            out = np.concatenate([before, out])
-        self._written += out.size
-        return out
-
-    def finish(self) -> Signal:
-        """The rest. The resampler rounds its length as it likes; the count of windows hangs on it, so it is made exact."""
-        if self._stream is None:
-            return np.zeros(0, np.float32)
-        tail = self._stream.resample_chunk(np.zeros(0, np.float32), last=True)
-        missing = max(0, int(self.duration * self.rate) - self._written)
-        last = tail[-1] if tail.size else np.float32(0)
-        self._stream = None
-        return np.concatenate([tail[:missing], np.full(max(missing - tail.size, 0), last, np.float32)])
 
 
 def _resampled(recording: Recording, blocks: Iterator[tuple[Signal, int]]) -> Generator[Signal, None, None]:

@@ -16,6 +16,7 @@ from emow2v.cli_live import live
 from emow2v.cli_measure import compare, evaluate, robustness
 from emow2v.cli_models import models
 from emow2v.cli_serve import serve
+from emow2v.cli_train import prune, train
 from emow2v.console import (
     ContextChoice,
     ContextOption,
@@ -206,5 +207,5 @@ def export(
 
 
 # In the order in which people meet them.
-for command in (predict, serve, live, demo, evaluate, robustness, compare, export):
+for command in (predict, serve, live, demo, evaluate, robustness, compare, export, prune, train):
     app.command()(command)

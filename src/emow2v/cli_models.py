@@ -1,4 +1,4 @@
-"""`emow2v models`: what is here, pull, verify, quantize, remove."""
+"""`emow2v models`: what is here, pull, add, verify, quantize, remove."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from emow2v.errors import FormatError, ModelError
 if TYPE_CHECKING:
     from emow2v.verify import Row
 
-models = typer.Typer(no_args_is_help=True, help="Models: what is here, pull, verify, quantize, remove.")
+models = typer.Typer(no_args_is_help=True, help="Models: what is here, pull, add, verify, quantize, remove.")
 
 
 @models.command("list")
@@ -163,9 +163,27 @@ def quantize_model(
     )
 
 
+@models.command("add")
+@stoppable
+def add_model(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A package, as emow2v export writes it.")],
+    name: Annotated[str, typer.Option(help="Under which it is found. [default: the one in its card]")] = "",
+    force: Annotated[bool, typer.Option("--force", help="Also where one of that name is here already.")] = False,
+) -> None:
+    """Copy a package of your own to where models lie, to use it by name."""
+    from emow2v import add
+
+    with errors.status("copying and checking its numbers"):
+        added = add.add(folder, name, replace=force)
+    _print_rows(added.rows)
+    output.print(f"{added.card.name} is here, in {added.card.folder} ({added.card.size / 1e6:.0f} MB)", markup=False)
+
+
 @models.command("remove")
-def remove_model(name: Annotated[str, typer.Argument(metavar="NAME", help="A model that was pulled.")]) -> None:
-    """Delete a pulled model."""
+def remove_model(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A model that was pulled or added.")],
+) -> None:
+    """Delete a model that was pulled or added."""
     from emow2v import pull
 
     output.print(f"removed {name}, {pull.remove(name) / 1e6:.0f} MB", markup=False)

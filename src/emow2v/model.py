@@ -14,12 +14,13 @@ import numpy.typing as npt
 
 from emow2v import audio, cards
 from emow2v._version import __version__
-from emow2v.audio import Recording, Resampler, Source
+from emow2v.audio import Recording, Source
 from emow2v.context import SHARED, SharedContext, check_shared
 from emow2v.engines import Engine, Outputs, choose, overlapped
 from emow2v.engines.outputs import WeightedMean, stacked
 from emow2v.errors import AudioError, FramingError
 from emow2v.framing import Framing, Pieces, Windower
+from emow2v.signals import Resampler
 from emow2v.trajectory import Block, Info, Trajectory
 
 T = TypeVar("T")

@@ -70,6 +70,22 @@ class Count(_Bar):
         self._bar.advance(self._task)
 
 
+class Steps(_Bar):
+    """A bar over the steps of a training, with what it is at and time left."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__(console, _counting(console))
+        self._task = self._bar.add_task("training", total=None)
+
+    def begin(self, step: int, steps: int) -> None:
+        """So many steps of all are done, maybe by an earlier run: they do not count for the time left."""
+        self._bar.reset(self._task, total=steps, completed=step)
+
+    def at(self, step: int, what: str) -> None:
+        """A step is done."""
+        self._bar.update(self._task, completed=step, description=what)
+
+
 def _counting(console: Console) -> rich_progress.Progress:
     return rich_progress.Progress(
         rich_progress.TextColumn("{task.description}"),

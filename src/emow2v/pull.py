@@ -71,7 +71,7 @@ def pull(
         raise ModelError(f"Source '{source}' is unknown; expected {' or '.join(SOURCES)}.")
     downloads = home() / "downloads"
     try:
-        with _alone(target, replace), appearing(target, replace=True) as folder:
+        with alone(target, replace), appearing(target, replace=True) as folder:
             _install(known, folder / "package", source, origin, downloads, progress, say)
             for path in (folder / "package").iterdir():
                 path.replace(folder / path.name)
@@ -90,21 +90,25 @@ def pull(
 
 
 @contextlib.contextmanager
-def _alone(target: Path, replace: bool) -> Iterator[None]:
-    """One pull of a model at a time; what a killed one left is swept away."""
+def alone(target: Path, replace: bool) -> Iterator[None]:
+    """One pull of a model at a time; what a killed one left is swept away.
+
+    Raises:
+        ModelError: another process is at it, it is here already and not to be replaced, or the place cannot be written
+    """
     lock = FileLock(target.parent / f".{target.name}.lock", timeout=0)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except Timeout:
-        raise ModelError(f"Model {target.name} is being pulled by another process; wait for it.") from None
+        raise ModelError(f"Model {target.name} is being installed by another process; wait for it.") from None
     except OSError as error:
         raise ModelError(
             f"{target.parent} cannot be written ({error.strerror}); set EMOW2V_HOME to a folder."
         ) from None
     try:
         if (target / cards.CARD_FILE).is_file() and not replace:
-            raise ModelError(f"Model {target.name} is here already, in {target}; add --force to pull it again.")
+            raise ModelError(f"Model {target.name} is here already, in {target}; add --force to replace it.")
         for left in target.parent.glob(f".{target.name}.*/"):
             shutil.rmtree(left, ignore_errors=True)
         yield
@@ -129,7 +133,7 @@ def remove(name: str) -> int:
     if folder.is_symlink():
         raise ModelError(f"{folder} is a link to a folder elsewhere; remove the link yourself.")
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    with _alone(folder, replace=True):  # not while it is being pulled; what a killed pull left goes too
+    with alone(folder, replace=True):  # not while it is being pulled; what a killed pull left goes too
         try:
             shutil.rmtree(folder)
         except OSError as error:
@@ -168,7 +172,7 @@ def _install(
     here = downloads / known.name
     if origin is None and source == "hub":
         _need_pytorch(known)
-        _from_folder(known, _from_hub(known, here, progress), output, say)
+        _from_folder(known, from_hub(known.hub, here, progress), output, say)
     elif origin is None:
         _from_zip(known, _from_zenodo(known, here, progress), output, say)
     elif str(origin).lower().startswith(("http://", "https://")):
@@ -214,8 +218,16 @@ def _is_whole(path: Path, size: int, checksum: str) -> bool:
         return hashlib.file_digest(file, kind).hexdigest() == expected
 
 
-def _from_hub(known: Known, folder: Path, progress: Progress) -> Path:
-    """The checkpoint's files, at the revision that the hub names now; its own variables choose mirror and token."""
+def from_hub(name: str, folder: Path, progress: Progress) -> Path:
+    """A checkpoint's files, at the revision that the hub names now; its own variables choose mirror and token.
+
+    Args:
+        name: owner and name on the hub
+        folder: in which a folder of the revision is filled; what is there and whole stays
+
+    Raises:
+        DownloadError: the hub cannot be reached, or has no such checkpoint
+    """
     import huggingface_hub
     from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
 
@@ -225,34 +237,34 @@ def _from_hub(known: Known, folder: Path, progress: Progress) -> Path:
         True,
     )  # also a request of its own
     try:
-        found = huggingface_hub.HfApi().model_info(known.hub, files_metadata=True)
+        found = huggingface_hub.HfApi().model_info(name, files_metadata=True)
         listed = {one.rfilename: one for one in found.siblings or []}
         revision = str(found.sha)
         headers = build_hf_headers()
     except Exception as error:  # of the hub, of its HTTP client, of the operating system
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
-        raise DownloadError(f"The model hub does not tell what {known.hub} holds ({reason[:150]}).") from None
+        raise DownloadError(f"The model hub does not tell what {name} holds ({reason[:150]}).") from None
     finally:
         constants.HF_HUB_DISABLE_TELEMETRY = telemetry
     weights = next((name for name in cards.WEIGHT_FILES if name in listed), None)
     if weights is None or "config.json" not in listed:
-        raise DownloadError(f"{known.hub} holds {', '.join(listed) or 'nothing'}; expected config.json and weights.")
+        raise DownloadError(f"{name} holds {', '.join(listed) or 'nothing'}; expected config.json and weights.")
     folder = folder / revision
-    for name in (*CHECKPOINT_FILES, weights):
-        if name not in listed:
+    for file in (*CHECKPOINT_FILES, weights):
+        if file not in listed:
             continue
-        entry = listed[name]
+        entry = listed[file]
         checksum = f"sha256:{entry.lfs.sha256}" if entry.lfs is not None else ""
-        path = folder / name
+        path = folder / file
         if path.is_file() and (not checksum or cards.file_sha256(path) == checksum.partition(":")[2]):
             continue
         fetch(
-            huggingface_hub.hf_hub_url(known.hub, name, revision=revision),
+            huggingface_hub.hf_hub_url(name, file, revision=revision),
             path,
             size=entry.size,
             checksum=checksum,
             headers={key: value for key, value in headers.items() if value},
-            progress=lambda done, total, name=name: progress(name, done, total),  # type: ignore[misc]
+            progress=lambda done, total, file=file: progress(file, done, total),  # type: ignore[misc]
         )
     return folder
 

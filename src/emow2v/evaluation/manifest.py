@@ -30,6 +30,7 @@ class Clip:
         ratings: arousal, dominance, valence on 0..1, NaN where there is none
         emotion: class, "" where there is none
         groups: of sex, language and corpus, what is known
+        partition: as the manifest names it, "" where it does not
     """
 
     file: Path
@@ -40,23 +41,29 @@ class Clip:
     ratings: tuple[float, float, float] = (math.nan, math.nan, math.nan)
     emotion: str = ""
     groups: Mapping[str, str] = field(default_factory=dict)
+    partition: str = ""
 
 
 def read_manifest(
-    path: str | Path, *, scales: Mapping[str, Scale] | None = None, only: Mapping[str, Sequence[str]] | None = None
+    path: str | Path,
+    *,
+    scales: Mapping[str, Scale] | None = None,
+    only: Mapping[str, Sequence[str]] | None = None,
+    missing_files: bool = False,
 ) -> list[Clip]:
     """Clips of a CSV file with the column `file` and any of start, end (seconds), speaker, arousal, dominance,
-    valence, emotion, sex, language, corpus. Files are named relative to it; other columns are left alone.
+    valence, emotion, sex, language, corpus, partition. Files are named relative to it; other columns are left alone.
 
     Args:
         scales: lowest and highest rating of a dimension, which become 0 and 1; without one ratings are on 0..1 already
         only: values of a column that are wanted, for instance {"corpus": ["emodb"]}
+        missing_files: whether clips whose file does not exist are given too
 
     Raises:
         FormatError: no such file or column, files that do not exist, a number that is none, ratings outside their scale
     """
     path = Path(path)
-    rows = _rows(path)
+    rows = read_rows(path, "file", "file, and speaker, arousal, dominance, valence or emotion")
     for column, wanted in (only or {}).items():
         columns = next(iter(rows.values()))
         if column not in columns:
@@ -65,7 +72,7 @@ def read_manifest(
         if not rows:
             raise FormatError(f"{path} has no clip whose {column} is {' or '.join(wanted)}.")
     clips = [_clip(path, line, row, scales or {}) for line, row in rows.items()]
-    missing = list(dict.fromkeys(clip.name for clip in clips if not clip.file.is_file()))
+    missing = list(dict.fromkeys(clip.name for clip in clips if not missing_files and not clip.file.is_file()))
     if missing:
         files = len({clip.file for clip in clips})
         raise FormatError(
@@ -92,8 +99,15 @@ def parse_scale(text: str) -> dict[str, Scale]:
     return dict.fromkeys((name,) if name else DIMENSIONS, scale)
 
 
-def _rows(path: Path) -> dict[int, dict[str, str]]:
-    """Rows by the line they end on."""
+def read_rows(path: Path, needed: str, expected: str) -> dict[int, dict[str, str]]:
+    """Rows of a CSV file with the column `needed`, by the line they end on; values without the spaces around them.
+
+    Args:
+        expected: columns, as an error names them
+
+    Raises:
+        FormatError: no such file or column, no CSV, no row
+    """
     rows = {}
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
@@ -107,10 +121,8 @@ def _rows(path: Path) -> dict[int, dict[str, str]]:
         raise FormatError(f"{path} cannot be read: {error.strerror or error}.") from None
     except (csv.Error, UnicodeDecodeError):
         raise FormatError(f"{path} is no CSV file; expected a header, then a line for each clip, in UTF-8.") from None
-    if "file" not in columns:
-        raise FormatError(
-            f"{path} has no column file; expected file, and speaker, arousal, dominance, valence or emotion."
-        )
+    if needed not in columns:
+        raise FormatError(f"{path} has no column {needed}; expected {expected}.")
     if not rows:
         raise FormatError(f"{path} names no clip; expected a line for each below its header.")
     return rows
@@ -121,14 +133,7 @@ def _clip(path: Path, line: int, row: Mapping[str, str], scales: Mapping[str, Sc
     if not row["file"]:
         raise FormatError(f"{where} names no file.")
 
-    def number(column: str) -> float:
-        text = row.get(column, "")
-        try:
-            return float(text) if text else math.nan
-        except ValueError:
-            raise FormatError(f"{where}: {column} is '{text}'; expected a number.") from None
-
-    start, end = number("start"), number("end")
+    start, end = number(where, row, "start"), number(where, row, "end")
     start = 0.0 if math.isnan(start) else start
     if start < 0 or end <= start:
         raise FormatError(f"{where}: start is {start:g} and end {end:g}; expected seconds, the end after the start.")
@@ -138,10 +143,24 @@ def _clip(path: Path, line: int, row: Mapping[str, str], scales: Mapping[str, Sc
         start=start,
         end=None if math.isnan(end) else end,
         speaker=row.get("speaker", ""),
-        ratings=_ratings(where, [number(name) for name in DIMENSIONS], scales),
+        ratings=_ratings(where, [number(where, row, name) for name in DIMENSIONS], scales),
         emotion=row.get("emotion", ""),
         groups={name: row[name] for name in GROUPS if row.get(name)},
+        partition=row.get("partition", ""),
     )
+
+
+def number(where: str, row: Mapping[str, str], column: str) -> float:
+    """The value of a column, NaN where there is none.
+
+    Raises:
+        FormatError: it is no number
+    """
+    text = row.get(column, "")
+    try:
+        return float(text) if text else math.nan
+    except ValueError:
+        raise FormatError(f"{where}: {column} is '{text}'; expected a number.") from None
 
 
 def _ratings(where: str, values: Sequence[float], scales: Mapping[str, Scale]) -> tuple[float, float, float]:

@@ -1,4 +1,4 @@
-"""A wav2vec2 checkpoint as an ONNX package: two graphs over one file of weights, a card, and proof that they agree."""
+"""A wav2vec2, HuBERT or WavLM checkpoint as an ONNX package: two graphs over one file of weights, a card, and proof that they agree."""
 
 from __future__ import annotations
 
@@ -183,7 +183,7 @@ def _card(model: Wav2Vec2Emotion, source: Card, left_over: tuple[str, ...]) -> d
     return {
         "name": source.name,
         "version": source.version if source.version != cards.CHECKPOINT else source.sha256[:8],
-        "description": f"wav2vec2 with {config.num_hidden_layers} layers and a regression head, exported from a checkpoint.",
+        "description": f"{config.model_type} with {config.num_hidden_layers} layers and a regression head, exported from a checkpoint.",
         "licence": source.licence,
         "citation": source.citation,
         "graph": graphs.BATCHED,

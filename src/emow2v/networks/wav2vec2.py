@@ -1,7 +1,8 @@
-"""wav2vec2 with a regression head: the network of Wagner et al. (2023, arXiv 2203.07378), on Transformers' encoder.
+"""wav2vec2 with a regression head: the network of Wagner et al. (2023, arXiv 2203.07378), on Transformers' encoders.
 
 Raw 16 kHz signal in; the mean of the last hidden states over time and arousal, dominance and valence out.
-Clips of different lengths can share a batch and get what each gets alone.
+Clips of different lengths can share a batch and get what each gets alone. HuBERT and WavLM take wav2vec2's place
+under the same head.
 """
 
 from __future__ import annotations
@@ -27,14 +28,11 @@ logger = logging.getLogger("emow2v.networks")
 
 SAMPLING_RATE = 16000
 EPSILON = 1e-7  # added to the variance, as Transformers' feature extractor does
-POSITIONS = "wav2vec2.encoder.pos_conv_embed.conv."
-# The weight-normalised positional convolution: how PyTorch spells it now, and how older versions did.
-SPELLINGS = {
-    POSITIONS + "weight_g": POSITIONS + "parametrizations.weight.original0",
-    POSITIONS + "weight_v": POSITIONS + "parametrizations.weight.original1",
-}
-FOLDED = POSITIONS + "weight"  # direction and length multiplied: how our packages keep it
-OWN = ("wav2vec2.", "classifier.")  # tensors of the network itself; others belong to its pre-training
+# The encoders, by config.json's model_type, which is also how their tensors' names begin: Transformers' classes.
+ENCODERS = {"wav2vec2": "Wav2Vec2", "hubert": "Hubert", "wavlm": "WavLM"}
+POSITIONS = "encoder.pos_conv_embed.conv."
+# The weight-normalised positional convolution: how older versions of PyTorch spelt it, and how it is spelt now.
+SPELLINGS = {"weight_g": "parametrizations.weight.original0", "weight_v": "parametrizations.weight.original1"}
 # How a network is run, not what it computes: ours to say.
 _RUN = ("attn_implementation", "_attn_implementation", "return_dict", "use_return_dict", "output_attentions",
         "output_hidden_states", "torchscript", "quantization_config", "gradient_checkpointing")  # fmt: skip
@@ -60,18 +58,28 @@ class Wav2Vec2Emotion(nn.Module):
     """Signal [batch, samples] to pooled hidden states [batch, hidden] and scores [batch, 3].
 
     Args:
-        config: Transformers' `Wav2Vec2Config`
+        config: Transformers' `Wav2Vec2Config`, `HubertConfig` or `WavLMConfig`
         normalise: bring each clip to zero mean and unit variance first, as the checkpoint's feature extractor does
     """
 
     def __init__(self, config: Any, *, normalise: bool = True) -> None:
-        from transformers import Wav2Vec2Model
+        import transformers
 
         super().__init__()
         self.config = config
         self.normalise = normalise
-        self.wav2vec2 = Wav2Vec2Model(config)
+        self.add_module(config.model_type, getattr(transformers, f"{ENCODERS[config.model_type]}Model")(config))
         self.classifier = Head(config.hidden_size, len(DIMENSIONS), config.final_dropout)
+
+    @property
+    def encoder(self) -> Any:
+        """Transformers' model, an attribute of the name that its tensors begin with."""
+        return getattr(self, self.config.model_type)
+
+    @property
+    def masks(self) -> bool:
+        """Whether clips of different lengths can share a batch; not where features are normalised over time."""
+        return bool(self.config.feat_extract_norm == "layer")
 
     def forward(self, signal: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """
@@ -82,9 +90,13 @@ class Wav2Vec2Emotion(nn.Module):
         Raises:
             ValueError: clips of different lengths for a network that cannot mask (group normalisation over time)
         """
+        return self.scored(self.pooled(signal, lengths))
+
+    def pooled(self, signal: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Mean over the valid frames, float32 [batch, hidden]."""
         if lengths is None or bool((lengths == signal.shape[1]).all()):
-            return self.scored(self.hidden(signal).mean(dim=1))
-        if self.config.feat_extract_norm != "layer":
+            return self.hidden(signal).mean(dim=1)
+        if not self.masks:
             raise ValueError(
                 "this network normalises over time and cannot mask; run clips of each length by themselves"
             )
@@ -92,7 +104,7 @@ class Wav2Vec2Emotion(nn.Module):
         frames = self.frames(lengths)
         kept = (torch.arange(hidden.shape[1], device=signal.device) < frames[:, None])[:, :, None]
         # where, not a product: what stands in the padding may be anything
-        return self.scored(torch.where(kept, hidden, 0.0).sum(dim=1) / frames[:, None])
+        return torch.where(kept, hidden, 0.0).sum(dim=1) / frames[:, None]
 
     def hidden(self, signal: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Hidden states over time, float32 [batch, frames, hidden]; a transformer in half precision is given just that."""
@@ -101,8 +113,11 @@ class Wav2Vec2Emotion(nn.Module):
         mask = None
         if lengths is not None:
             mask = (torch.arange(signal.shape[1], device=signal.device) < lengths[:, None]).long()
-        signal = signal.to(self.wav2vec2.dtype)
-        states: Tensor = self.wav2vec2(signal, attention_mask=mask).last_hidden_state
+        signal = signal.to(self.encoder.dtype)
+        with warnings.catch_warnings():
+            # WavLM gives PyTorch a mask of its own kind beside its positions, which is heeded all the same
+            warnings.filterwarnings("ignore", message="Support for mismatched key_padding_mask")
+            states: Tensor = self.encoder(signal, attention_mask=mask).last_hidden_state
         return states.float()
 
     def scored(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
@@ -124,11 +139,11 @@ class Wav2Vec2Emotion(nn.Module):
 
     def transformer_to(self, dtype: torch.dtype) -> None:
         """Compute in half precision what lies between normalisation and pooling."""
-        nn.Module.to(self.wav2vec2, dtype)
+        nn.Module.to(self.encoder, dtype)
 
     def fold(self) -> Wav2Vec2Emotion:
         """Multiply out the weight normalisation of the positional convolution, for inference."""
-        conv = self.wav2vec2.encoder.pos_conv_embed.conv
+        conv = self.encoder.encoder.pos_conv_embed.conv
         if parametrize.is_parametrized(conv, "weight"):
             parametrize.remove_parametrizations(conv, "weight")
         return self
@@ -155,7 +170,8 @@ class Checkpoint:
     """What a folder held.
 
     Attributes:
-        model: in evaluation mode, weight normalisation folded, scores in the order arousal, dominance, valence
+        model: in evaluation mode, scores in the order arousal, dominance, valence; weight normalisation folded, unless
+            it is to be trained
         left_over: names of tensors in the file that the network has no place for
     """
 
@@ -163,14 +179,22 @@ class Checkpoint:
     left_over: tuple[str, ...]
 
 
-def load(folder: Path) -> Checkpoint:
+def load(folder: Path, *, trainable: bool = False, settings: Mapping[str, Any] | None = None) -> Checkpoint:
     """The network in a Hugging Face folder, or in one of our packages with PyTorch weights.
+
+    Args:
+        trainable: weight normalisation as the checkpoint's authors trained it, parameters with gradients
+        settings: values instead of those of config.json, such as dropouts, that change no tensor
 
     Raises:
         ModelError: another architecture, tensors missing or of other shapes, a damaged file, code in a pickle
     """
-    config, normalise, order = _configuration(folder)
-    tensors = _spelled(_tensors(folder))
+    config, normalise, order = _configuration(folder, settings or {})
+    kind = config.model_type
+    tensors = spelled(read_tensors(folder))
+    folded = f"{kind}.{POSITIONS}weight"  # direction and length multiplied: how our packages keep it
+    if trainable and folded in tensors:
+        tensors |= unfolded(kind, tensors.pop(folded))
     if config.num_hidden_layers > len(tensors):  # before a network of that depth is built
         raise ModelError(
             f"{folder} holds {len(tensors)} tensors, too few for the {config.num_hidden_layers} layers of its config.json; "
@@ -180,14 +204,14 @@ def load(folder: Path) -> Checkpoint:
         with torch.device("meta"):  # no memory, no time for weights that are replaced at once
             model = Wav2Vec2Emotion(config, normalise=normalise)
     except Exception as error:  # sizes that do not go together, names of functions that do not exist
-        raise ModelError(f"{folder / 'config.json'} is not a wav2vec2 configuration ({_line(error)}).") from None
-    if FOLDED in tensors:
+        raise ModelError(f"{folder / 'config.json'} is not a {kind} configuration ({_line(error)}).") from None
+    if folded in tensors:
         model.fold()
     wanted = model.state_dict()
     missing = [name for name in wanted if name not in tensors]
     if missing:
         raise ModelError(
-            f"{folder} lacks {len(missing)} of {len(wanted)} tensors ({_some(missing)}); expected a whole wav2vec2 checkpoint "
+            f"{folder} lacks {len(missing)} of {len(wanted)} tensors ({_some(missing)}); expected a whole {kind} checkpoint "
             "with a regression head (classifier.dense, classifier.out_proj)."
         )
     wrong = [name for name, value in wanted.items() if tensors[name].shape != value.shape]
@@ -201,7 +225,8 @@ def load(folder: Path) -> Checkpoint:
     if odd:
         raise ModelError(f"{folder} holds no finite numbers in {_some(odd)}; expected trained weights.")
     left_over = tuple(name for name in tensors if name not in wanted)
-    foreign = [name for name in left_over if name.startswith(OWN) and not name.endswith("masked_spec_embed")]
+    own = (f"{kind}.", "classifier.")  # tensors of the network itself; others belong to its pre-training
+    foreign = [name for name in left_over if name.startswith(own) and not name.endswith("masked_spec_embed")]
     if foreign:  # a layer that is there and not computed would change every number
         raise ModelError(
             f"{folder} holds {len(foreign)} tensors that its config.json has no place for ({_some(foreign)}); "
@@ -212,17 +237,27 @@ def load(folder: Path) -> Checkpoint:
     model.load_state_dict({name: tensors[name].float() for name in wanted}, assign=True)
     head = model.classifier.out_proj
     head.weight, head.bias = nn.Parameter(head.weight[order]), nn.Parameter(head.bias[order])
+    if trainable:
+        return Checkpoint(model.eval().requires_grad_(True), left_over)
     return Checkpoint(model.fold().eval().requires_grad_(False), left_over)
 
 
-def _configuration(folder: Path) -> tuple[Any, bool, list[int]]:
-    """Transformers' configuration, whether the signal is normalised, and where our dimensions stand in its labels."""
-    from transformers import Wav2Vec2Config
+def unfolded(kind: str, weight: Tensor) -> dict[str, Tensor]:
+    """A positional convolution's weight as length [1, 1, kernel] and direction, as it is trained."""
+    first, second = (f"{kind}.{POSITIONS}{name}" for name in SPELLINGS.values())
+    return {first: weight.float().norm(dim=(0, 1), keepdim=True), second: weight.float()}
 
-    content = _json(folder / "config.json")
+
+def _configuration(folder: Path, settings: Mapping[str, Any]) -> tuple[Any, bool, list[int]]:
+    """Transformers' configuration, whether the signal is normalised, and where our dimensions stand in its labels."""
+    import transformers
+
+    content = {**read_json(folder / "config.json"), **settings}
     kind = content.get("model_type")
-    if kind != "wav2vec2":
-        raise ModelError(f"{folder} holds a model of the type '{kind}'; expected wav2vec2 with a regression head.")
+    if kind not in ENCODERS:
+        raise ModelError(
+            f"{folder} holds a model of the type '{kind}'; expected {', '.join(ENCODERS)} with a regression head."
+        )
     named = content.get("id2label")
     named = named if isinstance(named, dict) else {}
     labels = [str(named.get(str(k), "")).lower() for k in range(len(DIMENSIONS))]
@@ -238,15 +273,17 @@ def _configuration(folder: Path) -> tuple[Any, bool, list[int]]:
     if known.get("use_weighted_layer_sum"):
         raise ModelError(f"{folder} uses a weighted sum of its layers; expected the last one.")
     try:
-        config = Wav2Vec2Config.from_dict(known)
+        config = getattr(transformers, f"{ENCODERS[kind]}Config").from_dict(known)
     except Exception as error:  # its validation has exceptions of its own
-        raise ModelError(f"{folder / 'config.json'} is not a wav2vec2 configuration ({_line(error)}).") from None
+        raise ModelError(f"{folder / 'config.json'} is not a {kind} configuration ({_line(error)}).") from None
     if min((*config.conv_kernel, *config.conv_stride)) < 1:
         raise ModelError(f"{folder / 'config.json'} has convolutions of size or stride 0; expected 1 or more.")
     if getattr(config, "add_adapter", False):
-        raise ModelError(f"{folder} uses an adapter behind the encoder; expected a wav2vec2 without one.")
+        raise ModelError(f"{folder} uses an adapter behind the encoder; expected a {kind} without one.")
+    if getattr(config, "conv_pos_batch_norm", False):
+        raise ModelError(f"{folder} normalises positions over the batch; expected a {kind} with weight normalisation.")
     extractor = folder / "preprocessor_config.json"
-    said = _json(extractor) if extractor.is_file() else {}
+    said = read_json(extractor) if extractor.is_file() else {}
     normalise = said.get("do_normalize", True)
     if not isinstance(normalise, bool) or said.get("sampling_rate", SAMPLING_RATE) != SAMPLING_RATE:
         raise ModelError(
@@ -256,7 +293,12 @@ def _configuration(folder: Path) -> tuple[Any, bool, list[int]]:
     return config, normalise, [labels.index(name) for name in DIMENSIONS]
 
 
-def _json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """A configuration file of a checkpoint.
+
+    Raises:
+        ModelError: it cannot be read, or holds no object
+    """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         if isinstance(content, dict):
@@ -269,7 +311,12 @@ def _json(path: Path) -> dict[str, Any]:
     raise ModelError(f"{path} is not a configuration ({reason}); copy the checkpoint again.")
 
 
-def _tensors(folder: Path) -> dict[str, Tensor]:
+def read_tensors(folder: Path) -> dict[str, Tensor]:
+    """A checkpoint's tensors as its file names them.
+
+    Raises:
+        ModelError: no weights there, a damaged file, code in a pickle
+    """
     from safetensors.torch import load_file
 
     for name in WEIGHT_FILES:
@@ -295,8 +342,15 @@ def _tensors(folder: Path) -> dict[str, Tensor]:
     raise ModelError(f"{folder} holds no weights; expected {' or '.join(WEIGHT_FILES)}.")
 
 
-def _spelled(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {SPELLINGS.get(name, name): value for name, value in tensors.items()}
+def spelled(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The same tensors, the positional convolution's by their names of now."""
+    changed = {POSITIONS + old: POSITIONS + new for old, new in SPELLINGS.items()}
+
+    def now(name: str) -> str:
+        old = next((old for old in changed if name.endswith(old)), None)
+        return name if old is None else name.removesuffix(old) + changed[old]
+
+    return {now(name): value for name, value in tensors.items()}
 
 
 def _some(names: list[str] | tuple[str, ...]) -> str:

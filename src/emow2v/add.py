@@ -1,0 +1,66 @@
+"""A model of one's own under a name: a package is copied to where pulled models lie, once it gives its own numbers."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+from emow2v import cards, verify
+from emow2v.cards import Card
+from emow2v.errors import ModelError
+from emow2v.folders import appearing
+from emow2v.home import models_folder
+from emow2v.pull import Pulled, alone
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+def add(folder: Path, name: str = "", *, replace: bool = False) -> Pulled:
+    """Install a package that `emow2v export` (or a training) wrote.
+
+    Args:
+        name: under which it is found from now on; "" for the one in its card
+        replace: also where a model of that name is here already
+
+    Raises:
+        ModelError: no package, a name that cannot be had, files that are damaged, other numbers than its card says
+        FormatError: the place of models cannot be written
+    """
+    if not folder.is_dir():
+        raise ModelError(f"{folder} is no folder; expected a package, as emow2v export writes it.")
+    if not (folder / cards.CARD_FILE).is_file() and (folder / "config.json").is_file():
+        raise ModelError(f"{folder} is a checkpoint; run: emow2v export --model {folder} -o PACKAGE, and add that.")
+    card = cards.read_card(folder)
+    wanted = name or card.name
+    _check_name(wanted)
+    target = models_folder() / wanted
+    if target.resolve() == folder.resolve():
+        raise ModelError(f"{folder} is where models lie already; expected a package from elsewhere.")
+    card.verify_files()
+    with alone(target, replace), appearing(target, replace=True) as fresh:
+        for file in card.files:
+            shutil.copyfile(folder / file, fresh / file)
+        content = json.loads((folder / cards.CARD_FILE).read_text(encoding="utf-8"))
+        content.pop("verified", None)  # was found on another engine, maybe on another machine
+        cards.update_card(fresh, {**content, "name": wanted})
+        rows = verify.verify(cards.read_card(fresh))
+        wrong = [row for row in rows if not row.passed]
+        if wrong:
+            raise ModelError(
+                f"{folder} does not give the numbers in its card: {wrong[0].input} on {wrong[0].engine} gives "
+                f"{verify.words(wrong[0].got)}, expected {verify.words(wrong[0].expected)}. Nothing was added; export it anew."
+            )
+    verify.record(cards.read_card(target), rows)
+    return Pulled(cards.read_card(target), rows)
+
+
+def _check_name(name: str) -> None:
+    taken: list[Card] = [card for card in cards.available() if card.folder.parent == cards.EMBEDDED]
+    if name in cards.PULLABLE or name in {card.name for card in taken}:
+        raise ModelError(f"'{name}' is the name of a published model; choose another with --name.")
+    if not _NAME.fullmatch(name):
+        raise ModelError(
+            f"'{name[:70]}' cannot be a name; expected letters, digits, '.', '-' or '_'; choose with --name."
+        )

@@ -1,0 +1,92 @@
+"""`emow2v prune`, `train`: a model of one's own, from a pre-trained encoder and a corpus."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from emow2v.console import errors, output, stop_if_asked, stoppable
+from emow2v.engines import installed
+from emow2v.errors import FormatError, ModelError
+
+
+def need(*packages: str) -> None:
+    """Refuse to begin without what the extra `train` brings."""
+    missing = [name for name in packages if not installed(name)]
+    if missing:
+        raise ModelError(f"Training needs {', '.join(missing)}; run: pip install 'emow2v[train]'")
+
+
+@stoppable
+def prune(
+    model: Annotated[
+        str, typer.Option("--model", help="Folder of a wav2vec2, HuBERT or WavLM checkpoint, or its name on the hub.")
+    ],
+    to: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="New folder of the checkpoint.")],
+    layers: Annotated[int, typer.Option(min=0, help="How many of the lowest layers to keep.", show_default="12")] = 0,
+    keep: Annotated[str, typer.Option(metavar="0,1,...", help="Instead: the numbers of the layers to keep.")] = "",
+    seed: Annotated[int, typer.Option(min=0, help="Of the new head's weights.")] = 0,
+) -> None:
+    """The lowest layers of a pre-trained encoder under a new regression head, to be trained (extra train)."""
+    need("torch", "transformers")
+    from emow2v.progress import DownloadProgress
+    from emow2v.training import prune as pruning
+
+    if layers and keep:
+        raise FormatError("--layers and --keep were both given; expected one of them.")
+    try:
+        wanted = [int(part) for part in keep.split(",")] if keep else layers or 12
+    except ValueError:
+        raise FormatError(f"--keep is '{keep}'; expected numbers with commas, such as 0,1,2.") from None
+    with DownloadProgress(errors) as progress:
+        found = pruning.source(model, progress.update)
+    with errors.status("pruning") as status:
+        done = pruning.prune(found, to, keep=wanted, seed=seed, say=status.update)
+    kept = f"0 to {done.kept[-1]}" if done.kept == tuple(range(len(done.kept))) else ", ".join(map(str, done.kept))
+    output.print(
+        f"wrote {to}: {done.kind}, layers {kept} of {done.layers} (from 0), {done.parameters / 1e6:.1f} million weights",
+        markup=False,
+    )
+    if done.left_over:
+        output.print(
+            f"left out: {len(done.left_over)} tensors of the pre-training, such as {done.left_over[0]}", markup=False
+        )
+    output.print(f"next: emow2v train msp-dim model={to} data=CORPUS output=RUN", markup=False)
+
+
+@stoppable
+def train(
+    config: Annotated[str, typer.Argument(metavar="CONFIG", help="msp-dim, lite, or a YAML file.")],
+    to: Annotated[
+        Path,
+        typer.Option("-o", "--output", metavar="DIR", help="Folder of the run, also to go on with one that stopped."),
+    ],
+    changes: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Instead of what the recipe says.")
+    ] = None,
+) -> None:
+    """Fine-tune a checkpoint on a corpus, by a recipe (extra train).
+
+    model=DIR names the checkpoint, data=PATH the corpus, corpus=csv its kind. On several GPUs: accelerate launch -m emow2v
+    train ...
+    """
+    need("torch", "transformers", "accelerate", "yaml")
+    from emow2v.training import recipe as recipes
+    from emow2v.training.finetune import Recipe
+    from emow2v.training.run import run
+
+    path = recipes.find(config)
+    given = recipes.read(path, changes or [])
+    chosen = recipes.fill(Recipe(), given)
+    if chosen.tensorboard:
+        need("tensorboard")
+    result = run(chosen, to, errors, stop_if_asked)
+    figures = ", ".join(f"{name} {value:.3f}" for name, value in result.record["ccc"].items())
+    output.print(
+        f"wrote {result.best}: epoch {result.record['epoch']}, CCC on the development part {figures}", markup=False
+    )
+    if result.skipped:
+        output.print(f"{len(result.skipped)} clips were left out; {to / 'skipped.csv'} names them", markup=False)
+    output.print(f"next: emow2v export --model {result.best} -o PACKAGE", markup=False)

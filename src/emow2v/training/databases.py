@@ -1,0 +1,133 @@
+"""Reader of audformat databases, as audb and others publish them. Needs the package audformat (extra of the same name)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from emow2v.errors import FormatError
+from emow2v.evaluation.manifest import Scale
+from emow2v.training.partitions import DEVELOPMENT, TEST, TRAIN
+from emow2v.training.readers import Scales, parse_scales
+from emow2v.training.segments import Segment
+from emow2v.trajectory import DIMENSIONS
+
+_SPLITS = {"train": TRAIN, "dev": DEVELOPMENT, "test": TEST}
+_Key = tuple[str, float, float | None]  # file, start, end
+
+
+def read_audformat(
+    path: Path, *, tables: str | Sequence[str] | None = None, scale: Scales | None = None, speaker: str = "speaker"
+) -> list[Segment]:
+    """A database (the folder with its db.yaml) whose columns or their schemes are named arousal, dominance and valence.
+
+    Several columns of one scheme, as of several raters, are averaged. A table's split is the partition of its segments.
+
+    Args:
+        tables: those that count; None takes every one with such columns
+        scale: lowest and highest rating where a scheme does not say them, as a CSV file's
+        speaker: scheme or column that names speakers, in any table
+
+    Raises:
+        FormatError: audformat is not installed, no database there, no such columns, no scale, contradictions
+    """
+    try:
+        import audformat
+    except ImportError:
+        raise FormatError("audformat databases need its package; run: pip install 'emow2v[audformat]'") from None
+    if not (path / "db.yaml").is_file():
+        raise FormatError(f"{path} has no db.yaml; expected the folder of an audformat database.")
+    try:
+        database: Any = audformat.Database.load(path)
+    except Exception as error:  # of YAML, pandas or audformat itself, each in its own way
+        raise FormatError(f"{path} is no audformat database that can be read ({error}).") from None
+    asked = [tables] if isinstance(tables, str) else list(database.tables) if tables is None else list(tables)
+    unknown = [name for name in asked if name not in database.tables]
+    if unknown:
+        raise FormatError(f"{path} has no table {unknown[0]}; it has {', '.join(database.tables)}.")
+    given = parse_scales(scale) if scale is not None else {}
+    ratings: dict[_Key, list[float]] = {}
+    partitions: dict[_Key, str] = {}
+    for name in asked:
+        table = database.tables[name]
+        columns = {dimension: _columns(table, dimension) for dimension in DIMENSIONS}
+        if not any(columns.values()):
+            continue
+        split = table.split_id and _SPLITS.get(database.splits[table.split_id].type, "")
+        keys = _keys(audformat.utils.to_segmented_index(table.index))
+        for key in keys:
+            ratings.setdefault(key, [math.nan] * len(DIMENSIONS))
+            if split and partitions.setdefault(key, split) != split:
+                raise FormatError(
+                    f"{path}: {key[0]} is in {partitions[key]} and, by the table {name}, in {split}; "
+                    "expected one of them; choose tables."
+                )
+        for place, (dimension, found) in enumerate(columns.items()):
+            if found:
+                low, high = _scale(database, table, found[0], dimension, given)
+                means = table.df[found].astype(float).mean(axis=1).to_numpy(np.float64)
+                for key, value in zip(keys, ((means - low) / (high - low)).tolist(), strict=True):
+                    if not math.isnan(value):
+                        ratings[key][place] = value
+    if not ratings:
+        raise FormatError(
+            f"{path} has no column or scheme named arousal, dominance or valence in {', '.join(asked) or 'any table'}."
+        )
+    speakers = _speakers(audformat, database, speaker)
+    return [
+        Segment(
+            path / key[0],
+            key[1],
+            key[2],
+            speakers.get(key) or speakers.get((key[0], 0.0, None), ""),
+            partitions.get(key, ""),
+            (values[0], values[1], values[2]),
+        )
+        for key, values in ratings.items()
+    ]
+
+
+def _columns(table: Any, dimension: str) -> list[str]:
+    """Columns of a table with ratings of a dimension: the one of its name, else all of its scheme."""
+    named = [name for name in table.columns if name.lower() == dimension]
+    return named or [name for name, column in table.columns.items() if (column.scheme_id or "").lower() == dimension]
+
+
+def _scale(database: Any, table: Any, column: str, dimension: str, given: dict[str, Scale]) -> Scale:
+    scheme = database.schemes.get(table.columns[column].scheme_id)
+    if scheme is not None and scheme.minimum is not None and scheme.maximum is not None:
+        return float(scheme.minimum), float(scheme.maximum)
+    if dimension not in given:
+        raise FormatError(
+            f"The scheme of {column} does not say its lowest and highest value; expected a minimum and a maximum; "
+            f'give them as scale, such as "{dimension}=1:7".'
+        )
+    return given[dimension]
+
+
+def _keys(index: Any) -> list[_Key]:
+    """File, start and end of each entry of a segmented index; end is None where it is the file's own."""
+    starts = index.get_level_values("start").total_seconds()
+    ends = index.get_level_values("end").total_seconds()
+    files = index.get_level_values("file")
+    return [
+        (str(file), float(start), None if math.isnan(end) else float(end))
+        for file, start, end in zip(files, starts, ends, strict=True)
+    ]
+
+
+def _speakers(audformat: Any, database: Any, scheme: str) -> dict[_Key, str]:
+    """Speakers of files and segments, as far as any table names them."""
+    try:
+        frame = database.get(scheme)
+    except (TypeError, ValueError) as error:
+        raise FormatError(f"The database contradicts itself about who speaks ({error}); mend its tables.") from None
+    if frame.empty:
+        return {}
+    keys = _keys(audformat.utils.to_segmented_index(frame.index))
+    named = frame[scheme]
+    return {key: str(name) for key, name, there in zip(keys, named, named.notna(), strict=True) if there}

@@ -1,0 +1,94 @@
+"""Recipes: a YAML file with a value for each field of a dataclass, and key=value instead of what it says."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from emow2v.errors import FormatError
+
+SHIPPED = Path(__file__).with_name("recipes")
+KIND = "kind"  # what a recipe trains: "encoder" (a wav2vec2, HuBERT or WavLM checkpoint) or "lite"
+
+R = TypeVar("R")
+
+
+def find(name: str) -> Path:
+    """The file of a recipe: a path, or the name of one that is shipped.
+
+    Raises:
+        FormatError: neither
+    """
+    shipped = sorted(path.stem for path in SHIPPED.glob("*.yaml"))
+    if name in shipped:
+        return SHIPPED / f"{name}.yaml"
+    if name.endswith((".yaml", ".yml")) or Path(name).is_file():
+        return Path(name)
+    raise FormatError(f"'{name}' is no recipe; expected {' or '.join(shipped)}, or a YAML file.")
+
+
+def read(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """What a recipe says, with "key=value" (the value in YAML) instead of it where that is given.
+
+    Raises:
+        FormatError: no such file, not YAML with keys, an override without a value
+    """
+    try:
+        given = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        for text in overrides:
+            key, sign, value = text.partition("=")
+            if not sign:
+                raise FormatError(f"'{text}' changes nothing; expected key=value, such as epochs=2.")
+            given[key] = yaml.safe_load(value)
+        return dict(given)
+    except OSError as error:
+        raise FormatError(f"{path} cannot be read: {error.strerror or error}.") from None
+    except (yaml.YAMLError, UnicodeDecodeError, TypeError, ValueError, AttributeError) as error:
+        raise FormatError(
+            f"{path} is no recipe: {str(error).splitlines()[0]}; expected YAML with a value for each key."
+        ) from None
+
+
+def fill(default: R, given: dict[str, Any]) -> R:
+    """A dataclass with what was given instead of its default; numbers may be written in any way.
+
+    Raises:
+        FormatError: no field of that name, a value of another kind
+    """
+    known = dataclasses.asdict(default)  # type: ignore[call-overload]
+    values: dict[str, Any] = {}
+    for key, value in given.items():
+        if key == KIND:
+            continue
+        if key not in known:
+            raise FormatError(f"A recipe has no '{key}'; it has {', '.join(known)}.")
+        values[key] = _like(key, value, known[key])
+    return dataclasses.replace(default, **values)  # type: ignore[type-var]
+
+
+def _like(key: str, value: Any, wanted: Any) -> Any:
+    """The value in the type of the default."""
+    if isinstance(wanted, tuple) and isinstance(value, list | tuple):
+        if not wanted:  # any number of words
+            return tuple(str(one) for one in value)
+        if len(value) == len(wanted):
+            return tuple(float(one) for one in value)
+    elif isinstance(wanted, float) and (type(value) is int or _is_number(value)):  # YAML takes 1e-4 for a word
+        return float(value)
+    elif isinstance(wanted, str) and type(value) in (int, float):  # a folder called 1
+        return str(value)
+    elif type(value) is type(wanted):
+        return value
+    raise FormatError(f"'{key}' of a recipe is {value!r}; expected something like {wanted!r}.")
+
+
+def _is_number(value: object) -> bool:
+    try:
+        return isinstance(value, str) and math.isfinite(float(value))
+    except ValueError:
+        return False

@@ -1,0 +1,80 @@
+"""The state of a training on the disk: one file, whole at every moment, from which the run goes on."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from emow2v.errors import FormatError
+
+FILE = "state.pt"
+
+
+def write(folder: Path, state: Mapping[str, Any]) -> None:
+    """Write beside the last state, flush, and only then take its place.
+
+    Raises:
+        FormatError: the disk is full or cannot be written; the last state is as it was
+    """
+    path, part = folder / FILE, folder / f"{FILE}.part"
+    try:
+        with part.open("wb") as file:
+            torch.save(dict(state), file)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except (OSError, RuntimeError) as error:  # PyTorch's writer has an error of its own
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0][:150]
+        left = (
+            "the last one is whole, and the same command goes on from there" if path.is_file() else "there is none yet"
+        )
+        raise FormatError(
+            f"The state of the training cannot be written to {path} ({reason}); {left}. Make room."
+        ) from None
+
+
+def read(folder: Path, made_of: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The last state in a folder, on the processor; None where none is.
+
+    Args:
+        made_of: what decides the numbers of the run: recipe, corpus, first weights
+
+    Raises:
+        FormatError: a damaged file, or a run that was made of something else
+    """
+    path = folder / FILE
+    if not path.exists():
+        return None
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        before = state["made_of"]
+    except (OSError, RuntimeError, EOFError, KeyError, TypeError, pickle.UnpicklingError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:150]
+        raise FormatError(f"{path} is no state of a training ({reason}); choose another folder or remove it.") from None
+    changed = [key for key in {**before, **made_of} if _plain(before.get(key)) != _plain(made_of.get(key))]
+    if changed:
+        told = ", ".join(
+            f"{key} was {_short(before.get(key))} and is {_short(made_of.get(key))}" for key in changed[:3]
+        )
+        raise FormatError(f"{path} was made by another recipe ({told}); take that one, or choose another folder.")
+    return state
+
+
+def _plain(value: Any) -> Any:
+    """Lists for tuples."""
+    if isinstance(value, Mapping):
+        return {key: _plain(one) for key, one in value.items()}
+    return [_plain(one) for one in value] if isinstance(value, list | tuple) else value
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 40 else text[:37] + "..."

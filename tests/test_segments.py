@@ -1,0 +1,217 @@
+"""Readers of corpora, each on a miniature in the layout of the real one."""
+
+import math
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from emow2v.errors import AudioError, FormatError
+from emow2v.training.partitions import split
+from emow2v.training.segments import Segment, load, read_corpus
+from small_corpora import (
+    audformat_database,
+    csv_corpus,
+    iemocap,
+    msp_podcast,
+    old_msp_podcast,
+    write_csv,
+    write_noise,
+)
+
+NAN = math.nan
+pytestmark = pytest.mark.filterwarnings("ignore:The inplace keyword")  # in audformat 1.4.3, by pandas 3
+
+
+def speakers(segments: list[Segment]) -> dict[str, set[str]]:
+    """Of each partition."""
+    found: dict[str, set[str]] = {}
+    for segment in segments:
+        found.setdefault(segment.partition, set()).add(segment.speaker)
+    return found
+
+
+@pytest.mark.parametrize(
+    "labels", ["Labels/labels_consensus.csv", "Labels/labels_concensus.csv", "labels_consensus.csv"]
+)
+def test_msp_podcast(tmp_path: Path, labels: str) -> None:
+    segments = read_corpus("msp-podcast", msp_podcast(tmp_path, labels=labels))
+    assert [segment.partition for segment in segments] == ["train"] * 3 + ["development", "test"]
+    assert [segment.speaker for segment in segments] == ["127", "127", "", "9", "11"]
+    assert segments[0].targets == pytest.approx((0.2, 1.6 / 6, 0.5))  # arousal, dominance, valence
+    assert segments[2].targets == (1.0, 1.0, 0.0)
+    assert all(segment.file.is_file() and segment.end is None for segment in segments)
+
+
+def test_old_and_new_releases_of_msp_podcast_say_the_same(tmp_path: Path) -> None:
+    new = read_corpus("msp-podcast", msp_podcast(tmp_path / "new"), tests=["test1", "Test2"])
+    old = read_corpus("msp-podcast", old_msp_podcast(tmp_path / "old"), tests=["test1", "Test2"])
+    assert len(new) == 6 and new[-1].partition == "test"
+    for one, other in zip(new, old, strict=True):
+        assert (one.file.name, one.speaker, one.partition) == (other.file.name, other.speaker, other.partition)
+        assert one.targets == pytest.approx(other.targets)
+        assert other.file.is_file()
+
+
+def test_iemocap(tmp_path: Path) -> None:
+    segments = read_corpus("iemocap", iemocap(tmp_path / "IEMOCAP_full_release"))
+    assert len(segments) == 5 * 2 * 2
+    assert segments[0].file.is_file() and segments[0].file.name == "Ses01F_impro01_F000.wav"
+    assert segments[0].targets == pytest.approx((0.5, 0.75, 0.375))
+    assert segments[1].speaker == "Ses01M" and segments[1].targets == pytest.approx((1.0, 3.6667 / 4, 0.0))
+    folds = speakers(segments)
+    assert folds["test"] == {"Ses05F", "Ses05M"} and folds["development"] == {"Ses04F", "Ses04M"}
+    assert len(folds["train"]) == 6
+    other = speakers(read_corpus("iemocap", tmp_path, test_session=1, development_session=2))
+    assert other["test"] == {"Ses01F", "Ses01M"} and other["development"] == {"Ses02F", "Ses02M"}
+
+
+def test_audformat(tmp_path: Path) -> None:
+    pytest.importorskip("audformat")
+    segments = sorted(read_corpus("audformat", audformat_database(tmp_path)), key=lambda one: (one.file, one.start))
+    assert [(one.file.name, one.start, one.end, one.speaker, one.partition) for one in segments] == [
+        ("a.wav", 0.0, None, "ann", "train"),
+        ("b.wav", 0.0, None, "bob", "development"),
+        ("c.wav", 0.0, 0.5, "cem", "test"),
+        ("c.wav", 0.5, None, "cem", "test"),
+    ]
+    assert segments[0].targets == (0.5, 1.0, 0.25)
+    assert segments[2].targets == pytest.approx((0.75, NAN, NAN), nan_ok=True)  # two raters, from -1 to 1
+    assert segments[3].targets[0] == 0.5  # one of them said nothing
+    assert all(one.file.is_file() for one in segments)
+    only = read_corpus("audformat", tmp_path, tables="emotion.train", development_share=0)
+    assert [one.file.name for one in only] == ["a.wav"]
+
+
+def test_audformat_without_a_scale(tmp_path: Path) -> None:
+    audformat = pytest.importorskip("audformat")
+    write_noise(tmp_path / "a.wav")
+    database = audformat.Database("bare")
+    database["files"] = audformat.Table(audformat.filewise_index(["a.wav"]))
+    database["files"]["Valence"] = audformat.Column()
+    database["files"]["Valence"].set([4.0])
+    database.save(tmp_path)
+    with pytest.raises(FormatError, match=r'Valence does not say its lowest.*"valence=1:7"'):
+        read_corpus("audformat", tmp_path, development_share=0, test_share=0)
+    (segment,) = read_corpus("audformat", tmp_path, scale="1:7", development_share=0, test_share=0)
+    assert segment.targets[2] == 0.5 and segment.speaker == "" and segment.partition == "train"
+
+
+@pytest.mark.parametrize(
+    ("scale", "first"),
+    [("1:7", (0.0, 0.0, 1.0)), (["-5:7", "valence=1:13"], (0.5, 0.5, 0.5)), ({"arousal": "1:7", "dominance": "0:4", "valence": "-7:7"}, (0.0, 0.25, 1.0))],
+)  # fmt: skip
+def test_csv(tmp_path: Path, scale: object, first: tuple[float, float, float]) -> None:
+    path = csv_corpus(tmp_path, partitions=["Train", "dev", "TEST"])
+    segments = read_corpus("csv", path, scale=scale)
+    assert segments[0].targets == pytest.approx(first)
+    assert speakers(segments) == {"train": {"s0", "s3"}, "development": {"s1", "s4"}, "test": {"s2", "s5"}}
+
+
+def test_partitions_are_drawn_by_speakers_and_seed(tmp_path: Path) -> None:
+    path = csv_corpus(tmp_path, speakers=20, clips=2)
+    drawn = read_corpus("csv", path, scale="1:7", development_share=0.2, test_share=0.1)
+    assert Counter(one.partition for one in drawn) == {"train": 28, "development": 8, "test": 4}
+    found = speakers(drawn)
+    assert not found["train"] & found["development"] and not found["test"] & (found["train"] | found["development"])
+    assert drawn == read_corpus("csv", path, scale="1:7", development_share=0.2, test_share=0.1)
+    others = [read_corpus("csv", path, scale="1:7", seed=seed) for seed in (2, 3)]
+    assert speakers(others[0])["test"] != speakers(others[1])["test"]
+    none = read_corpus("csv", path, scale="1:7", test_share=0, development_share=0)
+    assert {one.partition for one in none} == {"train"}
+
+
+def test_development_is_drawn_from_train_alone(tmp_path: Path) -> None:
+    segments = read_corpus("csv", csv_corpus(tmp_path, speakers=10, partitions=["train", "test"]), scale="1:7")
+    found = speakers(segments)
+    assert found["test"] == {"s1", "s3", "s5", "s7", "s9"}
+    assert found["development"] < {"s0", "s2", "s4", "s6", "s8"} and found["train"] and found["development"]
+
+
+def test_a_speaker_with_most_of_the_clips_stays_in_train() -> None:
+    many = [Segment(Path("a"), k, k + 1, "loud", "", (0.5, 0.5, 0.5)) for k in range(90)]
+    few = [Segment(Path("b"), k, k + 1, f"s{k}", "", (0.5, 0.5, 0.5)) for k in range(10)]
+    for seed in range(10):
+        assert {one.partition for one in split(many + few, seed=seed) if one.speaker == "loud"} == {"train"}
+
+
+def test_what_nobody_named_is_told_apart_by_files() -> None:
+    clips = [Segment(Path(f"{k % 5}.wav"), k, k + 1, "", "", (0.5, 0.5, 0.5)) for k in range(20)]
+    parts = split(clips, development_share=0.2, test_share=0.2)
+    assert len({(one.file, one.partition) for one in parts}) == 5
+
+
+def test_load_gives_the_stretch(tmp_path: Path) -> None:
+    path = write_noise(tmp_path / "a.wav", 3.0)
+    signal, _ = soundfile.read(path, dtype="float32")
+    segment = Segment(path, 0.25, 1.0, "", "train", (NAN, NAN, NAN))
+    np.testing.assert_array_equal(load(segment), signal[4000:16000])
+    with pytest.raises(AudioError, match="ends before 7 s"):
+        load(Segment(path, 7.0, None, "", "train", (NAN, NAN, NAN)))
+
+
+def ambiguous(folder: Path) -> Path:
+    """A database whose tables put one file into train and test."""
+    import audformat
+
+    database = audformat.Database("ambiguous")
+    for name in ("train", "test"):
+        database.splits[name] = audformat.Split(name)
+        database[name] = audformat.Table(audformat.filewise_index(["a.wav"]), split_id=name)
+        database[name]["arousal"] = audformat.Column()
+        database[name]["arousal"].set([0.5])
+    database.save(folder)
+    return folder
+
+
+def without(path: Path, text: str, instead: str) -> None:
+    path.write_text(path.read_text().replace(text, instead, 1))
+
+
+def test_corpora_that_are_none(tmp_path: Path) -> None:
+    pytest.importorskip("audformat")
+    (tmp_path / "Audios").mkdir()
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "db.yaml").write_text("name: [")
+    bad = tmp_path / "bad.csv"
+    write_csv(bad, [{"file": "a.wav", "partition": "training"}, {"file": "b.wav", "partition": "left"}])
+    some = write_csv(
+        tmp_path / "some.csv", [{"file": "a.wav", "partition": "train"}, {"file": "b.wav", "partition": ""}]
+    )
+    msp = msp_podcast(tmp_path / "msp")
+    without(msp / "Labels" / "labels_consensus.csv", "5.5", "high")
+    sessions = iemocap(tmp_path / "iemocap")
+    garbled = iemocap(tmp_path / "garbled")
+    without(garbled / "Session2/dialog/EmoEvaluation/Ses02F_impro01.txt", "[2.5000, ", "[2.5000; ")
+    cases: list[tuple[str, Path, dict[str, object], str]] = [
+        ("wav", tmp_path, {}, "'wav' is no kind of corpus; expected one of csv, msp-podcast, iemocap, audformat"),
+        ("csv", bad, {"tests": "Test1"}, "kind csv has no option tests; it has scale, development_share"),
+        ("csv", tmp_path / "none.csv", {}, "cannot be read"),
+        ("csv", bad, {}, "b.wav: 'left' is no partition; expected train, development or test"),
+        ("csv", some, {}, "1 of 2 segments have no partition"),
+        ("csv", some, {"scale": 67}, r'67 is no scale; expected LOW:HIGH in quotes, such as "1:7"'),
+        ("csv", some, {"scale": {"mood": "1:7"}}, "is no scale"),
+        ("csv", some, {"test_share": 0.5, "development_share": 0.5}, "sum is below 1"),
+        ("msp-podcast", tmp_path / "bad", {}, "no folder Audios"),
+        ("msp-podcast", tmp_path, {}, "neither Labels/labels_consensus.csv nor labels.txt"),
+        ("msp-podcast", msp, {}, "line 3: EmoAct is 'high'; expected a number"),
+        ("iemocap", tmp_path, {}, "has the sessions of no kind"),
+        ("iemocap", sessions, {"test_session": 4}, "test_session 4 and development_session 4"),
+        ("iemocap", sessions, {"test_session": 7}, "has the sessions 1, 2, 3, 4, 5; expected"),
+        ("iemocap", garbled, {}, r"Ses02F_impro01.txt, line 3: '.*expected \[start - end\]"),
+        ("audformat", tmp_path, {}, "has no db.yaml"),
+        ("audformat", tmp_path / "bad", {}, "no audformat database that can be read"),
+        ("audformat", ambiguous(tmp_path / "two"), {"scale": "0:1"}, "a.wav is in test and, by the table train, in train"),
+        ("audformat", audformat_database(tmp_path / "db"), {"tables": "all"}, "no table all; it has emotion.dev, emotion.test"),
+        ("audformat", tmp_path / "db", {"tables": ["files"]}, "no column or scheme named arousal"),
+    ]  # fmt: skip
+    for kind, path, options, sentence in cases:
+        with pytest.raises(FormatError, match=sentence):
+            read_corpus(kind, path, **options)
+
+
+def test_too_few_speakers_to_draw_from(tmp_path: Path) -> None:
+    with pytest.raises(FormatError, match="No speaker can be set apart from 1"):
+        read_corpus("csv", csv_corpus(tmp_path, speakers=1), scale="1:7")
