@@ -180,7 +180,9 @@ def add_model(
 
 
 @models.command("remove")
-def remove_model(name: Annotated[str, typer.Argument(metavar="NAME", help="A model that was pulled or added.")]) -> None:
+def remove_model(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A model that was pulled or added.")],
+) -> None:
     """Delete a model that was pulled or added."""
     from emow2v import pull
 

@@ -83,6 +83,8 @@ def train(
     if chosen.tensorboard:
         need("tensorboard")
     result = run(chosen, to, errors, stop_if_asked)
+    if not result.main:
+        return
     figures = ", ".join(f"{name} {value:.3f}" for name, value in result.record["ccc"].items())
     output.print(
         f"wrote {result.best}: epoch {result.record['epoch']}, CCC on the development part {figures}", markup=False
