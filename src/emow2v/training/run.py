@@ -147,7 +147,7 @@ def _digest(segments: Sequence[Segment]) -> str:
 def _describe(recipe: Recipe, corpus: Checked, output: Path) -> None:
     """The recipe as it is run and the corpus as it was found, beside what comes of them."""
     plain = json.loads(json.dumps(asdict(recipe)))
-    write_text(output / "recipe.yaml", yaml.safe_dump({"kind": "encoder", **plain}, sort_keys=False))
+    write_text(output / "recipe.yaml", yaml.safe_dump(plain, sort_keys=False))
     corpus_report.write(corpus, output)
 
 
