@@ -1,6 +1,8 @@
 """Readers of corpora, each on a miniature in the layout of the real one."""
 
 import math
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -215,3 +217,9 @@ def test_corpora_that_are_none(tmp_path: Path) -> None:
 def test_too_few_speakers_to_draw_from(tmp_path: Path) -> None:
     with pytest.raises(FormatError, match="No speaker can be set apart from 1"):
         read_corpus("csv", csv_corpus(tmp_path, speakers=1), scale="1:7")
+
+
+def test_corpora_need_no_pytorch() -> None:
+    code = "import sys, emow2v.training.checks, emow2v.training.corpus_report, emow2v.training.segments; "
+    code += "import emow2v.training.databases, emow2v.training.readers; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

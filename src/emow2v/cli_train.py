@@ -58,7 +58,7 @@ def prune(
 
 @stoppable
 def train(
-    config: Annotated[str, typer.Argument(metavar="CONFIG", help="msp-dim, lite, or a YAML file.")],
+    config: Annotated[str, typer.Argument(metavar="CONFIG", help="msp-dim, or a YAML file.")],
     to: Annotated[
         Path,
         typer.Option("-o", "--output", metavar="DIR", help="Folder of the run, also to go on with one that stopped."),
@@ -78,11 +78,15 @@ def train(
     from emow2v.training.run import run
 
     path = recipes.find(config)
+    if path == recipes.SHIPPED / "lite.yaml":
+        raise FormatError("The recipe lite is trained by another command; run: python -m emow2v.training.lite --help")
     given = recipes.read(path, changes or [])
     chosen = recipes.fill(Recipe(), given)
     if chosen.tensorboard:
         need("tensorboard")
     result = run(chosen, to, errors, stop_if_asked)
+    if not result.main:
+        return
     figures = ", ".join(f"{name} {value:.3f}" for name, value in result.record["ccc"].items())
     output.print(
         f"wrote {result.best}: epoch {result.record['epoch']}, CCC on the development part {figures}", markup=False

@@ -46,7 +46,6 @@ class Recipe:
         corpus, data: kind of corpus and where it lies
         corpus_options: of the corpus's reader
         allow: what may be wrong with the corpus, by its name in `emow2v.training.checks`
-        development_share, test_share: of a corpus without partitions, drawn by whole speakers
         thorough: decode the whole corpus before the first step, to find silence and damage
         batch_size: clips in a step, over all processes; the loss is that of the whole batch
         micro_batch: clips that a process computes at a time, for memory; 0 for its whole share
@@ -67,8 +66,6 @@ class Recipe:
     data: str = ""
     corpus_options: dict[str, Any] = field(default_factory=dict)
     allow: tuple[str, ...] = ()
-    development_share: float = 0.15
-    test_share: float = 0.15
     thorough: bool = True
     epochs: int = 5
     batch_size: int = 32

@@ -13,7 +13,6 @@ import yaml
 from emow2v.errors import FormatError
 
 SHIPPED = Path(__file__).with_name("recipes")
-KIND = "kind"  # what a recipe trains: "encoder" (a wav2vec2, HuBERT or WavLM checkpoint) or "lite"
 
 R = TypeVar("R")
 
@@ -63,8 +62,6 @@ def fill(default: R, given: dict[str, Any]) -> R:
     known = dataclasses.asdict(default)  # type: ignore[call-overload]
     values: dict[str, Any] = {}
     for key, value in given.items():
-        if key == KIND:
-            continue
         if key not in known:
             raise FormatError(f"A recipe has no '{key}'; it has {', '.join(known)}.")
         values[key] = _like(key, value, known[key])

@@ -7,8 +7,6 @@ import csv
 import hashlib
 import io
 import json
-import math
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -26,13 +24,10 @@ from emow2v.training import corpus_report
 from emow2v.training.checks import Checked, check
 from emow2v.training.finetune import BEST, PRECISIONS, FineTuning, Recipe
 from emow2v.training.loop import Loop
-from emow2v.training.partitions import split
 from emow2v.training.segments import Segment, read_corpus
 from emow2v.training.watch import CURVES, Watch
-from emow2v.trajectory import DIMENSIONS
 
 SKIPPED = "skipped.csv"  # clips that could not be used
-SEGMENTS = "segments.csv"  # those that could, with their partition: what `emow2v evaluate` takes
 
 
 @dataclass(frozen=True)
@@ -43,11 +38,13 @@ class Result:
         best: folder of the best network, a Hugging Face checkpoint
         record: the log's line of its epoch
         skipped: sentences about clips that were not used, those of the check included
+        main: whether this process is the one that writes and speaks
     """
 
     best: Path
     record: dict[str, Any]
     skipped: tuple[str, ...]
+    main: bool = True
 
 
 def run(
@@ -112,7 +109,7 @@ def run(
     best = loop.best
     assert best is not None  # an epoch without a figure is an error
     sentences = (*(one.sentence for one in corpus.skipped), *task.clips.skipped.values())
-    return Result(output / BEST, best, sentences)
+    return Result(output / BEST, best, sentences, main)
 
 
 def _accelerator(recipe: Recipe, output: Path) -> Accelerator:
@@ -128,12 +125,7 @@ def _accelerator(recipe: Recipe, output: Path) -> Accelerator:
 
 
 def _corpus(recipe: Recipe, console: Console, check_stop: Callable[[], None]) -> Checked:
-    segments = split(
-        read_corpus(recipe.corpus, recipe.data, **recipe.corpus_options),
-        development_share=recipe.development_share,
-        test_share=recipe.test_share,
-        seed=recipe.seed,
-    )
+    segments = read_corpus(recipe.corpus, recipe.data, **recipe.corpus_options)
     with Count("checking", len({segment.file for segment in segments}), console) as bar:
         return check(
             segments,
@@ -155,20 +147,8 @@ def _digest(segments: Sequence[Segment]) -> str:
 def _describe(recipe: Recipe, corpus: Checked, output: Path) -> None:
     """The recipe as it is run and the corpus as it was found, beside what comes of them."""
     plain = json.loads(json.dumps(asdict(recipe)))
-    write_text(output / "recipe.yaml", yaml.safe_dump({"kind": "encoder", **plain}, sort_keys=False))
+    write_text(output / "recipe.yaml", yaml.safe_dump(plain, sort_keys=False))
     corpus_report.write(corpus, output)
-    rows = [
-        (
-            Path(os.path.relpath(one.file.resolve(), output.resolve())).as_posix(),
-            one.start or "",
-            "" if one.end is None else one.end,
-            one.speaker,
-            one.partition,
-            *("" if math.isnan(value) else repr(value) for value in one.targets),
-        )
-        for one in corpus.segments
-    ]
-    _write_table(output / SEGMENTS, ("file", "start", "end", "speaker", "partition", *DIMENSIONS), rows)
 
 
 def _write_skipped(output: Path, corpus: Checked, task: FineTuning) -> None:

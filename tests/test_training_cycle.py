@@ -1,0 +1,116 @@
+"""From a pre-trained encoder to an answer of the server, by the commands that a user types; one of them is killed."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+from typer.testing import CliRunner
+
+import emow2v
+from emow2v.cli import app
+from encoders import pretrained
+from voices import write_corpus
+
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+def emow2v_(*arguments: object) -> str:
+    result = CliRunner().invoke(app, [str(one) for one in arguments])
+    assert result.exit_code == 0, f"{arguments}: {result.output} {result.exception!r}"
+    return result.output
+
+
+def log(folder: Path) -> list[dict[str, object]]:
+    records = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in record.items() if key != "seconds"} for record in records]
+
+
+@contextmanager
+def server(model: str, data: Path, work: Path) -> Iterator[str]:
+    command = [sys.executable, "-m", "emow2v", "serve", "--model", model, "--port", "0", "--threads", "1",
+               "--data-dir", str(data), "--work-dir", str(work)]  # fmt: skip
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=os.environ)
+    try:
+        assert process.stdout is not None
+        found = re.search(r"http://\S+", process.stdout.readline())
+        assert found
+        yield found[0]
+    finally:
+        process.terminate()
+        process.communicate(timeout=60)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="kill -9 is of Unix")
+def test_prune_train_kill_resume_evaluate_export_add_serve(tmp_path: Path) -> None:
+    corpus = write_corpus(tmp_path / "corpus", 24)
+    emow2v_("prune", "--model", pretrained(tmp_path / "whole"), "--layers", 2, "-o", tmp_path / "pruned")
+    changes = [f"model={tmp_path / 'pruned'}", f"data={corpus}", "epochs=3", "batch_size=3", "learning_rate=1e-3"]
+
+    def train(output: Path) -> subprocess.Popen[bytes]:
+        command = [
+            sys.executable,
+            "-m",
+            "emow2v",
+            "train",
+            "msp-dim",
+            *changes,
+            "checkpoint_steps=1",
+            "-o",
+            str(output),
+        ]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=ENVIRONMENT)
+
+    # 12 clips are trained on: killed at a moment within the twelve steps, when a first epoch is behind it
+    killed = train(tmp_path / "run")
+    log_file, state = tmp_path / "run" / "log.jsonl", tmp_path / "run" / "state.pt"
+    while killed.poll() is None and not log_file.exists():
+        time.sleep(0.01)
+    at = state.stat().st_mtime_ns
+    while killed.poll() is None and state.stat().st_mtime_ns == at:
+        time.sleep(0.002)
+    killed.send_signal(signal.SIGKILL)
+    told = killed.communicate()[0].decode()
+    assert killed.returncode == -signal.SIGKILL, told
+    assert len(log(tmp_path / "run")) < 3
+    for output in ("run", "whole-run"):
+        done = train(tmp_path / output)
+        told = done.communicate()[0].decode()
+        assert done.returncode == 0, told
+        assert ("going on after step" in told) == (output == "run")
+    assert log(tmp_path / "run") == log(tmp_path / "whole-run") and len(log(tmp_path / "run")) == 3
+    best, same = (load_file(tmp_path / name / "best" / "model.safetensors") for name in ("run", "whole-run"))
+    assert all(np.array_equal(value, same[name]) for name, value in best.items())
+
+    tests = ["--data", tmp_path / "run" / "corpus.csv", "--only", "partition=test", "--draws", 0]
+    emow2v_("evaluate", "--model", tmp_path / "run" / "best", *tests, "--engine", "torch", "-o", tmp_path / "report")
+    report = json.loads(next((tmp_path / "report").glob("*.json")).read_text())
+    assert "arousal" in json.dumps(report)
+    emow2v_("export", "--model", tmp_path / "run" / "best", "-o", tmp_path / "package")
+    assert "ours is here" in emow2v_("models", "add", tmp_path / "package", "--name", "ours")
+
+    clip = tmp_path / "corpus" / "003.wav"
+    with server("ours", tmp_path / "corpus", tmp_path / "work") as url:
+        with clip.open("rb") as file:
+            answer = httpx.post(f"{url}/v1/predictions", files={"file": file}, data={"format": "csv"}, timeout=60)
+        assert answer.status_code == 200, answer.text
+    rows = list(csv.DictReader(line for line in io.StringIO(answer.text) if not line.startswith("#")))
+    expected = emow2v.load(tmp_path / "run" / "best", engine="torch").predict(clip).to_frame()
+    names = ["arousal", "dominance", "valence"]
+    found = np.array([[float(row[name]) for name in names] for row in rows])
+    np.testing.assert_allclose(found, expected[names].to_numpy(), atol=2e-4)
