@@ -393,7 +393,10 @@ def test_nothing_but_a_keyboard(page: "api.Page", speech: Path) -> None:
     assert download.value.suggested_filename == "keys.csv"
 
 
-def test_names_are_texts_whatever_they_hold(page: "api.Page", url: str, speech: Path) -> None:
+def test_names_are_texts_whatever_they_hold(visit: Callable[..., Visitor], url: str, speech: Path) -> None:
+    visitor = visit()
+    visitor.expected = [REFUSED]  # of what is no sound
+    page = visitor.page
     job = posted(url, HOSTILE, speech.read_bytes(), wait=True)
     page.goto("/")
     shown = asked(page, f"/v1/jobs/{job}")["name"]

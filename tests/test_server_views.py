@@ -92,7 +92,9 @@ def test_the_sound_is_seen_and_heard(client: TestClient, data: Path) -> None:
     clip = (data / "talk.wav").read_bytes()
     job = posted(client, clip)
     signal, _ = soundfile.read(data / "talk.wav")
-    seen = client.get(f"{job}/waveform", params={"points": 100}).json()
+    answer = client.get(f"{job}/waveform", params={"points": 100})
+    seen = answer.json()
+    assert answer.headers["cache-control"] == "no-store"
     assert seen["duration"] == 1 and 50 <= len(seen["lowest"]) <= 100
     assert min(seen["lowest"]) == pytest.approx(signal.min(), abs=1e-4)
     assert max(seen["highest"]) == pytest.approx(signal.max(), abs=1e-4)

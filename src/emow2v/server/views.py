@@ -98,7 +98,7 @@ def add(api: FastAPI, settings: Settings, found: Callable[[str], Job]) -> None:
 
     @api.get("/jobs/{job_id}/waveform")
     async def peaks(
-        job_id: str, points: Annotated[int, Query(ge=2, le=100_000)] = 2000, session: Session = 0
+        answer: Response, job_id: str, points: Annotated[int, Query(ge=2, le=100_000)] = 2000, session: Session = 0
     ) -> WaveformModel:
         """The recording as the eye sees it, in at most so many points and at least half as many."""
         job = await run_in_threadpool(found, job_id)
@@ -110,6 +110,7 @@ def add(api: FastAPI, settings: Settings, found: Callable[[str], Job]) -> None:
                 )
             except AudioError as error:  # where uploads lie is nobody's business
                 raise HTTPException(404, str(error).replace(str(source), results.name(job))) from None
+        answer.headers.update(PRIVATE)
         return WaveformModel(
             duration=seen.duration,
             step=seen.step,

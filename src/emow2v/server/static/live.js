@@ -9,7 +9,7 @@ import { TimePlot } from "./timeplot.js";
 
 const SEEN_S = 20; // of the past, while it goes on
 const PEAK_S = 0.02; // a block of the microphone
-const BEHIND_S = 2; // of samples that wait to be sent, before somebody is told
+const BEHIND_S = 2; // of values, before somebody is told
 
 const series = new Series();
 const plot = new TimePlot(byId("time"), series);
@@ -19,6 +19,7 @@ let recorder = null;
 let socket = null;
 let phase = "idle"; // opening, recording, stopping, waiting (for the last values)
 let failed = ""; // why the stream ended, where it did so by itself
+let late = false;
 let drawn = 0;
 let stamp = "";
 
@@ -94,8 +95,10 @@ function heard(block) {
   plot.peaks.add(low / 32768, high / 32768);
   byId("level").value = Math.sqrt(Math.max(-low, high) / 32768);
   byId("clock").textContent = clock(seconds());
-  const behind = socket ? socket.bufferedAmount / 2 / recorder.rate : 0;
-  if (behind > BEHIND_S) say(`The server is ${behind.toFixed(0)} s behind; a longer frame step needs less of it.`, true);
+  const behind = seconds() - series.duration; // whether it waits here, on its way, or there
+  if (behind > BEHIND_S) say(`The values are ${behind.toFixed(0)} s behind; with a value less often the server has less to do.`, true);
+  else if (late) say("Recording…");
+  late = behind > BEHIND_S;
   show();
 }
 
