@@ -77,7 +77,7 @@ def test_the_published_request_as_published(client: TestClient, lite: Model, dat
         annotation = read_annotation(data / f"example.{name}.annotation")
         assert annotation.sampling_rate == 25 and len(annotation) == 321
         np.testing.assert_allclose(annotation.values, trajectory.scores[:, column].clip(0, 1), atol=1e-5)
-        assert (annotation.confidence == 1).all()
+        assert ((annotation.confidence > 0) & (annotation.confidence < 1)).all() and annotation.confidence.max() > 0.4
     stream = read_stream(data / "example.embeddings.stream")
     assert stream.data.shape == (321, 1024)
     np.testing.assert_allclose(stream.data, trajectory.embeddings, atol=1e-4)
@@ -92,7 +92,7 @@ def test_the_reference_reads_the_four_results(client: TestClient, data: Path) ->
     for name in ("arousal", "dominance", "valence"):
         annotation = reader.load(data / f"short.{name}.annotation")
         assert annotation.data.shape == (25,) and annotation.annotation_scheme.sample_rate == 25
-        assert (annotation.data["conf"] == 1).all()
+        assert ((annotation.data["conf"] > 0) & (annotation.data["conf"] < 1)).all()
     stream = reader.load(data / "short.embeddings.stream")
     assert stream.data.shape == (25, 1024) and stream.meta_data.sample_rate == 25
 
@@ -148,7 +148,7 @@ def test_rows_before_start_have_confidence_zero(client: TestClient, data: Path) 
     annotation = read_annotation(data / "short.arousal.annotation")
     assert len(annotation) == 20
     assert (annotation.values[:10] == 0).all() and (annotation.confidence[:10] == 0).all()
-    assert (annotation.confidence[10:] == 1).all() and (annotation.values[10:] != 0).any()
+    assert (annotation.confidence[10:] > 0).all() and (annotation.values[10:] != 0).any()
 
 
 def test_one_value_for_the_whole_file(client: TestClient, data: Path) -> None:
