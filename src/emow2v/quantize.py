@@ -159,8 +159,13 @@ def _turn_weights(model: Any) -> None:
         if transpose.get_type_name() != "Transpose":
             continue
         weights = transpose.input(0).get_source_output()
-        if weights.get_node().get_type_name() != "Constant" or len(weights.get_shape()) != 2:
+        node = weights.get_node()
+        if node.get_type_name() == "Convert":  # kept in half precision, computed in single
+            node = node.input(0).get_source_output().get_node()
+        if node.get_type_name() != "Constant" or len(weights.get_shape()) != 2:
             continue
+        if node is not weights.get_node() and weights.get_element_type().get_type_name() == "f32":
+            weights = operations.constant(node.get_data().astype("float32")).output(0)
         flags = product.get_attributes()
         turned = operations.matmul(
             product.input(0).get_source_output(), weights, flags["transpose_a"], not flags["transpose_b"]
