@@ -372,8 +372,8 @@ def test_nothing_but_a_keyboard(page: "api.Page", speech: Path) -> None:
             break
         page.keyboard.press("Tab")
     assert page.evaluate("getComputedStyle(document.querySelector('#drop')).outlineStyle") == "solid"
-    with page.expect_file_chooser() as chooser:
-        page.keyboard.press("Enter")
+    with page.expect_file_chooser(timeout=10_000) as chooser:
+        page.keyboard.press("Space")
     chooser.value.set_files({"name": "keys.wav", "mimeType": "audio/wav", "buffer": speech.read_bytes()})
     expect(row(page, "keys.wav")).to_contain_text("finished")
     to("View: keys.wav", "link")
