@@ -77,6 +77,7 @@ class Fake:
     """A model whose scores are a function of the signal."""
 
     name = "fake"
+    card = SimpleNamespace(version="1", sha256="0" * 64)
 
     def __init__(self, scores):
         self._scores = scores

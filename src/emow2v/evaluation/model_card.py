@@ -214,7 +214,7 @@ def _steadiness(results: Mapping[str, Results], beside: Sequence[Mapping[str, Re
     yield "\n".join(table(("group", "test", *DIMENSIONS, "threshold", "passed"), rows))
     if others:
         rows = [
-            [group, other["model"], *(_share(other["groups"][group]["unchanged"][name]) for name in DIMENSIONS)]
+            [group, _named(other), *(_share(other["groups"][group]["unchanged"][name]) for name in DIMENSIONS)]
             for group in one["groups"]
             for other in (one, *others)
             if group in other["groups"]

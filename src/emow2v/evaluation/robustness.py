@@ -73,7 +73,7 @@ class Result:
 @dataclass(frozen=True)
 class Robustness:
     """Attributes:
-    model: its name
+    model, version, weights_sha256: what was tested
     limit: a prediction that moves by less is unchanged
     files, seconds: that were heard
     shortened: how many of the files are longer than `LONGEST_S` and were heard only so far
@@ -82,6 +82,8 @@ class Robustness:
     """
 
     model: str
+    version: str
+    weights_sha256: str
     limit: float
     seed: int
     files: int
@@ -104,6 +106,8 @@ class Robustness:
         """For JSON; None where there is no figure."""
         return {
             "model": self.model,
+            "version": self.version,
+            "weights_sha256": self.weights_sha256,
             "limit": self.limit,
             "seed": self.seed,
             "files": self.files,
@@ -235,7 +239,8 @@ def robustness(
         first = next(iter(skipped.values()), "there is none.")
         raise Emow2vError(f"None of {len(files)} files can be heard; expected recordings of speech. The first: {first}")
     results = tuple(count.result(test) for test, count in zip(tests, counts, strict=True))
-    return Robustness(model.name, limit, seed, heard, seconds, shortened, skipped, results, software)
+    about = (model.name, model.card.version, model.card.sha256)
+    return Robustness(*about, limit, seed, heard, seconds, shortened, skipped, results, software)
 
 
 def plot(found: Robustness, path: str | Path) -> None:
@@ -256,7 +261,7 @@ def plot(found: Robustness, path: str | Path) -> None:
     axes.vlines(thresholds, places - 0.45, places + 0.45, color="black", linewidth=1.6, label="threshold")
     axes.set_yticks(places, [f"{one.change.group}: {one.change.name}" for one in shown])
     axes.set(xlabel=f"predictions that move by less than {found.limit:g} (%)", xlim=(0, 100))
-    axes.set_title(f"{found.model}, {found.files} files")
+    axes.set_title(f"{found.model} {found.version}, {found.files} files")
     axes.invert_yaxis()
     axes.margins(y=0.01)
     axes.grid(axis="x", alpha=0.25)
