@@ -41,3 +41,15 @@ def home(tmp_path_factory, monkeypatch):
     folder = tmp_path_factory.mktemp("home")
     monkeypatch.setenv("EMOW2V_HOME", str(folder))
     return folder
+
+
+@pytest.fixture
+def wav(tmp_path):
+    """A tone of a second at 16 kHz."""
+    import soundfile
+
+    from sounds import tone
+
+    file = tmp_path / "one second.wav"
+    soundfile.write(file, tone(16000, 1.0), 16000)
+    return file
