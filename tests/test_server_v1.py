@@ -4,7 +4,6 @@ import csv
 import io
 import json
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -26,12 +25,6 @@ def data(tmp_path: Path) -> Path:
     signal, rate = soundfile.read(EXAMPLE, dtype="float32")
     soundfile.write(folder / "ein Gespräch.wav", signal[rate : 2 * rate], rate)
     return folder
-
-
-@pytest.fixture
-def client(lite: Model, data: Path, tmp_path: Path) -> Iterator[TestClient]:
-    with TestClient(app(lite.card, [data], tmp_path / "work", lambda name: lite), raise_server_exceptions=False) as one:
-        yield one
 
 
 @pytest.fixture
