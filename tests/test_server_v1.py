@@ -11,6 +11,7 @@ import pytest
 import soundfile
 from starlette.testclient import TestClient
 
+from emow2v.cards import EMBEDDED
 from emow2v.demo import EXAMPLE
 from emow2v.framing import Framing
 from emow2v.model import Model
@@ -72,7 +73,9 @@ def test_a_path_a_job_and_its_events(client: TestClient, lite: Model, data: Path
 
 def test_models(client: TestClient) -> None:
     (lite,) = [one for one in client.get("/v1/models").json() if one["name"] == "lite"]
+    card = json.loads((EMBEDDED / "lite" / "card.json").read_text("utf-8"))
     assert lite["served"] and lite["sampling_rate"] == 16000 and lite["licence"]
+    assert (lite["description"], lite["version"]) == (card["description"], card["version"])
 
 
 @pytest.mark.parametrize(
