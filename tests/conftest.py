@@ -41,3 +41,40 @@ def home(tmp_path_factory, monkeypatch):
     folder = tmp_path_factory.mktemp("home")
     monkeypatch.setenv("EMOW2V_HOME", str(folder))
     return folder
+
+
+@pytest.fixture
+def wav(tmp_path):
+    """A tone of a second at 16 kHz."""
+    import soundfile
+
+    from sounds import tone
+
+    file = tmp_path / "one second.wav"
+    soundfile.write(file, tone(16000, 1.0), 16000)
+    return file
+
+
+@pytest.fixture
+def data(tmp_path):
+    """The data folder of a server, with a second of speech in it."""
+    import soundfile
+
+    from emow2v.demo import EXAMPLE
+
+    folder = tmp_path / "data"
+    folder.mkdir()
+    signal, rate = soundfile.read(EXAMPLE, dtype="float32")
+    soundfile.write(folder / "talk.wav", signal[rate : 2 * rate], rate)
+    return folder
+
+
+@pytest.fixture
+def client(lite, data, tmp_path):
+    """A server on it, whose faults are answers and no exceptions."""
+    from starlette.testclient import TestClient
+
+    from servers import app
+
+    with TestClient(app(lite.card, [data], tmp_path / "work", lambda name: lite), raise_server_exceptions=False) as one:
+        yield one

@@ -18,66 +18,7 @@ from hypothesis import strategies as st
 
 from emow2v import audio
 from emow2v.errors import AudioError
-
-
-def tone(rate, seconds, frequency=220.0):
-    return (0.5 * np.sin(2 * np.pi * frequency * np.arange(round(rate * seconds)) / rate)).astype(np.float32)
-
-
-def noise(samples, channels=1):
-    return np.random.default_rng(7).uniform(-0.9, 0.9, (samples, channels)).astype(np.float32)
-
-
-def add_tone(container, stream, seconds, *, start=0.0):
-    """A tone into an open container, its first timestamp at `start` seconds."""
-    rate, layout = stream.rate, stream.layout
-    frame = av.AudioFrame.from_ndarray(np.tile(tone(rate, seconds), (layout.nb_channels, 1)), "fltp", layout.name)
-    frame.sample_rate, frame.pts = rate, None
-    size = stream.codec_context.frame_size or 1024
-    resampler = av.AudioResampler(format=stream.format, layout=layout, rate=rate, frame_size=size)
-    at = round(start * rate)
-    for piece in resampler.resample(frame) + resampler.resample(None):
-        piece.pts, piece.time_base = at, Fraction(1, rate)
-        at += piece.samples
-        container.mux(stream.encode(piece))
-    container.mux(stream.encode(None))
-
-
-def add_pictures(container, stream, seconds):
-    stream.width = stream.height = 32
-    stream.pix_fmt = "yuv420p"
-    for k in range(round(25 * seconds)):
-        picture = av.VideoFrame.from_ndarray(np.full((32, 32, 3), k, np.uint8), format="rgb24")
-        picture.pts = k
-        container.mux(stream.encode(picture))
-    container.mux(stream.encode(None))
-
-
-def encoded(kind, codec, rate=44100, seconds=1.0, *, layout="mono", video=0.0, start=0.0, more_tracks=()):
-    """The bytes of a file; `video` seconds of pictures beside the tone."""
-    buffer = io.BytesIO()
-    with av.open(buffer, "w", format=kind) as container:
-        pictures = container.add_stream("mpeg4", rate=25) if video else None
-        tracks = [container.add_stream(name, rate=rate, layout=layout) for name in (codec, *more_tracks)]
-        if pictures:
-            add_pictures(container, pictures, video)
-        for track in tracks:
-            add_tone(container, track, seconds, start=start)
-    return buffer.getvalue()
-
-
-def wav_bytes(signal, rate=16000, subtype="PCM_16"):
-    buffer = io.BytesIO()
-    soundfile.write(buffer, signal, rate, subtype=subtype, format="WAV")
-    return buffer.getvalue()
-
-
-@pytest.fixture
-def wav(tmp_path):
-    file = tmp_path / "one second.wav"
-    soundfile.write(file, tone(16000, 1.0), 16000)
-    return file
-
+from sounds import add_pictures, encoded, noise, refusal, tone, wav_bytes
 
 # --- what a decoder must give ---------------------------------------------------------------------------
 
@@ -394,14 +335,6 @@ def test_a_recording_closed_early_leaves_nothing_open_and_gives_nothing_more(wav
 # --- what is no recording -------------------------------------------------------------------------------
 
 
-def refusal(source):
-    with pytest.raises(AudioError) as caught:
-        audio.read(source)
-    sentence = str(caught.value)
-    assert sentence.endswith(".") and "\n" not in sentence
-    return sentence
-
-
 def test_files_that_are_no_recordings_are_told_in_one_sentence(tmp_path, wav):
     (tmp_path / "text.wav").write_text("It was a dark and stormy night.\n" * 30)
     (tmp_path / "empty.wav").touch()
@@ -468,51 +401,6 @@ def test_absurd_sampling_rates_are_refused(rate):
     assert refusal(io.BytesIO(data))
 
 
-PLAYLISTS = {
-    "m3u8": "#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXT-X-MEDIA-SEQUENCE:0\n#EXTINF:1,\n{wav}\n#EXT-X-ENDLIST\n",
-    "ffconcat": "ffconcat version 1.0\nfile '{wav}'\n",
-    "sdp": "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=audio 5004 RTP/AVP 0\n",
-    "mpd": (
-        '<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011" type="static" mediaPresentationDuration="PT1S">'
-        '<Period><AdaptationSet mimeType="audio/mp4"><Representation id="1" bandwidth="9"><BaseURL>{wav}</BaseURL>'
-        "</Representation></AdaptationSet></Period></MPD>"
-    ),
-    "m3u": "{wav}\n",
-}
-
-
-@pytest.mark.parametrize("kind", sorted(PLAYLISTS))
-@pytest.mark.parametrize("named", ["own", "wav", "mp4"])
-@pytest.mark.parametrize("absolute", [False, True])
-def test_a_playlist_opens_no_other_file(tmp_path, wav, kind, named, absolute):
-    sound = tmp_path / "secret.wav"
-    sound.write_bytes(wav.read_bytes())
-    playlist = tmp_path / f"list.{kind if named == 'own' else named}"
-    playlist.write_text(PLAYLISTS[kind].format(wav=sound if absolute else sound.name))
-    refusal(playlist)
-    with playlist.open("rb") as file:
-        refusal(file)
-
-
-@pytest.mark.parametrize("kind", ["ffconcat", "m3u8", "mpd"])
-def test_even_a_demuxer_that_is_not_on_the_list_can_open_nothing(tmp_path, wav, kind, monkeypatch):
-    """Two locks: were a referring format forgotten, no protocol is there to open a file with."""
-    monkeypatch.setattr(audio, "_REFERRING_DEMUXERS", set())
-    audio._allowed_demuxers.cache_clear()
-    try:
-        playlist = tmp_path / f"list.{kind}"
-        playlist.write_text(PLAYLISTS[kind].format(wav=wav.name))
-        refusal(playlist)
-    finally:
-        audio._allowed_demuxers.cache_clear()
-
-
-def test_every_referring_format_of_this_ffmpeg_is_shut_out():
-    allowed = set(audio._allowed_demuxers().split(","))
-    assert {"wav", "mp3", "flac", "ogg", "aac", "matroska", "mov"} <= allowed
-    assert not allowed & {"concat", "hls", "dash", "sdp", "rtsp", "rtp", "image2", "imf"}
-
-
 # --- anything at all ------------------------------------------------------------------------------------
 
 REAL = {
@@ -559,72 +447,3 @@ def test_damaged_files_are_sound_or_one_error(kind, changes, header, end):
     for at, value in changes:
         data[at % min(len(data), 100 if header else len(data))] = value
     finite_sound_or_audio_error(bytes(data[:end]))
-
-
-STRETCHES = ((0.0, 0.5), (3.21, 5.0), (12.345, 14.0), (21.0004, 21.1), (28.5, None), (29.99, 31.0), (40.0, 41.0))
-
-
-@pytest.mark.parametrize(
-    ("kind", "codec", "rate"),
-    [("flac", "flac", 44100), ("mp3", "libmp3lame", 44100), ("mp4", "aac", 22050), ("ogg", "libopus", 48000),
-     ("matroska", "aac", 44100), ("mpegts", "aac", 48000), ("adts", "aac", 16000)],
-)  # fmt: skip
-def test_stretches_are_what_the_whole_has_there(tmp_path, kind, codec, rate):
-    path = tmp_path / "long"
-    path.write_bytes(encoded(kind, codec, rate, 30.0))
-    whole, _ = audio.read(path)
-    for start, end in STRETCHES:
-        part = whole[round(16000 * start) : None if end is None else round(16000 * end)]
-        np.testing.assert_allclose(audio.read_stretch(path, start, end), part, atol=1e-5)
-
-
-@pytest.mark.parametrize("rate", [16000, 44100, 11025])
-def test_a_stretch_of_a_long_file_is_read_without_the_rest(tmp_path, monkeypatch, rate):
-    """All but its neighbourhood stays on the disk; samples fall where soxr puts them in the whole."""
-    signal = noise(60 * rate)[:, 0]
-    soundfile.write(tmp_path / "long.wav", signal, rate, subtype="FLOAT")
-    whole = soxr.resample(signal, rate, 16000) if rate != 16000 else signal
-    taken = []
-    read = audio._Reader.read
-    monkeypatch.setattr(audio._Reader, "read", lambda self, size: taken.append(data := read(self, size)) or data)
-    for start, end in ((50.123, 51.0), (2.0, 3.0)):
-        taken.clear()
-        part = audio.read_stretch(tmp_path / "long.wav", start, end)
-        np.testing.assert_allclose(part, whole[round(16000 * start) : round(16000 * end)], atol=1e-5)
-        assert sum(map(len, taken)) < 0.2 * signal.nbytes
-
-
-def test_stretches_of_files_that_are_none(tmp_path):
-    with pytest.raises(AudioError, match="does not exist"):
-        audio.read_stretch(tmp_path / "none.wav", 1, 2)
-    (tmp_path / "text.wav").write_text("no sound " * 1000)
-    with pytest.raises(AudioError, match="not a recording"):
-        audio.read_stretch(tmp_path / "text.wav", 20, 21)
-
-
-@pytest.mark.parametrize(
-    ("kind", "codec", "rate"),
-    [("wav", "pcm_s16le", 44100), ("flac", "flac", 16000), ("mp3", "libmp3lame", 44100), ("mp4", "aac", 22050),
-     ("ogg", "libopus", 48000), ("matroska", "aac", 44100), ("mpegts", "aac", 48000)],
-)  # fmt: skip
-def test_stated_durations_are_near_the_decoded_ones(tmp_path, kind, codec, rate):
-    path = tmp_path / "tone"
-    path.write_bytes(encoded(kind, codec, rate, 7.3))
-    recording = audio.open_recording(path)
-    assert sum(block.size for block in recording)
-    assert audio.stated_duration(path) == pytest.approx(float(recording.duration), abs=0.05)
-
-
-def test_durations_behind_large_tags_are_found(tmp_path):
-    """A cover picture of a megabyte comes before the sound."""
-    size = 1 << 20
-    tag = b"ID3\x04\x00\x00" + bytes(size >> shift & 0x7F for shift in (21, 14, 7, 0)) + bytes(size)
-    (tmp_path / "a.mp3").write_bytes(tag + encoded("mp3", "libmp3lame", 44100, 5.0))
-    assert audio.stated_duration(tmp_path / "a.mp3") == pytest.approx(5.0, abs=0.1)
-
-
-def test_durations_of_files_that_are_none(tmp_path):
-    for content, sentence in ((b"", "is empty"), (b"no sound " * 100, "not a recording")):
-        (tmp_path / "a.wav").write_bytes(content)
-        with pytest.raises(AudioError, match=sentence):
-            audio.stated_duration(tmp_path / "a.wav")

@@ -1,8 +1,6 @@
-import csv
 import dataclasses
 import json
 import math
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +17,7 @@ from emow2v.evaluation.manifest import Clip, parse_scale, read_manifest, speaker
 from emow2v.evaluation.norms import norm
 from emow2v.evaluation.statistics import Draws, Figure, agreement, difference, mae, pearson
 from emow2v.model import Model
+from small_corpora import write_csv
 
 RATE = 16000
 EMOTIONS = ("anger", "happiness", "neutral", "sadness")
@@ -46,15 +45,6 @@ def level(lite: Model) -> Model:
     return Model(dataclasses.replace(lite.card, name="level"), LevelEngine())  # type: ignore[arg-type]
 
 
-def write_rows(path: Path, rows: Sequence[Mapping[str, object]]) -> Path:
-    columns = list(dict.fromkeys(name for row in rows for name in row))
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, columns)
-        writer.writeheader()
-        writer.writerows(rows)
-    return path
-
-
 @pytest.fixture
 def corpus(tmp_path: Path) -> Path:
     """Six speakers, four classes; a clip's rating is what `LevelEngine` says of it, on 1..7."""
@@ -69,7 +59,7 @@ def corpus(tmp_path: Path) -> Path:
             rating = dict.fromkeys(("arousal", "dominance"), f"{1 + 6 * value:.6f}")
             sex = "female" if speaker % 2 else "male"
             rows.append({"file": name, "speaker": speaker, "sex": sex, "emotion": emotion, "corpus": "made", **rating})
-    return write_rows(tmp_path / "manifest.csv", rows)
+    return write_csv(tmp_path / "manifest.csv", rows)
 
 
 def test_manifest(corpus: Path) -> None:

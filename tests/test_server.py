@@ -31,14 +31,6 @@ def data(tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.fixture
-def client(lite: Model, data: Path, tmp_path: Path) -> Iterator[TestClient]:
-    with TestClient(
-        app(lite.card, [data], tmp_path / "work", lambda name: lite), raise_server_exceptions=False
-    ) as client:
-        yield client
-
-
 def wait(client: TestClient, job_id: str) -> int:
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:

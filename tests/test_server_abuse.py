@@ -58,21 +58,6 @@ ROUTES = (
 )
 
 
-@pytest.fixture
-def data(tmp_path: Path) -> Path:
-    folder = tmp_path / "data"
-    folder.mkdir()
-    sound, rate = soundfile.read(EXAMPLE, dtype="float32")
-    soundfile.write(folder / "talk.wav", sound[rate : 2 * rate], rate)
-    return folder
-
-
-@pytest.fixture
-def client(lite: Model, data: Path, tmp_path: Path) -> Iterator[TestClient]:
-    with TestClient(app(lite.card, [data], tmp_path / "work", lambda name: lite), raise_server_exceptions=False) as one:
-        yield one
-
-
 def form(folder: Path, /, **changes: str) -> dict[str, str]:
     return request(folder, folder / "talk.wav") | {"jobID": "job"} | changes
 

@@ -4,7 +4,6 @@ import csv
 import io
 import json
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +11,7 @@ import pytest
 import soundfile
 from starlette.testclient import TestClient
 
+from emow2v.cards import EMBEDDED
 from emow2v.demo import EXAMPLE
 from emow2v.framing import Framing
 from emow2v.model import Model
@@ -26,12 +26,6 @@ def data(tmp_path: Path) -> Path:
     signal, rate = soundfile.read(EXAMPLE, dtype="float32")
     soundfile.write(folder / "ein Gespräch.wav", signal[rate : 2 * rate], rate)
     return folder
-
-
-@pytest.fixture
-def client(lite: Model, data: Path, tmp_path: Path) -> Iterator[TestClient]:
-    with TestClient(app(lite.card, [data], tmp_path / "work", lambda name: lite), raise_server_exceptions=False) as one:
-        yield one
 
 
 @pytest.fixture
@@ -79,7 +73,9 @@ def test_a_path_a_job_and_its_events(client: TestClient, lite: Model, data: Path
 
 def test_models(client: TestClient) -> None:
     (lite,) = [one for one in client.get("/v1/models").json() if one["name"] == "lite"]
+    card = json.loads((EMBEDDED / "lite" / "card.json").read_text("utf-8"))
     assert lite["served"] and lite["sampling_rate"] == 16000 and lite["licence"]
+    assert (lite["description"], lite["version"]) == (card["description"], card["version"])
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,6 @@ import io
 import json
 import time
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,22 +15,6 @@ from emow2v.demo import EXAMPLE, request
 from emow2v.framing import Framing
 from emow2v.model import Model
 from emow2v.server import views
-from servers import app
-
-
-@pytest.fixture
-def data(tmp_path: Path) -> Path:
-    folder = tmp_path / "data"
-    folder.mkdir()
-    signal, rate = soundfile.read(EXAMPLE, dtype="float32")
-    soundfile.write(folder / "talk.wav", signal[rate : 2 * rate], rate)
-    return folder
-
-
-@pytest.fixture
-def client(lite: Model, data: Path, tmp_path: Path) -> Iterator[TestClient]:
-    with TestClient(app(lite.card, [data], tmp_path / "work", lambda name: lite), raise_server_exceptions=False) as one:
-        yield one
 
 
 def ended(client: TestClient, job: str) -> str:

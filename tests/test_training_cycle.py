@@ -6,13 +6,10 @@ import csv
 import io
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -24,6 +21,7 @@ from typer.testing import CliRunner
 import emow2v
 from emow2v.cli import app
 from encoders import pretrained
+from processes import serving
 from voices import write_corpus
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -38,21 +36,6 @@ def emow2v_(*arguments: object) -> str:
 def log(folder: Path) -> list[dict[str, object]]:
     records = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
     return [{key: value for key, value in record.items() if key != "seconds"} for record in records]
-
-
-@contextmanager
-def server(model: str, data: Path, work: Path) -> Iterator[str]:
-    command = [sys.executable, "-m", "emow2v", "serve", "--model", model, "--port", "0", "--threads", "1",
-               "--data-dir", str(data), "--work-dir", str(work)]  # fmt: skip
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=os.environ)
-    try:
-        assert process.stdout is not None
-        found = re.search(r"http://\S+", process.stdout.readline())
-        assert found
-        yield found[0]
-    finally:
-        process.terminate()
-        process.communicate(timeout=60)
 
 
 @pytest.mark.slow
@@ -105,7 +88,7 @@ def test_prune_train_kill_resume_evaluate_export_add_serve(tmp_path: Path) -> No
     assert "ours is here" in emow2v_("models", "add", tmp_path / "package", "--name", "ours")
 
     clip = tmp_path / "corpus" / "003.wav"
-    with server("ours", tmp_path / "corpus", tmp_path / "work") as url:
+    with serving("--model", "ours", "--data-dir", str(tmp_path / "corpus"), work=tmp_path / "work") as url:
         with clip.open("rb") as file:
             answer = httpx.post(f"{url}/v1/predictions", files={"file": file}, data={"format": "csv"}, timeout=60)
         assert answer.status_code == 200, answer.text

@@ -1,10 +1,13 @@
-"""Tutorials do what they say: their Python blocks and emow2v commands are run in order, on a small made corpus."""
+"""Tutorials do what they say: their Python blocks and commands are run in order, on a small made corpus."""
 
+import csv
 import importlib
 import re
 import shlex
 import shutil
-from collections.abc import Callable
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,8 @@ import soundfile
 from typer.testing import CliRunner
 
 from emow2v import cli
+from emow2v.trajectory import DIMENSIONS
+from processes import serving
 from voices import RATE, hum
 
 ROOT = Path(__file__).parents[1]
@@ -41,26 +46,44 @@ def corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def follow(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], dict[str, Any]]:
-    """Run a page in a folder with the corpus; the names that its code has made."""
+def follow(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], dict[str, Any]]]:
+    """Run a page in a folder with the corpus; the names that its code has made. What commands say is printed."""
+    with ExitStack() as servers:
 
-    def follow(name: str) -> dict[str, Any]:
-        path = ROOT / "docs" / "tutorials" / name
-        monkeypatch.chdir(corpus)
-        text = path.read_text(encoding="utf-8")
-        names: dict[str, Any] = {"__name__": "tutorial"}
-        for block in _BLOCK.finditer(text):
-            kind, code = block.groups()
-            if kind == "python":
-                before = text[: block.start(2)].count("\n")  # so that a traceback names the page's line
-                exec(compile("\n" * before + code, path, "exec"), names)
-            for command in code.splitlines() if kind == "sh" else ():
-                if command.startswith("emow2v "):
-                    result = CliRunner().invoke(cli.app, shlex.split(command)[1:])
-                    assert result.exit_code == 0, f"{command}: {result.output}"
-        return names
+        def command(text: str, url: str) -> str:
+            """The address of the server that answers from now on."""
+            program, *arguments = shlex.split(text)
+            if program == "emow2v" and arguments[0] == "serve":
+                return servers.enter_context(serving(*arguments[1:], work=corpus / "work"))
+            if program == "emow2v":
+                result = CliRunner().invoke(cli.app, arguments)
+                assert result.exit_code == 0, f"{text}: {result.output} {result.exception!r}"
+                print(result.stdout)
+            elif program == "curl":
+                there = [one.replace("http://127.0.0.1:8080", url) for one in arguments]
+                told = subprocess.run(["curl", "-sS", "--fail-with-body", *there], capture_output=True, text=True)
+                assert told.returncode == 0, f"{text}: {told.stdout} {told.stderr}"
+                print(told.stdout)
+            else:
+                assert text == "python scripts/make_corpus.py -o corpus", text  # `corpus` has done it
+            return url
 
-    return follow
+        def follow(name: str) -> dict[str, Any]:
+            path = ROOT / "docs" / "tutorials" / name
+            monkeypatch.chdir(corpus)
+            text = path.read_text(encoding="utf-8")
+            names: dict[str, Any] = {"__name__": "tutorial"}
+            url = ""
+            for block in _BLOCK.finditer(text):
+                kind, code = block.groups()
+                if kind == "python":
+                    before = text[: block.start(2)].count("\n")  # so that a traceback names the page's line
+                    exec(compile("\n" * before + code, path, "exec"), names)
+                for line in code.splitlines() if kind == "sh" else ():
+                    url = command(line, url)
+            return names
+
+        yield follow
 
 
 @pytest.mark.slow
@@ -80,3 +103,24 @@ def test_embeddings(follow: Callable[[str], dict[str, Any]], capsys: pytest.Capt
     half = len(told) // 2
     assert (told[half:] == "excited").mean() > (told[:half] == "excited").mean()
     assert "unweighted average recall" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("curl") is None, reason="the page asks the server with curl, which is not here")
+def test_training(follow: Callable[[str], dict[str, Any]], corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every step leaves what the next one needs, labels differ within batches, and the server gives what predict gives."""
+    for name in ("torch", "transformers", "accelerate", "tensorboard", "sklearn", "confidence_intervals"):
+        pytest.importorskip(name)
+    log = follow("training.md")["log"]
+    assert log["loss"].min() < 0.99 and log["score"].max() > log["score"][0]
+    assert "arousal" in (corpus / "report" / "evaluation.md").read_text(encoding="utf-8")
+    told = capsys.readouterr().out
+    assert "ours is here" in told
+    [file] = (corpus / "predicted").rglob("*.csv")
+    answered, predicted = (_scores(text) for text in (told[told.rindex("file,start") :], file.read_text("utf-8")))
+    assert len(predicted) and answered == pytest.approx(predicted, abs=1e-5)
+
+
+def _scores(text: str) -> np.ndarray:
+    lines = [line for line in text.splitlines() if line and not line.startswith("#")]
+    return np.array([[float(row[name]) for name in ("end", *DIMENSIONS)] for row in csv.DictReader(lines)])

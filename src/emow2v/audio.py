@@ -7,21 +7,18 @@ recording, so that no window has a resampler's edge in it.
 
 from __future__ import annotations
 
-import contextlib
-import io
 import math
 import os
-import stat
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
-from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from emow2v import containers
 from emow2v.errors import AudioError, TooLong
 from emow2v.signals import Resampler, mix_down
 
@@ -34,19 +31,6 @@ _JITTER_S = 0.005  # timestamps of a millisecond, as Matroska has them, and thei
 _LONGEST_GAP_S = 24 * 3600  # a longer one is a damaged timestamp
 _RATES = (1000, 10_000_000)  # Hz, sampling rates that are believed
 _BLOCK = 1 << 13  # samples handed on at a time, at the source's rate
-
-# Containers that lead to a time and say to the sample which one they have come to (Matroska says it to the
-# millisecond). A little before it is decoded too, for the sake of codecs that build on it and the resampler's edge.
-_ENTERED = {"flac", "mov,mp4,m4a,3gp,3g2,mj2", "mp3", "ogg", "w64", "wav"}
-_RUN_UP_S = 1.0
-_SHORT_S = 10.0
-_GLANCE = {"probesize": "4096"}  # bytes
-
-# Demuxers that open further files or network addresses named inside the file: a playlist somebody
-# uploads must not read the server's disk. Everything else reads the one stream it is given.
-_REFERRING_DEMUXERS = {
-    "applehttp", "concat", "concatf", "dash", "hls", "image2", "imf", "rtp", "rtsp", "sap", "sdp",
-}  # fmt: skip
 
 Signal = npt.NDArray[np.float32]
 Source = str | os.PathLike[str] | IO[bytes] | npt.NDArray[Any]
@@ -97,7 +81,11 @@ class Recording:
 
 
 def open_recording(
-    source: Source, sampling_rate: int | None = None, *, target_rate: int | None = SAMPLING_RATE
+    source: Source,
+    sampling_rate: int | None = None,
+    *,
+    target_rate: int | None = SAMPLING_RATE,
+    start: float = 0.0,
 ) -> Recording:
     """Open a path, a binary file object or an array for one pass.
 
@@ -106,6 +94,8 @@ def open_recording(
             or an array [samples] or [channels, samples]
         sampling_rate: Hz of an array; files say it themselves
         target_rate: Hz of the blocks; None keeps the source's own rate
+        start: seconds from which on the sound is wanted; what comes before is left out as far as a file's
+            container leads there (`begin` says where the blocks do begin)
 
     Raises:
         AudioError: nothing there, no sound in it, or not decodable
@@ -113,9 +103,9 @@ def open_recording(
     if isinstance(source, np.ndarray):
         return _open_array(source, sampling_rate, target_rate)
     if isinstance(source, str | os.PathLike):
-        return _open_file(Path(source), target_rate)
+        return _open_file(Path(source), target_rate, start)
     if hasattr(source, "read"):
-        return _open_stream(source, str(getattr(source, "name", "stream")), target_rate)
+        return _open_stream(source, str(getattr(source, "name", "stream")), target_rate, start)
     raise AudioError(f"Expected a path, a binary file object or an array, got {type(source).__name__}.")
 
 
@@ -127,46 +117,6 @@ def read(
     blocks = list(recording)
     signal = np.concatenate(blocks) if blocks else np.zeros(0, np.float32)
     return signal, recording.sampling_rate
-
-
-def read_stretch(path: str | os.PathLike[str], start: float = 0.0, end: float | None = None) -> Signal:
-    """What `read` gives from `start` to `end` (seconds; None is the recording's own) [samples] at 16 kHz; it is empty
-    where the recording ends before. Only the stretch is kept in memory, and little more than it is decoded.
-
-    Raises:
-        AudioError: nothing there, no sound in it, or not decodable
-    """
-    first, last = round(start * SAMPLING_RATE), None if end is None else round(end * SAMPLING_RATE)
-    recording = _open_file(Path(path), SAMPLING_RATE, start)
-    kept, at = [np.zeros(0, np.float32)], 0
-    try:
-        for number, block in enumerate(recording):
-            at = at if number else round(recording.begin * SAMPLING_RATE)
-            kept.append(block[max(0, first - at) : None if last is None else max(0, last - at)])
-            at += block.size
-            if last is not None and at >= last:
-                break
-    finally:
-        recording.close()
-    return np.concatenate(kept)
-
-
-def stated_duration(path: str | os.PathLike[str]) -> float | None:
-    """Seconds of a recording as its header states them, None where that takes more than a glance; nothing is decoded.
-
-    Raises:
-        AudioError: nothing there, no sound in it, or not decodable
-    """
-    with contextlib.suppress(AudioError):  # a glance is enough for most
-        if stated := _stated(Path(path), _GLANCE):
-            return stated
-    return _stated(Path(path), None)
-
-
-def _stated(path: Path, options: Mapping[str, str] | None) -> float | None:
-    recording = _open_file(path, None, options=options)
-    recording.close()
-    return recording.expected_duration
 
 
 def _open_array(signal: npt.NDArray[Any], sampling_rate: int | None, target_rate: int | None) -> Recording:
@@ -189,68 +139,29 @@ def _open_array(signal: npt.NDArray[Any], sampling_rate: int | None, target_rate
     return recording
 
 
-def _open_file(
-    path: Path, target_rate: int | None, start: float = 0.0, options: Mapping[str, str] | None = None
-) -> Recording:
+def _open_file(path: Path, target_rate: int | None, start: float) -> Recording:
+    file = containers.open_file(path)
     try:
-        status = path.stat()
-        if stat.S_ISDIR(status.st_mode):
-            raise AudioError(f"{path} is a folder; expected a recording.")
-        if stat.S_ISREG(status.st_mode) and status.st_size == 0:
-            raise AudioError(f"{path} is empty (0 bytes); expected a recording.")
-        file = path.open("rb")
-    except FileNotFoundError:
-        raise AudioError(f"{path} does not exist; expected a recording.") from None
-    except (OSError, ValueError) as error:
-        raise AudioError(f"{path} cannot be read ({getattr(error, 'strerror', None) or error}).") from None
-    try:
-        return _open_stream(file, str(path), target_rate, file.close, start, options or _hurry(file))
+        return _open_stream(file, str(path), target_rate, start, file.close, glance=containers.is_plain(file))
     except BaseException:
         file.close()
         raise
-
-
-def _hurry(file: io.BufferedReader) -> dict[str, str]:
-    """FFmpeg searches the samples of a wav file for encodings hidden there, which takes twice as long as decoding a short
-    clip. They would fill two channels, so plain samples of one channel hide none.
-    """
-    with contextlib.suppress(OSError):  # told where it is read
-        head = file.peek(24)
-        if head[:4] == b"RIFF" and head[8:16] == b"WAVEfmt " and head[20:24] in (b"\1\0\1\0", b"\3\0\1\0"):
-            return _GLANCE
-    return {}
 
 
 def _open_stream(
     file: IO[bytes],
     name: str,
     target_rate: int | None,
+    start: float,
     close_file: Callable[[], None] = lambda: None,
-    start: float = 0.0,
-    options: Mapping[str, str] | None = None,
+    *,
+    glance: bool = False,
 ) -> Recording:
-    """Sound of an open file, from some way before `start`; a file that the caller opened is left open."""
-    import av  # 70 ms; only where something is decoded
-    from av.error import FFmpegError
-
-    options = {"format_whitelist": _allowed_demuxers(), "protocol_whitelist": "none", **(options or {})}
-    container: Any
-    try:
-        container = av.open(_reader(file, name), options=options, metadata_errors="replace")
-    except (FFmpegError, ValueError, OSError, TypeError) as error:
-        if isinstance(error, OSError) and not isinstance(error, FFmpegError):
-            raise AudioError(f"{name} cannot be read ({error}).") from None
-        raise AudioError(f"{name} is not a recording that can be decoded; expected audio or video, e.g. wav.") from None
-    if not container.streams.audio:
-        container.close()
-        raise AudioError(f"{name} holds no sound; expected a file with an audio track.")
-    stream = container.streams.audio[0]
-    if stream.codec_context is None:
-        container.close()
-        raise AudioError(f"{name} holds sound in an unknown encoding; expected a common one, e.g. wav, flac or mp3.")
-    duration = container.duration / 1e6 if container.duration and container.duration > 0 else None
-    recording = Recording(name, target_rate or stream.rate, duration)
-    decoded = _decoded(recording, container, close_file, start)
+    """Sound of an open file; one that the caller opened is left open."""
+    container = containers.open_container(file, name, glance=glance)
+    rate = target_rate or container.streams.audio[0].rate
+    recording = Recording(name, rate, containers.stated_duration(container))
+    decoded = _decoded(recording, container, close_file, start if containers.is_seekable(file) else 0.0)
     resampled = _resampled(recording, _on_grid(recording, decoded))
     recording._blocks = resampled
 
@@ -267,44 +178,6 @@ def _open_stream(
 def _check_rate(name: str, rate: float) -> None:
     if not _RATES[0] <= rate <= _RATES[1]:
         raise AudioError(f"{name} has a sampling rate of {rate:g} Hz; expected {_RATES[0]} to {_RATES[1]} Hz.")
-
-
-class _Reader:
-    """A file as FFmpeg gets it: its bytes and the ending of its name, which helps to tell formats apart.
-
-    Never the name itself: it could be read as a protocol ("http:", "concat:").
-    """
-
-    def __init__(self, file: IO[bytes], name: str) -> None:
-        self._file = file
-        ending = Path(name).suffix
-        self.name = "recording" + (ending if ending[1:].isalnum() and ending.isascii() else "")
-
-    def read(self, size: int) -> bytes:
-        data = self._file.read(size)
-        if not isinstance(data, bytes | bytearray | memoryview) or len(data) > size:
-            raise OSError(f"expected at most {size} bytes, got {type(data).__name__}")
-        return bytes(data)
-
-
-class _SeekableReader(_Reader):
-    def seek(self, offset: int, whence: int = 0) -> int:
-        return self._file.seek(offset, whence)
-
-    def tell(self) -> int:
-        return self._file.tell()
-
-
-def _reader(file: IO[bytes], name: str) -> _Reader:
-    seekable = getattr(file, "seekable", lambda: False)()
-    return _SeekableReader(file, name) if seekable else _Reader(file, name)
-
-
-@lru_cache
-def _allowed_demuxers() -> str:
-    from av.format import formats_available
-
-    return ",".join(sorted(set(formats_available) - _REFERRING_DEMUXERS))
 
 
 class _Held:
@@ -361,10 +234,8 @@ def _decoded(
     entry = 0.0  # seconds where it was entered
     lost = False  # true until it is known
     try:
-        if start > _SHORT_S and container.format.name in _ENTERED:
-            container.seek(round((start - _RUN_UP_S + origin) * 1e6))
-            lost = True
-        for packet in _packets(container, stream):
+        lost = containers.enter(container, start)
+        for packet in containers.packets(container):
             try:
                 frames = packet.decode()
             except av.error.EOFError:  # told twice that no more packets come
@@ -423,16 +294,6 @@ def _on_grid(recording: Recording, blocks: Iterator[tuple[Signal, int]]) -> Iter
             recording.begin = (at + skip) / rate
         yield block[skip:], rate
         skip = max(0, skip - block.size)
-
-
-def _packets(container: Any, stream: Any) -> Iterator[Any]:
-    """Packets of one stream; begins anew where PyAV stumbles over a stream that a transport stream adds on its way."""
-    while True:
-        try:
-            yield from container.demux(stream)
-            return
-        except IndexError:
-            continue
 
 
 def _pieces(total: int, size: int) -> Iterator[int]:

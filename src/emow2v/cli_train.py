@@ -53,7 +53,7 @@ def prune(
         output.print(
             f"left out: {len(done.left_over)} tensors of the pre-training, such as {done.left_over[0]}", markup=False
         )
-    output.print(f"next: emow2v train msp-dim model={to} data=CORPUS output=RUN", markup=False)
+    output.print(f"next: emow2v train msp-dim model={to} data=CORPUS -o RUN", markup=False)
 
 
 @stoppable

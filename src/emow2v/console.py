@@ -13,6 +13,8 @@ from typing import Annotated, ParamSpec
 import typer
 from rich.console import Console
 
+from emow2v import containers
+
 P = ParamSpec("P")
 
 errors = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
@@ -56,7 +58,6 @@ ContextOption = Annotated[
 # What a signal asked for. An exception that comes up where the decoder calls back into Python, to read on, is lost
 # there, and the recording looks as if it ended; so it is raised before the next block is taken, and nothing is written.
 _asked: list[BaseException] = []
-_CALLED_BACK = ("read", "seek", "tell")
 
 
 def interrupt(number: int, frame: FrameType | None) -> None:
@@ -71,7 +72,7 @@ def leave(number: int, frame: FrameType | None) -> None:
 
 def _stop(exception: BaseException, frame: FrameType | None) -> None:
     _asked.append(exception)
-    if frame is None or not (frame.f_code.co_filename.endswith("audio.py") and frame.f_code.co_name in _CALLED_BACK):
+    if frame is None or not containers.is_called_back(frame):
         raise exception
 
 

@@ -20,6 +20,7 @@ import numpy.typing as npt
 from emow2v import audio
 from emow2v.audio import SAMPLING_RATE
 from emow2v.errors import AudioError, FormatError
+from emow2v.stretches import stated_duration
 from emow2v.training.partitions import DEVELOPMENT, PARTITIONS, TEST, TRAIN
 from emow2v.training.segments import Segment
 from emow2v.trajectory import DIMENSIONS
@@ -191,7 +192,7 @@ def _heard(
 def _probe(file: Path) -> _Heard:
     """By the header; a file that does not say how long it is, is decoded."""
     try:
-        stated = audio.stated_duration(file)
+        stated = stated_duration(file)
         if stated is not None:
             return _Heard(stated)
         recording = audio.open_recording(file)

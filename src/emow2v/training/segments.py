@@ -8,9 +8,9 @@ from inspect import signature
 from pathlib import Path
 from typing import Any
 
-from emow2v import audio
 from emow2v.audio import Signal
 from emow2v.errors import AudioError, FormatError
+from emow2v.stretches import read_stretch
 from emow2v.training.partitions import split
 
 
@@ -77,7 +77,7 @@ def load(segment: Segment) -> Signal:
     Raises:
         AudioError: nothing there, not decodable, or the recording ends before the segment begins
     """
-    signal = audio.read_stretch(segment.file, segment.start, segment.end)
+    signal = read_stretch(segment.file, segment.start, segment.end)
     if not signal.size:
         raise AudioError(f"{segment.file} ends before {segment.start:g} s; expected times within the recording.")
     return signal
