@@ -39,6 +39,28 @@ def test_the_life_of_a_job(store: Store) -> None:
     assert store.lines(done)[-1].endswith(" INFO finished") and store.counts()[Status.FINISHED] == 1
 
 
+def test_what_somebody_relies_on_is_on_the_disk_and_what_is_only_watched_need_not_be(
+    store: Store,
+) -> None:
+    def lasting(work) -> bool:
+        """Whether SQLite waits for the disk at the end of a transaction."""
+        work()
+        return store._database().execute("PRAGMA synchronous").fetchone()[0] == 2
+
+    assert lasting(lambda: store.submit("a", {}))
+    assert lasting(lambda: store.claim("w"))
+    (job,) = store.orphans("w")
+    assert not lasting(lambda: store.note(job, {"model": "lite"}))
+    assert not lasting(lambda: store.log(job, "said"))
+    assert not lasting(lambda: store.progress(job, 1, 2))
+    assert lasting(lambda: store.publish(job, [(Path("/a/.x.part"), Path("/a/x"))]))
+    assert not lasting(lambda: store.published(job))
+    assert lasting(lambda: store.end(job))
+    assert lasting(lambda: store.submit("b", {}))
+    assert lasting(lambda: store.cancel("b"))
+    assert lasting(lambda: store.forget(most=0, days=0))
+
+
 def test_an_id_is_refused_while_its_job_goes_on_and_replaced_when_it_has_ended(store: Store) -> None:
     first = store.submit("a", {})
     with pytest.raises(RequestError, match="'a' is waiting"):

@@ -214,7 +214,7 @@ class Store:
 
     def let_go(self, job: Job) -> None:
         """Nothing of a job that was cancelled is left with its worker."""
-        with self._write() as database:
+        with self._write(lasting=False) as database:
             database.execute("UPDATE jobs SET worker = '' WHERE number = ? AND status = 4", (job.number,))
 
     def running(self, job: Job) -> bool:
@@ -223,14 +223,14 @@ class Store:
         return row is not None and row["status"] == Status.RUNNING and row["worker"] == job.worker
 
     def progress(self, job: Job, rows: int, expected: int | None) -> None:
-        self._mine(job, "rows = ?, expected = ?", rows, expected)
+        self._mine(job, "rows = ?, expected = ?", rows, expected, lasting=False)
 
     def note(self, job: Job, provenance: Mapping[str, str | float]) -> None:
         """Where its results come from."""
-        self._mine(job, "provenance = ?", json.dumps(dict(provenance)))
+        self._mine(job, "provenance = ?", json.dumps(dict(provenance)), lasting=False)
 
     def log(self, job: Job, text: str, level: str = "INFO") -> None:
-        with self._write() as database:
+        with self._write(lasting=False) as database:
             _line(database, job.number, text, level)
 
     def publish(self, job: Job, moves: Sequence[tuple[Path, Path]]) -> bool:
@@ -245,7 +245,7 @@ class Store:
 
     def published(self, job: Job) -> None:
         """They have appeared; until the next session's files do, it can be cancelled again."""
-        self._mine(job, "publishing = 0, moves = '[]'")
+        self._mine(job, "publishing = 0, moves = '[]'", lasting=False)
 
     def end(self, job: Job, error: str = "") -> bool:
         """It has finished, or failed with a sentence; False where it was cancelled before."""
@@ -357,9 +357,9 @@ class Store:
             before(jobs)
         return jobs
 
-    def _mine(self, job: Job, change: str, *values: object) -> bool:
+    def _mine(self, job: Job, change: str, *values: object, lasting: bool = True) -> bool:
         """Change a claimed job that is still this worker's to run."""
-        with self._write() as database:
+        with self._write(lasting=lasting) as database:
             query = f"UPDATE jobs SET {change} WHERE number = ? AND status = 1 AND worker = ?"
             return database.execute(query, (*values, job.number, job.worker)).rowcount == 1
 
@@ -370,15 +370,21 @@ class Store:
             database = sqlite3.connect(self._path, timeout=WAIT_S, isolation_level=None)
             database.row_factory = sqlite3.Row
             database.execute("PRAGMA journal_mode = WAL")
-            database.execute("PRAGMA synchronous = FULL")  # what a client was told is on the disk
             database.execute("PRAGMA foreign_keys = ON")
             database.execute("PRAGMA secure_delete = ON")  # who erases a voice finds no byte of it in the file
             self._local.database = database
         return database
 
     @contextlib.contextmanager
-    def _write(self) -> Iterator[sqlite3.Connection]:
+    def _write(self, *, lasting: bool = True) -> Iterator[sqlite3.Connection]:
+        """A transaction.
+
+        Args:
+            lasting: on the disk when it is over, so that it outlasts a power cut. What is written without outlasts the death
+                of any process, in order; it is on the disk with the next that lasts
+        """
         database = self._database()
+        database.execute(f"PRAGMA synchronous = {'FULL' if lasting else 'NORMAL'}")
         database.execute("BEGIN IMMEDIATE")
         try:
             yield database
