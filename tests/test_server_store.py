@@ -75,6 +75,23 @@ def test_an_id_is_refused_while_its_job_goes_on_and_replaced_when_it_has_ended(s
     assert not store.end(mine)  # the old one's worker has no say in the new one
 
 
+def test_a_cancelled_job_whose_id_was_taken_is_held_until_its_worker_lets_go(store: Store) -> None:
+    store.submit("a", {"n": "1"})
+    first = store.claim("w1")
+    assert first is not None and store.cancel("a")
+    second = store.submit("a", {"n": "2"})
+    assert [(job.number, job.form["n"]) for job in store.held("w1")] == [(first.number, "1")]
+    assert store.held("w2") == [] and store.held("w1", since_s=60) == []
+    assert not store.running(first) and not store.publish(first, []) and not store.end(first)
+    mine = store.claim("w2")
+    assert mine is not None and mine.number == second.number
+    assert [job.number for job in store.held()] == [first.number] and store.orphans("w1") == []
+    store.let_go(first)
+    assert store.held() == [] and store.running(mine) and store.end(mine)
+    store.submit("a", {"n": "3"})  # nobody holds what has finished
+    assert store.held() == []
+
+
 def test_clients_take_turns(store: Store) -> None:
     for number in range(3):
         store.submit(f"a{number}", {}, client="a")

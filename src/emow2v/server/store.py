@@ -21,7 +21,7 @@ from emow2v.server.logs import one_line
 
 __all__ = ["Busy", "Job", "Status", "Store"]
 
-SCHEMA = 2
+SCHEMA = 3
 MOST_ATTEMPTS = 3  # a job that a worker died of so often is not tried again
 WAIT_S = 30  # for another process that writes
 
@@ -56,6 +56,8 @@ CREATE TABLE lines (
     text TEXT NOT NULL
 );
 CREATE INDEX lines_by_job ON lines (job);
+-- cancelled jobs whose id another has taken, for as long as their worker has not let go
+CREATE TABLE replaced AS SELECT * FROM jobs WHERE 0;
 CREATE TABLE served (client TEXT PRIMARY KEY, turn INTEGER NOT NULL);
 """
 
@@ -132,6 +134,10 @@ class Store:
                     raise RequestError(
                         f"A job '{job_id}' is {status.name.lower()}; wait, cancel it, or use another id."
                     )
+                database.execute(
+                    "INSERT INTO replaced SELECT * FROM jobs WHERE number = ? AND status = 4 AND worker != ''",
+                    (old["number"],),
+                )
                 database.execute("DELETE FROM jobs WHERE number = ?", (old["number"],))
             waiting = database.execute("SELECT count(*) FROM jobs WHERE status = 0").fetchone()[0]
             if most_waiting and waiting >= most_waiting:
@@ -216,6 +222,7 @@ class Store:
         """Nothing of a job that was cancelled is left with its worker."""
         with self._write(lasting=False) as database:
             database.execute("UPDATE jobs SET worker = '' WHERE number = ? AND status = 4", (job.number,))
+            database.execute("DELETE FROM replaced WHERE number = ?", (job.number,))
 
     def running(self, job: Job) -> bool:
         """Whether a claimed job is still to be run: not cancelled, and not another's by now."""
@@ -302,7 +309,7 @@ class Store:
 
     def orphans(self, worker: str | None = None) -> list[Job]:
         """Jobs that a worker left running when it died; of all workers at the start of a server."""
-        return self._of(1, worker)
+        return self._of("SELECT * FROM jobs WHERE status = 1", worker)
 
     def held(self, worker: str | None = None, *, since_s: float = 0) -> list[Job]:
         """Cancelled jobs of a worker that has not let go of them: it has not noticed yet, or it died before.
@@ -311,11 +318,12 @@ class Store:
             since_s: seconds that it has had for that, at least
         """
         latest = (datetime.now(UTC) - timedelta(seconds=since_s)).isoformat(timespec="milliseconds")
-        return [job for job in self._of(4, worker) if job.worker and (not since_s or job.ended <= latest)]
+        found = self._of("SELECT * FROM jobs WHERE status = 4 UNION ALL SELECT * FROM replaced", worker)
+        return [job for job in found if not since_s or job.ended <= latest]
 
-    def _of(self, status: int, worker: str | None) -> list[Job]:
-        query = f"SELECT {_WHOLE} FROM jobs WHERE status = ?" + ("" if worker is None else " AND worker = ?")
-        return [from_row(row) for row in self._database().execute(query, (status, *([worker] if worker else [])))]
+    def _of(self, jobs: str, worker: str | None) -> list[Job]:
+        query = f"SELECT {_WHOLE} FROM ({jobs}) WHERE " + ("worker != ''" if worker is None else "worker = ?")
+        return [from_row(row) for row in self._database().execute(query, [] if worker is None else [worker])]
 
     def requeue(self, job: Job, why: str) -> Status:
         """Let an interrupted job wait again, at its old place; or give up where it was tried often enough."""
