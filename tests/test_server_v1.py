@@ -79,7 +79,7 @@ def test_a_path_a_job_and_its_events(client: TestClient, lite: Model, data: Path
 
 def test_models(client: TestClient) -> None:
     (lite,) = [one for one in client.get("/v1/models").json() if one["name"] == "lite"]
-    assert lite["served"] and lite["sampling_rate"] == 16000 and lite["licence"]
+    assert lite["served"] and lite["sampling_rate"] == 16000 and lite["licence"] and "Whisper" in lite["description"]
 
 
 @pytest.mark.parametrize(

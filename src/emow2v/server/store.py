@@ -187,7 +187,7 @@ class Store:
                 (now(), job_id),
             ).fetchone()
             if stopped is not None:
-                _line(database, stopped["number"], "cancelled; nothing was written", "INFO")
+                _line(database, stopped["number"], "cancelled; nothing more is written", "INFO")
                 return True
             row = database.execute("SELECT status FROM jobs WHERE id = ?", (job_id,)).fetchone()
         return row is not None and row["status"] == Status.CANCELED

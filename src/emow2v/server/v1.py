@@ -251,7 +251,7 @@ def create_v1(settings: Settings, store: Store, workers: Workers) -> FastAPI:
             ModelModel(
                 name=one.name,
                 version=one.version,
-                description=str(one.details.get("description", "")),
+                description=one.description,
                 licence=one.licence,
                 served=one.name == settings.model.name,
                 min_seconds=one.min_samples / one.sampling_rate,
