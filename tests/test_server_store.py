@@ -86,9 +86,11 @@ def test_a_cancelled_job_whose_id_was_taken_is_held_until_its_worker_lets_go(sto
     mine = store.claim("w2")
     assert mine is not None and mine.number == second.number
     assert [job.number for job in store.held()] == [first.number] and store.orphans("w1") == []
+    assert store.running(mine) and store.end(mine) and store.erase(mine) is None  # of the first something is left
     store.let_go(first)
-    assert store.held() == [] and store.running(mine) and store.end(mine)
-    store.submit("a", {"n": "3"})  # nobody holds what has finished
+    assert store.held() == [] and store.erase(mine) is not None
+    assert store.submit("a", {"n": "3"}) and (third := store.claim("w3")) and store.end(third)
+    store.submit("a", {"n": "4"})  # nobody holds what has finished
     assert store.held() == []
 
 

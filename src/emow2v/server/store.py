@@ -282,13 +282,15 @@ class Store:
     # --- what the server does about them ---
 
     def erase(self, job: Job, before: Callable[[Job], None] = lambda job: None) -> Job | None:
-        """Drop a job that has ended with its log, now and from the file itself; None where it goes on, or is no more.
+        """Drop a job that has ended with its log, now and from the file itself; None where it goes on, or is no more,
+        or where a worker still holds one that it replaced.
 
         Args:
             before: called with it as it stands, while no other job can take its id; may raise
         """
         with self._write() as database:
-            query = f"DELETE FROM jobs WHERE number = ? AND {_OVER} RETURNING {_WHOLE}"
+            nobody_holds = "id NOT IN (SELECT id FROM replaced)"
+            query = f"DELETE FROM jobs WHERE number = ? AND {_OVER} AND {nobody_holds} RETURNING {_WHOLE}"
             row = database.execute(query, (job.number,)).fetchone()
             if row is not None:
                 before(from_row(row))
