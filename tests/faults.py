@@ -138,8 +138,12 @@ class Storm:
 
     # --- the storm ---
 
-    def rage(self, jobs: int, clients: int = 4) -> None:
-        """Post so many jobs, and kill while there is something to do."""
+    def rage(self, jobs: int, clients: int = 4, kills: int = 0) -> None:
+        """Post so many jobs, and kill while there is something to do.
+
+        Args:
+            kills: of workers, at most; 0 for one in six jobs. Of servers a fifth of that
+        """
         self.start()
         numbers = iter(range(jobs))
         seeds = [self.random.randrange(1 << 30) for _ in range(jobs)]
@@ -161,7 +165,7 @@ class Storm:
         threads = [threading.Thread(target=client) for _ in range(clients)]
         for thread in threads:
             thread.start()
-        most = max(2, jobs // 6)
+        most = kills or max(2, jobs // 6)
         moved, before, killed, early = time.monotonic(), (0, 0), 0.0, max(2, jobs // 30)
         while any(thread.is_alive() for thread in threads) or self.unfinished():
             if (now := (len(self.posted), len(self.unfinished()))) != before:

@@ -1,9 +1,11 @@
 """Files appear whole or not at all, whatever goes wrong on the way."""
 
 import errno
+import itertools
 import os
 import shutil
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -196,6 +198,24 @@ def test_a_disk_that_is_full_at_the_end(old: Path, monkeypatch: pytest.MonkeyPat
     with pytest.raises(FormatError, match=r"cannot be written \(No space left on device\); free some space"):
         formats.record(trajectory(), formats.writers(ALL, old, "talk"))
     assert contents(old) == before
+
+
+@pytest.mark.parametrize("failing", range(3))
+def test_a_disk_that_refuses_one_of_many_files(old: Path, monkeypatch: pytest.MonkeyPatch, failing: int) -> None:
+    """They go to the disk side by side; none is renamed before all are there."""
+    before, lock, calls, fsync = contents(old), threading.Lock(), itertools.count(), os.fsync
+
+    def sometimes(descriptor: int) -> None:
+        with lock:
+            number = next(calls)
+        if number == failing:
+            raise OSError(errno.EIO, "Input/output error")
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", sometimes)
+    with pytest.raises(FormatError, match=r"cannot be written \(Input/output error\)"):
+        formats.record(trajectory(), formats.writers(ALL, old, "talk"))
+    assert contents(old) == before and next(calls) > failing
 
 
 @contextmanager

@@ -18,9 +18,9 @@ SEED = int(os.environ.get("EMOW2V_FAULT_SEED") or time.time_ns() % 1_000_000)
 @pytest.mark.slow
 def test_a_hundred_jobs_while_processes_are_killed(tmp_path: Path) -> None:
     print(f"EMOW2V_FAULT_SEED={SEED}")  # shown where it fails
-    storm = Storm(tmp_path / "storm", SEED)
+    storm = Storm(tmp_path / "storm", SEED, pause_s=1.0)
     try:
-        storm.rage(100)
+        storm.rage(100, kills=10)  # each costs the start of a process, most of the test's time
     finally:
         if storm.process is not None and storm.process.poll() is None:
             storm.stop(kill=True)

@@ -158,6 +158,49 @@ def test_a_worker_that_does_not_notice_a_cancel_is_killed_and_leaves_nothing(
         assert not hidden(data) and not list(data.glob("long.*annotation*"))
 
 
+def test_a_cancelled_id_posted_again_while_the_worker_dies_leaves_only_the_new_job(
+    store: Store, served: Served, data: Path
+) -> None:
+    with running(store, served) as pool:
+        store.submit("talk", form(data, "talk", 30))
+        pool.wake()
+        until(lambda: now(store, "talk").rows > 0)
+        (worker,) = pool._processes
+        os.kill(worker.process.pid, signal.SIGSTOP)  # type: ignore[arg-type]
+        written = hidden(data)
+        assert written and store.cancel("talk")
+        again = store.submit("talk", form(data, "other", 1, jobID="talk"))
+        os.kill(worker.process.pid, signal.SIGKILL)  # type: ignore[arg-type]
+        until(lambda: now(store, "talk").status.ended)
+        done = now(store, "talk")
+        assert (done.number, done.status, done.attempts) == (again.number, Status.FINISHED, 1)
+        assert pool.deaths == 1 and store.held() == [] and not hidden(data)
+        assert not list(data.glob("talk.*annotation*")) and not list(data.glob("talk.*stream*"))
+        whole(data, "other", 25)
+        assert not list(served.places.work_dir.rglob("*.part"))
+
+
+def test_a_cancelled_id_posted_again_before_the_server_dies_leaves_only_the_new_job(
+    store: Store, served: Served, data: Path
+) -> None:
+    store.submit("talk", form(data, "talk", 1))
+    assert store.claim("0123abcd") is not None
+    results = served.places.results("talk")
+    results.mkdir(parents=True)
+    left = [data / ".talk.arousal.annotation.0123abcd00000000.part", results / ".rows.0123abcd00000000.part"]
+    for path in left:
+        path.write_text("half")
+    assert store.cancel("talk")
+    store.submit("talk", form(data, "talk", 1))
+    pool = Pool(store._path, served, 0)
+    pool.start()  # as the next server does
+    try:
+        assert store.held() == [] and not any(path.exists() for path in left)
+        assert now(store, "talk").status is Status.WAITING and now(store, "talk").attempts == 0
+    finally:
+        pool.stop(0)
+
+
 def test_a_server_that_was_killed_goes_on_where_it_was(data: Path, tmp_path: Path) -> None:
     work = tmp_path / "work"
     command = [sys.executable, "-m", "emow2v", "serve", "--port", "0", "--data-dir", str(data), "--work-dir", str(work)]

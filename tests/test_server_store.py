@@ -39,6 +39,28 @@ def test_the_life_of_a_job(store: Store) -> None:
     assert store.lines(done)[-1].endswith(" INFO finished") and store.counts()[Status.FINISHED] == 1
 
 
+def test_what_somebody_relies_on_is_on_the_disk_and_what_is_only_watched_need_not_be(
+    store: Store,
+) -> None:
+    def lasting(work) -> bool:
+        """Whether SQLite waits for the disk at the end of a transaction."""
+        work()
+        return store._database().execute("PRAGMA synchronous").fetchone()[0] == 2
+
+    assert lasting(lambda: store.submit("a", {}))
+    assert lasting(lambda: store.claim("w"))
+    (job,) = store.orphans("w")
+    assert not lasting(lambda: store.note(job, {"model": "lite"}))
+    assert not lasting(lambda: store.log(job, "said"))
+    assert not lasting(lambda: store.progress(job, 1, 2))
+    assert lasting(lambda: store.publish(job, [(Path("/a/.x.part"), Path("/a/x"))]))
+    assert not lasting(lambda: store.published(job))
+    assert lasting(lambda: store.end(job))
+    assert lasting(lambda: store.submit("b", {}))
+    assert lasting(lambda: store.cancel("b"))
+    assert lasting(lambda: store.forget(most=0, days=0))
+
+
 def test_an_id_is_refused_while_its_job_goes_on_and_replaced_when_it_has_ended(store: Store) -> None:
     first = store.submit("a", {})
     with pytest.raises(RequestError, match="'a' is waiting"):
@@ -51,6 +73,25 @@ def test_an_id_is_refused_while_its_job_goes_on_and_replaced_when_it_has_ended(s
     second = store.submit("a", {"n": "2"})
     assert second.number > first.number and store.lines(second) == [] and len(store.all()) == 1
     assert not store.end(mine)  # the old one's worker has no say in the new one
+
+
+def test_a_cancelled_job_whose_id_was_taken_is_held_until_its_worker_lets_go(store: Store) -> None:
+    store.submit("a", {"n": "1"})
+    first = store.claim("w1")
+    assert first is not None and store.cancel("a")
+    second = store.submit("a", {"n": "2"})
+    assert [(job.number, job.form["n"]) for job in store.held("w1")] == [(first.number, "1")]
+    assert store.held("w2") == [] and store.held("w1", since_s=60) == []
+    assert not store.running(first) and not store.publish(first, []) and not store.end(first)
+    mine = store.claim("w2")
+    assert mine is not None and mine.number == second.number
+    assert [job.number for job in store.held()] == [first.number] and store.orphans("w1") == []
+    assert store.running(mine) and store.end(mine) and store.erase(mine) is None  # of the first something is left
+    store.let_go(first)
+    assert store.held() == [] and store.erase(mine) is not None
+    assert store.submit("a", {"n": "3"}) and (third := store.claim("w3")) and store.end(third)
+    store.submit("a", {"n": "4"})  # nobody holds what has finished
+    assert store.held() == []
 
 
 def test_clients_take_turns(store: Store) -> None:

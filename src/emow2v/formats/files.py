@@ -9,12 +9,14 @@ import secrets
 import shutil
 import stat
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, Any
 
 from emow2v.errors import FormatError
 
 Move = tuple[Path, Path]  # from, to
+_AT_ONCE = 4  # files on their way to the disk
 _owner = ""
 
 
@@ -61,16 +63,9 @@ class Staged:
         self._files.append((file, part, path))
         return file
 
-    def flush(self) -> None:
-        """Bring everything to the disk and close it; a full disk shows here, before anything is replaced."""
-        for file, _, path in self._files:
-            try:
-                if not file.closed:
-                    file.flush()
-                    os.fsync(file.fileno())
-                    file.close()
-            except OSError as error:
-                raise _unwritable(path, error, "free some space") from None
+    def files(self) -> list[tuple[IO[bytes], Path]]:
+        """Each file, and what it will become."""
+        return [(file, path) for file, _, path in self._files]
 
     def discard(self) -> None:
         """Remove what was written; what stood in the places before stays."""
@@ -97,8 +92,7 @@ def publish(groups: Sequence[Staged], before: Callable[[Sequence[Move]], None] =
     """
     kept: list[tuple[Path, Path | None]] = []  # (place, second name of what stood there)
     try:
-        for group in groups:
-            group.flush()
+        _flush([file for group in groups for file in group.files()])
         before([move for group in groups for move in group.moves()])
         for group in groups:
             for part, path in group.moves():
@@ -125,6 +119,28 @@ def publish(groups: Sequence[Staged], before: Callable[[Sequence[Move]], None] =
             with contextlib.suppress(OSError):
                 old.unlink()
     _sync({path.parent for path, _ in kept})
+
+
+def _flush(files: Sequence[tuple[IO[bytes], Path]]) -> None:
+    """Bring everything to the disk and close it; a full disk shows here, before anything is replaced."""
+    if len(files) < 2:
+        for file, path in files:
+            _to_disk(file, path)
+        return
+    # asked for several at once, a disk has the eight files of a request in half the time that they take one by one
+    with ThreadPoolExecutor(min(len(files), _AT_ONCE), thread_name_prefix="emow2v-disk") as pool:
+        for done in [pool.submit(_to_disk, file, path) for file, path in files]:
+            done.result()
+
+
+def _to_disk(file: IO[bytes], path: Path) -> None:
+    try:
+        if not file.closed:
+            file.flush()
+            os.fsync(file.fileno())
+            file.close()
+    except OSError as error:
+        raise _unwritable(path, error, "free some space") from None
 
 
 def _sync(folders: Iterable[Path]) -> None:

@@ -21,7 +21,7 @@ from emow2v.server.logs import one_line
 
 __all__ = ["Busy", "Job", "Status", "Store"]
 
-SCHEMA = 2
+SCHEMA = 3
 MOST_ATTEMPTS = 3  # a job that a worker died of so often is not tried again
 WAIT_S = 30  # for another process that writes
 
@@ -56,6 +56,8 @@ CREATE TABLE lines (
     text TEXT NOT NULL
 );
 CREATE INDEX lines_by_job ON lines (job);
+-- cancelled jobs whose id another has taken, for as long as their worker has not let go
+CREATE TABLE replaced AS SELECT * FROM jobs WHERE 0;
 CREATE TABLE served (client TEXT PRIMARY KEY, turn INTEGER NOT NULL);
 """
 
@@ -132,6 +134,10 @@ class Store:
                     raise RequestError(
                         f"A job '{job_id}' is {status.name.lower()}; wait, cancel it, or use another id."
                     )
+                database.execute(
+                    "INSERT INTO replaced SELECT * FROM jobs WHERE number = ? AND status = 4 AND worker != ''",
+                    (old["number"],),
+                )
                 database.execute("DELETE FROM jobs WHERE number = ?", (old["number"],))
             waiting = database.execute("SELECT count(*) FROM jobs WHERE status = 0").fetchone()[0]
             if most_waiting and waiting >= most_waiting:
@@ -181,7 +187,7 @@ class Store:
                 (now(), job_id),
             ).fetchone()
             if stopped is not None:
-                _line(database, stopped["number"], "cancelled; nothing was written", "INFO")
+                _line(database, stopped["number"], "cancelled; nothing more is written", "INFO")
                 return True
             row = database.execute("SELECT status FROM jobs WHERE id = ?", (job_id,)).fetchone()
         return row is not None and row["status"] == Status.CANCELED
@@ -214,8 +220,9 @@ class Store:
 
     def let_go(self, job: Job) -> None:
         """Nothing of a job that was cancelled is left with its worker."""
-        with self._write() as database:
+        with self._write(lasting=False) as database:
             database.execute("UPDATE jobs SET worker = '' WHERE number = ? AND status = 4", (job.number,))
+            database.execute("DELETE FROM replaced WHERE number = ?", (job.number,))
 
     def running(self, job: Job) -> bool:
         """Whether a claimed job is still to be run: not cancelled, and not another's by now."""
@@ -223,14 +230,14 @@ class Store:
         return row is not None and row["status"] == Status.RUNNING and row["worker"] == job.worker
 
     def progress(self, job: Job, rows: int, expected: int | None) -> None:
-        self._mine(job, "rows = ?, expected = ?", rows, expected)
+        self._mine(job, "rows = ?, expected = ?", rows, expected, lasting=False)
 
     def note(self, job: Job, provenance: Mapping[str, str | float]) -> None:
         """Where its results come from."""
-        self._mine(job, "provenance = ?", json.dumps(dict(provenance)))
+        self._mine(job, "provenance = ?", json.dumps(dict(provenance)), lasting=False)
 
     def log(self, job: Job, text: str, level: str = "INFO") -> None:
-        with self._write() as database:
+        with self._write(lasting=False) as database:
             _line(database, job.number, text, level)
 
     def publish(self, job: Job, moves: Sequence[tuple[Path, Path]]) -> bool:
@@ -245,7 +252,7 @@ class Store:
 
     def published(self, job: Job) -> None:
         """They have appeared; until the next session's files do, it can be cancelled again."""
-        self._mine(job, "publishing = 0, moves = '[]'")
+        self._mine(job, "publishing = 0, moves = '[]'", lasting=False)
 
     def end(self, job: Job, error: str = "") -> bool:
         """It has finished, or failed with a sentence; False where it was cancelled before."""
@@ -275,13 +282,15 @@ class Store:
     # --- what the server does about them ---
 
     def erase(self, job: Job, before: Callable[[Job], None] = lambda job: None) -> Job | None:
-        """Drop a job that has ended with its log, now and from the file itself; None where it goes on, or is no more.
+        """Drop a job that has ended with its log, now and from the file itself; None where it goes on, or is no more,
+        or where a worker still holds one that it replaced.
 
         Args:
             before: called with it as it stands, while no other job can take its id; may raise
         """
         with self._write() as database:
-            query = f"DELETE FROM jobs WHERE number = ? AND {_OVER} RETURNING {_WHOLE}"
+            nobody_holds = "id NOT IN (SELECT id FROM replaced)"
+            query = f"DELETE FROM jobs WHERE number = ? AND {_OVER} AND {nobody_holds} RETURNING {_WHOLE}"
             row = database.execute(query, (job.number,)).fetchone()
             if row is not None:
                 before(from_row(row))
@@ -302,7 +311,7 @@ class Store:
 
     def orphans(self, worker: str | None = None) -> list[Job]:
         """Jobs that a worker left running when it died; of all workers at the start of a server."""
-        return self._of(1, worker)
+        return self._of("SELECT * FROM jobs WHERE status = 1", worker)
 
     def held(self, worker: str | None = None, *, since_s: float = 0) -> list[Job]:
         """Cancelled jobs of a worker that has not let go of them: it has not noticed yet, or it died before.
@@ -311,11 +320,12 @@ class Store:
             since_s: seconds that it has had for that, at least
         """
         latest = (datetime.now(UTC) - timedelta(seconds=since_s)).isoformat(timespec="milliseconds")
-        return [job for job in self._of(4, worker) if job.worker and (not since_s or job.ended <= latest)]
+        found = self._of("SELECT * FROM jobs WHERE status = 4 UNION ALL SELECT * FROM replaced", worker)
+        return [job for job in found if not since_s or job.ended <= latest]
 
-    def _of(self, status: int, worker: str | None) -> list[Job]:
-        query = f"SELECT {_WHOLE} FROM jobs WHERE status = ?" + ("" if worker is None else " AND worker = ?")
-        return [from_row(row) for row in self._database().execute(query, (status, *([worker] if worker else [])))]
+    def _of(self, jobs: str, worker: str | None) -> list[Job]:
+        query = f"SELECT {_WHOLE} FROM ({jobs}) WHERE " + ("worker != ''" if worker is None else "worker = ?")
+        return [from_row(row) for row in self._database().execute(query, [] if worker is None else [worker])]
 
     def requeue(self, job: Job, why: str) -> Status:
         """Let an interrupted job wait again, at its old place; or give up where it was tried often enough."""
@@ -357,9 +367,9 @@ class Store:
             before(jobs)
         return jobs
 
-    def _mine(self, job: Job, change: str, *values: object) -> bool:
+    def _mine(self, job: Job, change: str, *values: object, lasting: bool = True) -> bool:
         """Change a claimed job that is still this worker's to run."""
-        with self._write() as database:
+        with self._write(lasting=lasting) as database:
             query = f"UPDATE jobs SET {change} WHERE number = ? AND status = 1 AND worker = ?"
             return database.execute(query, (*values, job.number, job.worker)).rowcount == 1
 
@@ -370,15 +380,21 @@ class Store:
             database = sqlite3.connect(self._path, timeout=WAIT_S, isolation_level=None)
             database.row_factory = sqlite3.Row
             database.execute("PRAGMA journal_mode = WAL")
-            database.execute("PRAGMA synchronous = FULL")  # what a client was told is on the disk
             database.execute("PRAGMA foreign_keys = ON")
             database.execute("PRAGMA secure_delete = ON")  # who erases a voice finds no byte of it in the file
             self._local.database = database
         return database
 
     @contextlib.contextmanager
-    def _write(self) -> Iterator[sqlite3.Connection]:
+    def _write(self, *, lasting: bool = True) -> Iterator[sqlite3.Connection]:
+        """A transaction.
+
+        Args:
+            lasting: on the disk when it is over, so that it outlasts a power cut. What is written without outlasts the death
+                of any process, in order; it is on the disk with the next that lasts
+        """
         database = self._database()
+        database.execute(f"PRAGMA synchronous = {'FULL' if lasting else 'NORMAL'}")
         database.execute("BEGIN IMMEDIATE")
         try:
             yield database
