@@ -315,11 +315,6 @@ def test_a_recipe_is_a_name_or_a_file(tmp_path: Path) -> None:
         recipes.find("paper")
 
 
-def test_lite_has_a_command_of_its_own(tmp_path: Path) -> None:
-    result = CliRunner().invoke(app, ["train", "lite", "-o", str(tmp_path / "run")])
-    assert isinstance(result.exception, FormatError) and "emow2v.training.lite" in str(result.exception)
-
-
 @pytest.mark.slow
 def test_two_processes_train_as_one_does(recipe: Recipe, tmp_path: Path) -> None:
     """Begun as `accelerate launch` begins them, on the processor, where it would begin one only."""
