@@ -131,7 +131,7 @@ def main() -> None:
             row = [found["seconds"], found["cpu_seconds"], found["clips_a_second"], memory, found["loss"]]
             rows.append([precision, way, *row])
             figures.append({"precision": precision, "way": way, **found})
-            print(f"{precision}, {way}: {found['seconds']:.1f} s", file=sys.stderr, flush=True)
+            print(precision, way, {name: round(value, 2) for name, value in found.items()}, file=sys.stderr, flush=True)
     batch = paper().batch_size
     title = (
         f"{batch} clips of {options.seconds:g} s a step, {device}, {threads} threads; load of the machine {before[0]:.1f} "

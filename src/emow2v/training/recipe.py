@@ -110,7 +110,8 @@ def _like(key: str, value: Any, wanted: Any) -> Any:
         return str(value)
     elif type(value) is type(wanted):
         return value
-    raise FormatError(f"'{key}' of a recipe is {value!r}; expected something like {wanted!r}.")
+    like = "a list such as [one, two]" if wanted == () else f"something like {wanted!r}"
+    raise FormatError(f"'{key}' of a recipe is {value!r}; expected {like}.")
 
 
 def _is_number(value: object) -> bool:

@@ -117,7 +117,8 @@ def _accelerator(recipe: Recipe) -> Accelerator:
 
 
 def _corpus(recipe: Recipe, console: Console, check_stop: Callable[[], None]) -> Checked:
-    segments = read_corpus(recipe.corpus, recipe.data, **recipe.corpus_options)
+    options = {str(name): value for name, value in recipe.corpus_options.items()}  # YAML has keys of other kinds too
+    segments = read_corpus(recipe.corpus, recipe.data, **options)
     with Count("checking", len({segment.file for segment in segments}), console) as bar:
         return check(
             segments,

@@ -46,8 +46,15 @@ def save(path: Path, content: Mapping[str, Any], what: str, left: str) -> None:
     except (OSError, RuntimeError) as error:  # PyTorch's writer has an error of its own
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)
-        reason = getattr(error, "strerror", None) or str(error).splitlines()[0][:150]
-        raise FormatError(f"{what} cannot be written to {path} ({reason}); {left}. Make room.") from None
+        raise FormatError(f"{what} cannot be written to {path} ({_reason(error)}); {left}. Make room.") from None
+
+
+def _reason(error: BaseException) -> str:
+    """The operating system's word, where PyTorch's writer raised another error upon it."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, OSError):
+        cause = cause.__context__
+    return (cause.strerror if cause else None) or str(error).splitlines()[0][:150]
 
 
 def read(folder: Path, made_of: Mapping[str, Any]) -> dict[str, Any] | None:
