@@ -29,7 +29,6 @@ from emow2v.audio import SAMPLING_RATE
 from emow2v.training import recipe as recipes
 from emow2v.training.checks import Checked
 from emow2v.training.finetune import FineTuning, Recipe
-from emow2v.training.memory import keep_memory
 from emow2v.training.segments import Segment
 from fullsize import checkpoint
 
@@ -68,8 +67,6 @@ def measure(options: argparse.Namespace) -> dict[str, float]:
     recipe = replace(paper(), model=str(options.model), precision=precision, **WAYS[way])
     if options.threads:
         torch.set_num_threads(options.threads)
-    if options.keep_memory:
-        keep_memory()
     accelerator = Accelerator(mixed_precision="no" if precision == "fp32" else precision, cpu=options.cpu)
     on_gpu = accelerator.device.type == "cuda"
     with tempfile.TemporaryDirectory() as folder:
@@ -105,7 +102,6 @@ def main() -> None:
     made.add_argument("--way", action="append", choices=WAYS, help="all by default")
     made.add_argument("--threads", type=int, default=0, help="of PyTorch; 0 leaves their number to it")
     made.add_argument("--cpu", action="store_true", help="also where there is a GPU")
-    made.add_argument("--keep-memory", action="store_true", help="have glibc keep what was freed between steps")
     made.add_argument("--row", nargs=2, help=argparse.SUPPRESS)
     options = made.parse_args()
     if options.row:
@@ -120,7 +116,7 @@ def main() -> None:
         for way in options.way or WAYS:
             command = [sys.executable, __file__, "--row", precision, way, "--model", str(model), "--seconds",
                        str(options.seconds), "--steps", str(options.steps), "--threads", str(options.threads)]  # fmt: skip
-            command += ["--cpu"] * options.cpu + ["--keep-memory"] * options.keep_memory
+            command += ["--cpu"] * options.cpu
             done = subprocess.run(command, capture_output=True, text=True)
             if done.returncode:
                 told = (done.stderr.strip().splitlines() or [f"ended with {done.returncode}"])[-1][:120]
