@@ -232,6 +232,18 @@ def test_clips_that_cannot_be_used_are_skipped_listed_and_counted(recipe: Recipe
     assert math.isfinite(result.record["loss"])
 
 
+def test_a_training_part_of_silence_is_no_run(recipe: Recipe, corpus: Path, tmp_path: Path) -> None:
+    """Found while training, too: an untrained network is not given out for a trained one."""
+    folder = Path(shutil.copytree(corpus.parent, tmp_path / "corpus"))
+    with corpus.open() as file:
+        files = [row["file"] for row in csv.DictReader(file) if row["partition"] == "train"]
+    for name in files:
+        soundfile.write(folder / name, np.zeros(RATE, np.float32), RATE)
+    with pytest.raises(FormatError, match=rf"None of the {len(files)} clips of the training part can be used.*silent"):
+        run(replace(recipe, thorough=False, data=str(folder / "corpus.csv")), tmp_path / "run", QUIET)
+    assert not (tmp_path / "run" / "best").exists()
+
+
 def test_long_clips_are_cut_at_random_and_evaluated_in_the_middle(recipe: Recipe, small: Path, tmp_path: Path) -> None:
     ramp = np.linspace(-0.5, 0.5, 3 * RATE).astype(np.float32)
     soundfile.write(tmp_path / "ramp.wav", ramp, RATE, subtype="FLOAT")
@@ -294,6 +306,7 @@ def test_curves_have_every_step_once_also_after_a_stop(recipe: Recipe, tmp_path:
         (["nonsense=1"], "A recipe has no 'nonsense'"),
         (["epochs=many"], "expected something like 5"),
         (["epochs"], "expected key=value"),
+        (["allow=missing-files"], "expected a list such as [one, two]"),
         (["model="], "expected something like"),
         ([], "names no model"),
         (["model=x"], "names no data"),
@@ -313,11 +326,6 @@ def test_a_recipe_is_a_name_or_a_file(tmp_path: Path) -> None:
     assert (own.epochs, own.learning_rate, own.allow, own.seed) == (2, 3e-5, ("missing-files",), 7)
     with pytest.raises(FormatError, match="expected lite or msp-dim, or a YAML file"):
         recipes.find("paper")
-
-
-def test_lite_has_a_command_of_its_own(tmp_path: Path) -> None:
-    result = CliRunner().invoke(app, ["train", "lite", "-o", str(tmp_path / "run")])
-    assert isinstance(result.exception, FormatError) and "emow2v.training.lite" in str(result.exception)
 
 
 @pytest.mark.slow

@@ -2,8 +2,10 @@ import csv
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,21 +13,30 @@ import soundfile
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
+from safetensors.torch import save_file
+from typer.testing import CliRunner
 
 from emow2v.cards import find
+from emow2v.cli import app
 from emow2v.compare import ccc
-from emow2v.errors import Emow2vError, FormatError
+from emow2v.errors import Emow2vError, FormatError, ModelError
 from emow2v.evaluation.manifest import read_manifest as read_ratings
 from emow2v.networks.lite import Lite, LiteConfig
-from emow2v.training import baseline, corpora, package
+from emow2v.training import baseline, corpora, lite_run, package
 from emow2v.training import lite as training
+from emow2v.training import recipe as recipes
 from emow2v.training.augment import Augmenter
 from emow2v.training.corpora import EMOTIONS, HELD_OUT, TARGETS, decode, read_manifest
 from emow2v.training.held_out import held_out_figures
+from emow2v.training.loop import Loop
 from emow2v.training.losses import ccc_loss
 from emow2v.training.package import load_lite
 from emow2v.verify import verify
 
+SMALL = {"layers": 1, "width": 32, "heads": 2, "intermediate": 64, "hidden": 16}
+SHORT = ["epochs=2", "batch_size=8", "crop_seconds=[0.5, 1]", "long_seconds=1.5", "no_speech=1", "tensorboard=false",
+         "consistency_from=1", "threads=1", "device=cpu"]  # fmt: skip
 floats = st.floats(-2, 2, width=32)
 
 
@@ -109,18 +120,48 @@ def few_statistics(monkeypatch) -> None:
     monkeypatch.setattr(training, "STATISTICS_BATCHES", 4)
 
 
-def trainer(corpus: Path, folder: Path, epochs: int) -> training.Trainer:
+def trainer(corpus: Path, folder: Path, epochs: int = 1) -> training.LiteTraining:
     clips = read_manifest(corpus / "manifest.csv")
     folder.mkdir(exist_ok=True)
     torch.manual_seed(0)
-    model = Lite(
-        LiteConfig(layers=1, width=32, heads=2, intermediate=64, hidden=16, emotions=len(EMOTIONS), confidence=1)
-    )
+    model = Lite(LiteConfig(**SMALL, emotions=len(EMOTIONS), confidence=1))
     recipe = training.Recipe(
         epochs=epochs, batch_size=8, crop_seconds=(0.5, 1.0), long_share=0.1, long_seconds=1.5, trunk_rate=2e-3,
         head_rate=5e-3, average_decay=0.5, no_speech=1, consistency_weight=1.0, frozen_layers=0,
     )  # fmt: skip
-    return training.Trainer(recipe, model, clips, decode(clips, folder / "signals.npz"), folder)
+    return training.LiteTraining(recipe, model, clips, decode(clips, folder / "signals.npz"))
+
+
+def train_epoch(task: training.LiteTraining, epoch: int = 0) -> None:
+    task.begin_epoch(epoch, 0)
+    for _ in range(task.steps_per_epoch):
+        task.step()
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory) -> Path:
+    """A folder as a Whisper encoder's, of random weights."""
+    torch.manual_seed(3)
+    folder = tmp_path_factory.mktemp("encoder")
+    own = ("conv", "embed_positions", "layers", "layer_norm")
+    tensors = {name: value for name, value in Lite(LiteConfig(**SMALL)).state_dict().items() if name.startswith(own)}
+    save_file(tensors, folder / "model.safetensors")
+    return folder
+
+
+@pytest.fixture
+def small(monkeypatch) -> None:
+    """What `emow2v train lite` makes is small, and leaves this process's memory as it is."""
+    monkeypatch.setattr(lite_run, "keep_memory", lambda: False)
+    monkeypatch.setattr(lite_run, "LiteConfig", lambda **more: LiteConfig(**SMALL, **more))
+
+
+def train(corpus: Path, encoder: Path, output: Path, *changes: str) -> str:
+    arguments = ["train", "lite", f"data={corpus}", f"encoder={encoder}", *SHORT, *changes, "-o", str(output)]
+    result = CliRunner().invoke(app, arguments)
+    if result.exception:
+        raise result.exception
+    return result.output
 
 
 def test_what_is_no_speech_and_how_a_recording_begins() -> None:
@@ -135,7 +176,7 @@ def test_what_is_no_speech_and_how_a_recording_begins() -> None:
 
 
 def test_positions_are_drawn_and_the_first_is_what_inference_takes(corpus: Path, tmp_path: Path) -> None:
-    run = trainer(corpus, tmp_path / "run", 1)
+    run = trainer(corpus, tmp_path / "run")
     model = run.model.eval()
     features = model.log_mel(torch.randn(2, 16000) * 0.1)
     with torch.no_grad():
@@ -148,10 +189,9 @@ def test_positions_are_drawn_and_the_first_is_what_inference_takes(corpus: Path,
 def test_a_small_network_learns_and_says_how_sure_it_is(corpus: Path, tmp_path: Path) -> None:
     """Learnt: silence and noise are nothing to be sure about."""
     run = trainer(corpus, tmp_path / "run", 60)
-    for _ in range(60):
-        run._train_epoch()
-        run.epoch += 1
-    model = run._averaged()
+    for epoch in range(60):
+        train_epoch(run, epoch)
+    model = run.averaged()
     clips = read_manifest(corpus / "manifest.csv")
     signals = decode(clips, tmp_path / "run" / "signals.npz")
     with torch.no_grad():
@@ -163,26 +203,47 @@ def test_a_small_network_learns_and_says_how_sure_it_is(corpus: Path, tmp_path: 
     assert figures["whole"]["arousal"] > 0.3
 
 
+class StopError(Exception):
+    pass
+
+
+def stop_after(calls: int) -> Callable[[], None]:
+    left = calls
+
+    def check() -> None:
+        nonlocal left
+        left -= 1
+        if not left:
+            raise StopError
+
+    return check
+
+
+def log(folder: Path) -> list[dict[str, Any]]:
+    records = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in record.items() if key != "seconds"} for record in records]
+
+
 def test_a_stopped_run_gives_the_same_network(corpus: Path, tmp_path: Path) -> None:
+    """To the same bits, wherever it was stopped: four steps an epoch, a state after two and four of them."""
     straight = trainer(corpus, tmp_path / "straight", 4)
-    model = straight.run()
-    records = [json.loads(line) for line in (tmp_path / "straight" / "log.jsonl").read_text().splitlines()]
-    assert [record["epoch"] for record in records] == [1, 2, 3, 4]
+    Loop(straight, tmp_path / "straight", {}, 4).run()
+    expected, records = straight.averaged().state_dict(), log(tmp_path / "straight")
+    assert straight.steps_per_epoch == 4 and [record["epoch"] for record in records] == [1, 2, 3, 4]
     assert records[2]["loss"] < records[0]["loss"]  # from the fourth on there is one part more
-
-    stopped = trainer(corpus, tmp_path / "stopped", 4)
-    stopped._standardise(stopped.model)
-    stopped.average.module.load_state_dict(stopped.model.state_dict())
-    for _ in range(2):  # what run() does, until the machine is switched off
-        stopped._train_epoch()
-        stopped.epoch += 1
-        stopped._save()
-    resumed = trainer(corpus, tmp_path / "stopped", 4).run()
-    for name, value in model.state_dict().items():
-        torch.testing.assert_close(resumed.state_dict()[name], value, msg=name)
-
-    with pytest.raises(SystemExit, match="another recipe"):
-        trainer(corpus, tmp_path / "stopped", 5).run()
+    assert "score" not in records[0] and {"ccc", "windows_averaged"} < records[0].keys()
+    for stop in (3, 9, 15):
+        folder = tmp_path / f"stopped-{stop}"
+        with pytest.raises(StopError):
+            Loop(trainer(corpus, folder, 4), folder, {}, 4, checkpoint_steps=2, check=stop_after(stop)).run()
+        resumed = trainer(corpus, folder, 4)
+        Loop(resumed, folder, {}, 4, checkpoint_steps=2).run()
+        assert log(folder) == records
+        assert all(torch.equal(value, expected[name]) for name, value in resumed.averaged().state_dict().items())
+    finished = trainer(corpus, folder, 4)  # its state holds what is kept, and no more
+    Loop(finished, folder, {}, 4).run()
+    assert all(torch.equal(value, expected[name]) for name, value in finished.averaged().state_dict().items())
+    assert torch.load(folder / "state.pt", weights_only=True)["task"].keys() == {"average"}
 
 
 def test_other_statistics_leave_the_scores_as_they_are() -> None:
@@ -203,7 +264,7 @@ def test_other_statistics_leave_the_scores_as_they_are() -> None:
 
 def test_in_training_a_clip_scores_as_it_will_in_use(corpus: Path, tmp_path: Path) -> None:
     """Whatever else is in its batch: the head learns from what it will be given."""
-    run = trainer(corpus, tmp_path / "run", 1)
+    run = trainer(corpus, tmp_path / "run")
     run._standardise(run.model)
     run._train_mode()
     run.model.head[0].eval()  # dropout
@@ -218,12 +279,11 @@ def test_in_training_a_clip_scores_as_it_will_in_use(corpus: Path, tmp_path: Pat
 
 
 def test_frozen_layers_stay_as_they_are(corpus: Path, tmp_path: Path) -> None:
-    run = trainer(corpus, tmp_path / "run", 1)
+    run = trainer(corpus, tmp_path / "run")
     recipe = replace(run.recipe, frozen_layers=1, weight_decay=0.1)
     model = Lite(LiteConfig(layers=2, width=32, heads=2, intermediate=64, hidden=16, emotions=len(EMOTIONS)))
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    frozen = training.Trainer(recipe, model, run.clips, run.signals, tmp_path / "run")
-    frozen._train_epoch()
+    train_epoch(training.LiteTraining(recipe, model, run.clips, run.signals))
     changed = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
     assert not [name for name in changed if name.startswith(("conv", "embed_positions", "layers.0."))]
     assert {"layers.1.fc1.weight", "layer_norm.weight", "head.1.weight"} <= changed
@@ -239,9 +299,9 @@ def test_short_clips_are_repeated_or_lie_in_zeros() -> None:
 
 def test_embeddings_are_standard_over_the_training_crops(corpus: Path, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(training, "STATISTICS_BATCHES", 64)
-    run = trainer(corpus, tmp_path / "run", 1)
-    run._train_epoch()
-    model = run._averaged()
+    run = trainer(corpus, tmp_path / "run")
+    train_epoch(run)
+    model = run.averaged()
     rng, augment = np.random.default_rng(1), Augmenter(torch.Generator().manual_seed(1))
     with torch.no_grad():
         crops = [augment(run._crops(np.array(run.indices), rng)) for _ in range(8)]
@@ -250,39 +310,105 @@ def test_embeddings_are_standard_over_the_training_crops(corpus: Path, tmp_path:
     assert 0.5 < rows.std(dim=0).mean() < 1.5
 
 
-def test_the_command_writes_a_network_that_can_be_packaged(corpus: Path, tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(training, "load_whisper", lambda model, source: None)
-    monkeypatch.setattr(training, "keep_memory", lambda: False)  # for the whole process
-    monkeypatch.setattr(
-        training, "LiteConfig", lambda **more: LiteConfig(layers=1, width=32, heads=2, intermediate=64, hidden=16, **more)
-    )  # fmt: skip
-    training.main(["--data", str(corpus), "-o", str(tmp_path / "run"), "epochs=1", "trunk_rate=1e-4"])
-    package.main([str(tmp_path / "run" / "model.pt"), "-o", str(tmp_path / "package")])
+@pytest.mark.usefixtures("small")
+def test_the_command_writes_a_network_that_can_be_packaged(corpus: Path, encoder: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    told = train(corpus, encoder, folder, "tensorboard=true")
+    assert "epoch 2: loss" in told and "best" not in told
+    assert f"next: python -m emow2v.training.package {folder / 'model.pt'}" in told
+    assert [event.name[:6] for event in (folder / "tensorboard").iterdir()] == ["events"]
+    package.main([str(folder / "model.pt"), "-o", str(tmp_path / "package")])
     card = find(tmp_path / "package")
     assert [one["input"] for one in card.details["expected"]] == ["zeros", "noise", "example"]
     assert all(row.passed for row in verify(card))
-    model, stored = load_lite(tmp_path / "run" / "model.pt")
+    model, stored = load_lite(folder / "model.pt")
     assert model.emotion is None and stored["figures"]["clips"] == 10
+    assert stored["recipe"]["epochs"] == 2 and not {"data", "encoder", "threads"} & stored["recipe"].keys()
     with torch.no_grad():
         assert model(torch.zeros(1, 16000))[0].shape == (1, 64)
+    # the recipe in the folder is the run's: it goes on with it, and has nothing to do
+    result = CliRunner().invoke(app, ["train", str(folder / "recipe.yaml"), "-o", str(folder)])
+    assert result.exit_code == 0 and "wrote" in result.output and len(log(folder)) == 2
 
 
-def test_recipes(tmp_path: Path) -> None:
-    shipped = training.read_recipe(training.RECIPE)
-    assert shipped.batch_size == 32 and shipped.crop_seconds == (0.8, 4.0)
-    path = tmp_path / "mine.yaml"
-    path.write_text("epochs: 3\ncrop_seconds: [1, 2]\nspeed: 0\n")
-    recipe = training.read_recipe(path, ["seed=7", "trunk_rate=1e-5", "corpus_shares={}"])
-    assert (recipe.epochs, recipe.seed, recipe.crop_seconds, recipe.speed) == (3, 7, (1.0, 2.0), 0.0)
-    assert recipe.trunk_rate == 1e-5 and recipe.corpus_shares == {}
-    path.write_text("")
-    assert training.read_recipe(path) == training.Recipe()
+@pytest.mark.usefixtures("small")
+def test_the_command_goes_on_and_refuses_another_run(corpus: Path, encoder: Path, tmp_path: Path) -> None:
+    recipe = recipes.read(recipes.find("lite"), [f"data={corpus}", f"encoder={encoder}", *SHORT, "checkpoint_steps=3"])
+    recipes.task(recipe)
+    chosen, quiet = recipes.fill(training.Recipe(), recipe), Console(quiet=True)
+    with pytest.raises(StopError):  # 48 clips are decoded
+        lite_run.run(chosen, tmp_path / "run", quiet, stop_after(48 + 4))
+    assert not (tmp_path / "run" / "model.pt").exists()
+    told = train(corpus, encoder, tmp_path / "run")
+    assert "going on after step 3 of 8" in told
+    train(corpus, encoder, tmp_path / "whole")
+    assert log(tmp_path / "run") == log(tmp_path / "whole")
+    found, expected = (torch.load(tmp_path / name / "model.pt")["model"] for name in ("run", "whole"))
+    assert all(torch.equal(value, found[name]) for name, value in expected.items())
+    for change, sentence in (
+        ("seed=2", r"another recipe \(seed was 1 and is 2, the first weights was"),
+        ("leave_out=nemo", "leave_out was"),
+    ):
+        with pytest.raises(FormatError, match=sentence):
+            train(corpus, encoder, tmp_path / "run", change)
+    lines = (corpus / "manifest.csv").read_text().replace(",happiness,", ",surprise,")
+    (corpus / "manifest.csv").write_text(lines)
+    with pytest.raises(FormatError, match="the corpus was"):
+        train(corpus, encoder, tmp_path / "run")
+
+
+@pytest.mark.usefixtures("small")
+def test_clips_that_cannot_be_used_are_left_out_and_named(corpus: Path, encoder: Path, tmp_path: Path) -> None:
+    soundfile.write(corpus / "1.wav", np.zeros(16000), 16000)
+    (corpus / "2.wav").write_bytes(b"nothing of the kind")
+    for _ in range(2):  # the second time from what was kept of the first
+        assert f"2 clips were left out; {tmp_path / 'run' / 'skipped.csv'}" in train(corpus, encoder, tmp_path / "run")
+        with (tmp_path / "run" / "skipped.csv").open() as file:
+            why = {Path(row["file"]).name: row["why"] for row in csv.DictReader(file)}
+        assert why.keys() == {"1.wav", "2.wav"} and "silence" in why["1.wav"]
+    (corpus / "3.wav").unlink()
+    with pytest.raises(FormatError, match="1 of 48 files do not exist, such as"):
+        train(corpus, encoder, tmp_path / "other")
+
+
+@pytest.mark.usefixtures("small")
+def test_what_cannot_be_trained_is_told_before_the_first_step(corpus: Path, encoder: Path, tmp_path: Path) -> None:
+    for change, sentence in (
+        ("batch_size=64", "38 clips are there to train on; expected a batch of 64"),
+        ("crop_seconds=[2, 1]", "crops last from 2 to 1 s"),
+        ("long_seconds=12", "long ones 12 s; expected 0.1 to 9.98 s"),
+        ("no_speech=7", "expected two with speech"),
+        ("device=tpu", "expected auto, cpu, cuda"),
+        ("epochs=0", "expected a number above 0"),
+        ("threads=-1", "expected 0 or more"),
+        (f"data={tmp_path / 'none'}", "does not exist"),
+        ("data=''", "names no data"),
+        ("task=sleep", "expected fine-tuning or lite"),
+        ("model=x", "A recipe has no 'model'"),
+    ):
+        with pytest.raises(FormatError if "none" not in change else Emow2vError, match=sentence):
+            train(corpus, encoder, tmp_path / "run", change)
+    with pytest.raises(ModelError, match="cannot be taken"):
+        train(corpus, corpus, tmp_path / "run")
+    assert not {path.name for path in (tmp_path / "run").iterdir()} - {"signals.npz"}
+    met = (corpus / "manifest.csv").read_text().replace("ravdess_24", "ravdess_05")
+    (corpus / "manifest.csv").write_text(met)
+    with pytest.raises(FormatError, match="by a held-out speaker"):
+        train(corpus, encoder, tmp_path / "run")
+
+
+def test_the_shipped_recipe(tmp_path: Path) -> None:
+    given = recipes.read(recipes.find("lite"))
+    assert recipes.task(given) == recipes.LITE
+    shipped = recipes.fill(training.Recipe(), given)
+    card = find("lite").details["recipe"]  # of the network that is shipped
+    assert json.loads(json.dumps(shipped.numbers())) == card
 
 
 @pytest.mark.parametrize(
     ("text", "override", "sentence"),
     [
-        ("epoch: 3", "", "A recipe has no 'epoch'; it has epochs"),
+        ("epoch: 3", "", "A recipe has no 'epoch'; it has data, encoder, epochs"),
         ("epochs: many", "", "'epochs' of a recipe is 'many'; expected something like 6"),
         ("epochs: 3.5", "", "expected something like 6"),
         ("half: 1", "", "expected something like False"),
@@ -297,16 +423,16 @@ def test_bad_recipes(tmp_path: Path, text: str, override: str, sentence: str) ->
     path = tmp_path / "mine.yaml"
     path.write_text(text)
     with pytest.raises(FormatError, match=sentence):
-        training.read_recipe(path, [override] if override else ["seed=1"])
+        recipes.fill(training.Recipe(), recipes.read(path, [override] if override else ["seed=1"]))
     with pytest.raises(FormatError, match="cannot be read"):
-        training.read_recipe(tmp_path / "none.yaml")
+        recipes.read(tmp_path / "none.yaml")
 
 
 def test_an_epoch_takes_of_each_corpus_its_share(corpus: Path, tmp_path: Path) -> None:
     text = (corpus / "manifest.csv").read_text().splitlines()
     rows = [line.replace("ravdess,", "nemo,") if number % 4 else line for number, line in enumerate(text)]
     (corpus / "manifest.csv").write_text("\n".join(rows) + "\n")
-    run = trainer(corpus, tmp_path / "run", 1)
+    run = trainer(corpus, tmp_path / "run")
     for shares, expected in (({"nemo": 0.25, "ravdess": 0.75}, 0.25), ({}, 0.75)):
         run.recipe = training.Recipe(batch_size=8, corpus_shares=shares)
         order = run._order(np.random.default_rng(0))

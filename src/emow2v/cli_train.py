@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -58,7 +59,7 @@ def prune(
 
 @stoppable
 def train(
-    config: Annotated[str, typer.Argument(metavar="CONFIG", help="msp-dim, or a YAML file.")],
+    config: Annotated[str, typer.Argument(metavar="CONFIG", help="msp-dim, lite, or a YAML file.")],
     to: Annotated[
         Path,
         typer.Option("-o", "--output", metavar="DIR", help="Folder of the run, also to go on with one that stopped."),
@@ -67,30 +68,54 @@ def train(
         list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Instead of what the recipe says.")
     ] = None,
 ) -> None:
-    """Fine-tune a checkpoint on a corpus, by a recipe (extra train).
+    """Fine-tune a checkpoint on a corpus, or train lite again, by a recipe (extra train).
 
-    model=DIR names the checkpoint, data=PATH the corpus, corpus=csv its kind. On several GPUs: accelerate launch -m emow2v
-    train ...
+    model=DIR names the checkpoint, data=PATH the corpus, corpus=csv its kind; for lite, data=DIR names its corpora,
+    encoder=DIR the Whisper encoder. On several GPUs: accelerate launch -m emow2v train ...
     """
     need("torch", "transformers", "accelerate", "yaml")
     from emow2v.training import recipe as recipes
     from emow2v.training.finetune import Recipe
     from emow2v.training.run import run
+    from emow2v.training.watch import in_words
 
-    path = recipes.find(config)
-    if path == recipes.SHIPPED / "lite.yaml":
-        raise FormatError("The recipe lite is trained by another command; run: python -m emow2v.training.lite --help")
-    given = recipes.read(path, changes or [])
+    given = recipes.read(recipes.find(config), changes or [])
+    if recipes.task(given) == recipes.LITE:
+        _lite(given, to)
+        return
     chosen = recipes.fill(Recipe(), given)
     if chosen.tensorboard:
         need("tensorboard")
     result = run(chosen, to, errors, stop_if_asked)
     if not result.main:
         return
-    figures = ", ".join(f"{name} {value:.3f}" for name, value in result.record["ccc"].items())
     output.print(
-        f"wrote {result.best}: epoch {result.record['epoch']}, CCC on the development part {figures}", markup=False
+        f"wrote {result.best}: epoch {result.record['epoch']}, CCC on the development part {in_words(result.record['ccc'])}",
+        markup=False,
     )
-    if result.skipped:
-        output.print(f"{len(result.skipped)} clips were left out; {to / 'skipped.csv'} names them", markup=False)
+    _left_out(result.skipped, to)
     output.print(f"next: emow2v export --model {result.best} -o PACKAGE", markup=False)
+
+
+def _lite(given: dict[str, Any], to: Path) -> None:
+    """The recipe of `lite`."""
+    need("sklearn")
+    from emow2v.training import recipe as recipes
+    from emow2v.training.lite import Recipe
+    from emow2v.training.lite_run import run
+    from emow2v.training.watch import in_words
+
+    chosen = recipes.fill(Recipe(), given)
+    if chosen.tensorboard:
+        need("tensorboard")
+    result = run(chosen, to, errors, stop_if_asked)
+    output.print(
+        f"wrote {result.network}: CCC on the held-out speakers {in_words(result.figures['whole'])}", markup=False
+    )
+    _left_out(result.skipped, to)
+    output.print(f"next: python -m emow2v.training.package {result.network} -o PACKAGE", markup=False)
+
+
+def _left_out(skipped: Sequence[str], to: Path) -> None:
+    if skipped:
+        output.print(f"{len(skipped)} clips were left out; {to / 'skipped.csv'} names them", markup=False)

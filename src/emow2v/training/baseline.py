@@ -18,7 +18,7 @@ from emow2v.engines.openvino import OpenVINOEngine
 from emow2v.errors import told
 from emow2v.networks.lite import Lite, LiteConfig, load_whisper
 from emow2v.networks.trace import MIN_SAMPLES, SAMPLING_RATE
-from emow2v.training.corpora import EMOTIONS, Clip, Signals, decode, read_manifest
+from emow2v.training.corpora import EMOTIONS, Clip, Signals, decode, read_manifest, sounding
 from emow2v.training.losses import ccc_loss
 from emow2v.training.package import write_graph
 from emow2v.verify import own_expectations
@@ -83,7 +83,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("-o", "--output", type=Path, required=True, help="folder of the package")
     options = parser.parse_args(arguments)
     clips = read_manifest(options.data / "manifest.csv")
-    signals = decode(clips)
+    clips, signals = sounding(clips, decode(clips))
     indices = [index for index, clip in enumerate(clips) if not clip.held_out]
     model = frozen(options.encoder)
     targets = torch.tensor([clips[index].targets for index in indices], dtype=torch.float32)

@@ -9,7 +9,8 @@ from __future__ import annotations
 import argparse
 import csv
 import os
-from collections.abc import Sequence
+import zipfile
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,9 @@ import numpy as np
 import numpy.typing as npt
 
 from emow2v import audio
-from emow2v.errors import Emow2vError, told
+from emow2v.errors import AudioError, Emow2vError, FormatError, told
+from emow2v.formats.files import Staged, publish
+from emow2v.training.checks import SILENT
 
 EMOTIONS = ("neutral", "calm", "happiness", "sadness", "anger", "fear", "disgust", "surprise")
 
@@ -42,6 +45,7 @@ INTENSITY = {"": 1.0, "normal": 0.85, "strong": 1.15}
 EXPRESSIVENESS = {"0": 0.32, "1": 0.48, "2": 0.70}
 
 TRAINING_CORPORA = ("nemo", "ravdess", "baved")
+COLUMNS = ("file", "corpus", "speaker", "emotion", "intensity")  # of a manifest
 # Measured on only, and only when everything else is decided.
 OTHER_CORPORA = ("emodb", "tess", "ased", "urdu")
 # Whole speakers, chosen before any training by their place in the list, never by results. In RAVDESS
@@ -81,7 +85,14 @@ def read_manifest(path: Path, corpora: Sequence[str] = TRAINING_CORPORA) -> list
     if not path.is_file():
         raise Emow2vError(f"{path} does not exist; expected a manifest.csv with a line for each clip.")
     with path.open(newline="", encoding="utf-8") as file:
-        rows = [row for row in csv.DictReader(file) if row["corpus"] in corpora]
+        reader = csv.DictReader(file)
+        try:
+            missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
+            rows = [row for row in reader if not missing and row["corpus"] in corpora]
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise FormatError(f"{path} is no manifest ({error}); expected a CSV file in UTF-8.") from None
+    if missing:
+        raise FormatError(f"{path} has no column '{missing[0]}'; expected {', '.join(COLUMNS)}.")
     return [
         Clip(path.parent / row["file"], row["corpus"], row["speaker"], *_target(row["emotion"], row["intensity"]))
         for row in rows
@@ -100,10 +111,15 @@ def _target(emotion: str, intensity: str) -> tuple[tuple[float, float, float], i
 
 @dataclass(frozen=True)
 class Signals:
-    """All clips decoded, end to end, as 16 bit at 16 kHz (an hour takes 115 MB)."""
+    """All clips decoded, end to end, as 16 bit at 16 kHz (an hour takes 115 MB).
+
+    Attributes:
+        why: of each clip the sentence why it cannot be used; "" where it can
+    """
 
     samples: npt.NDArray[np.int16]
     offsets: npt.NDArray[np.int64]
+    why: tuple[str, ...]
 
     def __getitem__(self, index: int) -> npt.NDArray[np.float32]:
         samples: npt.NDArray[np.float32] = self.samples[self.offsets[index] : self.offsets[index + 1]].astype(
@@ -112,26 +128,77 @@ class Signals:
         return samples * np.float32(1 / 32768)
 
 
-def decode(clips: Sequence[Clip], cache: Path | None = None) -> Signals:
-    """Decode every clip once; the result is kept in `cache` (.npz), if there is one, for the next run."""
+def decode(
+    clips: Sequence[Clip], cache: Path | None = None, done: Callable[[Clip], None] = lambda clip: None
+) -> Signals:
+    """Decode every clip once; the result is kept in `cache` (.npz), if there is one, for the next run.
+
+    Args:
+        done: told of every clip that was decoded
+
+    Raises:
+        FormatError: files that do not exist, or the cache cannot be written
+    """
     names = np.array([str(clip.file) for clip in clips])
-    if cache and cache.exists():
-        stored = np.load(cache)
-        if np.array_equal(stored["names"], names):
-            return Signals(stored["samples"], stored["offsets"])
-
-    def one(clip: Clip) -> npt.NDArray[np.int16]:
-        signal, _ = audio.read(clip.file)
-        return np.round(np.clip(signal, -1, 32767 / 32768) * 32768).astype(np.int16)
-
-    with ThreadPoolExecutor(2) as pool:
-        signals = list(pool.map(one, clips))
-    offsets = np.concatenate([[0], np.cumsum([signal.size for signal in signals])])
+    if cache and (stored := _stored(cache, names)):
+        return stored
+    missing = [clip.file for clip in clips if not clip.file.is_file()]
+    if missing:
+        raise FormatError(
+            f"{len(missing)} of {len(clips)} files do not exist, such as {missing[0]}; expected all that the manifest names."
+        )
+    signals, why = [], []
+    pool = ThreadPoolExecutor(2)
+    try:
+        for clip, (signal, sentence) in zip(clips, pool.map(_decoded, clips), strict=True):
+            signals.append(signal)
+            why.append(sentence)
+            done(clip)
+    finally:
+        pool.shutdown(cancel_futures=True)
+    offsets = np.concatenate([[0], np.cumsum([signal.size for signal in signals])]).astype(np.int64)
     samples = np.concatenate(signals) if signals else np.zeros(0, np.int16)
     if cache:
-        cache.parent.mkdir(parents=True, exist_ok=True)
-        np.savez(cache, names=names, samples=samples, offsets=offsets)
-    return Signals(samples, offsets)
+        staged = Staged()
+        try:
+            np.savez(staged.open(cache), names=names, samples=samples, offsets=offsets, why=np.array(why, np.str_))
+            publish([staged])
+        finally:
+            staged.discard()
+    return Signals(samples, offsets, tuple(why))
+
+
+def _decoded(clip: Clip) -> tuple[npt.NDArray[np.int16], str]:
+    """A clip, and why it cannot be used or ""."""
+    try:
+        signal, _ = audio.read(clip.file)
+    except AudioError as error:
+        return np.zeros(0, np.int16), str(error)
+    silent = not signal.size or float(signal.max() - signal.min()) <= 2 * SILENT
+    samples = np.round(np.clip(signal, -1, 32767 / 32768) * 32768).astype(np.int16)
+    return samples, f"{clip.file} holds silence." if silent else ""
+
+
+def _stored(cache: Path, names: npt.NDArray[np.str_]) -> Signals | None:
+    """What an earlier run kept of the same files."""
+    try:
+        with np.load(cache) as stored:
+            if np.array_equal(stored["names"], names):
+                return Signals(stored["samples"], stored["offsets"], tuple(stored["why"].tolist()))
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile):  # none, cut off, or of another version
+        pass
+    return None
+
+
+def sounding(clips: Sequence[Clip], signals: Signals) -> tuple[list[Clip], Signals]:
+    """The clips that can be used, and their signals."""
+    if not any(signals.why):
+        return list(clips), signals
+    kept = [index for index, sentence in enumerate(signals.why) if not sentence]
+    parts = [signals.samples[signals.offsets[index] : signals.offsets[index + 1]] for index in kept]
+    offsets = np.concatenate([[0], np.cumsum([part.size for part in parts])]).astype(np.int64)
+    samples = np.concatenate(parts) if parts else np.zeros(0, np.int16)
+    return [clips[index] for index in kept], Signals(samples, offsets, ("",) * len(kept))
 
 
 def sex(corpus: str, speaker: str) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,14 @@ import numpy.typing as npt
 from rich.console import Console
 from rich.table import Table
 
-from emow2v.formats.files import Staged, publish
+from emow2v.formats.files import Staged, publish, write_text
 from emow2v.training.checks import Checked
 from emow2v.training.partitions import PARTITIONS
 from emow2v.trajectory import DIMENSIONS
 
 BINS = 10  # of 0..1, for histograms
 LISTED = 20  # segments that were left out and are named in Markdown; JSON names all
+SKIPPED = "skipped.csv"  # what was left out of a run
 _BARS = "·▁▂▃▄▅▆▇█"
 _HEAD = ("", "segments", "speakers", "hours", "shortest", "median", "longest", *DIMENSIONS)
 
@@ -167,3 +169,19 @@ def write(checked: Checked, folder: str | Path) -> list[Path]:
     finally:
         staged.discard()
     return [folder / name for name in contents]
+
+
+def write_skipped(folder: Path, rows: Sequence[tuple[Path, float, float | None, str]]) -> None:
+    """skipped.csv of a run: file, start, end (None: its own) in seconds, and the sentence why; no file for no rows.
+
+    Raises:
+        FormatError: a place that cannot be written
+    """
+    if not rows:
+        with contextlib.suppress(OSError):
+            (folder / SKIPPED).unlink(missing_ok=True)
+        return
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerows([("file", "start", "end", "why"), *rows])
+    write_text(folder / SKIPPED, text.getvalue())

@@ -214,6 +214,11 @@ class FineTuning:
         truth, found = self._targets[chosen].double().cpu().numpy(), scores[chosen].double().numpy()
         for skipped in gather_object([self.clips.skipped]):
             self.clips.skipped.update(skipped)
+        if all(int(index) in self.clips.skipped for index in self.train):
+            raise FormatError(
+                f"None of the {len(self.train)} clips of the training part can be used, so that nothing was learnt; the "
+                f"first: {self.clips.skipped[int(self.train[0])]}"
+            )
         figures = {name: ccc(truth[:, k], found[:, k]) for k, name in enumerate(DIMENSIONS)}
         known = [value for value in figures.values() if not math.isnan(value)]
         if not known:

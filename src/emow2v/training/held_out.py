@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch.nn import functional
 
@@ -75,6 +76,12 @@ def held_out_figures(
                 3,
             )
             for name, part in parts.items()
-            if (emotions[part] >= 0).all() and np.unique(speakers[part]).size > 1
+            if (emotions[part] >= 0).all() and _tellable(emotions[part], speakers[part])
         }
     return found
+
+
+def _tellable(classes: npt.NDArray[np.int64], speakers: npt.NDArray[np.int64]) -> bool:
+    """Whether there are speakers to leave out, one by one, and two classes or more among the others' clips."""
+    each = np.unique(speakers)
+    return each.size > 1 and all(np.unique(classes[speakers != one]).size > 1 for one in each)

@@ -1,47 +1,46 @@
-"""Training of `lite`: python -m emow2v.training.lite --data CORPORA --encoder WHISPER -o DIR [CONFIG.yaml] [key=value ...]
-
-A run that was stopped goes on from its last whole epoch; the same seed, threads and device give the same run.
-"""
+"""Training of `lite`: an encoder's lower layers and a small head, on acted emotional speech that is changed at random."""
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
-import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 import torch
-import yaml
 from torch import Tensor
 from torch.nn import functional
 
-from emow2v.errors import FormatError, told
-from emow2v.networks.lite import FRAME_HOP, Lite, LiteConfig, load_whisper
+from emow2v.errors import FormatError, ModelError
+from emow2v.networks.lite import FRAME_HOP, Lite, LiteConfig
 from emow2v.training.augment import Augmenter
-from emow2v.training.corpora import EMOTIONS, TARGETS, Clip, Signals, decode, read_manifest
+from emow2v.training.corpora import TARGETS, Clip, Signals
 from emow2v.training.held_out import held_out_figures
 from emow2v.training.losses import ccc_loss
-from emow2v.training.memory import keep_memory
 
 RATE = 16000
-RECIPE = Path(__file__).with_name("recipes") / "lite.yaml"
 NEUTRAL = torch.tensor(TARGETS["neutral"])
 SURE_WITHIN = 0.15  # a distance from the target at which the network should be sure by 1 / e
 LARGEST_SHIFT = 1000  # samples that the averaged network hears less of
 STATISTICS_BATCHES = 64  # of 32 crops, for the mean and deviation of embeddings
+WATCHED = 12  # of the held-out clips one in so many is looked at after an epoch
+SHORTEST_S = 0.1  # of a crop, from which the averaged network hears up to LARGEST_SHIFT less
+LONGEST_S = (LiteConfig.positions - 1) * FRAME_HOP / RATE  # 9.98 s
+DEVICES = ("auto", "cpu", "cuda")
+# Of a recipe: where a run finds things and what it shows, none of which its numbers are made of
+FREE = ("data", "encoder", "checkpoint_steps", "tensorboard", "threads", "device")
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a run is made of; the same recipe, data and number of threads give the same network.
+    """What a run is made of; the same recipe, data, device and number of threads give the same network.
 
     Attributes:
+        data: folder with the corpora and their manifest.csv (`emow2v.training.corpora`)
+        encoder: folder of a Whisper base encoder, or its name on the hub
         leave_out: a corpus that is not trained on but measured, whole, with the held-out speakers; for experiments
         corpus_shares: of the clips in an epoch; corpora that are not named, and an empty mapping, go by their size
         crop_seconds: shortest and longest crop, one length a batch, short ones more often (its logarithm is uniform)
@@ -56,8 +55,13 @@ class Recipe:
         no_speech: rows of a batch that hold none, and are to be neutral and not sure
         average_decay: of the averaged weights, which are what is kept
         half: compute in bf16 where that is safe (autocast)
+        checkpoint_steps: from one state on the disk to the next, within an epoch; 0 for those at an epoch's end only
+        threads: of the processor; 0 leaves their number to PyTorch
+        device: cpu, cuda, or auto for a GPU where there is one
     """
 
+    data: str = ""
+    encoder: str = "openai/whisper-base"
     epochs: int = 6
     batch_size: int = 32
     leave_out: str = ""
@@ -78,47 +82,35 @@ class Recipe:
     no_speech: int = 2
     average_decay: float = 0.998
     half: bool = False
+    checkpoint_steps: int = 100
+    tensorboard: bool = True
+    threads: int = 0
+    device: str = "auto"
     seed: int = 1
 
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "trunk_rate", "head_rate"):
+            if not getattr(self, name) > 0:
+                raise FormatError(f"'{name}' of a recipe is {getattr(self, name)}; expected a number above 0.")
+        for name in ("checkpoint_steps", "threads", "seed", "no_speech", "frozen_layers"):
+            if getattr(self, name) < 0:
+                raise FormatError(f"'{name}' of a recipe is {getattr(self, name)}; expected 0 or more.")
+        shortest, longest = self.crop_seconds
+        if not SHORTEST_S <= shortest <= longest <= LONGEST_S or not SHORTEST_S <= self.long_seconds <= LONGEST_S:
+            raise FormatError(
+                f"A recipe's crops last from {shortest:g} to {longest:g} s, and long ones {self.long_seconds:g} s; "
+                f"expected {SHORTEST_S:g} to {LONGEST_S:g} s, the shortest first."
+            )
+        if self.no_speech > self.batch_size - 2:
+            raise FormatError(
+                f"'no_speech' of a recipe is {self.no_speech} of {self.batch_size} rows; expected two with speech or more."
+            )
+        if self.device not in DEVICES:
+            raise FormatError(f"'device' of a recipe is '{self.device}'; expected {', '.join(DEVICES)}.")
 
-def read_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
-    """A recipe from a YAML file of its fields, with "key=value" (the value in YAML) instead of what it says.
-
-    Raises:
-        FormatError: no such file, no field of that name, a value of another kind
-    """
-    try:
-        given = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-        for text in overrides:
-            key, sign, value = text.partition("=")
-            if not sign:
-                raise FormatError(f"'{text}' changes nothing; expected key=value, such as epochs=2.")
-            given[key] = yaml.safe_load(value)
-    except OSError as error:
-        raise FormatError(f"{path} cannot be read: {error.strerror or error}.") from None
-    except (yaml.YAMLError, UnicodeDecodeError, TypeError, AttributeError) as error:
-        raise FormatError(
-            f"{path} is no recipe: {str(error).splitlines()[0]}; expected YAML with a value for each key."
-        ) from None
-    known = asdict(Recipe())
-    for key, value in given.items():
-        if key not in known:
-            raise FormatError(f"A recipe has no '{key}'; it has {', '.join(known)}.")
-        wanted = known[key]
-        if isinstance(wanted, tuple) and isinstance(value, list) and len(value) == len(wanted):
-            given[key] = tuple(float(one) for one in value)
-        elif isinstance(wanted, float) and (type(value) is int or _is_number(value)):  # YAML takes 1e-4 for a word
-            given[key] = float(value)
-        elif type(value) is not type(wanted):
-            raise FormatError(f"'{key}' of a recipe is {value!r}; expected something like {wanted!r}.")
-    return Recipe(**given)
-
-
-def _is_number(value: object) -> bool:
-    try:
-        return isinstance(value, str) and math.isfinite(float(value))
-    except ValueError:
-        return False
+    def numbers(self) -> dict[str, Any]:
+        """What the numbers of a run follow from, beside its corpus and first weights."""
+        return {name: value for name, value in asdict(self).items() if name not in FREE}
 
 
 def crop(
@@ -140,16 +132,33 @@ def crop(
     return piece
 
 
-class Trainer:
-    """One run in one folder: state.pt after every epoch, log.jsonl beside it."""
+class LiteTraining:
+    """The task of a `Loop`: steps on crops of the training clips, figures of the averaged network on held-out speakers.
 
-    def __init__(
-        self, recipe: Recipe, model: Lite, clips: list[Clip], signals: Signals, folder: Path, device: str = "cpu"
-    ) -> None:
-        self.recipe, self.clips, self.signals, self.folder = recipe, clips, signals, folder
+    Nothing is chosen by those figures: what is kept is the averaged network of the last epoch.
+
+    Args:
+        model: with what it begins with; trained where it is
+        signals: of the clips
+
+    Raises:
+        FormatError: fewer clips to train on than a batch has, or no held-out speaker among them
+    """
+
+    def __init__(self, recipe: Recipe, model: Lite, clips: list[Clip], signals: Signals, device: str = "cpu") -> None:
+        self.recipe, self.clips, self.signals = recipe, clips, signals
         self.device = torch.device(device)
         self.model = model.to(self.device)
         self.indices = [index for index, clip in enumerate(clips) if not clip.held_out]
+        if len(self.indices) < recipe.batch_size:
+            raise FormatError(
+                f"{len(self.indices)} clips are there to train on; expected a batch of {recipe.batch_size} or more."
+            )
+        if len(self.indices) == len(clips):
+            raise FormatError(
+                f"None of {len(clips)} clips is by a held-out speaker; expected some, to see what is learnt; "
+                "emow2v/training/corpora.py names them."
+            )
         self.targets = torch.tensor([clip.targets for clip in clips], dtype=torch.float32, device=self.device)
         self.emotions = torch.tensor([clip.emotion for clip in clips], device=self.device)
         frozen = ("conv1.", "conv2.", "embed_positions.", *(f"layers.{k}." for k in range(recipe.frozen_layers)))
@@ -165,62 +174,115 @@ class Trainer:
             [{"params": p, "lr": rate} for p, rate in zip([trunk, head], rates, strict=True)],
             weight_decay=recipe.weight_decay,
         )
-        self.steps_per_epoch = len(self.indices) // recipe.batch_size
         self.schedule = torch.optim.lr_scheduler.OneCycleLR(
             self.optimizer, rates, total_steps=recipe.epochs * self.steps_per_epoch + 1, pct_start=0.15
         )
         self.average = torch.optim.swa_utils.AveragedModel(
             model, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(recipe.average_decay), use_buffers=True
         )
-        self.epoch = 0
+        self._epoch = self._step = 0
+        self._batches: npt.NDArray[np.int64] = np.zeros((0, recipe.batch_size), np.int64)
+        self._rng = np.random.default_rng(0)
+        self._augment = Augmenter(torch.Generator(self.device))
+        self._draws: Mapping[str, Any] = {}
 
-    def run(self) -> Lite:
-        """Train to the end; returns the averaged model with its statistics taken anew."""
-        if not self._resume():
+    @property
+    def steps_per_epoch(self) -> int:
+        return len(self.indices) // self.recipe.batch_size
+
+    def begin_epoch(self, epoch: int, first: int) -> None:
+        recipe = self.recipe
+        if not (epoch or first):
             self._standardise(self.model)
             self.average.module.load_state_dict(self.model.state_dict())
-        while self.epoch < self.recipe.epochs:
-            started = time.monotonic()
-            loss = self._train_epoch()
-            self.epoch += 1
-            self._save()
-            averaged = self._averaged().cpu()
-            figures = held_out_figures(averaged, self.clips, self.signals, every=12)
-            record = {"epoch": self.epoch, "loss": loss, "seconds": time.monotonic() - started, **figures}
-            with (self.folder / "log.jsonl").open("a") as file:
-                file.write(json.dumps(record) + "\n")
-            print(json.dumps(record), flush=True)
-        return self._averaged().cpu()
-
-    def _train_epoch(self) -> float:
-        recipe = self.recipe
-        rng = np.random.default_rng([recipe.seed, self.epoch])
-        generator = torch.Generator(self.device).manual_seed(recipe.seed * 1000 + self.epoch)
-        torch.manual_seed(recipe.seed * 1000 + self.epoch)  # dropout
-        augment = Augmenter(generator)
-        order = self._order(rng)
+        self._rng = np.random.default_rng([recipe.seed, epoch])
+        self._augment = Augmenter(torch.Generator(self.device).manual_seed(recipe.seed * 1000 + epoch))
+        torch.manual_seed(recipe.seed * 1000 + epoch)  # dropout
+        self._batches = self._order(self._rng).reshape(-1, recipe.batch_size)
+        self._epoch, self._step = epoch, first
+        if first:
+            self._draw_on()
         self._train_mode()
-        losses = []
-        for batch in order.reshape(-1, recipe.batch_size):
-            signal = self._crops(batch, rng)
-            first = int(rng.integers(0, self._positions(signal.shape[1])))
-            with torch.no_grad():
-                clean = self.model.log_mel(signal[:, int(rng.integers(0, LARGEST_SHIFT + 1)) :])
-                changed = augment(signal).clone()
-                if recipe.no_speech:
-                    changed[: recipe.no_speech] = augment.nothing(recipe.no_speech, signal.shape[1])
-                features = augment.mask_bands(self.model.log_mel(changed))
-            loss = self._loss(features, clean, first, batch)
-            self.optimizer.zero_grad()
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-            self.optimizer.step()
-            self.schedule.step()
-            self.average.update_parameters(self.model)
-            losses.append(loss.item())
-            if len(losses) % 20 == 0:
-                print(f"epoch {self.epoch} step {len(losses)}/{self.steps_per_epoch} loss {np.mean(losses[-20:]):.3f}")
-        return float(np.mean(losses))
+
+    def step(self) -> float:
+        recipe, rng, augment = self.recipe, self._rng, self._augment
+        batch = self._batches[self._step]
+        signal = self._crops(batch, rng)
+        first = int(rng.integers(0, self._positions(signal.shape[1])))
+        with torch.no_grad():
+            clean = self.model.log_mel(signal[:, int(rng.integers(0, LARGEST_SHIFT + 1)) :])
+            changed = augment(signal).clone()
+            if recipe.no_speech:
+                changed[: recipe.no_speech] = augment.nothing(recipe.no_speech, signal.shape[1])
+            features = augment.mask_bands(self.model.log_mel(changed))
+        loss = self._loss(features, clean, first, batch)
+        self.optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.optimizer.step()
+        self.schedule.step()
+        self.average.update_parameters(self.model)
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            raise ModelError(
+                f"The loss is no number in step {self._step + 1} of epoch {self._epoch + 1}; try a smaller trunk_rate and "
+                "head_rate, or half=false."
+            )
+        self._step += 1
+        return value
+
+    def evaluate(self) -> tuple[dict[str, Any], None]:
+        figures = held_out_figures(self.averaged(), self.clips, self.signals, every=WATCHED)
+        return {"ccc": figures.pop("whole"), **figures}, None
+
+    def keep_best(self, figures: Mapping[str, Any]) -> None:
+        """None is chosen."""
+
+    def averaged(self) -> Lite:
+        """The averaged weights, embeddings standardised over the training crops; on the processor."""
+        model = Lite(self.model.config).to(self.device)
+        model.load_state_dict(self.average.module.state_dict())
+        self._standardise(model)
+        return model.eval().cpu()
+
+    def state(self, *, finished: bool) -> dict[str, Any]:
+        average = {"average": self.average.state_dict()}
+        if finished:
+            return average
+        draws = {
+            "crops": json.dumps(self._rng.bit_generator.state),
+            "changes": self._augment.generator.get_state(),
+            "dropout": torch.cuda.get_rng_state(self.device) if self._on_gpu else torch.get_rng_state(),
+        }
+        return {
+            **average,
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "draws": draws,
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        self.average.load_state_dict(state["average"])
+        if "model" not in state:
+            return
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
+        self._draws = state["draws"]
+
+    @property
+    def _on_gpu(self) -> bool:
+        return self.device.type == "cuda"
+
+    def _draw_on(self) -> None:
+        """Random numbers go on where the state was written, within an epoch."""
+        self._rng.bit_generator.state = json.loads(self._draws["crops"])
+        self._augment.generator.set_state(self._draws["changes"])
+        if self._on_gpu:
+            torch.cuda.set_rng_state(self._draws["dropout"], self.device)
+        else:
+            torch.set_rng_state(self._draws["dropout"])
 
     def _train_mode(self) -> None:
         """Dropout on; embeddings are standardised by fixed figures, as they will be when the network is used.
@@ -269,7 +331,7 @@ class Trainer:
             loss = loss + recipe.emotion_weight * functional.cross_entropy(
                 model.emotion(embeddings), emotions, ignore_index=-1
             )
-        if recipe.consistency_weight and self.epoch >= recipe.consistency_from:
+        if recipe.consistency_weight and self._epoch >= recipe.consistency_from:
             with torch.no_grad(), torch.autocast(self.device.type, torch.bfloat16, enabled=recipe.half):
                 teacher = cast(Lite, self.average.module)
                 steady = teacher.head(teacher.embed(clean))
@@ -302,13 +364,6 @@ class Trainer:
         model.standardise = standardise
         model.restandardise(values.mean(dim=0), values.var(dim=0))
 
-    def _averaged(self) -> Lite:
-        """The averaged weights, embeddings standardised over the training crops."""
-        model = Lite(self.model.config).to(self.device)
-        model.load_state_dict(self.average.module.state_dict())
-        self._standardise(model)
-        return model.eval()
-
     def _crops(self, batch: npt.NDArray[np.int64], rng: np.random.Generator) -> Tensor:
         """Crops of one random length, [batch, samples], a little faster or slower than they were spoken."""
         recipe = self.recipe
@@ -327,72 +382,3 @@ class Trainer:
         if taken == samples:
             return crops
         return functional.interpolate(crops[:, None], size=samples, mode="linear", align_corners=False)[:, 0]
-
-    def _save(self) -> None:
-        state = {
-            "epoch": self.epoch,
-            "recipe": asdict(self.recipe),
-            "model": self.model.state_dict(),
-            "average": self.average.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "schedule": self.schedule.state_dict(),
-        }
-        part = self.folder / "state.pt.part"
-        torch.save(state, part)
-        part.replace(self.folder / "state.pt")
-
-    def _resume(self) -> bool:
-        path = self.folder / "state.pt"
-        if not path.exists():
-            return False
-        state: dict[str, Any] = torch.load(path, map_location=self.device, weights_only=True)
-        if {**state["recipe"], "crop_seconds": tuple(state["recipe"]["crop_seconds"])} != asdict(self.recipe):
-            raise SystemExit(f"{path} was made by another recipe; choose another folder or remove it.")
-        self.model.load_state_dict(state["model"])
-        self.average.load_state_dict(state["average"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.schedule.load_state_dict(state["schedule"])
-        self.epoch = state["epoch"]
-        return True
-
-
-@told
-def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m emow2v.training.lite", description=__doc__)
-    parser.add_argument("--data", type=Path, required=True, help="folder with manifest.csv and the corpora")
-    parser.add_argument("--encoder", default="openai/whisper-base", help="folder or name of the Whisper encoder")
-    parser.add_argument("-o", "--output", type=Path, required=True, help="folder for state, log and model.pt")
-    parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0 leaves the choice to PyTorch")
-    parser.add_argument("--device", default="auto", help="cpu, cuda, or auto: a GPU if there is one")
-    parser.add_argument("recipe", nargs="*", help="YAML file [default: the one of lite], then key=value as one likes")
-    options = parser.parse_args(arguments)
-    files = [text for text in options.recipe if "=" not in text]
-    recipe = read_recipe(Path(files[0]) if files else RECIPE, [text for text in options.recipe if "=" in text])
-    device = options.device if options.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
-    keep_memory()
-    if options.threads:
-        torch.set_num_threads(options.threads)
-    options.output.mkdir(parents=True, exist_ok=True)
-    clips = [
-        replace(clip, left_out=clip.corpus == recipe.leave_out) for clip in read_manifest(options.data / "manifest.csv")
-    ]
-    signals = decode(clips, options.output / "signals.npz")
-    torch.manual_seed(recipe.seed)
-    model = Lite(LiteConfig(emotions=len(EMOTIONS), confidence=1))
-    load_whisper(model, options.encoder)
-    trained = Trainer(recipe, model, clips, signals, options.output, device).run()
-    figures = held_out_figures(trained, clips, signals, recall=True)
-    torch.save(
-        {
-            "config": trained.config.to_dict(),
-            "recipe": asdict(recipe),
-            "figures": figures,
-            "model": trained.state_dict(),
-        },
-        options.output / "model.pt",
-    )
-    print(json.dumps(figures, indent=2))
-
-
-if __name__ == "__main__":
-    main()

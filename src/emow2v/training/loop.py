@@ -31,11 +31,12 @@ class Task(Protocol):
     def step(self) -> float:
         """The next step; gives its loss."""
 
-    def evaluate(self) -> tuple[dict[str, Any], float]:
-        """At an epoch's end: figures for the log, and the one that decides which network is the best (more is better)."""
+    def evaluate(self) -> tuple[dict[str, Any], float | None]:
+        """At an epoch's end: figures for the log, with `ccc` by dimension, and the one that decides which network is the
+        best (more is better); None where none is chosen, and what counts is the last."""
 
     def keep_best(self, figures: Mapping[str, Any]) -> None:
-        """Write the network as it is, in the place of the best one so far."""
+        """Write the network as it is, in the place of the best one so far; not asked where none is chosen."""
 
     def state(self, *, finished: bool) -> dict[str, Any]:
         """All that the next step depends on: tensors, numbers, words; or what is wanted when there is no next step."""
@@ -99,7 +100,7 @@ class Loop:
     @property
     def best(self) -> dict[str, Any] | None:
         """The log's record of the best epoch."""
-        scored = [record for record in self._history if not math.isnan(record["score"])]
+        scored = [record for record in self._history if not math.isnan(record.get("score", math.nan))]
         return max(scored, key=lambda record: float(record["score"])) if scored else None
 
     def run(self) -> list[dict[str, Any]]:
@@ -149,10 +150,12 @@ class Loop:
             best = self.best
             self._seconds, since = self._seconds + time.monotonic() - since, time.monotonic()
             loss = math.fsum(self._losses) / len(self._losses)
-            record = {"epoch": self._epoch + 1, "loss": loss, "seconds": self._seconds, "score": score, **figures}
+            record = {"epoch": self._epoch + 1, "loss": loss, "seconds": self._seconds}
+            record |= figures if score is None else {"score": score, **figures}
             self._history.append(record)
             # the best network is there before the state says so: what is cut off between is done again alike
-            if self.writes and not math.isnan(score) and (best is None or score > best["score"]):
+            better = score is not None and not math.isnan(score) and (best is None or score > best["score"])
+            if self.writes and better:
                 self.task.keep_best(record)
             self._epoch, self._step, self._losses, self._seconds = self._epoch + 1, 0, [], 0.0
             self._save(finished=self._epoch == self.epochs or self._enough())

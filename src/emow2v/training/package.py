@@ -91,7 +91,7 @@ def lite_card(model: Lite, stored: Mapping[str, Any]) -> dict[str, Any]:
         "recipe": stored["recipe"],
         "held_out": {
             "what": "CCC against those values on 16 speakers never trained on (2 nEMO, 4 RAVDESS, 10 BAVED)",
-            "command": "python -m emow2v.training.lite --data CORPORA --encoder openai/whisper-base -o DIR lite.yaml",
+            "command": "emow2v train lite data=CORPORA encoder=openai/whisper-base -o DIR",
             **stored["figures"],
         },
         "limits": (

@@ -46,8 +46,16 @@ def split(
         development_share, test_share: of the segments drawn from, as nearly as whole speakers allow
 
     Raises:
-        FormatError: shares that are none, some segments without partition, or too few speakers
+        FormatError: shares or a seed that are none, some segments without partition, or too few speakers
     """
+    wrong = [
+        one for one in (development_share, test_share) if isinstance(one, bool) or not isinstance(one, int | float)
+    ]
+    if wrong or isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+        raise FormatError(
+            f"development_share is {development_share!r}, test_share {test_share!r} and seed {seed!r}; "
+            "expected two numbers, and a whole one from 0."
+        )
     if not (0 <= development_share < 1 and 0 <= test_share < 1 and development_share + test_share < 1):
         raise FormatError(
             f"development_share is {development_share:g} and test_share {test_share:g}; "

@@ -1,8 +1,12 @@
-"""Recipes: a YAML file with a value for each field of a dataclass, and key=value instead of what it says."""
+"""Recipes: a YAML file with a value for each field of a dataclass, and key=value instead of what it says.
+
+The key `task` says whose they are.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,8 +15,11 @@ from typing import Any, TypeVar
 import yaml
 
 from emow2v.errors import FormatError
+from emow2v.formats.files import write_text
 
 SHIPPED = Path(__file__).with_name("recipes")
+FILE = "recipe.yaml"  # in the folder of a run
+FINE_TUNING, LITE = TASKS = ("fine-tuning", "lite")  # what a recipe without a task is for, and the other
 
 R = TypeVar("R")
 
@@ -53,6 +60,28 @@ def read(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
         ) from None
 
 
+def task(given: dict[str, Any]) -> str:
+    """Take out of a recipe what it is for.
+
+    Raises:
+        FormatError: nothing that is known
+    """
+    found = given.pop("task", FINE_TUNING)
+    if found not in TASKS:
+        raise FormatError(f"'task' of a recipe is {found!r}; expected {' or '.join(TASKS)}.")
+    return str(found)
+
+
+def write(folder: Path, name: str, recipe: Any) -> None:
+    """A recipe as it is run, to be read again.
+
+    Args:
+        name: of its task
+    """
+    plain = json.loads(json.dumps(dataclasses.asdict(recipe)))  # lists for tuples
+    write_text(folder / FILE, yaml.safe_dump({"task": name, **plain}, sort_keys=False))
+
+
 def fill(default: R, given: dict[str, Any]) -> R:
     """A dataclass with what was given instead of its default; numbers may be written in any way.
 
@@ -81,7 +110,8 @@ def _like(key: str, value: Any, wanted: Any) -> Any:
         return str(value)
     elif type(value) is type(wanted):
         return value
-    raise FormatError(f"'{key}' of a recipe is {value!r}; expected something like {wanted!r}.")
+    like = "a list such as [one, two]" if wanted == () else f"something like {wanted!r}"
+    raise FormatError(f"'{key}' of a recipe is {value!r}; expected {like}.")
 
 
 def _is_number(value: object) -> bool:

@@ -2,32 +2,26 @@
 
 from __future__ import annotations
 
-import contextlib
-import csv
 import hashlib
-import io
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from accelerate import Accelerator
 from rich.console import Console
 
 from emow2v import cards
 from emow2v.errors import FormatError, ModelError
-from emow2v.formats.files import write_text
 from emow2v.progress import Count, Steps
 from emow2v.training import corpus_report
+from emow2v.training import recipe as recipes
 from emow2v.training.checks import Checked, check
 from emow2v.training.finetune import BEST, PRECISIONS, FineTuning, Recipe
 from emow2v.training.loop import Loop
 from emow2v.training.segments import Segment, read_corpus
 from emow2v.training.watch import CURVES, Watch
-
-SKIPPED = "skipped.csv"  # clips that could not be used
 
 
 @dataclass(frozen=True)
@@ -67,7 +61,7 @@ def run(
         if not getattr(recipe, key):
             raise FormatError(f"The recipe names no {key}; add {key}=PATH.")
     weights = cards.checkpoint_card(Path(recipe.model)).sha256
-    accelerator = _accelerator(recipe, output)
+    accelerator = _accelerator(recipe)
     main = accelerator.is_main_process
     quiet = Console(stderr=True, quiet=True)
     shown = console if main else quiet
@@ -85,8 +79,8 @@ def run(
             f"training on {len(task.train)} clips, {task.steps_per_epoch} steps an epoch, on "
             f"{accelerator.num_processes} x {accelerator.device.type} in {recipe.precision}; seed {recipe.seed}"
         )
-    with Steps(shown) as bar:
-        watch = Watch(bar, recipe.epochs, output, accelerator if recipe.tensorboard else None)
+    curves = output / CURVES if recipe.tensorboard and main else None
+    with Steps(shown) as bar, Watch(bar, recipe.epochs, curves) as watch:
         loop = Loop(
             task,
             output,
@@ -103,29 +97,28 @@ def run(
         try:
             loop.run()
         finally:
-            watch.end()
+            accelerator.end_training()
     if main:
-        _write_skipped(output, corpus, task)
+        late = [(corpus.segments[index], sentence) for index, sentence in sorted(task.clips.skipped.items())]
+        left_out = [*((one.segment, one.sentence) for one in corpus.skipped), *late]
+        corpus_report.write_skipped(output, [(one.file, one.start, one.end, why) for one, why in left_out])
     best = loop.best
     assert best is not None  # an epoch without a figure is an error
     sentences = (*(one.sentence for one in corpus.skipped), *task.clips.skipped.values())
     return Result(output / BEST, best, sentences, main)
 
 
-def _accelerator(recipe: Recipe, output: Path) -> Accelerator:
+def _accelerator(recipe: Recipe) -> Accelerator:
     try:
-        return Accelerator(
-            mixed_precision=PRECISIONS[recipe.precision],
-            log_with=CURVES if recipe.tensorboard else None,
-            project_dir=str(output / CURVES),
-        )
+        return Accelerator(mixed_precision=PRECISIONS[recipe.precision])
     except (ValueError, ImportError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise ModelError(f"Training cannot begin in {recipe.precision} here ({reason}); try precision=fp32.") from None
 
 
 def _corpus(recipe: Recipe, console: Console, check_stop: Callable[[], None]) -> Checked:
-    segments = read_corpus(recipe.corpus, recipe.data, **recipe.corpus_options)
+    options = {str(name): value for name, value in recipe.corpus_options.items()}  # YAML has keys of other kinds too
+    segments = read_corpus(recipe.corpus, recipe.data, **options)
     with Count("checking", len({segment.file for segment in segments}), console) as bar:
         return check(
             segments,
@@ -146,27 +139,5 @@ def _digest(segments: Sequence[Segment]) -> str:
 
 def _describe(recipe: Recipe, corpus: Checked, output: Path) -> None:
     """The recipe as it is run and the corpus as it was found, beside what comes of them."""
-    plain = json.loads(json.dumps(asdict(recipe)))
-    write_text(output / "recipe.yaml", yaml.safe_dump(plain, sort_keys=False))
+    recipes.write(output, recipes.FINE_TUNING, recipe)
     corpus_report.write(corpus, output)
-
-
-def _write_skipped(output: Path, corpus: Checked, task: FineTuning) -> None:
-    path = output / SKIPPED
-    if not (corpus.skipped or task.clips.skipped):
-        with contextlib.suppress(OSError):
-            path.unlink(missing_ok=True)
-        return
-    late = [(corpus.segments[index], sentence) for index, sentence in sorted(task.clips.skipped.items())]
-    rows = [
-        (one.file, one.start, "" if one.end is None else one.end, sentence)
-        for one, sentence in [*((one.segment, one.sentence) for one in corpus.skipped), *late]
-    ]
-    _write_table(path, ("file", "start", "end", "why"), rows)
-
-
-def _write_table(path: Path, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerows([columns, *rows])
-    write_text(path, text.getvalue())

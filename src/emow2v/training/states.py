@@ -17,28 +17,44 @@ FILE = "state.pt"
 
 
 def write(folder: Path, state: Mapping[str, Any]) -> None:
-    """Write beside the last state, flush, and only then take its place.
+    """The state in the place of the last one.
 
     Raises:
         FormatError: the disk is full or cannot be written; the last state is as it was
     """
-    path, part = folder / FILE, folder / f"{FILE}.part"
+    path = folder / FILE
+    left = "the last one is whole, and the same command goes on from there" if path.is_file() else "there is none yet"
+    save(path, state, "The state of the training", left)
+
+
+def save(path: Path, content: Mapping[str, Any], what: str, left: str) -> None:
+    """Tensors and what is said of them, written beside their place, flushed, and only then put there.
+
+    Args:
+        what, left: for the error's sentence: what cannot be written, and what is there nevertheless
+
+    Raises:
+        FormatError: the disk is full or cannot be written; what stood there is as it was
+    """
+    part = path.with_name(f"{path.name}.part")
     try:
         with part.open("wb") as file:
-            torch.save(dict(state), file)
+            torch.save(dict(content), file)
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)
     except (OSError, RuntimeError) as error:  # PyTorch's writer has an error of its own
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)
-        reason = getattr(error, "strerror", None) or str(error).splitlines()[0][:150]
-        left = (
-            "the last one is whole, and the same command goes on from there" if path.is_file() else "there is none yet"
-        )
-        raise FormatError(
-            f"The state of the training cannot be written to {path} ({reason}); {left}. Make room."
-        ) from None
+        raise FormatError(f"{what} cannot be written to {path} ({_reason(error)}); {left}. Make room.") from None
+
+
+def _reason(error: BaseException) -> str:
+    """The operating system's word, where PyTorch's writer raised another error upon it."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, OSError):
+        cause = cause.__context__
+    return (cause.strerror if cause else None) or str(error).splitlines()[0][:150]
 
 
 def read(folder: Path, made_of: Mapping[str, Any]) -> dict[str, Any] | None:

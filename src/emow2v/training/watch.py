@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from emow2v.progress import Steps
 
@@ -15,11 +15,12 @@ class Watch:
     """The watcher of a `Loop`; in processes that do not write, it is not made.
 
     Args:
-        accelerator: Accelerate's with its tracker `tensorboard`, or None for no curves
+        folder: of TensorBoard's curves, or None for no curves
     """
 
-    def __init__(self, bar: Steps, epochs: int, folder: Path, accelerator: Any = None) -> None:
-        self._bar, self._epochs, self._folder, self._accelerator = bar, epochs, folder, accelerator
+    def __init__(self, bar: Steps, epochs: int, folder: Path | None = None) -> None:
+        self._bar, self._epochs, self._folder = bar, epochs, folder
+        self._writer: Any = None
         self._best: float | None = None
         self._losses: list[float] = []
 
@@ -27,10 +28,11 @@ class Watch:
         self._bar.begin(step, steps)
         if step:
             self._bar.say(f"going on after step {step} of {steps}")
-        if self._accelerator is not None:
+        if self._folder is not None:
+            from torch.utils.tensorboard import SummaryWriter
+
             # what a killed run wrote behind its last state is done again
-            about = {CURVES: {"purge_step": step + 1}}
-            self._accelerator.init_trackers("", init_kwargs=about)
+            self._writer = SummaryWriter(str(self._folder), purge_step=step + 1)
 
     def step(self, step: int, epoch: int, loss: float) -> None:
         self._losses = [*self._losses[-19:], loss]
@@ -39,22 +41,36 @@ class Watch:
         self._curves({"loss": loss}, step)
 
     def epoch(self, step: int, record: Mapping[str, Any]) -> None:
-        better = self._best is None or record["score"] > self._best
-        self._best = record["score"] if better else self._best
-        self._bar.say(sentence(record) + (", the best so far" if better else ""))
         told = {f"ccc/{name}": value for name, value in record["ccc"].items()}
-        self._curves({**told, "ccc/mean": record["score"], "loss/epoch": record["loss"]}, step)
+        better = False
+        if "score" in record:
+            better = self._best is None or record["score"] > self._best
+            self._best = record["score"] if better else self._best
+            told["ccc/mean"] = record["score"]
+        self._bar.say(sentence(record) + (", the best so far" if better else ""))
+        self._curves({**told, "loss/epoch": record["loss"]}, step)
 
     def _curves(self, values: Mapping[str, float], step: int) -> None:
-        if self._accelerator is not None:
-            self._accelerator.log(dict(values), step=step)
+        if self._writer is not None:
+            for name, value in values.items():
+                self._writer.add_scalar(name, value, global_step=step)
+            self._writer.flush()
 
-    def end(self) -> None:
-        if self._accelerator is not None:
-            self._accelerator.end_training()
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._writer is not None:
+            self._writer.close()
 
 
 def sentence(record: Mapping[str, Any]) -> str:
     """An epoch in words."""
-    figures = ", ".join(f"{name} {value:.3f}" for name, value in record["ccc"].items())
-    return f"epoch {record['epoch']}: loss {record['loss']:.3f}, CCC {record['score']:.3f} ({figures})"
+    figures = in_words(record["ccc"])
+    told = f"{record['score']:.3f} ({figures})" if "score" in record else figures
+    return f"epoch {record['epoch']}: loss {record['loss']:.3f}, CCC {told}"
+
+
+def in_words(ccc: Mapping[str, float]) -> str:
+    """CCC by dimension, of those that are known."""
+    return ", ".join(f"{name} {value:.3f}" for name, value in ccc.items()) or "unknown"

@@ -1,0 +1,139 @@
+"""A training of `lite` from a recipe to its network: what `emow2v train lite` does."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from safetensors import SafetensorError
+from torch import Tensor
+
+from emow2v.errors import FormatError, ModelError
+from emow2v.networks.lite import Lite, LiteConfig, load_whisper
+from emow2v.progress import Count, Steps
+from emow2v.training import corpus_report, states
+from emow2v.training import recipe as recipes
+from emow2v.training.corpora import EMOTIONS, Clip, decode, read_manifest, sounding
+from emow2v.training.held_out import held_out_figures
+from emow2v.training.lite import LiteTraining, Recipe
+from emow2v.training.loop import Loop
+from emow2v.training.memory import keep_memory
+from emow2v.training.watch import CURVES, Watch
+
+NETWORK = "model.pt"  # what `emow2v.training.package` takes
+SIGNALS = "signals.npz"  # the corpora, decoded
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run came to.
+
+    Attributes:
+        network: file of the averaged network of the last epoch, with its recipe and figures
+        figures: on all clips of the held-out speakers
+        skipped: sentences about clips that were not used
+    """
+
+    network: Path
+    figures: dict[str, Any]
+    skipped: tuple[str, ...]
+
+
+def run(recipe: Recipe, output: Path, console: Console, check_stop: Callable[[], None] = lambda: None) -> Result:
+    """Train, from the beginning or from where a run in that folder was left.
+
+    Args:
+        console: where the progress and a line an epoch are shown
+        check_stop: called between clips and steps; may raise
+
+    Raises:
+        FormatError: something is wrong with the recipe or the corpora, another run is in the folder, no room on the disk
+        ModelError: the encoder cannot be taken
+    """
+    if not recipe.data:
+        raise FormatError("The recipe names no data; add data=PATH.")
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise FormatError("lite is trained by one process; run it without accelerate launch.")
+    device = recipe.device if recipe.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+    if recipe.threads:
+        torch.set_num_threads(recipe.threads)
+    keep_memory()
+    manifest = read_manifest(Path(recipe.data) / "manifest.csv")
+    everything = [replace(clip, left_out=clip.corpus == recipe.leave_out) for clip in manifest]
+
+    def decoded(clip: Clip) -> None:
+        bar.advance()
+        check_stop()
+
+    with Count("decoding", len(everything), console) as bar:
+        every_signal = decode(everything, output / SIGNALS, decoded)
+    clips, signals = sounding(everything, every_signal)
+    model = _network(recipe)
+    made_of = {**recipe.numbers(), "the corpus": _digest(clips), "the first weights": _weights(model.state_dict())}
+    task = LiteTraining(recipe, model, clips, signals, device)
+    left_out = [(clip, why) for clip, why in zip(everything, every_signal.why, strict=True) if why]
+    console.print(
+        f"training on {len(task.indices)} clips, {task.steps_per_epoch} steps an epoch, on {device} in "
+        f"{'bf16' if recipe.half else 'fp32'}; seed {recipe.seed}"
+    )
+    with Steps(console) as steps, Watch(steps, recipe.epochs, output / CURVES if recipe.tensorboard else None) as watch:
+        Loop(
+            task,
+            output,
+            made_of,
+            epochs=recipe.epochs,
+            checkpoint_steps=recipe.checkpoint_steps,
+            watcher=watch,
+            check=check_stop,
+            begun=lambda: recipes.write(output, recipes.LITE, recipe),
+        ).run()
+    corpus_report.write_skipped(output, [(clip.file, 0.0, None, why) for clip, why in left_out])
+    trained = task.averaged()
+    figures = held_out_figures(trained, clips, signals, recall=True)
+    _keep(output / NETWORK, trained, recipe, figures)
+    return Result(output / NETWORK, figures, tuple(why for _, why in left_out))
+
+
+def _network(recipe: Recipe) -> Lite:
+    """The encoder's lower layers under heads that have learnt nothing yet."""
+    torch.manual_seed(recipe.seed)
+    model = Lite(LiteConfig(emotions=len(EMOTIONS), confidence=1))
+    try:
+        load_whisper(model, recipe.encoder)
+    except (OSError, KeyError, ValueError, RuntimeError, SafetensorError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:200].rstrip(".")
+        raise ModelError(
+            f"The encoder '{recipe.encoder}' cannot be taken ({reason}); expected the folder of a Whisper base encoder "
+            "with its model.safetensors, or openai/whisper-base with a network."
+        ) from None
+    return model
+
+
+def _digest(clips: Sequence[Clip]) -> str:
+    """Of what is said of a corpus, wherever it lies."""
+    rows = [(one.file.name, one.corpus, one.speaker, repr(one.targets), one.emotion, one.left_out) for one in clips]
+    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
+
+
+def _weights(tensors: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        digest.update(name.encode() + tensor.cpu().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _keep(path: Path, model: Lite, recipe: Recipe, figures: Mapping[str, Any]) -> None:
+    content = {
+        "config": model.config.to_dict(),
+        "recipe": recipe.numbers(),
+        "figures": dict(figures),
+        "model": model.state_dict(),
+    }
+    states.save(path, content, "The network", "the run is finished, and the same command writes it")
