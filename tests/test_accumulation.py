@@ -144,4 +144,6 @@ def test_an_epoch_has_every_clip_once_with_its_like() -> None:
     assert abs(np.corrcoef(lengths, range(len(lengths)))[0, 1]) < 0.3  # the order of batches is not by length
     assert [len(batch) for batch in order(durations[:21], 8, seed=1, epoch=0)] == [8, 8]
     assert [len(batch) for batch in order(durations[:5], 8, seed=1, epoch=0)] == [5]
+    few = [set(batch % 3) for batch in order(np.array([1.0, 2.0, 3.0] * 12), 12, seed=1, epoch=0)]
+    assert few == [{0, 1, 2}] * 3  # length says nothing about the batch: a label may go with it
     assert math.isclose(sum(map(len, order(durations[:0], 8, seed=1, epoch=0))), 0)

@@ -17,6 +17,9 @@ from emow2v.training.checks import SILENT
 from emow2v.training.segments import Segment, load
 
 GROUP = 50  # batches among which clips are sorted by length: padding is rare, and neighbours differ from epoch to epoch
+# Groups of an epoch, at least: a small corpus sorted as a whole, in which slow speech is the calm one, gives batches of one
+# label each, from which the loss of a correlation learns nothing
+GROUPS = 4
 
 Indices = npt.NDArray[np.int64]
 
@@ -27,7 +30,7 @@ def draws(*numbers: int) -> np.random.Generator:
 
 
 def order(durations: npt.NDArray[np.float64], batch_size: int, *, seed: int, epoch: int) -> list[Indices]:
-    """The batches of an epoch: every clip once, in batches of about one length, in random order.
+    """The batches of an epoch: every clip once, in batches of about one length (few batches: of any), in random order.
 
     Clips beyond the last whole batch wait for the next epoch's; where there are fewer than a batch, that is the batch.
     """
@@ -36,9 +39,10 @@ def order(durations: npt.NDArray[np.float64], batch_size: int, *, seed: int, epo
     if len(durations) < batch_size:
         return [shuffled]
     shuffled = shuffled[: len(durations) // batch_size * batch_size]
+    size = min(GROUP, max(1, len(shuffled) // batch_size // GROUPS)) * batch_size
     batches: list[Indices] = []
-    for begin in range(0, len(shuffled), GROUP * batch_size):
-        group = shuffled[begin : begin + GROUP * batch_size]
+    for begin in range(0, len(shuffled), size):
+        group = shuffled[begin : begin + size]
         group = group[np.argsort(-durations[group], kind="stable")]
         batches += np.split(group, len(group) // batch_size)
     return [batches[k] for k in rng.permutation(len(batches))]
