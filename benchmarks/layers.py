@@ -28,7 +28,7 @@ from emow2v.trajectory import DIMENSIONS
 
 LAYERS = 6
 WIDTH = 512
-EVERY = 2  # of nEMO's clips one in so many; the others of its kind say the same
+EVERY = {"nemo": 4, "baved": 2, "ravdess": 1}  # of the clips one in so many: sentences and words come again and again
 WAYS = (
     ("nemo", "ravdess", 0),
     ("ravdess", "nemo", 0),
@@ -73,8 +73,11 @@ def main() -> None:
     keep_memory()
     clips = read_manifest(options.data / "manifest.csv")
     signals = decode(clips, options.cache)
-    nemo = [index for index, clip in enumerate(clips) if clip.corpus == "nemo"][::EVERY]
-    indices = nemo + [index for index, clip in enumerate(clips) if clip.corpus != "nemo"]
+    indices = [
+        index
+        for corpus, every in EVERY.items()
+        for index in [number for number, clip in enumerate(clips) if clip.corpus == corpus][::every]
+    ]
     with common.console.status("encoding"):
         values = pooled(options.encoder, clips, signals, indices)
     corpora = np.array([clips[index].corpus for index in indices])
