@@ -454,6 +454,7 @@ def test_manifests_to_measure_with(tmp_path: Path) -> None:
         ("c.wav", "baved", "baved_0", "", "2"),
         ("d.wav", "emodb", "emodb_03", "boredom", ""),
         ("e.wav", "urdu", "urdu_SM1", "anger", ""),
+        ("f.wav", "urdu", "urdu_unknown", "anger", ""),
     ):
         rows.append(f"{name},{corpus},{speaker},xx,{emotion},{intensity},1")
         (data / corpus).mkdir(parents=True, exist_ok=True)
@@ -466,7 +467,8 @@ def test_manifests_to_measure_with(tmp_path: Path) -> None:
     assert np.isnan(held_out[1].ratings[1:]).all() and held_out[1].ratings[0] == 0.7
     emodb = read_ratings(tmp_path / "manifests" / "emodb.csv")
     assert emodb[0].emotion == "boredom" and emodb[0].groups["sex"] == "male" and np.isnan(emodb[0].ratings).all()
-    assert read_ratings(tmp_path / "manifests" / "urdu.csv")[0].groups["sex"] == "male"
+    urdu = read_ratings(tmp_path / "manifests" / "urdu.csv")
+    assert [(clip.speaker, clip.groups["sex"]) for clip in urdu] == [("urdu_SM1", "male")]
 
 
 def test_the_baseline_learns_a_head_and_leaves_the_encoder(corpus: Path, tmp_path: Path, monkeypatch) -> None:
