@@ -89,7 +89,7 @@ def test_manifests_of_spreadsheets(tmp_path: Path) -> None:
         ("file\n", "names no clip"),
         (
             "file,arousal\na.wav,5.2\n",
-            r"line 2: arousal is 5.2, outside 0..1; give the scale of the ratings, such as 1:7",
+            r"line 2: arousal is 5.2, outside 0..1; give the scale of the ratings: --scale 1:7",
         ),
         ("file,arousal\na.wav,high\n", "line 2: arousal is 'high'; expected a number"),
         ("file,start,end\na.wav,2,1\n", "the end after the start"),

@@ -169,7 +169,8 @@ def _ratings(where: str, values: Sequence[float], scales: Mapping[str, Scale]) -
         low, high = scales.get(name, (0.0, 1.0))
         if not math.isnan(value) and not low <= value <= high:
             raise FormatError(
-                f"{where}: {name} is {value:g}, outside {low:g}..{high:g}; give the scale of the ratings, such as 1:7."
+                f"{where}: {name} is {value:g}, outside {low:g}..{high:g}; give the scale of the ratings: --scale 1:7, or "
+                "corpus_options={scale: '1:7'} in a training."
             )
         scaled.append((value - low) / (high - low))
     arousal, dominance, valence = scaled
