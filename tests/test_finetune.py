@@ -37,6 +37,7 @@ from emow2v.training.prune import prune
 from emow2v.training.run import Result, run
 from emow2v.training.segments import Segment, read_corpus
 from encoders import pretrained
+from runs import StopError, log, stop_after
 from voices import RATE, hum, write_corpus
 
 QUIET = Console(quiet=True)
@@ -77,27 +78,6 @@ def whole(recipe: Recipe, tmp_path_factory) -> Result:
     torch.set_num_threads(1)
     AcceleratorState._reset_state(True)
     return run(recipe, tmp_path_factory.mktemp("run") / "whole", QUIET)
-
-
-class StopError(Exception):
-    pass
-
-
-def stop_after(steps: int) -> Any:
-    left = steps
-
-    def check() -> None:  # also called once a file before the first step
-        nonlocal left
-        left -= 1
-        if not left:
-            raise StopError
-
-    return check
-
-
-def log(folder: Path) -> list[dict[str, Any]]:
-    records = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
-    return [{key: value for key, value in record.items() if key != "seconds"} for record in records]
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:

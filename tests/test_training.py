@@ -2,10 +2,8 @@ import csv
 import json
 import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -33,6 +31,7 @@ from emow2v.training.loop import Loop
 from emow2v.training.losses import ccc_loss
 from emow2v.training.package import load_lite
 from emow2v.verify import verify
+from runs import StopError, log, stop_after
 
 SMALL = {"layers": 1, "width": 32, "heads": 2, "intermediate": 64, "hidden": 16}
 SHORT = ["epochs=2", "batch_size=8", "crop_seconds=[0.5, 1]", "long_seconds=1.5", "no_speech=1", "tensorboard=false",
@@ -201,27 +200,6 @@ def test_a_small_network_learns_and_says_how_sure_it_is(corpus: Path, tmp_path: 
     assert speech.mean() > nothing.mean() + 0.1
     figures = held_out_figures(model, clips, signals)
     assert figures["whole"]["arousal"] > 0.3
-
-
-class StopError(Exception):
-    pass
-
-
-def stop_after(calls: int) -> Callable[[], None]:
-    left = calls
-
-    def check() -> None:
-        nonlocal left
-        left -= 1
-        if not left:
-            raise StopError
-
-    return check
-
-
-def log(folder: Path) -> list[dict[str, Any]]:
-    records = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
-    return [{key: value for key, value in record.items() if key != "seconds"} for record in records]
 
 
 def test_a_stopped_run_gives_the_same_network(corpus: Path, tmp_path: Path) -> None:
