@@ -14,6 +14,10 @@ class Emow2vError(Exception):
     """Base of every error that emow2v raises about its input."""
 
 
+class PathError(Emow2vError):
+    """The operating system refuses to say what lies at a path."""
+
+
 class AudioError(Emow2vError):
     """A source holds no sound that can be decoded."""
 
