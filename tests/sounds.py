@@ -70,3 +70,20 @@ def refusal(source):
     sentence = str(caught.value)
     assert sentence.endswith(".") and "\n" not in sentence
     return sentence
+
+
+def id3(data, *texts):
+    """An mp3 file behind tags whose bytes are taken as they stand: frame by frame, title, artist, comment ..."""
+    frames = b"".join(
+        name + (len(text) + 1).to_bytes(4, "big") + b"\0\0" + b"\3" + text
+        for name, text in zip((b"TIT2", b"TPE1", b"TALB", b"TCON", b"TCOM"), texts, strict=False)
+    )
+    size = bytes(len(frames) >> shift & 0x7F for shift in (21, 14, 7, 0))
+    return b"ID3\x03\0\0" + size + frames + data
+
+
+def riff_tags(data, text):
+    """A wav file with a title of these bytes behind its samples."""
+    text += b"\0" * (2 - len(text) % 2)
+    chunk = b"LIST" + (12 + len(text)).to_bytes(4, "little") + b"INFOINAM" + len(text).to_bytes(4, "little") + text
+    return data[:4] + (len(data) + len(chunk) - 8).to_bytes(4, "little") + data[8:] + chunk

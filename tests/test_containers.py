@@ -3,10 +3,11 @@
 import io
 import sys
 
+import numpy as np
 import pytest
 
-from emow2v import containers
-from sounds import refusal
+from emow2v import audio, containers
+from sounds import encoded, id3, refusal, riff_tags
 
 PLAYLISTS = {
     "m3u8": "#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXT-X-MEDIA-SEQUENCE:0\n#EXTINF:1,\n{wav}\n#EXT-X-ENDLIST\n",
@@ -70,3 +71,30 @@ def test_code_that_ffmpeg_runs_is_known_as_such(wav):
         assert {frame.f_code.co_name for frame in frames} == {"read", "seek"}
         assert all(map(containers.is_called_back, frames))
     assert not containers.is_called_back(sys._getframe())
+
+
+# Latin-1, a lone surrogate, a sequence cut off, an overlong zero, Windows-1252 and Shift-JIS: no UTF-8 among them
+TAGS = (b"M\xfcller", b"\xed\xb2\x80", b"\xe3\x81", b"\xc0\x80", b"\x93quoted\x94", b"\x83e\x83X\x83g")
+
+
+@pytest.mark.parametrize("tag", TAGS)
+def test_tags_that_are_no_text_do_not_matter(wav, tag):
+    """PyAV 18 raises where it decodes them strictly, PyAV 19 gives surrogates; both are tried, by two Pythons."""
+    plain = wav.read_bytes()
+    signal = audio.read(io.BytesIO(riff_tags(plain, tag)))[0]
+    np.testing.assert_array_equal(signal, audio.read(io.BytesIO(plain))[0])
+    data = encoded("mp3", "libmp3lame", 44100, 0.5)
+    tagged = audio.read(io.BytesIO(id3(data, tag, tag, tag)))[0]
+    np.testing.assert_array_equal(tagged, audio.read(io.BytesIO(data))[0])
+
+
+def test_each_pyav_is_asked_in_its_own_words():
+    assert containers._tags("14.0.0") == containers._tags("18.1.0") == {"metadata_errors": "replace"}
+    assert containers._tags("19.0.2") == containers._tags("20.0.0rc1") == {}
+
+
+def test_mistakes_of_our_own_come_through(wav, monkeypatch):
+    """A call that PyAV does not know is no undecodable recording."""
+    monkeypatch.setattr(containers, "_tags", lambda version: {"no_such_argument": "x"})
+    with pytest.raises(TypeError, match="no_such_argument"):
+        audio.read(wav)

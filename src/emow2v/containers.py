@@ -79,10 +79,12 @@ def open_container(file: IO[bytes], name: str, *, glance: bool = False) -> Any:
     options = {"format_whitelist": _allowed_demuxers(), "protocol_whitelist": "none", **(_GLANCE if glance else {})}
     container: Any
     try:
-        container = av.open(_reader(file, name), options=options, metadata_errors="replace")
-    except (FFmpegError, ValueError, OSError, TypeError) as error:
-        if isinstance(error, OSError) and not isinstance(error, FFmpegError):
+        container = av.open(_reader(file, name), options=options, **_tags(av.__version__))
+    except OSError as error:
+        if not isinstance(error, FFmpegError):
             raise AudioError(f"{name} cannot be read ({error}).") from None
+        raise AudioError(f"{name} is not a recording that can be decoded; expected audio or video, e.g. wav.") from None
+    except FFmpegError:
         raise AudioError(f"{name} is not a recording that can be decoded; expected audio or video, e.g. wav.") from None
     if not container.streams.audio:
         container.close()
@@ -155,6 +157,13 @@ _CALLED_BACK = {_Reader.read.__code__, _SeekableReader.seek.__code__, _SeekableR
 
 def _reader(file: IO[bytes], name: str) -> _Reader:
     return _SeekableReader(file, name) if is_seekable(file) else _Reader(file, name)
+
+
+def _tags(version: str) -> dict[str, Any]:
+    """How PyAV takes tags that are no UTF-8: up to version 18 it raises UnicodeDecodeError unless it is told otherwise, from
+    19 on it keeps the bytes as surrogates and knows no such argument.
+    """
+    return {"metadata_errors": "replace"} if int(version.split(".")[0]) < 19 else {}
 
 
 @lru_cache
