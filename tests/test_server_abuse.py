@@ -34,6 +34,7 @@ from emow2v.errors import RequestError
 from emow2v.formats import files
 from emow2v.framing import Framing
 from emow2v.model import Model
+from emow2v.server import database as databases
 from emow2v.server import discover, history, live, walls
 from emow2v.server import pool as pools
 from emow2v.server import store as stores
@@ -347,15 +348,16 @@ def test_a_full_disk_is_told_and_over_when_there_is_room(
     client: TestClient, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store: Store = client.app.state.store  # type: ignore[attr-defined]
-    connected, limited = store._database, True
+    connected, limited = store._data.handle, True
 
-    def full() -> sqlite3.Connection:
-        database = connected()
+    def full() -> databases._Handle:
+        handle = connected()
+        database = handle.connection
         pages = database.execute("PRAGMA page_count").fetchone()[0] if limited else 1 << 30
         database.execute(f"PRAGMA max_page_count = {pages}")
-        return database
+        return handle
 
-    monkeypatch.setattr(store, "_database", full)
+    monkeypatch.setattr(store._data, "handle", full)
     large = json.loads(form(data)["data"])
     large[1]["description"] = "x" * 200_000
     for route, fields in (

@@ -209,7 +209,7 @@ def test_files_that_are_no_store(tmp_path: Path) -> None:
     database = sqlite3.connect(tmp_path / "new")
     database.execute("PRAGMA user_version = 99")
     database.close()
-    with pytest.raises(Emow2vError, match="another version of emow2v"):
+    with pytest.raises(Emow2vError, match=r"newer version of emow2v \(format 99, expected at most 4\); update"):
         Store(tmp_path / "new")
 
 
@@ -306,3 +306,67 @@ class Life(RuleBasedStateMachine):
 
 TestLife = Life.TestCase
 TestLife.settings = settings(max_examples=25, stateful_step_count=30, deadline=None, derandomize=True, database=None)
+
+
+def test_lists_are_filtered_and_bounded_where_the_jobs_lie(store: Store) -> None:
+    for number in range(20):
+        store.submit(f"{number}", {})
+    for _ in range(3):
+        job = store.claim("w")
+        assert job is not None and store.end(job)
+    newest = store.all(newest_first=True, most=2, status=Status.WAITING)
+    assert [job.id for job in newest] == ["19", "18"]
+    assert [job.id for job in store.all(status=Status.FINISHED)] == ["0", "1", "2"]
+    positions = store.positions()
+    assert [positions[job.number] for job in store.all(status=Status.WAITING)] == list(range(17))
+    assert all(positions[job.number] == store.position(job) for job in newest)
+    queries: list[str] = []
+    store._database().set_trace_callback(queries.append)
+    store.all(newest_first=True, most=2, status=Status.WAITING)
+    assert len(queries) == 1 and "LIMIT 2" in queries[0]
+
+
+def test_notices_and_the_last_count_stay_with_the_job(store: Store) -> None:
+    store.submit("a", {})
+    job = store.claim("w")
+    assert job is not None
+    store.progress(job, 144, 321)
+    store.notice(job, ["3 packets are damaged.", "two\nlines"])
+    assert store.end(job, rows=171)
+    done = store.get("a")
+    assert done is not None and (done.rows, done.expected, done.progress) == (171, 171, "171/171")
+    assert list(done.notices) == ["3 packets are damaged.", "two lines"]
+    assert any(line.endswith("WARNING 3 packets are damaged.") for line in store.lines(done))
+
+
+def test_connections_of_threads_are_closed(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    store = Store(tmp_path / "jobs.sqlite")
+    opened: list[sqlite3.Connection] = []
+    begun, go_on = threading.Barrier(4), threading.Event()
+
+    def work() -> None:
+        store.all()
+        opened.append(store._database())
+        begun.wait()
+        go_on.wait()
+
+    threads = [threading.Thread(target=work) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    begun.wait()
+    opened.append(store._database())
+    store.close()
+    for connection in opened:
+        with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+            connection.execute("SELECT 1")
+    assert store.all() == []  # who asks again gets a new one
+    go_on.set()
+    for thread in threads:
+        thread.join()
+    short: list[sqlite3.Connection] = []
+    thread = threading.Thread(target=lambda: short.append(store._database()))
+    thread.start()
+    thread.join()
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):  # with its thread
+        short[0].execute("SELECT 1")
+    store.close()

@@ -48,12 +48,17 @@ def create_app(settings: Settings, store: Store, workers: Workers, live: Live) -
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         app.state.settings, app.state.store, app.state.workers = settings, store, workers
-        await run_in_threadpool(history.clear, settings, store)
-        await run_in_threadpool(workers.start)
-        bounded = asyncio.create_task(history.keep_bounded(settings, store))
-        yield
-        bounded.cancel()
-        await run_in_threadpool(workers.stop, settings.patience_s)
+        try:
+            await run_in_threadpool(history.clear, settings, store)
+            await run_in_threadpool(workers.start)
+            bounded = asyncio.create_task(history.keep_bounded(settings, store))
+            yield
+            bounded.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await bounded
+            await run_in_threadpool(workers.stop, settings.patience_s)
+        finally:
+            await run_in_threadpool(store.close)
 
     walls = settings.walls
     metrics = Metrics(store, workers, live)

@@ -7,6 +7,7 @@ import contextlib
 import logging
 import secrets
 import shutil
+import sqlite3
 import time
 from pathlib import Path
 
@@ -24,14 +25,27 @@ LOOK_S = 0.02
 
 
 def clear(settings: Settings, store: Store) -> None:
-    """Remove what a server that was killed was about to send, or to erase: nobody waits for it any more."""
+    """Remove what a server that was killed was about to send, or to erase: nobody waits for it any more.
+
+    Results that no job of the store has made stay until they are as old as is kept: the store may be new, or moved away.
+    """
     places = settings.places
     known = {places.results(job.id).name for job in store.all()}
+    oldest = time.time() - settings.days_kept * 86400
+    unknown = 0
     for path in places.results("").parent.glob("*"):
         if path.suffix == ".zip":
             path.unlink(missing_ok=True)
-        elif path.name not in known:
+        elif path.suffix or (path.name not in known and path.stat().st_mtime < oldest):
             shutil.rmtree(path, ignore_errors=True)
+        else:
+            unknown += path.name not in known
+    if unknown:
+        logger.warning(
+            "%d results belong to no job in the store; they stay until they are %g days old",
+            unknown,
+            settings.days_kept,
+        )
 
 
 def erase(settings: Settings, store: Store, job_id: str) -> Job | None:
@@ -101,8 +115,15 @@ def forget(settings: Settings, store: Store) -> None:
 async def keep_bounded(settings: Settings, store: Store) -> None:
     """Forget every minute, for as long as the server runs."""
     while True:
+        forgetting = asyncio.ensure_future(run_in_threadpool(forget, settings, store))
         try:
-            await run_in_threadpool(forget, settings, store)
-        except Exception:  # a full disk, say: next minute perhaps
+            await asyncio.shield(forgetting)
+        except asyncio.CancelledError:
+            with contextlib.suppress(OSError, sqlite3.Error):
+                await forgetting  # its thread has a connection that is closed next
+            raise
+        except (OSError, sqlite3.Error) as error:  # a full disk, say: next minute perhaps
+            logger.error("old jobs could not be forgotten (%s); tried again in %g s", error, EVERY_S)
+        except Exception:  # our own mistake: told, and no reason to keep everything for ever
             logger.exception("old jobs could not be forgotten")
         await asyncio.sleep(EVERY_S)

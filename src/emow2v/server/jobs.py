@@ -36,6 +36,7 @@ class Job:
         rows, expected: values done in the present session, and all of it where that is known
         posted, started, ended: UTC, ISO 8601 to the millisecond; "" for not yet
         provenance: of the results
+        notices: sentences on what was not all there, or how it was heard
     """
 
     number: int
@@ -57,6 +58,7 @@ class Job:
     error: str
     was_cancelled: bool
     provenance: Mapping[str, str | float]
+    notices: Sequence[str] = ()
 
     @property
     def progress(self) -> str:
@@ -69,7 +71,7 @@ class Job:
 def from_row(row: sqlite3.Row) -> Job:
     """A row of the store's table."""
     values = dict(row)
-    for name in ("form", "moves", "provenance"):
+    for name in ("form", "moves", "provenance", "notices"):
         values[name] = json.loads(values[name])
     values["moves"] = [(part, path) for part, path in values["moves"]]
     for name in ("publishing", "was_cancelled"):

@@ -9,60 +9,22 @@ from __future__ import annotations
 import contextlib
 import json
 import sqlite3
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from emow2v.errors import Emow2vError, RequestError
+from emow2v.server import schema
+from emow2v.server.database import Database
 from emow2v.server.jobs import Job, Status, from_row
 from emow2v.server.logs import one_line
+from emow2v.server.schema import MOST_LISTED
 
-__all__ = ["Busy", "Job", "Status", "Store"]
+__all__ = ["MOST_LISTED", "Busy", "Job", "Status", "Store"]
 
-SCHEMA = 3
 MOST_ATTEMPTS = 3  # a job that a worker died of so often is not tried again
-WAIT_S = 30  # for another process that writes
 
-_TABLES = """
-CREATE TABLE jobs (
-    number INTEGER PRIMARY KEY AUTOINCREMENT,  -- also the order in which they were posted
-    id TEXT NOT NULL UNIQUE,
-    kind TEXT NOT NULL,
-    client TEXT NOT NULL,
-    brief TEXT NOT NULL,  -- the form with the beginning of each field
-    context TEXT NOT NULL,
-    status INTEGER NOT NULL,
-    publishing INTEGER NOT NULL DEFAULT 0,  -- its files are appearing: too late to cancel
-    moves TEXT NOT NULL DEFAULT '[]',  -- JSON, files that are complete: from where, to where
-    worker TEXT NOT NULL DEFAULT '',
-    attempts INTEGER NOT NULL DEFAULT 0,
-    rows INTEGER NOT NULL DEFAULT 0,
-    expected INTEGER,
-    posted TEXT NOT NULL,
-    started TEXT NOT NULL DEFAULT '',
-    ended TEXT NOT NULL DEFAULT '',
-    error TEXT NOT NULL DEFAULT '',
-    was_cancelled INTEGER NOT NULL DEFAULT 0,
-    provenance TEXT NOT NULL DEFAULT '{}',
-    form TEXT NOT NULL  -- JSON, secrets masked; last, since it may hold a recording that nobody wants to read past
-);
-CREATE INDEX jobs_by_status ON jobs (status, number);
-CREATE TABLE lines (
-    job INTEGER NOT NULL REFERENCES jobs (number) ON DELETE CASCADE,
-    time TEXT NOT NULL,
-    level TEXT NOT NULL,
-    text TEXT NOT NULL
-);
-CREATE INDEX lines_by_job ON lines (job);
--- cancelled jobs whose id another has taken, for as long as their worker has not let go
-CREATE TABLE replaced AS SELECT * FROM jobs WHERE 0;
-CREATE TABLE served (client TEXT PRIMARY KEY, turn INTEGER NOT NULL);
-"""
-
-
-MOST_LISTED = 1000  # characters of a field, for whoever asks for many jobs, or again and again: some hold a recording
 _WHOLE = ", ".join(one.name for one in fields(Job))
 _OVER = "status >= 2 AND (status != 4 OR worker = '')"  # its worker has noticed that it was cancelled
 _LISTED = _WHOLE.replace("form", "brief AS form")
@@ -74,35 +36,48 @@ class Store:
     Args:
         path: of the database; made where there is none
 
+    A file of an earlier version is brought to this one's tables, and a copy of it as it was stays beside it.
+
     Raises:
-        Emow2vError: it cannot be opened, or another version made it
+        Emow2vError: it cannot be opened, or a later version made it
+
+    Attributes:
+        new: whether there was none before
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._local = threading.local()
+        self._data = Database(path)
+        try:
+            self._open(path)
+        except BaseException:
+            self._data.close()
+            raise
+
+    def _open(self, path: Path) -> None:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with self._write() as database:
-                found = database.execute("PRAGMA user_version").fetchone()[0]
-                if not found:
-                    for statement in _TABLES.split(";\n"):
-                        database.execute(statement)
-                    database.execute(f"PRAGMA user_version = {SCHEMA}")
-        except (sqlite3.Error, OSError) as error:
+            with self._data.write() as database:
+                found = schema.version(database)
+                self.new = not found
+                if self.new:
+                    schema.create(database)
+            if 0 < found < schema.SCHEMA:
+                schema.migrate(self._database(), path)
+        except (sqlite3.DatabaseError, OSError) as error:
             raise Emow2vError(
-                f"The jobs in {path} cannot be read ({error}); move the file away, or choose another --work-dir."
+                f"The jobs in {path} cannot be read ({error}); move the file away (results stay where they are), "
+                "or choose another --work-dir."
             ) from None
-        if found not in (0, SCHEMA):
+        if found > schema.SCHEMA:
             raise Emow2vError(
-                f"The jobs in {path} were written by another version of emow2v; use that, or choose another --work-dir."
+                f"The jobs in {path} were written by a newer version of emow2v (format {found}, expected at most "
+                f"{schema.SCHEMA}); update emow2v, or choose another --work-dir."
             )
 
     def close(self) -> None:
-        """Close this thread's connection."""
-        database = self._local.__dict__.pop("database", None)
-        if database is not None:
-            database.close()
+        """Close the connections of all threads; who asks again gets a new one."""
+        self._data.close()
 
     # --- what clients do ---
 
@@ -125,8 +100,7 @@ class Store:
             Busy: too many wait already
             RequestError: a job of that id is waiting or running
         """
-        brief = {name[:MOST_LISTED]: value[:MOST_LISTED] for name, value in form.items()}
-        with self._write() as database:
+        with self._data.write() as database:
             old = database.execute("SELECT number, status FROM jobs WHERE id = ?", (job_id,)).fetchone()
             if old is not None:
                 status = Status(old["status"])
@@ -145,34 +119,39 @@ class Store:
             made = database.execute(
                 "INSERT INTO jobs (id, kind, client, brief, context, status, posted, form) VALUES (?, ?, ?, ?, ?, 0, ?, ?) "
                 f"RETURNING {_WHOLE}",
-                (job_id, kind, client, json.dumps(brief), context, now(), json.dumps(dict(form))),
+                (job_id, kind, client, schema.brief(dict(form)), context, now(), json.dumps(dict(form))),
             ).fetchone()
         return from_row(made)
 
     def get(self, job_id: str, *, brief: bool = False) -> Job | None:
         """A job; brief: with the beginning of each field of its form, for whoever asks again and again."""
         wanted = _LISTED if brief else _WHOLE
-        row = self._database().execute(f"SELECT {wanted} FROM jobs WHERE id = ?", (job_id,)).fetchone()
+        row = self._data.row(f"SELECT {wanted} FROM jobs WHERE id = ?", (job_id,))
         return None if row is None else from_row(row)
 
-    def all(self, *, most: int = -1, newest_first: bool = False) -> list[Job]:
+    def all(self, *, most: int = -1, newest_first: bool = False, status: Status | None = None) -> list[Job]:
         """Jobs in the order in which they were posted, or the newest; of large forms the beginning of each field."""
         order = "DESC" if newest_first else "ASC"
-        found = self._database().execute(f"SELECT {_LISTED} FROM jobs ORDER BY number {order} LIMIT ?", (most,))
-        return [from_row(row) for row in found]
+        where, values = ("", []) if status is None else ("WHERE status = ?", [int(status)])
+        query = f"SELECT {_LISTED} FROM jobs {where} ORDER BY number {order} LIMIT ?"
+        return [from_row(row) for row in self._data.rows(query, [*values, most])]
 
     def counts(self) -> dict[Status, int]:
         """Jobs in each state."""
         found = dict.fromkeys(Status, 0)
-        for row in self._database().execute("SELECT status, count(*) AS jobs FROM jobs GROUP BY status"):
+        for row in self._data.rows("SELECT status, count(*) AS jobs FROM jobs GROUP BY status"):
             found[Status(row["status"])] = row["jobs"]
         return found
 
     def position(self, job: Job) -> int:
         """How many waiting jobs were posted before it; others may get their turn between, see `claim`."""
-        query = "SELECT count(*) FROM jobs WHERE status = 0 AND number < ?"
-        found: int = self._database().execute(query, (job.number,)).fetchone()[0]
-        return found
+        row = self._data.row("SELECT count(*) FROM jobs WHERE status = 0 AND number < ?", (job.number,))
+        return int(row[0]) if row else 0
+
+    def positions(self) -> dict[int, int]:
+        """The position of every waiting job, by its number."""
+        query = "SELECT number, row_number() OVER (ORDER BY number) - 1 AS position FROM jobs WHERE status = 0"
+        return {row["number"]: row["position"] for row in self._data.rows(query)}
 
     def cancel(self, job_id: str) -> bool:
         """Stop a job: its status changes at once, and no output of it appears any more.
@@ -180,7 +159,7 @@ class Store:
         Returns:
             False where it ended otherwise before, or its files are appearing; True also when it is cancelled already
         """
-        with self._write() as database:
+        with self._data.write() as database:
             database.execute("UPDATE jobs SET was_cancelled = 1 WHERE id = ? AND status < 2", (job_id,))
             stopped = database.execute(
                 "UPDATE jobs SET status = 4, ended = ? WHERE id = ? AND status < 2 AND NOT publishing RETURNING number",
@@ -199,7 +178,7 @@ class Store:
 
         Clients take turns: of those with a waiting job the one who was served longest ago, with its oldest.
         """
-        with self._write() as database:
+        with self._data.write() as database:
             row = database.execute(
                 "SELECT number, client FROM jobs LEFT JOIN served USING (client) WHERE status = 0 "
                 "ORDER BY coalesce(turn, 0), number LIMIT 1"
@@ -207,7 +186,7 @@ class Store:
             if row is None:
                 return None
             claimed = database.execute(
-                "UPDATE jobs SET status = 1, worker = ?, attempts = attempts + 1, started = ?, rows = 0, expected = NULL, "
+                "UPDATE jobs SET status = 1, worker = ?, attempts = attempts + 1, started = ?, rows = 0, expected = NULL, notices = '[]', "
                 f"publishing = 0, moves = '[]' WHERE number = ? RETURNING {_WHOLE}",
                 (worker, now(), row["number"]),
             ).fetchone()
@@ -220,13 +199,13 @@ class Store:
 
     def let_go(self, job: Job) -> None:
         """Nothing of a job that was cancelled is left with its worker."""
-        with self._write(lasting=False) as database:
+        with self._data.write(lasting=False) as database:
             database.execute("UPDATE jobs SET worker = '' WHERE number = ? AND status = 4", (job.number,))
             database.execute("DELETE FROM replaced WHERE number = ?", (job.number,))
 
     def running(self, job: Job) -> bool:
         """Whether a claimed job is still to be run: not cancelled, and not another's by now."""
-        row = self._database().execute("SELECT status, worker FROM jobs WHERE number = ?", (job.number,)).fetchone()
+        row = self._data.row("SELECT status, worker FROM jobs WHERE number = ?", (job.number,))
         return row is not None and row["status"] == Status.RUNNING and row["worker"] == job.worker
 
     def progress(self, job: Job, rows: int, expected: int | None) -> None:
@@ -236,8 +215,16 @@ class Store:
         """Where its results come from."""
         self._mine(job, "provenance = ?", json.dumps(dict(provenance)), lasting=False)
 
+    def notice(self, job: Job, sentences: Sequence[str]) -> None:
+        """What was not all there, or how it was heard: kept with the job, and in its log."""
+        plain = [one_line(one) for one in sentences]
+        with self._data.write(lasting=False) as database:
+            database.execute("UPDATE jobs SET notices = ? WHERE number = ?", (json.dumps(plain), job.number))
+            for one in plain:
+                _line(database, job.number, one, "WARNING")
+
     def log(self, job: Job, text: str, level: str = "INFO") -> None:
-        with self._write(lasting=False) as database:
+        with self._data.write(lasting=False) as database:
             _line(database, job.number, text, level)
 
     def publish(self, job: Job, moves: Sequence[tuple[Path, Path]]) -> bool:
@@ -254,15 +241,20 @@ class Store:
         """They have appeared; until the next session's files do, it can be cancelled again."""
         self._mine(job, "publishing = 0, moves = '[]'", lasting=False)
 
-    def end(self, job: Job, error: str = "") -> bool:
-        """It has finished, or failed with a sentence; False where it was cancelled before."""
+    def end(self, job: Job, error: str = "", *, rows: int | None = None) -> bool:
+        """It has finished, or failed with a sentence; False where it was cancelled before.
+
+        Args:
+            rows: values that it delivered, where that is known better than `progress` said
+        """
         status = Status.ERROR if error else Status.FINISHED
-        with self._write() as database:
+        with self._data.write() as database:
             error = one_line(error)
             ended = database.execute(
-                "UPDATE jobs SET status = ?, ended = ?, error = ?, publishing = 0, moves = '[]' "
+                "UPDATE jobs SET status = ?, ended = ?, error = ?, publishing = 0, moves = '[]', "
+                "rows = coalesce(?, rows), expected = coalesce(?, expected) "
                 "WHERE number = ? AND status = 1 AND worker = ? RETURNING number",
-                (int(status), now(), error, job.number, job.worker),
+                (int(status), now(), error, rows, rows, job.number, job.worker),
             ).fetchone()
             if ended is not None:
                 _line(database, job.number, error or "finished", "ERROR" if error else "INFO")
@@ -270,7 +262,7 @@ class Store:
 
     def give_back(self, job: Job) -> None:
         """It is not to be finished now: it waits again, and this attempt does not count."""
-        with self._write() as database:
+        with self._data.write() as database:
             changed = database.execute(
                 "UPDATE jobs SET status = 0, worker = '', attempts = attempts - 1, rows = 0, expected = NULL, started = '' "
                 "WHERE number = ? AND status = 1 AND worker = ? AND NOT publishing RETURNING number",
@@ -288,25 +280,35 @@ class Store:
         Args:
             before: called with it as it stands, while no other job can take its id; may raise
         """
-        with self._write() as database:
+        with self._data.write() as database:
             nobody_holds = "id NOT IN (SELECT id FROM replaced)"
             query = f"DELETE FROM jobs WHERE number = ? AND {_OVER} AND {nobody_holds} RETURNING {_WHOLE}"
             row = database.execute(query, (job.number,)).fetchone()
             if row is not None:
                 before(from_row(row))
-        with contextlib.suppress(sqlite3.Error):  # its pages also stand in the journal until that is begun anew
-            self._database().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        with contextlib.suppress(
+            sqlite3.OperationalError
+        ):  # its pages also stand in the journal until that is begun anew
+            self._data.rows("PRAGMA wal_checkpoint(TRUNCATE)")
+        self._forget_backups()
         return None if row is None else from_row(row)
+
+    def _forget_backups(self, older_than: datetime | None = None) -> None:
+        """Copies of the store from before a migration hold what is erased, or is too old, by now."""
+        for path in schema.backups(self._path):
+            with contextlib.suppress(OSError):
+                if older_than is None or datetime.fromtimestamp(path.stat().st_mtime, UTC) < older_than:
+                    path.unlink()
 
     def mentioned(self, text: str, but: Job | None = None) -> bool:
         """Whether a job's form, but that of one, holds a text, such as the name of an upload."""
         query = "SELECT 1 FROM jobs WHERE number != ? AND instr(form, ?) LIMIT 1"
-        return self._database().execute(query, (but.number if but else 0, text)).fetchone() is not None
+        return self._data.row(query, (but.number if but else 0, text)) is not None
 
     @contextlib.contextmanager
     def still(self) -> Iterator[None]:
         """For the length of a with block, which must be short, no job changes."""
-        with self._write():
+        with self._data.write():
             yield
 
     def orphans(self, worker: str | None = None) -> list[Job]:
@@ -325,7 +327,7 @@ class Store:
 
     def _of(self, jobs: str, worker: str | None) -> list[Job]:
         query = f"SELECT {_WHOLE} FROM ({jobs}) WHERE " + ("worker != ''" if worker is None else "worker = ?")
-        return [from_row(row) for row in self._database().execute(query, [] if worker is None else [worker])]
+        return [from_row(row) for row in self._data.rows(query, [] if worker is None else [worker])]
 
     def requeue(self, job: Job, why: str) -> Status:
         """Let an interrupted job wait again, at its old place; or give up where it was tried often enough."""
@@ -334,7 +336,7 @@ class Store:
         said = (
             f"{why}; it starts again from the beginning" if again else f"{why}, {job.attempts} times; it is given up."
         )
-        with self._write() as database:
+        with self._data.write() as database:
             changed = database.execute(
                 "UPDATE jobs SET status = ?, worker = '', rows = 0, expected = NULL, publishing = 0, moves = '[]', "
                 "ended = ?, error = ? WHERE number = ? AND status = 1 AND worker = ? RETURNING number",
@@ -346,7 +348,7 @@ class Store:
 
     def lines(self, job: Job) -> list[str]:
         """Its log: "2026-11-24 03:10:09 INFO finished" a line, UTC."""
-        found = self._database().execute("SELECT * FROM lines WHERE job = ? ORDER BY rowid", (job.number,))
+        found = self._data.rows("SELECT * FROM lines WHERE job = ? ORDER BY rowid", (job.number,))
         return [f"{row['time'][:19].replace('T', ' ')} {row['level']} {row['text']}" for row in found]
 
     def forget(self, *, most: int, days: float, before: Callable[[list[Job]], None] = lambda jobs: None) -> list[Job]:
@@ -355,8 +357,9 @@ class Store:
         Args:
             before: called with them while no other job can take one's id; may raise
         """
-        oldest = (datetime.now(UTC) - timedelta(days=days)).isoformat(timespec="milliseconds")
-        with self._write() as database:
+        begin = datetime.now(UTC) - timedelta(days=days)
+        oldest = begin.isoformat(timespec="milliseconds")
+        with self._data.write() as database:
             dropped = database.execute(
                 f"DELETE FROM jobs WHERE {_OVER} AND (ended < ? OR number NOT IN "
                 f"(SELECT number FROM jobs WHERE status >= 2 ORDER BY ended DESC, number DESC LIMIT ?)) RETURNING {_WHOLE}",
@@ -365,44 +368,18 @@ class Store:
             database.execute("DELETE FROM served WHERE client NOT IN (SELECT client FROM jobs)")
             jobs = [from_row(row) for row in dropped]
             before(jobs)
+        self._forget_backups(begin)
         return jobs
 
     def _mine(self, job: Job, change: str, *values: object, lasting: bool = True) -> bool:
         """Change a claimed job that is still this worker's to run."""
-        with self._write(lasting=lasting) as database:
+        with self._data.write(lasting=lasting) as database:
             query = f"UPDATE jobs SET {change} WHERE number = ? AND status = 1 AND worker = ?"
             return database.execute(query, (*values, job.number, job.worker)).rowcount == 1
 
     def _database(self) -> sqlite3.Connection:
-        """A connection for each thread."""
-        database: sqlite3.Connection | None = getattr(self._local, "database", None)
-        if database is None:
-            database = sqlite3.connect(self._path, timeout=WAIT_S, isolation_level=None)
-            database.row_factory = sqlite3.Row
-            database.execute("PRAGMA journal_mode = WAL")
-            database.execute("PRAGMA foreign_keys = ON")
-            database.execute("PRAGMA secure_delete = ON")  # who erases a voice finds no byte of it in the file
-            self._local.database = database
-        return database
-
-    @contextlib.contextmanager
-    def _write(self, *, lasting: bool = True) -> Iterator[sqlite3.Connection]:
-        """A transaction.
-
-        Args:
-            lasting: on the disk when it is over, so that it outlasts a power cut. What is written without outlasts the death
-                of any process, in order; it is on the disk with the next that lasts
-        """
-        database = self._database()
-        database.execute(f"PRAGMA synchronous = {'FULL' if lasting else 'NORMAL'}")
-        database.execute("BEGIN IMMEDIATE")
-        try:
-            yield database
-            database.execute("COMMIT")
-        except BaseException:
-            if database.in_transaction:  # SQLite has taken it back itself where the disk is full
-                database.execute("ROLLBACK")
-            raise
+        """This thread's connection."""
+        return self._data.handle().connection
 
 
 class Busy(Emow2vError):

@@ -9,7 +9,7 @@ import secrets
 import sqlite3
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from typing import Annotated, Any, Literal
 
 from fastapi import FastAPI, File, Form, HTTPException, Query, Request, UploadFile
@@ -77,6 +77,7 @@ class JobModel(BaseModel):
     error: str
     model: str
     provenance: dict[str, str | float]
+    notices: list[str] = []  # what was not all there, or how it was heard
 
 
 class ModelModel(BaseModel):
@@ -120,13 +121,16 @@ def create_v1(settings: Settings, store: Store, workers: Workers) -> FastAPI:
             raise HTTPException(404, f"No job '{job_id[:60]}' is known; expected the id of a posted job.")
         return job
 
-    def shown(job: Job) -> JobModel:
+    def shown(job: Job, positions: Mapping[int, int] | None = None) -> JobModel:
+        position = None
+        if job.status is Status.WAITING:
+            position = store.position(job) if positions is None else positions.get(job.number)
         return JobModel(
             id=job.id,
             name=one_line(results.name(job)),
             kind="prediction" if job.kind == "prediction" else "process",
             state=job.status.name.lower(),  # type: ignore[arg-type]
-            position=store.position(job) if job.status is Status.WAITING else None,
+            position=position,
             rows=job.rows,
             expected_rows=job.expected,
             posted=job.posted,
@@ -135,6 +139,7 @@ def create_v1(settings: Settings, store: Store, workers: Workers) -> FastAPI:
             error=job.error,
             model=str(job.provenance.get("model", "")),
             provenance=dict(job.provenance),
+            notices=list(job.notices),
         )
 
     @api.post(
@@ -209,8 +214,10 @@ def create_v1(settings: Settings, store: Store, workers: Workers) -> FastAPI:
         limit: Annotated[int, Query(ge=1, le=10_000)] = 100,
     ) -> list[JobModel]:
         """The newest jobs first."""
-        every = store.all(newest_first=True, most=-1 if state else limit)
-        return [shown(job) for job in every if state in (None, job.status.name.lower())][:limit]
+        status = Status[state.upper()] if state else None
+        listed = store.all(newest_first=True, most=limit, status=status)
+        positions = store.positions() if any(job.status is Status.WAITING for job in listed) else {}
+        return [shown(job, positions) for job in listed]
 
     @api.get("/jobs/{job_id}")
     def job(job_id: str) -> JobModel:

@@ -1,0 +1,141 @@
+"""The tables of the job store, and how those of an earlier version become those of this one."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sqlite3
+from pathlib import Path
+
+logger = logging.getLogger("emow2v.server")
+
+SCHEMA = 4  # 0.1.0 wrote 3
+MOST_LISTED = 1000  # characters of a field, for whoever asks for many jobs, or again and again: some hold a recording
+
+JOBS = """
+CREATE TABLE {name} (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,  -- also the order in which they were posted
+    id TEXT NOT NULL UNIQUE,
+    kind TEXT NOT NULL,
+    client TEXT NOT NULL,
+    brief TEXT NOT NULL,  -- the form with the beginning of each field
+    context TEXT NOT NULL,
+    status INTEGER NOT NULL,
+    publishing INTEGER NOT NULL DEFAULT 0,  -- its files are appearing: too late to cancel
+    moves TEXT NOT NULL DEFAULT '[]',  -- JSON, files that are complete: from where, to where
+    worker TEXT NOT NULL DEFAULT '',
+    attempts INTEGER NOT NULL DEFAULT 0,
+    rows INTEGER NOT NULL DEFAULT 0,
+    expected INTEGER,
+    posted TEXT NOT NULL,
+    started TEXT NOT NULL DEFAULT '',
+    ended TEXT NOT NULL DEFAULT '',
+    error TEXT NOT NULL DEFAULT '',
+    was_cancelled INTEGER NOT NULL DEFAULT 0,
+    provenance TEXT NOT NULL DEFAULT '{{}}',
+    notices TEXT NOT NULL DEFAULT '[]',  -- JSON, sentences on what was not all there
+    form TEXT NOT NULL  -- JSON, secrets masked; last, since it may hold a recording that nobody wants to read past
+)
+"""
+OTHERS = """
+CREATE INDEX jobs_by_status ON jobs (status, number);
+CREATE TABLE lines (
+    job INTEGER NOT NULL REFERENCES jobs (number) ON DELETE CASCADE,
+    time TEXT NOT NULL,
+    level TEXT NOT NULL,
+    text TEXT NOT NULL
+);
+CREATE INDEX lines_by_job ON lines (job);
+CREATE TABLE served (client TEXT PRIMARY KEY, turn INTEGER NOT NULL)
+"""
+# Cancelled jobs whose id another has taken, for as long as their worker has not let go.
+REPLACED = "CREATE TABLE replaced AS SELECT * FROM jobs WHERE 0"
+
+
+def create(database: sqlite3.Connection) -> None:
+    """The tables of a new store, inside a transaction."""
+    database.execute(JOBS.format(name="jobs"))
+    for statement in OTHERS.split(";\n"):
+        database.execute(statement)
+    database.execute(REPLACED)
+    database.execute(f"PRAGMA user_version = {SCHEMA}")
+
+
+def version(database: sqlite3.Connection) -> int:
+    """The schema of a store; 0 where nothing was written yet."""
+    found: int = database.execute("PRAGMA user_version").fetchone()[0]
+    return found
+
+
+def backups(path: Path) -> list[Path]:
+    """The copies that migrations of a store have left beside it."""
+    return sorted(path.parent.glob(f"{path.name}.schema-*.bak"))
+
+
+def migrate(database: sqlite3.Connection, path: Path) -> None:
+    """Bring a store of an earlier version to this one's tables, in one transaction; a copy as it was stays beside it.
+
+    The copy holds what the store held, so that it goes when somebody erases a job, and with the old jobs.
+
+    Raises:
+        sqlite3.Error, OSError: it could not be done; the store is as it was
+    """
+    found = version(database)
+    backup = path.with_name(f"{path.name}.schema-{found}.bak")
+    backup.unlink(missing_ok=True)
+    database.execute("VACUUM INTO ?", (str(backup),))  # whole, with what still stands in the journal
+    backup.chmod(path.stat().st_mode & 0o777)
+    database.execute("PRAGMA foreign_keys = OFF")  # the lines of a job outlive its table for a moment
+    try:
+        database.execute("BEGIN IMMEDIATE")
+        try:
+            if version(database) == found:  # and no other process was faster
+                _rebuild(database)
+            database.execute("COMMIT")
+        except BaseException:
+            if database.in_transaction:
+                database.execute("ROLLBACK")
+            raise
+    finally:
+        database.execute("PRAGMA foreign_keys = ON")
+    logger.warning(
+        "the job store %s was brought from format %d to %d; as it was, it lies in %s", path, found, SCHEMA, backup.name
+    )
+
+
+def _rebuild(database: sqlite3.Connection) -> None:
+    """A new table of jobs with the rows of the old one: a column cannot be put before the last."""
+    last = database.execute("SELECT seq FROM sqlite_sequence WHERE name = 'jobs'").fetchone()
+    columns = [row[1] for row in database.execute("PRAGMA table_info(jobs)")]
+    database.execute(JOBS.format(name="renewed"))
+    if "brief" in columns:
+        names = ", ".join(columns)
+        database.execute(f"INSERT INTO renewed ({names}) SELECT {names} FROM jobs")
+    else:  # schema 1
+        marks = ", ".join("?" * (len(columns) + 1))
+        for row in database.execute("SELECT * FROM jobs").fetchall():
+            values = (*row, brief(json.loads(row[columns.index("form")])))
+            database.execute(f"INSERT INTO renewed ({', '.join(columns)}, brief) VALUES ({marks})", values)
+    database.execute("DROP TABLE jobs")
+    database.execute("ALTER TABLE renewed RENAME TO jobs")
+    if last is not None:  # numbers are given once, also those of jobs that are gone
+        database.execute("DELETE FROM sqlite_sequence WHERE name IN ('jobs', 'renewed')")
+        database.execute("INSERT INTO sqlite_sequence (name, seq) VALUES ('jobs', ?)", (last[0],))
+    database.execute("CREATE INDEX jobs_by_status ON jobs (status, number)")
+    held = database.execute("SELECT name FROM sqlite_master WHERE name = 'replaced'").fetchone()
+    if held is not None:
+        old = [row[1] for row in database.execute("PRAGMA table_info(replaced)")]
+        database.execute("ALTER TABLE replaced RENAME TO replaced_before")
+        database.execute(REPLACED)
+        extra = "".join(f", '[]' AS {name}" for name in ("notices",) if name not in old)
+        names = ", ".join(old) + (", notices" if extra else "")
+        database.execute(f"INSERT INTO replaced ({names}) SELECT {', '.join(old)}{extra} FROM replaced_before")
+        database.execute("DROP TABLE replaced_before")
+    else:
+        database.execute(REPLACED)
+    database.execute(f"PRAGMA user_version = {SCHEMA}")
+
+
+def brief(form: dict[str, str]) -> str:
+    """A form with the beginning of each field, as JSON."""
+    return json.dumps({name[:MOST_LISTED]: value[:MOST_LISTED] for name, value in form.items()})
