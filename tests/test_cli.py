@@ -76,7 +76,7 @@ def test_batch_sizes_are_taken_as_asked(lite: Model, monkeypatch) -> None:
 def test_every_format_agrees_with_the_library(invoke, lite: Model, clip: Path, tmp_path: Path) -> None:
     out = tmp_path / "neu" / "results"
     result = invoke("predict", clip, "-o", out, "--format", "csv,json,annotation,stream")
-    assert result.exit_code == 0 and result.output == ""
+    assert result.exit_code == 0 and result.output == f"1 of 1 recording done; results are in {out}.\n"
     trajectory = lite.predict(clip)
     with (out / "ein Gespräch.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
@@ -140,7 +140,8 @@ def test_bad_inputs_are_one_sentence_each_and_the_others_are_done(invoke, clip: 
     result = invoke("predict", *names, "-o", tmp_path / "out")
     assert result.exit_code == 1 and result.stdout == ""
     lines = result.stderr.splitlines()
-    assert len(lines) == 5 and all("expected" in line for line in lines)
+    assert len(lines) == 6 and all("expected" in line for line in lines[:5])
+    assert lines[5] == f"1 of 6 recordings done, 5 failed; results are in {tmp_path / 'out'}."
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         "ein Gespräch.csv",
         "ein Gespräch.csv-metadata.json",
@@ -199,7 +200,9 @@ def test_folders_patterns_and_names_that_meet(tmp_path: Path) -> None:
 
 def test_models(invoke) -> None:
     assert "lite" in invoke("models", "list").stdout
-    assert json.loads(invoke("models", "info", "lite").stdout)["licence"] == "CC-BY-NC-SA-4.0"
+    assert json.loads(invoke("models", "info", "lite", "--json").stdout)["licence"] == "CC-BY-NC-SA-4.0"
+    lines = invoke("models", "info", "lite").stdout.splitlines()
+    assert len(lines) == 10 and lines[0].startswith("lite 1.0: ") and "licence: CC-BY-NC-SA-4.0" in lines
 
 
 def test_the_demo_shows_the_main_job(tmp_path: Path) -> None:
@@ -273,7 +276,7 @@ def test_a_stopped_run_leaves_nothing_half_written(tmp_path: Path, name: str) ->
     process.send_signal(getattr(signal, name))
     _, said = process.communicate(timeout=60)
     assert process.returncode == 128 + getattr(signal, name) and b"Traceback" not in said
-    assert list(out.iterdir()) == []
+    assert not out.exists() and b"0 of 1 recording done, 1 not done." in said
 
 
 @pytest.mark.parametrize(

@@ -1,112 +1,35 @@
-"""Many recordings through the corridor: what to read, what to call the results, what went wrong."""
+"""Many recordings through the corridor, one after the other; one that fails does not stop the others."""
 
 from __future__ import annotations
 
 import contextlib
 import csv
-import glob
+import hashlib
+import os
 import sys
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import TextIO
 
-from emow2v import formats
+from emow2v import formats, storage
 from emow2v.errors import AudioError, Emow2vError, FormatError
 from emow2v.formats import Writer
 from emow2v.formats.files import Staged
 from emow2v.formats.table import COLUMNS, json_head, rows
 from emow2v.framing import Framing
+from emow2v.inputs import ENDINGS, STDIN, Input, Outcome, expand
 from emow2v.model import Context, Model
 from emow2v.trajectory import Block, Info, Trajectory
 
-# What is taken from a folder; a file that is named itself may be called anything.
-ENDINGS = frozenset(
-    ".3gp .aac .ac3 .aif .aifc .aiff .amr .ape .au .avi .caf .flac .flv .m4a .m4b .m4v .mka .mkv .mov .mp2 .mp3 .mp4 "
-    ".mpeg .mpg .oga .ogg .ogv .opus .ra .rm .snd .sph .ts .vob .voc .w64 .wav .webm .wma .wmv .wv".split()
-)
-STDIN = "-"
+__all__ = ["ENDINGS", "STDIN", "Input", "Outcome", "expand", "predict", "refuse_terminal"]
 
-
-@dataclass(frozen=True)
-class Input:
-    """A recording to read, and the folder and name of its results below the output folder."""
-
-    path: str
-    folder: Path
-    stem: str
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of one input: its trajectory's rows, or the sentence that says why not."""
-
-    path: str
-    rows: int = 0
-    clipped: int = 0
-    files: tuple[Path, ...] = ()
-    error: str = ""
-
-
-def expand(names: Sequence[str]) -> tuple[list[Input], list[Outcome]]:
-    """Files, folders (with what lies below them), patterns and "-" as inputs; and what named nothing.
-
-    Results of a folder's files keep their place below it; two inputs never share a result's name.
-    """
-    found: list[tuple[str, Path]] = []
-    failed: list[Outcome] = []
-    for name in names:
-        matches = list(_matches(name))
-        if not matches:
-            kind = "no recording" if Path(name).is_dir() else "nothing"
-            failed.append(
-                Outcome(name, error=f"{name} matches {kind}; expected recordings such as .wav, .mp3 or .mp4.")
-            )
-        found += matches
-    seen: dict[str, tuple[str, Path]] = {}
-    for path, folder in found:
-        seen.setdefault(path if path == STDIN else str(Path(path).resolve()), (path, folder))
-    unique = list(seen.values())
-    stems = Counter((folder, Path(path).stem.lower()) for path, folder in unique)
-    inputs = []
-    for path, folder in unique:
-        if path == STDIN:
-            inputs.append(Input(path, folder, "stdin"))
-        else:  # talk.wav and talk.mp3 in one folder: talk.wav.csv and talk.mp3.csv
-            shared = stems[folder, Path(path).stem.lower()] > 1
-            inputs.append(Input(path, folder, Path(path).name if shared else Path(path).stem))
-    return _numbered(inputs), failed
-
-
-def _matches(name: str) -> Iterator[tuple[str, Path]]:
-    path = Path(name)
-    if name == STDIN:
-        yield name, Path()
-    elif path.is_dir():
-        for file in sorted(path.rglob("*")):
-            if file.suffix.lower() in ENDINGS and file.is_file() and not file.name.startswith("."):
-                yield str(file), file.parent.relative_to(path)
-    elif not path.exists() and any(sign in name for sign in "*?["):
-        for match in sorted(glob.glob(name, recursive=True)):  # noqa: PTH207 (pathlib refuses absolute patterns)
-            if Path(match).is_file():
-                yield match, Path()
-    else:  # also what does not exist: the decoder says so
-        yield name, Path()
-
-
-def _numbered(inputs: list[Input]) -> list[Input]:
-    """Equal names from different folders get a number: talk.csv, talk-2.csv."""
-    taken: set[tuple[Path, str]] = set()
-    result = []
-    for one in inputs:
-        stem, number = one.stem, 1
-        while (one.folder, stem.lower()) in taken:
-            number += 1
-            stem = f"{one.stem}-{number}"
-        taken.add((one.folder, stem.lower()))
-        result.append(Input(one.path, one.folder, stem))
-    return result
+# The longest name that a format's files put behind a result's own
+_LONGEST_NAME = 255  # bytes, on every common file system
+_ENDS = {
+    "csv": ".csv-metadata.json", "json": ".json", "ndjson": ".ndjson",
+    "annotation": ".dominance.annotation~", "stream": ".embeddings.stream~",
+}  # fmt: skip
 
 
 def predict(
@@ -136,14 +59,79 @@ def predict(
         try:
             source = sys.stdin.buffer if one.path == STDIN else one.path
             trajectory = model.predict(source, framing=framing, context=context, batch_size=batch_size)
-            writers = [printer] if output is None and printer else _writers(names, output or Path(), one)
-            yield _record(one, trajectory, writers, progress)
+            if output is None and printer:
+                yield _record(one, trajectory, [printer], progress)
+                continue
+            folder = (output or Path()) / one.folder
+            stem = _fitting(one.stem, names)
+            with _made(folder):
+                outcome = _record(one, trajectory, formats.writers(names, folder, stem), progress)
+            if stem != one.stem:
+                notice = f"{storage.shown(one.path)}: its name is too long for results; they are called {stem}."
+                outcome = replace(outcome, notices=(*outcome.notices, notice))
+            yield outcome
         except Emow2vError as error:
             yield Outcome(one.path, error=str(error))
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            yield Outcome(one.path, error=str(storage.unreadable(error.filename or one.path, error)))
 
 
-def _writers(names: Sequence[str], output: Path, one: Input) -> list[Writer]:
-    return formats.writers(names, output / one.folder, one.stem)
+def format_names(text: str, *, printed: bool) -> list[str]:
+    """Formats as the command line takes them: names with commas, in letters of any case.
+
+    Raises:
+        FormatError: none, one that is not known, or one that cannot be printed
+    """
+    names = list(dict.fromkeys(name.strip().lower().removeprefix(".") for name in text.split(",") if name.strip()))
+    if not names:
+        raise FormatError("--format is empty; expected csv, json, ndjson, annotation or stream.")
+    formats.writers(names, Path(), "check")
+    if printed:
+        _printer(names, sys.stdout)
+    return names
+
+
+def check_output(folder: Path) -> None:
+    """Refuse a folder of results that cannot be written, before any work.
+
+    Raises:
+        FormatError: it is a file, or may not be written
+        PathError: the operating system does not say what it is
+    """
+    place = folder
+    while (kind := storage.kind_of(place)) is None and place != place.parent:
+        place = place.parent
+    if kind != "folder":
+        raise FormatError(
+            f"{storage.shown(folder)} cannot be written ({storage.shown(place)} is a file); choose another folder."
+        )
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise FormatError(f"{storage.shown(folder)} cannot be written (Permission denied); choose another folder.")
+
+
+@contextlib.contextmanager
+def _made(folder: Path) -> Iterator[None]:
+    """Folders that are made on the way are removed again where nothing came to lie in them."""
+    new = [one for one in (folder, *folder.parents) if not storage.exists(one)]
+    try:
+        yield
+    except BaseException:
+        for one in new:
+            with contextlib.suppress(OSError):
+                one.rmdir()
+        raise
+
+
+def _fitting(stem: str, names: Sequence[str]) -> str:
+    """A result's name that leaves room for what formats put behind it; told apart from others by a checksum."""
+    room = _LONGEST_NAME - max(len(_ENDS[name]) for name in names)
+    encoded = os.fsencode(stem)
+    if len(encoded) <= room:
+        return stem
+    mark = hashlib.blake2b(encoded, digest_size=4).hexdigest()
+    return f"{encoded[: room - len(mark) - 1].decode(errors='ignore')}-{mark}"
 
 
 def _record(
@@ -158,7 +146,7 @@ def _record(
 
     files = tuple(path for writer in writers for path in [getattr(writer, "path", None)] if path)
     for path in files:
-        if one.path != STDIN and path.exists() and path.samefile(one.path):
+        if one.path != STDIN and storage.exists(path) and path.samefile(one.path):
             raise FormatError(f"{path} is the recording itself; choose another output folder.")
     formats.record(trajectory, writers, done)
     return Outcome(one.path, count, sum(writer.clipped for writer in writers), files)

@@ -18,6 +18,7 @@ from emow2v.cli_models import models
 from emow2v.cli_serve import serve
 from emow2v.cli_train import prune, train
 from emow2v.console import (
+    Command,
     ContextChoice,
     ContextOption,
     DeviceOption,
@@ -25,14 +26,16 @@ from emow2v.console import (
     ModelOption,
     PrecisionOption,
     ThreadsOption,
+    choose,
     errors,
     interrupt,
     leave,
+    one_line,
     output,
     stop_if_asked,
     stoppable,
 )
-from emow2v.errors import Emow2vError, FormatError, ModelError
+from emow2v.errors import Emow2vError, ModelError
 
 if TYPE_CHECKING:
     from emow2v.trajectory import Block, Info
@@ -64,7 +67,7 @@ def main() -> None:
     try:
         app()
     except Emow2vError as error:
-        errors.print(str(error))
+        errors.print(one_line(str(error)))
         sys.exit(1)
 
 
@@ -131,25 +134,24 @@ def predict(
             end_ms=span["end_ms"],
             padding=padding.value,
         )
-    names = [name.strip() for name in formats.split(",") if name.strip()]
-    if not names:
-        raise FormatError("--format is empty; expected csv, json, ndjson, annotation or stream.")
+    folder = None if to == "-" else Path(to)
+    names = batch.format_names(formats, printed=folder is None)
+    if folder is not None:
+        batch.check_output(folder)
     if batch.STDIN in inputs:
         batch.refuse_terminal(sys.stdin)
-    found, outcomes = batch.expand(inputs)
-    folder = None if to == "-" else Path(to)
+    chosen = choose(inputs)
 
     def done(block: Block, info: Info) -> None:
         stop_if_asked()
         progress.block(block, info)
 
     loaded = load(model, engine=engine, precision=precision, threads=threads, device=device)
-    with Progress(len(found), errors) as progress:
-        for outcome in outcomes:
-            progress.say(outcome.error)
+    failed = chosen.failed
+    with Progress(len(chosen.inputs), errors, to=folder, failed=chosen.failed, left_out=chosen.left_out) as progress:
         for outcome in batch.predict(
             loaded,
-            found,
+            chosen.inputs,
             folder,
             names=names,
             framing=framing,
@@ -157,9 +159,9 @@ def predict(
             batch_size=batch_size or None,
             progress=done,
         ):
-            outcomes.append(outcome)
+            failed += bool(outcome.error)
             progress.done(outcome)
-    if any(outcome.error for outcome in outcomes):
+    if failed:
         raise typer.Exit(1)
 
 
@@ -208,4 +210,4 @@ def export(
 
 # In the order in which people meet them.
 for command in (predict, serve, live, demo, evaluate, robustness, compare, export, prune, train):
-    app.command()(command)
+    app.command(cls=Command)(command)

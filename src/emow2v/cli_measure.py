@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from emow2v.console import (
@@ -18,8 +17,11 @@ from emow2v.console import (
     ModelOption,
     PrecisionOption,
     ThreadsOption,
+    choose,
     errors,
+    one_line,
     output,
+    print_table,
     stop_if_asked,
     stoppable,
 )
@@ -40,7 +42,7 @@ def compare(
     for one in found.together:
         figures = (f"{value:.4f}" for value in (one.mean, one.largest, one.correlation, one.ccc))
         table.add_row(one.name, str(one.rows), *figures)
-    Console().print(table)
+    print_table(table)
     for name in found.alone:
         errors.print(f"{name} is in one of the two only")
     if to:
@@ -98,14 +100,14 @@ def evaluate(
             done=lambda clip: bar.advance(),
         )
     for name, sentence in found.skipped.items():
-        errors.print(f"{name} was left out: {sentence}")
+        errors.print(one_line(f"{name} was left out: {sentence}"))
     files = report.write(found, to, about={"command": shlex.join(["emow2v", *sys.argv[1:]])})
     if found.whole:
         table = Table("", "CCC", "Pearson", "mean absolute error", "bias", "clips", box=None)
         for name, values in found.whole.items():
             keys = ("ccc", "pearson", "mae", "bias", "clips")
             table.add_row(name, *(report.interval(values[key]) for key in keys))
-        Console().print(table)
+        print_table(table)
     for corpus, parts in found.recalls.items():
         told = ", ".join(f"{name} {report.interval(one.uar)}" for name, one in parts.items())
         output.print(f"unweighted average recall, {corpus}: {told}", markup=False)
@@ -136,23 +138,18 @@ def robustness(
     threads: ThreadsOption = 0,
 ) -> None:
     """How steady a model is: how many scores stay when recordings change as they do in life (extra evaluate)."""
-    from emow2v import batch
     from emow2v.evaluation import robustness as steady
     from emow2v.formats.files import write_text
     from emow2v.model import load
     from emow2v.progress import Count
     from emow2v.trajectory import DIMENSIONS
 
-    found, failed = batch.expand(inputs)
-    for outcome in failed:
-        errors.print(outcome.error)
-    if not found:
-        raise typer.Exit(1)
+    chosen = choose(inputs)
     loaded = load(model, engine=engine, precision=precision, threads=threads, device=device)
-    with Count("changing", len(found), errors) as bar:
+    with Count("changing", len(chosen.inputs), errors) as bar:
         result = steady.robustness(
             loaded,
-            [one.path for one in found],
+            [one.path for one in chosen.inputs],
             noises=noises,
             limit=limit,
             seed=seed,
@@ -160,19 +157,19 @@ def robustness(
             progress=lambda name: bar.advance(),
         )
     for name, sentence in result.skipped.items():
-        errors.print(f"{name} was left out: {sentence}")
+        errors.print(one_line(f"{name} was left out: {sentence}"))
     table = Table("group", "test", *DIMENSIONS, "threshold", "passed", box=None)
     for one in result.results:
         shares = (f"{share:.1%}" if one.files else "-" for share in one.unchanged)
         passed = ("yes" if all(one.passed) else "no") if one.files else "-"
         table.add_row(one.change.group, one.change.name, *shares, f"{one.change.threshold:.0%}", passed)
-    Console().print(table)
+    print_table(table)
     if to:
         command = {"command": shlex.join(["emow2v", *sys.argv[1:]])}
         write_text(to / "robustness.json", json.dumps(command | result.figures(), indent=2, ensure_ascii=False) + "\n")
         write_text(to / "robustness.md", result.markdown())
         steady.plot(result, to / "robustness.png")
-    if failed or result.skipped:
+    if chosen.failed or result.skipped:
         raise typer.Exit(1)
 
 

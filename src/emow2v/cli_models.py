@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
-from emow2v.console import errors, output, stoppable
+from emow2v.console import errors, one_line, output, print_table, stoppable
 from emow2v.errors import FormatError, ModelError
 
 if TYPE_CHECKING:
+    from emow2v.cards import Card
     from emow2v.verify import Row
 
 models = typer.Typer(no_args_is_help=True, help="Models: what is here, pull, add, verify, quantize, remove.")
@@ -36,19 +36,31 @@ def list_models() -> None:
     for name in cards.PULLABLE:
         if name not in {card.name for card in here}:
             table.add_row(name, "-", "-", "-", "-", f"not here; emow2v models pull {name}")
-    Console().print(table)
+    print_table(table)
 
 
 @models.command()
-def info(model: Annotated[str, typer.Argument(metavar="MODEL", help="Name or folder of a model.")]) -> None:
-    """A model's card."""
+def info(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Name or folder of a model.")],
+    as_json: Annotated[bool, typer.Option("--json", help="The whole card, as JSON.")] = False,
+) -> None:
+    """What a model is, in ten lines; or its whole card."""
     from emow2v import cards
 
     card = cards.find(model)
     if card.version == cards.CHECKPOINT:
-        typer.echo(f"{card.folder} is a checkpoint without a card: {', '.join(card.files)}, licence {card.licence}")
+        if as_json:
+            facts = {"name": card.name, "licence": card.licence, "files": list(card.files), "folder": str(card.folder)}
+            typer.echo(json.dumps(facts, indent=2, ensure_ascii=False))
+            return
+        output.print(f"{card.folder} is a checkpoint without a card: {', '.join(card.files)}, licence {card.licence}")
         return
-    typer.echo(json.dumps(json.loads((card.folder / cards.CARD_FILE).read_text("utf-8")), indent=2, ensure_ascii=False))
+    if as_json:
+        document = json.loads((card.folder / cards.CARD_FILE).read_text("utf-8"))
+        typer.echo(json.dumps(document, indent=2, ensure_ascii=False))
+        return
+    for line in _summary(card):
+        output.print(line)
 
 
 @models.command("pull")
@@ -187,6 +199,39 @@ def remove_model(
     from emow2v import pull
 
     output.print(f"removed {name}, {pull.remove(name) / 1e6:.0f} MB", markup=False)
+
+
+def _summary(card: Card) -> list[str]:
+    """A card in ten lines; what it does not say is left out."""
+    from emow2v import verify
+
+    details = card.details
+    corpora = details.get("training_data")
+    trained = [
+        f"{one['corpus']} ({one['language']})" if "language" in one else str(one["corpus"])
+        for one in (corpora if isinstance(corpora, list) else ())
+        if isinstance(one, dict) and "corpus" in one
+    ]
+    held_out = details.get("held_out")
+    whole = held_out.get("whole") if isinstance(held_out, dict) else None
+    figures = ", ".join(f"{name} {value}" for name, value in whole.items()) if isinstance(whole, dict) else ""
+    what = f" ({held_out['what']})" if isinstance(held_out, dict) and "what" in held_out else ""
+    limits = str(details.get("limits", ""))
+    rate = card.sampling_rate
+    rows = {
+        "": f"{card.name} {card.version}: {card.description}",
+        "folder": str(card.folder),
+        "size": f"{card.size / 1e6:.0f} MB, weights SHA-256 {card.sha256[:12]}...",
+        "verified": verify.verdict(card),
+        "takes": f"{rate / 1000:g} kHz; windows of {card.min_samples / rate * 1000:g} ms to {card.max_samples / rate:g} s",
+        "trained on": ", ".join(trained),
+        "held out": f"CCC {figures}{what}" if figures else "",
+        "limits": limits.partition(". ")[0] + "." * (". " in limits),
+        "licence": card.licence,
+        "citation": card.citation,
+    }
+    lines = [f"{name}: {one_line(text)}" if name else one_line(text) for name, text in rows.items() if text]
+    return lines
 
 
 def _agreed() -> bool:

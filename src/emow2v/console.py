@@ -5,20 +5,89 @@ from __future__ import annotations
 import functools
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from types import FrameType
-from typing import Annotated, ParamSpec
+from typing import Annotated, Any, ParamSpec
 
 import typer
 from rich.console import Console
+from rich.table import Table
+from typer.core import TyperCommand
 
 from emow2v import containers
+from emow2v.inputs import ENDINGS, Input, LeftOut, expand
 
 P = ParamSpec("P")
 
-errors = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
-output = Console(soft_wrap=True, highlight=False)
+errors = Console(stderr=True, soft_wrap=True, highlight=False, markup=False, emoji=False)
+output = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
+
+
+def one_line(text: str) -> str:
+    """A sentence as a terminal shows it: signs that would break the line, or steer the terminal, as their numbers."""
+    return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in text)
+
+
+def counted(number: int, noun: str) -> str:
+    """1 value, 2 values."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def print_table(table: Table) -> None:
+    """A table on standard output, as wide as the terminal; what looks like markup in it is none."""
+    Console(markup=False, highlight=False, emoji=False).print(table)
+
+
+_UsageError: type[Exception] = typer.BadParameter.__mro__[
+    1
+]  # of click, or of the copy that newer versions of typer have
+
+
+class Command(TyperCommand):
+    """A command that takes files: where one begins with a dash, the error says how to name it."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        given = list(args)
+        try:
+            return super().parse_args(ctx, args)
+        except _UsageError as error:
+            before = given[: given.index("--")] if "--" in given else given
+            name = next((one for one in before if one.startswith("-") and is_recording(one)), None)
+            if name and isinstance(message := getattr(error, "message", None), str):
+                hint = f"{one_line(name)} is taken for an option; write -- before names that begin with a dash."
+                error.message = f"{message.rstrip('.')}. {hint}"  # type: ignore[attr-defined]
+            raise
+
+
+def is_recording(name: str) -> bool:
+    """Whether a word of the command line looks like a recording's name."""
+    return os.path.splitext(name)[1].lower() in ENDINGS  # noqa: PTH122 (a name, not a path)
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Recordings to work on; how many names failed, and how many files were left out."""
+
+    inputs: list[Input]
+    failed: int
+    left_out: int
+
+
+def choose(names: Sequence[str]) -> Chosen:
+    """The recordings that names stand for; what they name in vain, and what is left out, is told at once.
+
+    Raises:
+        typer.Exit: nothing is left to work on
+    """
+    left_out: list[LeftOut] = []
+    found, failed = expand(names, left_out.append)
+    for sentence in (*(one.error for one in failed), *(one.sentence for one in left_out)):
+        errors.print(one_line(sentence))
+    if not found:
+        raise typer.Exit(1)
+    return Chosen(found, len(failed), sum(map(len, left_out)))
 
 
 class ContextChoice(StrEnum):

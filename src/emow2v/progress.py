@@ -1,15 +1,22 @@
-"""What a person at a terminal sees while recordings are computed; quiet in a pipe."""
+"""What people see while recordings are computed: a bar at a terminal; elsewhere a line now and then, and at the end."""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from rich import progress as rich_progress
 from rich.console import Console
 
-from emow2v.batch import Outcome
+from emow2v import storage
+from emow2v.console import counted, one_line
+from emow2v.inputs import Outcome
 from emow2v.trajectory import Block, Info
+
+EVERY_S = 60  # between two lines where no bar is shown
 
 
 class _Bar:
@@ -17,6 +24,7 @@ class _Bar:
 
     def __init__(self, console: Console, bar: rich_progress.Progress) -> None:
         self._console, self._bar = console, bar
+        self._spoke = time.monotonic()
 
     def __enter__(self) -> Self:
         self._bar.start()
@@ -28,34 +36,95 @@ class _Bar:
         self._bar.stop()
 
     def say(self, sentence: str) -> None:
+        sentence = one_line(sentence)
         self._bar.print(sentence) if not self._bar.disable else self._console.print(sentence)
+
+    def now_and_then(self, sentence: Callable[[], str]) -> None:
+        """A line where no bar is shown and nothing was said for a minute, so that a log tells that work goes on."""
+        if self._bar.disable and time.monotonic() - self._spoke >= EVERY_S:
+            self._spoke = time.monotonic()
+            self._console.print(one_line(sentence()))
 
 
 class Progress(_Bar):
-    """A bar over all recordings with time left; errors and results as lines above it."""
+    """A bar over all recordings with time left; errors and results as lines above it, and a sentence at the end.
 
-    def __init__(self, recordings: int, console: Console) -> None:
+    Args:
+        recordings: to be computed
+        to: folder of the results; None where they are printed
+        failed: recordings that were refused before
+        left_out: files that were not taken
+    """
+
+    def __init__(
+        self, recordings: int, console: Console, *, to: Path | None = None, failed: int = 0, left_out: int = 0
+    ) -> None:
         super().__init__(console, _counting(console))
         self._task = self._bar.add_task("predicting", total=recordings)
-        self._finished = 0
+        self._recordings = recordings + failed
+        self._to = to
+        self._failed, self._left_out = failed, left_out
+        self._finished = 0  # of those to be computed, one way or the other
+        self._done = 0
+        self._clipped = 0
         self._rows = 0
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        super().__exit__(kind, error, trace)
+        stopped = kind is not None
+        if kind is None or issubclass(kind, KeyboardInterrupt | SystemExit):
+            plain = self._done == self._recordings and not self._left_out
+            if self._to is not None or stopped or not plain:  # a pipe that worked stays silent
+                self._console.print(self.closing())
 
     def block(self, block: Block, info: Info) -> None:
         """Some rows of the current recording are done."""
         self._rows += len(block)
         share = min(1.0, self._rows / info.expected_rows) if info.expected_rows else 0.0
         self._bar.update(self._task, completed=self._finished + share)
+        self.now_and_then(lambda: f"{self._so_far()}; {info.source}: {share:.0%}")
 
     def done(self, outcome: Outcome) -> None:
         """A recording is finished, one way or the other."""
         self._finished, self._rows = self._finished + 1, 0
         self._bar.update(self._task, completed=self._finished)
+        for notice in outcome.notices:
+            self.say(notice)
         if outcome.error:
+            self._failed += 1
             self.say(outcome.error)
-        elif outcome.files and self._console.is_terminal:
-            clipped = f", {outcome.clipped} clipped to 0..1" if outcome.clipped else ""
-            places = ", ".join(str(path) for path in outcome.files)
-            self.say(f"{outcome.path}: {outcome.rows} values{clipped} in {places}")
+        else:
+            self._done += 1
+            self._clipped += outcome.clipped
+            if outcome.files and self._console.is_terminal:
+                clipped = f", {outcome.clipped} clipped to 0..1" if outcome.clipped else ""
+                places = ", ".join(storage.shown(path) for path in outcome.files)
+                self.say(f"{storage.shown(outcome.path)}: {counted(outcome.rows, 'value')}{clipped} in {places}")
+        self.now_and_then(lambda: f"{self._so_far()}.")
+
+    def _so_far(self) -> str:
+        parts = [f"{self._done} of {counted(self._recordings, 'recording')} done"]
+        if self._failed:
+            parts.append(f"{self._failed} failed")
+        return ", ".join(parts)
+
+    def closing(self) -> str:
+        """How many were done, failed and left out, and where the results are."""
+        parts = [self._so_far()]
+        rest = self._recordings - self._done - self._failed
+        if rest:
+            parts.append(f"{rest} not done")
+        if self._left_out:
+            parts.append(f"{counted(self._left_out, 'other file')} left out")
+        sentence = ", ".join(parts)
+        if self._to is not None and self._done:
+            place = storage.shown(self._to) if self._to != Path() else "the current folder"
+            sentence += f"; results are in {place}"
+        if self._clipped:
+            sentence += f"; {counted(self._clipped, 'value')} of annotations clipped to 0..1"
+        return f"{sentence}."
 
 
 class Count(_Bar):
@@ -64,10 +133,13 @@ class Count(_Bar):
     def __init__(self, what: str, number: int, console: Console) -> None:
         super().__init__(console, _counting(console))
         self._task = self._bar.add_task(what, total=number)
+        self._what, self._number, self._done = what, number, 0
 
     def advance(self) -> None:
         """One more is done."""
         self._bar.advance(self._task)
+        self._done += 1
+        self.now_and_then(lambda: f"{self._what}: {self._done} of {self._number} done.")
 
 
 class Steps(_Bar):
@@ -84,11 +156,12 @@ class Steps(_Bar):
     def at(self, step: int, what: str) -> None:
         """A step is done."""
         self._bar.update(self._task, completed=step, description=what)
+        self.now_and_then(lambda: f"step {step}: {what}")
 
 
 def _counting(console: Console) -> rich_progress.Progress:
     return rich_progress.Progress(
-        rich_progress.TextColumn("{task.description}"),
+        rich_progress.TextColumn("{task.description}", markup=False),
         rich_progress.BarColumn(),
         rich_progress.TaskProgressColumn(),
         rich_progress.TimeRemainingColumn(),
@@ -103,7 +176,7 @@ class DownloadProgress(_Bar):
 
     def __init__(self, console: Console) -> None:
         bar = rich_progress.Progress(
-            rich_progress.TextColumn("{task.description}"),
+            rich_progress.TextColumn("{task.description}", markup=False),
             rich_progress.BarColumn(),
             rich_progress.DownloadColumn(),
             rich_progress.TransferSpeedColumn(),

@@ -12,8 +12,8 @@ import numpy.typing as npt
 
 from emow2v import audio
 from emow2v.audio import SAMPLING_RATE, Signal
-from emow2v.batch import ENDINGS
 from emow2v.errors import AudioError, FormatError
+from emow2v.inputs import ENDINGS
 
 KINDS = ("babble", "coughs", "environment", "music", "sneezes")  # the names of a folder's sub-folders
 LONGEST_S = 300  # of a recording of noise no more is read

@@ -1,0 +1,298 @@
+"""What people name to be heard: files, folders, patterns, "-"; and what of it cannot be heard, in a sentence each."""
+
+from __future__ import annotations
+
+import glob
+import itertools
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from emow2v import storage
+from emow2v.errors import PathError
+
+# What is taken from a folder; a file that is named itself may be called anything.
+# FFmpeg's demuxers name most of these endings; they are sorted by where people meet them.
+ENDINGS = frozenset(
+    # sound
+    ".722 .aa .aac .aa3 .aax .ac3 .ac4 .adts .adx .aea .aif .aifc .aiff .al .amb .amr .ape .apl .aptx .aptxhd .ast .au .avr .awb .bwf"
+    " .caf .dff .dsf .dss .dtk .dts .dtshd .eac3 .ec3 .f4a .f4b .fap .flac .g722 .g723_1 .g728 .g729 .gsm .hca .iamf"
+    " .ircam .laf .lc3 .lvf .m2a .m4a .m4b .m4p .m4r .mac .mka .mlp .mp1 .mp2 .mp3 .mpa .mpc .mpga .msbc .mtaf .nist"
+    " .oga .ogg .ogx .oma .omg .opus .osq .paf .pvf .qcp .qoa .qta .ra .rf64 .rka .rso .sbc .sds .sf .shn .sln .snd .sph"
+    " .spx .svx .tak .thd .tta .ul .voc .vqf .w64 .wav .wave .weba .wma .wsd .wv .xa .xwma"
+    # video with sound
+    " .3g2 .3gp .3gp2 .3gpp .amv .asf .avi .dav .dif .divx .dv .f4p .f4v .flv .gxf .ism .isma .ismv .ivr .kux .m2p .m2t"
+    " .m2ts .m4v .mj2 .mk3d .mkv .mod .mov .mp4 .mpe .mpeg .mpg .mpv .mts .mxf .mxg .nut .ogm .ogv .psp .qt .rm .rmvb"
+    " .swf .tod .tp .trp .ts .ty .viv .vob .vro .webm .wmv .wtv".split()
+)
+STDIN = "-"
+_NAMED = 3  # names that a sentence gives
+
+
+@dataclass(frozen=True)
+class Input:
+    """A recording to read, and the folder and name of its results below the output folder."""
+
+    path: str
+    folder: Path
+    stem: str
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one input: its trajectory's rows, or the sentence that says why not.
+
+    Attributes:
+        notices: sentences on what was not all there, or how it was written
+    """
+
+    path: str
+    rows: int = 0
+    clipped: int = 0
+    files: tuple[Path, ...] = ()
+    error: str = ""
+    notices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """What lies in a folder and is not heard.
+
+    Attributes:
+        names: files that do not end as recordings do
+        hidden: files and folders whose names begin with a dot
+        links: folders that are links, which are not followed
+    """
+
+    folder: str
+    names: tuple[str, ...] = ()
+    hidden: tuple[str, ...] = ()
+    links: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.names) + len(self.hidden) + len(self.links)
+
+    @property
+    def sentence(self) -> str:
+        """The one sentence that counts and names them."""
+        kinds = (
+            ("name without a recording's ending", "names without a recording's ending", self.names),
+            ("hidden name", "hidden names", self.hidden),
+            ("linked folder", "linked folders", self.links),
+        )
+        parts = [
+            f"{len(names)} {one if len(names) == 1 else several} ({_some(names)})"
+            for one, several, names in kinds
+            if names
+        ]
+        return f"{storage.shown(self.folder)}: left out {', '.join(parts)}; name one itself to have it heard."
+
+
+def expand(
+    names: Sequence[str], leave_out: Callable[[LeftOut], None] = lambda left_out: None
+) -> tuple[list[Input], list[Outcome]]:
+    """Files, folders (with what lies below them), patterns and "-" as inputs; and what named nothing.
+
+    Results of a folder's files keep their place below it; two inputs never share a result's name.
+
+    Args:
+        leave_out: told of what lies in a folder and is not taken
+    """
+    found: list[tuple[str, Path]] = []
+    failed: list[Outcome] = []
+    for name in names:
+        try:
+            found += _matches(name, failed, leave_out)
+        except PathError as error:
+            failed.append(Outcome(name, error=str(error)))
+    seen: dict[str, tuple[str, Path]] = {}
+    for path, folder in found:
+        seen.setdefault(path if _is_other(path) else os.path.realpath(path), (path, folder))
+    unique = list(seen.values())
+    stems = Counter((folder, Path(path).stem.lower()) for path, folder in unique)
+    inputs = []
+    for path, folder in unique:
+        if path == STDIN:
+            inputs.append(Input(path, folder, "stdin"))
+        else:  # talk.wav and talk.mp3 in one folder: talk.wav.csv and talk.mp3.csv
+            shared = stems[folder, Path(path).stem.lower()] > 1
+            inputs.append(Input(path, folder, Path(path).name if shared else Path(path).stem))
+    return _numbered(inputs), failed
+
+
+def _is_other(name: str) -> bool:
+    """Whether a name is no path: a pipe, or an address."""
+    return name == STDIN or "://" in name
+
+
+def _matches(name: str, failed: list[Outcome], leave_out: Callable[[LeftOut], None]) -> list[tuple[str, Path]]:
+    if _is_other(name):  # the decoder says what becomes of an address
+        return [(name, Path())]
+    if not name:
+        failed.append(Outcome(name, error="A name is empty; expected a recording, a folder or a pattern."))
+        return []
+    kind = storage.kind_of(name)
+    if kind == "folder":
+        return _of_folder(name, failed, leave_out)
+    if kind is not None:
+        return [(name, Path())]
+    if any(sign in name for sign in "*?["):
+        return _of_pattern(name, failed, leave_out)
+    failed.append(Outcome(name, error=_nothing_at(name)))
+    return []
+
+
+def _of_folder(name: str, failed: list[Outcome], leave_out: Callable[[LeftOut], None]) -> list[tuple[str, Path]]:
+    """Recordings in a folder and below it."""
+    top = Path(name)
+    files: list[Path] = []
+    others: list[Path] = []
+    hidden: list[Path] = []
+    links: list[Path] = []
+    dangling: list[Path] = []
+
+    def refuse(error: OSError) -> None:
+        failed.append(
+            Outcome(str(error.filename or name), error=str(storage.unreadable(error.filename or name, error)))
+        )
+
+    for place, below, found in os.walk(top, onerror=refuse):
+        folder = Path(place)
+        hidden += [folder / one for one in (*below, *found) if one.startswith(".")]
+        below[:] = [one for one in below if not one.startswith(".")]
+        links += [folder / one for one in below if _is_link(folder / one)]
+        for file in (folder / one for one in found if not one.startswith(".")):
+            if file.suffix.lower() not in ENDINGS:
+                others.append(file)
+                continue
+            try:
+                kind = storage.kind_of(file)
+            except PathError as error:
+                failed.append(Outcome(str(file), error=str(error)))
+                continue
+            if kind == "file":
+                files.append(file)
+            elif kind is None:
+                dangling.append(file)
+            else:  # a pipe or a device is never opened unasked
+                others.append(file)
+    if dangling:
+        failed.append(Outcome(name, error=_dangling(name, sorted(dangling))))
+    if not files and not dangling:
+        sentence = "matches no recording; expected recordings such as .wav, .mp3 or .mp4."
+        failed.append(Outcome(name, error=f"{storage.shown(name)} {sentence}"))
+    left_out = LeftOut(
+        name, *(tuple(str(one.relative_to(top)) for one in sorted(kind)) for kind in (others, hidden, links))
+    )
+    if len(left_out):
+        leave_out(left_out)
+    return [(str(file), file.parent.relative_to(top)) for file in sorted(files)]
+
+
+def _of_pattern(name: str, failed: list[Outcome], leave_out: Callable[[LeftOut], None]) -> list[tuple[str, Path]]:
+    """Files that a pattern matches; folders only where it matches nothing else."""
+    matches = next((found for found in map(_globbed, _readings(name)) if found), [])
+    files: list[tuple[str, Path]] = []
+    folders: list[str] = []
+    for match in matches:
+        try:
+            kind = storage.kind_of(match)
+        except PathError as error:
+            failed.append(Outcome(match, error=str(error)))
+            continue
+        if kind == "folder":
+            folders.append(match)
+        elif kind is None:
+            failed.append(Outcome(match, error=_nothing_at(match)))
+        else:
+            files.append((match, Path()))
+    if not matches and "\n" in name:
+        failed.append(Outcome(name, error=_nothing_at(name)))
+    elif not matches:
+        sentence = "matches nothing; expected recordings such as .wav, .mp3 or .mp4."
+        failed.append(Outcome(name, error=f"{storage.shown(name)} {sentence}"))
+    if files or "**" in name:
+        return files
+    return [one for folder in folders for one in _of_folder(folder, failed, leave_out)]
+
+
+def _globbed(pattern: str) -> list[str]:
+    return sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207 (pathlib refuses absolute patterns)
+
+
+def _readings(name: str) -> Iterator[str]:
+    """Ways to read a pattern: brackets of a folder that is there are its name; those of others choose letters, or are a
+    name after all.
+    """
+    parts = list(Path(name).parts)
+    literal = 0  # so many parts are there as they stand
+    for number in range(1, len(parts)):
+        if storage.kind_of(Path(*parts[:number])) != "folder":
+            break
+        literal = number
+    choices = [
+        [glob.escape(part)] if number < literal else [part, part.replace("[", "[[]")] if "[" in part else [part]
+        for number, part in enumerate(parts)
+    ]
+    for reading in itertools.islice(itertools.product(*choices), 16):
+        yield str(Path(*reading))
+
+
+def _nothing_at(name: str) -> str:
+    """Why there is nothing at a path."""
+    if _is_link(Path(name)):
+        return _dangling(name, [Path(name)])
+    if "\n" in name:
+        return f"{storage.shown(name)} does not exist; separate several names by spaces, not lines."
+    if "\\" in name and os.sep == "/" and storage.exists(name.replace("\\", "/")):
+        return f"{storage.shown(name)} does not exist; expected / and not \\ between folders here."
+    return _gone(name)
+
+
+def _gone(name: str | Path) -> str:
+    return f"{storage.shown(name)} does not exist; expected a recording, a folder or a pattern."
+
+
+def _is_link(path: Path) -> bool:
+    try:
+        return path.is_symlink()
+    except OSError:  # told where it is opened
+        return False
+
+
+def _dangling(name: str, links: Sequence[Path]) -> str:
+    """The sentence on links whose content is elsewhere."""
+    first = links[0]
+    try:
+        leads = storage.shown(first.readlink())
+    except OSError:  # it was there a moment ago
+        return _gone(first)
+    remedy = "fetch the content (git annex get, datalad get), or mend the link"
+    if len(links) == 1:
+        return f"{storage.shown(first)} is a link to {leads}, which is not there; {remedy}."
+    return (
+        f"{storage.shown(name)}: {len(links)} recordings are links to files that are not there "
+        f"({_some([str(one) for one in links])}); {remedy}."
+    )
+
+
+def _some(names: Sequence[str]) -> str:
+    """The first names, and how many follow."""
+    shown = ", ".join(storage.shown(one) for one in names[:_NAMED])
+    return shown if len(names) <= _NAMED else f"{shown} and {len(names) - _NAMED} more"
+
+
+def _numbered(inputs: list[Input]) -> list[Input]:
+    """Equal names from different folders get a number: talk.csv, talk-2.csv."""
+    taken: set[tuple[Path, str]] = set()
+    result = []
+    for one in inputs:
+        stem, number = one.stem, 1
+        while (one.folder, stem.lower()) in taken:
+            number += 1
+            stem = f"{one.stem}-{number}"
+        taken.add((one.folder, stem.lower()))
+        result.append(Input(one.path, one.folder, stem))
+    return result

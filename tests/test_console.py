@@ -1,0 +1,57 @@
+"""How commands speak: in one line, with plain numbers, and with a hint where a name looks like an option."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import typer
+from rich.table import Table
+from typer.testing import CliRunner
+
+from emow2v import cli, console
+
+
+@pytest.mark.parametrize("number", [0, 1, 2, 1000, 21])
+def test_numbers_of_things(number: int) -> None:
+    assert console.counted(number, "value") == (f"{number} value" if number == 1 else f"{number} values")
+
+
+@pytest.mark.parametrize("text", ["a\nb", "a\x1b[31mb", "a\u2028b", "a\x85b", "\udcffa", "a\u202eb"])
+def test_one_line(text: str) -> None:
+    shown = console.one_line(text)
+    assert shown.isprintable() and shown.startswith(("a", "\\")) and len(shown.splitlines()) == 1
+    shown.encode()
+
+
+@pytest.mark.parametrize("name", ["-leading.wav", "-a.MP3", "--talk.flac", "-1.m2ts", "-x.webm"])
+@pytest.mark.parametrize("command", ["predict", "robustness"])
+def test_names_that_begin_with_a_dash(name: str, command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    result = CliRunner().invoke(cli.app, [command, "a.wav", name])
+    assert result.exit_code == 2
+    said = " ".join(result.output.split())
+    assert f"{name} is taken for an option; write -- before names that begin with a dash" in said
+
+
+@pytest.mark.parametrize("arguments", [["--formt", "csv", "a.wav"], ["-x", "a.wav"], ["--", "-a.wav"]])
+def test_options_that_are_none_have_no_such_hint(arguments: list[str]) -> None:
+    result = CliRunner().invoke(cli.app, ["predict", *arguments])
+    assert "write --" not in result.output
+
+
+@pytest.mark.parametrize("text", ["[plot]", "[bold]x[/bold]", "emow2v[plot]", "[/]", ":smile:"])
+def test_what_looks_like_markup_is_none(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    table = Table(f"head {text}", box=None)
+    table.add_row(f"run: pip install 'x{text}'")
+    console.print_table(table)
+    said = capsys.readouterr().out
+    assert f"head {text}" in said and f"pip install 'x{text}'" in said
+    with console.output.capture() as captured:
+        console.output.print(f"run: {text}")
+    assert captured.get() == f"run: {text}\n"
+
+
+def test_nothing_chosen_ends_a_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(typer.Exit):
+        console.choose([str(tmp_path / "*.wav"), str(tmp_path)])
+    assert len(capsys.readouterr().err.splitlines()) == 2

@@ -1,0 +1,235 @@
+"""What people name to be heard: whatever lies there, every recording is found or told of, in one sentence each."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from emow2v.inputs import ENDINGS, LeftOut, expand
+
+
+def files(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"x")
+
+
+def paths(names: list[str]) -> list[str]:
+    found, failed = expand(names)
+    assert not failed
+    return [one.path for one in found]
+
+
+def sentences(*names: str | Path) -> list[str]:
+    """Of what failed, each of one line."""
+    _, failed = expand([str(name) for name in names])
+    told = [one.error for one in failed]
+    assert all(one.isprintable() and one.endswith(".") and len(one) < 500 for one in told)
+    return told
+
+
+# What demuxers read that is no recording with sound, or whose ending mostly is something else's
+NO_RECORDING = frozenset(
+    # pictures, raw and silent video, captions and text
+    ".264 .265 .266 .adf .ans .apv .aqt .art .asc .avc .avif .avs .avs2 .avs3 .bitpacked .cdg .cgi .cif .diz .evc .flm"
+    " .gif .h261 .h264 .h265 .h266 .h26l .heic .heif .hevc .ice .idf .idx .ifv .imx .ipu .j2k .jxl .mcc .mjpeg .mjpg"
+    " .mks .mpl2 .mpo .nfo .obu .pdv .pjs .qcif .rcv .rgb .rt .sami .sbg .scc .sdr2 .ser .smi .stl .sub .sup .txt"
+    " .v210 .vc1 .vt .vtt .vvc .webvtt .y4m .yuv .yuv10 .v"
+    # headerless sound, which does not say its rate
+    " .sb .sw .ub .uw .bit .c2 .dfpwm .rco .tco"
+    # games and devices, of which none holds a conversation
+    " .302 .acm .adp .ads .afc .aix .apc .bcstm .bfstm .binka .bmv .bonk .brstm .cdata .cdxl .daud .fsb .fwse .genh .mca"
+    " .mods .moflex .msf .musx .mvi .nsp .rsd .sdns .sdx .sga .son .ss2 .str .svag .svs .usm .vag .vb .vpk .vqe .vql .wa"
+    " .way .xl .xmd .xmv .xvag .yop .dat .ty+".split()
+)
+
+
+def test_endings_are_those_that_ffmpeg_knows() -> None:
+    """Every ending that a demuxer names is taken from folders, or stands above."""
+    import av
+
+    known: set[str] = set()
+    for name in av.formats_available:
+        try:
+            known |= {f".{ending}" for ending in av.ContainerFormat(name, "r").extensions}
+        except ValueError:  # a format for writing only
+            continue
+    assert len(known) > 150
+    assert known - ENDINGS <= NO_RECORDING
+    assert not ENDINGS & NO_RECORDING
+
+
+@pytest.mark.parametrize(
+    "ending",
+    "MTS m2ts weba wave bwf mxf qta spx mpga tta mpc 3g2 dv f4v awb WAV Mp3 rf64 gsm ogx tod vro adts dss m4r wtv".split(),
+)
+def test_a_folder_gives_every_kind_of_recording(tmp_path: Path, ending: str) -> None:
+    files(tmp_path, f"Tag 1/talk.{ending}")
+    assert paths([str(tmp_path)]) == [str(tmp_path / "Tag 1" / f"talk.{ending}")]
+
+
+def test_what_a_folder_leaves_out_is_counted_and_named(tmp_path: Path) -> None:
+    files(tmp_path, "a.wav", "notes.txt", "b/labels.csv", "b/x.docx", "b/y.sw", ".hidden.wav", ".git/annex/b.wav")
+    (tmp_path / "again").symlink_to(tmp_path / "b")
+    told: list[LeftOut] = []
+    found, failed = expand([str(tmp_path)], told.append)
+    assert [Path(one.path).name for one in found] == ["a.wav"] and not failed
+    assert len(told) == 1 and len(told[0]) == 7
+    assert told[0].sentence == (
+        f"{tmp_path}: left out 4 names without a recording's ending (b/labels.csv, b/x.docx, b/y.sw and 1 more), "
+        "2 hidden names (.git, .hidden.wav), 1 linked folder (again); name one itself to have it heard."
+    )
+    found, failed = expand([str(tmp_path / "a.wav")], told.append)
+    assert len(told) == 1 and len(found) == 1
+
+
+def test_links_without_content_are_told(tmp_path: Path) -> None:
+    """As git-annex leaves them: the recordings that are there are done, the others named."""
+    files(tmp_path, "a.wav")
+    for number in range(5):
+        (tmp_path / f"s{number}.flac").symlink_to(f".git/annex/objects/s{number}")
+    found, failed = expand([str(tmp_path)])
+    assert [Path(one.path).name for one in found] == ["a.wav"]
+    assert len(failed) == 1 and "5 recordings are links to files that are not there" in failed[0].error
+    assert "git annex get" in failed[0].error and "s0.flac" in failed[0].error
+    assert "which is not there" in sentences(tmp_path / "s1.flac")[0]
+    assert len(sentences(tmp_path / "*.flac")) == 5
+
+
+@pytest.mark.parametrize(
+    ("folder", "file", "pattern"),
+    [
+        ("Studie [2024]", "a.wav", "Studie [2024]/*.wav"),
+        ("[x]/[y]", "a.wav", "[x]/[y]/a*"),
+        ("in", "talk [final].wav", "in/* [final].wav"),
+        ("Tag [1]", "b.wav", "Tag*/*.wav"),
+        ("s1", "c.wav", "s[0-9]/*.wav"),
+        ("a [b] c/d", "e.wav", "* [b] c/d/?.wav"),
+        ("p[1]", "x1.wav", "p[1]/x[0-9].wav"),
+        ("deep/er [k]", "x.wav", "**/*.wav"),
+        ("f [1]", "a.wav", "f*"),
+    ],
+)
+@pytest.mark.parametrize("absolute", [False, True])
+def test_patterns_and_brackets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str, file: str, pattern: str, absolute: bool
+) -> None:
+    files(tmp_path, f"{folder}/{file}")
+    monkeypatch.chdir(tmp_path)
+    found = paths([str(tmp_path / pattern) if absolute else pattern])
+    assert [os.path.realpath(one) for one in found] == [os.path.realpath(tmp_path / folder / file)]
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("x" * 300 + ".wav", "255 bytes"),
+        ("談" * 90 + ".wav", "255 bytes"),
+        ("a.wav\n" * 400, "separate several names by spaces"),
+        ("a.wav\nb.wav", "separate several names by spaces"),
+        ("a[1].wav\nb.wav", "separate several names by spaces"),
+        ("none.wav", "does not exist; expected a recording"),
+        ("*.wav", "matches nothing"),
+        ("a\0b.wav", "null"),
+        ("", "is empty"),
+        ("x/" * 3000, "too long"),
+        ("\udcff.wav", "does not exist"),
+        ("-none.wav", "does not exist"),
+    ],
+)
+def test_a_name_in_vain_is_a_sentence_and_the_others_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, sentence: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    files(tmp_path, "talk.mp3")
+    assert sentence in sentences(name)[0]
+    found, failed = expand([name, "talk.mp3"])
+    assert [one.path for one in found] == ["talk.mp3"] and len(failed) == 1
+
+
+def test_backslashes_from_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files(tmp_path, "s1/talk.wav")
+    monkeypatch.chdir(tmp_path)
+    assert "expected / and not" in sentences("s1\\talk.wav")[0]
+
+
+@pytest.mark.parametrize("number", [errno.ESTALE, errno.EIO, errno.EACCES, errno.EHOSTDOWN, errno.ETIMEDOUT])
+def test_a_share_that_goes_while_a_folder_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """The folders that could be read are done, the one that could not is a sentence."""
+    files(tmp_path, "a/1.wav", "b/2.wav", "c/3.wav", "d.wav")
+    scandir = os.scandir
+
+    def scan(place: str) -> object:
+        if Path(place).name == "b":
+            raise OSError(number, os.strerror(number), str(place))
+        return scandir(place)
+
+    monkeypatch.setattr(os, "scandir", scan)
+    found, failed = expand([str(tmp_path)])
+    assert [Path(one.path).name for one in found] == ["1.wav", "3.wav", "d.wav"]
+    assert len(failed) == 1 and os.strerror(number) in failed[0].error and str(tmp_path / "b") in failed[0].error
+
+
+@pytest.mark.parametrize("number", [errno.ESTALE, errno.EIO, errno.ENXIO])
+def test_one_file_of_which_nothing_can_be_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    files(tmp_path, "a.wav", "bad.wav", "c.wav")
+    stat = Path.stat
+
+    def refuse(path: Path, **options: bool) -> os.stat_result:
+        if path.name == "bad.wav":
+            raise OSError(number, os.strerror(number))
+        return stat(path, **options)
+
+    monkeypatch.setattr(Path, "stat", refuse)
+    for names in (
+        [str(tmp_path)],
+        [str(tmp_path / "*.wav")],
+        [str(tmp_path / f"{one}.wav") for one in ("a", "bad", "c")],
+    ):
+        found, failed = expand(names)
+        assert [Path(one.path).name for one in found] == ["a.wav", "c.wav"]
+        assert len(failed) == 1 and os.strerror(number) in failed[0].error
+
+
+@pytest.mark.skipif(not hasattr(os, "setuid") or os.geteuid() != 0, reason="needs a user to become another one")
+def test_a_folder_that_may_not_be_entered(tmp_path: Path) -> None:
+    """By a user who is not allowed: the operating system itself answers."""
+    files(tmp_path, "open/a.wav", "shut/b.wav")
+    for folder in (tmp_path, *tmp_path.parents):
+        if folder.stat().st_uid == os.geteuid() and not folder.stat().st_mode & 1:
+            folder.chmod(folder.stat().st_mode | 0o5)
+    (tmp_path / "shut").chmod(0)
+    code = (
+        "import os, sys; from emow2v.inputs import expand; os.setgid(65534); os.setuid(65534);"
+        "found, failed = expand(sys.argv[1:]); print([one.path for one in found]); print(*(one.error for one in failed), sep='\\n')"
+    )
+    for name in (tmp_path, tmp_path / "shut" / "b.wav"):
+        command = [sys.executable, "-c", code, str(name), str(tmp_path / "open" / "a.wav")]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert "open/a.wav" in done.stdout.splitlines()[0]
+        assert "Permission denied" in done.stdout.splitlines()[1]
+
+
+def test_addresses_and_pipes_are_no_paths() -> None:
+    found, failed = expand(["https://example.org/a.wav?x=[1]", "-", "-"])
+    assert not failed and [one.path for one in found] == ["https://example.org/a.wav?x=[1]", "-"]
+
+
+def test_links_in_a_circle(tmp_path: Path) -> None:
+    (tmp_path / "a.wav").symlink_to(tmp_path / "b.wav")
+    (tmp_path / "b.wav").symlink_to(tmp_path / "a.wav")
+    assert "circle" in sentences(tmp_path / "a.wav")[0]
+    assert len(sentences(tmp_path)) == 3  # each of the two, and that nothing is there
+
+
+def test_a_pipe_in_a_folder_is_not_opened(tmp_path: Path) -> None:
+    files(tmp_path, "a.wav")
+    os.mkfifo(tmp_path / "b.wav")
+    assert paths([str(tmp_path)]) == [str(tmp_path / "a.wav")]
+    assert paths([str(tmp_path / "b.wav")]) == [str(tmp_path / "b.wav")]

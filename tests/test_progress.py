@@ -1,0 +1,137 @@
+"""What people see: lines now and then where no bar is shown, and what became of the recordings at the end."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from emow2v import progress
+from emow2v.inputs import Outcome
+from emow2v.progress import Count, Progress, Steps
+from emow2v.trajectory import Block, Info
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Seconds that pass as a test says."""
+    now = [1000.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    return now
+
+
+def console(terminal: bool = False) -> Console:
+    return Console(
+        file=io.StringIO(), soft_wrap=True, highlight=False, markup=False, force_terminal=terminal, width=200
+    )
+
+
+def lines(one: Console) -> list[str]:
+    assert isinstance(one.file, io.StringIO)
+    return one.file.getvalue().splitlines()
+
+
+def block(rows: int) -> Block:
+    three = np.zeros((rows, 3), np.float32)
+    return Block(0, np.zeros(rows), np.zeros(rows), np.zeros((rows, 4), np.float32), three, three)
+
+
+def info(source: str, rows: int) -> Info:
+    return Info(source=source, framing=None, expected_rows=rows, provenance={})  # type: ignore[arg-type]
+
+
+def test_a_line_a_minute_where_there_is_no_terminal(clock: list[float]) -> None:
+    shown = console()
+    with Progress(3, shown, to=Path("out")) as bar:
+        for _ in range(10):  # five minutes for the first
+            clock[0] += 30
+            bar.block(block(10), info("in/a.wav", 100))
+        bar.done(Outcome("in/a.wav", rows=100, files=(Path("out/a.csv"),)))
+        assert lines(shown)[0] == "0 of 3 recordings done; in/a.wav: 20%"
+        assert len(lines(shown)) == 5
+        for _ in range(1000):  # a thousand quick ones within a minute are silent
+            clock[0] += 0.01
+            bar.block(block(1), info("in/b.wav", 1000))
+        assert len(lines(shown)) == 5
+        bar.done(Outcome("in/b.wav", error="in/b.wav holds no sound."))
+        clock[0] += 61
+        bar.done(Outcome("in/c.wav", rows=1, clipped=1, files=(Path("out/c.annotation"),)))
+    assert lines(shown)[5:] == [
+        "in/b.wav holds no sound.",
+        "2 of 3 recordings done, 1 failed.",
+        "2 of 3 recordings done, 1 failed; results are in out; 1 value of annotations clipped to 0..1.",
+    ]
+
+
+def test_a_terminal_has_a_line_a_recording_and_a_closing_one() -> None:
+    shown = console(terminal=True)
+    with Progress(2, shown, to=Path(), left_out=1) as bar:
+        bar.done(Outcome("a.wav", rows=1, files=(Path("a.csv"),), notices=("a.wav: 1 packet was damaged.",)))
+        bar.done(Outcome("b.wav", rows=2, clipped=2, files=(Path("b.csv"), Path("b.json"))))
+    text = "\n".join(lines(shown))
+    assert "a.wav: 1 packet was damaged." in text
+    assert "a.wav: 1 value in a.csv" in text
+    assert "b.wav: 2 values, 2 clipped to 0..1 in b.csv, b.json" in text
+    assert (
+        "2 of 2 recordings done, 1 other file left out; results are in the current folder; 2 values of annotations"
+        in text
+    )
+
+
+@pytest.mark.parametrize(
+    ("failed", "left_out", "closing"),
+    [
+        (0, 0, []),
+        (1, 0, ["1 of 2 recordings done, 1 failed."]),
+        (0, 2, ["1 of 1 recording done, 2 other files left out."]),
+    ],
+)
+def test_a_pipe_that_worked_stays_silent(failed: int, left_out: int, closing: list[str]) -> None:
+    shown = console()
+    with Progress(1, shown, to=None, failed=failed, left_out=left_out) as bar:
+        bar.done(Outcome("a.wav", rows=1))
+    assert lines(shown) == closing
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (KeyboardInterrupt(), ["1 of 4 recordings done, 3 not done; results are in out."]),
+        (SystemExit(143), ["1 of 4 recordings done, 3 not done; results are in out."]),
+        (RuntimeError("ours"), []),
+    ],
+)
+def test_a_stop_says_what_was_done(error: BaseException, said: list[str]) -> None:
+    shown = console()
+    with pytest.raises(type(error)), Progress(4, shown, to=Path("out")) as bar:
+        bar.done(Outcome("a.wav", rows=1, files=(Path("out/a.csv"),)))
+        raise error
+    assert lines(shown) == said
+
+
+@pytest.mark.parametrize("name", ["a\nb.wav", "\x1b[2Ja.wav", "[bold]a.wav", "a\u2028b.wav", "[/plot].wav"])
+def test_names_do_not_steer_the_terminal(name: str) -> None:
+    shown = console()
+    with Progress(1, shown, to=None) as bar:
+        bar.say(f"{name} is no recording.")
+    assert len(lines(shown)) == 2 and lines(shown)[0].isprintable()
+    assert "[bold]" not in name or "[bold]" in lines(shown)[0]
+
+
+def test_counts_and_steps_now_and_then(clock: list[float]) -> None:
+    shown = console()
+    with Count("evaluating", 10, shown) as bar:
+        for _ in range(10):
+            clock[0] += 25
+            bar.advance()
+    assert lines(shown) == [f"evaluating: {number} of 10 done." for number in (3, 6, 9)]
+    shown = console()
+    with Steps(shown) as steps:
+        steps.begin(0, 4)
+        for step in range(1, 5):
+            clock[0] += 40
+            steps.at(step, "epoch [1/2]")
+    assert lines(shown) == ["step 2: epoch [1/2]", "step 4: epoch [1/2]"]
