@@ -201,7 +201,7 @@ def test_results_where_one_may_not_write(clip: Path, tmp_path: Path) -> None:
             folder.chmod(folder.stat().st_mode | 0o5)
     (tmp_path / "shut").mkdir(mode=0o700)
     code = (  # what is imported before need not be readable
-        "import os, sys, emow2v.batch, emow2v.framing, emow2v.model, emow2v.progress; from emow2v.cli import main;"
+        "import os, sys, zoneinfo, soxr, emow2v.batch, emow2v.model, emow2v.progress; from emow2v.cli import main;"
         "os.setgid(65534); os.setuid(65534); sys.argv[0] = 'emow2v'; main()"
     )
     for place in (tmp_path / "out", tmp_path / "shut" / "out", tmp_path / "shut"):

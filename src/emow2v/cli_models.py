@@ -225,13 +225,12 @@ def _summary(card: Card) -> list[str]:
         "verified": verify.verdict(card),
         "takes": f"{rate / 1000:g} kHz; windows of {card.min_samples / rate * 1000:g} ms to {card.max_samples / rate:g} s",
         "trained on": ", ".join(trained),
-        "held out": f"CCC {figures}{what}" if figures else "",
+        "held out": f"{figures}{what}" if figures else "",
         "limits": limits.partition(". ")[0] + "." * (". " in limits),
         "licence": card.licence,
         "citation": card.citation,
     }
-    lines = [f"{name}: {one_line(text)}" if name else one_line(text) for name, text in rows.items() if text]
-    return lines
+    return [f"{name}: {one_line(text)}" if name else one_line(text) for name, text in rows.items() if text]
 
 
 def _agreed() -> bool:
