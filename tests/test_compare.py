@@ -135,5 +135,6 @@ def test_the_command(tmp_path, scores: np.ndarray) -> None:
     )
     assert result.exit_code == 0 and "arousal" in result.output and "0.2500" in result.output
     figures = json.loads((tmp_path / "figures.json").read_text())
+    assert figures.pop("mark").startswith("emow2v:sha256:")
     assert figures == json.loads(json.dumps(report(compare(tmp_path / "one.csv", tmp_path / "two.csv"))))
     assert figures["together"]["valence"]["largest"] == pytest.approx(0.25, abs=1e-5)

@@ -16,7 +16,7 @@ from emow2v import formats, storage
 from emow2v.errors import AudioError, Emow2vError, FormatError
 from emow2v.formats import Writer
 from emow2v.formats.files import Staged
-from emow2v.formats.table import COLUMNS, json_head, rows
+from emow2v.formats.table import COLUMNS, json_head, json_tail, rows
 from emow2v.framing import Framing
 from emow2v.inputs import ENDINGS, STDIN, Input, Outcome, expand
 from emow2v.model import Context, Model
@@ -207,14 +207,14 @@ class _PrintedJSON:
         self._stream = stream
 
     def open(self, info: Info) -> None:
-        self._head = json_head(info)
+        self._info = info
         self._rows: list[str] = []
 
     def add(self, block: Block) -> None:
         self._rows += [f"[{', '.join(row)}]" for row in rows(block)]
 
     def close(self) -> None:
-        document = self._head + ", ".join(self._rows) + "]}"
+        document = json_head(self._info) + ", ".join(self._rows) + json_tail(self._info)
         with _printing():
             self._stream.write(document + "\n")
             self._stream.flush()

@@ -38,6 +38,10 @@ class FormatError(Emow2vError):
     """A result file cannot be read or written."""
 
 
+class PlaceTaken(FormatError):
+    """Something that emow2v did not write, or that was changed since, lies where a result should go."""
+
+
 class RequestError(Emow2vError):
     """A DISCOVER request cannot be carried out as it stands."""
 

@@ -20,8 +20,9 @@ from emow2v.discover import options as opts
 from emow2v.discover.descriptors import Descriptor, parse_data
 from emow2v.discover.module import MODULE
 from emow2v.discover.places import Places, check_job_id, make_folder, safe_name
-from emow2v.errors import AudioError, FramingError, ModelError, RequestError, TooLong
+from emow2v.errors import AudioError, FormatError, FramingError, ModelError, RequestError, TooLong
 from emow2v.formats import Writer, record
+from emow2v.formats import check as check_places
 from emow2v.formats.files import Move
 from emow2v.formats.ssi import AnnotationWriter, StreamWriter
 from emow2v.framing import Framing
@@ -128,6 +129,10 @@ def plan(
     dataset = _dataset(fields)
     sessions = tuple(_session(name, dataset, job_id, source, outputs, places) for name in names)
     _refuse_clashes(sessions)
+    try:
+        check_places(output.writer() for session in sessions for output in session.outputs)
+    except FormatError as error:
+        raise RequestError(str(error)) from None
     for session in sessions:
         probe(session.source, framing, longest_s)
     for folder in sorted({output.path.parent for session in sessions for output in session.outputs}):

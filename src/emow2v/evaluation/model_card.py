@@ -265,7 +265,7 @@ def main(arguments: list[str] | None = None) -> None:
     card["size"] = graph.stat().st_size
     text = model_card(card, read_results(options.results), [read_results(folder) for folder in options.beside])
     for path in options.output:
-        write_text(path, text)
+        write_text(path, text, overwrite=True)
         print(f"wrote {path}")
 
 

@@ -13,10 +13,12 @@ import numpy as np
 
 from emow2v.evaluation.evaluate import Agreement, Evaluation, figures, kept, truth_of
 from emow2v.evaluation.statistics import Figure, missing
+from emow2v.formats import marks
 from emow2v.formats.files import Staged, publish
 from emow2v.formats.plot import COLOURS
 from emow2v.trajectory import DIMENSIONS
 
+FILES = ("evaluation.json", "evaluation.md", "scores.png", "confidence.png")
 _TRUTHS = {
     "ratings": "what people rated",
     "norms": "published norms of the emotion words that clips are labelled with (Mehrabian and Russell 1977): no listener "
@@ -25,13 +27,27 @@ _TRUTHS = {
 }
 
 
-def write(evaluation: Evaluation, folder: Path, *, about: Mapping[str, str] | None = None) -> list[Path]:
+def check(folder: Path, *, overwrite: bool = False) -> None:
+    """Refuse, before any work, to replace files that emow2v did not write.
+
+    Raises:
+        PlaceTaken: such a file lies in `folder` under the name of a report's
+        FormatError: a folder lies there
+    """
+    Staged(dict.fromkeys(folder / name for name in FILES), overwrite=overwrite).check()
+
+
+def write(
+    evaluation: Evaluation, folder: Path, *, about: Mapping[str, str] | None = None, overwrite: bool = False
+) -> list[Path]:
     """evaluation.json, evaluation.md and pictures in `folder`, together or not at all.
 
     Args:
         about: more to say in both, such as the command
+        overwrite: also what emow2v did not write makes way
 
     Raises:
+        PlaceTaken: something that emow2v did not write, or that was changed since, lies there
         FormatError: a place that cannot be written
     """
     pictures = {"scores.png": scores_picture(evaluation)} if evaluation.truth != "none" else {}
@@ -46,8 +62,8 @@ def write(evaluation: Evaluation, folder: Path, *, about: Mapping[str, str] | No
     staged = []
     try:
         for name, content in contents.items():
-            staged.append(Staged())
-            staged[-1].open(folder / name).write(content)
+            staged.append(Staged(overwrite=overwrite))
+            staged[-1].open(folder / name).write(marks.marked(content, Path(name).suffix))
         publish(staged)
     finally:
         for one in staged:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
 from emow2v.errors import FormatError
+from emow2v.formats import marks
 from emow2v.formats.files import Staged, publish
 from emow2v.trajectory import DIMENSIONS, Trajectory
 
@@ -13,14 +15,19 @@ COLOURS = {"arousal": "#d55e00", "dominance": "#0072b2", "valence": "#009e73"}  
 ENDINGS = (".png", ".svg", ".pdf")
 
 
-def plot(trajectory: Trajectory, path: str | Path) -> None:
+def plot(trajectory: Trajectory, path: str | Path, *, overwrite: bool = False) -> None:
     """The three curves over time as a picture; the name's ending (.png, .svg, .pdf) says which kind.
 
+    Args:
+        overwrite: also what emow2v did not write makes way
+
     Raises:
+        PlaceTaken: something that emow2v did not write lies there
         FormatError: matplotlib is not installed, another ending, or a place that cannot be written
     """
     path = Path(path)
     figure = picture(path, 9, 3.6)
+    Staged({path: None}, overwrite=overwrite).check()  # before the work
     axes = figure.subplots()
     middle = (trajectory.starts + trajectory.ends) / 2
     for column, name in enumerate(DIMENSIONS):
@@ -30,7 +37,7 @@ def plot(trajectory: Trajectory, path: str | Path) -> None:
     axes.margins(x=0)
     axes.grid(alpha=0.25)
     axes.legend(loc="upper right", ncols=3, frameon=False)
-    save(figure, path)
+    save(figure, path, overwrite=overwrite)
 
 
 def picture(path: Path, width: float, height: float) -> Any:
@@ -48,11 +55,13 @@ def picture(path: Path, width: float, height: float) -> Any:
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def save(figure: Any, path: Path) -> None:
-    """Write a figure to its place, whole or not at all."""
-    staged = Staged()
+def save(figure: Any, path: Path, *, overwrite: bool = False) -> None:
+    """Write a figure to its place, whole or not at all, with a mark."""
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format=path.suffix[1:].lower(), dpi=150)
+    staged = Staged({path: None}, overwrite=overwrite)
     try:
-        figure.savefig(staged.open(path), format=path.suffix[1:].lower(), dpi=150)
+        staged.open(path).write(marks.marked(drawn.getvalue(), path.suffix))
         publish([staged])
     finally:
         staged.discard()

@@ -2,7 +2,7 @@
 
 Each is a pair: an XML header `X.annotation` or `X.stream` and the data beside it under the same name with `~`.
 Row k stands at k / sr, so rows that were not computed because `start` was asked for are written all the same,
-as zeros (in annotations with confidence 0).
+as zeros (in annotations with confidence 0). The header holds a mark that vouches for both (see `marks`).
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import IO
 import numpy as np
 
 from emow2v.errors import FormatError
+from emow2v.formats import marks
 from emow2v.formats.files import Staged
 from emow2v.formats.ssi_read import Annotation, StreamData, data_path, read_annotation, read_stream
 from emow2v.trajectory import DIMENSIONS, EMBEDDING_SIZE, Block, Info
@@ -30,9 +31,10 @@ _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]") 
 class _PairWriter(ABC):
     """What both writers share: data that grows while rows come, and a header that is written last."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, overwrite: bool = False) -> None:
         self.path = Path(path)
-        self.staged = Staged()
+        # the data before the header: who sees that, sees the data
+        self.staged = Staged({data_path(self.path): self.path, self.path: None}, overwrite=overwrite)
         self.clipped = 0
         self._rows = 0
         self._info: Info | None = None
@@ -49,7 +51,8 @@ class _PairWriter(ABC):
         self._info = info
         if not info.framing.whole:
             self._rate = 1000 / info.framing.step_ms
-        self._data = self.staged.open(data_path(self.path))  # before the header: who sees that, sees the data
+        self.staged.check()
+        self._data = self.staged.open(data_path(self.path))
         self._header = self.staged.open(self.path)
 
     def add(self, block: Block) -> None:
@@ -74,8 +77,10 @@ class _PairWriter(ABC):
         """Write the header; the files still have to be published."""
         assert self._info is not None and self._header is not None
         header = self._described(self._info)
+        header.find("meta").set("mark", marks.text(self.staged.digest(data_path(self.path))))  # type: ignore[union-attr]
         ET.indent(header, space="    ")
         self._header.write(ET.tostring(header, encoding="us-ascii", xml_declaration=False))
+        marks.seal(self._header)
 
     @abstractmethod
     def _zeros(self, block: Block) -> bytes:
@@ -102,13 +107,23 @@ class AnnotationWriter(_PairWriter):
         scheme: name of the scheme; the dimension where empty
         role: whose voice it is
         annotator: emow2v with model and version where empty
+        overwrite: also what emow2v did not write makes way
 
     Raises:
         FormatError: another dimension
     """
 
-    def __init__(self, path: Path, dimension: str, *, scheme: str = "", role: str = "", annotator: str = "") -> None:
-        super().__init__(path)
+    def __init__(
+        self,
+        path: Path,
+        dimension: str,
+        *,
+        scheme: str = "",
+        role: str = "",
+        annotator: str = "",
+        overwrite: bool = False,
+    ) -> None:
+        super().__init__(path, overwrite=overwrite)
         if dimension not in DIMENSIONS:
             raise FormatError(f"Dimension is '{dimension[:40]}'; expected one of {', '.join(DIMENSIONS)}.")
         self._column = DIMENSIONS.index(dimension)
@@ -142,10 +157,11 @@ class StreamWriter(_PairWriter):
 
     Args:
         path: the header's, X.stream
+        overwrite: also what emow2v did not write makes way
     """
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(path)
+    def __init__(self, path: Path, *, overwrite: bool = False) -> None:
+        super().__init__(path, overwrite=overwrite)
         self._dim = EMBEDDING_SIZE
 
     def _zeros(self, block: Block) -> bytes:

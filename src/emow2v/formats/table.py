@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import IO
 from urllib.parse import quote
 
-from emow2v.formats.files import Staged
+from emow2v.formats import marks
+from emow2v.formats.files import Staged, replace_beginning
 from emow2v.trajectory import DIMENSIONS, Block, Info
 
 COLUMNS = ("file", "start", "end", *DIMENSIONS, "confidence")
@@ -38,18 +39,20 @@ def _plain(seconds: float) -> str:
 
 class CSVWriter:
     """`NAME.csv` with one row a value, and beside it `NAME.csv-metadata.json` with units and provenance
-    (the place and form that W3C's "Metadata Vocabulary for Tabular Data" gives such a description).
+    (the place and form that W3C's "Metadata Vocabulary for Tabular Data" gives such a description), and the mark of both.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, overwrite: bool = False) -> None:
         self.path = path
-        self.staged = Staged()
+        self._described = path.with_name(path.name + "-metadata.json")
+        self.staged = Staged({path: self._described, self._described: None}, overwrite=overwrite)
         self.clipped = 0
         self._info: Info | None = None
         self._text: io.TextIOWrapper | None = None
 
     def open(self, info: Info) -> None:
         self._info = info
+        self.staged.check()
         # a name that is no Unicode (bytes of another encoding, on Linux) is written with escapes
         text = io.TextIOWrapper(
             self.staged.open(self.path), encoding="utf-8", errors="backslashreplace", newline="", write_through=True
@@ -57,15 +60,19 @@ class CSVWriter:
         self._text = text
         self._table = csv.writer(text, lineterminator="\n")
         self._table.writerow(COLUMNS)
-        _write_json(self.staged.open(self.path.with_name(self.path.name + "-metadata.json")), self._metadata(info))
+        self._metadata_file = self.staged.open(self._described)
 
     def add(self, block: Block) -> None:
         assert self._info is not None
         self._table.writerows((self._info.source, *row) for row in rows(block))
 
     def close(self) -> None:
-        assert self._text is not None
+        assert self._info is not None and self._text is not None
         self._text.flush()
+        content = {**self._metadata(self._info), "emow2v:mark": marks.text(self.staged.digest(self.path))}
+        text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+        self._metadata_file.write(text.encode(errors="backslashreplace"))
+        marks.seal(self._metadata_file)
 
     def _metadata(self, info: Info) -> dict[str, object]:
         described = {
@@ -90,16 +97,18 @@ class CSVWriter:
 
 
 class JSONWriter:
-    """`NAME.json`: one object with file, provenance, columns and rows [start, end, scores, confidence]."""
+    """`NAME.json`: one object with file, columns, rows [start, end, scores, confidence], provenance and mark."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, overwrite: bool = False) -> None:
         self.path = path
-        self.staged = Staged()
+        self.staged = Staged({path: None}, overwrite=overwrite)
         self.clipped = 0
+        self._info: Info | None = None
         self._file: IO[bytes] | None = None
         self._separator = b"\n"
 
     def open(self, info: Info) -> None:
+        self._info = info
         self._file = self.staged.open(self.path)
         self._file.write(json_head(info).encode(errors="backslashreplace"))  # \udc80 is JSON's escape too
 
@@ -110,30 +119,44 @@ class JSONWriter:
             self._separator = b",\n"
 
     def close(self) -> None:
-        assert self._file is not None
-        self._file.write(b"\n]}\n")
+        assert self._info is not None and self._file is not None
+        self._file.write(b"\n" + json_tail(self._info, marks.text()).encode(errors="backslashreplace") + b"\n")
+        marks.seal(self._file)
 
 
 class NDJSONWriter:
-    """`NAME.ndjson`: one JSON object a line, for programs that read while it grows; the first line has the provenance."""
+    """`NAME.ndjson`: one JSON object a line; the first line has file, provenance and mark."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, overwrite: bool = False) -> None:
         self.path = path
-        self.staged = Staged()
+        self.staged = Staged({path: None}, overwrite=overwrite)
         self.clipped = 0
+        self._info: Info | None = None
         self._file: IO[bytes] | None = None
+        self._head = b""
 
     def open(self, info: Info) -> None:
+        self._info = info
         self._file = self.staged.open(self.path)
-        head = {"file": info.source, "provenance": dict(info.provenance)}
-        self._file.write((json.dumps(head, ensure_ascii=False) + "\n").encode(errors="backslashreplace"))
+        self._head = self._first_line()
+        self._file.write(self._head)
 
     def add(self, block: Block) -> None:
         assert self._file is not None
         self._file.write("".join(ndjson_row(row) + "\n" for row in rows(block)).encode())
 
     def close(self) -> None:
-        """Nothing is left to write."""
+        """What became known on the way goes into the first line."""
+        assert self._file is not None
+        head = self._first_line()
+        if head != self._head:
+            replace_beginning(self._file, len(self._head), head)
+        marks.seal(self._file)
+
+    def _first_line(self) -> bytes:
+        assert self._info is not None
+        head = {"mark": marks.text(), "file": self._info.source, "provenance": dict(self._info.provenance)}
+        return (json.dumps(head, ensure_ascii=False) + "\n").encode(errors="backslashreplace")
 
 
 def ndjson_row(row: tuple[str, ...]) -> str:
@@ -143,9 +166,10 @@ def ndjson_row(row: tuple[str, ...]) -> str:
 
 def json_head(info: Info) -> str:
     """The beginning of the JSON document, up to and with the bracket that opens the rows."""
-    head = {"file": info.source, "provenance": dict(info.provenance), "columns": COLUMNS[1:]}
-    return json.dumps(head, ensure_ascii=False)[:-1] + ', "rows": ['
+    return json.dumps({"file": info.source, "columns": COLUMNS[1:]}, ensure_ascii=False)[:-1] + ', "rows": ['
 
 
-def _write_json(file: IO[bytes], content: object) -> None:
-    file.write((json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode(errors="backslashreplace"))
+def json_tail(info: Info, mark: str = "") -> str:
+    """The end of the JSON document, from the bracket that closes the rows: what is known once the rows are there."""
+    tail: dict[str, object] = {"provenance": dict(info.provenance)}
+    return "], " + json.dumps(tail | ({"mark": mark} if mark else {}), ensure_ascii=False)[1:]

@@ -131,7 +131,7 @@ def carry_out(
         )
         trajectory = Trajectory(replace(computed.info, source=asked.name), lambda: iter(computed))
         expected = 1 if asked.unit == "files" else computed.info.expected_rows
-        writers = [*formats.writers([asked.format], asked.path.parent, STEM), *also()]
+        writers = [*formats.writers([asked.format], asked.path.parent, STEM, overwrite=True), *also()]
         record(trajectory, writers, lambda block: done(len(block)), before_publish)
     except AudioError as error:  # where uploads lie is nobody's business
         raise type(error)(str(error).replace(str(asked.source), asked.name)) from None

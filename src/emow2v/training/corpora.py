@@ -159,7 +159,7 @@ def decode(
     offsets = np.concatenate([[0], np.cumsum([signal.size for signal in signals])]).astype(np.int64)
     samples = np.concatenate(signals) if signals else np.zeros(0, np.int16)
     if cache:
-        staged = Staged()
+        staged = Staged(overwrite=True)
         try:
             np.savez(staged.open(cache), names=names, samples=samples, offsets=offsets, why=np.array(why, np.str_))
             publish([staged])

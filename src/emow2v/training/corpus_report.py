@@ -17,6 +17,7 @@ import numpy.typing as npt
 from rich.console import Console
 from rich.table import Table
 
+from emow2v.formats import marks
 from emow2v.formats.files import Staged, publish, write_text
 from emow2v.training.checks import Checked
 from emow2v.training.partitions import PARTITIONS
@@ -153,22 +154,29 @@ def manifest(checked: Checked) -> str:
     return text.getvalue()
 
 
-def write(checked: Checked, folder: str | Path) -> list[Path]:
-    """corpus.json, corpus.md and corpus.csv in `folder`, together or not at all.
+def write(checked: Checked, folder: str | Path, *, overwrite: bool = False) -> list[Path]:
+    """corpus.json (which vouches for the CSV), corpus.md and corpus.csv in `folder`, together or not at all.
+
+    Args:
+        overwrite: also what emow2v did not write makes way
 
     Raises:
+        PlaceTaken: something that emow2v did not write, or that was changed since, lies there
         FormatError: a place that cannot be written
     """
-    plain = json.dumps(figures(checked), indent=2, ensure_ascii=False) + "\n"
-    folder, staged = Path(folder), Staged()
-    contents = {"corpus.json": plain, "corpus.md": markdown(checked), "corpus.csv": manifest(checked)}
+    folder = Path(folder)
+    table, described, text = (folder / f"corpus{ending}" for ending in (".csv", ".json", ".md"))
+    staged = Staged({table: described, described: None, text: None}, overwrite=overwrite)
     try:
-        for name, content in contents.items():
-            staged.open(folder / name).write(content.encode(errors="backslashreplace"))
+        staged.check()
+        staged.open(table).write(manifest(checked).encode(errors="backslashreplace"))
+        plain = (json.dumps(figures(checked), indent=2, ensure_ascii=False) + "\n").encode(errors="backslashreplace")
+        staged.open(described).write(marks.marked(plain, ".json", staged.digest(table)))
+        staged.open(text).write(marks.marked(markdown(checked).encode(errors="backslashreplace"), ".md"))
         publish([staged])
     finally:
         staged.discard()
-    return [folder / name for name in contents]
+    return [described, text, table]
 
 
 def write_skipped(folder: Path, rows: Sequence[tuple[Path, float, float | None, str]]) -> None:
@@ -184,4 +192,4 @@ def write_skipped(folder: Path, rows: Sequence[tuple[Path, float, float | None, 
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerows([("file", "start", "end", "why"), *rows])
-    write_text(folder / SKIPPED, text.getvalue())
+    write_text(folder / SKIPPED, text.getvalue(), overwrite=True)

@@ -184,7 +184,7 @@ class Loop:
         states.write(self.folder, state)
         lines = "".join(json.dumps(record) + "\n" for record in self._history)
         if lines:
-            write_text(self.folder / LOG, lines)
+            write_text(self.folder / LOG, lines, overwrite=True)
 
 
 class _Nothing:

@@ -79,7 +79,7 @@ def write(folder: Path, name: str, recipe: Any) -> None:
         name: of its task
     """
     plain = json.loads(json.dumps(dataclasses.asdict(recipe)))  # lists for tuples
-    write_text(folder / FILE, yaml.safe_dump({"task": name, **plain}, sort_keys=False))
+    write_text(folder / FILE, yaml.safe_dump({"task": name, **plain}, sort_keys=False), overwrite=True)
 
 
 def fill(default: R, given: dict[str, Any]) -> R:

@@ -1,0 +1,184 @@
+"""Marks: what tells a file that emow2v wrote, and nobody has changed since, from every other.
+
+A mark is the text `emow2v:sha256:` and the SHA-256, in 64 digits, of the whole file with zeros in place of these digits
+(in a PNG also in place of the check sum behind them). It stands where a format has room for a remark: a member
+"mark" of a JSON object or of the first line of NDJSON, an attribute of the element <meta>, a comment of Markdown, SVG and PDF,
+a text chunk of a PNG. A file without such room (CSV, the data of an annotation or a stream) is vouched for by the one beside
+it that describes it: `emow2v:data:` and its digest stand before that file's own mark.
+"""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import io
+import os
+import re
+import stat
+import struct
+import zlib
+from enum import Enum
+from pathlib import Path
+from typing import IO
+
+BLANK = "emow2v:sha256:" + 64 * "0"
+_MARK = re.compile(rb"emow2v:sha256:([0-9a-f]{64})")
+_DATA = re.compile(rb"emow2v:data:([0-9a-f]{64}) emow2v:sha256:")
+_OLD = re.compile(rb'"software": "emow2v |[; "]software: emow2v ')  # how 0.1.0 names itself
+_NEAR = 4096  # bytes from an end of the file within which its mark stands
+_HEAD = 65536  # bytes within which 0.1.0 said that it wrote the file
+_PIECE = 1 << 20
+_PNG = b"\x89PNG\r\n\x1a\n"
+_COMMENTS = {".md": "\n<!-- {} -->\n", ".svg": "<!-- {} -->\n", ".pdf": "% {}\n"}
+
+
+class Found(Enum):
+    """What lies at a place."""
+
+    NOTHING = "nothing"
+    OURS = "what emow2v wrote, as it wrote it"
+    CHANGED = "what emow2v wrote, changed since"
+    OLD = "what emow2v 0.1.0 wrote, which left no mark"
+    FOREIGN = "something else"
+
+
+def text(data: str = "") -> str:
+    """A mark to be filled in by `seal`.
+
+    Args:
+        data: digest of a file that it vouches for
+    """
+    return f"emow2v:data:{data} {BLANK}" if data else BLANK
+
+
+def seal(file: IO[bytes]) -> None:
+    """Fill in the mark of a complete file that is open for reading and writing."""
+    file.flush()
+    place = _place(file)
+    if place is None:
+        raise ValueError("the file holds no mark to be filled in")
+    digest = _digest(file, *place).encode()
+    file.seek(place[0])
+    file.write(digest)
+    if place[1] > 64:  # a PNG: the check sum of a chunk covers its name too
+        file.write(struct.pack(">I", zlib.crc32(b"tEXtComment\0emow2v:sha256:" + digest)))
+    file.seek(0, os.SEEK_END)
+
+
+def marked(content: bytes, ending: str, data: str = "") -> bytes:
+    """A small file with its mark: .json (an object), .md, .svg, .pdf or .png; what has no room for one stays as it is.
+
+    Args:
+        data: digest of a file that it vouches for
+    """
+    whole = _with_blank(content, ending.lower(), text(data))
+    if whole is None:
+        return content
+    file = io.BytesIO(whole)
+    seal(file)
+    return file.getvalue()
+
+
+def _with_blank(content: bytes, ending: str, mark: str) -> bytes | None:
+    if ending in _COMMENTS:
+        return content + _COMMENTS[ending].format(mark).encode()
+    if ending == ".json" and content.rstrip().endswith(b"}"):
+        body = content.rstrip()[:-1].rstrip()
+        before, after = (b"\n  ", b"\n") if b"\n" in body else (b" ", b"")
+        return body + b"," + before + f'"mark": "{mark}"'.encode() + after + b"}\n"
+    if ending == ".png" and content.startswith(_PNG):
+        chunk = b"Comment\0" + mark.encode()
+        return content[:-12] + struct.pack(">I", len(chunk)) + b"tEXt" + chunk + bytes(4) + content[-12:]
+    return None
+
+
+def found(path: Path, voucher: Path | None = None) -> Found:
+    """What lies at a place.
+
+    Args:
+        voucher: the file beside it that vouches for it, where it can hold no mark itself; one that a process which was
+            killed had not renamed yet counts too
+
+    Raises:
+        OSError, ValueError: the operating system does not say
+    """
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return Found.NOTHING
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            return Found.FOREIGN
+        if voucher is None:
+            with path.open("rb") as file:
+                return _judged(file)[0]
+        return _vouched(path, voucher)
+    except OSError:  # a link that leads nowhere, or a file that may not be read: whose it is, nobody can say
+        return Found.FOREIGN
+
+
+def _vouched(path: Path, voucher: Path) -> Found:
+    with path.open("rb") as file:
+        digest = ""
+        verdict = Found.FOREIGN
+        waiting = glob.escape(f".{voucher.name[:40]}.") + "*.part"
+        for place in [voucher, *voucher.parent.glob(waiting)]:
+            if not place.is_file():
+                continue
+            with place.open("rb") as beside:
+                judged, data = _judged(beside)
+            if judged == Found.OURS and data:
+                digest = digest or _digest(file)
+                if data == digest:
+                    return Found.OURS
+            if place == voucher and judged != Found.FOREIGN:
+                verdict = Found.OLD if judged == Found.OLD else Found.CHANGED
+    return verdict
+
+
+def _judged(file: IO[bytes]) -> tuple[Found, str]:
+    """Whose a file is, and the digest of what it vouches for."""
+    place = _place(file)
+    if place is None:
+        file.seek(0)
+        return (Found.OLD if _OLD.search(file.read(_HEAD)) else Found.FOREIGN), ""
+    file.seek(place[0])
+    stated = file.read(64).decode()
+    if _digest(file, *place) != stated:
+        return Found.CHANGED, ""
+    file.seek(max(0, place[0] - 200))
+    data = list(_DATA.finditer(file.read(min(200, place[0]))))
+    return Found.OURS, data[-1][1].decode() if data else ""
+
+
+def _place(file: IO[bytes]) -> tuple[int, int] | None:
+    """Where the digits of a file's mark begin, and how many bytes the mark leaves out of the digest."""
+    size = file.seek(0, os.SEEK_END)
+    begin = max(0, size - _NEAR)
+    file.seek(begin)
+    matches = list(_MARK.finditer(file.read()))
+    if not matches:
+        begin = 0
+        file.seek(0)
+        matches = list(_MARK.finditer(file.read(_NEAR)))[:1]
+    if not matches:
+        return None
+    file.seek(0)
+    return begin + matches[-1].start(1), 68 if file.read(len(_PNG)) == _PNG else 64
+
+
+def _digest(file: IO[bytes], begin: int = 0, count: int = 0) -> str:
+    """SHA-256 of a whole file, some of whose bytes count as the digit 0."""
+    total = hashlib.sha256()
+    file.seek(0)
+    left = begin
+    while count and left:
+        piece = file.read(min(left, _PIECE))
+        total.update(piece)
+        left -= len(piece)
+    if count:
+        total.update(b"0" * count)
+        file.seek(begin + count)
+    while piece := file.read(_PIECE):
+        total.update(piece)
+    return total.hexdigest()
