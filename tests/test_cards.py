@@ -1,5 +1,8 @@
+import errno
 import json
+import os
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -87,3 +90,41 @@ def test_a_checkpoints_licence_is_what_its_readme_states(tmp_path, readme, licen
     if readme is not None:
         (tmp_path / "README.md").write_text(readme)
     assert cards.stated_licence(tmp_path) == licence
+
+
+def test_two_writers_of_one_card_leave_a_whole_card(tmp_path) -> None:
+    """Forty threads, each with a text of another length; what stands there is one of them, and nothing is left."""
+    folder = shutil.copytree(cards.find("lite").folder, tmp_path / "copy")
+    content = json.loads((folder / "card.json").read_text())
+    before = sorted(path.name for path in folder.iterdir())
+    with ThreadPoolExecutor(8) as pool:
+        for done in [pool.submit(cards.update_card, folder, {**content, "note": "x" * 4000 * k}) for k in range(40)]:
+            done.result()
+    assert json.loads((folder / "card.json").read_text())["note"].strip("x") == ""
+    assert sorted(path.name for path in folder.iterdir()) == before
+
+
+def test_a_card_that_cannot_be_written_is_as_it_was(tmp_path, monkeypatch) -> None:
+    folder = shutil.copytree(cards.find("lite").folder, tmp_path / "copy")
+    before = (folder / "card.json").read_bytes()
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:  # a disk that is full shows when it is flushed
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(OSError, match="No space left"):
+            cards.update_card(folder, {"name": "other"})
+    assert (folder / "card.json").read_bytes() == before and not list(folder.glob(".*"))
+
+
+@pytest.mark.parametrize("hidden", [".mine.0123abcd.old", ".mine.old.ab_d3fgh"])  # the latter is version 0.1.0's
+def test_a_model_whose_replacement_was_killed_is_found_again(home, hidden) -> None:
+    """By its name and by its path, without a pull."""
+    for model in ("mine", home / "models" / "mine"):
+        place = home / "models" / hidden / "mine"
+        shutil.copytree(cards.find("lite").folder, place)
+        cards.update_card(place, {**json.loads((place / "card.json").read_text()), "name": "mine"})
+        assert cards.find(model).folder == home / "models" / "mine"
+        assert [path.name for path in (home / "models").iterdir()] == ["mine"]
+        shutil.rmtree(home / "models")

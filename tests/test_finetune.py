@@ -37,7 +37,7 @@ from emow2v.training.prune import prune
 from emow2v.training.run import Result, run
 from emow2v.training.segments import Segment, read_corpus
 from encoders import pretrained
-from runs import StopError, log, stop_after
+from runs import StopError, better_by_epoch, log, stop_after
 from voices import RATE, hum, write_corpus
 
 QUIET = Console(quiet=True)
@@ -137,6 +137,68 @@ def test_a_resumed_run_with_another_recipe_corpus_or_checkpoint_is_refused(
         with pytest.raises(FormatError, match=sentence):
             run(replace(recipe, **change), folder, QUIET)
     assert run(replace(recipe, workers=1, checkpoint_steps=7), folder, QUIET) == replace(whole, best=folder / "best")
+
+
+def test_a_best_network_that_was_not_in_its_place_is_put_back(whole: Result, recipe: Recipe, tmp_path: Path) -> None:
+    """A run that was killed while it replaced best/ left a state that names a network which is not there."""
+    folder = Path(shutil.copytree(whole.best.parent, tmp_path / "run"))
+    hidden = folder / ".best.0123abcd.old"
+    hidden.mkdir()
+    (folder / "best").rename(hidden / "best")
+    (folder / ".state.pt.0123.part").write_bytes(b"half a state")
+    (folder / "state.pt.part").write_bytes(b"half a state of version 0.1.0")
+    assert run(recipe, folder, QUIET) == replace(whole, best=folder / "best")
+    assert all(torch.equal(value, weights(folder / "best")[name]) for name, value in weights(whole.best).items())
+    assert not [path for path in folder.iterdir() if "best." in path.name or path.name.endswith(".part")]
+    shutil.rmtree(folder / "best")
+    with pytest.raises(
+        FormatError, match=r"best is missing, although .*state\.pt says that epoch \d wrote it; copy it"
+    ):
+        run(recipe, folder, QUIET)
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from rich.console import Console
+from emow2v.training import recipe as recipes
+from emow2v.training.finetune import FineTuning, Recipe
+from emow2v.training.run import run
+sys.path.insert(0, sys.argv[4])
+from runs import better_by_epoch
+import torch
+torch.set_num_threads(1)
+FineTuning.evaluate = better_by_epoch(FineTuning.evaluate)
+replace, found = Path.replace, []
+def killing(self, target):
+    if target.name == "best":
+        found.append(target)
+        if len(found) == int(sys.argv[3]):
+            os.kill(os.getpid(), signal.SIGKILL)
+    return replace(self, target)
+Path.replace = killing
+given = recipes.read(Path(sys.argv[1]))
+recipes.task(given)
+run(recipes.fill(Recipe(), given), Path(sys.argv[2]), Console(quiet=True))
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="SIGKILL is POSIX's")
+def test_a_run_killed_while_it_replaces_the_best_network_goes_on(recipe: Recipe, tmp_path: Path, monkeypatch) -> None:
+    """Between the two renames: best/ is not there, and the state names it."""
+    learning = replace(recipe, epochs=3)
+    monkeypatch.setattr(FineTuning, "evaluate", better_by_epoch(FineTuning.evaluate))
+    recipes.write(tmp_path, recipes.FINE_TUNING, learning)
+    plain = run(learning, tmp_path / "plain", QUIET)
+    arguments = [str(tmp_path / "recipe.yaml"), str(tmp_path / "run"), "3", str(Path(__file__).parent)]
+    ended = subprocess.run([sys.executable, "-c", KILLED, *arguments], check=False)
+    assert ended.returncode == -9
+    assert (tmp_path / "run" / "state.pt").is_file() and not (tmp_path / "run" / "best").exists()
+    assert cards.find(tmp_path / "run" / "best").pytorch  # for whoever uses it before the run goes on
+    result = run(learning, tmp_path / "run", QUIET)
+    assert log(tmp_path / "run") == log(tmp_path / "plain")
+    assert all(torch.equal(value, weights(result.best)[name]) for name, value in weights(plain.best).items())
+    assert not list((tmp_path / "run").glob(".best*"))
 
 
 def test_a_small_corpus_is_learnt(small: Path, corpus: Path, tmp_path: Path) -> None:
@@ -280,7 +342,12 @@ def test_curves_have_every_step_once_also_after_a_stop(recipe: Recipe, tmp_path:
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        (["batch_size=0"], "'batch_size' of a recipe is 0"),
+        (["batch_size=0"], "'batch_size' of a recipe is 0; expected a number above 0"),
+        (["micro_batch=-1"], "'micro_batch' of a recipe is -1; expected 0 or more"),
+        (["patience=-3"], "'patience' of a recipe is -3; expected 0 or more"),
+        (["max_gradient_norm=-0.5"], "'max_gradient_norm' of a recipe is -0.5; expected 0 or more"),
+        (["learning_rate=.nan"], "'learning_rate' of a recipe is nan; expected a number above 0"),
+        (["max_seconds=0"], "'max_seconds' of a recipe is 0.0; expected a number above 0"),
         (["precision=fp64"], "expected fp32, bf16, fp16"),
         (["network={hidden_size: 3}"], "'network' of a recipe has no 'hidden_size'"),
         (["nonsense=1"], "A recipe has no 'nonsense'"),

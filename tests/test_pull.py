@@ -536,3 +536,82 @@ def test_killed_while_pulling_leaves_no_half_model(server: Server, archive: Path
     assert all(row.passed for row in pull.pull("msp-dim").rows)
     assert [headers.get("range") for asked, headers in server.asked if asked == path] == [None, "bytes=4096-"]
     assert [path.name for path in (home / "models").iterdir()] == ["msp-dim"]
+
+
+@pytest.mark.parametrize("hidden", [".msp-dim.0123abcd.old", ".msp-dim.old.ab_d3fgh"])  # the latter is version 0.1.0's
+def test_a_pull_killed_between_its_renames_loses_no_model(archive: Path, home: Path, hidden: str) -> None:
+    """The next pull found the old copy and deleted it."""
+    first = pull.pull("msp-dim", origin=archive).card
+    models = home / "models"
+    (models / hidden).mkdir()
+    (models / "msp-dim").rename(models / hidden / "msp-dim")
+    (models / ".msp-dim.ab3d_fgh").mkdir()  # what else it had begun
+    with pytest.raises(ModelError):
+        pull.pull("msp-dim", origin=archive.with_name("none.zip"), replace=True)
+    assert cards.find("msp-dim").sha256 == first.sha256
+    assert [path.name for path in models.iterdir()] == ["msp-dim"]
+    with pytest.raises(ModelError, match="is here already"):
+        pull.pull("msp-dim", origin=archive)
+
+
+def test_a_model_whose_folder_cannot_be_replaced_stays(archive: Path, home: Path, monkeypatch) -> None:
+    first = pull.pull("msp-dim", origin=archive).card
+    replace_path = Path.replace
+
+    def failing(self: Path, target: Path) -> Path:
+        if target == home / "models" / "msp-dim":
+            raise PermissionError(13, "Permission denied")
+        return replace_path(self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", failing)
+        with pytest.raises(emow2v.errors.Emow2vError, match="Permission denied"):
+            pull.pull("msp-dim", origin=archive, replace=True)
+    assert cards.find("msp-dim").sha256 == first.sha256
+    assert [path.name for path in (home / "models").iterdir()] == ["msp-dim"]
+
+
+def test_a_pull_leaves_the_neighbours_that_are_begun(archive: Path, home: Path) -> None:
+    """A pull of `msp-dim` swept what an installation of `msp-dim.mine` had begun."""
+    begun = home / "models" / ".msp-dim.mine.0123abcd.new"
+    begun.mkdir(parents=True)
+    pull.pull("msp-dim", origin=archive)
+    assert begun.is_dir()
+
+
+def test_a_removed_model_does_not_come_back(archive: Path, home: Path) -> None:
+    pull.pull("msp-dim", origin=archive)
+    shutil.copytree(home / "models" / "msp-dim", home / "models" / ".msp-dim.0123abcd.old" / "msp-dim")
+    assert pull.remove("msp-dim") > 0
+    assert not list((home / "models").iterdir())
+    with pytest.raises(ModelError, match="is not here yet"):
+        cards.find("msp-dim")
+
+
+def test_the_hub_is_asked_without_a_word_on_what_is_installed(server: Server, checkpoint: Path, monkeypatch) -> None:
+    """And without changing the settings of a library that others in this process use, at the same time."""
+    huggingface_hub = pytest.importorskip("huggingface_hub")
+    serve_hub(server, checkpoint, monkeypatch)
+    monkeypatch.setattr(huggingface_hub, "get_token", lambda: "hf_secret")
+    before = dict(vars(huggingface_hub.constants))
+    seen: list[bool] = []
+    pull.pull("msp-dim", source="hub", say=lambda what: seen.append(dict(vars(huggingface_hub.constants)) == before))
+    assert seen and all(seen) and dict(vars(huggingface_hub.constants)) == before
+    assert {headers["user-agent"] for _, headers in server.asked} == {f"emow2v/{emow2v.__version__}"}
+    assert {headers["authorization"] for _, headers in server.asked} == {"Bearer hf_secret"}
+
+
+@pytest.mark.parametrize("answer", [b"", b"<html>", b"[]", b"{}", b'{"sha": "1", "siblings": [1]}', b"\xff"])
+def test_a_hub_that_answers_something_else(server: Server, checkpoint: Path, home: Path, monkeypatch, answer) -> None:
+    serve_hub(server, checkpoint, monkeypatch)
+    server.answers[f"/api/models/{HUB_NAME}"] = answer
+    with pytest.raises(ModelError, match=r"its answer is no listing\); check HF_ENDPOINT"):
+        pull.pull("msp-dim", source="hub")
+    assert nothing_here(home)
+
+
+def test_a_hub_that_may_not_be_asked(checkpoint: Path, home: Path, monkeypatch) -> None:
+    huggingface_hub = pytest.importorskip("huggingface_hub")
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(ModelError, match="HF_HUB_OFFLINE is set"):
+        pull.pull("msp-dim", source="hub")

@@ -56,3 +56,48 @@ def test_what_else_an_operating_system_answers(monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setattr(Path, "stat", refuse)
     with pytest.raises(PathError, match=os.strerror(number)):
         storage.is_file("share/talk.wav")
+
+
+def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+    path = tmp_path / "card.json"
+    with storage.new_file(path) as file:
+        file.write(b"first")
+    for error in (OSError(errno.ENOSPC, "full"), ValueError("a mistake"), KeyboardInterrupt()):
+        with pytest.raises(type(error)), storage.new_file(path) as file:
+            file.write(b"half of the sec")
+            raise error
+    assert path.read_bytes() == b"first"
+    assert [one.name for one in tmp_path.iterdir()] == ["card.json"]
+
+
+def test_two_writers_of_one_file_do_not_meet(tmp_path: Path) -> None:
+    """Under one fixed hidden name the second would write into the first one's file."""
+    path = tmp_path / "card.json"
+    with storage.new_file(path) as first:
+        first.write(b"a" * 10)
+        with storage.new_file(path) as second:
+            second.write(b"b" * 100)
+        assert path.read_bytes() == b"b" * 100
+    assert path.read_bytes() == b"a" * 10
+    assert [one.name for one in tmp_path.iterdir()] == ["card.json"]
+
+
+def test_what_killed_writers_left_is_swept_and_what_lives_is_not(tmp_path: Path) -> None:
+    path = tmp_path / "state.pt"
+    old, young, other = (tmp_path / name for name in (".state.pt.0.part", ".state.pt.1.part", ".states.pt.2.part"))
+    for part in (old, young, other):
+        part.write_bytes(b"half")
+        os.utime(part, (0, 0))
+    os.utime(young)
+    with storage.new_file(path) as file:
+        file.write(b"whole")
+    assert sorted(tmp_path.iterdir()) == sorted([path, young, other])
+    storage.sweep_unfinished(path)
+    assert sorted(tmp_path.iterdir()) == sorted([path, other])
+
+
+@pytest.mark.parametrize("name", ["談" * 80 + ".json", "x" * 250])
+def test_a_file_whose_own_name_just_fits(tmp_path: Path, name: str) -> None:
+    with storage.new_file(tmp_path / name) as file:
+        file.write(b"whole")
+    assert (tmp_path / name).read_bytes() == b"whole"

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from emow2v import folders, storage
 from emow2v.errors import ModelError
 from emow2v.home import models_folder
 
@@ -225,12 +226,14 @@ def write_card(folder: Path, content: Mapping[str, Any]) -> Card:
 
 
 def update_card(folder: Path, content: Mapping[str, Any]) -> None:
-    """Replace a card's text; it is whole at every moment."""
+    """Replace a card's text; it is whole at every moment, whoever else writes it.
+
+    Raises:
+        OSError: it cannot be written; the last one is as it was
+    """
     text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-    path = folder / CARD_FILE
-    fresh = path.with_name(CARD_FILE + ".new")
-    fresh.write_text(text, encoding="utf-8")
-    fresh.replace(path)
+    with storage.new_file(folder / CARD_FILE) as file:
+        file.write(text.encode(errors="backslashreplace"))
 
 
 def checkpoint_card(folder: Path) -> Card:
@@ -288,6 +291,7 @@ def available() -> list[Card]:
     found = [read_card(path.parent) for path in sorted(EMBEDDED.glob(f"*/{CARD_FILE}"))]
     names = {card.name for card in found}
     pulled = models_folder()
+    folders.restore_all(pulled)
     for path in sorted(pulled.glob(f"[!.]*/{CARD_FILE}")) if _is_folder(pulled) else []:
         if path.parent.name in names:
             continue
@@ -316,7 +320,7 @@ def find(model: str | Path) -> Card:
     if model in PULLABLE and _is_folder(models_folder() / model) and (models_folder() / model / CARD_FILE).is_file():
         return read_card(models_folder() / model)  # which says what is wrong with it
     folder = Path(model)
-    if str(model).strip() and _is_folder(folder):
+    if str(model).strip() and (_is_folder(folder) or folders.restore(folder)):
         is_checkpoint = not (folder / CARD_FILE).is_file() and (folder / "config.json").is_file()
         return checkpoint_card(folder) if is_checkpoint else read_card(folder)
     if model in PULLABLE:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import re
 import shutil
 import tempfile
 import zipfile
@@ -13,10 +14,12 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from filelock import FileLock, Timeout
 
-from emow2v import cards, verify
+from emow2v import cards, folders, verify
+from emow2v._version import __version__
 from emow2v.cards import Card
 from emow2v.errors import ModelError
 from emow2v.fetch import DownloadError, fetch
@@ -107,15 +110,22 @@ def alone(target: Path, replace: bool) -> Iterator[None]:
             f"{target.parent} cannot be written ({error.strerror}); set EMOW2V_HOME to a folder."
         ) from None
     try:
+        folders.restore(target)  # of which a killed pull left the old one only
         if (target / cards.CARD_FILE).is_file() and not replace:
             raise ModelError(f"Model {target.name} is here already, in {target}; add --force to replace it.")
-        for left in target.parent.glob(f".{target.name}.*/"):
-            shutil.rmtree(left, ignore_errors=True)
+        _sweep(target)
         yield
     finally:
         with contextlib.suppress(OSError):  # removed while held: afterwards it could be the next one's already
             Path(lock.lock_file).unlink()
         lock.release()
+
+
+def _sweep(target: Path) -> None:
+    """Remove what a killed pull of version 0.1.0 left unfinished: .NAME.xxxxxxxx; ours are removed by `appearing`."""
+    for left in target.parent.iterdir():
+        if re.fullmatch(rf"\.{re.escape(target.name)}\.[a-z0-9_]{{8}}", left.name):
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def remove(name: str) -> int:
@@ -135,7 +145,7 @@ def remove(name: str) -> int:
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     with alone(folder, replace=True):  # not while it is being pulled; what a killed pull left goes too
         try:
-            shutil.rmtree(folder)
+            folders.remove(folder)
         except OSError as error:
             raise ModelError(f"{folder} cannot be removed ({error.strerror}); close what uses the model.") from None
     return size
@@ -229,23 +239,15 @@ def from_hub(name: str, folder: Path, progress: Progress) -> Path:
         DownloadError: the hub cannot be reached, or has no such checkpoint
     """
     import huggingface_hub
-    from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
 
     constants = huggingface_hub.constants
-    telemetry, constants.HF_HUB_DISABLE_TELEMETRY = (
-        constants.HF_HUB_DISABLE_TELEMETRY,
-        True,
-    )  # also a request of its own
-    try:
-        found = huggingface_hub.HfApi().model_info(name, files_metadata=True)
-        listed = {one.rfilename: one for one in found.siblings or []}
-        revision = str(found.sha)
-        headers = build_hf_headers()
-    except Exception as error:  # of the hub, of its HTTP client, of the operating system
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
-        raise DownloadError(f"The model hub does not tell what {name} holds ({reason[:150]}).") from None
-    finally:
-        constants.HF_HUB_DISABLE_TELEMETRY = telemetry
+    if constants.HF_HUB_OFFLINE:
+        raise DownloadError("HF_HUB_OFFLINE is set; unset it to ask the model hub.")
+    headers = {"User-Agent": f"emow2v/{__version__}"}  # the hub's own client names what else is installed here
+    token = None if constants.HF_HUB_DISABLE_IMPLICIT_TOKEN else huggingface_hub.get_token()
+    if token:
+        headers["Authorization"] = f"Bearer {token}"
+    revision, listed = _listed(name, folder / "listing.json", headers)
     weights = next((name for name in cards.WEIGHT_FILES if name in listed), None)
     if weights is None or "config.json" not in listed:
         raise DownloadError(f"{name} holds {', '.join(listed) or 'nothing'}; expected config.json and weights.")
@@ -253,20 +255,43 @@ def from_hub(name: str, folder: Path, progress: Progress) -> Path:
     for file in (*CHECKPOINT_FILES, weights):
         if file not in listed:
             continue
-        entry = listed[file]
-        checksum = f"sha256:{entry.lfs.sha256}" if entry.lfs is not None else ""
+        size, sha256 = listed[file]
+        checksum = f"sha256:{sha256}" if sha256 else ""
         path = folder / file
         if path.is_file() and (not checksum or cards.file_sha256(path) == checksum.partition(":")[2]):
             continue
         fetch(
             huggingface_hub.hf_hub_url(name, file, revision=revision),
             path,
-            size=entry.size,
+            size=size,
             checksum=checksum,
-            headers={key: value for key, value in headers.items() if value},
+            headers=headers,
             progress=lambda done, total, file=file: progress(file, done, total),  # type: ignore[misc]
         )
     return folder
+
+
+def _listed(name: str, listing: Path, headers: Mapping[str, str]) -> tuple[str, dict[str, tuple[int | None, str]]]:
+    """The revision that the hub names now, and size and SHA-256 of its files, as far as it states them."""
+    import huggingface_hub
+
+    listing.unlink(missing_ok=True)
+    address = f"{huggingface_hub.HfApi().endpoint}/api/models/{quote(name)}?blobs=true"
+    try:
+        fetch(address, listing, headers=headers)
+        content = json.loads(listing.read_text(encoding="utf-8"))
+        return str(content["sha"]), {
+            str(one["rfilename"]): (one.get("size"), str((one.get("lfs") or {}).get("sha256") or ""))
+            for one in content["siblings"]
+        }
+    except DownloadError as error:
+        raise DownloadError(f"The model hub does not tell what {name} holds ({str(error).rstrip('.')}).") from None
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError):
+        raise DownloadError(
+            f"The model hub does not tell what {name} holds (its answer is no listing); check HF_ENDPOINT."
+        ) from None
+    finally:
+        listing.unlink(missing_ok=True)
 
 
 def _from_zip(known: Known, path: Path, output: Path, say: Callable[[str], None]) -> None:

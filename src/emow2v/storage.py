@@ -1,18 +1,23 @@
-"""What lies at a path, whatever the operating system answers about it."""
+"""What lies at a path, whatever the operating system answers about it; files that appear whole or not at all."""
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
+import secrets
 import stat
+import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import IO, Literal
 
 from emow2v.errors import PathError
 
 # What "nothing is there" looks like; every other answer is the operating system's refusal to say
 _ABSENT = {errno.ENOENT, errno.ENOTDIR, errno.EBADF}
 _SHOWN = 120  # characters of a path in a message
+_ABANDONED_S = 3600  # an unfinished file that nobody has touched for an hour has no writer any more
 
 
 def kind_of(path: str | os.PathLike[str]) -> Literal["file", "folder", "other"] | None:
@@ -71,3 +76,57 @@ def unreadable(path: str | os.PathLike[str], error: OSError | ValueError) -> Pat
     if number == errno.ELOOP:
         return PathError(f"{shown(path)} cannot be read ({reason}); its links lead in a circle; name the file itself.")
     return PathError(f"{shown(path)} cannot be read ({reason}); check the name, and that its disk is connected.")
+
+
+@contextlib.contextmanager
+def new_file(path: Path) -> Iterator[IO[bytes]]:
+    """A binary file that takes the place of `path` when the block ends well, flushed to the disk before; else nothing
+    has changed. Each writer has an unfinished file of its own, so that two do not meet; the last one stays.
+
+    Raises:
+        OSError: it cannot be written; what stood there is as it was
+    """
+    sweep_unfinished(path, _ABANDONED_S)
+    part = path.with_name(f"{_unfinished(path)}{secrets.token_hex(4)}.part")
+    try:
+        with part.open("xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def sweep_unfinished(path: Path, older_than_s: float = 0.0) -> None:
+    """Remove what writers of `path` left that were killed.
+
+    Args:
+        older_than_s: only what nobody has touched for so long; 0 where the caller is the only writer
+    """
+    begin = _unfinished(path)
+    with contextlib.suppress(OSError):
+        left = [Path(entry) for entry in os.scandir(path.parent) if entry.name.startswith(begin)]
+        for part in left:
+            if part.suffix == ".part" and time.time() - part.stat().st_mtime >= older_than_s:
+                part.unlink(missing_ok=True)
+
+
+def sync_folder(folder: Path) -> None:
+    """Bring the names in a folder to the disk: what was renamed there is there after a power cut, too."""
+    if not hasattr(os, "O_DIRECTORY"):  # Windows does it by itself
+        return
+    with contextlib.suppress(OSError):  # not every file system can
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _unfinished(path: Path) -> str:
+    """How the hidden names of unfinished files begin; 40 characters are 160 bytes at most, where 255 are allowed."""
+    return f".{path.name[:40]}."

@@ -85,10 +85,12 @@ class Recipe:
 
     def __post_init__(self) -> None:
         positive = ("epochs", "batch_size", "max_seconds", "learning_rate", "workers")
-        wrong = [name for name in positive if not getattr(self, name) > 0]
-        wrong += [name for name in ("micro_batch", "patience", "checkpoint_steps", "seed") if getattr(self, name) < 0]
+        wrong = [(name, "a number above 0") for name in positive if not getattr(self, name) > 0]
+        from_zero = ("micro_batch", "max_gradient_norm", "patience", "checkpoint_steps", "seed")
+        wrong += [(name, "0 or more") for name in from_zero if not getattr(self, name) >= 0]
         if wrong:
-            raise FormatError(f"'{wrong[0]}' of a recipe is {getattr(self, wrong[0])}; expected a number above that.")
+            name, expected = wrong[0]
+            raise FormatError(f"'{name}' of a recipe is {getattr(self, name)}; expected {expected}.")
         if self.precision not in PRECISIONS:
             raise FormatError(f"'precision' of a recipe is '{self.precision}'; expected {', '.join(PRECISIONS)}.")
         unknown = [name for name in self.network if name not in SETTINGS]

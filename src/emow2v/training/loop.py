@@ -121,6 +121,8 @@ class Loop:
             raise FormatError(f"{self.folder} cannot be written ({error.strerror or error}); make room.") from None
 
     def _run(self) -> list[dict[str, Any]]:
+        if self.writes:
+            states.sweep(self.folder)
         state = states.read(self.folder, self.made_of)
         if state is not None:
             self._epoch, self._step, self._seconds = state["epoch"], state["step"], state["seconds"]

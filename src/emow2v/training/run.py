@@ -14,8 +14,9 @@ from rich.console import Console
 
 from emow2v import cards
 from emow2v.errors import FormatError, ModelError
+from emow2v.folders import restore
 from emow2v.progress import Count, Steps
-from emow2v.training import corpus_report
+from emow2v.training import corpus_report, states
 from emow2v.training import recipe as recipes
 from emow2v.training.checks import Checked, check
 from emow2v.training.finetune import BEST, PRECISIONS, FineTuning, Recipe
@@ -92,13 +93,14 @@ def run(
             watcher=watch,
             together=accelerator.wait_for_everyone,
             check=check_stop,
-            begun=lambda: _describe(recipe, corpus, output) if main else None,
+            begun=lambda: _begun(loop, recipe, corpus) if main else None,
         )
         try:
             loop.run()
         finally:
             accelerator.end_training()
     if main:
+        _expect_best(loop)
         late = [(corpus.segments[index], sentence) for index, sentence in sorted(task.clips.skipped.items())]
         left_out = [*((one.segment, one.sentence) for one in corpus.skipped), *late]
         corpus_report.write_skipped(output, [(one.file, one.start, one.end, why) for one, why in left_out])
@@ -137,7 +139,20 @@ def _digest(segments: Sequence[Segment]) -> str:
     return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
 
 
-def _describe(recipe: Recipe, corpus: Checked, output: Path) -> None:
+def _begun(loop: Loop, recipe: Recipe, corpus: Checked) -> None:
     """The recipe as it is run and the corpus as it was found, beside what comes of them."""
-    recipes.write(output, recipes.FINE_TUNING, recipe)
-    corpus_report.write(corpus, output)
+    _expect_best(loop)
+    recipes.write(loop.folder, recipes.FINE_TUNING, recipe)
+    corpus_report.write(corpus, loop.folder)
+
+
+def _expect_best(loop: Loop) -> None:
+    """The best network that the state speaks of is in its place; a run that was killed while it was replaced left it
+    beside, and it is put back.
+    """
+    best = loop.folder / BEST
+    if loop.best is not None and not restore(best):
+        raise FormatError(
+            f"{best} is missing, although {loop.folder / states.FILE} says that epoch {loop.best['epoch']} wrote it; "
+            "copy it back, or choose another folder for a new run."
+        )

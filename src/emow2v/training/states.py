@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 import torch
 
+from emow2v import storage
 from emow2v.errors import FormatError
 
 FILE = "state.pt"
@@ -36,17 +36,18 @@ def save(path: Path, content: Mapping[str, Any], what: str, left: str) -> None:
     Raises:
         FormatError: the disk is full or cannot be written; what stood there is as it was
     """
-    part = path.with_name(f"{path.name}.part")
     try:
-        with part.open("wb") as file:
+        with storage.new_file(path) as file:
             torch.save(dict(content), file)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
     except (OSError, RuntimeError) as error:  # PyTorch's writer has an error of its own
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
         raise FormatError(f"{what} cannot be written to {path} ({_reason(error)}); {left}. Make room.") from None
+
+
+def sweep(folder: Path) -> None:
+    """Remove the unfinished states of a run that was killed; for the one process that may write in the folder."""
+    storage.sweep_unfinished(folder / FILE)
+    with contextlib.suppress(OSError):
+        (folder / f"{FILE}.part").unlink(missing_ok=True)  # version 0.1.0's
 
 
 def _reason(error: BaseException) -> str:
