@@ -20,6 +20,7 @@ from emow2v.engines.channels import keep_channels_last
 from emow2v.errors import ModelError
 
 _TELEMETRY = "openvino_telemetry"
+_silencing = threading.Lock()  # else a second thread would find the telemetry package barred, or not
 _HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}  # int8: what the package leaves in float32
 _CUT = "emow2v.cut"  # what a part of a graph takes from the one before
 # Kernels are made for each new shape and 5000 of them kept: over recordings of many lengths memory grew by more than a
@@ -38,15 +39,19 @@ def import_silent(name: str) -> Any:
     """A package of OpenVINO's makers without their usage telemetry.
 
     A None in sys.modules makes the import of the telemetry package fail; the package then takes the stub
-    that it keeps for installations without it. What the host program imported before stays as it is.
+    that it keeps for installations without it. A package that the host program imported before stays as it is; that
+    something imported the telemetry package itself does not wake it for ours.
     """
-    if name in sys.modules or _TELEMETRY in sys.modules:
-        return importlib.import_module(name)
-    sys.modules[_TELEMETRY] = None  # type: ignore[assignment]
-    try:
-        return importlib.import_module(name)
-    finally:
-        del sys.modules[_TELEMETRY]
+    with _silencing:
+        if name in sys.modules:
+            return importlib.import_module(name)
+        there = {_TELEMETRY: sys.modules[_TELEMETRY]} if _TELEMETRY in sys.modules else {}
+        sys.modules[_TELEMETRY] = None  # type: ignore[assignment]
+        try:
+            return importlib.import_module(name)
+        finally:
+            del sys.modules[_TELEMETRY]
+            sys.modules.update(there)
 
 
 class OpenVINOEngine:
