@@ -168,7 +168,9 @@ def test_what_cannot_be_quantised(made, checkpoint, tmp_path, monkeypatch) -> No
     assert not [path for path in tmp_path.iterdir() if path.is_dir()]
 
 
-@pytest.mark.parametrize("before", ["", "import openvino_telemetry", "import openvino_telemetry.main as m; m.Telemetry"])
+@pytest.mark.parametrize(
+    "before", ["", "import openvino_telemetry", "import openvino_telemetry.main as m; m.Telemetry"]
+)
 def test_nothing_is_left_in_the_home_folder_by_telemetry(tmp_path, before) -> None:
     """OpenVINO and NNCF write an identifier there when they report their use, whoever imported their client before."""
     code = f"{before}\nfrom emow2v.engines.openvino import import_openvino, import_silent as s; import_openvino(); s('nncf')"

@@ -36,6 +36,7 @@ from emow2v.console import (
     stoppable,
 )
 from emow2v.errors import Emow2vError, ModelError
+from emow2v.home import keep_others_here
 
 if TYPE_CHECKING:
     from emow2v.trajectory import Block, Info
@@ -59,6 +60,7 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # names of any script, also where the terminal knows few letters
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
+    keep_others_here()
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, interrupt)
     for name in ("SIGTERM", "SIGHUP"):  # leave as from an exception, so that unfinished files are removed

@@ -18,3 +18,20 @@ def home() -> Path:
 
 def models_folder() -> Path:
     return home() / "models"
+
+
+def keep_others_here() -> None:
+    """Have Matplotlib and PyTorch keep their caches in ours, instead of in folders of their own.
+
+    For processes that are ours, never for a program that imports emow2v. What the environment names already stays, and so
+    does everything where nothing can be written into our folder.
+    """
+    try:
+        folder = home()
+    except RuntimeError:  # EMOW2V_HOME begins with ~, and nobody knows whose
+        return
+    above = next((one for one in (folder, *folder.parents) if os.path.lexists(one)), None)
+    if above is None or not os.access(above, os.W_OK | os.X_OK):
+        return
+    for name, below in (("MPLCONFIGDIR", "matplotlib"), ("TORCHINDUCTOR_CACHE_DIR", "torch")):
+        os.environ.setdefault(name, str(folder / below))

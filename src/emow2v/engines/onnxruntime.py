@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import importlib
+import os
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +15,33 @@ from emow2v import graphs
 from emow2v.engines import WHOLE, Cuts, Floats, Outputs, cannot_run, need_frames, refuse_lengths
 from emow2v.errors import ModelError
 
+# The first name counts from version 1.29 on; the second was its name for a while
+_REFUSALS = ("ORT_DISABLE_TELEMETRY", "ORT_TELEMETRY_DISABLED")
+
+
+def import_onnxruntime() -> Any:
+    """ONNX Runtime without its usage telemetry.
+
+    From version 1.29 on its wheels write an identifier into the home folder while they are imported and send events to
+    Microsoft, on Linux and macOS too; `disable_telemetry_events` comes too late for both. What a variable says at that moment
+    holds for the process. What the host program imported before stays as it is, but for its further events.
+    """
+    missing = [name for name in _REFUSALS if name not in os.environ]
+    os.environ.update(dict.fromkeys(missing, "1"))
+    try:
+        onnxruntime = importlib.import_module("onnxruntime")
+    finally:
+        for name in missing:
+            os.environ.pop(name, None)
+    onnxruntime.disable_telemetry_events()  # of the Windows builds
+    return onnxruntime
+
 
 class ONNXRuntimeEngine:
     """An ONNX graph on ONNX Runtime's CPU provider, in float32."""
 
     def __init__(self, graph: Path, *, threads: int = 0, cuts: Cuts = WHOLE) -> None:
-        import onnxruntime
-
-        onnxruntime.disable_telemetry_events()  # on by default in the Windows builds
+        onnxruntime = import_onnxruntime()
         self.name = f"onnxruntime {onnxruntime.__version__}"
         self.precision = "fp32"
         self.side_by_side = 1
@@ -65,8 +86,7 @@ class ONNXRuntimeEngine:
         return content
 
     def _session(self, graph: str | bytes) -> Any:
-        import onnxruntime
-
+        onnxruntime = import_onnxruntime()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = self._threads
         options.log_severity_level = 3
