@@ -315,3 +315,68 @@ def test_command_refuses(invoke, corpus: Path, tmp_path: Path, options: list[str
     scale = [] if "--scale" in options else ["--scale", "1:7"]
     result = invoke("--data", corpus, "-o", tmp_path / "out", *scale, *options)
     assert result.exit_code == 1 and sentence in str(result.exception) and not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("rows", "undefined"),
+    [
+        ([("A", "anger", "x"), ("B", "sadness", "x")], ["recall of x"]),
+        ([("A", "anger", "x")] * 2 + [("B", "sadness", "x")] * 2, ["recall of x"]),
+        ([("A", "anger", "x"), ("B", "anger", "x")], ["correlation", "recall of x"]),
+        ([("A", "anger", "x"), ("A", "sadness", "x")], ["recall of x"]),
+        ([(s, e, "x") for s in "AB" for e in ("anger", "sadness")] + [("C", "anger", "y")], ["recall of y"]),
+        ([("A", "anger", "x")], ["agreement of arousal", "recall of x"]),
+        ([(s, e, "") for s in "ABC" for e in ("anger", "sadness")] + [("D", "", "")], []),
+    ],
+)
+@pytest.mark.filterwarnings("error")
+def test_what_clips_do_not_define_is_told_and_the_rest_reported(
+    invoke, tmp_path: Path, rows: list[tuple[str, str, str]], undefined: list[str]
+) -> None:
+    """Two clips, one class without a speaker, one speaker, two corpora, one clip: a report and a word, no warning."""
+    pytest.importorskip("sklearn")
+    pytest.importorskip("matplotlib")
+    table = []
+    for number, (speaker, emotion, name) in enumerate(rows):
+        soundfile.write(tmp_path / f"{number}.wav", np.random.default_rng(number).uniform(-0.1, 0.1, RATE), RATE)
+        table.append({"file": f"{number}.wav", "speaker": speaker, "emotion": emotion, "corpus": name})
+    manifest = write_csv(tmp_path / "m.csv", table)
+    result = invoke("--data", manifest, "-o", tmp_path / "out", "--draws", "20")
+    assert result.exit_code == 0, result.output
+    told = [line for line in result.stderr.splitlines() if "is not defined" in line]
+    for name in undefined:
+        assert any(line.startswith(name) for line in told)
+    assert bool(told) == bool(undefined)
+    document = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    assert len(document["undefined"]) == len(told)
+    assert ("do not define every figure" in (tmp_path / "out" / "evaluation.md").read_text()) == bool(told)
+
+
+@pytest.mark.parametrize(
+    "ratings", [(0.5, 0.7, 0.9), (0.5, 0.5, 0.5), (0.1, 0.1, 0.9), (0.0, 1.0, 0.5), (0.3, 0.31, 0.32)]
+)
+@pytest.mark.filterwarnings("error")
+def test_the_same_recording_again_and_again(invoke, tmp_path: Path, ratings: tuple[float, ...]) -> None:
+    pytest.importorskip("matplotlib")
+    pytest.importorskip("sklearn")
+    soundfile.write(tmp_path / "a.wav", np.random.default_rng(0).uniform(-0.1, 0.1, RATE), RATE)
+    rows = [{"file": "a.wav", "speaker": f"s{number}", "arousal": value} for number, value in enumerate(ratings)]
+    result = invoke("--data", write_csv(tmp_path / "m.csv", rows), "-o", tmp_path / "out", "--draws", "50")
+    assert result.exit_code == 0 and "correlation of arousal is not defined" in result.stderr
+    assert (
+        json.loads((tmp_path / "out" / "evaluation.json").read_text())["whole"]["arousal"]["pearson"]["value"] is None
+    )
+
+
+def test_nothing_is_scored_where_a_report_cannot_be_written(
+    invoke, corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(*arguments: object, **options: object) -> None:
+        raise AssertionError("the model was loaded")
+
+    monkeypatch.setattr("emow2v.model.load", load)
+    result = invoke("--data", corpus, "--scale", "1:7", "-o", corpus)
+    assert result.exit_code == 1 and "cannot be written" in str(result.exception)
+    monkeypatch.setattr("emow2v.evaluation.statistics.find_spec", lambda name: None)
+    result = invoke("--data", corpus, "--scale", "1:7", "-o", corpus.parent / "out")
+    assert result.exit_code == 1 and "emow2v[evaluate]" in str(result.exception)

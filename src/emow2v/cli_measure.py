@@ -44,7 +44,7 @@ def compare(
         table.add_row(one.name, str(one.rows), *figures)
     print_table(table)
     for name in found.alone:
-        errors.print(f"{name} is in one of the two only")
+        errors.print(one_line(f"{name} is in one of the two only"))
     if to:
         from emow2v.formats.files import write_text
 
@@ -76,14 +76,18 @@ def evaluate(
     threads: ThreadsOption = 0,
 ) -> None:
     """How good a model is: against ratings or classes of a corpus, as JSON, Markdown and pictures (extra evaluate)."""
+    from emow2v.batch import check_output
     from emow2v.evaluation import report
     from emow2v.evaluation.embeddings import FEATURES
     from emow2v.evaluation.evaluate import evaluate as run
     from emow2v.evaluation.manifest import parse_scale, read_manifest
+    from emow2v.evaluation.statistics import require
     from emow2v.framing import parse_time
     from emow2v.model import load
     from emow2v.progress import Count
 
+    check_output(to)
+    require("confidence_intervals", "matplotlib", "scipy", "sklearn")
     scales = {name: span for text in scale or () for name, span in parse_scale(text).items()}
     clips = read_manifest(data, scales=scales, only=_wanted(only or []))
     window_ms, step_ms = parse_time(window, "--window"), parse_time(step, "--step")
@@ -101,6 +105,8 @@ def evaluate(
         )
     for name, sentence in found.skipped.items():
         errors.print(one_line(f"{name} was left out: {sentence}"))
+    for name, sentence in found.undefined.items():
+        errors.print(one_line(f"{name} is not defined: {sentence}"))
     files = report.write(found, to, about={"command": shlex.join(["emow2v", *sys.argv[1:]])})
     if found.whole:
         table = Table("", "CCC", "Pearson", "mean absolute error", "bias", "clips", box=None)
@@ -138,12 +144,17 @@ def robustness(
     threads: ThreadsOption = 0,
 ) -> None:
     """How steady a model is: how many scores stay when recordings change as they do in life (extra evaluate)."""
+    from emow2v.batch import check_output
     from emow2v.evaluation import robustness as steady
+    from emow2v.evaluation.statistics import require
     from emow2v.formats.files import write_text
     from emow2v.model import load
     from emow2v.progress import Count
     from emow2v.trajectory import DIMENSIONS
 
+    if to:
+        check_output(to)
+        require("matplotlib")
     chosen = choose(inputs)
     loaded = load(model, engine=engine, precision=precision, threads=threads, device=device)
     with Count("changing", len(chosen.inputs), errors) as bar:

@@ -20,6 +20,10 @@ FEATURES = ("ComParE_2016", "eGeMAPSv02")  # of openSMILE, to compare with
 Floats = npt.NDArray[np.floating]
 
 
+class Undefined(Emow2vError):
+    """A figure that the clips do not define."""
+
+
 @dataclass(frozen=True)
 class Recall:
     """Attributes:
@@ -44,14 +48,16 @@ def recall(values: Floats, classes: Sequence[str], speakers: npt.NDArray[np.int6
     of msp-dim use on emodb. Speakers are left out one at a time, or in ten groups where there are more than thirty.
 
     Raises:
-        Emow2vError: fewer than two classes or speakers, or scikit-learn is not installed
+        Undefined: fewer than two classes or speakers, or speakers without whom one class is left to learn
+        Emow2vError: scikit-learn is not installed
     """
     labels = np.asarray(classes)
     names = np.unique(labels)
     count = np.unique(speakers).size
     if names.size < 2 or count < 2:
-        raise Emow2vError(
-            f"{names.size} classes of {count} speakers; expected two or more of each to judge embeddings by."
+        raise Undefined(
+            f"the clips have {names.size} of classes and {count} of speakers; expected two or more of each to judge "
+            "embeddings by."
         )
     try:
         from sklearn.metrics import recall_score
@@ -62,6 +68,13 @@ def recall(values: Floats, classes: Sequence[str], speakers: npt.NDArray[np.int6
     except ImportError:
         raise missing() from None
     folds: Any = LeaveOneGroupOut() if count <= MOST_FOLDS else GroupKFold(SHARED_FOLDS)
+    for learnt, _ in folds.split(values, labels, speakers):
+        if np.unique(labels[learnt]).size < 2:
+            left_out = ", ".join(sorted({str(name) for name in labels[learnt]}))
+            raise Undefined(
+                f"without some speakers only the class {left_out} is left to learn; expected two or more classes of other "
+                "speakers for every speaker."
+            )
     machine = make_pipeline(StandardScaler(), SVC(gamma="auto"))
     told = cross_val_predict(machine, values, labels, groups=speakers, cv=folds)
 

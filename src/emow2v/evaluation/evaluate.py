@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Literal
 
@@ -14,7 +14,7 @@ import numpy.typing as npt
 from emow2v import audio
 from emow2v.audio import SAMPLING_RATE
 from emow2v.errors import AudioError, Emow2vError, FramingError
-from emow2v.evaluation.embeddings import Recall, opensmile, recall
+from emow2v.evaluation.embeddings import Recall, Undefined, opensmile, recall
 from emow2v.evaluation.manifest import GROUPS, Clip, speakers
 from emow2v.evaluation.norms import norm
 from emow2v.evaluation.statistics import Figure, agreement, difference
@@ -83,6 +83,7 @@ class Evaluation:
         surer: by dimension, mean confidence and mean absolute error of the fifths of clips from unsure to sure
         recalls: by corpus, by features, what an SVM makes of them
         classes: mean and deviation of the scores of each
+        undefined: figures that these clips do not define, each with the sentence why
     """
 
     about: Mapping[str, object]
@@ -99,6 +100,7 @@ class Evaluation:
     surer: Mapping[str, Mapping[str, object]]
     recalls: Mapping[str, Mapping[str, Recall]]
     classes: Mapping[str, Mapping[str, object]]
+    undefined: Mapping[str, str] = field(default_factory=dict)
 
 
 def evaluate(
@@ -211,12 +213,17 @@ def _figures(
     men = np.array([clip.groups.get("sex", "").lower() in ("m", "male", "man") for clip in clips])
     enough = min(np.unique(who[women]).size, np.unique(who[men]).size) >= ENOUGH_SPEAKERS
     known = women | men
+    agreed = agreement(ratings, whole, who, draws)
+    undefined = _undefined(ratings, agreed)
+    recalls = _recalls(
+        clips, who, {"embeddings": np.stack([one.embedding for one in judged]), **features}, draws, undefined
+    )
     return Evaluation(
         about=about,
         truth=truth,
         judged=judged,
         skipped=skipped,
-        whole=agreement(ratings, whole, who, draws),
+        whole=agreed,
         windows_averaged=agreement(ratings, averaged, who, draws),
         windows_weighted=agreement(ratings, weighted, who, draws),
         single_windows=agreement(
@@ -234,8 +241,9 @@ def _figures(
         sexes=difference(ratings[known], whole[known], who[known], women[known], draws) if enough else {},
         stability=_stability([one.windows for one in judged]),
         surer=_surer(ratings, whole, np.stack([one.confidence for one in judged])),
-        recalls=_recalls(clips, who, {"embeddings": np.stack([one.embedding for one in judged]), **features}, draws),
+        recalls=recalls,
         classes=_classes(clips, whole),
+        undefined=undefined,
     )
 
 
@@ -319,20 +327,43 @@ def _classes(clips: Sequence[Clip], scores: Floats) -> dict[str, dict[str, objec
     }
 
 
+def _undefined(ratings: Floats, whole: Agreement) -> dict[str, str]:
+    """Of dimensions with ratings, those whose agreement is not defined."""
+    found = {}
+    for column, name in enumerate(DIMENSIONS):
+        rated = int(np.isfinite(ratings[:, column]).sum())
+        pearson = whole[name]["pearson"] if name in whole else None
+        if rated == 1:
+            found[f"agreement of {name}"] = "one clip has a value of it to compare with; expected two or more."
+        elif isinstance(pearson, Figure) and math.isnan(pearson.value):
+            found[f"correlation of {name}"] = (
+                "what is compared is the same for every clip; expected values that differ."
+            )
+    return found
+
+
 def _recalls(
-    clips: Sequence[Clip], who: npt.NDArray[np.int64], values: Mapping[str, Floats], draws: int
+    clips: Sequence[Clip],
+    who: npt.NDArray[np.int64],
+    values: Mapping[str, Floats],
+    draws: int,
+    undefined: dict[str, str],
 ) -> dict[str, dict[str, Recall]]:
-    """Of every corpus whose clips have classes, and more than one speaker."""
+    """Of every corpus whose clips have classes; what one does not define is told in `undefined`."""
     emotions = np.array([clip.emotion for clip in clips])
     corpora = np.array([clip.groups.get("corpus", "") for clip in clips])
     found = {}
     for corpus in np.unique(corpora).tolist():
         chosen = np.flatnonzero((corpora == corpus) & (emotions != ""))
-        if np.unique(emotions[chosen]).size > 1 and np.unique(who[chosen]).size > 1:
+        if not chosen.size:
+            continue
+        try:
             found[corpus or "all"] = {
                 name: recall(rows[chosen], emotions[chosen].tolist(), who[chosen], draws)
                 for name, rows in values.items()
             }
+        except Undefined as error:
+            undefined[f"recall of {corpus or 'all'}"] = str(error)
     return found
 
 
@@ -362,6 +393,7 @@ def figures(evaluation: Evaluation) -> dict[str, object]:
         "speakers": int(np.unique(speakers([one.clip for one in judged])).size),
         "hours": round(sum(one.seconds for one in judged) / 3600, 3),
         "skipped": dict(evaluation.skipped),
+        "undefined": dict(evaluation.undefined),
         "whole": _plain(evaluation.whole),
         "windows_averaged": _plain(evaluation.windows_averaged),
         "windows_weighted": _plain(evaluation.windows_weighted),

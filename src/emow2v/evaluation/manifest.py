@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-import csv
+import logging
 import math
+import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from emow2v.errors import FormatError
+from emow2v import storage
+from emow2v.errors import FormatError, PathError
+from emow2v.evaluation.csv_rows import known, number, read_rows, seconds
 from emow2v.trajectory import DIMENSIONS
 
+logger = logging.getLogger("emow2v.tables")
+
 GROUPS = ("sex", "language", "corpus")  # columns that figures are also given by
+COLUMNS = ("file", "start", "end", "speaker", *DIMENSIONS, "emotion", *GROUPS, "partition")
 Scale = tuple[float, float]
+_LONGEST_NAME = 255  # bytes, on every common file system
 
 
 @dataclass(frozen=True)
@@ -51,8 +58,9 @@ def read_manifest(
     only: Mapping[str, Sequence[str]] | None = None,
     missing_files: bool = False,
 ) -> list[Clip]:
-    """Clips of a CSV file with the column `file` and any of start, end (seconds), speaker, arousal, dominance,
-    valence, emotion, sex, language, corpus, partition. Files are named relative to it; other columns are left alone.
+    """Clips of a CSV file with the column `file` and any of start, end (seconds, or as audformat writes them), speaker,
+    arousal, dominance, valence, emotion, sex, language, corpus, partition. Files are named relative to it; other columns
+    are left alone. Empty, NA, NaN and NaT are unknown; see `csv_rows` for separators and encodings.
 
     Args:
         scales: lowest and highest rating of a dimension, which become 0 and 1; without one ratings are on 0..1 already
@@ -63,23 +71,52 @@ def read_manifest(
         FormatError: no such file or column, files that do not exist, a number that is none, ratings outside their scale
     """
     path = Path(path)
-    rows = read_rows(path, "file", "file, and speaker, arousal, dominance, valence or emotion")
+    rows = read_rows(path, "file", "file, and speaker, arousal, dominance, valence or emotion", COLUMNS)
     for column, wanted in (only or {}).items():
         columns = next(iter(rows.values()))
+        column = column.lower() if column.lower() in COLUMNS else column
         if column not in columns:
             raise FormatError(f"{path} has no column {column}; it has {', '.join(columns)}.")
         rows = {line: row for line, row in rows.items() if row[column] in wanted}
         if not rows:
             raise FormatError(f"{path} has no clip whose {column} is {' or '.join(wanted)}.")
     clips = [_clip(path, line, row, scales or {}) for line, row in rows.items()]
-    missing = list(dict.fromkeys(clip.name for clip in clips if not missing_files and not clip.file.is_file()))
+    clips = _with_slashes(path, clips)
+    missing = list(dict.fromkeys(clip.name for clip in clips if not missing_files and _is_missing(clip.file)))
     if missing:
         files = len({clip.file for clip in clips})
+        remedy = ", with / between folders" if "\\" in missing[0] else ""
         raise FormatError(
-            f"{len(missing)} of {files} files of {path} do not exist, such as {missing[0]}; "
-            "expected names relative to the manifest's folder, or whole paths."
+            f"{len(missing)} of {files} files of {path} do not exist, such as {storage.shown(missing[0])}; "
+            f"expected names relative to the manifest's folder, or whole paths{remedy}."
         )
     return clips
+
+
+def _is_missing(file: Path) -> bool:
+    """Whether nothing is there; what the operating system refuses to say is told when the clip's turn comes."""
+    try:
+        return not storage.is_file(file)
+    except PathError:
+        return False
+
+
+def _with_slashes(path: Path, clips: list[Clip]) -> list[Clip]:
+    """Clips whose names a Windows program wrote with backslashes, as they are called here."""
+    if os.sep == "\\":
+        return clips
+    result = []
+    changed = 0
+    for clip in clips:
+        if "\\" in clip.name and _is_missing(clip.file):
+            file = path.parent / clip.name.replace("\\", "/")
+            if not _is_missing(file):
+                clip = replace(clip, file=file)
+                changed += 1
+        result.append(clip)
+    if changed:
+        logger.warning("%s: backslashes in names of files are taken as /.", path)
+    return result
 
 
 def parse_scale(text: str) -> dict[str, Scale]:
@@ -99,68 +136,30 @@ def parse_scale(text: str) -> dict[str, Scale]:
     return dict.fromkeys((name,) if name else DIMENSIONS, scale)
 
 
-def read_rows(path: Path, needed: str, expected: str) -> dict[int, dict[str, str]]:
-    """Rows of a CSV file with the column `needed`, by the line they end on; values without the spaces around them.
-
-    Args:
-        expected: columns, as an error names them
-
-    Raises:
-        FormatError: no such file or column, no CSV, no row
-    """
-    rows = {}
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, restkey="", restval="", strict=True)
-            columns = reader.fieldnames or []
-            for row in reader:
-                if "" in row and "" not in columns:
-                    raise FormatError(f"{path}, line {reader.line_num} has more values than the header has names.")
-                rows[reader.line_num] = {name: value.strip() for name, value in row.items()}
-    except OSError as error:
-        raise FormatError(f"{path} cannot be read: {error.strerror or error}.") from None
-    except (csv.Error, UnicodeDecodeError):
-        raise FormatError(f"{path} is no CSV file; expected a header, then a line for each clip, in UTF-8.") from None
-    if needed not in columns:
-        raise FormatError(f"{path} has no column {needed}; expected {expected}.")
-    if not rows:
-        raise FormatError(f"{path} names no clip; expected a line for each below its header.")
-    return rows
-
-
 def _clip(path: Path, line: int, row: Mapping[str, str], scales: Mapping[str, Scale]) -> Clip:
     where = f"{path}, line {line}"
-    if not row["file"]:
+    if not known(row["file"]):
         raise FormatError(f"{where} names no file.")
-
-    start, end = number(where, row, "start"), number(where, row, "end")
+    file = path.parent / row["file"]
+    if max((len(os.fsencode(part)) for part in file.parts), default=0) > _LONGEST_NAME:
+        raise FormatError(
+            f"{where}: {storage.shown(row['file'])} is too long for a file's name; expected at most {_LONGEST_NAME} bytes."
+        )
+    start, end = seconds(where, row, "start"), seconds(where, row, "end")
     start = 0.0 if math.isnan(start) else start
-    if start < 0 or end <= start:
+    if not 0 <= start < math.inf or end <= start:
         raise FormatError(f"{where}: start is {start:g} and end {end:g}; expected seconds, the end after the start.")
     return Clip(
-        file=path.parent / row["file"],
+        file=file,
         name=row["file"],
         start=start,
-        end=None if math.isnan(end) else end,
-        speaker=row.get("speaker", ""),
+        end=end if math.isfinite(end) else None,
+        speaker=known(row.get("speaker", "")),
         ratings=_ratings(where, [number(where, row, name) for name in DIMENSIONS], scales),
-        emotion=row.get("emotion", ""),
-        groups={name: row[name] for name in GROUPS if row.get(name)},
-        partition=row.get("partition", ""),
+        emotion=known(row.get("emotion", "")),
+        groups={name: known(row[name]) for name in GROUPS if known(row.get(name, ""))},
+        partition=known(row.get("partition", "")),
     )
-
-
-def number(where: str, row: Mapping[str, str], column: str) -> float:
-    """The value of a column, NaN where there is none.
-
-    Raises:
-        FormatError: it is no number
-    """
-    text = row.get(column, "")
-    try:
-        return float(text) if text else math.nan
-    except ValueError:
-        raise FormatError(f"{where}: {column} is '{text}'; expected a number.") from None
 
 
 def _ratings(where: str, values: Sequence[float], scales: Mapping[str, Scale]) -> tuple[float, float, float]:

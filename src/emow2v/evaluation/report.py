@@ -86,6 +86,9 @@ def markdown(evaluation: Evaluation, about: Mapping[str, str], pictures: Iterabl
     if evaluation.skipped:
         lines += [f"{len(evaluation.skipped)} clips could not be judged:", ""]
         lines += [f"* {name}: {sentence}" for name, sentence in evaluation.skipped.items()] + [""]
+    if evaluation.undefined:
+        lines += ["These clips do not define every figure:", ""]
+        lines += [f"* {name}: {sentence}" for name, sentence in evaluation.undefined.items()] + [""]
     if evaluation.whole:
         lines += ["## Whole utterances", "", *agreement_table(evaluation.whole), ""]
         lines += [*_windows(evaluation), ""]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 import numpy as np
 import numpy.typing as npt
@@ -39,6 +40,7 @@ class Figure:
 
 def pearson(truth: Floats, prediction: Floats) -> float:
     """Pearson's correlation; NaN where one of the two does not vary."""
+    truth, prediction = np.asarray(truth, np.float64), np.asarray(prediction, np.float64)
     if truth.size < 2 or min(truth.std(), prediction.std()) < STILL:
         return math.nan
     return float(np.corrcoef(truth, prediction)[0, 1])
@@ -135,6 +137,16 @@ def difference(
         drawn = Draws(speakers[rated], draws)
         found[name] = drawn.figure(gap, ratings[rated, column], scores[rated, column], first[rated].astype(np.float64))
     return found
+
+
+def require(*packages: str) -> None:
+    """Refuse to begin without what the extra `evaluate` brings: found out before hours of work.
+
+    Raises:
+        Emow2vError: one of them is not installed
+    """
+    if any(find_spec(name) is None for name in packages):
+        raise missing()
 
 
 def missing() -> Emow2vError:

@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from emow2v import audio
+from emow2v import audio, storage
 from emow2v.audio import SAMPLING_RATE
-from emow2v.errors import AudioError, FormatError
+from emow2v.errors import AudioError, FormatError, PathError
 from emow2v.stretches import stated_duration
 from emow2v.training.partitions import DEVELOPMENT, PARTITIONS, TEST, TRAIN
 from emow2v.training.segments import Segment
@@ -130,12 +130,21 @@ def check(
 
 def _missing(segments: Sequence[Segment], allow: Collection[str]) -> None:
     files = dict.fromkeys(segment.file for segment in segments)
-    missing = [file for file in files if not file.is_file()]
+    missing = [file for file in files if not _is_there(file)]
     if missing and (MISSING_FILES not in allow or len(missing) == len(files)):
+        remedy = " with / between folders" if "\\" in str(missing[0]) else ""
         raise FormatError(
-            f"{len(missing)} of {len(files)} files do not exist, such as {missing[0]}; expected all of them; "
+            f"{len(missing)} of {len(files)} files do not exist, such as {missing[0]}; expected all of them{remedy}; "
             f"bring them there, or allow {MISSING_FILES} to do without."
         )
+
+
+def _is_there(file: Path) -> bool:
+    """Whether a file is there; what the operating system refuses to say is told where it is opened."""
+    try:
+        return storage.is_file(file)
+    except PathError:
+        return True
 
 
 def _within_scale(segments: Sequence[Segment], allow: Collection[str], problems: list[str]) -> list[Segment]:
@@ -175,7 +184,7 @@ def _heard(
     stretches: dict[Path, list[Segment]] = defaultdict(list)
     for segment in segments:
         stretches[segment.file].append(segment)
-    files = [file for file in stretches if file.is_file()]
+    files = [file for file in stretches if _is_there(file)]
     listen: Callable[[Path], _Heard] = partial(_listen, stretches) if thorough else _probe
     pool = ThreadPoolExecutor(threads or (os.cpu_count() or 1) * (1 if thorough else 4))
     found = {}

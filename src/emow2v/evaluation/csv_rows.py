@@ -1,0 +1,213 @@
+"""Rows of CSV files as people have them: from Excel, R, pandas and audformat, whatever separates their values."""
+
+from __future__ import annotations
+
+import csv
+import io
+import logging
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from emow2v import storage
+from emow2v.errors import FormatError
+
+logger = logging.getLogger("emow2v.tables")
+
+SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
+UNKNOWN = frozenset({"", "na", "n/a", "#n/a", "nan", "nat", "<na>"})  # as R, Excel, pandas and audformat write it
+_NO_NUMBER = UNKNOWN | {"none", "null", "-"}
+LONGEST_S = 1e9  # 32 years: a time of that length is a mistake
+
+# Letters and signs that Windows-1252 has for western European languages; others speak for another encoding
+_WESTERN = frozenset("äöüÄÖÜßéèêëÉÈÊËàâáãåÀÂÁÃÅçÇîïíìÎÏÍÌñÑôóòõÔÓÒÕúùûÚÙÛøØæÆœŒšŠžŽ“”„‘’‚–—…€°§«»·²³´¿¡ºª\xa0")
+_NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)(e[+-]?\d+)?|[+-]?(inf|infinity)", re.IGNORECASE)
+_TIMEDELTA = re.compile(
+    r"(?P<sign>-?)(?:(?P<days>\d+)\s*days?,?)?\s*\+?(?:(?P<hours>\d+):(?P<minutes>[0-5]?\d):(?P<seconds>[0-5]?\d(?:[.,]\d+)?))?",
+    re.IGNORECASE,
+)
+_UNIT = re.compile(r"([\d.,]+)\s*(ms|s)", re.IGNORECASE)
+
+
+def read_rows(path: Path, needed: str, expected: str, names: Iterable[str] = ()) -> dict[int, dict[str, str]]:
+    """Rows of a CSV file with the column `needed`, by the line they end on; values without the spaces around them.
+
+    Commas, semicolons, tabs or bars separate values, which the header tells; UTF-8, UTF-16 or Windows-1252.
+
+    Args:
+        expected: columns, as an error names them
+        names: of columns that are found whatever the case of their letters, with `needed`
+
+    Raises:
+        FormatError: no such file or column, no CSV, no row, a column twice
+    """
+    text = _text(path)
+    first = text.split("\n", 1)[0].strip()
+    stated = re.fullmatch(r'"?sep=(.)"?', first, re.IGNORECASE)  # Excel's own way to say it
+    wanted = {name.lower(): name for name in (*names, needed)}
+    separator = stated[1] if stated else _separator(text, needed)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+    rows: dict[int, dict[str, str]] = {}
+    columns: list[str] = []
+    empty: dict[int, dict[str, str]] = {}  # rows of a spreadsheet that nothing was written into
+    try:
+        if stated:
+            next(reader)
+        columns = _columns(path, next(reader, []), wanted)
+        for values in reader:
+            if not values:
+                continue
+            if any(value.strip() for value in values[len(columns) :]):
+                raise FormatError(_too_many(path, reader.line_num, separator))
+            row = dict.fromkeys(columns, "") | {
+                name: value.strip() for name, value in zip(columns, values, strict=False)
+            }
+            (rows if any(row.values()) else empty)[reader.line_num] = row
+    except csv.Error as error:
+        raise FormatError(
+            f"{path} is no CSV file (line {reader.line_num}: {error}); expected a header, then a line for each clip; "
+            "close every quotation mark."
+        ) from None
+    if needed not in columns:
+        met = f"; its first line is {storage.shown(first)}" if first else ""
+        raise FormatError(f"{path} has no column {needed}; expected {expected}{met}.")
+    rows = rows or empty
+    if not rows:
+        raise FormatError(f"{path} names no clip; expected a line for each below its header.")
+    return rows
+
+
+def _columns(path: Path, header: list[str], wanted: Mapping[str, str]) -> list[str]:
+    """Names of columns; those that are wanted in their own letters."""
+    columns = [name.strip() for name in header]
+    twice = [name for name, count in Counter(columns).items() if name and count > 1]
+    if twice:
+        raise FormatError(f"{path} has the column {twice[0]} twice; expected each once; rename one of them.")
+    other = {}
+    for number, name in enumerate(columns):
+        meant = wanted.get(name.lower())
+        if meant and meant not in columns:
+            other[name] = columns[number] = meant
+    if other:
+        told = ", ".join(f"{name} as {meant}" for name, meant in other.items())
+        logger.warning("%s: columns are taken by the letters of their names: %s.", path, told)
+    return columns
+
+
+def _separator(text: str, needed: str) -> str:
+    """What separates values: what gives the header its needed column, else most columns."""
+
+    def worth(separator: str) -> tuple[bool, int]:
+        try:
+            header = next(csv.reader(io.StringIO(text[: 1 << 16], newline=""), delimiter=separator), [])
+        except csv.Error:
+            return False, 0
+        return needed.lower() in (name.strip().lower() for name in header), len(header)
+
+    return max(SEPARATORS, key=worth)  # the first of equal ones: commas
+
+
+def _too_many(path: Path, line: int, separator: str) -> str:
+    sentence = f"{path}, line {line} has more values than the header has names; expected {SEPARATORS.get(separator, separator)}"
+    if separator == ",":
+        return f"{sentence} between values only: quote those that have some, such as decimal commas, or use semicolons."
+    return f"{sentence} between values only: quote those that have some."
+
+
+def _text(path: Path) -> str:
+    """The text of a file in one of the encodings that spreadsheets write."""
+    try:
+        if storage.is_folder(path):
+            raise FormatError(f"{path} cannot be read: it is a folder; expected a CSV file.")
+        content = path.read_bytes()
+    except (OSError, ValueError) as error:
+        raise FormatError(
+            f"{path} cannot be read: {getattr(error, 'strerror', None) or error}; expected a CSV file."
+        ) from None
+    if content[:4] in (b"PK\3\4", b"\xd0\xcf\x11\xe0"):
+        raise FormatError(f"{path} is no CSV file but a workbook; save its sheet as CSV (UTF-8).")
+    text = _decoded(path, content)
+    if text is None or "\0" in text:
+        raise FormatError(
+            f"{path} is no CSV file in UTF-8, UTF-16 or Windows-1252; expected a header, then a line for each clip; "
+            "save it as CSV in UTF-8."
+        )
+    return text
+
+
+def _decoded(path: Path, content: bytes) -> str | None:
+    if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return _strictly(content, "utf-16")
+    for begin, encoding in (
+        (1, "utf-16-le"),
+        (0, "utf-16-be"),
+    ):  # without a mark every other byte of plain letters is 0
+        zeros = content[begin:200:2]
+        if len(zeros) > 1 and zeros.count(0) > 0.9 * len(zeros):
+            return _strictly(content, encoding)
+    text = _strictly(content, "utf-8-sig")
+    if text is None:
+        text = _strictly(content, "windows-1252")
+        if text is None or not {sign for sign in text if not sign.isascii()} <= _WESTERN:
+            return None
+        logger.warning("%s is not in UTF-8; it is read as Windows-1252.", path)
+    return text
+
+
+def _strictly(content: bytes, encoding: str) -> str | None:
+    try:
+        return content.decode(encoding)
+    except UnicodeDecodeError:
+        return None
+
+
+def known(text: str) -> str:
+    """A name, or "" where a table says that there is none."""
+    return "" if text.lower() in UNKNOWN else text
+
+
+def number(where: str, row: Mapping[str, str], column: str) -> float:
+    """The value of a column, NaN where there is none; 0,5 is 0.5.
+
+    Raises:
+        FormatError: it is no number
+    """
+    text = row.get(column, "").replace("\N{MINUS SIGN}", "-")
+    if text.lower() in _NO_NUMBER:
+        return math.nan
+    if not _NUMBER.fullmatch(text):
+        raise FormatError(f"{where}: {column} is '{storage.shown(text)}'; expected a number.")
+    return float(text.replace(",", "."))
+
+
+def seconds(where: str, row: Mapping[str, str], column: str) -> float:
+    """A time in seconds, NaN where there is none: 1.5, 0 days 00:00:01.500000 (as pandas and audformat write it),
+    0:00:01.5, 1500 ms; inf is infinity.
+
+    Raises:
+        FormatError: it is no time
+    """
+    text = row.get(column, "").replace("\N{MINUS SIGN}", "-")
+    if text.lower() in _NO_NUMBER:
+        return math.nan
+    found = _TIMEDELTA.fullmatch(text)
+    unit = _UNIT.fullmatch(text)
+    if _NUMBER.fullmatch(text):
+        value = float(text.replace(",", "."))
+    elif unit and _NUMBER.fullmatch(unit[1]):
+        value = float(unit[1].replace(",", ".")) / (1000 if unit[2].lower() == "ms" else 1)
+    elif found and (found["days"] or found["hours"]):
+        # as pandas counts: -1 days +23:59:59 is a second before 0, the sign is that of the days
+        days = float(found["days"] or 0) * (-1 if found["sign"] else 1)
+        clock = float(found["hours"] or 0) * 3600 + float(found["minutes"] or 0) * 60
+        clock += float((found["seconds"] or "0").replace(",", "."))
+        value = days * 86400 + (-clock if found["sign"] and not found["days"] else clock)
+    else:
+        raise FormatError(
+            f"{where}: {column} is '{storage.shown(text)}'; expected seconds, such as 1.5, or 0 days 00:00:01.500000."
+        )
+    if math.isfinite(value) and abs(value) > LONGEST_S:
+        raise FormatError(f"{where}: {column} is '{storage.shown(text)}'; expected seconds within the recording.")
+    return value
