@@ -199,7 +199,7 @@ def run(
     check: Callable[[], None] = lambda: None,
     also: Callable[[], Sequence[Writer]] = tuple,
     longest_s: float = 0,
-) -> None:
+) -> int:
     """Carry out a plan: one pass over each recording feeds all of its outputs, which appear together or not at all.
 
     Args:
@@ -211,9 +211,13 @@ def run(
         also: gives further writers for a session
         longest_s: of a recording; 0 for any length
 
+    Returns:
+        rows in all
+
     Raises:
         Emow2vError: what went wrong; sessions before keep their files
     """
+    total = 0
     for line in job.notes:
         log(line)
     shutil.rmtree(job.results, ignore_errors=True)  # of an earlier job with the same id
@@ -243,6 +247,8 @@ def run(
         record(trajectory, writers, lambda block: done(len(block)), before_publish)
         clipped = sum(writer.clipped for writer in writers)
         log(f"session {session.name}: {rows} values" + (f", {clipped} clipped to 0..1" if clipped else ""))
+        total += rows
+    return total
 
 
 def _sorted(descriptors: list[Descriptor]) -> tuple[Descriptor, list[tuple[str, Descriptor]]]:

@@ -18,6 +18,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from emow2v.errors import Emow2vError
 from emow2v.server import history, pages
 from emow2v.server.discover import (
     FORMS,
@@ -26,8 +27,8 @@ from emow2v.server.discover import (
     read_form,
     refusal,
     settings_of,
-    unwritable,
 )
+from emow2v.server.failures import failure, headers
 from emow2v.server.live import Live
 from emow2v.server.metrics import Counting, Metrics
 from emow2v.server.settings import Settings, Workers
@@ -89,8 +90,9 @@ def create_app(settings: Settings, store: Store, workers: Workers, live: Live) -
         exception_handlers={
             HTTPException: _http_error,
             ClientDisconnect: _gone,
-            OSError: _unwritable,
-            sqlite3.Error: _unwritable,
+            Emow2vError: _impossible,
+            OSError: _failed,
+            sqlite3.Error: _failed,
             Exception: _unexpected,
         },
     )
@@ -146,8 +148,14 @@ async def _gone(request: Request, error: Exception) -> Response:
     return Response(status_code=400)  # the client hung up in the middle of its body: nobody reads this
 
 
-async def _unwritable(request: Request, error: Exception) -> Response:
-    return unwritable(error)
+async def _impossible(request: Request, error: Exception) -> Response:
+    return refusal(error)
+
+
+async def _failed(request: Request, error: Exception) -> Response:
+    assert isinstance(error, OSError | sqlite3.Error)
+    status, sentence = failure(error)
+    return refusal(sentence, status, headers=headers(status))
 
 
 async def _unexpected(request: Request, error: Exception) -> Response:

@@ -27,7 +27,7 @@ from emow2v.discover.places import safe_name
 from emow2v.errors import Emow2vError, TooLong
 from emow2v.server.settings import Settings
 from emow2v.server.store import Busy, Job, Status, Store
-from emow2v.server.uploads import NoRoom, keep
+from emow2v.server.uploads import keep
 from emow2v.server.walls import AUTHORISED, FIELD, NO_TOKEN, matches
 
 logger = logging.getLogger("emow2v.server")
@@ -102,13 +102,6 @@ def refusal(
     error: Exception | str, status: int = 400, success: str = "failed", headers: Mapping[str, str] | None = None
 ) -> Response:
     return CompactJSON({"success": success, "error": str(error)}, status, headers)
-
-
-def unwritable(error: Exception) -> Response:
-    """What the jobs' database or a file of the server's own could not take: mostly a full disk."""
-    logger.error("a request failed: %s: %s", type(error).__name__, error)
-    said = getattr(error, "strerror", None) or error
-    return refusal(f"The server cannot keep that ({said}); the administrator must free some space.", 507)
 
 
 async def _process(request: Request) -> Response:
@@ -317,10 +310,7 @@ async def _upload(request: Request) -> Response:
         part = form.get("file")
         if not isinstance(part, UploadFile):
             return refusal("The upload has no part named file; expected multipart/form-data with one.")
-        try:
-            name = await run_in_threadpool(keep, part.file, part.filename or "", uploads)
-        except NoRoom as error:
-            return refusal(error, 507)
+        name = await run_in_threadpool(keep, part.file, part.filename or "", uploads)
     return HTMLResponse(name)
 
 

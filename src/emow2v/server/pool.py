@@ -6,10 +6,12 @@ import contextlib
 import logging
 import multiprocessing
 import secrets
+import signal
+import sqlite3
 import threading
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -27,10 +29,11 @@ logger = logging.getLogger("emow2v.server")
 SOON_S = 2.0  # a worker that dies so soon after its start is not started again at once
 LONGEST_PAUSE_S = 60.0
 AGAIN_S = 1.0
+TERM_S = 2.0  # a signal to the whole group reaches the workers first
 STUCK_S = 60.0  # a worker that has not noticed for so long that its job was cancelled is deep in a file that never ends
 
 
-@dataclass
+@dataclass(eq=False)
 class _Process:
     name: str
     process: BaseProcess
@@ -39,6 +42,46 @@ class _Process:
     ready: bool = False
     pause: float = 0.0  # before the next one is started, should this one die at once
     due: float | None = None  # when the next one starts, of one that has died
+    # At most one wake is on its way to a worker, so that its pipe never fills up, whatever it does.
+    woken: bool = False  # until it says that it has read it
+    again: bool = False  # somebody asked for it since
+    deaf: bool = False  # its end of the pipe is closed
+    lock: threading.Lock = field(default_factory=threading.Lock)  # held for moments
+
+    def wake(self) -> None:
+        """Tell it that a job waits; returns at once."""
+        with self.lock:
+            if self.woken:
+                self.again = True
+            else:
+                self.woken = True
+                self._send(workers.WAKE)
+
+    def heard(self) -> None:
+        """It has read a wake."""
+        with self.lock:
+            self.woken, self.again = self.again, False
+            if self.woken:
+                self._send(workers.WAKE)
+
+    def tell(self, word: bytes) -> None:
+        with self.lock:
+            self._send(word)
+
+    def _send(self, word: bytes) -> None:
+        with contextlib.suppress(OSError):  # it is dead
+            self.pipe.send_bytes(word)
+
+    def listen(self) -> None:
+        """Take what it has said."""
+        try:
+            while self.pipe.poll():
+                if self.pipe.recv_bytes() == workers.READY:
+                    self.ready = True
+                else:
+                    self.heard()
+        except (EOFError, OSError):
+            self.deaf = True
 
 
 class Pool:
@@ -56,7 +99,7 @@ class Pool:
         self._store = Store(path)
         self._context = multiprocessing.get_context("spawn")  # alike on every platform, and no thread is ever forked
         self._processes: list[_Process] = []
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # of changes of the list; whoever only looks needs none
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="emow2v-pool", daemon=True)
         self.deaths = 0
@@ -64,43 +107,53 @@ class Pool:
     def start(self) -> None:
         """Take up what an earlier server left, then start the workers."""
         self._sweep()
-        with self._lock:
-            self._processes = [self._started() for _ in range(self._number)]
+        self._processes = [self._started() for _ in range(self._number)]
         self._thread.start()
 
     def wake(self) -> None:
-        """A job is waiting."""
-        self._tell(workers.WAKE)
+        """A job is waiting. Returns at once, whatever the workers do."""
+        for one in self._processes:
+            one.wake()
 
     @property
     def ready(self) -> int:
         """Workers with a warm model."""
-        with self._lock:
-            return sum(one.ready for one in self._processes)
+        return sum(one.ready for one in self._processes)
+
+    @property
+    def running(self) -> bool:
+        """Whether it was started and not stopped."""
+        return bool(self._processes)
+
+    def close(self) -> None:
+        """Close its connections to the store; of one that was never started, say."""
+        self._store.close()
 
     def stop(self, patience_s: float) -> None:
         """Let running jobs finish for so long, then let them wait for the next start; no worker is left."""
-        self._stopping.set()
+        with self._lock:
+            self._stopping.set()
+        processes = self._processes
         for word, seconds in ((workers.STOP, patience_s), (workers.HURRY, 5.0)):
-            self._tell(word)
+            for one in processes:
+                one.tell(word)
             until = time.monotonic() + seconds
-            for one in self._processes:
+            for one in processes:
                 one.process.join(max(0.0, until - time.monotonic()))
-        for one in self._processes:
-            if one.process.is_alive():  # deep in a batch that takes long
-                one.process.kill()
-                one.process.join()
-            one.pipe.close()
+        for one in processes:
+            self._end(one)
         if self._thread.is_alive():
             self._thread.join(5)
         self._sweep()
         self._store.close()
+        self._processes = []  # and with them their handles
 
-    def _tell(self, word: bytes) -> None:
-        with self._lock:
-            for one in self._processes:
-                with contextlib.suppress(OSError):
-                    one.pipe.send_bytes(word)
+    @staticmethod
+    def _end(one: _Process) -> None:
+        if one.process.is_alive():  # deep in a batch that takes long
+            one.process.kill()
+            one.process.join()
+        one.pipe.close()
 
     def _started(self, pause: float = 0.0) -> _Process:
         here, there = self._context.Pipe()
@@ -117,12 +170,11 @@ class Pool:
 
     def _watch(self) -> None:
         while not self._stopping.is_set():
-            with self._lock:
-                watched = list(self._processes)
+            watched = self._processes
             living = [one for one in watched if one.due is None]
             soon = min((one.due - time.monotonic() for one in watched if one.due is not None), default=1.0)
             sources: Iterable[object] = [one.process.sentinel for one in living] + [
-                one.pipe for one in living if not one.ready
+                one.pipe for one in living if not one.deaf
             ]
             if sources:
                 wait(sources, timeout=max(0.0, min(1.0, soon)))  # type: ignore[arg-type]
@@ -131,8 +183,11 @@ class Pool:
             for one in watched:
                 try:
                     self._look_after(one)
-                except Exception as error:  # a full disk, say: whoever watches must go on
+                except (OSError, sqlite3.Error, Emow2vError) as error:  # a full disk, say: whoever watches must go on
                     logger.error("worker %s cannot be replaced (%s); tried again in %g s", one.name, error, AGAIN_S)
+                    self._stopping.wait(AGAIN_S)
+                except Exception:  # our own mistake is told, and no reason to leave the other workers alone
+                    logger.exception("worker %s cannot be replaced; tried again in %g s", one.name, AGAIN_S)
                     self._stopping.wait(AGAIN_S)
 
     def _sweep(self) -> None:
@@ -142,24 +197,24 @@ class Pool:
         for job in self._store.held():
             self._leave(job)
 
-    def _listen(self, one: _Process) -> None:
-        with contextlib.suppress(EOFError, OSError):
-            if not one.ready and one.pipe.poll():
-                one.ready = one.pipe.recv_bytes() == workers.READY
-
     def _look_after(self, one: _Process) -> None:
         if one.due is None:
-            self._listen(one)
+            one.listen()
             if one.process.is_alive() or self._stopping.is_set():
                 if self._store.held(one.name, since_s=STUCK_S) and one.process.is_alive():
                     logger.error("worker %s does not let go of a job that was cancelled; it is killed", one.name)
                     one.process.kill()
                 return
+            if one.process.exitcode == -signal.SIGTERM and self._stopping.wait(TERM_S):
+                return  # the signal was meant for all of us, and this process only noticed it later
             self._bury(one)
         if one.due is not None and time.monotonic() >= one.due:
+            fresh = self._started(one.pause)  # takes a moment, in which nobody waits for the list
             with self._lock:
                 if not self._stopping.is_set():
-                    self._processes[self._processes.index(one)] = self._started(one.pause)
+                    self._processes = [fresh if other is one else other for other in self._processes]
+                    return
+            self._end(fresh)
 
     def _bury(self, dead: _Process) -> None:
         """A worker died: its job waits again, and another worker is due."""

@@ -106,8 +106,11 @@ def carry_out(
     check: Callable[[], None],
     also: Callable[[], Sequence[Writer]] = tuple,
     longest_s: float = 0,
-) -> None:
+) -> int:
     """Write the table; see `discover.job.run` for the callbacks.
+
+    Returns:
+        its rows
 
     Raises:
         Emow2vError: what went wrong
@@ -135,6 +138,7 @@ def carry_out(
         record(trajectory, writers, lambda block: done(len(block)), before_publish)
     except AudioError as error:  # where uploads lie is nobody's business
         raise type(error)(str(error).replace(str(asked.source), asked.name)) from None
+    return rows
 
 
 def framing(form: Mapping[str, str]) -> Framing:

@@ -123,7 +123,10 @@ class Server:
             each = threads or max(1, cores() // workers)
             served = Served(model, engine, precision, device, each, places, settings.longest_s)
             live = Live(lambda: replace(served, threads=threads).load(card.name), max_streams)
-            app = create_app(settings, Store(path), Pool(path, served, workers, log_format), live)
+            self._store = Store(path)
+            unless_made.callback(self._store.close)
+            self._pool = Pool(path, served, workers, log_format)
+            app = create_app(settings, self._store, self._pool, live)
             unless_made.pop_all()
         shown = f"[{host}]" if ":" in host else host
         self.url = f"{'https' if certificate else 'http'}://{shown}:{self._socket.getsockname()[1]}"
@@ -147,6 +150,10 @@ class Server:
         try:
             self._server.run(sockets=[self._socket])
         finally:
+            if self._pool.running:  # whoever asks twice (Ctrl+C) does not wait for it
+                self._pool.stop(0)
+            self._pool.close()
+            self._store.close()
             self._lock.release()
 
     @contextlib.contextmanager
@@ -198,7 +205,7 @@ def _own(work_dir: Path) -> FileLock:
     try:
         if not work_dir.is_dir():
             work_dir.mkdir(mode=0o700, parents=True)  # voices of people
-        lock = FileLock(work_dir / "server.lock")
+        lock = FileLock(work_dir / "server.lock", thread_local=False)  # let go of by the thread that runs the server
         lock.acquire(blocking=False)
     except Timeout:
         raise Emow2vError(f"Another server uses the work folder {work_dir}; choose another --work-dir.") from None

@@ -8,12 +8,6 @@ import shutil
 from pathlib import Path
 from typing import IO
 
-from emow2v.errors import Emow2vError
-
-
-class NoRoom(Emow2vError):
-    """The disk is full."""
-
 
 def keep(file: IO[bytes], client_name: str, folder: Path) -> str:
     """Store an upload; the client's own name gives only the ending.
@@ -22,18 +16,15 @@ def keep(file: IO[bytes], client_name: str, folder: Path) -> str:
         its name in the folder
 
     Raises:
-        NoRoom: it cannot be written
+        OSError: it cannot be written
     """
     ending = re.sub(r"[^0-9A-Za-z]", "", Path(client_name).suffix)[:10]
     name = "".join(secrets.choice("abcdefghijklmnopqrstuvwxyz") for _ in range(12)) + (f".{ending}" if ending else "")
+    folder.mkdir(parents=True, exist_ok=True)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        try:
-            with (folder / name).open("xb") as kept:
-                shutil.copyfileobj(file, kept)
-        except BaseException:
-            (folder / name).unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise NoRoom(f"The upload cannot be kept ({error.strerror}); the administrator must free some space.") from None
+        with (folder / name).open("xb") as kept:
+            shutil.copyfileobj(file, kept)
+    except BaseException:
+        (folder / name).unlink(missing_ok=True)
+        raise
     return name

@@ -25,11 +25,12 @@ from emow2v._version import __version__
 from emow2v.discover.places import Places
 from emow2v.errors import Emow2vError, TooLong
 from emow2v.server import history, results, views
+from emow2v.server.failures import failure, headers
 from emow2v.server.logs import one_line
 from emow2v.server.predictions import FORMATS, prediction, probe
 from emow2v.server.settings import Settings, Workers
 from emow2v.server.store import Busy, Job, Status, Store
-from emow2v.server.uploads import NoRoom, keep
+from emow2v.server.uploads import keep
 
 logger = logging.getLogger("emow2v.server")
 
@@ -92,7 +93,7 @@ class ModelModel(BaseModel):
 
 
 PROBLEMS: dict[int | str, dict[str, Any]] = {
-    code: {"model": Problem} for code in (400, 401, 403, 404, 409, 413, 415, 421, 422, 429, 503, 507)
+    code: {"model": Problem} for code in (400, 401, 403, 404, 409, 413, 415, 421, 422, 429, 500, 503, 507)
 }
 
 
@@ -112,7 +113,7 @@ def create_v1(settings: Settings, store: Store, workers: Workers) -> FastAPI:
     api.add_exception_handler(RequestValidationError, _invalid)
     api.add_exception_handler(Emow2vError, _refused)
     for kind in (OSError, sqlite3.Error):
-        api.add_exception_handler(kind, _unwritable)
+        api.add_exception_handler(kind, _failed)
     places: Places = settings.places
 
     def found(job_id: str, *, brief: bool = False) -> Job:
@@ -335,17 +336,13 @@ async def _invalid(request: Request, error: Exception) -> Response:
     return JSONResponse({"error": f"{name}: {first['msg']}."}, 422)
 
 
-async def _unwritable(request: Request, error: Exception) -> Response:
-    logger.error("a request failed: %s: %s", type(error).__name__, error)
-    said = getattr(error, "strerror", None) or error
-    return JSONResponse(
-        {"error": f"The server cannot keep that ({said}); the administrator must free some space."}, 507
-    )
+async def _failed(request: Request, error: Exception) -> Response:
+    assert isinstance(error, OSError | sqlite3.Error)
+    status, sentence = failure(error)
+    return JSONResponse({"error": sentence}, status, headers=headers(status))
 
 
 async def _refused(request: Request, error: Exception) -> Response:
     if isinstance(error, Busy):
         return JSONResponse({"error": str(error)}, 429, headers={"Retry-After": "10"})
-    if isinstance(error, NoRoom):
-        return JSONResponse({"error": str(error)}, 507)
     return JSONResponse({"error": str(error)}, 413 if isinstance(error, TooLong) else 400)

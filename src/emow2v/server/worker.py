@@ -37,7 +37,8 @@ logger = logging.getLogger("emow2v.server")
 MAX_WARM = 2  # models kept in memory; a request may name another than the one that is served
 LOOK_S = 0.05  # between two looks whether the job is still wanted
 TELL_S = 0.2  # between two reports of progress
-WAKE, STOP, HURRY, READY = b"wake", b"stop", b"hurry", b"ready"
+ALONE_S = 10.0  # after SIGTERM: who stops a whole group has told the parent too, which says STOP in that time
+WAKE, STOP, HURRY, READY, HEARD = b"wake", b"stop", b"hurry", b"ready", b"heard"
 
 
 @dataclass(frozen=True)
@@ -96,8 +97,17 @@ class Worker:
         """Follow the parent's words until there is none."""
         with contextlib.suppress(EOFError, OSError):
             while True:
-                self.hear(parent.recv_bytes())
+                word = parent.recv_bytes()
+                self.hear(word)
+                if word == WAKE:
+                    parent.send_bytes(HEARD)
         os._exit(1)
+
+    def terminated(self) -> None:
+        """SIGTERM came: the parent's word counts; without one it was meant for this process alone."""
+        time.sleep(ALONE_S)
+        if not self._stopping:
+            os._exit(128 + signal.SIGTERM)
 
     def hear(self, word: bytes) -> None:
         self._stopping = self._stopping or word in (STOP, HURRY)
@@ -148,14 +158,14 @@ class Worker:
         store, served = self._store, self._served
         card = served.card
         asked: Prediction | Plan
-        carry_out: Callable[..., None]
+        carry_out: Callable[..., int]
         if job.kind == "prediction":
             asked = prediction(job.id, job.form, served.places, card, job.context)
-            carry_out = cast(Callable[..., None], predictions.carry_out)
+            carry_out = cast(Callable[..., int], predictions.carry_out)
         else:
             asked = plan(job.form, served.places, card, cast(Context, job.context), served.longest_s)
             carried = partial(run, log=partial(store.log, job), between=partial(store.published, job))
-            carry_out = cast(Callable[..., None], carried)
+            carry_out = cast(Callable[..., int], carried)
         model = self._model(asked.model)
         store.note(job, model.provenance(asked.framing, asked.context))
         store.log(job, f"model {model.name} {model.card.version} on {model.engine.name}, {model.engine.precision}")
@@ -177,7 +187,7 @@ class Worker:
                 raise Cancelled
 
         folder = served.places.results(job.id)
-        carry_out(
+        rows = carry_out(
             asked,
             model,
             progress=progress,
@@ -186,7 +196,7 @@ class Worker:
             also=lambda: [GrowingWriter(folder)],
             longest_s=served.longest_s,
         )
-        if not store.end(job):
+        if not store.end(job, rows=rows):
             raise Cancelled
 
     def _model(self, name: str) -> Model:
@@ -223,6 +233,11 @@ def main(name: str, path: Path, served: Served, parent: Connection, level: int, 
             os.nice(5)  # answers and live streams go first
     try:
         worker = Worker(name, path, served)
+
+        def terminated(number: int, frame: object) -> None:  # in a thread: what it interrupts may hold what it needs
+            threading.Thread(target=worker.terminated, name="emow2v-terminated", daemon=True).start()
+
+        signal.signal(signal.SIGTERM, terminated)
         threading.Thread(target=worker.listen, args=(parent,), name="emow2v-parent", daemon=True).start()
         worker.warm_up()
         parent.send_bytes(READY)

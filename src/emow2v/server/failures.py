@@ -1,0 +1,82 @@
+"""What an operating system or the jobs' database refused, as a status and a sentence that says what to do."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import sqlite3
+
+logger = logging.getLogger("emow2v.server")
+
+RETRY_S = 10  # when a client may ask again
+
+_FULL = "the administrator must free some space"
+_RIGHTS = "the administrator must give the server's account the right to use its folders"
+_BROKEN = "the administrator must check the disk and the work folder"
+_LIMIT = "try again in a moment; if it stays so, the administrator must raise the limit of open files (ulimit -n)"
+_LATER = "try again in a moment"
+_MEMORY = "try again later, or with less at once"
+_LOG = "its log says more"
+
+_SYSTEM: dict[int, tuple[int, str]] = {
+    errno.ENOSPC: (507, _FULL),
+    errno.EDQUOT: (507, _FULL),
+    errno.EMFILE: (503, _LIMIT),
+    errno.ENFILE: (503, _LIMIT),
+    errno.EACCES: (500, _RIGHTS),
+    errno.EPERM: (500, _RIGHTS),
+    errno.EROFS: (500, _RIGHTS),
+    errno.EIO: (500, _BROKEN),
+    errno.ENOMEM: (503, _MEMORY),
+    errno.EAGAIN: (503, _LATER),
+    errno.EBUSY: (503, _LATER),
+    errno.ESTALE: (503, "the administrator must check the network drive"),
+    errno.ENAMETOOLONG: (400, "choose a shorter name"),
+}
+_DATABASE: dict[int, tuple[int, str]] = {
+    sqlite3.SQLITE_FULL: (507, _FULL),
+    sqlite3.SQLITE_BUSY: (503, _LATER),
+    sqlite3.SQLITE_LOCKED: (503, _LATER),
+    sqlite3.SQLITE_NOMEM: (503, _MEMORY),
+    sqlite3.SQLITE_READONLY: (500, _RIGHTS),
+    sqlite3.SQLITE_PERM: (500, _RIGHTS),
+    sqlite3.SQLITE_AUTH: (500, _RIGHTS),
+    sqlite3.SQLITE_CANTOPEN: (500, "the administrator must check the work folder, and how many files may be open"),
+    sqlite3.SQLITE_IOERR: (500, _BROKEN),
+    sqlite3.SQLITE_CORRUPT: (500, _BROKEN),
+    sqlite3.SQLITE_NOTADB: (500, _BROKEN),
+}
+_WORDS = {
+    "is full": sqlite3.SQLITE_FULL,
+    "is locked": sqlite3.SQLITE_BUSY,
+    "readonly": sqlite3.SQLITE_READONLY,
+    "unable to open": sqlite3.SQLITE_CANTOPEN,
+    "I/O error": sqlite3.SQLITE_IOERR,
+    "malformed": sqlite3.SQLITE_CORRUPT,
+    "not a database": sqlite3.SQLITE_NOTADB,
+}
+
+
+def failure(error: OSError | sqlite3.Error) -> tuple[int, str]:
+    """Status and sentence for what could not be done; it is logged, with its traceback where nobody foresaw it."""
+    if isinstance(error, sqlite3.Error):
+        code = getattr(error, "sqlite_errorcode", None)
+        said = str(error)
+        if code is None:  # raised by Python itself
+            code = next((code for words, code in _WORDS.items() if words in said), 0)
+        known = _DATABASE.get(code & 0xFF)
+        what = "The server's list of jobs cannot be used"
+    else:
+        known = _SYSTEM.get(error.errno or 0)
+        said = error.strerror or str(error) or type(error).__name__
+        what = "The server cannot keep that" if known and known[0] == 507 else "The server cannot do that"
+    if known is None:
+        logger.error("a request failed: %s: %s", type(error).__name__, error, exc_info=error)
+        return 500, f"{what} ({said}); {_LOG}."
+    logger.error("a request failed: %s: %s", type(error).__name__, error)
+    return known[0], f"{what} ({said}); {known[1]}."
+
+
+def headers(status: int) -> dict[str, str]:
+    """What belongs to a status: when to ask again."""
+    return {"Retry-After": str(RETRY_S)} if status in (429, 503) else {}

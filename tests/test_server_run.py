@@ -1,0 +1,78 @@
+"""A whole server in this process or in one of its own: it answers whatever its worker does, and leaves nothing open."""
+
+import multiprocessing
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+
+from emow2v.demo import post, request
+from emow2v.server.run import Server
+from emow2v.server.store import Status, Store
+from test_server_pool import form, now, until
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="stops processes by signals")
+
+
+def open_files(folder: Path) -> list[str]:
+    """What this process has open below a folder."""
+    found = []
+    for one in Path("/proc/self/fd").iterdir():
+        try:
+            found.append(str(one.readlink()))
+        except OSError:  # the handle of this very listing
+            continue
+    return [name for name in found if name.startswith(str(folder))]
+
+
+def test_a_worker_that_does_not_read_stops_nobody_else_and_no_handle_stays(data: Path, tmp_path: Path) -> None:
+    work = tmp_path / "work"
+    server = Server(port=0, data_dirs=[data], work_dir=work, patience_s=0)
+    with server.running() as url, httpx.Client(base_url=url, timeout=20) as client:
+        until(lambda: client.get("/readyz").status_code == 200)
+        (worker,) = [one for one in multiprocessing.active_children() if one.name.startswith("emow2v-worker-")]
+        assert worker.pid
+        os.kill(worker.pid, signal.SIGSTOP)
+        for number in range(400):
+            asked = request(data, data / "talk.wav") | {"jobID": f"{number}"}
+            assert client.post("/process", data=asked).json()["success"] == "True"
+        assert client.get("/healthz").status_code == 200 and client.get("/readyz").json()["workers"] == 1
+        listed = client.get("/v1/jobs", params={"state": "waiting", "limit": 2}).json()
+        assert [(job["id"], job["position"]) for job in listed] == [("399", 399), ("398", 398)]
+        os.kill(worker.pid, signal.SIGCONT)
+        until(lambda: client.post("/job_status", data={"jobID": "0"}).json()["status"] == 2)  # it goes on
+        if sys.platform == "linux":
+            assert open_files(work)
+    if sys.platform == "linux":
+        assert open_files(work) == []
+
+
+def test_a_signal_to_the_whole_group_lets_running_jobs_finish(data: Path, tmp_path: Path) -> None:
+    work = tmp_path / "work"
+    command = [sys.executable, "-m", "emow2v", "serve", "--port", "0", "--patience", "120"]
+    command += ["--data-dir", str(data), "--work-dir", str(work)]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    try:
+        assert process.stdout is not None
+        url = re.search(r"http://\S+", process.stdout.readline())
+        assert url
+        assert post(url[0], "process", form(data, "long", 12))["success"] == "True"
+        store = Store(work / "jobs.sqlite")
+        until(lambda: now(store, "long").rows > 0)
+        os.killpg(process.pid, signal.SIGTERM)
+        _, said = process.communicate(timeout=120)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+    job = now(store, "long")
+    store.close()
+    assert (job.status, job.attempts, job.rows, job.expected) == (Status.FINISHED, 1, 300, 300)
+    assert "died" not in said and "Traceback" not in said, said
