@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import signal
 import subprocess
@@ -126,13 +125,6 @@ def test_long_titles_have_results_that_fit(invoke, clip: Path, tmp_path: Path, t
     assert result.stderr.splitlines()[-1].startswith(f"{count} of {count} recording")
 
 
-def test_a_short_name_stays_as_it_is() -> None:
-    assert batch._fitting("talk", ["csv"]) == "talk"
-    assert batch._fitting("x" * 237, ["csv"]) == "x" * 237
-    cut = batch._fitting("x" * 238, ["csv"])
-    assert len(cut) == 237 and cut.endswith("-" + hashlib.blake2b(b"x" * 238, digest_size=4).hexdigest())
-
-
 @pytest.mark.parametrize("text", ["CSV", "csv,CSV", " .csv ", "Csv,", ".CSV,csv"])
 def test_formats_in_letters_of_any_case(text: str) -> None:
     assert batch.format_names(text, printed=False) == ["csv"]
@@ -248,3 +240,38 @@ def test_a_stopped_run_says_what_was_done(clip: Path, tmp_path: Path, name: str)
     assert process.returncode == 128 + getattr(signal, name) and b"Traceback" not in said
     assert f"1 of 3 recordings done, 2 not done; results are in {out}." in said.decode().splitlines()
     assert sorted(path.name for path in out.iterdir()) == ["a.csv", "a.csv-metadata.json"]
+
+
+@pytest.mark.parametrize(
+    ("name", "names"),
+    [
+        ("talk.csv", "csv"),
+        ("talk.json", "json"),
+        ("talk.csv-metadata.json", "csv"),
+        ("talk.arousal.annotation", "annotation"),
+        ("talk.embeddings.stream~", "stream"),
+        ("talk.ndjson", "csv,ndjson"),
+    ],
+)
+def test_what_people_wrote_makes_way_only_when_asked(invoke, clip: Path, tmp_path: Path, name: str, names: str) -> None:
+    other = clip.with_name("other.wav")
+    other.write_bytes(clip.read_bytes())
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / name).write_text("labels typed for hours")
+    result = invoke(clip, other, "-o", out, "--format", names)
+    assert result.exit_code == 1 and "--overwrite" in result.stderr.splitlines()[0]
+    assert (out / name).read_text() == "labels typed for hours"
+    assert list(out.glob("other.*")) and len(list(out.glob("talk.*"))) == 1
+    for options in (["--overwrite"], []):  # then it is ours
+        result = invoke(clip, "-o", out, "--format", names, *options)
+        assert result.exit_code == 0, result.output
+        assert (out / name).read_bytes() != b"labels typed for hours"
+
+
+def test_overwriting_never_takes_the_recording(invoke, clip: Path, tmp_path: Path) -> None:
+    for name in ("talk.csv", "b.csv-metadata.json"):
+        (tmp_path / name).write_bytes(clip.read_bytes())
+    result = invoke(tmp_path / "talk.csv", "-o", tmp_path, "--overwrite")
+    assert result.exit_code == 1 and "is the recording itself" in result.stderr
+    assert (tmp_path / "talk.csv").read_bytes() == clip.read_bytes()

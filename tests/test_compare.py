@@ -1,4 +1,7 @@
+import errno
 import json
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -6,7 +9,7 @@ from typer.testing import CliRunner
 
 from emow2v import cli
 from emow2v.compare import agreement, ccc, compare, relative_distance, report
-from emow2v.errors import FormatError
+from emow2v.errors import Emow2vError, FormatError
 from emow2v.formats import write
 from emow2v.formats.table_read import read_table
 from emow2v.framing import Framing
@@ -138,3 +141,35 @@ def test_the_command(tmp_path, scores: np.ndarray) -> None:
     assert figures.pop("mark").startswith("emow2v:sha256:")
     assert figures == json.loads(json.dumps(report(compare(tmp_path / "one.csv", tmp_path / "two.csv"))))
     assert figures["together"]["valence"]["largest"] == pytest.approx(0.25, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("x" * 300, "255 bytes"),
+        ("a\nb.csv\n" * 90, "separate several names"),
+        ("none.csv", "cannot be read"),
+        ("a\0", "null"),
+    ],
+)
+def test_paths_that_an_operating_system_refuses(tmp_path: Path, name: str, sentence: str) -> None:
+    with pytest.raises(Emow2vError, match=sentence) as caught:
+        compare(tmp_path / name, tmp_path)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("number", [errno.ESTALE, errno.EIO, errno.EACCES])
+def test_a_share_that_goes_while_results_are_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    (tmp_path / "b").mkdir()
+    scandir = os.scandir
+
+    def scan(place: str) -> object:
+        if Path(place).name == "b":
+            raise OSError(number, os.strerror(number), str(place))
+        return scandir(place)
+
+    monkeypatch.setattr(os, "scandir", scan)
+    with pytest.raises(Emow2vError, match=os.strerror(number)):
+        compare(tmp_path, tmp_path)

@@ -380,3 +380,17 @@ def test_nothing_is_scored_where_a_report_cannot_be_written(
     monkeypatch.setattr("emow2v.evaluation.statistics.find_spec", lambda name: None)
     result = invoke("--data", corpus, "--scale", "1:7", "-o", corpus.parent / "out")
     assert result.exit_code == 1 and "emow2v[evaluate]" in str(result.exception)
+
+
+@pytest.mark.parametrize("name", ["evaluation.json", "evaluation.md", "scores.png"])
+def test_reports_replace_only_their_own(invoke, corpus: Path, tmp_path: Path, name: str) -> None:
+    pytest.importorskip("sklearn")
+    pytest.importorskip("matplotlib")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / name).write_text("mine")
+    options = ["--data", corpus, "--scale", "1:7", "-o", tmp_path / "out", "--draws", "0"]
+    result = invoke(*options)
+    assert result.exit_code == 1 and "--overwrite" in str(result.exception)
+    assert (tmp_path / "out" / name).read_text() == "mine"
+    assert invoke(*options, "--overwrite").exit_code == 0
+    assert invoke(*options).exit_code == 0  # its own

@@ -238,6 +238,5 @@ def test_tables_from_the_field(name: str) -> None:
     path = CASES / f"{name}.csv"
     clips = read_manifest(path)
     assert clips[0].ratings[0] == 0.5 and clips[0].file.name == "c1.wav"
-    assert [one.targets for one in read_corpus("csv", path, development_share=0, test_share=0)] == pytest.approx(
-        [clip.ratings for clip in clips], nan_ok=True
-    )
+    trained = read_corpus("csv", path, development_share=0, test_share=0)
+    np.testing.assert_array_equal([one.targets for one in trained], [clip.ratings for clip in clips])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import hashlib
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -24,13 +23,6 @@ from emow2v.trajectory import Block, Info, Trajectory
 
 __all__ = ["ENDINGS", "STDIN", "Input", "Outcome", "expand", "predict", "refuse_terminal"]
 
-# The longest name that a format's files put behind a result's own
-_LONGEST_NAME = 255  # bytes, on every common file system
-_ENDS = {
-    "csv": ".csv-metadata.json", "json": ".json", "ndjson": ".ndjson",
-    "annotation": ".dominance.annotation~", "stream": ".embeddings.stream~",
-}  # fmt: skip
-
 
 def predict(
     model: Model,
@@ -41,6 +33,7 @@ def predict(
     framing: Framing | None = None,
     context: Context = "window",
     batch_size: int | None = None,
+    overwrite: bool = False,
     progress: Callable[[Block, Info], None] = lambda block, info: None,
 ) -> Iterator[Outcome]:
     """Predict every input, one after the other; one that fails does not stop the others.
@@ -48,6 +41,7 @@ def predict(
     Args:
         output: folder of the results; None prints them
         names: formats, see `formats.writers`; for printing csv or json, one of them
+        overwrite: also what emow2v did not write makes way for results
         progress: called after each block
 
     Raises:
@@ -63,11 +57,12 @@ def predict(
                 yield _record(one, trajectory, [printer], progress)
                 continue
             folder = (output or Path()) / one.folder
-            stem = _fitting(one.stem, names)
-            with _made(folder):
-                outcome = _record(one, trajectory, formats.writers(names, folder, stem), progress)
-            if stem != one.stem:
-                notice = f"{storage.shown(one.path)}: its name is too long for results; they are called {stem}."
+            writers = formats.writers(names, folder, one.stem, overwrite=overwrite)
+            outcome = _record(one, trajectory, writers, progress)
+            if not outcome.files[0].name.startswith(f"{one.stem}."):
+                notice = (
+                    f"{storage.shown(one.path)}: its name is too long for results; it was cut: {outcome.files[0].name}"
+                )
                 outcome = replace(outcome, notices=(*outcome.notices, notice))
             yield outcome
         except Emow2vError as error:
@@ -111,29 +106,6 @@ def check_output(folder: Path) -> None:
         raise FormatError(f"{storage.shown(folder)} cannot be written (Permission denied); choose another folder.")
 
 
-@contextlib.contextmanager
-def _made(folder: Path) -> Iterator[None]:
-    """Folders that are made on the way are removed again where nothing came to lie in them."""
-    new = [one for one in (folder, *folder.parents) if not storage.exists(one)]
-    try:
-        yield
-    except BaseException:
-        for one in new:
-            with contextlib.suppress(OSError):
-                one.rmdir()
-        raise
-
-
-def _fitting(stem: str, names: Sequence[str]) -> str:
-    """A result's name that leaves room for what formats put behind it; told apart from others by a checksum."""
-    room = _LONGEST_NAME - max(len(_ENDS[name]) for name in names)
-    encoded = os.fsencode(stem)
-    if len(encoded) <= room:
-        return stem
-    mark = hashlib.blake2b(encoded, digest_size=4).hexdigest()
-    return f"{encoded[: room - len(mark) - 1].decode(errors='ignore')}-{mark}"
-
-
 def _record(
     one: Input, trajectory: Trajectory, writers: list[Writer], progress: Callable[[Block, Info], None]
 ) -> Outcome:
@@ -145,7 +117,7 @@ def _record(
         progress(block, trajectory.info)
 
     files = tuple(path for writer in writers for path in [getattr(writer, "path", None)] if path)
-    for path in files:
+    for path in (place for writer in writers for place in writer.staged.places):
         if one.path != STDIN and storage.exists(path) and path.samefile(one.path):
             raise FormatError(f"{path} is the recording itself; choose another output folder.")
     formats.record(trajectory, writers, done)

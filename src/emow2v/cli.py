@@ -24,6 +24,7 @@ from emow2v.console import (
     DeviceOption,
     EngineOption,
     ModelOption,
+    OverwriteOption,
     PrecisionOption,
     ThreadsOption,
     choose,
@@ -107,6 +108,7 @@ def predict(
     formats: Annotated[
         str, typer.Option("--format", help="One or more of csv, json, ndjson, annotation, stream, with commas.")
     ] = "csv",
+    overwrite: OverwriteOption = False,
     engine: EngineOption = "auto",
     precision: PrecisionOption = "",
     device: DeviceOption = "auto",
@@ -159,6 +161,7 @@ def predict(
             framing=framing,
             context=context.value,
             batch_size=batch_size or None,
+            overwrite=overwrite,
             progress=done,
         ):
             failed += bool(outcome.error)
@@ -172,11 +175,12 @@ def demo(
     to: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Folder of the results.")] = Path(
         "emow2v-demo"
     ),
+    overwrite: OverwriteOption = False,
 ) -> None:
     """The published DISCOVER request on a short example: a server, one request, four results, a picture."""
     from emow2v.demo import run
 
-    run(to, output)
+    run(to, output, overwrite=overwrite)
 
 
 @stoppable

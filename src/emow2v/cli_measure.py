@@ -15,6 +15,7 @@ from emow2v.console import (
     DeviceOption,
     EngineOption,
     ModelOption,
+    OverwriteOption,
     PrecisionOption,
     ThreadsOption,
     choose,
@@ -33,10 +34,14 @@ def compare(
     first: Annotated[Path, typer.Argument(metavar="A", help="Result file, or folder of results.")],
     second: Annotated[Path, typer.Argument(metavar="B", help="The same recordings, computed in another way.")],
     to: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Also write the figures here.")] = None,
+    overwrite: OverwriteOption = False,
 ) -> None:
     """How far apart two ways of computing the same recordings lie: two engines, precisions, contexts, models."""
     from emow2v import compare as comparing
+    from emow2v.formats.files import Staged, write_text
 
+    if to:
+        Staged({to: None}, overwrite=overwrite).check()
     found = comparing.compare(first, second)
     table = Table("", "rows", "mean difference", "largest", "correlation", "CCC", box=None)
     for one in found.together:
@@ -46,9 +51,8 @@ def compare(
     for name in found.alone:
         errors.print(one_line(f"{name} is in one of the two only"))
     if to:
-        from emow2v.formats.files import write_text
-
-        write_text(to, json.dumps(comparing.report(found), indent=2, ensure_ascii=False) + "\n")
+        report = json.dumps(comparing.report(found), indent=2, ensure_ascii=False) + "\n"
+        write_text(to, report, overwrite=overwrite)
 
 
 @stoppable
@@ -67,6 +71,7 @@ def evaluate(
     window: Annotated[str, typer.Option(help="Length of short windows.")] = "1s",
     step: Annotated[str, typer.Option(help="From one short window to the next.")] = "500ms",
     draws: Annotated[int, typer.Option(min=0, max=100_000, help="Of the bootstrap, for intervals; 0: none.")] = 1000,
+    overwrite: OverwriteOption = False,
     opensmile: Annotated[
         bool, typer.Option("--opensmile", help="Compare embeddings with ComParE 2016 and eGeMAPS (extra opensmile).")
     ] = False,
@@ -87,6 +92,7 @@ def evaluate(
     from emow2v.progress import Count
 
     check_output(to)
+    report.check(to, overwrite=overwrite)
     require("confidence_intervals", "matplotlib", "scipy", "sklearn")
     scales = {name: span for text in scale or () for name, span in parse_scale(text).items()}
     clips = read_manifest(data, scales=scales, only=_wanted(only or []))
@@ -107,7 +113,7 @@ def evaluate(
         errors.print(one_line(f"{name} was left out: {sentence}"))
     for name, sentence in found.undefined.items():
         errors.print(one_line(f"{name} is not defined: {sentence}"))
-    files = report.write(found, to, about={"command": shlex.join(["emow2v", *sys.argv[1:]])})
+    files = report.write(found, to, about={"command": shlex.join(["emow2v", *sys.argv[1:]])}, overwrite=overwrite)
     if found.whole:
         table = Table("", "CCC", "Pearson", "mean absolute error", "bias", "clips", box=None)
         for name, values in found.whole.items():
@@ -138,6 +144,7 @@ def robustness(
     ] = None,
     limit: Annotated[float, typer.Option(help="A score that moves by less is unchanged.")] = 0.05,
     seed: Annotated[int, typer.Option(min=0, help="Of everything that is drawn.")] = 0,
+    overwrite: OverwriteOption = False,
     engine: EngineOption = "auto",
     precision: PrecisionOption = "",
     device: DeviceOption = "auto",
@@ -147,13 +154,15 @@ def robustness(
     from emow2v.batch import check_output
     from emow2v.evaluation import robustness as steady
     from emow2v.evaluation.statistics import require
-    from emow2v.formats.files import write_text
+    from emow2v.formats.files import Staged, write_text
     from emow2v.model import load
     from emow2v.progress import Count
     from emow2v.trajectory import DIMENSIONS
 
     if to:
         check_output(to)
+        places = [to / name for name in ("robustness.json", "robustness.md", "robustness.png")]
+        Staged(dict.fromkeys(places), overwrite=overwrite).check()
         require("matplotlib")
     chosen = choose(inputs)
     loaded = load(model, engine=engine, precision=precision, threads=threads, device=device)
@@ -177,9 +186,10 @@ def robustness(
     print_table(table)
     if to:
         command = {"command": shlex.join(["emow2v", *sys.argv[1:]])}
-        write_text(to / "robustness.json", json.dumps(command | result.figures(), indent=2, ensure_ascii=False) + "\n")
-        write_text(to / "robustness.md", result.markdown())
-        steady.plot(result, to / "robustness.png")
+        figures = json.dumps(command | result.figures(), indent=2, ensure_ascii=False) + "\n"
+        write_text(to / "robustness.json", figures, overwrite=overwrite)
+        write_text(to / "robustness.md", result.markdown(), overwrite=overwrite)
+        steady.plot(result, to / "robustness.png", overwrite=overwrite)
     if chosen.failed or result.skipped:
         raise typer.Exit(1)
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from emow2v import storage
 from emow2v.errors import FormatError
 from emow2v.formats.ssi_read import read_annotation, read_stream
 from emow2v.formats.table_read import read_table
@@ -162,16 +164,26 @@ def _agreements(values: Mapping[str, tuple[Floats, Floats]]) -> list[Agreement]:
 
 def _results(path: Path) -> dict[str, Series]:
     """What a file or a folder holds, by the names that both sides share."""
-    if not path.is_dir():
+    if not storage.is_folder(path):
         return _read(path, "")
     found: dict[str, Series] = {}
-    for file in sorted(path.rglob("*")):
+    for file in sorted(_below(path)):
         described = file.name.endswith("-metadata.json")  # what stands beside a CSV
-        if file.suffix.lower() in ENDINGS and file.is_file() and not described:
+        if file.suffix.lower() in ENDINGS and storage.is_file(file) and not described:
             found |= _read(file, str(file.relative_to(path)))
     if not found:
         raise FormatError(f"{path} holds no results; expected {', '.join(ENDINGS)} files of emow2v.")
     return found
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    """Files in a folder and below it."""
+
+    def refuse(error: OSError) -> None:
+        raise storage.unreadable(error.filename or folder, error)
+
+    for place, _, names in os.walk(folder, onerror=refuse):
+        yield from (Path(place) / name for name in names)
 
 
 def _read(path: Path, name: str) -> dict[str, Series]:

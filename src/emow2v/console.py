@@ -95,6 +95,10 @@ class ContextChoice(StrEnum):
     shared = "shared"
 
 
+OverwriteOption = Annotated[
+    bool,
+    typer.Option("--overwrite", help="Also replace files that emow2v did not write, or that were changed since."),
+]
 ModelOption = Annotated[str, typer.Option("--model", envvar="EMOW2V_MODEL", help="Name or folder of a model.")]
 EngineOption = Annotated[
     str,

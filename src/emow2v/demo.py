@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import time
 import urllib.error
@@ -14,7 +15,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from emow2v.errors import Emow2vError, FormatError
+from emow2v import formats, storage
+from emow2v.errors import Emow2vError, FormatError, PlaceTaken
+from emow2v.formats.files import Staged
 from emow2v.formats.ssi_read import read_annotation, read_stream
 from emow2v.server.run import Server
 from emow2v.trajectory import DIMENSIONS
@@ -43,11 +46,20 @@ def request(folder: Path, recording: Path) -> dict[str, str]:
     return {"jobID": "demo", "data": json.dumps(data), "trainerFilePath": "modules\\emow2v\\emow2v.trainer"}
 
 
-def run(folder: Path, console: Console) -> None:
-    """Start a server on a free port, post the request, wait, show the results, stop the server."""
-    folder = folder.resolve()
+def run(folder: Path, console: Console, *, overwrite: bool = False) -> None:
+    """Start a server on a free port, post the request, wait, show the results, stop the server.
+
+    Args:
+        overwrite: also files of the names that it writes, which emow2v did not write, make way
+
+    Raises:
+        PlaceTaken: such files lie there
+        Emow2vError: the folder cannot be written, or the request did not succeed
+    """
+    folder = Path(os.path.abspath(folder))  # noqa: PTH100 (resolve raises where links lead in a circle)
     recording = folder / EXAMPLE.name
     try:
+        _make_room(folder, recording, overwrite)
         folder.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(EXAMPLE, recording)
     except OSError as error:
@@ -63,6 +75,24 @@ def run(folder: Path, console: Console) -> None:
         if status != 2:
             raise Emow2vError(str(post(url, "log", {"jobID": "demo"})["message"]))
     _show(folder, recording, seconds, console)
+
+
+def _make_room(folder: Path, recording: Path, overwrite: bool) -> None:
+    """Refuse to replace what emow2v did not write; where that is asked for, it goes."""
+    writers = formats.writers(("annotation", "stream"), folder, recording.stem)
+    picture = folder / f"{recording.stem}.png"
+    places = [*(place for writer in writers for place in writer.staged.places), picture]
+    if overwrite:
+        for place in places:
+            place.unlink(missing_ok=True)
+        return
+    if storage.exists(recording) and recording.read_bytes() != EXAMPLE.read_bytes():
+        raise PlaceTaken(
+            f"{recording} is there already and is another recording; choose another folder with -o, or replace it with "
+            "--overwrite."
+        )
+    formats.check(writers)
+    Staged({picture: None}).check()
 
 
 def post(url: str, route: str, form: dict[str, str]) -> dict[str, Any]:

@@ -243,7 +243,7 @@ def robustness(
     return Robustness(*about, limit, seed, heard, seconds, shortened, skipped, results, software)
 
 
-def plot(found: Robustness, path: str | Path) -> None:
+def plot(found: Robustness, path: str | Path, *, overwrite: bool = False) -> None:
     """Shares of unchanged predictions as bars, with the threshold of every test; .png, .svg or .pdf.
 
     Raises:
@@ -266,7 +266,7 @@ def plot(found: Robustness, path: str | Path) -> None:
     axes.margins(y=0.01)
     axes.grid(axis="x", alpha=0.25)
     figure.legend(loc="outside lower center", ncols=4, frameon=False)
-    save(figure, path)
+    save(figure, path, overwrite=overwrite)
 
 
 class _Count:
