@@ -1,7 +1,9 @@
 """A browser for tests: who visits a page, what they do there, what they find drawn."""
 
 import base64
+import os
 import shutil
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -28,8 +30,9 @@ def chromium(microphone: Path) -> Iterator["api.Browser"]:
         "--use-fake-device-for-media-stream",
         f"--use-file-for-fake-audio-capture={microphone}",
     ]
-    with api.sync_playwright() as playwright:
-        found = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
+    with api.sync_playwright() as playwright, tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as home:
+        # which Chromium fills with caches and reports
+        found = playwright.chromium.launch(executable_path=CHROMIUM, args=flags, env={**os.environ, "HOME": home})
         yield found
         found.close()
 

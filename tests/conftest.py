@@ -1,7 +1,59 @@
 """What every test shares: property tests that always try the same examples, however slow the machine."""
 
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 from hypothesis import settings
+
+
+def _empty_home() -> Path:
+    """A home folder of this process's own, empty: what a test leaves there is found, and nothing of the user's is read."""
+    base = Path(tempfile.mkdtemp(prefix="emow2v-tests-"))
+    (base / "home").mkdir()
+    pip = Path.home() / ".config" / "pip" / "pip.conf"  # where packages come from; some tests build a wheel
+    if pip.is_file():
+        os.environ.setdefault("PIP_CONFIG_FILE", str(pip))
+    for name in [name for name in os.environ if name.startswith("XDG_")]:
+        del os.environ[name]
+    os.environ.update({name: str(base / "home") for name in ("HOME", "USERPROFILE", "LOCALAPPDATA")})
+    # what the commands see to by themselves (test_privacy.py), here for libraries that tests import, as audonnx
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+    for name in ("MPLCONFIGDIR", "TORCHINDUCTOR_CACHE_DIR", "PIP_CACHE_DIR"):
+        os.environ[name] = str(base / name.lower())
+    return base / "home"
+
+
+HOME = _empty_home()
+
+
+def _left_at_home() -> list[str]:
+    return sorted(str(path.relative_to(HOME)) for path in HOME.rglob("*"))
+
+
+def pytest_unconfigure() -> None:
+    shutil.rmtree(HOME.parent, ignore_errors=True)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nothing_at_home_at_last() -> Iterator[None]:
+    """Nor do fixtures that several tests share; it is made first and so ends last."""
+    yield
+    assert _left_at_home() == []
+
+
+@pytest.fixture(autouse=True)
+def nothing_at_home() -> Iterator[None]:
+    """No test leaves anything in the home folder."""
+    yield
+    left = _left_at_home()
+    for path in HOME.iterdir():  # so that the next test is not blamed
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    assert left == []
+
 
 settings.register_profile("emow2v", deadline=None, derandomize=True, database=None)
 settings.load_profile("emow2v")
