@@ -8,7 +8,7 @@ import pytest
 import soundfile
 from typer.testing import CliRunner
 
-from emow2v import cli
+from emow2v import audio, cli, stretches
 from emow2v.errors import Emow2vError, FormatError, FramingError
 from emow2v.evaluation import report
 from emow2v.evaluation.embeddings import opensmile, recall
@@ -276,8 +276,91 @@ def test_short_numbers_and_tables() -> None:
 
 def test_opensmile_beside(corpus: Path) -> None:
     pytest.importorskip("opensmile")
-    signals = [np.random.default_rng(n).normal(scale=0.1, size=RATE).astype(np.float32) for n in range(2)]
-    assert opensmile("eGeMAPSv02", signals).shape == (2, 88)
+    signal = np.random.default_rng(0).normal(scale=0.1, size=RATE).astype(np.float32)
+    assert opensmile("eGeMAPSv02")(signal).shape == (88,)
+
+
+def clip(tmp_path: Path, number: int, **about: object) -> Clip:
+    """A second of hum, the louder the higher its number."""
+    path = tmp_path / f"{number}.wav"
+    soundfile.write(path, np.resize([1.0, -1.0], RATE) * (0.01 + 0.01 * number), RATE, subtype="FLOAT")
+    return Clip(path, path.name, **about)  # type: ignore[arg-type]
+
+
+SMALL = {  # emotion and speaker of each clip, and why there is no recall
+    "two clips of two classes": (["anger A", "sadness B"], "only the class"),
+    "a class a speaker": (["anger A", "anger A", "sadness B", "sadness B"], "only the class"),
+    "one class": (["anger A", "anger B", "anger C"], "1 class and 3 speakers"),
+    "one speaker": (["anger A", "sadness A"], "2 classes and 1 speaker;"),
+    "one clip": (["fear A"], "1 class and 1 speaker;"),
+    "three of whom one differs": (["anger A", "anger B", "sadness C"], "only the class"),
+}
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+@pytest.mark.parametrize("name", SMALL)
+def test_a_figure_that_is_undefined_costs_no_other(level: Model, tmp_path: Path, name: str) -> None:
+    """Every clip was scored, and then scikit-learn's error ended all."""
+    pytest.importorskip("sklearn")
+    rows, sentence = SMALL[name]
+    clips = [clip(tmp_path, number, emotion=row.split()[0], speaker=row.split()[1]) for number, row in enumerate(rows)]
+    found = evaluate(level, clips, draws=50)
+    assert not found.recalls and sentence in found.undefined["recall of all"]
+    assert sentence in report.markdown(found, {}) and set(found.classes) == {row.split()[0] for row in rows}
+    plain = json.dumps(figures(found), allow_nan=False)  # JSON knows no NaN
+    assert len(found.judged) == len(rows) and sentence in plain
+    for path in report.write(found, tmp_path / "out"):
+        assert path.stat().st_size
+
+
+def test_one_corpus_of_two_without_recall_keeps_the_others(level: Model, tmp_path: Path) -> None:
+    pytest.importorskip("sklearn")
+    rows = ["anger A x", "sadness A x", "anger B x", "sadness B x", "anger C y", "sadness D y"]
+    clips = [
+        clip(tmp_path, number, emotion=emotion, speaker=speaker, groups={"corpus": corpus})
+        for number, (emotion, speaker, corpus) in enumerate(map(str.split, rows))
+    ]
+    found = evaluate(level, clips, draws=0)
+    assert set(found.recalls) == {"x"} and set(found.undefined) == {"recall of y"}
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+@pytest.mark.parametrize(
+    "ratings",
+    [[0.5, 0.5, 0.5], [0.1, 0.1, 0.1], [0.0, 0.0, 0.0], [1 / 3] * 3, [0.5, 0.7, 0.9]],
+    ids=["half", "tenth", "nought", "third", "same clip"],
+)
+def test_ratings_or_scores_that_do_not_vary(level: Model, tmp_path: Path, ratings: list[float]) -> None:
+    """Three clips, all rated alike; or one clip rated three times: no correlation, no warning, all other figures."""
+    alike = len(set(ratings)) > 1
+    clips = [clip(tmp_path, 0 if alike else k, ratings=(value,) * 3) for k, value in enumerate(ratings)]
+    arousal = evaluate(level, clips, draws=20).whole["arousal"]
+    assert math.isnan(arousal["pearson"].value) and math.isfinite(arousal["mae"].value)
+    assert arousal["ccc"].value == pytest.approx(0, abs=1e-6)
+
+
+def test_stretches_are_read_and_not_whole_recordings(level: Model, tmp_path: Path, monkeypatch) -> None:
+    """In whatever order they stand; and what is heard is what a whole reading gives there, to the bit."""
+    signal = np.random.default_rng(0).uniform(-0.5, 0.5, 300 * RATE).astype(np.float32)
+    soundfile.write(tmp_path / "long.wav", signal, RATE, subtype="FLOAT")
+    soundfile.write(tmp_path / "short.wav", signal[:RATE], RATE, subtype="FLOAT")
+    largest: list[int] = []
+    read = stretches.read_stretch
+    monkeypatch.setattr(
+        "emow2v.evaluation.evaluate.read_stretch",
+        lambda *arguments: (part := read(*arguments), largest.append(part.size))[0],
+    )
+    clips = []
+    for start in (290.0, 2.5, 100.25, 7.0):
+        clips.append(Clip(tmp_path / "long.wav", "long.wav", start, start + 1.5))
+        clips.append(Clip(tmp_path / "short.wav", "short.wav"))
+    judged = evaluate(level, clips, draws=0).judged
+    assert max(largest) == int(1.5 * RATE)
+    for one in judged:
+        whole, _ = audio.read(one.clip.file)
+        expected = whole[round(one.clip.start * RATE) : round(one.clip.end * RATE) if one.clip.end else None]
+        level_there = 10 * np.abs(expected).mean(dtype=np.float64).astype(np.float32)
+        assert one.whole[0] == level_there and one.seconds == expected.size / RATE
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from emow2v.formats.ssi_read import read_annotation, read_stream
 from emow2v.formats.table_read import read_table
 from emow2v.trajectory import DIMENSIONS
 
+STILL = 1e-9  # a deviation that is rounding only, as a share of the values where those are above 1
 ENDINGS = (".csv", ".json", ".annotation", ".stream")
 EMBEDDINGS = "embeddings"
 
@@ -115,21 +116,35 @@ def relative_distance(first: Floats, second: Floats) -> Floats:
     return distance
 
 
+def varies(values: Floats) -> bool:
+    """Whether a series has more than one value, rounding aside."""
+    values = np.asarray(values, np.float64)
+    return values.size > 1 and float(values.std()) > STILL * max(1.0, float(np.abs(values).max()))
+
+
+def pearson(truth: Floats, prediction: Floats) -> float:
+    """Pearson's correlation of two series without NaN; NaN where one of the two does not vary."""
+    if not varies(truth) or not varies(prediction):
+        return math.nan
+    return float(np.corrcoef(np.asarray(truth, np.float64), np.asarray(prediction, np.float64))[0, 1])
+
+
 def ccc(truth: npt.ArrayLike, prediction: npt.ArrayLike) -> float:
-    """Concordance correlation coefficient of two series, -1..1; pairs with NaN are left out.
+    """Concordance correlation coefficient of two series, -1..1; pairs with a value that is not finite are left out.
 
     2 cov(x, y) / (var x + var y + (mean x - mean y)^2), with population moments: Lin (1989),
     A concordance correlation coefficient to evaluate reproducibility, Biometrics 45.
     NaN where fewer than two pairs are left or nothing varies.
     """
     x, y = np.asarray(truth, np.float64), np.asarray(prediction, np.float64)
-    known = ~(np.isnan(x) | np.isnan(y))
+    known = np.isfinite(x) & np.isfinite(y)
     x, y = x[known], y[known]
     if x.size < 2:
         return float("nan")
     denominator = x.var() + y.var() + (x.mean() - y.mean()) ** 2
     covariance = ((x - x.mean()) * (y - y.mean())).mean()
-    return float(2 * covariance / denominator) if denominator > 0 else float("nan")
+    still = (STILL * max(1.0, float(np.abs(x).max()), float(np.abs(y).max()))) ** 2
+    return float(2 * covariance / denominator) if denominator > still else float("nan")
 
 
 def _joined(aligned: Mapping[str, Mapping[str, tuple[Floats, Floats]]], dimension: str, side: int) -> Floats:
@@ -141,13 +156,12 @@ def _agreement(name: str, first: Floats, second: Floats, difference: Floats | No
     known = np.isfinite(first) & np.isfinite(second)
     first, second = first[known], second[known]
     difference = np.abs(second - first) if difference is None else difference
-    varies = first.size > 1 and first.std() > 0 and second.std() > 0
     return Agreement(
         name=name,
         rows=difference.size,
         mean=float(difference.mean()) if difference.size else math.nan,
         largest=float(difference.max()) if difference.size else math.nan,
-        correlation=float(np.corrcoef(first, second)[0, 1]) if varies else math.nan,
+        correlation=pearson(first, second),
         ccc=ccc(first, second),
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,8 +56,8 @@ def recall(values: Floats, classes: Sequence[str], speakers: npt.NDArray[np.int6
     count = np.unique(speakers).size
     if names.size < 2 or count < 2:
         raise Undefined(
-            f"the clips have {names.size} of classes and {count} of speakers; expected two or more of each to judge "
-            "embeddings by."
+            f"the clips have {names.size} {'class' if names.size == 1 else 'classes'} and {count} "
+            f"{'speaker' if count == 1 else 'speakers'}; expected two or more of each to judge embeddings by."
         )
     try:
         from sklearn.metrics import recall_score
@@ -89,8 +89,8 @@ def recall(values: Floats, classes: Sequence[str], speakers: npt.NDArray[np.int6
     )
 
 
-def opensmile(feature_set: str, signals: Sequence[npt.NDArray[np.float32]]) -> npt.NDArray[np.float32]:
-    """Functionals of openSMILE's `feature_set` for signals at 16 kHz, [signals, features].
+def opensmile(feature_set: str) -> Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]:
+    """What gives functionals [features] of openSMILE's `feature_set` for a signal [samples] at 16 kHz.
 
     Raises:
         Emow2vError: openSMILE's package is not installed
@@ -103,5 +103,9 @@ def opensmile(feature_set: str, signals: Sequence[npt.NDArray[np.float32]]) -> n
             "run: pip install 'emow2v[opensmile]'"
         ) from None
     smile = Smile(feature_set=FeatureSet[feature_set], feature_level=FeatureLevel.Functionals)
-    rows = [smile.process_signal(signal, SAMPLING_RATE).to_numpy()[0] for signal in signals]
-    return np.nan_to_num(np.stack(rows).astype(np.float32))
+
+    def functionals(signal: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        row: npt.NDArray[np.float32] = smile.process_signal(signal, SAMPLING_RATE).to_numpy()[0].astype(np.float32)
+        return np.nan_to_num(row)
+
+    return functionals

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Literal
@@ -11,14 +11,14 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from emow2v import audio
 from emow2v.audio import SAMPLING_RATE
 from emow2v.errors import AudioError, Emow2vError, FramingError
 from emow2v.evaluation.embeddings import Recall, Undefined, opensmile, recall
 from emow2v.evaluation.manifest import GROUPS, Clip, speakers
 from emow2v.evaluation.norms import norm
-from emow2v.evaluation.statistics import Figure, agreement, difference
+from emow2v.evaluation.statistics import Figure, agreement, difference, missing
 from emow2v.model import Model
+from emow2v.stretches import read_stretch
 from emow2v.trajectory import DIMENSIONS
 
 Floats = npt.NDArray[np.floating]
@@ -133,20 +133,20 @@ def evaluate(
             f"Windows of {float(window_ms):g} ms every {float(step_ms):g} ms are too short for {model.name}; "
             f"expected at least {model.card.min_samples / rate * 1000:g} ms, and a step."
         )
+    functionals = {name: opensmile(name) for name in features}
+    rows: dict[str, list[Floats]] = {name: [] for name in features}
     judged: list[Judged] = []
     skipped: dict[str, str] = {}
-    signals: list[npt.NDArray[np.float32]] = []
-    for clip, signal, sentence in _signals(clips):
+    for clip in clips:
         check()
-        if not sentence:
-            try:
-                judged.append(_judge(model, clip, signal, size, step))
-                if features:
-                    signals.append(signal)
-            except Emow2vError as error:
-                sentence = str(error)
-        if sentence:
-            skipped[_name(clip)] = sentence
+        try:
+            signal = _signal(clip)
+            judged.append(_judge(model, clip, signal, size, step))
+        except Emow2vError as error:
+            skipped[_name(clip)] = str(error)
+        else:
+            for name, take in functionals.items():
+                rows[name].append(take(signal))
         done(clip)
     if not judged:
         raise Emow2vError(
@@ -156,29 +156,25 @@ def evaluate(
         "engine": model.engine.name, "precision": model.engine.precision,
         "window_ms": float(window_ms), "step_ms": float(step_ms),
     }  # fmt: skip
-    return _figures(about, judged, skipped, draws, {name: opensmile(name, signals) for name in features})
+    return _figures(about, judged, skipped, draws, {name: np.stack(found) for name, found in rows.items()})
 
 
 def _name(clip: Clip) -> str:
     return clip.name if not clip.start and clip.end is None else f"{clip.name} from {clip.start:g} s"
 
 
-def _signals(clips: Sequence[Clip]) -> Iterator[tuple[Clip, npt.NDArray[np.float32], str]]:
-    """Each clip with its signal at the models' rate, or the sentence that says why there is none."""
-    held, signal, sentence = None, np.zeros(0, np.float32), ""
-    for clip in clips:
-        if clip.file != held:  # clips of one recording usually stand together
-            held, sentence = clip.file, ""
-            try:
-                signal, _ = audio.read(clip.file)
-            except AudioError as error:
-                signal, sentence = np.zeros(0, np.float32), str(error)
-        begin, end = round(clip.start * SAMPLING_RATE), None if clip.end is None else round(clip.end * SAMPLING_RATE)
-        part = signal[begin:end]
-        if not sentence and not part.size:
-            yield clip, part, f"{clip.name} ends before {clip.start:g} s; expected times within the recording."
-        else:
-            yield clip, part, sentence
+def _signal(clip: Clip) -> npt.NDArray[np.float32]:
+    """A clip [samples] at the models' rate; of a long recording little more than the clip is decoded and kept.
+
+    Raises:
+        AudioError: nothing there, not decodable, or the recording ends before the clip begins
+    """
+    signal = read_stretch(clip.file, clip.start, clip.end)
+    if not signal.size and (clip.start or clip.end is not None):
+        raise AudioError(f"{clip.name} ends before {clip.start:g} s; expected times within the recording.")
+    if not signal.size:
+        raise AudioError(f"{clip.name} has no samples; leave it out, or record it again.")
+    return signal
 
 
 def _judge(model: Model, clip: Clip, signal: npt.NDArray[np.float32], size: int, step: int) -> Judged:
@@ -295,22 +291,22 @@ def _surer(ratings: Floats, scores: Floats, confidence: Floats) -> dict[str, dic
         error = np.abs(scores[rated, column] - ratings[rated, column])
         order = np.array_split(np.argsort(sure, kind="stable"), FIFTHS)
         found[name] = {
-            "rank_correlation": round(_spearman(sure, error), 4),
+            "rank_correlation": _spearman(sure, error),
             "confidence": [round(float(sure[part].mean()), 4) for part in order],
             "mean_absolute_error": [round(float(error[part].mean()), 4) for part in order],
         }
     return found
 
 
-def _spearman(first: Floats, second: Floats) -> float:
+def _spearman(first: Floats, second: Floats) -> float | None:
+    """Rank correlation; None where one of the two does not vary."""
     try:
         from scipy.stats import spearmanr
     except ImportError:
-        from emow2v.evaluation.statistics import missing
-
         raise missing() from None
-    value = float(spearmanr(first, second).statistic)
-    return value if math.isfinite(value) else 0.0
+    if np.ptp(first) == 0 or np.ptp(second) == 0:
+        return None
+    return round(float(spearmanr(first, second).statistic), 4)
 
 
 def _classes(clips: Sequence[Clip], scores: Floats) -> dict[str, dict[str, object]]:
@@ -378,7 +374,7 @@ def kept(evaluation: Evaluation, *, weighted: bool = False) -> dict[str, float]:
     for name, figures in evaluation.whole.items():
         whole, windows = figures["ccc"], averaged[name]["ccc"]
         assert isinstance(whole, Figure) and isinstance(windows, Figure)
-        if whole.value > 0:
+        if whole.value > 0 and math.isfinite(windows.value):
             shares[name] = windows.value / whole.value
     return shares
 

@@ -188,7 +188,13 @@ def _confidence_table(evaluation: Evaluation) -> list[str]:
     for name, values in evaluation.surer.items():
         errors = values["mean_absolute_error"]
         assert isinstance(errors, list)
-        rows.append([name, *(f"{error:.3f}" for error in errors), f"{values['rank_correlation']}"])
+        rows.append(
+            [
+                name,
+                *(f"{error:.3f}" for error in errors),
+                "-" if (rank := values["rank_correlation"]) is None else f"{rank}",
+            ]
+        )
     return [
         "Mean absolute error of the fifths of clips, from those the model is least sure of to those it is most sure of,",
         "and the rank correlation of confidence and error (the lower the better).",

@@ -15,10 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from emow2v.compare import ccc
+from emow2v.compare import pearson as pearson
 from emow2v.errors import Emow2vError
 from emow2v.trajectory import DIMENSIONS
 
-STILL = 1e-9  # a deviation that is rounding only
 FEWEST_SPEAKERS = 3  # with fewer there is nothing to draw from
 
 Floats = npt.NDArray[np.floating]
@@ -36,14 +36,6 @@ class Figure:
     def to_json(self) -> dict[str, float | None]:
         values = {"value": self.value, "low": self.low, "high": self.high}
         return {name: round(value, 4) if math.isfinite(value) else None for name, value in values.items()}
-
-
-def pearson(truth: Floats, prediction: Floats) -> float:
-    """Pearson's correlation; NaN where one of the two does not vary."""
-    truth, prediction = np.asarray(truth, np.float64), np.asarray(prediction, np.float64)
-    if truth.size < 2 or min(truth.std(), prediction.std()) < STILL:
-        return math.nan
-    return float(np.corrcoef(truth, prediction)[0, 1])
 
 
 def mae(truth: Floats, prediction: Floats) -> float:

@@ -18,9 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from emow2v import audio, storage
-from emow2v.audio import SAMPLING_RATE
 from emow2v.errors import AudioError, FormatError, PathError
-from emow2v.stretches import stated_duration
+from emow2v.stretches import read_stretch, stated_duration
 from emow2v.training.partitions import DEVELOPMENT, PARTITIONS, TEST, TRAIN
 from emow2v.training.segments import Segment
 from emow2v.trajectory import DIMENSIONS
@@ -213,30 +212,42 @@ def _probe(file: Path) -> _Heard:
 
 
 def _listen(stretches: Mapping[Path, Sequence[Segment]], file: Path) -> _Heard:
-    """Every sample of a file, block by block, for all of its segments at once."""
+    """Every sample of a file, and each of its segments by the way in which a training reads it."""
     segments = stretches[file]
-    begins = np.array([round(segment.start * SAMPLING_RATE) for segment in segments])
-    ends = np.array([np.inf if segment.end is None else round(segment.end * SAMPLING_RATE) for segment in segments])
-    lowest, highest = np.full(len(segments), np.inf), np.full(len(segments), -np.inf)
-    digests = [hashlib.blake2b(digest_size=16) for _ in segments]
-    at = 0
+    sounds = [_Sound() for _ in segments]
+    whole = [sound for sound, one in zip(sounds, segments, strict=True) if not one.start and one.end is None]
     try:
         recording = audio.open_recording(file)
         for block in recording:
-            for index in np.flatnonzero((begins < at + block.size) & (ends > at)):
-                part = block[max(0, begins[index] - at) : int(min(block.size, ends[index] - at))]
-                lowest[index] = min(lowest[index], part.min())
-                highest[index] = max(highest[index], part.max())
-                digests[index].update(part.tobytes())
-            at += block.size
+            for sound in whole:
+                sound.add(block)
+        for sound, segment in zip(sounds, segments, strict=True):
+            if segment.start or segment.end is not None:
+                sound.add(read_stretch(file, segment.start, segment.end))
     except AudioError as error:
         return _Heard(corrupt=str(error))
     if recording.damaged:
         return _Heard(corrupt=f"{recording.damaged} packets of {file} cannot be decoded; expected a whole recording.")
-    silent = highest - lowest < 2 * SILENT
     duration = float(recording.duration)
     missing = (recording.expected_duration or 0.0) - duration
-    return _Heard(duration, "", missing, silent.tolist(), [digest.digest() for digest in digests])
+    return _Heard(duration, "", missing, [one.silent for one in sounds], [one.digest.digest() for one in sounds])
+
+
+class _Sound:
+    """What is kept of a segment's samples: whether they are silent, and a digest."""
+
+    def __init__(self) -> None:
+        self._lowest, self._highest = math.inf, -math.inf
+        self.digest = hashlib.blake2b(digest_size=16)
+
+    def add(self, part: npt.NDArray[np.float32]) -> None:
+        if part.size:
+            self._lowest, self._highest = min(self._lowest, float(part.min())), max(self._highest, float(part.max()))
+            self.digest.update(part.tobytes())
+
+    @property
+    def silent(self) -> bool:
+        return self._highest - self._lowest < 2 * SILENT
 
 
 def _usable(
