@@ -1,10 +1,21 @@
-"""What every test shares: property tests that always try the same examples, however slow the machine."""
+"""What every test shares: one thread a worker of pytest-xdist, property tests, models, folders, a server.
+
+Property tests try the same examples each time, however slow the machine. `EMOW2V_HYPOTHESIS=random` tries others; the
+head of the report names the seed that repeats them.
+"""
 
 import os
+import random
 import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # before NumPy and PyTorch, and child processes, read them
+    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "EMOW2V_THREADS"):
+        os.environ.setdefault(variable, "1")
+if os.environ.get("EMOW2V_HYPOTHESIS") == "random":  # the workers inherit what was drawn
+    os.environ["EMOW2V_HYPOTHESIS"] = str(random.SystemRandom().randrange(1 << 32))
 
 import pytest
 from hypothesis import settings
@@ -55,8 +66,19 @@ def nothing_at_home() -> Iterator[None]:
     assert left == []
 
 
-settings.register_profile("emow2v", deadline=None, derandomize=True, database=None)
+SEED = os.environ.get("EMOW2V_HYPOTHESIS", "")
+settings.register_profile("emow2v", deadline=None, derandomize=not SEED, database=None, print_blob=True)
 settings.load_profile("emow2v")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config):
+    if SEED:
+        config.option.hypothesis_seed = SEED  # which Hypothesis reads next
+
+
+def pytest_report_header():
+    return f"property tests: EMOW2V_HYPOTHESIS={SEED}" if SEED else "property tests: the same examples each time"
 
 
 @pytest.fixture(scope="session")
@@ -112,7 +134,7 @@ def data(tmp_path):
     """The data folder of a server, with a second of speech in it."""
     import soundfile
 
-    from emow2v.demo import EXAMPLE
+    from emow2v.verify import EXAMPLE
 
     folder = tmp_path / "data"
     folder.mkdir()

@@ -23,8 +23,9 @@ from pathlib import Path
 
 import soundfile
 
-from emow2v.demo import EXAMPLE, request
+from emow2v.demo import request
 from emow2v.discover.places import Places
+from emow2v.verify import EXAMPLE
 
 TRIES = 300
 STUCK_S = 300  # without a job posted or ended, however slow the machine

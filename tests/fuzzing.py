@@ -22,7 +22,6 @@ from starlette.websockets import WebSocketDisconnect
 
 import emow2v
 from emow2v import audio, formats
-from emow2v.demo import EXAMPLE
 from emow2v.discover import options as opts
 from emow2v.discover.descriptors import fill, parse_data
 from emow2v.discover.job import folders, plan
@@ -33,6 +32,7 @@ from emow2v.formats.ssi_read import data_path, read_annotation, read_stream
 from emow2v.formats.table_read import read_table
 from emow2v.framing import parse_time
 from emow2v.model import Model
+from emow2v.verify import EXAMPLE
 from servers import app
 
 Data = dict[str, Any]

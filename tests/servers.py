@@ -15,22 +15,17 @@ from emow2v.server.app import create_app
 from emow2v.server.live import Live
 from emow2v.server.settings import Settings
 from emow2v.server.store import Store
-from emow2v.server.worker import Served, Worker
+from emow2v.server.worker import Worker
 
 
-class Given(Served):
-    """Models that are loaded already."""
+@dataclass(frozen=True)
+class Loaded:
+    """What a worker asks `Served` for, with models that are loaded already."""
 
-    def __init__(self, card: Card, places: Places, load: Callable[[str], Model], longest_s: float = 0) -> None:
-        super().__init__(card.name, "auto", "", "auto", 0, places, longest_s)
-        object.__setattr__(self, "given", (card, load))
-
-    @property
-    def card(self) -> Card:
-        return self.given[0]  # type: ignore[attr-defined,no-any-return]
-
-    def load(self, name: str) -> Model:
-        return self.given[1](name)  # type: ignore[attr-defined,no-any-return]
+    card: Card
+    places: Places
+    load: Callable[[str], Model]
+    longest_s: float
 
 
 @dataclass
@@ -38,7 +33,7 @@ class Threads:
     """A worker in a thread; the same face as `Pool`."""
 
     path: Path
-    served: Served
+    served: Loaded
     deaths = 0
 
     def start(self) -> None:
@@ -52,7 +47,7 @@ class Threads:
 
     @property
     def ready(self) -> int:
-        return 1
+        return int(self.thread.is_alive())
 
     def stop(self, patience_s: float) -> None:
         self.worker.hear(module.STOP)
@@ -64,5 +59,5 @@ def app(card: Card, data: list[Path], work: Path, load: Callable[[str], Model], 
     places = Places(data, work)
     path = work / "jobs.sqlite"
     chosen = replace(Settings(card, places), **settings)  # type: ignore[arg-type]
-    workers = Threads(path, Given(card, places, load, chosen.longest_s))
+    workers = Threads(path, Loaded(card, places, load, chosen.longest_s))
     return create_app(chosen, Store(path), workers, Live(lambda: load(card.name)))

@@ -19,10 +19,12 @@ import pytest
 import soundfile
 from starlette.testclient import TestClient
 
-from emow2v.demo import EXAMPLE, request
+from emow2v.demo import request
 from emow2v.formats.ssi_read import read_annotation
 from emow2v.model import Model
+from emow2v.verify import EXAMPLE
 from servers import app
+from waiting import until
 
 SECRET = "nobody may read this"
 PASSWORD = "s3cret-of-the-database"
@@ -115,11 +117,8 @@ def refused(client: TestClient, form: dict[str, str], route: str = "/process") -
 
 def ended(client: TestClient, job_id: str) -> tuple[int, str]:
     """Status and log of a job."""
-    deadline = time.monotonic() + 120
-    while (status := int(client.post("/job_status", data={"jobID": job_id}).json()["status"])) < 2:
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    return status, str(client.post("/log", data={"jobID": job_id}).json()["message"])
+    told = until(lambda: (now := client.post("/job_status", data={"jobID": job_id}).json())["status"] > 1 and now)
+    return int(told["status"]), str(client.post("/log", data={"jobID": job_id}).json()["message"])
 
 
 def paths_to(victim: Path, work: Path) -> list[str]:

@@ -13,9 +13,10 @@ from typer.testing import CliRunner
 
 import emow2v
 from emow2v import batch, cli
-from emow2v.demo import EXAMPLE
 from emow2v.formats.ssi_read import read_annotation, read_stream
 from emow2v.model import Model
+from emow2v.verify import EXAMPLE
+from waiting import until
 
 
 def run(
@@ -260,7 +261,6 @@ def test_names_of_any_script_on_any_terminal(clip: Path, tmp_path: Path) -> None
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
 def test_a_stopped_run_leaves_nothing_half_written(tmp_path: Path, name: str) -> None:
     import signal
-    import time
 
     signal_, rate = soundfile.read(EXAMPLE, dtype="float32")
     soundfile.write(tmp_path / "long.wav", np.tile(signal_, 40), rate)
@@ -270,9 +270,7 @@ def test_a_stopped_run_leaves_nothing_half_written(tmp_path: Path, name: str) ->
     process = subprocess.Popen(
         command, stderr=subprocess.PIPE, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
     )
-    deadline = time.monotonic() + 60
-    while not (out.exists() and any(out.iterdir())) and time.monotonic() < deadline:
-        time.sleep(0.05)
+    until(lambda: out.exists() and any(out.iterdir()), alive=lambda: process.poll() is None)
     process.send_signal(getattr(signal, name))
     _, said = process.communicate(timeout=60)
     assert process.returncode == 128 + getattr(signal, name) and b"Traceback" not in said

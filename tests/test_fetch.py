@@ -11,7 +11,6 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -26,6 +25,7 @@ from starlette.staticfiles import StaticFiles
 from emow2v import fetch as downloads
 from emow2v.errors import ModelError
 from emow2v.fetch import DownloadError, fetch
+from waiting import until
 
 CONTENT = bytes(range(256)) * 1000 + b"the end"
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -246,10 +246,7 @@ def test_after_kill_9_another_process_continues(server: Server, path: Path) -> N
     server.cuts, server.stall = [100_000], True
     with subprocess.Popen([sys.executable, "-c", CHILD, server.url, str(path)]) as child:
         part = path.with_name("model.zip.part")
-        deadline = time.monotonic() + 60
-        while not (part.is_file() and part.stat().st_size == 100_000):
-            assert child.poll() is None and time.monotonic() < deadline
-            time.sleep(0.01)
+        until(lambda: part.is_file() and part.stat().st_size == 100_000, alive=lambda: child.poll() is None)
         with pytest.raises(DownloadError, match="is being downloaded by another process; wait for it"):
             fetch(server.url, path)
         child.kill()
@@ -264,8 +261,7 @@ def test_two_at_once_in_one_process(server: Server, path: Path) -> None:
     server.cuts, server.stall = [1000], True
     first = threading.Thread(target=fetch, args=(server.url, path))
     first.start()
-    while not server.starts:
-        time.sleep(0.01)
+    until(lambda: server.starts)
     with pytest.raises(DownloadError, match="another process"):
         fetch(server.url, path)
     server.resume.set()

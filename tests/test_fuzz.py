@@ -23,9 +23,6 @@ from fuzzing import TARGETS, Ground
 EXAMPLES = int(os.environ.get("EMOW2V_FUZZ") or 200)
 SETTINGS = settings(
     max_examples=EXAMPLES,
-    deadline=None,
-    database=None,
-    derandomize=True,
     phases=[Phase.generate, Phase.shrink],
     suppress_health_check=list(HealthCheck),
 )

@@ -11,7 +11,6 @@ import shutil
 import socket
 import subprocess
 import sys
-import time
 import tracemalloc
 import warnings
 import zipfile
@@ -31,11 +30,13 @@ import soxr
 
 import emow2v
 from emow2v import engines
-from emow2v.demo import EXAMPLE, request
+from emow2v.demo import request
 from emow2v.discover.module import MODULE, cml_info, trainer_xml
 from emow2v.errors import AudioError, FramingError, ModelError, RequestError
 from emow2v.model import Model
 from emow2v.trajectory import DIMENSIONS
+from emow2v.verify import EXAMPLE
+from waiting import until
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "modules" / "emow2v"
@@ -339,7 +340,7 @@ def stock_server(site: Path, tmp_path: Path) -> Iterator[httpx.Client]:
     with log, subprocess.Popen(command, cwd=tmp_path, env=environment(site), stdout=log, stderr=log) as server:
         try:
             with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=30) as client:
-                until(lambda: answers(client), server)
+                until(lambda: answers(client), "the server ended", alive=lambda: server.poll() is None)
                 yield client
         finally:
             server.terminate()
@@ -350,14 +351,6 @@ def answers(client: httpx.Client) -> bool:
         return client.get("/job_status_all").is_success
     except httpx.TransportError:
         return False
-
-
-def until(holds: Callable[[], bool], server: subprocess.Popen[bytes] | None = None) -> None:
-    deadline = time.monotonic() + 120
-    while not holds():
-        assert server is None or server.poll() is None, "the server ended"
-        assert time.monotonic() < deadline, "nothing came"
-        time.sleep(0.1)
 
 
 @needs_ffprobe

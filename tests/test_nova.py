@@ -3,7 +3,6 @@
 import ast
 import io
 import json
-import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,9 +11,10 @@ import httpx
 import pytest
 import soundfile
 
-from emow2v.demo import EXAMPLE
 from emow2v.formats.ssi_read import read_annotation, read_stream
 from emow2v.server.run import Server
+from emow2v.verify import EXAMPLE
+from waiting import until
 
 pytest.importorskip("cryptography")
 
@@ -70,15 +70,16 @@ def flat(answer: httpx.Response) -> dict[str, str]:
 
 def followed(client: httpx.Client, job_id: str) -> tuple[int, str]:
     """/job_status and /log until the job has ended; NOVA asks every three seconds."""
-    deadline = time.monotonic() + 180
-    while True:
+
+    def told() -> tuple[int, str] | None:
         status = int(flat(form(client, "/job_status", {"jobID": job_id}))["status"])
         message = flat(form(client, "/log", {"jobID": job_id}))["message"]
         assert status in (0, 1, 2, 3)  # an index into four texts
-        if status > 1:
-            return status, message
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+        return (status, message) if status > 1 else None
+
+    answer = until(told)
+    assert answer is not None
+    return answer
 
 
 def listed(client: httpx.Client) -> tuple[str, dict[str, object]]:

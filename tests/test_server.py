@@ -2,7 +2,6 @@ import base64
 import io
 import json
 import threading
-import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,12 +12,14 @@ import soundfile
 from starlette.testclient import TestClient
 
 from emow2v import cards
-from emow2v.demo import EXAMPLE, request
+from emow2v.demo import request
 from emow2v.errors import ModelError
 from emow2v.formats.ssi_read import read_annotation, read_stream
 from emow2v.model import Model, load
 from emow2v.server.run import Server
+from emow2v.verify import EXAMPLE
 from servers import app
+from waiting import until
 
 TRAINER = r"modules\emow2v\emow2v.trainer"
 
@@ -32,13 +33,11 @@ def data(tmp_path: Path) -> Path:
 
 
 def wait(client: TestClient, job_id: str) -> int:
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline:
+    def ended() -> int:
         status = int(client.post("/job_status", data={"jobID": job_id}).json()["status"])
-        if status > 1:
-            return status
-        time.sleep(0.02)
-    raise AssertionError("the job did not end")
+        return status if status > 1 else 0
+
+    return until(ended, "the job did not end")
 
 
 def descriptors(folder: Path, **changes: object) -> list[dict[str, object]]:
@@ -433,9 +432,7 @@ def test_a_job_that_fails_says_why_and_leaves_old_results(client: TestClient, da
 def test_a_long_computation_stops_when_it_is_cancelled(client: TestClient, data: Path) -> None:
     """Windows of ten minutes over a clip would take hours; cancelling must not wait for them."""
     client.post("/process", data=form(data, jobID="endless", leftContext="600s"))
-    deadline = time.monotonic() + 60
-    while client.post("/job_status", data={"jobID": "endless"}).json()["status"] == 0 and time.monotonic() < deadline:
-        time.sleep(0.01)
+    until(lambda: client.post("/job_status", data={"jobID": "endless"}).json()["status"] == 1)
     assert client.post("/cancel", data={"jobID": "endless"}).json() == {"success": "true"}
     assert client.post("/process", data=short_form(data, frameSize="1s", leftContext="0")).status_code == 200
     assert wait(client, "job 1") == 2

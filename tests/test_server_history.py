@@ -4,7 +4,6 @@ import json
 import os
 import sqlite3
 import threading
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from emow2v.discover.places import Places
 from emow2v.server import history
 from emow2v.server.settings import Settings
 from emow2v.server.store import Job, Status, Store
+from waiting import until
 
 
 @pytest.fixture
@@ -96,8 +96,7 @@ def test_erasing_waits_until_the_worker_has_let_go(
     part.touch()
 
     def notice() -> None:
-        while store.running(job):
-            time.sleep(0.01)
+        until(lambda: not store.running(job))
         part.touch()
         store.let_go(job)
         store.close()

@@ -6,7 +6,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from datetime import datetime
@@ -15,8 +14,10 @@ from pathlib import Path
 import soundfile
 from websockets.sync.client import connect
 
-from emow2v.demo import EXAMPLE, request
+from emow2v.demo import request
 from emow2v.server.logs import JSONFormatter, TextFormatter, masked, one_line
+from emow2v.verify import EXAMPLE
+from waiting import until
 
 TOKEN = "correct-horse-battery"
 
@@ -90,8 +91,7 @@ def test_a_server_with_its_workers(tmp_path: Path) -> None:
             b'--x\r\nContent-Disposition: form-data; name="file"; filename="a%0Ab.wav"\r\n\r\nno sound\r\n--x--\r\n'
         )
         assert "error" in post("/v1/predictions", forged, "multipart/form-data; boundary=x")
-        while post("/job_status", b"jobID=talk")["status"] != 2:
-            time.sleep(0.05)
+        until(lambda: post("/job_status", b"jobID=talk")["status"] == 2)
         socket = url.replace("http", "ws") + f"/v1/stream?token={TOKEN}"
         with connect(socket, additional_headers={"Authorization": f"Bearer {TOKEN}"}) as stream:
             stream.recv()

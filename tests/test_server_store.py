@@ -305,7 +305,7 @@ class Life(RuleBasedStateMachine):
 
 
 TestLife = Life.TestCase
-TestLife.settings = settings(max_examples=25, stateful_step_count=30, deadline=None, derandomize=True, database=None)
+TestLife.settings = settings(max_examples=25, stateful_step_count=30)
 
 
 def test_lists_are_filtered_and_bounded_where_the_jobs_lie(store: Store) -> None:

@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-import time
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +11,12 @@ import soundfile
 from starlette.testclient import TestClient
 
 from emow2v.cards import EMBEDDED
-from emow2v.demo import EXAMPLE
 from emow2v.framing import Framing
 from emow2v.model import Model
 from emow2v.server.walls import Walls
+from emow2v.verify import EXAMPLE
 from servers import app
+from waiting import until
 
 
 @pytest.fixture
@@ -148,10 +148,7 @@ def test_a_job_is_erased_in_every_state(
     running, waiting = (
         client.post("/v1/predictions", data={"path": "long.wav", "wait": "false"}).json() for _ in range(2)
     )
-    until = time.monotonic() + 60
-    while client.get(f"/v1/jobs/{running['id']}").json()["rows"] == 0:
-        assert time.monotonic() < until
-        time.sleep(0.02)
+    until(lambda: client.get(f"/v1/jobs/{running['id']}").json()["rows"])
     for job, state in ((finished, "finished"), (waiting, "canceled"), (running, "canceled")):
         assert client.delete(f"/v1/jobs/{job['id']}").json()["state"] == state
         assert client.delete(f"/v1/jobs/{job['id']}").status_code == 404

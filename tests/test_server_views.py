@@ -2,7 +2,6 @@
 
 import io
 import json
-import time
 import zipfile
 from pathlib import Path
 
@@ -11,17 +10,16 @@ import pytest
 import soundfile
 from starlette.testclient import TestClient
 
-from emow2v.demo import EXAMPLE, request
+from emow2v.demo import request
 from emow2v.framing import Framing
 from emow2v.model import Model
 from emow2v.server import views
+from emow2v.verify import EXAMPLE
+from waiting import until
 
 
 def ended(client: TestClient, job: str) -> str:
-    deadline = time.monotonic() + 120
-    while client.get(f"/v1/jobs/{job}").json()["state"] in ("waiting", "running"):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    until(lambda: client.get(f"/v1/jobs/{job}").json()["state"] not in ("waiting", "running"))
     return f"/v1/jobs/{job}"
 
 
@@ -59,10 +57,7 @@ def test_rows_grow(client: TestClient) -> None:
     soundfile.write(long, np.resize(soundfile.read(EXAMPLE, dtype="float32")[0], 16000 * 600), 16000, format="FLAC")
     form = {"wait": "false", "frame_step": "40ms"}
     job = client.post("/v1/predictions", files={"file": ("long.flac", long.getvalue())}, data=form).json()["id"]
-    deadline = time.monotonic() + 120
-    while not (now := client.get(f"/v1/jobs/{job}/rows").json())["rows"]:
-        assert time.monotonic() < deadline and not now["complete"]
-        time.sleep(0.02)
+    now = until(lambda: (told := client.get(f"/v1/jobs/{job}/rows").json())["rows"] and told)
     later = client.get(f"/v1/jobs/{job}/rows", params={"first": len(now["rows"]), "run": now["run"]}).json()
     assert later["first"] == len(now["rows"]) and later["run"] == now["run"] and not later["complete"]
     other = client.get(f"/v1/jobs/{job}/rows", params={"first": 5, "run": "another"}).json()

@@ -2,7 +2,6 @@
 
 import io
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,14 +10,16 @@ import soundfile
 from starlette.testclient import TestClient
 
 from emow2v.cards import find
-from emow2v.demo import EXAMPLE, request
+from emow2v.demo import request
 from emow2v.errors import Emow2vError
 from emow2v.model import Model
 from emow2v.server import walls as module
 from emow2v.server.run import Server
 from emow2v.server.tls import self_signed
 from emow2v.server.walls import Walls, check_open, is_loopback, own_hosts
+from emow2v.verify import EXAMPLE
 from servers import app
+from waiting import until
 
 TOKEN = "correct horse"
 FORMS = ["/process", "/job_status", "/log", "/cancel", "/fetch_result", "/upload", "/cml_info"]
@@ -162,8 +163,7 @@ def test_recordings_have_an_end(lite: Model, tmp_path: Path) -> None:
             answer = client.post("/process", data=form)
             assert answer.status_code == status, answer.text
         sentence = "lasts longer than the 2 s that are taken; cut it into parts"
-        while (told := client.post("/job_status", data={"jobID": "lying"}).json())["status"] < 2:
-            time.sleep(0.02)
+        told = until(lambda: (now := client.post("/job_status", data={"jobID": "lying"}).json())["status"] > 1 and now)
         assert told["status"] == 3 and sentence in told["error"]
         for path, status in ((honest, 413), (lying, 400)):  # found out by the worker, which knows no HTTP
             for unit in ("windows", "files"):

@@ -9,7 +9,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import httpx
@@ -23,6 +22,7 @@ from emow2v.cli import app
 from encoders import pretrained
 from processes import serving
 from voices import write_corpus
+from waiting import until
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 
@@ -62,11 +62,9 @@ def test_prune_train_kill_resume_evaluate_export_add_serve(tmp_path: Path) -> No
     # 12 clips are trained on: killed at a moment within the twelve steps, when a first epoch is behind it
     killed = train(tmp_path / "run")
     log_file, state = tmp_path / "run" / "log.jsonl", tmp_path / "run" / "state.pt"
-    while killed.poll() is None and not log_file.exists():
-        time.sleep(0.01)
+    until(log_file.exists, alive=lambda: killed.poll() is None)
     at = state.stat().st_mtime_ns
-    while killed.poll() is None and state.stat().st_mtime_ns == at:
-        time.sleep(0.002)
+    until(lambda: state.stat().st_mtime_ns != at, alive=lambda: killed.poll() is None)
     killed.send_signal(signal.SIGKILL)
     told = killed.communicate()[0].decode()
     assert killed.returncode == -signal.SIGKILL, told

@@ -2,8 +2,10 @@
 
 >>> import emow2v
 >>> model = emow2v.load("lite")
->>> trajectory = model.predict("talk.wav")  # doctest: +SKIP
->>> trajectory.to_frame()  # doctest: +SKIP
+>>> trajectory = model.predict("talk.wav")
+>>> trajectory.scores.shape  # a row every 40 ms: arousal, dominance, valence
+(321, 3)
+>>> table = trajectory.to_frame()  # pandas, indexed (file, start, end)
 """
 
 from __future__ import annotations
