@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +19,7 @@ from emow2v.errors import FormatError
 from emow2v.formats.table_read import read_table
 from emow2v.model import Model
 from emow2v.verify import EXAMPLE
+from waiting import until
 
 
 @pytest.fixture
@@ -232,9 +232,7 @@ def test_a_stopped_run_says_what_was_done(clip: Path, tmp_path: Path, name: str)
     process = subprocess.Popen(
         command, stderr=subprocess.PIPE, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
     )
-    deadline = time.monotonic() + 60
-    while not (out / "z").exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
+    until((out / "z").exists, alive=lambda: process.poll() is None)
     process.send_signal(getattr(signal, name))
     _, said = process.communicate(timeout=60)
     assert process.returncode == 128 + getattr(signal, name) and b"Traceback" not in said

@@ -351,5 +351,4 @@ def test_the_watch_above_sees_telemetry(tmp_path) -> None:
         'emow2v.load("lite", engine="openvino")(numpy.zeros(16000, "float32"), 16000)', "import openvino"
     )
     done = subprocess.run([sys.executable, "-c", plain], env=environment, capture_output=True, text=True, check=True)
-    found = json.loads(done.stdout.splitlines()[-1])
-    assert found["telemetry"] and found["asked"] and found["left"]
+    assert json.loads(done.stdout.splitlines()[-1])["telemetry"]

@@ -24,7 +24,7 @@ from emow2v.server.pool import Pool
 from emow2v.server.store import Job, Status, Store
 from emow2v.server.worker import Served
 from emow2v.verify import EXAMPLE
-from waiting import until
+from waiting import HANG_S, until
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="kills by signals")
 
@@ -114,7 +114,10 @@ def test_jobs_run_in_processes_and_a_killed_one_is_replaced(
         assert not hidden(data)
 
 
-def test_stopping_lets_what_runs_wait_for_the_next_start(store: Store, served: Served, data: Path) -> None:
+def test_stopping_lets_what_runs_wait_for_the_next_start(
+    store: Store, served: Served, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pools, "HURRY_S", HANG_S)  # on a busy machine too it leaves by itself
     with running(store, served) as pool:
         store.submit("long", form(data, "long", 15))
         pool.wake()

@@ -30,6 +30,7 @@ SOON_S = 2.0  # a worker that dies so soon after its start is not started again 
 LONGEST_PAUSE_S = 60.0
 AGAIN_S = 1.0
 TERM_S = 2.0  # a signal to the whole group reaches the workers first
+HURRY_S = 5.0  # for a worker to leave its job to the next start, before it is killed
 STUCK_S = 60.0  # a worker that has not noticed for so long that its job was cancelled is deep in a file that never ends
 
 
@@ -134,7 +135,7 @@ class Pool:
         with self._lock:
             self._stopping.set()
         processes = self._processes
-        for word, seconds in ((workers.STOP, patience_s), (workers.HURRY, 5.0)):
+        for word, seconds in ((workers.STOP, patience_s), (workers.HURRY, HURRY_S)):
             for one in processes:
                 one.tell(word)
             until = time.monotonic() + seconds
