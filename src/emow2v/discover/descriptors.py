@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from emow2v.discover import json_text
 from emow2v.errors import RequestError
 
 _SUPER = ("stream", "annotation", "text", "image", "table")
@@ -72,8 +72,8 @@ def parse_data(text: str) -> list[Descriptor]:
         RequestError: not a JSON list of descriptors, or one that cannot be carried out
     """
     try:
-        entries = json.loads(text)
-    except (ValueError, RecursionError):
+        entries = json_text.parse(text)
+    except json_text.NotJSON:
         raise RequestError("data is not JSON; expected a list of data descriptors.") from None
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise RequestError("data is not a JSON list of objects; expected a list of data descriptors.")

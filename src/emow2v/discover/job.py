@@ -4,87 +4,40 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import io
 import json
 import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
-from emow2v import audio, cards
+from emow2v import cards, storage
 from emow2v.cards import Card
 from emow2v.context import check_shared
+from emow2v.discover import json_text
 from emow2v.discover import options as opts
 from emow2v.discover.descriptors import Descriptor, parse_data
 from emow2v.discover.module import MODULE
+from emow2v.discover.names import snake_case
 from emow2v.discover.places import Places, check_job_id, make_folder, safe_name
-from emow2v.errors import AudioError, FormatError, FramingError, ModelError, RequestError, TooLong
+from emow2v.discover.plans import Output, Plan, Session
+from emow2v.discover.probing import probe
+from emow2v.errors import FormatError, FramingError, ModelError, PathError, PlaceTaken, RequestError
 from emow2v.formats import Writer, record
 from emow2v.formats import check as check_places
 from emow2v.formats.files import Move
-from emow2v.formats.ssi import AnnotationWriter, StreamWriter
 from emow2v.framing import Framing
-from emow2v.model import Context, Model, no_values
+from emow2v.model import Context, Model
 
 T = TypeVar("T")
 
 DEFAULT_BATCH_SIZE = 250  # as published
 _MAX_SESSIONS = 10_000
-_PROBED_S = 60  # of sound at most, where a request begins late in its recording
 _SECRET = ("password", "token", "secret")
 # Forges lines of a log, or cannot be written.
 _NO_NAME = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
-
-
-@dataclass(frozen=True)
-class Output:
-    """A file to write: which output of the module, where, and what its descriptor said."""
-
-    port: str
-    path: Path
-    descriptor: Descriptor
-
-    def writer(self) -> Writer:
-        if self.port == "embedding":
-            return StreamWriter(self.path)
-        given = self.descriptor
-        return AnnotationWriter(self.path, self.port, scheme=given.scheme, role=given.role, annotator=given.annotator)
-
-
-@dataclass(frozen=True)
-class Session:
-    """One recording and its outputs."""
-
-    name: str
-    source: Path | bytes
-    outputs: tuple[Output, ...]
-
-
-@dataclass(frozen=True)
-class Plan:
-    """A request that can be carried out.
-
-    Attributes:
-        job_id: checked
-        model: name of the model to use
-        sessions: what to do
-        framing, context, batch_size: how
-        notes: sentences for the job's log
-        details: the form as it may be shown: passwords masked
-        results: folder of the job's `request:` outputs
-    """
-
-    job_id: str
-    model: str
-    sessions: tuple[Session, ...]
-    framing: Framing
-    context: Context
-    batch_size: int
-    notes: tuple[str, ...]
-    details: Mapping[str, str]
-    results: Path
 
 
 def plan(
@@ -102,7 +55,7 @@ def plan(
         TooLong: a recording is
     """
     job_id = check_job_id(form.get("jobID", ""))
-    fields = {opts.snake_case(name): value for name, value in form.items()}
+    fields = {snake_case(name): value for name, value in form.items()}
     trainer = fields.get("trainer_file_path", "")
     if not trainer.strip():
         raise RequestError(f"trainerFilePath is missing; expected {MODULE.path}.")
@@ -114,10 +67,10 @@ def plan(
     framing = opts.framing(fields)
     given = opts.options(fields)
     card = _model(given, served)
-    notes = [f"field {name} is unknown and was ignored" for name in sorted(set(fields) - opts.FIELDS)]
-    notes += [
-        f"option {name} is unknown and was ignored" for name in sorted(set(given) - {"batch_size", "context", "model"})
-    ]
+    notes = opts.ignored("field", set(fields) - opts.FIELDS, opts.FIELDS - opts.WITHOUT_USE)
+    notes += opts.ignored("option", opts.unknown_options(given), opts.OPTIONS)
+    heard = opts.heard(given)
+    overwrite = opts.flag("overwrite", given)
     batch_size = opts.batch_size(given, DEFAULT_BATCH_SIZE)
     if framing.whole and "context" not in given:
         context = "window"  # of one value over everything nothing could be shared
@@ -130,18 +83,26 @@ def plan(
     sessions = tuple(_session(name, dataset, job_id, source, outputs, places) for name in names)
     _refuse_clashes(sessions)
     try:
-        check_places(output.writer() for session in sessions for output in session.outputs)
+        check_places(output.writer(overwrite=overwrite) for session in sessions for output in session.outputs)
+    except PlaceTaken as error:
+        taken = str(error).partition("; move it")[0]
+        raise RequestError(
+            f'{taken}; move it, choose another place, or replace it with options={{"overwrite": true}}.'
+        ) from None
     except FormatError as error:
         raise RequestError(str(error)) from None
     for session in sessions:
-        probe(session.source, framing, longest_s)
+        probe(session.source, framing, longest_s, **heard)
     for folder in sorted({output.path.parent for session in sessions for output in session.outputs}):
         make_folder(folder)
     shown = _masked(form)
     if (plain := _masked(given)) != given:
-        shown = {name: value for name, value in shown.items() if opts.snake_case(name) not in ("options", "opt_str")}
+        shown = {name: value for name, value in shown.items() if snake_case(name) not in ("options", "opt_str")}
         shown["options"] = json.dumps(plain)
-    return Plan(job_id, card.name, sessions, framing, context, batch_size, tuple(notes), shown, places.results(job_id))
+    results = places.results(job_id)
+    return Plan(
+        job_id, card.name, sessions, framing, context, batch_size, heard, overwrite, tuple(notes), shown, results
+    )
 
 
 def folders(form: Mapping[str, str], places: Places) -> set[Path]:
@@ -150,7 +111,7 @@ def folders(form: Mapping[str, str], places: Places) -> set[Path]:
     Raises:
         RequestError: the data folders are others by now
     """
-    fields = {opts.snake_case(name): value for name, value in form.items()}
+    fields = {snake_case(name): value for name, value in form.items()}
     _, outputs = _sorted(parse_data(fields.get("data", "")))
     dataset = _dataset(fields)
     return {
@@ -162,7 +123,7 @@ def folders(form: Mapping[str, str], places: Places) -> set[Path]:
 
 def sessions(form: Mapping[str, str]) -> list[str]:
     """The sessions of a request that was checked once."""
-    fields = {opts.snake_case(name): value for name, value in form.items()}
+    fields = {snake_case(name): value for name, value in form.items()}
     return _sessions(fields.get("sessions", ""))
 
 
@@ -172,7 +133,7 @@ def recording(form: Mapping[str, str], session: str, places: Places) -> Path | b
     Raises:
         RequestError: it is gone, or the data folders are others by now
     """
-    fields = {opts.snake_case(name): value for name, value in form.items()}
+    fields = {snake_case(name): value for name, value in form.items()}
     source, _ = _sorted(parse_data(fields.get("data", "")))
     return _source(source, _dataset(fields), session, places)
 
@@ -183,7 +144,7 @@ def outputs(form: Mapping[str, str], session: str, places: Places) -> list[Outpu
     Raises:
         RequestError: the data folders are others by now
     """
-    fields = {opts.snake_case(name): value for name, value in form.items()}
+    fields = {snake_case(name): value for name, value in form.items()}
     _, wanted = _sorted(parse_data(fields.get("data", "")))
     return _placed(session, _dataset(fields), form.get("jobID", ""), wanted, places)
 
@@ -193,6 +154,7 @@ def run(
     model: Model,
     *,
     log: Callable[[str], None] = lambda line: None,
+    notice: Callable[[Sequence[str]], None] | None = None,
     progress: Callable[[int, int | None], None] = lambda rows, expected: None,
     before_publish: Callable[[Sequence[Move]], None] = lambda moves: None,
     between: Callable[[], None] = lambda: None,
@@ -204,6 +166,7 @@ def run(
 
     Args:
         log: takes sentences
+        notice: takes those on what was not all there, or was asked for in vain; without it the log does
         progress: takes rows done and rows expected, where that is known
         check: called often; may raise to stop
         before_publish: called when a session's files are complete, before they appear, with what will be renamed; may raise
@@ -218,13 +181,21 @@ def run(
         Emow2vError: what went wrong; sessions before keep their files
     """
     total = 0
-    for line in job.notes:
-        log(line)
+
+    def tell(sentences: Sequence[str]) -> None:
+        if notice is not None:
+            notice(sentences)
+        else:
+            for one in sentences:
+                log(one)
+
+    if job.notes:
+        tell(job.notes)
     shutil.rmtree(job.results, ignore_errors=True)  # of an earlier job with the same id
     for number, session in enumerate(job.sessions, start=1):
         if number > 1:
             between()
-        writers = [*(output.writer() for output in session.outputs), *also()]
+        writers = [*(output.writer(overwrite=job.overwrite) for output in session.outputs), *also()]
         source = io.BytesIO(session.source) if isinstance(session.source, bytes) else session.source
         # what a request asks for is no more than a hint: how many windows the machine is good for, the server knows
         batch_size = min(job.batch_size, model.at_once(job.framing))
@@ -235,6 +206,7 @@ def run(
             batch_size=batch_size,
             check=check,
             longest_s=longest_s,
+            **cast(dict[str, Any], job.heard),
         )
         log(f"session {session.name} ({number}/{len(job.sessions)}): {trajectory.info.source}")
         rows = 0
@@ -245,6 +217,8 @@ def run(
             progress(rows, expected)
 
         record(trajectory, writers, lambda block: done(len(block)), before_publish)
+        if found := getattr(trajectory.info, "notices", ()):
+            tell([f"session {session.name}: {one}" for one in found] if len(job.sessions) > 1 else list(found))
         clipped = sum(writer.clipped for writer in writers)
         log(f"session {session.name}: {rows} values" + (f", {clipped} clipped to 0..1" if clipped else ""))
         total += rows
@@ -287,8 +261,8 @@ def _sessions(text: str) -> list[str]:
     if not text.strip():
         return ["dummy_session"]
     try:
-        names = json.loads(text)
-    except (ValueError, RecursionError):
+        names = json_text.parse(text)
+    except json_text.NotJSON:
         names = None
     if not isinstance(names, list) or not names or not all(isinstance(name, str) and name for name in names):
         raise RequestError('sessions is not a JSON list of names; expected for instance ["session1"].')
@@ -331,11 +305,14 @@ def _source(source: Descriptor, dataset: str, session: str, places: Places) -> P
     if source.origin == "file":
         return places.input(source.path(dataset, session))
     uploaded = source.uri or source.payload
-    if len(uploaded) < 100 and (path := places.uploads / Path(uploaded).name).is_file():
-        return path
+    if len(uploaded) < 100:
+        path = places.uploads / Path(uploaded).name
+        with contextlib.suppress(PathError):  # it is too long for a name, say, and may be the sound itself
+            if storage.is_file(path):
+                return path
     try:
-        return base64.b64decode(uploaded.partition("base64,")[2] or uploaded, validate=True)
-    except (binascii.Error, ValueError):
+        return base64.b64decode((uploaded.partition("base64,")[2] or uploaded).encode(errors="replace"), validate=True)
+    except binascii.Error:
         raise RequestError(
             "The input audio is neither the name of an upload nor base64; post the file to /upload and name what it answers."
         ) from None
@@ -354,33 +331,6 @@ def _refuse_clashes(sessions: tuple[Session, ...]) -> None:
                     + (" (uri_template with {session}, for several sessions)." if len(sessions) > 1 else ".")
                 )
             seen.add(output.path)
-
-
-def probe(recording: Path | bytes, framing: Framing, longest_s: float = 0) -> None:
-    """Decode a recording's first frame as the job will, so that what cannot be done is refused now.
-
-    Raises:
-        RequestError: it cannot be decoded, or has no value in it
-        TooLong: by what it says of itself, which need not be true
-    """
-    source = io.BytesIO(recording) if isinstance(recording, bytes) else recording
-    end_s = float(framing.end_ms or 0) / 1000
-    try:
-        opened = audio.open_recording(source)
-        try:
-            opened.longest_s = longest_s
-            stated = opened.expected_duration or 0
-            opened.check(min(stated, end_s) if end_s else stated)
-            for _ in opened:
-                if framing.count(opened.duration) > framing.first_frame or opened.duration > _PROBED_S:
-                    return
-            raise no_values(opened.name, opened.duration, framing)
-        finally:
-            opened.close()
-    except TooLong:
-        raise
-    except AudioError as error:
-        raise RequestError(str(error)) from None
 
 
 def _model(given: Mapping[str, opts.Value], served: Card) -> Card:

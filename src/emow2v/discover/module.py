@@ -9,6 +9,7 @@ from fractions import Fraction
 from typing import Literal
 from xml.sax.saxutils import quoteattr
 
+from emow2v.discover import json_text
 from emow2v.errors import RequestError
 from emow2v.trajectory import DIMENSIONS
 
@@ -116,8 +117,8 @@ def _filters(text: str | None, field: str) -> list[str] | None:
     if not text:
         return None
     try:
-        filters = json.loads(text)
-    except (ValueError, RecursionError):
+        filters = json_text.parse(text)
+    except json_text.NotJSON:
         filters = None
     if not isinstance(filters, list) or not all(isinstance(item, str) for item in filters):
         raise RequestError(f'{field} is not a JSON list of texts; expected for instance ["stream:Audio"].')

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from fractions import Fraction
 
+from emow2v.discover import json_text
 from emow2v.discover.module import default_times
+from emow2v.discover.names import nearest, unknown
+from emow2v.discover.names import snake_case as snake_case
 from emow2v.errors import FramingError, RequestError
 from emow2v.framing import Framing, parse_time
 from emow2v.model import Context
@@ -16,19 +19,17 @@ Value = str | int | float | bool | None
 
 MAX_BATCH_SIZE = 1024  # windows; more takes memory and brings no speed
 
+OPTIONS = ("batch_size", "channel", "context", "model", "overwrite", "track")
+
 # Fields of a request that mean something here; others are named in the job's log and ignored.
-FIELDS = frozenset(
-    "job_id trainer_file_path data dataset sessions frame_size stride left_context right_context start end options opt_str "
+_MEANT = "job_id trainer_file_path data dataset sessions frame_size stride left_context right_context start end options opt_str"
+WITHOUT_USE = frozenset(
     # sent by NOVA for other modules, for its database or for no purpose; nothing to do
     "force db_host db_port db_user db_password add_rest_class fill_missing_data anno_min_gap anno_min_dur video_backend "
     # folders are the administrator's to choose: never taken from a request
     "shared_dir data_dir cml_dir cache_dir tmp_dir log_dir".split()
 )
-
-
-def snake_case(name: str) -> str:
-    """jobID to job_id, frameSize to frame_size; what is in that form already stays."""
-    return re.sub(r"(?<=[^A-Z_])(?=[A-Z])", "_", name).lower()
+FIELDS = WITHOUT_USE | frozenset(_MEANT.split())
 
 
 def framing(form: Mapping[str, str]) -> Framing:
@@ -74,8 +75,8 @@ def options(form: Mapping[str, str]) -> dict[str, Value]:
     text = form.get("options", "").strip()
     if text:
         try:
-            parsed = json.loads(text)
-        except (ValueError, RecursionError):
+            parsed = json_text.parse(text)
+        except json_text.NotJSON:
             raise RequestError('options is not JSON; expected an object such as {"batch_size": 250}.') from None
         if not isinstance(parsed, dict):
             raise RequestError('options is not a JSON object; expected for instance {"batch_size": 250}.')
@@ -90,6 +91,76 @@ def options(form: Mapping[str, str]) -> dict[str, Value]:
             raise RequestError(f"optStr holds '{item[:60]}'; expected name=value;name=value.")
         result[name.strip()] = _value(value.strip())
     return result
+
+
+def unknown_options(given: Mapping[str, Value]) -> set[str]:
+    """Options that mean nothing here; they are ignored, as the reference does.
+
+    Raises:
+        RequestError: one that is nearly a known one: other numbers than were asked for would look like an answer
+    """
+    found = set(given) - set(OPTIONS)
+    for name in sorted(found):
+        if nearest(name, OPTIONS):
+            raise RequestError(f"{unknown('option', name, OPTIONS)}.")
+    return found
+
+
+def ignored(what: str, names: Iterable[str], known: Iterable[str]) -> list[str]:
+    """A sentence for each name that is not known, with the nearest that is."""
+    every = sorted(known)
+    near = {name: nearest(name, every) for name in sorted(names)}
+    return [
+        f"{what} {name} is unknown and was ignored" + (f"; the nearest known {what} is {one}" if one else "")
+        for name, one in near.items()
+    ]
+
+
+def heard(given: Mapping[str, Value]) -> dict[str, int | str]:
+    """The options track and channel, where they are given.
+
+    Raises:
+        RequestError: no number of a track, or no channel
+    """
+    return hearing({name: str(given[name]) for name in ("track", "channel") if given.get(name) not in (None, "")})
+
+
+def hearing(given: Mapping[str, str]) -> dict[str, int | str]:
+    """Track and channel out of texts.
+
+    Raises:
+        RequestError: no number of a track, or no channel
+    """
+    found: dict[str, int | str] = {}
+    if track := given.get("track", "").strip():
+        if not re.fullmatch("0*[1-9][0-9]{0,3}", track, re.ASCII):
+            raise RequestError(f"track is '{track[:40]}'; expected the number of a track of sound, from 1.")
+        found["track"] = int(track)
+    if channel := given.get("channel", "").strip().lower():
+        if channel == "each":
+            raise RequestError("channel is 'each'; expected one of them: post the recording once for each channel.")
+        if re.fullmatch("0*[1-9][0-9]{0,3}", channel, re.ASCII):
+            found["channel"] = int(channel)
+        elif channel in ("mix", "left", "right"):
+            found["channel"] = channel
+        else:
+            raise RequestError(f"channel is '{channel[:40]}'; expected mix, left, right or a number from 1.")
+    return found
+
+
+def flag(name: str, given: Mapping[str, Value]) -> bool:
+    """An option that is true or false.
+
+    Raises:
+        RequestError: something else
+    """
+    value = given.get(name)
+    text = str(value).strip().lower()
+    if value is None or text in ("", "false", "0", "no"):
+        return False
+    if text in ("true", "1", "yes"):
+        return True
+    raise RequestError(f"{name} is '{text[:40]}'; expected true or false.")
 
 
 def _value(text: str) -> Value:

@@ -9,7 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from emow2v import storage
 from emow2v.errors import RequestError
+from emow2v.storage import shown
 
 _DEVICE = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  # names that Windows takes for devices
 _JOB_ID = re.compile(r"\w[\w .-]{0,127}")
@@ -59,41 +61,47 @@ class Places:
     def input(self, uri: str) -> Path:
         """The file that an input's uri names: relative ones among the uploads, then below the data folders.
 
+        Clients on Windows part folders by backslashes; where a name really holds one, it counts first.
+
         Raises:
             RequestError: it lies elsewhere, or does not exist
+            PathError: the operating system does not say
         """
-        path = _path(uri)
+        _check(uri)
         roots = [self.uploads, *self.data_dirs]
-        candidates = [path] if path.is_absolute() else [root / path for root in roots]
-        inside = [found for candidate in candidates if (found := _inside(candidate, roots))]
-        allowed = [one for one in inside if not self._kept(one) or _inside(one, [self.uploads])]
+        for path in dict.fromkeys([Path(uri), _path(uri, 255)]):
+            candidates = [path] if path.is_absolute() else [root / path for root in roots]
+            inside = [found for candidate in candidates if (found := _inside(candidate, roots))]
+            allowed = [one for one in inside if not self._kept(one) or _inside(one, [self.uploads])]
+            for found in allowed:
+                if kind := storage.kind_of(found):
+                    if kind == "other":
+                        raise RequestError(f"The input {shown(uri)} is a pipe or a device; expected a file.")
+                    return found
         if not allowed:
             raise RequestError(
-                f"The input {uri[:200]} lies outside the data folders; expected a path below --data-dir."
+                f"The input {shown(uri)} lies outside the data folders; expected a path below --data-dir."
             )
-        for found in allowed:
-            if os.path.exists(found):  # noqa: PTH110 (pathlib raises for names that no file can have)
-                if not (found.is_file() or found.is_dir()):
-                    raise RequestError(f"The input {uri[:200]} is a pipe or a device; expected a file.")
-                return found
-        raise RequestError(f"The input {uri[:200]} does not exist; expected a recording below the data folders.")
+        raise RequestError(f"The input {shown(uri)} does not exist; expected a recording below the data folders.")
 
     def output(self, uri: str, ending: str) -> Path:
         """The file that an output's uri names: relative ones below the first data folder.
 
         Raises:
             RequestError: it lies elsewhere, or has another ending
+            PathError: the operating system does not say
         """
-        path = _path(uri)
+        _check(uri)
+        path = _path(uri, 240)  # and room for what is put before and behind it
         if path.suffix.lower() != ending:
-            raise RequestError(f"The output {uri[:200]} does not end in {ending}; expected a name that does.")
+            raise RequestError(f"The output {shown(uri)} does not end in {ending}; expected a name that does.")
         found = _inside(path if path.is_absolute() else self.data_dirs[0] / path, self.data_dirs)
         if found is None or self._kept(found):
             raise RequestError(
-                f"The output {uri[:200]} lies outside the data folders; expected a path below --data-dir."
+                f"The output {shown(uri)} lies outside the data folders; expected a path below --data-dir."
             )
-        if found.is_dir():
-            raise RequestError(f"The output {uri[:200]} is a folder; expected a file name.")
+        if storage.is_folder(found):
+            raise RequestError(f"The output {shown(uri)} is a folder; expected a file name.")
         return found
 
     def _kept(self, path: Path) -> bool:
@@ -102,13 +110,34 @@ class Places:
         return _inside(path, [self.work_dir]) is not None and _inside(path, within) is None
 
 
-def _path(uri: str) -> Path:
+def _path(uri: str, longest: int) -> Path:
+    """The path that a uri names, with either separator.
+
+    Args:
+        longest: bytes of a name
+    """
+    if os.sep == "/":
+        if re.match(r"[A-Za-z]:[\\/]|\\\\", uri):
+            raise RequestError(
+                f"The path {shown(uri)} is one of a Windows machine; expected a path below the server's own data folders, "
+                "such as study/talk.wav."
+            )
+        uri = uri.replace("\\", "/")
+    path = Path(uri)
+    if len(uri) > 1000 or any(len(os.fsencode(part)) > longest for part in path.parts):
+        raise RequestError(
+            f"The path {shown(uri)} is too long; expected at most 1000 characters, and {longest} bytes in a name."
+        )
+    return path
+
+
+def _check(uri: str) -> None:
     if "\0" in uri or not uri.strip():
         raise RequestError("uri is empty or holds a NUL character; expected a path.")
-    path = Path(uri)
-    if len(uri) > 1000 or any(len(part.encode("utf-8", "replace")) > 240 for part in path.parts):
-        raise RequestError(f"The path {uri[:60]}... is too long; expected 1000 characters, 240 bytes a name, at most.")
-    return path
+    try:
+        os.fsencode(uri)
+    except UnicodeEncodeError:
+        raise RequestError(f"The path {shown(uri)} holds half a character; expected a path in Unicode.") from None
 
 
 def _inside(path: Path, roots: Sequence[Path]) -> Path | None:
@@ -116,7 +145,7 @@ def _inside(path: Path, roots: Sequence[Path]) -> Path | None:
     try:
         resolved = path.resolve()
         return resolved if any(resolved.is_relative_to(root.resolve()) for root in roots) else None
-    except (OSError, RuntimeError, ValueError):  # loops of links, names that are too long
+    except (OSError, RuntimeError):  # names that are too long, loops of links (before Python 3.13)
         return None
 
 

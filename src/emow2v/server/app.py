@@ -24,11 +24,11 @@ from emow2v.server.discover import (
     FORMS,
     ROUTES,
     CompactJSON,
-    read_form,
     refusal,
     settings_of,
 )
 from emow2v.server.failures import failure, headers
+from emow2v.server.forms import read_form
 from emow2v.server.live import Live
 from emow2v.server.metrics import Counting, Metrics
 from emow2v.server.settings import Settings, Workers
@@ -121,7 +121,7 @@ async def _login(request: Request) -> Response:
         target = "/"
     if request.method == "GET":
         return pages.login(wrong=False)
-    async with read_form(request) as form:
+    async with read_form(request, max_files=1, max_fields=10, max_part_size=1 << 16) as form:
         given = form.get(FIELD, "")
     if not isinstance(given, str) or not matches(token, given):
         return pages.login(wrong=True)

@@ -7,24 +7,25 @@ import logging
 import secrets
 import shutil
 import zipfile
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import FormData, UploadFile
+from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import Message, Receive, Scope, Send
 
+from emow2v.discover import json_text
 from emow2v.discover.job import plan
 from emow2v.discover.module import MODULE, cml_info
 from emow2v.discover.places import safe_name
 from emow2v.errors import Emow2vError, TooLong
+from emow2v.server.forms import read_form
 from emow2v.server.settings import Settings
 from emow2v.server.store import Busy, Job, Status, Store
 from emow2v.server.uploads import keep
@@ -45,34 +46,8 @@ class CompactJSON(JSONResponse):
         )
 
 
-@asynccontextmanager
-async def read_form(
-    request: Request, max_fields: int = 1000, max_part_size: int = MAX_FIELD
-) -> AsyncIterator[FormData]:
-    """The form, urlencoded or multipart; anything else counts as empty, as it does in the reference.
-
-    Args:
-        max_fields, max_part_size: of what is held in memory
-    """
-    if await _is_bare(request):
-        yield FormData()
-        return
-    async with request.form(max_fields=max_fields, max_files=4, max_part_size=max_part_size) as form:
-        yield form
-
-
-async def _is_bare(request: Request) -> bool:
-    """A multipart form of no fields, in which .NET (and so NOVA) writes a first boundary all the same."""
-    said = request.headers.get("content-length", "")
-    if not request.headers.get("content-type", "").startswith("multipart/form-data"):
-        return False
-    if not (said.isascii() and said.isdigit() and int(said[:9]) < 300):
-        return False
-    return all(line.startswith(b"--") or not line for line in (await request.body()).split(b"\r\n"))
-
-
 async def _fields(request: Request) -> dict[str, str]:
-    async with read_form(request) as form:
+    async with read_form(request, max_files=4, max_fields=1000, max_part_size=MAX_FIELD) as form:
         return _authorised(request, {name: value for name, value in form.items() if isinstance(value, str)})
 
 
@@ -109,7 +84,7 @@ async def _process(request: Request) -> Response:
     settings = settings_of(request)
     client = request.client.host if request.client else ""
 
-    def post() -> Job:
+    def post() -> tuple[Job, Sequence[str]]:
         planned = plan(fields, settings.places, settings.model, settings.context, settings.longest_s)
         job = store_of(request).submit(
             planned.job_id,
@@ -119,11 +94,11 @@ async def _process(request: Request) -> Response:
             most_waiting=settings.most_waiting,
         )
         store_of(request).log(job, repr(_shortened(job.form)))
-        return job
+        return job, planned.notes
 
     try:
         async with settings.checking:
-            job = await run_in_threadpool(post)
+            job, notes = await run_in_threadpool(post)
     except Busy as error:
         return refusal(error, 429, headers={"Retry-After": "10"})
     except TooLong as error:
@@ -132,7 +107,7 @@ async def _process(request: Request) -> Response:
         return refusal(error)
     logger.info("job %s: posted", job.id, extra={"job": job.id, "client": client})
     request.app.state.workers.wake()
-    return CompactJSON({"success": "True", "jobID": job.id})
+    return CompactJSON({"success": "True", "jobID": job.id} | ({"notice": "; ".join(notes)} if notes else {}))
 
 
 def _shortened(form: Mapping[str, str]) -> dict[str, str]:
@@ -305,7 +280,7 @@ def _zip(folder: Path, files: list[Path], job_id: str) -> Path:
 
 async def _upload(request: Request) -> Response:
     uploads = settings_of(request).places.uploads
-    async with read_form(request, max_fields=20, max_part_size=1 << 16) as form:
+    async with read_form(request, max_files=4, max_fields=20, max_part_size=1 << 16) as form:
         _authorised(request, {name: value for name, value in form.items() if isinstance(value, str)})
         part = form.get("file")
         if not isinstance(part, UploadFile):
@@ -327,8 +302,8 @@ async def _update_progress(request: Request) -> Response:
     if "application/json" not in request.headers.get("content-type", ""):
         return CompactJSON({"success": False, "error": "Expected a JSON body."}, 415)
     try:
-        body = await request.json()
-    except (ValueError, RecursionError):
+        body = json_text.parse(await request.body())
+    except json_text.NotJSON:
         body = None
     if not isinstance(body, dict) or not body.get("job_key") or not body.get("progress"):
         return CompactJSON({"success": False, "error": "Missing job_key or progress"}, 400)

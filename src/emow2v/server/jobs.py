@@ -8,6 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
+from emow2v.errors import Emow2vError
+
+
+class Busy(Emow2vError):
+    """More is asked than is taken; later there will be room."""
+
 
 class Status(IntEnum):
     """DISCOVER's numbers."""

@@ -13,13 +13,15 @@ import contextlib
 import json
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
 from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import QueryParams
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from emow2v.discover.names import unknown
 from emow2v.errors import Emow2vError, RequestError
 from emow2v.formats.table import ndjson_row, rows
 from emow2v.framing import Framing, parse_time
@@ -30,6 +32,7 @@ from emow2v.trajectory import Block
 
 MOST_LOAD = 0.7  # of the machine's time, for all live streams together; jobs wait for the rest
 END = "end"
+PARAMETERS = ("sampling_rate", "encoding", "frame_step", "left_context", "right_context", "padding")
 AT_ONCE_S = 1  # of sound; a message that holds more is computed in pieces, so that who hangs up is noticed
 IDLE_S = 120  # without a message; who keeps quiet keeps others out
 # Codes of RFC 6455 and its registry.
@@ -76,8 +79,13 @@ class Live:
                     self.streams -= 1
                     self._load_now -= load
 
-    def _asked(self, query: Mapping[str, str]) -> tuple[Model, Framing, int, str]:
+    def _asked(self, query: QueryParams) -> tuple[Model, Framing, int, str]:
         """What the connection's address asks for."""
+        for name, _ in query.multi_items():
+            if name not in PARAMETERS:
+                raise RequestError(f"{unknown('parameter', name, PARAMETERS)}.")
+            if len(query.getlist(name)) > 1:
+                raise RequestError(f"The parameter '{name}' came {len(query.getlist(name))} times; expected it once.")
         encoding = query.get("encoding", "s16le")
         if encoding not in ENCODINGS:
             raise RequestError(f"encoding is '{encoding[:20]}'; expected {' or '.join(ENCODINGS)}.")

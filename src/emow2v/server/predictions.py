@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
-from emow2v import cards, formats
+from emow2v import cards, formats, storage
 from emow2v.cards import Card
 from emow2v.context import check_shared
-from emow2v.discover import job
+from emow2v.discover import options as opts
+from emow2v.discover import probing
 from emow2v.discover.places import Places
 from emow2v.errors import AudioError, Emow2vError, RequestError
 from emow2v.formats import Writer, record
@@ -33,6 +34,7 @@ class Prediction:
     unit, framing, context: how
     format: one of `FORMATS`
     path: of the result
+    heard: track and channel, where they were asked for
     """
 
     source: Path
@@ -43,21 +45,25 @@ class Prediction:
     context: Context
     format: str
     path: Path
+    heard: Mapping[str, int | str] = field(default_factory=dict)
 
 
 def prediction(job_id: str, form: Mapping[str, str], places: Places, served: Card, context: str) -> Prediction:
     """Check what was asked for.
 
     Args:
-        form: path or upload (the name of a kept one; name is the client's own), and any of model, unit, format, context, padding and `TIMES`
+        form: path or upload (the name of a kept one; name is the client's own), and any of model, unit, format, context, padding,
+            track, channel and `TIMES`
 
     Raises:
         RequestError: one sentence on the first thing that is wrong
     """
     given = {name: value for name, value in form.items() if value}
     if given.get("upload"):
+        if given.get("path"):
+            raise RequestError("file and path name two recordings; expected one of them.")
         source = places.uploads / Path(given["upload"]).name
-        if not source.is_file():
+        if not storage.is_file(source):
             raise RequestError("The upload is gone; post it again.")
     elif given.get("path"):
         source = places.input(given["path"])
@@ -81,7 +87,8 @@ def prediction(job_id: str, form: Mapping[str, str], places: Places, served: Car
         raise RequestError(str(error)) from None
     path = places.results(job_id) / f"{STEM}.{wanted}"
     name = given.get("name") or given.get("path", "upload")
-    return Prediction(source, name, card.name, cast(Unit, unit), framing, cast(Context, chosen), wanted, path)
+    heard = opts.hearing(given)
+    return Prediction(source, name, card.name, cast(Unit, unit), framing, cast(Context, chosen), wanted, path, heard)
 
 
 def probe(asked: Prediction, longest_s: float) -> None:
@@ -92,7 +99,7 @@ def probe(asked: Prediction, longest_s: float) -> None:
         TooLong: by what it says of itself
     """
     try:
-        job.probe(asked.source, asked.framing, longest_s)
+        probing.probe(asked.source, asked.framing, longest_s, **asked.heard)
     except (AudioError, RequestError) as error:  # where uploads lie is nobody's business
         raise type(error)(str(error).replace(str(asked.source), asked.name)) from None
 
@@ -106,6 +113,7 @@ def carry_out(
     check: Callable[[], None],
     also: Callable[[], Sequence[Writer]] = tuple,
     longest_s: float = 0,
+    notice: Callable[[Sequence[str]], None] = lambda sentences: None,
 ) -> int:
     """Write the table; see `discover.job.run` for the callbacks.
 
@@ -131,11 +139,14 @@ def carry_out(
             context=asked.context,
             check=check,
             longest_s=longest_s,
+            **cast(dict[str, Any], asked.heard),
         )
         trajectory = Trajectory(replace(computed.info, source=asked.name), lambda: iter(computed))
         expected = 1 if asked.unit == "files" else computed.info.expected_rows
         writers = [*formats.writers([asked.format], asked.path.parent, STEM, overwrite=True), *also()]
         record(trajectory, writers, lambda block: done(len(block)), before_publish)
+        if found := getattr(computed.info, "notices", ()):
+            notice([one.replace(str(asked.source), asked.name) for one in found])
     except AudioError as error:  # where uploads lie is nobody's business
         raise type(error)(str(error).replace(str(asked.source), asked.name)) from None
     return rows

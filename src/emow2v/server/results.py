@@ -9,9 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from emow2v import formats
+from emow2v import formats, storage
 from emow2v.discover import job as discover
 from emow2v.discover import options as opts
+from emow2v.discover.names import snake_case
 from emow2v.discover.places import Places, safe_name
 from emow2v.errors import Emow2vError, FormatError, RequestError
 from emow2v.formats import record
@@ -64,7 +65,7 @@ def recording(job: Job, number: int, places: Places) -> Path | bytes:
         found = places.uploads / Path(job.form["upload"]).name
     else:
         found = places.input(job.form.get("path", ""))
-    if isinstance(found, Path) and not found.is_file():
+    if isinstance(found, Path) and not storage.is_file(found):
         raise RequestError("The recording is gone; only its values are left.")
     return found
 
@@ -102,7 +103,7 @@ def table(job: Job, number: int, places: Places) -> Table:
     """
     session = _session(job, number)
     if job.kind == "prediction":
-        if not stored(job, places).is_file():
+        if not storage.is_file(stored(job, places)):
             raise FormatError("The job's table is gone; post the recording again.")
         return next(iter(read_table(stored(job, places)).values()))
     curves = {
@@ -169,7 +170,7 @@ def remove(job: Job, places: Places) -> None:
 
 
 def _framing(job: Job) -> Framing:
-    return opts.framing({opts.snake_case(key): value for key, value in job.form.items()})
+    return opts.framing({snake_case(key): value for key, value in job.form.items()})
 
 
 def _blocks(values: Table, first: int) -> Iterator[Block]:

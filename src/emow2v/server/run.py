@@ -14,7 +14,7 @@ from pathlib import Path
 import uvicorn
 from filelock import FileLock, Timeout
 
-from emow2v import cards
+from emow2v import cards, storage
 from emow2v.context import check_shared
 from emow2v.discover.places import Places
 from emow2v.engines import candidates, cores
@@ -95,10 +95,10 @@ class Server:
             raise Emow2vError("--host is empty; expected an address such as 127.0.0.1.")
         check_open(host, token, insecure=insecure)
         for folder in data_dirs:
-            if not folder.is_dir():
+            if not storage.is_folder(folder):
                 raise Emow2vError(f"The data folder {folder} is not there; expected a folder that exists.")
         work_dir = work_dir or _default_work_dir()
-        if work_dir.exists() and not work_dir.is_dir():
+        if storage.kind_of(work_dir) not in (None, "folder"):
             raise Emow2vError(f"The work folder {work_dir} is a file; expected a folder.")
         places = Places([folder.resolve() for folder in data_dirs], work_dir.resolve())
         settings = Settings(
@@ -203,7 +203,7 @@ def _certificate(
 def _own(work_dir: Path) -> FileLock:
     """Jobs belong to one server."""
     try:
-        if not work_dir.is_dir():
+        if not storage.is_folder(work_dir):
             work_dir.mkdir(mode=0o700, parents=True)  # voices of people
         lock = FileLock(work_dir / "server.lock", thread_local=False)  # let go of by the thread that runs the server
         lock.acquire(blocking=False)

@@ -17,12 +17,13 @@ from pathlib import Path
 from emow2v.errors import Emow2vError, RequestError
 from emow2v.server import schema
 from emow2v.server.database import Database
-from emow2v.server.jobs import Job, Status, from_row
+from emow2v.server.jobs import Busy, Job, Status, from_row
 from emow2v.server.logs import one_line
 from emow2v.server.schema import MOST_LISTED
 
 __all__ = ["MOST_LISTED", "Busy", "Job", "Status", "Store"]
 
+MOST_NOTICES = 100  # of a job; its log has all of them
 MOST_ATTEMPTS = 3  # a job that a worker died of so often is not tried again
 
 _WHOLE = ", ".join(one.name for one in fields(Job))
@@ -217,10 +218,15 @@ class Store:
 
     def notice(self, job: Job, sentences: Sequence[str]) -> None:
         """What was not all there, or how it was heard: kept with the job, and in its log."""
-        plain = [one_line(one) for one in sentences]
         with self._data.write(lasting=False) as database:
-            database.execute("UPDATE jobs SET notices = ? WHERE number = ?", (json.dumps(plain), job.number))
-            for one in plain:
+            row = database.execute("SELECT notices FROM jobs WHERE number = ?", (job.number,)).fetchone()
+            if row is None:
+                return
+            plain = dict.fromkeys([*json.loads(row["notices"]), *map(one_line, sentences)])
+            database.execute(
+                "UPDATE jobs SET notices = ? WHERE number = ?", (json.dumps([*plain][:MOST_NOTICES]), job.number)
+            )
+            for one in sentences:
                 _line(database, job.number, one, "WARNING")
 
     def log(self, job: Job, text: str, level: str = "INFO") -> None:
@@ -380,10 +386,6 @@ class Store:
     def _database(self) -> sqlite3.Connection:
         """This thread's connection."""
         return self._data.handle().connection
-
-
-class Busy(Emow2vError):
-    """More is asked than is taken; later there will be room."""
 
 
 def now() -> str:

@@ -26,6 +26,7 @@ from emow2v.discover.places import Places
 from emow2v.errors import Emow2vError, TooLong
 from emow2v.server import history, results, views
 from emow2v.server.failures import failure, headers
+from emow2v.server.forms import prepare, refuse_unknown
 from emow2v.server.logs import one_line
 from emow2v.server.predictions import FORMATS, prediction, probe
 from emow2v.server.settings import Settings, Workers
@@ -43,14 +44,20 @@ State = Literal["waiting", "running", "finished", "error", "canceled"]
 
 
 class _Frugal(APIRoute):
-    """Forms whose recording goes to the disk, and whose fields are few: no more is held in memory, however large they may be."""
+    """Takes known fields only, and of a form no more into memory than they need: recordings go to the disk."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
+        fields = [one.alias for one in self.dependant.body_params]
+        queries = [one.alias for one in self.dependant.query_params]
 
         async def read(request: Request) -> Response:
-            if request.method == "POST":
-                await request.form(max_files=1, max_fields=50, max_part_size=1 << 16)
+            asked = [name for name, _ in request.query_params.multi_items()]
+            refuse_unknown(asked, queries, "query field", fields, "form field")
+            if fields:
+                await prepare(request, max_files=1, max_fields=50, max_part_size=1 << 16)
+                given = [name for name, _ in (await request.form()).multi_items()]
+                refuse_unknown(given, fields, "field", queries, "query field")
             return await handle(request)
 
         return read
@@ -165,13 +172,15 @@ def create_v1(settings: Settings, store: Store, workers: Workers) -> FastAPI:
         right_context: Annotated[str, Form()] = "0ms",
         start: Annotated[str, Form()] = "0ms",
         end: Annotated[str, Form(description="0ms: the end.")] = "0ms",
+        track: Annotated[str, Form(description="Number of a track of sound, from 1; empty: the default one.")] = "",
+        channel: Annotated[str, Form(description="mix, left, right, or a number from 1.")] = "",
         wait: Annotated[bool, Form(description="Answer with the table; otherwise at once with the job.")] = True,
     ) -> Response:
         """Scores of a recording."""
         form = {
             "path": path, "model": model, "unit": unit, "format": table, "context": context, "padding": padding,
             "frame_step": frame_step, "left_context": left_context, "right_context": right_context,
-            "start": start, "end": end,
+            "start": start, "end": end, "track": track, "channel": channel,
         }  # fmt: skip
         job_id = secrets.token_hex(12)
         client = request.client.host if request.client else ""
@@ -276,7 +285,13 @@ def create_v1(settings: Settings, store: Store, workers: Workers) -> FastAPI:
 
 
 def _with_problems(description: dict[str, Any]) -> dict[str, Any]:
-    """Problems are JSON, also of operations that answer with something else; FastAPI describes them as of that kind."""
+    """Problems are JSON, also of operations that answer with something else; FastAPI describes them as of that kind.
+
+    And forms take the fields that are described, and no others.
+    """
+    for name, described in description["components"]["schemas"].items():
+        if name.startswith("Body_"):
+            described["additionalProperties"] = False
     schema = {"$ref": "#/components/schemas/Problem"}
     for operations in description["paths"].values():
         for operation in operations.values():

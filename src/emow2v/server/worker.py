@@ -21,8 +21,9 @@ from pathlib import Path
 from typing import cast
 
 from emow2v import cards
-from emow2v.discover.job import Plan, plan, run
+from emow2v.discover.job import plan, run
 from emow2v.discover.places import Places
+from emow2v.discover.plans import Plan
 from emow2v.errors import Cancelled, Emow2vError
 from emow2v.formats import files
 from emow2v.model import Context, Model, load
@@ -195,6 +196,7 @@ class Worker:
             check=check,
             also=lambda: [GrowingWriter(folder)],
             longest_s=served.longest_s,
+            notice=partial(store.notice, job),
         )
         if not store.end(job, rows=rows):
             raise Cancelled

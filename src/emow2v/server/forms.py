@@ -1,0 +1,191 @@
+"""Forms as clients really send them: names of files in every spelling, bodies that are no form, fields that are not known."""
+
+from __future__ import annotations
+
+import codecs
+import re
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from email.errors import HeaderParseError
+from email.header import decode_header
+from urllib.parse import unquote_to_bytes
+
+from starlette.datastructures import FormData
+from starlette.exceptions import HTTPException
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import Request
+
+from emow2v.discover.names import unknown
+
+MULTIPART, URLENCODED = "multipart/form-data", "application/x-www-form-urlencoded"
+_EMPTY = (b"", b"{}", b"[]", b"null", b'""')  # bodies that say nothing, whatever their type
+_PARAMETER = re.compile(r';\s*([^\s=;"]+)\s*=\s*("(?:\\["\\]|[^"])*"|[^;]*)')
+_PIECE = re.compile(r"filename\*(\d{1,2})(\*?)", re.IGNORECASE)  # RFC 2231: a name in pieces
+_WORD = re.compile(r"=\?[^?]+\?[bq]\?[^?]*\?=", re.IGNORECASE)  # RFC 2047: an encoded word
+_LONGEST = 1000  # characters of a name
+
+
+@asynccontextmanager
+async def read_form(
+    request: Request, *, max_files: int, max_fields: int, max_part_size: int
+) -> AsyncIterator[FormData]:
+    """The form, urlencoded or multipart; a body that says nothing is an empty one.
+
+    Args:
+        max_files, max_fields, max_part_size: of what is held in memory
+
+    Raises:
+        HTTPException: 415 for a body that is no form, 400 for one that is broken
+    """
+    await prepare(request, max_files=max_files, max_fields=max_fields, max_part_size=max_part_size)
+    async with request.form() as form:
+        yield form
+
+
+async def prepare(request: Request, *, max_files: int, max_fields: int, max_part_size: int) -> None:
+    """Read a request's form, so that whoever asks the request for it afterwards gets this one."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind == MULTIPART and not await _is_bare(request):
+        parser = _Parser(
+            request.headers,
+            request.stream(),
+            max_files=max_files,
+            max_fields=max_fields,
+            max_part_size=max_part_size,
+        )
+        try:
+            request._form = await parser.parse()
+        except MultiPartException as error:
+            raise HTTPException(400, error.message) from None
+    elif kind == URLENCODED:
+        await request.form(max_fields=max_fields, max_part_size=max_part_size)
+    else:
+        if kind != MULTIPART and not await _says_nothing(request):
+            came = f"is {kind[:60]}" if kind else "has no Content-Type"
+            raise HTTPException(
+                415, f"The body {came}; expected a form, {URLENCODED} or {MULTIPART}, as curl -d or -F send it."
+            )
+        request._form = FormData()
+
+
+async def _says_nothing(request: Request) -> bool:
+    length = request.headers.get("content-length", "")
+    if not length and "transfer-encoding" not in request.headers:
+        return True
+    if length.isascii() and length.isdigit() and int(length[:9]) > 100:
+        return False
+    return (await request.body()).strip() in _EMPTY
+
+
+async def _is_bare(request: Request) -> bool:
+    """A multipart form of no fields, in which .NET (and so NOVA) writes a first boundary all the same."""
+    said = request.headers.get("content-length", "")
+    if not (said.isascii() and said.isdigit() and int(said[:9]) < 300):
+        return False
+    return all(line.startswith(b"--") or not line for line in (await request.body()).split(b"\r\n"))
+
+
+def refuse_unknown(
+    given: Iterable[str], known: Iterable[str], what: str, elsewhere: Iterable[str] = (), where: str = ""
+) -> None:
+    """Refuse fields that are not known, or come twice: other numbers than were asked for would look like an answer.
+
+    Args:
+        given: names as they came, with repetitions
+        what: they are, such as "field"
+        elsewhere, where: names that are known in another part of the request, and how to call that
+
+    Raises:
+        HTTPException: 422, with the nearest known name
+    """
+    names, every = list(given), list(known)
+    for name in names:
+        if name not in every:
+            if name in elsewhere:
+                raise HTTPException(422, f"The {what} '{name}' is not taken here; send it as a {where}.")
+            raise HTTPException(422, f"{unknown(what, name, every)}.")
+        if names.count(name) > 1:
+            raise HTTPException(422, f"The {what} '{name}' came {names.count(name)} times; expected it once.")
+
+
+class _Parser(MultiPartParser):
+    """Takes the name of a file from `filename*`, too, which the parser below it passes over."""
+
+    def on_headers_finished(self) -> None:
+        header = self._current_part.content_disposition or b""
+        name = file_name(header)
+        if name is not None and not re.search(rb";\s*filename\s*=", header, re.IGNORECASE):
+            self._current_part.content_disposition = header + b'; filename="file"'  # so that it counts as one
+        super().on_headers_finished()
+        if name is not None and self._current_part.file is not None:
+            self._current_part.file.filename = name
+
+
+def file_name(header: bytes) -> str | None:
+    """The name of a file in a Content-Disposition header; None where it names none.
+
+    `filename*` (RFC 5987, also in pieces, RFC 2231) counts before `filename`, which may be raw bytes, encoded words (RFC 2047)
+    or percent signs. A charset that is not known, or does not fit, is UTF-8 or else Latin-1.
+    """
+    found = {name.lower(): _plain(value) for name, value in _PARAMETER.findall(header.decode("latin-1"))}
+    name = _extended(found["filename*"]) if "filename*" in found else _in_pieces(found)
+    if not name and "filename" in found:
+        name = _simple(found["filename"])
+    if name is None:
+        return "" if "filename" in found or "filename*" in found else None
+    if re.match(r"[A-Za-z]:\\|\\\\", name):  # a whole path, as old browsers send it
+        name = name.rpartition("\\")[2]
+    return name[:_LONGEST]
+
+
+def _plain(value: str) -> str:
+    value = value.strip()
+    if len(value) >= 2 and value[0] == value[-1] == '"':
+        return re.sub(r'\\(["\\])', r"\1", value[1:-1])
+    return value
+
+
+def _extended(value: str) -> str:
+    """charset'language'%41%42"""
+    charset, mark, rest = value.partition("'")
+    _, second, encoded = rest.partition("'")
+    return _decoded(unquote_to_bytes(encoded), charset) if mark and second else _decoded(unquote_to_bytes(value), "")
+
+
+def _in_pieces(found: dict[str, str]) -> str | None:
+    pieces = sorted((int(match[1]), match[2], found[key]) for key in found if (match := _PIECE.fullmatch(key)))
+    charset, whole = "", b""
+    for number, encoded, value in pieces:
+        if encoded and number == pieces[0][0] and value.count("'") >= 2:
+            charset, _, value = value.split("'", 2)
+        whole += unquote_to_bytes(value) if encoded else value.encode("latin-1")
+    return _decoded(whole, charset) if pieces else None
+
+
+def _simple(value: str) -> str:
+    if _WORD.search(value):
+        try:
+            parts = decode_header(value)
+        except HeaderParseError:  # broken base64
+            parts = [(value, None)]
+        return "".join(part if isinstance(part, str) else _decoded(part, charset or "") for part, charset in parts)
+    name = _decoded(value.encode("latin-1"), "")
+    for code, sign in (("%22", '"'), ("%0D", "\r"), ("%0A", "\n")):  # what browsers write for these, and nothing else
+        name = name.replace(code, sign)
+    if re.search("%[89A-Fa-f][0-9A-Fa-f]", name) and name.isascii():
+        whole = unquote_to_bytes(name)
+        try:
+            return whole.decode()
+        except UnicodeDecodeError:
+            return name
+    return name
+
+
+def _decoded(data: bytes, charset: str) -> str:
+    for one in (charset.strip(), "utf-8"):
+        try:
+            if one and codecs.lookup(one)._is_text_encoding:
+                return data.decode(one)
+        except (LookupError, UnicodeError):  # no such charset, or not what it was written in
+            continue
+    return data.decode("latin-1")

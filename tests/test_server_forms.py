@@ -1,0 +1,148 @@
+"""Forms as clients send them: file names in every spelling, bodies that are no form, fields that nobody knows."""
+
+import base64
+import json
+from email.header import Header
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+from starlette.testclient import TestClient
+
+from emow2v.demo import request
+from emow2v.server.forms import file_name
+
+JAPANESE = "会議の録音 2024.wav"
+ENCODED = base64.b64encode(JAPANESE.encode()).decode()
+
+
+@pytest.mark.parametrize(
+    "header, name",
+    [
+        (f"form-data; name=\"file\"; filename*=utf-8''{quote(JAPANESE)}".encode(), JAPANESE),  # urllib3 before 2
+        (  # .NET
+            f'form-data; name="file"; filename="=?utf-8?B?{ENCODED}?="; filename*=utf-8\'\'{quote(JAPANESE)}'.encode(),
+            JAPANESE,
+        ),
+        (f'form-data; name=file; filename="=?utf-8?B?{ENCODED}?="'.encode(), JAPANESE),
+        (b'form-data; name=file; filename="=?iso-8859-1?Q?Gespr=E4ch_1.wav?="', "Gespräch 1.wav"),
+        (f'form-data; name="file"; filename="{JAPANESE}"'.encode(), JAPANESE),  # browsers, curl
+        ('form-data; name="file"; filename="Gespräch.wav"'.encode("latin-1"), "Gespräch.wav"),
+        (b"form-data; name=file; filename*=ISO-8859-1'de'Gespr%E4ch.wav", "Gespräch.wav"),
+        (b"form-data; name=file; filename*=utf-8''Gespr%E4ch.wav", "Gespräch.wav"),  # it is not what it says
+        (b"form-data; name=file; filename*=klingon''Gespr%C3%A4ch.wav", "Gespräch.wav"),
+        (b"form-data; name=file; filename*=Gespr%C3%A4ch.wav", "Gespräch.wav"),
+        (b"form-data; name=file; filename*=\"utf-8''Gespr%C3%A4ch.wav\"", "Gespräch.wav"),
+        (b"form-data; name=file; FileName*=UTF-8'en'a%20%22b%22.wav; filename=other.wav", 'a "b".wav'),
+        (b"form-data; name=file; filename*0*=utf-8''Gespr%C3; filename*1*=%A4ch; filename*2=\".wav\"", "Gespräch.wav"),
+        (b"form-data; name=file; filename*=hex''%41.wav", "A.wav"),  # a codec of Python's that is no charset
+        (b'form-data; name=file; filename="a %22b%22 100%.wav"', 'a "b" 100%.wav'),  # as HTML writes quotes
+        (b"form-data; name=file; filename=Gespr%C3%A4ch.wav", "Gespräch.wav"),
+        (b'form-data; name=file; filename="C:\\Users\\me\\talk.wav"', "talk.wav"),
+        (b'form-data; name=file; filename="a\\"b;c.wav"', 'a"b;c.wav'),
+        (b'form-data; name="filename*=x"', None),
+        (b'form-data; name="file"; filename=""', ""),
+        (b"", None),
+    ],
+)
+def test_the_name_of_a_file(header: bytes, name: str | None) -> None:
+    assert file_name(header) == name
+
+
+def test_python_writes_encoded_words_that_are_read() -> None:
+    long = "sehr langes Gespräch über Gefühle " * 4 + ".wav"
+    words = Header(long, "utf-8", maxlinelen=1000).encode(linesep="")
+    assert file_name(f'form-data; name="file"; filename="{words}"'.encode()) == long
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        f"filename*=utf-8''{quote(JAPANESE)}",
+        f"filename=\"=?utf-8?B?{ENCODED}?=\"; filename*=utf-8''{quote(JAPANESE)}",
+        f'filename="{JAPANESE}"',
+    ],
+)
+def test_an_upload_keeps_its_name(client: TestClient, data: Path, parameters: str) -> None:
+    head = f'--x\r\nContent-Disposition: form-data; name="file"; {parameters}\r\n\r\n'.encode()
+    wait = b'\r\n--x\r\nContent-Disposition: form-data; name="wait"\r\n\r\nfalse\r\n--x--\r\n'
+    body = head + (data / "talk.wav").read_bytes() + wait
+    posted = client.post("/v1/predictions", content=body, headers={"Content-Type": "multipart/form-data; boundary=x"})
+    assert posted.status_code == 202 and posted.json()["name"] == JAPANESE, posted.text
+    whole = head + (data / "talk.wav").read_bytes() + b"\r\n--x--\r\n"
+    kept = client.post("/upload", content=whole, headers={"Content-Type": "multipart/form-data; boundary=x"})
+    assert kept.status_code == 200 and kept.text.endswith(".wav")
+
+
+@pytest.mark.parametrize(
+    "field, near",
+    [
+        ("frameStep", "frame_step"),
+        ("frame-step", "frame_step"),
+        ("leftcontext", "left_context"),
+        ("fromat", "format"),
+        ("chanel", "channel"),
+        ("webhook", ""),
+        ("", ""),
+    ],
+)
+def test_unknown_fields_are_refused_with_the_nearest(client: TestClient, field: str, near: str) -> None:
+    answer = client.post("/v1/predictions", data={"path": "talk.wav", field: "500ms"})
+    said = answer.json()["error"]
+    assert answer.status_code == 422 and f"'{field}' is unknown" in said and "frame_step" in said
+    assert ("did you mean" in said) == bool(near) and (not near or f"did you mean {near}?" in said)
+    assert client.get("/v1/jobs").json() == []
+
+
+def test_fields_elsewhere_twice_or_in_addresses(client: TestClient) -> None:
+    for answer, words in (
+        (client.post("/v1/predictions?frame_step=500ms", data={"path": "talk.wav"}), "send it as a form field"),
+        (client.get("/v1/jobs?limti=3"), "did you mean limit?"),
+        (client.get("/v1/jobs?page=2"), "'page' is unknown"),
+        (client.get("/v1/jobs?limit=3&limit=4"), "came 2 times"),
+        (client.get("/v1/models?model=lite"), "expected none"),
+        (client.post("/v1/predictions", data={"path": "talk.wav", "unit": ["windows", "files"]}), "came 2 times"),
+    ):
+        assert answer.status_code == 422 and words in answer.json()["error"], answer.text
+    with client.websocket_connect("/v1/stream?frameStep=500ms") as socket:
+        assert "did you mean frame_step?" in socket.receive_json()["error"]
+    with client.websocket_connect("/v1/stream?webhook=x") as socket:
+        assert "'webhook' is unknown" in socket.receive_json()["error"]
+    both = client.post("/v1/predictions", data={"path": "talk.wav"}, files={"file": ("a.wav", b"x")})
+    assert both.status_code == 400 and "two recordings" in both.json()["error"]
+
+
+def test_what_a_discover_request_may_hold_beside_what_is_known(client: TestClient, data: Path) -> None:
+    asked = request(data, data / "talk.wav") | {"jobID": "a"}
+    near = client.post("/process", data=asked | {"options": json.dumps({"batchsize": 10})})
+    assert near.status_code == 400 and "did you mean batch_size?" in near.json()["error"]
+    taken = client.post("/process", data=asked | {"frameStep": "500ms", "jobType": "x", "options": '{"lamp": 1}'})
+    assert taken.json()["success"] == "True"  # as the reference does, which NOVA of any age relies on
+    assert (
+        "field frame_step is unknown and was ignored; the nearest known field is frame_size" in taken.json()["notice"]
+    )
+    assert "option lamp is unknown and was ignored" in taken.json()["notice"]
+
+
+@pytest.mark.parametrize("route", ["/process", "/job_status", "/log", "/cancel", "/v1/predictions", "/cml_info"])
+def test_a_body_that_is_no_form_is_told_so(client: TestClient, route: str) -> None:
+    for headers, body in (
+        ({"Content-Type": "application/json"}, b'{"jobID": "a", "path": "talk.wav"}'),
+        ({"Content-Type": "application/json; charset=utf-8"}, b'["jobID"]'),
+        ({"Content-Type": "text/plain"}, b"jobID=a"),
+        ({}, b"jobID=a"),
+        ({"Content-Type": "application/octet-stream"}, b"RIFF" * 100),
+    ):
+        answer = client.post(route, content=body, headers=headers)
+        assert answer.status_code == 415 and "expected a form" in answer.json()["error"], answer.text
+        assert headers.get("Content-Type", "no Content-Type").partition(";")[0] in answer.json()["error"]
+
+
+def test_empty_bodies_of_any_kind_are_empty_forms(client: TestClient) -> None:
+    for headers, body in (
+        ({}, b""),
+        ({"Content-Type": "application/json"}, b"{}"),
+        ({"Content-Type": "text/plain"}, b""),
+    ):
+        assert client.post("/cml_info", content=body, headers=headers).status_code == 200
+        assert client.post("/job_status", content=body, headers=headers).json() == {"known": "false", "status": 0}
