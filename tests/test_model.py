@@ -169,7 +169,7 @@ def test_provenance_says_how_to_compute_the_same_again(lite: Model) -> None:
     assert facts["software"] == f"emow2v {emow2v.__version__}"
     assert (facts["frame_step_ms"], facts["left_context_ms"], facts["padding"]) == (40, 960, "edge")
     assert facts["precision"] == "fp32"
-    assert all(isinstance(value, str | float) for value in facts.values())
+    assert all(isinstance(value, str | int | float) for value in facts.values())
 
 
 @pytest.mark.parametrize(

@@ -9,13 +9,14 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TextIO
+from typing import Literal, TextIO
 
 from emow2v import formats, storage
+from emow2v.channels import Channel
 from emow2v.errors import AudioError, Emow2vError, FormatError
 from emow2v.formats import Writer
 from emow2v.formats.files import Staged
-from emow2v.formats.table import COLUMNS, json_head, json_tail, rows
+from emow2v.formats.table import columns, json_head, json_tail, rows
 from emow2v.framing import Framing
 from emow2v.inputs import ENDINGS, STDIN, Input, Outcome, expand
 from emow2v.model import Context, Model
@@ -34,6 +35,8 @@ def predict(
     context: Context = "window",
     batch_size: int | None = None,
     overwrite: bool = False,
+    track: int | None = None,
+    channel: Channel | Literal["each"] = "mix",
     progress: Callable[[Block, Info], None] = lambda block, info: None,
 ) -> Iterator[Outcome]:
     """Predict every input, one after the other; one that fails does not stop the others.
@@ -42,6 +45,7 @@ def predict(
         output: folder of the results; None prints them
         names: formats, see `formats.writers`; for printing csv or json, one of them
         overwrite: also what emow2v did not write makes way for results
+        track, channel: as `Model.predict` takes them; "each" gives a result for each channel, the channel in its name
         progress: called after each block
 
     Raises:
@@ -52,13 +56,27 @@ def predict(
     for one in inputs:
         try:
             source = sys.stdin.buffer if one.path == STDIN else one.path
-            trajectory = model.predict(source, framing=framing, context=context, batch_size=batch_size)
+            if channel == "each":
+                trajectories = model.predict_channels(
+                    source, framing=framing, context=context, batch_size=batch_size, track=track
+                )
+            else:
+                trajectories = [
+                    model.predict(
+                        source, framing=framing, context=context, batch_size=batch_size, track=track, channel=channel
+                    )
+                ]
             if output is None and printer:
-                yield _record(one, trajectory, [printer], progress)
+                yield _together([_record(one, trajectory, [printer], progress) for trajectory in trajectories])
                 continue
             folder = (output or Path()) / one.folder
-            writers = formats.writers(names, folder, one.stem, overwrite=overwrite)
-            outcome = _record(one, trajectory, writers, progress)
+            stems = [one.stem + _channel_ending(trajectory.info.channel) for trajectory in trajectories]
+            outcome = _together(
+                [
+                    _record(one, trajectory, formats.writers(names, folder, stem, overwrite=overwrite), progress)
+                    for trajectory, stem in zip(trajectories, stems, strict=True)
+                ]
+            )
             if not outcome.files[0].name.startswith(f"{one.stem}."):
                 notice = (
                     f"{storage.shown(one.path)}: its name is too long for results; it was cut: {outcome.files[0].name}"
@@ -106,6 +124,20 @@ def check_output(folder: Path) -> None:
         raise FormatError(f"{storage.shown(folder)} cannot be written (Permission denied); choose another folder.")
 
 
+def _channel_ending(channel: str) -> str:
+    """What a result's name has behind the recording's: talk.left, talk.channel3."""
+    return f".channel{channel}" if channel.isdecimal() else f".{channel}" if channel else ""
+
+
+def _together(outcomes: Sequence[Outcome]) -> Outcome:
+    """What became of the channels of one recording."""
+    first = outcomes[0]
+    files = tuple(file for one in outcomes for file in one.files)
+    notices = tuple(dict.fromkeys(notice for one in outcomes for notice in one.notices))
+    rows, clipped = sum(one.rows for one in outcomes), sum(one.clipped for one in outcomes)
+    return replace(first, rows=rows, clipped=clipped, files=files, notices=notices)
+
+
 def _record(
     one: Input, trajectory: Trajectory, writers: list[Writer], progress: Callable[[Block, Info], None]
 ) -> Outcome:
@@ -121,7 +153,8 @@ def _record(
         if one.path != STDIN and storage.exists(path) and path.samefile(one.path):
             raise FormatError(f"{path} is the recording itself; choose another output folder.")
     formats.record(trajectory, writers, done)
-    return Outcome(one.path, count, sum(writer.clipped for writer in writers), files)
+    notices = tuple(f"{storage.shown(one.path)}: {sentence}" for sentence in trajectory.notices)
+    return Outcome(one.path, count, sum(writer.clipped for writer in writers), files, notices=notices)
 
 
 def _printer(names: Sequence[str], stream: TextIO | None) -> Writer:
@@ -156,14 +189,15 @@ class _PrintedCSV:
         self._begun = False
 
     def open(self, info: Info) -> None:
-        self._source = info.source
+        self._info = info
 
     def add(self, block: Block) -> None:
         with _printing():
             if not self._begun:
-                self._table.writerow(COLUMNS)
+                self._table.writerow(columns(self._info))
                 self._begun = True
-            self._table.writerows((self._source, *row) for row in rows(block))
+            channel = (self._info.channel,) if self._info.channel else ()
+            self._table.writerows((self._info.source, *row, *channel) for row in rows(block))
 
     def close(self) -> None:
         with _printing():

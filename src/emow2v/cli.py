@@ -7,7 +7,7 @@ import signal
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -29,18 +29,13 @@ from emow2v.console import (
     ThreadsOption,
     choose,
     errors,
-    interrupt,
     leave,
     one_line,
     output,
-    stop_if_asked,
     stoppable,
 )
 from emow2v.errors import Emow2vError, ModelError
 from emow2v.home import keep_others_here
-
-if TYPE_CHECKING:
-    from emow2v.trajectory import Block, Info
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 app.add_typer(models, name="models")
@@ -63,7 +58,7 @@ def main() -> None:
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
     keep_others_here()
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
-        signal.signal(signal.SIGINT, interrupt)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     for name in ("SIGTERM", "SIGHUP"):  # leave as from an exception, so that unfinished files are removed
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), leave)
@@ -114,6 +109,13 @@ def predict(
     device: DeviceOption = "auto",
     threads: ThreadsOption = 0,
     context: ContextOption = ContextChoice.window,
+    track: Annotated[
+        int,
+        typer.Option(min=0, help="Number of the track of sound; 0: the one that is marked as default, or the first."),
+    ] = 0,
+    channel: Annotated[
+        str, typer.Option(help="mix for the mean of all, left, right, a number, or each for a result per channel.")
+    ] = "mix",
     batch_size: Annotated[
         int,
         typer.Option(min=0, max=1024, help="Windows computed at once; 0: what the model and the machine are good for."),
@@ -121,6 +123,7 @@ def predict(
 ) -> None:
     """Scores of recordings over time: any audio or video file, one table (or annotation) each."""
     from emow2v import batch
+    from emow2v.channels import parse_channel
     from emow2v.framing import Framing, parse_time
     from emow2v.model import load
     from emow2v.progress import Progress
@@ -138,6 +141,7 @@ def predict(
             end_ms=span["end_ms"],
             padding=padding.value,
         )
+    heard = "each" if channel.strip().lower() == "each" else parse_channel(channel)
     folder = None if to == "-" else Path(to)
     names = batch.format_names(formats, printed=folder is None)
     if folder is not None:
@@ -145,10 +149,6 @@ def predict(
     if batch.STDIN in inputs:
         batch.refuse_terminal(sys.stdin)
     chosen = choose(inputs)
-
-    def done(block: Block, info: Info) -> None:
-        stop_if_asked()
-        progress.block(block, info)
 
     loaded = load(model, engine=engine, precision=precision, threads=threads, device=device)
     failed = chosen.failed
@@ -162,7 +162,9 @@ def predict(
             context=context.value,
             batch_size=batch_size or None,
             overwrite=overwrite,
-            progress=done,
+            track=track or None,
+            channel=heard,
+            progress=lambda block, info: progress.block(block, info),
         ):
             failed += bool(outcome.error)
             progress.done(outcome)

@@ -14,7 +14,6 @@ from emow2v.console import (
     PrecisionOption,
     ThreadsOption,
     errors,
-    stop_if_asked,
     stoppable,
 )
 from emow2v.errors import FormatError
@@ -63,7 +62,6 @@ def live(
         errors.print(f"listening at {rate} Hz; Ctrl+C stops")
     shown = sys.stdout.isatty()
     for block in speech.live(loaded, blocks, rate, framing):
-        stop_if_asked()
         for row in rows(block):
             sys.stdout.write((_line(row) if shown else ndjson_row(row)) + "\n")
         sys.stdout.flush()

@@ -23,7 +23,6 @@ from emow2v.console import (
     one_line,
     output,
     print_table,
-    stop_if_asked,
     stoppable,
 )
 from emow2v.errors import FormatError
@@ -106,7 +105,6 @@ def evaluate(
             step_ms=step_ms,
             draws=draws,
             features=FEATURES if opensmile else (),
-            check=stop_if_asked,
             done=lambda clip: bar.advance(),
         )
     for name, sentence in found.skipped.items():
@@ -173,7 +171,6 @@ def robustness(
             noises=noises,
             limit=limit,
             seed=seed,
-            check=stop_if_asked,
             progress=lambda name: bar.advance(),
         )
     for name, sentence in result.skipped.items():

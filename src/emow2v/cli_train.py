@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from emow2v.console import errors, output, stop_if_asked, stoppable
+from emow2v.console import errors, output, stoppable
 from emow2v.engines import installed
 from emow2v.errors import FormatError, ModelError
 
@@ -86,7 +86,7 @@ def train(
     chosen = recipes.fill(Recipe(), given)
     if chosen.tensorboard:
         need("tensorboard")
-    result = run(chosen, to, errors, stop_if_asked)
+    result = run(chosen, to, errors)
     if not result.main:
         return
     output.print(
@@ -108,7 +108,7 @@ def _lite(given: dict[str, Any], to: Path) -> None:
     chosen = recipes.fill(Recipe(), given)
     if chosen.tensorboard:
         need("tensorboard")
-    result = run(chosen, to, errors, stop_if_asked)
+    result = run(chosen, to, errors)
     output.print(
         f"wrote {result.network}: CCC on the held-out speakers {in_words(result.figures['whole'])}", markup=False
     )

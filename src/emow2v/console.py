@@ -16,7 +16,6 @@ from rich.console import Console
 from rich.table import Table
 from typer.core import TyperCommand
 
-from emow2v import containers
 from emow2v.inputs import ENDINGS, Input, LeftOut, expand
 
 P = ParamSpec("P")
@@ -128,31 +127,10 @@ ContextOption = Annotated[
     ),
 ]
 
-# What a signal asked for. An exception that comes up where the decoder calls back into Python, to read on, is lost
-# there, and the recording looks as if it ended; so it is raised before the next block is taken, and nothing is written.
-_asked: list[BaseException] = []
-
-
-def interrupt(number: int, frame: FrameType | None) -> None:
-    """On Ctrl+C."""
-    _stop(KeyboardInterrupt(), frame)
-
 
 def leave(number: int, frame: FrameType | None) -> None:
     """On SIGTERM and SIGHUP: as from an exception, so that unfinished files are removed."""
-    _stop(SystemExit(128 + number), frame)
-
-
-def _stop(exception: BaseException, frame: FrameType | None) -> None:
-    _asked.append(exception)
-    if frame is None or not containers.is_called_back(frame):
-        raise exception
-
-
-def stop_if_asked() -> None:
-    """Raise what a signal asked for while the decoder could not pass it on."""
-    if _asked:
-        raise _asked[-1]
+    raise SystemExit(128 + number)
 
 
 def stoppable(command: Callable[P, None]) -> Callable[P, None]:
@@ -162,7 +140,6 @@ def stoppable(command: Callable[P, None]) -> Callable[P, None]:
     def run(*arguments: P.args, **options: P.kwargs) -> None:
         try:
             command(*arguments, **options)
-            stop_if_asked()  # also where nothing was left to be stopped
         except KeyboardInterrupt:
             errors.print("stopped; nothing unfinished was written")
             raise typer.Exit(130) from None

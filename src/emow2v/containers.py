@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import io
+import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
-from types import FrameType
+from types import BuiltinMethodType
 from typing import IO, Any
 
 from emow2v.errors import AudioError
+from emow2v.headers import Header, examine
 
 # Demuxers that open further files or network addresses named inside the file: a playlist somebody
 # uploads must not read the server's disk. Everything else reads the one stream it is given.
@@ -19,13 +21,40 @@ _REFERRING_DEMUXERS = {
     "applehttp", "concat", "concatf", "dash", "hls", "image2", "imf", "rtp", "rtsp", "sap", "sdp",
 }  # fmt: skip
 
-# Containers that lead to a time and say to the sample which one they have come to (Matroska says it to the
-# millisecond). A little before it is decoded too, for the sake of codecs that build on it and the resampler's edge.
-_ENTERED = {"flac", "mov,mp4,m4a,3gp,3g2,mj2", "mp3", "ogg", "w64", "wav"}
+# Demuxers of bare samples: they take any bytes at all, at a rate that nobody stated.
+_BARE_DEMUXERS = {
+    "alaw", "mulaw", "vidc", "sln", "dfpwm", "aptx", "aptx_hd", "codec2raw", "g726", "g726le",
+    *(f"{kind}{bits}{order}" for kind in "su" for bits in (16, 24, 32) for order in ("le", "be")), "s8", "u8",
+    *(f"f{bits}{order}" for bits in (32, 64) for order in ("le", "be")),
+}  # fmt: skip
+_TELEPHONE = {
+    ".al": "alaw", ".alaw": "alaw", ".pcma": "alaw", ".ul": "mulaw", ".ulaw": "mulaw", ".mulaw": "mulaw",
+    ".pcmu": "mulaw", ".sln": "sln",
+}  # fmt: skip
+_TELEPHONE_NAMES = {"alaw": "A-law", "mulaw": "mu-law", "sln": "16-bit samples"}
+_TELEPHONE_RATE = 8000  # Hz
+_BARE = frozenset(
+    ".sw .sb .ub .uw .s8 .u8 .s16 .s16le .s16be .u16 .s24 .s24le .s24be .s32 .s32le .f32 .f32le .f32be .f64 .f64le .raw "
+    ".pcm .lpcm .vox .int16 .float32".split()
+)
+_HEADS = re.compile(
+    rb"RIFF|RIFX|RF64|BW64|FORM|\.snd|OggS|fLaC|ID3|caff|riff|wvpk|MAC |TTA1|#!AMR|\x1aE\xdf\xa3|\x30\x26\xb2\x75|....ftyp",
+    re.DOTALL,
+)
+
+# A little before a stretch is decoded too, for the sake of codecs that build on it and the resampler's edge.
 _RUN_UP_S = 1.0
 _SHORT_S = 10.0
+_WHOLE_S = (
+    0.2  # by which the frames of a whole index differ from its stated length: what encoders put before and behind
+)
 
 _GLANCE = {"probesize": "4096"}  # bytes
+_STUMBLES = 100  # without a packet in between
+
+_COMMENT, _VISUALLY_IMPAIRED, _DESCRIPTIONS = 1 << 3, 1 << 8, 1 << 17  # FFmpeg's AV_DISPOSITION
+_ASIDE = _COMMENT | _VISUALLY_IMPAIRED | _DESCRIPTIONS
+_DEFAULT = 1
 
 
 def open_file(path: Path) -> io.BufferedReader:
@@ -43,8 +72,12 @@ def open_file(path: Path) -> io.BufferedReader:
         return path.open("rb")
     except FileNotFoundError:
         raise AudioError(f"{path} does not exist; expected a recording.") from None
-    except (OSError, ValueError) as error:
-        raise AudioError(f"{path} cannot be read ({getattr(error, 'strerror', None) or error}).") from None
+    except OSError as error:
+        raise AudioError(
+            f"{path} cannot be read ({error.strerror or error}); check its name and permissions."
+        ) from None
+    except ValueError as error:  # a zero byte
+        raise AudioError(f"{path} cannot be read ({error}); check its name.") from None
 
 
 def is_plain(file: io.BufferedReader) -> bool:
@@ -62,101 +95,259 @@ def is_seekable(file: IO[bytes]) -> bool:
     return bool(getattr(file, "seekable", lambda: False)())
 
 
-def open_container(file: IO[bytes], name: str, *, glance: bool = False) -> Any:
-    """PyAV's container of an open file; it has a first track of sound that can be decoded.
+class Container:
+    """An open file with a track of sound in it that can be decoded.
+
+    Attributes:
+        pyav: PyAV's container
+        stream: PyAV's stream of the chosen track
+        header: what the file's own structure says of its length
+        facts: which track it is, of how many
+    """
+
+    def __init__(self, pyav: Any, stream: Any, reader: _Reader, header: Header, facts: dict[str, str | float]) -> None:
+        self.pyav = pyav
+        self.stream = stream
+        self.header = header
+        self.facts = facts
+        self._reader = reader
+
+    @property
+    def format(self) -> str:
+        """FFmpeg's name of the container."""
+        return str(self.pyav.format.name)
+
+    @property
+    def begins_s(self) -> float:
+        """Seconds at which its clock begins."""
+        return (self.pyav.start_time or 0) / 1e6
+
+    @property
+    def stated_s(self) -> float | None:
+        """Seconds as its header states or suggests them, None where it does not."""
+        return self.pyav.duration / 1e6 if self.pyav.duration and self.pyav.duration > 0 else None
+
+    def enter(self, start: float) -> bool:
+        """Go to a little before `start` seconds where that saves something; whether the next packet says where it is."""
+        if start <= _SHORT_S or not self._leads_to_times():
+            return False
+        self.pyav.seek(round((start - _RUN_UP_S) * 1e6) + (self.pyav.start_time or 0))
+        self._reader.check()
+        return True
+
+    def _leads_to_times(self) -> bool:
+        """Whether what follows a seek is, to the sample, what decoding from the beginning has there."""
+        stream, codec = self.stream, self.stream.codec_context
+        if self.header.unfinished:
+            return False
+        if self.format in ("wav", "w64"):
+            return str(codec.name).startswith("pcm_")  # all samples are of one size
+        if self.format == "flac":
+            return self.header.stated_s is not None  # each frame says which sample it begins with
+        if self.format == "mov,mp4,m4a,3gp,3g2,mj2" and stream.frames and stream.duration and codec.frame_size:
+            counted = stream.frames * codec.frame_size / codec.sample_rate  # an index of all frames without gaps
+            return bool(abs(counted - float(stream.duration * stream.time_base)) < _WHOLE_S)
+        return False
+
+    def packets(self) -> Iterator[Any]:
+        """Packets of its track; begins anew where PyAV stumbles over a stream that a transport stream adds on its way.
+
+        Raises:
+            BaseException: what came up where the file was read, Ctrl+C too
+        """
+        from av.error import FFmpegError
+
+        stumbled = 0
+        while True:
+            try:
+                for packet in self.pyav.demux(self.stream):
+                    self._reader.check()
+                    yield packet
+                    stumbled = 0
+                self._reader.check()
+                return
+            except FFmpegError:
+                self._reader.check()
+                raise
+            except IndexError:
+                self._reader.check()
+                stumbled += 1
+                if stumbled > _STUMBLES:
+                    raise
+
+    def close(self) -> None:
+        """Let go of the decoder; the file stays open."""
+        self.pyav.close()
+
+
+def open_container(file: IO[bytes], name: str, *, track: int | None = None, glance: bool = False) -> Container:
+    """Open a file and choose its track of sound.
 
     Args:
         file: from where it stands; one that cannot seek is read as it comes
         name: what to call it in messages
+        track: number of the track, from 1; None for the one that is marked as default, or else the first
         glance: look at its first 4096 bytes only, to find out what it is
 
     Raises:
-        AudioError: no sound in it, or not decodable
+        AudioError: no sound in it, no such track, or not decodable
     """
     import av  # 70 ms; only where something is decoded
     from av.error import FFmpegError
 
-    options = {"format_whitelist": _allowed_demuxers(), "protocol_whitelist": "none", **(_GLANCE if glance else {})}
-    container: Any
+    bare = _bare(file, name)
+    header = examine(file) if is_seekable(file) else Header()
+    reader = _Reader(file, name, header.patches)
+    options = {"protocol_whitelist": "none", **(_GLANCE if glance else {})}
+    options |= {"sample_rate": str(_TELEPHONE_RATE)} if bare else {"format_whitelist": _allowed_demuxers()}
     try:
-        container = av.open(_reader(file, name), options=options, **_tags(av.__version__))
-    except OSError as error:
-        if not isinstance(error, FFmpegError):
-            raise AudioError(f"{name} cannot be read ({error}).") from None
-        raise AudioError(f"{name} is not a recording that can be decoded; expected audio or video, e.g. wav.") from None
-    except FFmpegError:
-        raise AudioError(f"{name} is not a recording that can be decoded; expected audio or video, e.g. wav.") from None
-    if not container.streams.audio:
-        container.close()
-        raise AudioError(f"{name} holds no sound; expected a file with an audio track.")
-    if container.streams.audio[0].codec_context is None:
-        container.close()
-        raise AudioError(f"{name} holds sound in an unknown encoding; expected a common one, e.g. wav, flac or mp3.")
-    return container
-
-
-def stated_duration(container: Any) -> float | None:
-    """Seconds as its header states them, None where it does not."""
-    return container.duration / 1e6 if container.duration and container.duration > 0 else None
-
-
-def enter(container: Any, start: float) -> bool:
-    """Go to a little before `start` seconds where that saves something; whether the next packet says where it is."""
-    if start <= _SHORT_S or container.format.name not in _ENTERED:
-        return False
-    container.seek(round((start - _RUN_UP_S) * 1e6) + (container.start_time or 0))
-    return True
-
-
-def packets(container: Any) -> Iterator[Any]:
-    """Packets of its first track of sound; begins anew where PyAV stumbles over a stream that a transport stream adds
-    on its way.
-    """
-    stream = container.streams.audio[0]
-    while True:
         try:
-            yield from container.demux(stream)
-            return
-        except IndexError:
-            continue
+            pyav: Any = av.open(reader, format=bare or None, options=options, **_tags(av.__version__))
+        finally:
+            reader.check()  # what the file itself raised, before what FFmpeg made of it
+    except FFmpegError:
+        raise _unknown(name, header, file) from None
+    except OSError as error:
+        raise AudioError(f"{name} cannot be read ({error}); check its disk or connection.") from None
+    try:
+        stream, facts = _choose(pyav, name, track)
+    except BaseException:
+        pyav.close()
+        raise
+    if bare:
+        facts["assumed"] = f"{_TELEPHONE_NAMES[bare]} at {_TELEPHONE_RATE} Hz"
+    return Container(pyav, stream, reader, header, facts)
 
 
-def is_called_back(frame: FrameType) -> bool:
-    """Whether Python runs there on FFmpeg's behalf, which loses exceptions and takes them for the end of the file."""
-    return frame.f_code in _CALLED_BACK
+def _choose(pyav: Any, name: str, track: int | None) -> tuple[Any, dict[str, str | float]]:
+    """The track that is asked for, or the one that a player would take."""
+    streams = pyav.streams.audio
+    if not streams:
+        raise AudioError(f"{name} holds no sound; expected a file with an audio track.")
+    if track is not None and not 1 <= track <= len(streams):
+        has = "1 track" if len(streams) == 1 else f"{len(streams)} tracks"
+        raise AudioError(f"{name} has {has} of sound; track {track} was asked for; choose one that it has.")
+    known = [stream for stream in streams if stream.codec_context is not None]
+    if track is not None:
+        chosen = streams[track - 1]
+    elif known:
+        marks = {stream.index: int(stream.disposition) for stream in known}
+        chosen = min(known, key=lambda one: (bool(marks[one.index] & _ASIDE), not marks[one.index] & _DEFAULT))
+    if not known or chosen.codec_context is None:
+        raise AudioError(f"{name} holds sound in an unknown encoding; expected a common one, e.g. wav, flac or mp3.")
+    facts: dict[str, str | float] = {"track": list(streams).index(chosen) + 1, "tracks": len(streams)}
+    if len(streams) > 1:
+        default = [bool(int(stream.disposition) & _DEFAULT) for stream in streams]
+        alone = default[int(facts["track"]) - 1] and sum(default) == 1
+        facts["track_why"] = (
+            "asked for" if track is not None else "marked as default" if alone else "no other is preferred"
+        )
+    return chosen, facts
+
+
+def _bare(file: IO[bytes], name: str) -> str:
+    """The demuxer of a file that is samples and nothing else, "" for those with a header.
+
+    Raises:
+        AudioError: its rate and encoding are not known
+    """
+    ending = Path(name).suffix.lower()
+    if ending not in _BARE and ending not in _TELEPHONE:
+        return ""
+    head = b""
+    with contextlib.suppress(OSError):  # told where it is read
+        if hasattr(file, "peek"):
+            head = file.peek(16)
+        elif is_seekable(file):
+            at = file.tell()
+            head = file.read(16)
+            file.seek(at)
+    if _HEADS.match(head):
+        return ""
+    if ending in _TELEPHONE:
+        return _TELEPHONE[ending]
+    raise AudioError(
+        f"{name} has no header that states its sampling rate and encoding; give it one, for 16-bit samples at 16 kHz: "
+        f"ffmpeg -f s16le -ar 16000 -ac 1 -i IN{ending} OUT.wav."
+    )
+
+
+def _unknown(name: str, header: Header, file: IO[bytes]) -> AudioError:
+    """The error for what FFmpeg does not take."""
+    if header.kind == "boxes" and header.unfinished:
+        return AudioError(
+            f"{name} is incomplete: the index that MP4 files have at their end is missing; copy it again, or repair it with a "
+            "whole recording of the same device."
+        )
+    return AudioError(f"{name} is not a recording that can be decoded; expected audio or video, e.g. wav.")
 
 
 class _Reader:
     """A file as FFmpeg gets it: its bytes and the ending of its name, which helps to tell formats apart.
 
-    Never the name itself: it could be read as a protocol ("http:", "concat:").
+    Never the name itself: it could be read as a protocol ("http:", "concat:"). FFmpeg loses exceptions of the Python that
+    it calls, Ctrl+C among them, and takes them for the end of the file; so they are kept, and `check` raises them later.
+    Signals are answered where a Python function begins. Hence `read` is a generator's `send`, which begins inside its own
+    `try`, and `seek` and `tell` are the file's own where those are no Python functions.
     """
 
-    def __init__(self, file: IO[bytes], name: str) -> None:
-        self._file = file
+    def __init__(self, file: IO[bytes], name: str, patches: Mapping[int, bytes]) -> None:
         ending = Path(name).suffix
         self.name = "recording" + (ending if ending[1:].isalnum() and ending.isascii() else "")
+        self._failures: list[BaseException] = []
+        answers = _answers(file, patches, self._failures)
+        next(answers)
+        self.read = answers.send
+        if is_seekable(file):
+            self.seek, self.tell = (_guarded(call, self._failures) for call in (file.seek, file.tell))
 
-    def read(self, size: int) -> bytes:
-        data = self._file.read(size)
-        if not isinstance(data, bytes | bytearray | memoryview) or len(data) > size:
-            raise OSError(f"expected at most {size} bytes, got {type(data).__name__}")
-        return bytes(data)
-
-
-class _SeekableReader(_Reader):
-    def seek(self, offset: int, whence: int = 0) -> int:
-        return self._file.seek(offset, whence)
-
-    def tell(self) -> int:
-        return self._file.tell()
+    def check(self) -> None:
+        """Raise what came up while FFmpeg read."""
+        if self._failures:
+            raise self._failures[0]
 
 
-_CALLED_BACK = {_Reader.read.__code__, _SeekableReader.seek.__code__, _SeekableReader.tell.__code__}
+def _answers(
+    file: IO[bytes], patches: Mapping[int, bytes], failures: list[BaseException]
+) -> Generator[bytes, int, None]:
+    """At most so many bytes as each `send` says; none any more after an exception, which is kept."""
+    data = b""
+    try:
+        while True:
+            size = yield data
+            at = file.tell() if patches else 0
+            found = file.read(size)
+            if not isinstance(found, bytes | bytearray | memoryview) or len(found) > size:
+                raise OSError(f"expected at most {size} bytes, got {type(found).__name__}")
+            data = _patched(bytes(found), at, patches) if patches else bytes(found)
+    except GeneratorExit:
+        raise
+    except BaseException as error:
+        failures.append(OSError("it is closed") if isinstance(error, ValueError) and file.closed else error)
+    while True:
+        yield b""
 
 
-def _reader(file: IO[bytes], name: str) -> _Reader:
-    return _SeekableReader(file, name) if is_seekable(file) else _Reader(file, name)
+def _patched(data: bytes, at: int, patches: Mapping[int, bytes]) -> bytes:
+    for offset, patch in patches.items():
+        if at < offset + len(patch) and offset < at + len(data):
+            begin, end = max(0, offset - at), min(len(data), offset + len(patch) - at)
+            data = data[:begin] + patch[begin + at - offset : end + at - offset] + data[end:]
+    return data
+
+
+def _guarded(call: Callable[..., int], failures: list[BaseException]) -> Callable[..., int]:
+    if isinstance(call, BuiltinMethodType):
+        return call
+
+    def guarded(*arguments: int) -> int:
+        try:
+            return call(*arguments)
+        except BaseException as error:
+            failures.append(error)
+            return -1
+
+    return guarded
 
 
 def _tags(version: str) -> dict[str, Any]:
@@ -170,4 +361,4 @@ def _tags(version: str) -> dict[str, Any]:
 def _allowed_demuxers() -> str:
     from av.format import formats_available
 
-    return ",".join(sorted(set(formats_available) - _REFERRING_DEMUXERS))
+    return ",".join(sorted(set(formats_available) - _REFERRING_DEMUXERS - _BARE_DEMUXERS))

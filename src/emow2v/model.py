@@ -7,14 +7,14 @@ import os
 from collections.abc import Callable, Generator, Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import Literal, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from emow2v import audio, cards
 from emow2v._version import __version__
-from emow2v.audio import Recording, Source
+from emow2v.audio import Channel, Recording, Source
 from emow2v.context import SHARED, SharedContext, check_shared
 from emow2v.engines import Engine, Outputs, choose, overlapped
 from emow2v.engines.outputs import WeightedMean, stacked
@@ -114,6 +114,9 @@ class Model:
         batch_size: int | None = None,
         check: Callable[[], None] = _go_on,
         longest_s: float = 0,
+        track: int | None = None,
+        channel: Channel = "mix",
+        name_channel: str = "",
     ) -> Trajectory:
         """The trajectory of a recording; the work is done when it is iterated or asked for its rows.
 
@@ -127,6 +130,9 @@ class Model:
             batch_size: windows given to the engine at once; None for what the model and the machine are good for
             check: called often while the work goes on; may raise to stop it
             longest_s: of the recording, or of it until `end`; 0 for any length
+            track: number of its track of sound, from 1; None for the one that is marked as default, or else the first
+            channel: "mix" for the mean of all, "left", "right", or a channel's number from 1
+            name_channel: what tables call the channel; "" where they need no name (`predict_channels` gives names)
 
         Raises:
             AudioError: nothing there that can be decoded (found when the source is opened, here)
@@ -144,22 +150,24 @@ class Model:
         rate = self.card.sampling_rate
         # what cannot be opened again for another pass: a stream, a pipe with a name
         once = hasattr(source, "read") or _is_pipe(source)
-        opened = audio.open_recording(source, sampling_rate, target_rate=rate)
-        waiting = [opened] if once else []
-        if not once:
+        opened = audio.open_recording(source, sampling_rate, target_rate=rate, track=track, channel=channel)
+        waiting = [opened] if once or isinstance(source, np.ndarray) else []
+        if not waiting:
             opened.close()
         expected = opened.expected_duration
+        facts = self.provenance(framing, context) | opened.facts
         info = Info(
             source=opened.name,
             framing=framing,
-            provenance=self.provenance(framing, context),
+            provenance=facts,
+            channel=name_channel,
             expected_rows=None if expected is None else framing.count(Fraction(expected)),
         )
 
         def blocks() -> Iterator[Block]:
             if once and not waiting:
                 raise AudioError("A stream can be read only once; keep its rows or open it again.")
-            recording = waiting.pop() if once else audio.open_recording(source, sampling_rate, target_rate=rate)
+            recording = waiting.pop() if waiting else opened.again()
             recording.longest_s = longest_s
             try:
                 if framing.whole:
@@ -170,8 +178,36 @@ class Model:
                     yield from self._framed(recording, framing, batch_size, check)
             finally:
                 recording.close()
+                info.notices[:] = recording.notices
+                facts.update(recording.facts)
+                if info.notices:
+                    facts["notices"] = " ".join(info.notices)
 
         return Trajectory(info, blocks)
+
+    def predict_channels(
+        self, source: Source, sampling_rate: int | None = None, *, track: int | None = None, **options: Any
+    ) -> list[Trajectory]:
+        """A trajectory for each channel of a recording, by names that tables have: left and right, or numbers.
+
+        Args:
+            source: path or array; a stream can be read only once
+            options: as `predict` takes them
+
+        Raises:
+            AudioError: as `predict`, or a stream
+        """
+        if hasattr(source, "read") or _is_pipe(source):
+            raise AudioError("A stream can be read only once; save it as a file to have each of its channels.")
+        opened = audio.open_recording(source, sampling_rate, target_rate=self.card.sampling_rate, track=track)
+        opened.close()
+        count = int(opened.facts["channels"] or 1)
+        names = ["left", "right"] if count == 2 else [str(number + 1) for number in range(count)]
+        options |= {"track": track}
+        return [
+            self.predict(source, sampling_rate, channel=number, name_channel=name, **options)
+            for number, name in enumerate(names, 1)
+        ]
 
     def stream(
         self, framing: Framing | None = None, *, sampling_rate: int | None = None, batch_size: int | None = None

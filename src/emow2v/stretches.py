@@ -51,6 +51,6 @@ def _stated(path: Path, *, glance: bool) -> float | None:
     with containers.open_file(path) as file:
         container = containers.open_container(file, str(path), glance=glance or containers.is_plain(file))
         try:
-            return containers.stated_duration(container)
+            return container.stated_s
         finally:
             container.close()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,14 +28,19 @@ class Info:
     Attributes:
         source: the recording's path or name
         framing: how it was cut
-        provenance: model, weights, engine, framing, licence, citation; plain strings and numbers
+        provenance: model, weights, engine, framing, licence, citation, and of the recording the track and channel that were
+            heard; plain strings and numbers. What the pass comes upon (damage, gaps ...) stands in it once it has ended
         expected_rows: rows to come as far as the container tells, None where it does not; for progress only
+        channel: named in tables, where each channel of a recording has a result of its own
+        notices: a plain sentence for all that was not there or not usual in the recording; complete once the pass has ended
     """
 
     source: str
     framing: Framing
     provenance: Mapping[str, str | float]
     expected_rows: int | None = None
+    channel: str = ""
+    notices: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -89,6 +94,11 @@ class Trajectory:
     @property
     def provenance(self) -> Mapping[str, str | float]:
         return self.info.provenance
+
+    @property
+    def notices(self) -> list[str]:
+        """What was not all there, or how it was heard, a plain sentence each; complete once the pass has ended."""
+        return self.info.notices
 
     @property
     def starts(self) -> Seconds:

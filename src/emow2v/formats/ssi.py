@@ -11,6 +11,7 @@ import math
 import re
 import xml.etree.ElementTree as ET
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
 from typing import IO
@@ -201,6 +202,12 @@ def _annotator(info: Info) -> str:
     return " ".join(["emow2v", *filter(None, names)])
 
 
+def _heard(known: Mapping[str, str]) -> str:
+    track = f"track {known['track']} of {known['tracks']}" if known.get("tracks", "1") != "1" else ""
+    channel = f"channel {known['channel']} of {known['channels']}" if known.get("channels", "1") != "1" else ""
+    return ", ".join(filter(None, (track, channel)))
+
+
 def _provenance(info: Info) -> str:
     """One line: model, weights, engine, framing, software, licence, citation."""
     known = {key: str(value) for key, value in info.provenance.items()}
@@ -218,6 +225,8 @@ def _provenance(info: Info) -> str:
         "weights sha256": known.get("weights_sha256", "")[:12],
         "engine": " ".join(filter(None, (known.get("engine"), known.get("precision")))),
         "framing": ", ".join([cut, *limits]),
+        "heard": _heard(known),
+        "notices": known.get("notices", ""),
         "software": known.get("software", ""),
         "licence": known.get("licence", ""),
         "citation": known.get("citation", ""),

@@ -28,6 +28,15 @@ def rows(block: Block) -> list[tuple[str, ...]]:
     ]
 
 
+def columns(info: Info) -> tuple[str, ...]:
+    """Of a table of this trajectory; the channel is the last where each has a table of its own."""
+    return (*COLUMNS, "channel") if info.channel else COLUMNS
+
+
+def _named(info: Info) -> dict[str, str]:
+    return {"file": info.source} | ({"channel": info.channel} if info.channel else {})
+
+
 def _fixed(value: float) -> str:
     return f"{value:.{DECIMALS}f}" if math.isfinite(value) else MISSING
 
@@ -59,12 +68,13 @@ class CSVWriter:
         )
         self._text = text
         self._table = csv.writer(text, lineterminator="\n")
-        self._table.writerow(COLUMNS)
+        self._channel = (info.channel,) if info.channel else ()
+        self._table.writerow(columns(info))
         self._metadata_file = self.staged.open(self._described)
 
     def add(self, block: Block) -> None:
         assert self._info is not None
-        self._table.writerows((self._info.source, *row) for row in rows(block))
+        self._table.writerows((self._info.source, *row, *self._channel) for row in rows(block))
 
     def close(self) -> None:
         assert self._info is not None and self._text is not None
@@ -82,13 +92,19 @@ class CSVWriter:
             **dict.fromkeys(DIMENSIONS, "about 0..1, as the model gives it"),
             "confidence": "0..1; 1 where the model gives none",
         }
+        if info.channel:
+            described["channel"] = "left or right, or its number from 1"
         return {
             "@context": "http://www.w3.org/ns/csvw",
             "url": quote(self.path.name, errors="surrogateescape"),
             "null": MISSING,
             "tableSchema": {
                 "columns": [
-                    {"name": name, "datatype": "string" if name == "file" else "double", "dc:description": text}
+                    {
+                        "name": name,
+                        "datatype": "string" if name in ("file", "channel") else "double",
+                        "dc:description": text,
+                    }
                     for name, text in described.items()
                 ]
             },
@@ -155,7 +171,11 @@ class NDJSONWriter:
 
     def _first_line(self) -> bytes:
         assert self._info is not None
-        head = {"mark": marks.text(), "file": self._info.source, "provenance": dict(self._info.provenance)}
+        head: dict[str, object] = {
+            "mark": marks.text(),
+            **_named(self._info),
+            "provenance": dict(self._info.provenance),
+        }
         return (json.dumps(head, ensure_ascii=False) + "\n").encode(errors="backslashreplace")
 
 
@@ -166,7 +186,7 @@ def ndjson_row(row: tuple[str, ...]) -> str:
 
 def json_head(info: Info) -> str:
     """The beginning of the JSON document, up to and with the bracket that opens the rows."""
-    return json.dumps({"file": info.source, "columns": COLUMNS[1:]}, ensure_ascii=False)[:-1] + ', "rows": ['
+    return json.dumps({**_named(info), "columns": COLUMNS[1:]}, ensure_ascii=False)[:-1] + ', "rows": ['
 
 
 def json_tail(info: Info, mark: str = "") -> str:

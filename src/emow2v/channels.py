@@ -1,0 +1,153 @@
+"""Channels: which of a recording's are heard, and what is noticed about them on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from emow2v.errors import AudioError
+from emow2v.signals import Signal, mix_down
+
+Channel = Literal["mix", "left", "right"] | int
+
+_EACH = 8  # every eighth block is measured: enough for what lasts, and costs nothing
+_SILENT = 1 / 32768  # of full scale, one step of 16 bit
+_FULL = 0.9999  # of full scale
+_CLIPPED_SHARE = 0.001
+_CANCELLED = 0.1  # of the channels' power is left in their mean
+_LOUD = 8.0  # times full scale: numbers that were not brought to -1..1
+
+
+def parse_channel(text: str) -> Channel:
+    """A channel as people write it: mix, left, right, or its number from 1.
+
+    Raises:
+        AudioError: none of these
+    """
+    text = text.strip().lower()
+    named: dict[str, Channel] = {"mix": "mix", "left": "left", "right": "right"}
+    if text in named:
+        return named[text]
+    if text.isascii() and text.isdecimal() and int(text) > 0:
+        return int(text)
+    raise AudioError(f"The channel is '{text[:20]}'; expected mix, left, right or a number from 1.")
+
+
+def check_channel(channel: Channel) -> None:
+    """Refuse what is no channel of any recording.
+
+    Raises:
+        AudioError: it is not mix, left, right or a number from 1
+    """
+    number = isinstance(channel, int) and not isinstance(channel, bool) and channel > 0
+    if not number and channel not in ("mix", "left", "right"):
+        raise AudioError(f"The channel is {channel!r}; expected mix, left, right or a number from 1.")
+
+
+class Channels:
+    """Blocks [channels, samples] to mono, as it was chosen.
+
+    Args:
+        name: of the recording, for messages
+        channel: "mix" for the mean of all, "left", "right", or a number from 1
+        names: of the channels, such as FL and FR, where a container says them
+    """
+
+    def __init__(self, name: str, channel: Channel = "mix", names: Sequence[str] = ()) -> None:
+        check_channel(channel)
+        self._name = name
+        self._channel: Channel = channel
+        self._names = list(names)
+        self._count = 0
+        self._index: int | None = None
+        self._sounding: list[bool] = []
+        self._unheard = True  # some channel gave nothing but silence so far
+        self._blocks = 0
+        self._measured = np.zeros(3)  # power of channel 1, of channel 2, of their product
+        self._samples = 0
+        self._full = 0
+        self._peak = 0.0
+
+    def expect(self, count: int) -> None:
+        """So many channels come; refuse a choice that is not among them.
+
+        Raises:
+            AudioError: no such channel
+        """
+        self._count = count
+        self._sounding += [False] * (count - len(self._sounding))
+        if self._channel == "mix":
+            return
+        number = self._channel if isinstance(self._channel, int) else self._side(count)
+        if number > count:
+            has = "1 channel" if count == 1 else f"{count} channels"
+            raise AudioError(f"{self._name} has {has}; channel {self._channel} was asked for; choose one that it has.")
+        self._index = number - 1
+
+    def _side(self, count: int) -> int:
+        name, number = ("FL", 1) if self._channel == "left" else ("FR", 2)
+        return self._names.index(name) + 1 if name in self._names and len(self._names) == count else number
+
+    def mono(self, block: npt.NDArray[Any]) -> Signal:
+        """One block [channels, samples] as float32 [samples]."""
+        if block.shape[0] != self._count:
+            self.expect(block.shape[0])
+        if self._index is not None:
+            block = block[self._index : self._index + 1]
+        if self._unheard:
+            self._listen(block)
+        if self._blocks % _EACH == 0:
+            self._measure(block)
+        self._blocks += 1
+        return mix_down(block)
+
+    def _listen(self, block: npt.NDArray[Any]) -> None:
+        centre, full = _scale(block.dtype)
+        for k, one in enumerate(block):
+            row = k if self._index is None else self._index
+            if not self._sounding[row] and one.size:
+                self._sounding[row] = max(float(one.max()) - centre, centre - float(one.min())) > _SILENT * full
+        heard = self._sounding if self._index is None else [self._sounding[self._index]]
+        self._unheard = not all(heard)
+
+    def _measure(self, block: npt.NDArray[Any]) -> None:
+        centre, full = _scale(block.dtype)
+        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is told where it is decoded
+            values = (block.astype(np.float32) - np.float32(centre)) / np.float32(full)
+            loud = np.abs(values)
+            self._peak = max(self._peak, float(loud.max(initial=0.0)))
+            self._full += int(np.count_nonzero(loud >= _FULL))
+            self._samples += values.size
+            if len(values) == 2:
+                first, second = values - values.mean(axis=1, keepdims=True)
+                self._measured += first @ first, second @ second, first @ second
+
+    def facts(self) -> dict[str, str | float]:
+        """What was noticed, as plain strings and numbers."""
+        found: dict[str, str | float] = {}
+        silent = [str(k + 1) for k, sounding in enumerate(self._sounding) if not sounding]
+        if self._blocks and self._index is None and 0 < len(silent) < len(self._sounding):
+            found["silent_channels"] = ", ".join(silent)
+        heard = self._sounding if self._index is None else [self._sounding[self._index]]
+        if self._blocks and not any(heard):
+            found["silent"] = "yes"
+        first, second, product = self._measured
+        if self._count == 2 and min(first, second) > 0 and first + second + 2 * product < _CANCELLED * (first + second):
+            found["opposite_phase"] = "yes"
+        if self._peak > _LOUD:
+            found["peak"] = round(self._peak, 1)
+        elif self._full > _CLIPPED_SHARE * self._samples:
+            found["clipped_share"] = round(self._full / self._samples, 4)
+        return found
+
+
+def _scale(dtype: np.dtype[Any]) -> tuple[float, float]:
+    """Where the middle of a sample type lies, and how far it reaches from there."""
+    if dtype.kind == "f":
+        return 0.0, 1.0
+    limits = np.iinfo(dtype)
+    half = (float(limits.max) - float(limits.min) + 1) / 2
+    return (0.0 if dtype.kind == "i" else half), half

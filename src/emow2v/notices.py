@@ -1,0 +1,105 @@
+"""Notices: what is known of a recording besides its samples, as plain sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+Facts = Mapping[str, str | float]
+
+
+def sentences(facts: Facts) -> list[str]:
+    """What was not all there, or how it was heard, one sentence a kind; the facts of a clean recording give none."""
+    return [sentence for sentence in (tell(facts) for tell in _KINDS) if sentence]
+
+
+def _tracks(facts: Facts) -> str:
+    tracks = facts.get("tracks", 1)
+    if float(tracks) < 2:
+        return ""
+    why = f" ({facts['track_why']})" if facts.get("track_why") else ""
+    return f"It has {tracks} tracks of sound; track {facts['track']} was read{why}; the option track chooses another."
+
+
+def _encoding(facts: Facts) -> str:
+    if "assumed" not in facts:
+        return ""
+    return (
+        f"It has no header; it was read as {facts['assumed']}, as telephones have it; convert it where that is wrong."
+    )
+
+
+def _cut(facts: Facts) -> str:
+    if "stated_s" in facts:
+        stated, ends = float(facts["stated_s"]), float(facts.get("ends_s", 0))
+        if stated > ends:
+            return f"It is cut off: it ends at {ends:.1f} s of the {stated:.1f} s that its header states."
+        return f"Its header states {stated:.1f} s, but {ends:.1f} s are there; all of it was read."
+    if "missing_bytes" in facts:
+        return f"It is cut off: {facts['missing_bytes']} bytes or more are missing at its end."
+    if "unfinished" in facts:
+        return "It has no end mark: it was not finished, or its end is missing."
+    return ""
+
+
+def _damage(facts: Facts) -> str:
+    if "damaged_packets" not in facts:
+        return ""
+    count, packets = facts["damaged_packets"], facts.get("packets", 0)
+    filled = f"; {_seconds(facts['missing_s'])} without sound became silence" if "missing_s" in facts else ""
+    return f"It is damaged: {count} of {packets} packets cannot be decoded{filled}."
+
+
+def _gaps(facts: Facts) -> str:
+    if "missing_s" not in facts or "damaged_packets" in facts:
+        return ""
+    return f"It has gaps: {_seconds(facts['missing_s'])} without sound became silence."
+
+
+def _clock(facts: Facts) -> str:
+    if "clock_jumps" not in facts:
+        return ""
+    times = "once" if facts["clock_jumps"] == 1 else f"{facts['clock_jumps']} times"
+    at, by = float(facts["clock_jump_at_s"]), float(facts["clock_jump_s"])
+    first = "" if facts["clock_jumps"] == 1 else "first "
+    return (
+        f"Its clock jumps {times} ({first}at {at:.1f} s by {by:+.1f} s): its pieces were joined without a gap, "
+        "so that times after a jump are not those of its clock."
+    )
+
+
+def _rate(facts: Facts) -> str:
+    if "rates" not in facts:
+        return ""
+    return f"Its sampling rate changes on the way ({facts['rates']} Hz); each part was read at its own."
+
+
+def _phase(facts: Facts) -> str:
+    if "opposite_phase" not in facts:
+        return ""
+    return "Its two channels are in opposite phase, so that their mean cancels the voice; choose channel left or right instead."
+
+
+def _silence(facts: Facts) -> str:
+    if "silent" in facts:
+        more = "; other tracks may hold the voice" if float(facts.get("tracks", 1)) > 1 else ""
+        return f"It holds nothing but silence{more}."
+    if "silent_channels" in facts:
+        silent = str(facts["silent_channels"])
+        verb = "Channels {} are silent" if "," in silent else "Channel {} is silent"
+        return f"{verb.format(silent)}, which the mean of all channels is softer for; the option channel chooses one."
+    return ""
+
+
+def _loudness(facts: Facts) -> str:
+    if "peak" in facts:
+        return f"Its samples reach {float(facts['peak']):g}, where -1..1 is expected; divide them by their full scale."
+    if "clipped_share" in facts:
+        return f"It is clipped: about {float(facts['clipped_share']):.1%} of its samples are at full scale."
+    return ""
+
+
+def _seconds(value: str | float) -> str:
+    return f"{float(value):.1f} s" if float(value) >= 0.1 else f"{float(value) * 1000:.0f} ms"
+
+
+_KINDS = (_tracks, _encoding, _cut, _damage, _gaps, _clock, _rate, _phase, _silence, _loudness)
