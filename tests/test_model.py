@@ -1,5 +1,6 @@
 import io
 import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -8,9 +9,9 @@ import soundfile
 
 import emow2v
 from emow2v import audio
-from emow2v.errors import AudioError, FramingError
+from emow2v.errors import AudioError, Closed, FramingError
 from emow2v.framing import Framing
-from emow2v.model import Model
+from emow2v.model import Context, Model
 from emow2v.verify import EXAMPLE
 
 
@@ -24,7 +25,7 @@ def example() -> np.ndarray:
 def test_a_recording_of_d_milliseconds_has_floor_d_by_40_values(lite: Model, example: np.ndarray) -> None:
     for samples in (640, 1279, 1280, 16000 + 639):
         trajectory = lite.predict(example[:samples], 16000)
-        assert len(trajectory) == samples // 640
+        assert len(trajectory.starts) == samples // 640
     np.testing.assert_allclose(trajectory.ends, 0.04 * np.arange(1, len(trajectory) + 1))
     np.testing.assert_allclose(trajectory.starts, trajectory.ends - 0.04)
 
@@ -100,7 +101,7 @@ def test_the_first_windows_repeat_the_first_sample(lite: Model, example: np.ndar
 
 def test_one_value_for_a_file(lite: Model, example: np.ndarray) -> None:
     trajectory = lite.predict(example[:50000], 16000, unit="files")
-    assert len(trajectory) == 1
+    assert len(trajectory.starts) == len(trajectory) == 1
     assert (trajectory.starts[0], trajectory.ends[0]) == (0, 50000 / 16000)
     np.testing.assert_allclose(trajectory.scores, lite(example[:50000], 16000)["logits"], atol=1e-6)
 
@@ -187,11 +188,97 @@ def test_what_makes_no_sense_is_refused_before_any_work(lite: Model, arguments, 
 
 def test_a_recording_without_a_frame_is_one_sentence(lite: Model) -> None:
     with pytest.raises(AudioError, match="too short: it lasts 30 ms, expected at least 40 ms"):
-        len(lite.predict(np.zeros(480, np.float32), 16000))
+        _ = lite.predict(np.zeros(480, np.float32), 16000).scores
     with pytest.raises(AudioError, match="too short"):
-        len(lite.predict(np.zeros(300, np.float32), 16000, unit="files"))
+        _ = lite.predict(np.zeros(300, np.float32), 16000, unit="files").scores
     with pytest.raises(AudioError, match="nothing lies after start"):
-        len(lite.predict(np.zeros(32000, np.float32), 16000, framing=Framing(start_ms=5000)))
+        _ = lite.predict(np.zeros(32000, np.float32), 16000, framing=Framing(start_ms=5000)).scores
+
+
+@pytest.mark.parametrize(
+    ("framing", "sentence"),
+    [
+        (Framing.files(start_ms=100_000), r"signal lasts 2 s: nothing lies after start \(100 s\); expected an earlier one"),
+        (Framing.files(start_ms=2000), r"signal lasts 2 s: nothing lies after start \(2 s\)"),
+        (Framing.files(start_ms=1995), r"Of signal 5 ms lie between start and end, expected at least 25 ms; choose a longer"),
+        (Framing.files(end_ms=10), r"Of signal 10 ms lie between start and end, expected at least 25 ms"),
+        (Framing.files(start_ms=500, end_ms=512), r"Of signal 12 ms lie between start and end"),
+        (Framing(start_ms=2000), r"signal lasts 2 s: nothing lies after start \(2 s\)"),
+        (Framing(start_ms=1990), r"Of signal 10 ms lie between start and end, expected at least 40 ms"),
+        (Framing(end_ms=30), r"Of signal 30 ms lie between start and end, expected at least 40 ms"),
+        (Framing(start_ms=1000, end_ms=1030), r"Of signal 30 ms lie between start and end"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("context", ["window", "shared"])
+def test_a_stretch_without_a_value_is_told_as_what_it_is(
+    lite: Model, framing: Framing, sentence: str, context: Context
+) -> None:
+    if framing.whole and context == "shared":
+        pytest.skip("one value for a whole recording shares no context")
+    with pytest.raises(AudioError, match=sentence):
+        _ = lite.predict(np.zeros(32000, np.float32), 16000, framing=framing, context=context).scores
+
+
+@pytest.mark.parametrize(
+    "framing",
+    [Framing(), Framing(start_ms=2000), Framing(start_ms=2010), Framing(end_ms=1000), Framing(start_ms=1000, end_ms=2000),
+     Framing(frame_step_ms=33.3, start_ms=500), Framing(frame_step_ms=7, left_context_ms=100, start_ms=2_777), Framing.files(),
+     Framing.files(start_ms=2000)],
+    ids=str,
+)  # fmt: skip
+@pytest.mark.parametrize("source", ["file", "array", "stream"])
+def test_as_many_rows_come_as_are_expected(
+    lite: Model, example: np.ndarray, tmp_path: Path, framing: Framing, source: str
+) -> None:
+    signal = example[: 16000 * 3 + 500]
+    soundfile.write(tmp_path / "talk.wav", signal, 16000)
+    path = tmp_path / "talk.wav"
+    given = {"file": path, "array": signal, "stream": io.BytesIO(path.read_bytes())}[source]
+    trajectory = lite.predict(given, 16000 if source == "array" else None, framing=framing)
+    assert trajectory.info.expected_rows == sum(len(block) for block in trajectory)
+
+
+@pytest.mark.parametrize("rate", [8000, 11025, 16000, 22050, 44100, 48000])
+@pytest.mark.parametrize("rows", [1, 3, 21, 321])
+def test_a_duration_that_ends_with_a_step_is_no_row_short(lite: Model, rate: int, rows: int) -> None:
+    """12.84 s are no binary number; the one next to it lies below."""
+    expected = lite.predict(np.zeros(rate * rows // 25, np.float32), rate).info.expected_rows
+    assert expected == rate * rows // 25 * 25 // rate
+
+
+def test_nothing_is_expected_behind_the_end(lite: Model) -> None:
+    assert lite.predict(EXAMPLE, framing=Framing(start_ms=60_000)).info.expected_rows == 0
+
+
+def test_a_model_serves_several_threads(lite: Model, example: np.ndarray) -> None:
+    """Each gets the numbers that it gets alone, by files, windows, streams and whole recordings."""
+    clips = [example[16000 * k : 16000 * (k + 1)] for k in range(4)]
+    alone = [(lite.predict(clip, 16000).scores, lite(clip, 16000)["logits"]) for clip in clips]
+
+    def work(number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        clip = clips[number % 4]
+        with lite.stream() as stream:
+            live = [*stream.add(clip), *stream.finish()]
+        return (
+            lite.predict(clip, 16000).scores,
+            lite(clip, 16000)["logits"],
+            np.concatenate([block.scores for block in live]),
+        )
+
+    with ThreadPoolExecutor(4) as pool:
+        results = list(pool.map(work, range(8)))
+    for number, (scores, whole, live) in enumerate(results):
+        np.testing.assert_allclose(scores, alone[number % 4][0], atol=1e-5)
+        np.testing.assert_allclose(live, alone[number % 4][0], atol=1e-5)
+        np.testing.assert_allclose(whole, alone[number % 4][1], atol=1e-5)
+
+
+def test_a_closed_live_stream_takes_nothing_more(lite: Model) -> None:
+    with lite.stream() as stream:
+        assert sum(map(len, stream.add(np.zeros(1600, np.float32), flush=True))) == 2
+    for further in (lambda: stream.add(np.zeros(1600, np.float32)), stream.finish):
+        with pytest.raises(Closed, match="The stream is closed"):
+            list(further())
 
 
 def test_memory_does_not_grow_with_the_recording(lite: Model) -> None:

@@ -38,6 +38,10 @@ class FormatError(Emow2vError):
     """A result file cannot be read or written."""
 
 
+class Closed(Emow2vError):
+    """Rows are asked for after the trajectory or stream was closed."""
+
+
 class PlaceTaken(FormatError):
     """Something that emow2v did not write, or that was changed since, lies where a result should go."""
 

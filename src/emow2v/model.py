@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 from collections.abc import Callable, Generator, Iterator
 from fractions import Fraction
 from pathlib import Path
+from types import TracebackType
 from typing import Any, Literal, Protocol, TypeVar
 
 import numpy as np
@@ -18,7 +20,7 @@ from emow2v.audio import Channel, Recording, Source
 from emow2v.context import SHARED, SharedContext, check_shared
 from emow2v.engines import Engine, Outputs, choose, overlapped
 from emow2v.engines.outputs import WeightedMean, stacked
-from emow2v.errors import AudioError, FramingError
+from emow2v.errors import AudioError, Closed, FramingError
 from emow2v.framing import Framing, Pieces, Windower
 from emow2v.signals import Resampler
 from emow2v.trajectory import Block, Info, Trajectory
@@ -100,7 +102,8 @@ class Model:
             hidden_states: float32 [1, 1024]
             logits: float32 [1, 3], arousal, dominance, valence
         """
-        block = next(iter(self.predict(signal, sampling_rate, unit="files")))
+        with self.predict(signal, sampling_rate, unit="files") as trajectory:
+            block = next(iter(trajectory))
         return {"hidden_states": block.embeddings, "logits": block.scores}
 
     def predict(
@@ -161,13 +164,14 @@ class Model:
             framing=framing,
             provenance=facts,
             channel=name_channel,
-            expected_rows=None if expected is None else framing.count(Fraction(expected)),
+            expected_rows=None if expected is None else _expected_rows(expected, framing),
         )
 
         def blocks() -> Iterator[Block]:
-            if once and not waiting:
+            recording = _taken(waiting)
+            if once and recording is None:
                 raise AudioError("A stream can be read only once; keep its rows or open it again.")
-            recording = waiting.pop() if waiting else opened.again()
+            recording = recording or opened.again()
             recording.longest_s = longest_s
             try:
                 if framing.whole:
@@ -183,7 +187,11 @@ class Model:
                 if info.notices:
                     facts["notices"] = " ".join(info.notices)
 
-        return Trajectory(info, blocks)
+        def close() -> None:
+            while (recording := _taken(waiting)) is not None:
+                recording.close()
+
+        return Trajectory(info, blocks, close)
 
     def predict_channels(
         self, source: Source, sampling_rate: int | None = None, *, track: int | None = None, **options: Any
@@ -321,7 +329,7 @@ class Model:
             if end and position >= end:
                 break
         if used < self.card.min_samples:
-            raise _too_short(recording.name, used / rate, self.card.min_samples / rate)
+            raise no_values(recording.name, Fraction(position, rate), framing, self.card.min_samples / rate)
         for piece, weight in pieces.finish():
             mean.add(self.engine.run(piece[None]), weight)
         start = float(framing.start_ms) / 1000
@@ -367,7 +375,15 @@ class Model:
 
 
 class Stream:
-    """Samples in, blocks out: the live form of `Model.predict`."""
+    """Samples in, blocks out: the live form of `Model.predict`. For one thread; `close`, or `with`, forgets what is held.
+
+    >>> import numpy as np
+    >>> import emow2v
+    >>> with emow2v.load("lite").stream() as stream:
+    ...     rows = [len(block) for block in stream.add(np.zeros(16000, np.float32), flush=True)]
+    >>> sum(rows)
+    25
+    """
 
     def __init__(self, model: Model, framing: Framing, batch_size: int, *, sampling_rate: int | None = None) -> None:
         self._model = model
@@ -375,19 +391,39 @@ class Stream:
         self._rate = sampling_rate or model.card.sampling_rate
         self._resampler = Resampler(model.card.sampling_rate)
         self._windower = Windower(framing, model.card.sampling_rate, batch_size)
+        self._closed = False
+
+    def __enter__(self) -> Stream:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Forget the samples that are held; further ones are refused."""
+        self._closed = True
+        self._resampler = Resampler(self._model.card.sampling_rate)
+        self._windower = Windower(self._framing, self._model.card.sampling_rate)
 
     def add(self, samples: Signal, *, flush: bool = False) -> Iterator[Block]:
         """Take mono samples, float32 [samples] of any number, about -1..1.
 
         Args:
             flush: do not wait for a whole batch (live use: lowest latency)
+
+        Raises:
+            Closed: the stream was closed
         """
+        self._check_open()
         yield from self._run(self._windower.add(self._resampler.add(samples, self._rate)))
         if flush:
             yield from self._run(self._windower.flush())
 
     def finish(self) -> Iterator[Block]:
         """The last rows, as those of a recording that ends here."""
+        self._check_open()
         yield from self._run(self._windower.add(self._resampler.finish()))
         yield from self._run(self._windower.finish(self._resampler.duration))
 
@@ -396,9 +432,28 @@ class Stream:
         """No frame can follow, since `end` is reached."""
         return self._windower.exhausted
 
+    def _check_open(self) -> None:
+        if self._closed:
+            raise Closed("The stream is closed; expected an open one; begin another with Model.stream.")
+
     def _run(self, batches: Iterator[tuple[int, Signal]]) -> Iterator[Block]:
         for first, windows in batches:
             yield _block(first, self._framing.times(first, len(windows)), self._model.run(windows))
+
+
+def _taken(waiting: list[Recording]) -> Recording | None:
+    """The recording that waits to be read, for one thread only."""
+    try:
+        return waiting.pop()
+    except IndexError:
+        return None
+
+
+def _expected_rows(seconds: float, framing: Framing) -> int:
+    """Rows of a recording that says it lasts so long; 12.84 s are meant, not the binary number next to it."""
+    if not math.isfinite(seconds):
+        return 0
+    return max(0, framing.count(Fraction(seconds).limit_denominator(10**6)) - framing.first_frame)
 
 
 def _fed(recording: Recording, cutter: _Cutter[T], check: Callable[[], None]) -> Iterator[T]:
@@ -443,12 +498,24 @@ def _block(first: int, times: tuple[npt.NDArray[np.float64], npt.NDArray[np.floa
     )
 
 
-def no_values(name: str, duration: Fraction, framing: Framing) -> AudioError:
-    """The error for a recording of `duration` seconds that has no frame in it."""
-    if framing.start_ms and framing.count(duration):
-        return AudioError(f"{name} lasts {float(duration):g} s: nothing lies after start; expected an earlier one.")
-    return _too_short(name, float(duration), float(framing.step_ms) / 1000)
+def no_values(name: str, duration: Fraction, framing: Framing, needed_s: float = 0) -> AudioError:
+    """The error for a recording of `duration` seconds that has no value in it, or not between start and end.
 
-
-def _too_short(name: str, seconds: float, needed: float) -> AudioError:
-    return AudioError(f"{name} is too short: it lasts {seconds * 1000:.4g} ms, expected at least {needed * 1000:g} ms.")
+    Args:
+        needed_s: what a value needs; 0 for the framing's step
+    """
+    total, start = float(duration), float(framing.start_ms) / 1000
+    end = float(framing.end_ms or 0) / 1000
+    needed = needed_s or float(framing.step_ms) / 1000
+    if end and not framing.whole and framing.count(Fraction(end)) <= framing.first_frame:
+        total = max(total, end)  # for want of a frame nothing was read that far
+    if start and start >= total:
+        return AudioError(f"{name} lasts {total:g} s: nothing lies after start ({start:g} s); expected an earlier one.")
+    if start or 0 < end < total:
+        part = min(end or total, total) - start
+        return AudioError(
+            f"Of {name} {part * 1000:.4g} ms lie between start and end, expected at least {needed * 1000:g} ms; "
+            "choose a longer stretch."
+        )
+    least = f", expected at least {needed * 1000:g} ms" if needed else "; expected a longer recording"
+    return AudioError(f"{name} is too short: it lasts {total * 1000:.4g} ms{least}.")

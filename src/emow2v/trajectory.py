@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from emow2v.errors import Closed
 from emow2v.framing import Framing
 
 if TYPE_CHECKING:
@@ -16,6 +21,7 @@ if TYPE_CHECKING:
 
 DIMENSIONS = ("arousal", "dominance", "valence")
 EMBEDDING_SIZE = 1024
+_MOST_HINTED = 1 << 16  # a header may state any duration, and list() makes room for what is hinted
 
 Floats = npt.NDArray[np.float32]
 Seconds = npt.NDArray[np.float64]
@@ -71,25 +77,83 @@ class Trajectory:
 
     Iterating gives blocks while they are computed, in memory that does not grow with the recording; every
     new iteration computes anew. `scores`, `embeddings`, `starts`, `ends`, `confidence` and `to_frame` compute
-    once and keep the rows.
+    once and keep the rows; then `len` counts them. Several threads may use one trajectory, and one iterator of it.
+
+    A recording is let go of when an iteration has ended. `close`, or `with`, lets go of it before that:
+
+    >>> import numpy as np
+    >>> import emow2v
+    >>> noise = np.random.default_rng(0).normal(0, 0.1, 2 * 16000)
+    >>> with emow2v.load("lite").predict(noise, 16000) as trajectory:
+    ...     first = next(iter(trajectory))
+    >>> first.scores.shape[1], first.embeddings.shape[1]
+    (3, 1024)
+
+    Args:
+        info: what is known before the first row
+        blocks: gives an iterator over the blocks; called for every iteration
+        close: called once, when the trajectory is closed or nobody has it any more
     """
 
-    def __init__(self, info: Info, blocks: Callable[[], Iterator[Block]]) -> None:
+    def __init__(
+        self, info: Info, blocks: Callable[[], Iterator[Block]], close: Callable[[], None] = lambda: None
+    ) -> None:
         self.info = info
         self._blocks = blocks
         self._kept: Block | None = None
+        self._keeping = threading.Lock()
+        self._passes: weakref.WeakSet[_Pass] = weakref.WeakSet()
+        self._let_go = weakref.finalize(self, close)
+        self._closed = False
 
-    def __iter__(self) -> Iterator[Block]:
+    def __iter__(self) -> _Pass:
         if self._kept is not None:
-            return iter([self._kept])
-        return self._blocks()
+            return _Pass(self, iter([self._kept]))
+        if self._closed:
+            raise _closed(self.info.source)
+        found = _Pass(self, self._blocks())
+        self._passes.add(found)
+        return found
 
-    def __repr__(self) -> str:
-        rows = f"{len(self._kept)} rows" if self._kept is not None else "not computed yet"
-        return f"<Trajectory of {self.info.source}: {rows}>"
+    def __bool__(self) -> bool:
+        return True  # without computing what it holds
 
     def __len__(self) -> int:
-        return len(self._all())
+        """Rows, where they are kept.
+
+        Raises:
+            TypeError: nothing is kept so far, so nothing was counted; `list` and its like, which ask, go on without
+        """
+        if self._kept is None:
+            raise TypeError("The rows are not computed yet, so nobody has counted them; ask len(trajectory.starts).")
+        return len(self._kept)
+
+    def __length_hint__(self) -> int:
+        return min(self.info.expected_rows or 0, _MOST_HINTED)
+
+    def __enter__(self) -> Trajectory:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the recording and of the threads of iterations that have not ended; rows that are kept stay.
+
+        An iteration that goes on all the same raises `Closed`: it never looks as if the recording had ended.
+        """
+        self._closed = True
+        for one in list(self._passes):
+            one.close()
+        self._let_go()
+
+    def __repr__(self) -> str:
+        state = "closed" if self._closed else "not computed yet"
+        if self._kept is not None:
+            state = "1 row" if len(self._kept) == 1 else f"{len(self._kept)} rows"
+        return f"<Trajectory of {self.info.source}: {state}>"
 
     @property
     def provenance(self) -> Mapping[str, str | float]:
@@ -151,10 +215,48 @@ class Trajectory:
         return frame
 
     def _all(self) -> Block:
-        if self._kept is None:
-            blocks = list(self._blocks())
-            self._kept = concatenate(blocks)
-        return self._kept
+        with self._keeping:  # two threads that ask at once are served by one pass
+            if self._kept is None:
+                with contextlib.closing(iter(self)) as blocks:
+                    self._kept = concatenate(list(blocks))
+            return self._kept
+
+
+class _Pass(Iterator[Block]):
+    """One iteration: threads may share it, it can be closed, and it never ends early without a word."""
+
+    def __init__(self, trajectory: Trajectory, blocks: Iterator[Block]) -> None:
+        self._trajectory = trajectory  # which would let go of its recording when nobody has it any more
+        self._blocks = blocks
+        self._lock = threading.RLock()
+        self._running = self._ended = self._closed = False
+
+    def __next__(self) -> Block:
+        with self._lock:
+            if self._closed and not self._ended:
+                raise _closed(self._trajectory.info.source)
+            self._running = True
+            try:
+                return next(self._blocks)
+            except StopIteration:
+                self._ended = True
+                raise
+            finally:
+                self._running = False
+                if self._closed:
+                    self.close()
+
+    def close(self) -> None:
+        """Let go of the recording; waits for a block that another thread computes."""
+        with self._lock:
+            self._closed = True
+            close = getattr(self._blocks, "close", None)
+            if close is not None and not self._running:  # else it is done behind the block that is being computed
+                close()
+
+
+def _closed(source: str) -> Closed:
+    return Closed(f"The trajectory of {source} is closed; expected an open one; predict again.")
 
 
 def concatenate(blocks: list[Block]) -> Block:

@@ -191,8 +191,9 @@ def overlapped(
         batches: a number that comes back with the outputs, and windows [batch, samples], or what `run` takes
         run: what the engine does with them, `engine.run_beside` or more
     """
-    with ThreadPoolExecutor(engine.side_by_side, thread_name_prefix="emow2v-engine") as pool:
-        under_way: deque[tuple[int, Future[Outputs]]] = deque()
+    pool = ThreadPoolExecutor(engine.side_by_side, thread_name_prefix="emow2v-engine")
+    under_way: deque[tuple[int, Future[Outputs]]] = deque()
+    try:
         for number, windows in batches:
             if len(under_way) > engine.side_by_side:  # one more than it computes, so that it never waits
                 first, future = under_way.popleft()
@@ -201,6 +202,8 @@ def overlapped(
         while under_way:
             first, future = under_way.popleft()
             yield first, future.result()
+    finally:
+        pool.shutdown(cancel_futures=True)  # who stops does not wait for batches that have not begun
 
 
 def cores() -> int:

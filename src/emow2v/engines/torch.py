@@ -5,9 +5,8 @@ The reference for the other engines: float32 from end to end, TensorFloat-32 off
 
 from __future__ import annotations
 
-import contextlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
@@ -124,7 +123,8 @@ class TorchEngine:
                     f"{self._device} has no memory for a window of {signal.shape[1]} samples; choose shorter windows "
                     "or another device."
                 ) from None
-        self._repeated.forget()
+        with self._lock:  # another thread may be in the graph
+            self._repeated.forget()
         middle = len(signal) // 2
         parts = [
             self._halving(signal[part], None if lengths is None else lengths[part])
@@ -133,7 +133,8 @@ class TorchEngine:
         return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts]), None
 
     def _compute(self, work: Callable[[], tuple[Tensor, ...]], given: Floats) -> tuple[Floats, ...]:
-        with self._lock, torch.inference_mode(), _exact():
+        unmixed = torch.autocast(self._device.type, enabled=False)  # the caller may be in one of its own
+        with self._lock, torch.inference_mode(), unmixed, _EXACT:
             try:
                 results = tuple(result.float().cpu().numpy() for result in work())
             except ValueError as error:
@@ -221,15 +222,33 @@ def find_device(name: str) -> torch.device:
     return device
 
 
-@contextlib.contextmanager
-def _exact() -> Iterator[None]:
-    """Float32 products on NVIDIA GPUs, where PyTorch lets convolutions round to TensorFloat-32."""
-    if not torch.cuda.is_available():
-        yield
-        return
-    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-    try:
-        yield
-    finally:
-        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
+class _Exact:
+    """Float32 products while any engine computes, whatever the process allows itself otherwise.
+
+    PyTorch lets products round to TensorFloat-32 (or to bfloat16, on processors that have it) by settings of the whole
+    process. The first engine that begins sets them aside, the last one that ends puts them back; one that ends in between
+    must not, or another would go on with rounded products and leave the settings changed for good.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._users = 0
+        self._before: tuple[str, bool] = ("highest", False)
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._users:
+                self._before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+                torch.set_float32_matmul_precision("highest")
+                torch.backends.cudnn.allow_tf32 = False
+            self._users += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._users -= 1
+            if not self._users:
+                torch.set_float32_matmul_precision(self._before[0])
+                torch.backends.cudnn.allow_tf32 = self._before[1]
+
+
+_EXACT = _Exact()

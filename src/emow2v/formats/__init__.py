@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Sequence
@@ -63,10 +64,11 @@ def record(
         check(writers)
         for writer in writers:
             writer.open(trajectory.info)
-        for block in trajectory:
-            for writer in writers:
-                writer.add(block)
-            progress(block)
+        with contextlib.closing(iter(trajectory)) as blocks:
+            for block in blocks:
+                for writer in writers:
+                    writer.add(block)
+                progress(block)
         for writer in writers:
             writer.close()
         publish([writer.staged for writer in writers], before_publish)
