@@ -1,37 +1,57 @@
 # `make demo` runs the main job, `make test` the tests; each makes its own virtual environment first.
+# PYTHON chooses the Python, 3.11 to 3.14. TORCH=yes installs PyTorch for the tests however large it is, TORCH=no
+# never; else where pip finds a build without CUDA.
 PYTHON ?= python3
+TORCH ?= auto
+PIP = bin/python -m pip install --quiet --disable-pip-version-check
+
+# Environments are made anew when the Python or the lists change: a stamp in them bears the version.
+VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d.%d" % sys.version_info[:3])' 2>/dev/null)
+ifneq ($(MAKECMDGOALS),clean)
+ifneq ($(shell $(PYTHON) -c 'import sys; print(sys.version_info >= (3, 11))' 2>/dev/null),True)
+$(error $(PYTHON) is $(or $(VERSION),no Python); expected Python 3.11 or newer, e.g. make demo PYTHON=python3.13)
+endif
+endif
 
 .PHONY: demo test lint bench clean
 
-demo: .venv-demo/ready
+# what is older than the start was not made by it
+demo: .venv-demo/$(VERSION)
+	@touch .venv-demo/start
 	.venv-demo/bin/emow2v demo --output demo-output
+	@find demo-output -name 'example.arousal.annotation~' -size +0 -newer .venv-demo/start | grep -q . \
+	|| { echo 'emow2v demo ended without its results; expected demo-output/example.arousal.annotation~' >&2; exit 1; }
 
-test: .venv-test/ready
+test: .venv-test/torch-$(TORCH)-$(VERSION)
 	.venv-test/bin/python -m pytest
 
-lint: .venv-test/ready
+lint: .venv-test/torch-$(TORCH)-$(VERSION)
 	.venv-test/bin/ruff check .
 	.venv-test/bin/ruff format --check .
 	.venv-test/bin/mypy
 
-bench: .venv-test/ready
+bench: .venv-test/torch-$(TORCH)-$(VERSION)
 	.venv-test/bin/python benchmarks/engines.py
 	.venv-test/bin/python benchmarks/peers.py
 	.venv-test/bin/python benchmarks/job.py
 	.venv-test/bin/python benchmarks/fidelity.py
 	.venv-test/bin/python benchmarks/memory.py
 
-.venv-demo/ready: requirements/demo.txt pyproject.toml
-	$(PYTHON) -m venv .venv-demo
-	.venv-demo/bin/python -m pip install --quiet --disable-pip-version-check -r requirements/demo.txt
-	.venv-demo/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
-	touch $@
+.venv-demo/$(VERSION): requirements/demo.txt pyproject.toml
+	$(PYTHON) -m venv --clear .venv-demo
+	.venv-demo/$(PIP) -r requirements/demo.txt
+	.venv-demo/$(PIP) --no-deps --editable .
+	@touch $@
 
-.venv-test/ready: requirements/test.txt pyproject.toml
-	$(PYTHON) -m venv .venv-test
-	.venv-test/bin/python -m pip install --quiet --disable-pip-version-check -r requirements/test.txt
-	.venv-test/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
-	touch $@
+.venv-test/$(VERSION): requirements/test.txt requirements/torch.txt pyproject.toml
+	$(PYTHON) -m venv --clear .venv-test
+	.venv-test/$(PIP) -r requirements/test.txt
+	.venv-test/$(PIP) --no-deps --editable .
+	@touch $@
+
+.venv-test/torch-$(TORCH)-$(VERSION): .venv-test/$(VERSION)
+	.venv-test/bin/python scripts/install_torch.py $(TORCH)
+	@touch $@
 
 clean:
 	rm -rf .venv-demo .venv-test demo-output build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -9,6 +9,7 @@ import random
 import shutil
 import tempfile
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # before NumPy and PyTorch, and child processes, read them
@@ -78,7 +79,10 @@ def pytest_configure(config):
 
 
 def pytest_report_header():
-    return f"property tests: EMOW2V_HYPOTHESIS={SEED}" if SEED else "property tests: the same examples each time"
+    lines = [f"property tests: EMOW2V_HYPOTHESIS={SEED}" if SEED else "property tests: the same examples each time"]
+    if not find_spec("torch"):
+        lines.append("without PyTorch: tests that need it skip (all of them: make test TORCH=yes)")
+    return lines
 
 
 @pytest.fixture(scope="session")

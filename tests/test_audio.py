@@ -20,6 +20,8 @@ from emow2v import audio
 from emow2v.errors import AudioError
 from sounds import add_pictures, encoded, noise, refusal, tone, wav_bytes
 
+pytestmark = pytest.mark.quick
+
 # --- what a decoder must give ---------------------------------------------------------------------------
 
 

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from checkpoints import foreign_graph
 from emow2v import cards, graphs
 from emow2v.engines.channels import keep_channels_last
 from emow2v.engines.openvino import import_openvino
@@ -77,6 +76,8 @@ def test_what_is_in_the_way_stops_it(weights, change: str) -> None:
 
 
 def test_every_wav2vec2_is_rewritten_and_nothing_else(package, checkpoint, tmp_path) -> None:
+    from checkpoints import foreign_graph
+
     read = openvino.Core().read_model
     assert keep_channels_last(read(str(package / graphs.BATCHED)), op) == 6
     for opset in (14, 17):

@@ -47,6 +47,7 @@ def clip(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.quick
 def test_version_and_help() -> None:
     assert run("--version").stdout.decode().strip() == f"emow2v {emow2v.__version__}"
     for command in ([], ["predict"], ["serve"], ["demo"], ["models"], ["models", "list"], ["models", "info"]):

@@ -8,6 +8,8 @@ import pytest
 from emow2v import audio, containers
 from sounds import encoded, id3, refusal, riff_tags
 
+pytestmark = pytest.mark.quick
+
 PLAYLISTS = {
     "m3u8": "#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXT-X-MEDIA-SEQUENCE:0\n#EXTINF:1,\n{wav}\n#EXT-X-ENDLIST\n",
     "ffconcat": "ffconcat version 1.0\nfile '{wav}'\n",

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 import emow2v
-from checkpoints import Judge
 from emow2v import cards, context, graphs
 from emow2v.context import LAST_STRETCH_MS, MARGIN_MS, STRETCH_MS
 from emow2v.engines import Cuts, choose, open_graph
@@ -52,6 +51,8 @@ def test_onnxruntime_cuts_the_embedded_model_too() -> None:
 @pytest.mark.parametrize("seconds", [2.0, 21.3])
 def test_shared_context_is_what_it_says(small: Model, checkpoint, seconds: float) -> None:
     """Each window: the mean of the 49 hidden states that lie in it, of the stretch that it lies in."""
+    from checkpoints import Judge
+
     judge = Judge(checkpoint)
     signal = speech_like(seconds)
     found = small.predict(signal, 16000, context="shared")
@@ -65,7 +66,7 @@ def test_shared_context_is_what_it_says(small: Model, checkpoint, seconds: float
     np.testing.assert_allclose(found.ends, 0.04 * np.arange(1, len(rows) + 1))
 
 
-def naive_rows(judge: Judge, stretch) -> list[tuple[np.ndarray, np.ndarray]]:
+def naive_rows(judge, stretch) -> list[tuple[np.ndarray, np.ndarray]]:
     import torch
 
     normal = (stretch.signal - stretch.signal.mean(dtype=np.float64)) / np.sqrt(

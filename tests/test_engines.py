@@ -7,10 +7,11 @@ from importlib.util import find_spec
 import numpy as np
 import pytest
 
-from checkpoints import Judge
 from emow2v import cards
 from emow2v.engines import able, choose, overlapped, precisions
 from emow2v.errors import ModelError
+
+pytestmark = pytest.mark.quick
 
 
 @pytest.fixture(scope="module", params=["openvino", "onnxruntime"])
@@ -83,6 +84,8 @@ def test_each_model_names_the_engines_that_can_run_it(checkpoint, package) -> No
 def test_wav2vec2_is_the_same_on_every_engine(package, checkpoint, name, samples) -> None:
     """Against Transformers in float64, alone and in a batch, the shortest window first."""
     engine = choose(cards.find(package), name)
+    from checkpoints import Judge
+
     judge = Judge(checkpoint)
     rng = np.random.default_rng(4)
     batch = rng.normal(0.01, 0.1, (3, samples)).astype(np.float32)

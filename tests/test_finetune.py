@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+
+pytest.importorskip("torch")
 import torch
 import yaml
 from accelerate import Accelerator

@@ -21,6 +21,8 @@ from emow2v.formats.files import Staged, publish
 from emow2v.framing import Framing
 from emow2v.trajectory import Block, Info, Trajectory
 
+pytestmark = pytest.mark.quick
+
 ALL = ("csv", "json", "annotation", "stream")
 
 

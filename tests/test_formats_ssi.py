@@ -23,6 +23,8 @@ from emow2v.formats.ssi import Annotation, AnnotationWriter, StreamWriter, read_
 from emow2v.framing import Framing
 from emow2v.trajectory import DIMENSIONS, Block, Info, Trajectory
 
+pytestmark = pytest.mark.quick
+
 GOLDEN = Path(__file__).resolve().parents[2] / "shared" / "spec" / "golden"
 needs_golden = pytest.mark.skipif(
     not GOLDEN.is_dir(), reason=f"the recorded samples of the reference are not at {GOLDEN}"

@@ -15,6 +15,8 @@ from emow2v.formats.table import COLUMNS, rows
 from emow2v.framing import Framing
 from emow2v.trajectory import Block, Info, Trajectory
 
+pytestmark = pytest.mark.quick
+
 NAMES = [
     "talk.wav",
     "Gespräch mit Frau Öztürk.wav",

@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 from emow2v.errors import FramingError
 from emow2v.framing import Framing, Pieces, Stretches, Windower, parse_time
 
+pytestmark = pytest.mark.quick
+
 GOLDEN = Path(__file__).resolve().parents[2] / "shared" / "spec" / "golden" / "windows"
 
 # What the reference was started with, where it was not the module's own 40 ms with 960 ms before.

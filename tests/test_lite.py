@@ -5,6 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+
+pytest.importorskip("torch")
 import torch
 
 from emow2v.cards import find, write_card

@@ -38,6 +38,7 @@ def test_scores_differ_along_the_example_and_embeddings_are_of_order_one(lite: M
     assert 0.2 < np.abs(trajectory.embeddings).mean() < 5
 
 
+@pytest.mark.quick
 def test_one_window_one_answer(lite: Model, example: np.ndarray) -> None:
     whole = lite.predict(example, 16000)
     for index in (24, 100, 320):
@@ -57,6 +58,7 @@ def test_the_batch_size_does_not_show(lite: Model, batch_size: int) -> None:
     assert (np.linalg.norm(got.embeddings - expected.embeddings, axis=1) <= 1e-5 * norm).all()
 
 
+@pytest.mark.quick
 def test_a_live_stream_in_odd_chunks_equals_the_file(lite: Model, example: np.ndarray) -> None:
     clip = example[:40000]
     expected = lite.predict(clip, 16000)
@@ -312,6 +314,7 @@ def test_memory_does_not_grow_with_the_recording(lite: Model) -> None:
     assert max(ahead) < 15  # some batches of windows, however long the recording is
 
 
+@pytest.mark.quick
 def test_resampled_stereo_gives_what_the_resampled_signal_gives(lite: Model, example: np.ndarray, tmp_path) -> None:
     import soxr
 

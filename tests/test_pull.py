@@ -20,7 +20,6 @@ import numpy as np
 import pytest
 
 import emow2v
-from checkpoints import audonnx_yaml, foreign_graph, write_checkpoint
 from emow2v import cards, cli, fetch, known, pull, verify
 from emow2v.engines import choose
 from emow2v.errors import ModelError
@@ -85,6 +84,8 @@ def server(monkeypatch) -> Iterator[Server]:
 @pytest.fixture(scope="module")
 def archive(checkpoint, tmp_path_factory) -> Path:
     """What Zenodo holds: a zip with a graph of one clip and audonnx's description, in a folder."""
+    from checkpoints import audonnx_yaml, foreign_graph
+
     folder = tmp_path_factory.mktemp("zenodo")
     graph = foreign_graph(checkpoint, folder / "model.onnx", normalise=False)
     with zipfile.ZipFile(folder / MSP_DIM.zenodo_file, "w") as zipped:
@@ -311,6 +312,8 @@ def test_what_is_here_stays_unless_told(archive: Path) -> None:
 
 
 def test_strangers_are_not_given_the_name(home: Path, tmp_path: Path) -> None:
+    from checkpoints import write_checkpoint
+
     other = write_checkpoint(tmp_path / "other", seed=5)
     with pytest.raises(ModelError, match=r"These weights are not msp-dim: .* published says .* --unverified"):
         pull.pull("msp-dim", origin=other)

@@ -58,6 +58,7 @@ def short_form(folder: Path, **changes: str) -> dict[str, str]:
     return request(folder, short(folder)) | {"jobID": "job 1"} | changes
 
 
+@pytest.mark.quick
 def test_the_published_request_as_published(client: TestClient, lite: Model, data: Path) -> None:
     answer = client.post("/process", data=form(data))
     assert answer.status_code == 200

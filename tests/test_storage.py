@@ -11,6 +11,8 @@ import pytest
 from emow2v import storage
 from emow2v.errors import PathError
 
+pytestmark = pytest.mark.quick
+
 
 def test_kinds(tmp_path: Path) -> None:
     (tmp_path / "a.wav").write_bytes(b"x")

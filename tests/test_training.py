@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+
+pytest.importorskip("torch")
 import torch
 from hypothesis import given
 from hypothesis import strategies as st

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import soundfile
 
-from checkpoints import foreign_graph
 from emow2v import cards, verify
 from emow2v.engines import choose
 from emow2v.errors import ModelError
@@ -78,8 +77,10 @@ def test_numbers_published_without_normalisation_are_recognised(
     package, checkpoint, tmp_path, monkeypatch, engine
 ) -> None:
     """A published figure may come from a graph that did not normalise; ours does, and both are told apart."""
-    plain = foreign_graph(checkpoint, tmp_path / "theirs" / "model.onnx", normalise=False)
+    from checkpoints import foreign_graph
     from emow2v.engines import open_graph
+
+    plain = foreign_graph(checkpoint, tmp_path / "theirs" / "model.onnx", normalise=False)
 
     loud = own_expectations(open_graph("onnxruntime", plain).run, "published, ONNX")[2]
     published = Expectation(

@@ -129,6 +129,9 @@ def wait(url: str, job_id: str) -> int:
 
 def _show(folder: Path, recording: Path, seconds: float, console: Console) -> None:
     curves = {name: read_annotation(folder / f"{recording.stem}.{name}.annotation") for name in DIMENSIONS}
+    for name, curve in curves.items():
+        if not len(curve):
+            raise Emow2vError(f"The request is finished, but {name} has no value: nothing was made.")
     stream = read_stream(folder / f"{recording.stem}.embeddings.stream")
     rate = curves["arousal"].sampling_rate or 25
     table = Table("seconds", *DIMENSIONS, box=None)
