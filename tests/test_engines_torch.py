@@ -12,7 +12,7 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
-from emow2v.engines import torch as engine  # noqa: E402
+from emow2v.engines import torch as engine
 
 
 def settings() -> tuple[str, bool, bool]:
