@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import signal
 import sys
 from enum import StrEnum
@@ -11,6 +12,7 @@ from typing import Annotated
 
 import typer
 
+from emow2v import storage
 from emow2v._version import __version__
 from emow2v.cli_live import live
 from emow2v.cli_measure import compare, evaluate, robustness
@@ -67,6 +69,11 @@ def main() -> None:
     except Emow2vError as error:
         errors.print(one_line(str(error)))
         sys.exit(1)
+    except OSError as error:  # what an operating system refuses about a path, wherever it shows
+        if error.filename is None or isinstance(error, BrokenPipeError):
+            raise
+        errors.print(one_line(str(storage.unreadable(os.fsdecode(error.filename), error))))
+        sys.exit(1)
 
 
 def _version(asked: bool) -> None:
@@ -86,7 +93,7 @@ def about(
 
 @stoppable
 def predict(
-    inputs: Annotated[list[str], typer.Argument(metavar="INPUT...", help="Files, folders, patterns, or - for a pipe.")],
+    inputs: Annotated[list[str], typer.Argument(metavar="INPUT", help="Files, folders, patterns, or - for a pipe.")],
     to: Annotated[
         str, typer.Option("-o", "--output", metavar="DIR", help="Folder of the results; - prints them.")
     ] = ".",

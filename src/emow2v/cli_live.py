@@ -24,7 +24,7 @@ WIDTH = 20  # characters of a bar
 @stoppable
 def live(
     source: Annotated[
-        str, typer.Argument(metavar="[-]", help="- for raw mono PCM on standard input. [default: microphone]")
+        str, typer.Argument(metavar="-", help="- for raw mono PCM on standard input. [default: microphone]")
     ] = "",
     sampling_rate: Annotated[int, typer.Option(min=0, help="Hz; 0: the microphone's own, 16000 of a pipe.")] = 0,
     encoding: Annotated[str, typer.Option(help="Of a pipe: s16le or f32le.")] = "s16le",

@@ -128,7 +128,7 @@ def evaluate(
 
 @stoppable
 def robustness(
-    inputs: Annotated[list[str], typer.Argument(metavar="FILES", help="Recordings of speech, folders, or patterns.")],
+    inputs: Annotated[list[str], typer.Argument(metavar="INPUT", help="Recordings of speech, folders, or patterns.")],
     to: Annotated[
         Path | None, typer.Option("-o", "--output", metavar="DIR", help="Also write JSON, Markdown and a picture here.")
     ] = None,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from emow2v.console import errors, one_line, output, print_table, stoppable
+from emow2v.console import Command, errors, one_line, output, print_table, stoppable
 from emow2v.errors import FormatError, ModelError
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 models = typer.Typer(no_args_is_help=True, help="Models: what is here, pull, add, verify, quantize, remove.")
 
 
-@models.command("list")
+@models.command("list", cls=Command)
 def list_models() -> None:
     """Every model that can be used by name."""
     from rich.table import Table
@@ -39,7 +39,7 @@ def list_models() -> None:
     print_table(table)
 
 
-@models.command()
+@models.command(cls=Command)
 def info(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="Name or folder of a model.")],
     as_json: Annotated[bool, typer.Option("--json", help="The whole card, as JSON.")] = False,
@@ -63,7 +63,7 @@ def info(
         output.print(line)
 
 
-@models.command("pull")
+@models.command("pull", cls=Command)
 @stoppable
 def pull_model(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A published model: msp-dim.")],
@@ -104,10 +104,10 @@ def pull_model(
         raise typer.Exit(1)
 
 
-@models.command("verify")
+@models.command("verify", cls=Command)
 @stoppable
 def verify_models(
-    name: Annotated[str, typer.Argument(metavar="[NAME]", help="Name or folder of a model; all by default.")] = "",
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name or folder of a model; all by default.")] = "",
     speech: Annotated[
         Path | None, typer.Option(help="The recording to which the publication's other numbers belong.")
     ] = None,
@@ -131,7 +131,7 @@ def verify_models(
         raise typer.Exit(1)
 
 
-@models.command("quantize")
+@models.command("quantize", cls=Command)
 @stoppable
 def quantize_model(
     name: Annotated[str, typer.Argument(metavar="MODEL", help="Name or folder of a model in fp32.")],
@@ -175,7 +175,7 @@ def quantize_model(
     )
 
 
-@models.command("add")
+@models.command("add", cls=Command)
 @stoppable
 def add_model(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A package, as emow2v export writes it.")],
@@ -191,7 +191,7 @@ def add_model(
     output.print(f"{added.card.name} is here, in {added.card.folder} ({added.card.size / 1e6:.0f} MB)", markup=False)
 
 
-@models.command("remove")
+@models.command("remove", cls=Command)
 def remove_model(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A model that was pulled or added.")],
 ) -> None:

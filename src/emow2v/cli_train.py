@@ -65,7 +65,7 @@ def train(
         typer.Option("-o", "--output", metavar="DIR", help="Folder of the run, also to go on with one that stopped."),
     ],
     changes: Annotated[
-        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Instead of what the recipe says.")
+        list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Instead of what the recipe says.")
     ] = None,
 ) -> None:
     """Fine-tune a checkpoint on a corpus, or train lite again, by a recipe (extra train).

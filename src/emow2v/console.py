@@ -45,7 +45,13 @@ _UsageError: type[Exception] = typer.BadParameter.__mro__[
 
 
 class Command(TyperCommand):
-    """A command that takes files: where one begins with a dash, the error says how to name it."""
+    """A command that takes files: where one begins with a dash, the error says how to name it.
+
+    Its usage names arguments plainly, INPUT..., where newer versions of typer write {INPUT}... .
+    """
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        return [piece.replace("{", "").replace("}", "") for piece in super().collect_usage_pieces(ctx)]
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         given = list(args)

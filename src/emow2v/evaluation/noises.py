@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from emow2v import audio
+from emow2v import audio, storage
 from emow2v.audio import SAMPLING_RATE, Signal
 from emow2v.errors import AudioError, FormatError
-from emow2v.inputs import ENDINGS
+from emow2v.inputs import expand
 
 KINDS = ("babble", "coughs", "environment", "music", "sneezes")  # the names of a folder's sub-folders
 LONGEST_S = 300  # of a recording of noise no more is read
@@ -158,11 +158,9 @@ def environment(rng: Generator, samples: int) -> Signal:
 
 def _recordings(folder: Path) -> tuple[Path, ...]:
     """Recordings in a folder and below it; none where there is no such folder."""
-    return tuple(
-        file
-        for file in sorted(folder.rglob("*"))
-        if file.suffix.lower() in ENDINGS and file.is_file() and not file.name.startswith(".")
-    )
+    if not storage.is_folder(folder):
+        return ()
+    return tuple(Path(one.path) for one in expand([str(folder)])[0])
 
 
 def _one(files: Sequence[Path], rng: Generator) -> Signal:
