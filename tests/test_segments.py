@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from emow2v.errors import AudioError, FormatError
+from emow2v.errors import AudioError, Emow2vError, FormatError
 from emow2v.training.partitions import split
 from emow2v.training.segments import Segment, load, read_corpus
 from small_corpora import (
@@ -24,7 +24,8 @@ from small_corpora import (
 )
 
 NAN = math.nan
-pytestmark = pytest.mark.filterwarnings("ignore:The inplace keyword")  # in audformat 1.4.3, by pandas 3
+# in audformat 1.4.3, by pandas 3
+pytestmark = pytest.mark.filterwarnings("ignore:The inplace keyword", "ignore:The 'float_precision' argument")
 
 
 def speakers(segments: list[Segment]) -> dict[str, set[str]]:
@@ -226,3 +227,57 @@ def test_corpora_need_no_pytorch() -> None:
     code = "import sys, emow2v.training.checks, emow2v.training.corpus_report, emow2v.training.segments; "
     code += "import emow2v.training.databases, emow2v.training.readers; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "x",
+        "a: [",
+        "name: x",
+        "name: x\ntables: 3",
+        "name: x\nsource: s\nusage: research\nschemes: [a]",
+        "\xff\0",
+    ],
+)
+def test_headers_of_databases_that_are_none(tmp_path: Path, text: str) -> None:
+    pytest.importorskip("audformat")
+    (tmp_path / "db.yaml").write_text(text, encoding="latin-1")
+    with pytest.raises(FormatError, match=r"audformat database that can be read") as caught:
+        read_corpus("audformat", tmp_path)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet", "pkl"])
+@pytest.mark.parametrize("content", [b"", b"garbage\n1,2", b"\xff\xfe"])
+def test_tables_of_databases_that_are_none(tmp_path: Path, ending: str, content: bytes) -> None:
+    pytest.importorskip("audformat")
+    audformat_database(tmp_path)
+    for path in tmp_path.glob("db.*.*"):
+        path.unlink()
+        path.with_suffix(f".{ending}").write_bytes(content)
+    with pytest.raises(FormatError, match=r"the table .* cannot be read|no column or scheme") as caught:
+        read_corpus("audformat", tmp_path)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_our_own_mistakes_come_through(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    audformat = pytest.importorskip("audformat")
+
+    def mistaken(*arguments: object, **options: object) -> None:
+        raise TypeError("a mistake of ours")
+
+    monkeypatch.setattr(audformat.Database, "load", mistaken)
+    with pytest.raises(TypeError, match="a mistake of ours"):
+        read_corpus("audformat", audformat_database(tmp_path))
+
+
+@pytest.mark.parametrize("kind", ["msp-podcast", "iemocap", "audformat", "csv"])
+@pytest.mark.parametrize("name", ["x" * 300, "a\nb\n" * 200])
+def test_places_that_an_operating_system_refuses(tmp_path: Path, kind: str, name: str) -> None:
+    pytest.importorskip("audformat")
+    with pytest.raises(Emow2vError) as caught:
+        read_corpus(kind, tmp_path / name)
+    assert len(str(caught.value)) < 600

@@ -129,7 +129,7 @@ def check(
 
 def _missing(segments: Sequence[Segment], allow: Collection[str]) -> None:
     files = dict.fromkeys(segment.file for segment in segments)
-    missing = [file for file in files if not _is_there(file)]
+    missing = [file for file in files if not is_there(file)]
     if missing and (MISSING_FILES not in allow or len(missing) == len(files)):
         remedy = " with / between folders" if "\\" in str(missing[0]) else ""
         raise FormatError(
@@ -138,7 +138,7 @@ def _missing(segments: Sequence[Segment], allow: Collection[str]) -> None:
         )
 
 
-def _is_there(file: Path) -> bool:
+def is_there(file: Path) -> bool:
     """Whether a file is there; what the operating system refuses to say is told where it is opened."""
     try:
         return storage.is_file(file)
@@ -183,7 +183,7 @@ def _heard(
     stretches: dict[Path, list[Segment]] = defaultdict(list)
     for segment in segments:
         stretches[segment.file].append(segment)
-    files = [file for file in stretches if _is_there(file)]
+    files = [file for file in stretches if is_there(file)]
     listen: Callable[[Path], _Heard] = partial(_listen, stretches) if thorough else _probe
     pool = ThreadPoolExecutor(threads or (os.cpu_count() or 1) * (1 if thorough else 4))
     found = {}

@@ -18,10 +18,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from emow2v import audio
+from emow2v import audio, storage
 from emow2v.errors import AudioError, Emow2vError, FormatError, told
+from emow2v.evaluation.csv_rows import read_rows
 from emow2v.formats.files import Staged, publish
-from emow2v.training.checks import SILENT
+from emow2v.training.checks import SILENT, is_there
 
 EMOTIONS = ("neutral", "calm", "happiness", "sadness", "anger", "fear", "disgust", "surprise")
 
@@ -82,17 +83,13 @@ def read_manifest(path: Path, corpora: Sequence[str] = TRAINING_CORPORA) -> list
     Raises:
         Emow2vError: no manifest there, or a class that has no target
     """
-    if not path.is_file():
+    if not storage.is_file(path):
         raise Emow2vError(f"{path} does not exist; expected a manifest.csv with a line for each clip.")
-    with path.open(newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file)
-        try:
-            missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
-            rows = [row for row in reader if not missing and row["corpus"] in corpora]
-        except (UnicodeDecodeError, csv.Error) as error:
-            raise FormatError(f"{path} is no manifest ({error}); expected a CSV file in UTF-8.") from None
+    read = read_rows(path, "file", ", ".join(COLUMNS), COLUMNS).values()
+    missing = [name for name in COLUMNS if name not in next(iter(read))]
     if missing:
         raise FormatError(f"{path} has no column '{missing[0]}'; expected {', '.join(COLUMNS)}.")
+    rows = [row for row in read if row["corpus"] in corpora]
     return [
         Clip(path.parent / row["file"], row["corpus"], row["speaker"], *_target(row["emotion"], row["intensity"]))
         for row in rows
@@ -142,7 +139,7 @@ def decode(
     names = np.array([str(clip.file) for clip in clips])
     if cache and (stored := _stored(cache, names)):
         return stored
-    missing = [clip.file for clip in clips if not clip.file.is_file()]
+    missing = [clip.file for clip in clips if not is_there(clip.file)]
     if missing:
         raise FormatError(
             f"{len(missing)} of {len(clips)} files do not exist, such as {missing[0]}; expected all that the manifest names."

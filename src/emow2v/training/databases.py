@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import lzma
 import math
+import pickle
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
+from emow2v import storage
 from emow2v.errors import FormatError
 from emow2v.evaluation.manifest import Scale
 from emow2v.training.partitions import DEVELOPMENT, TEST, TRAIN
@@ -17,6 +21,7 @@ from emow2v.training.segments import Segment
 from emow2v.trajectory import DIMENSIONS
 
 _SPLITS = {"train": TRAIN, "dev": DEVELOPMENT, "test": TEST}
+_PARTS = ("attachments", "media", "misc_tables", "raters", "schemes", "splits", "tables")  # mappings of a header
 _Key = tuple[str, float, float | None]  # file, start, end
 
 
@@ -39,12 +44,7 @@ def read_audformat(
         import audformat
     except ImportError:
         raise FormatError("audformat databases need its package; run: pip install 'emow2v[audformat]'") from None
-    if not (path / "db.yaml").is_file():
-        raise FormatError(f"{path} has no db.yaml; expected the folder of an audformat database.")
-    try:
-        database: Any = audformat.Database.load(path)
-    except Exception as error:  # of YAML, pandas or audformat itself, each in its own way
-        raise FormatError(f"{path} is no audformat database that can be read ({error}).") from None
+    database = _load(audformat, path)
     asked = [tables] if isinstance(tables, str) else list(database.tables) if tables is None else list(tables)
     unknown = [name for name in asked if name not in database.tables]
     if unknown:
@@ -57,8 +57,9 @@ def read_audformat(
         columns = {dimension: _columns(table, dimension) for dimension in DIMENSIONS}
         if not any(columns.values()):
             continue
+        frame = _frame(path, name, table)
         split = table.split_id and _SPLITS.get(database.splits[table.split_id].type, "")
-        keys = _keys(audformat.utils.to_segmented_index(table.index))
+        keys = _keys(audformat.utils.to_segmented_index(frame.index))
         for key in keys:
             ratings.setdefault(key, [math.nan] * len(DIMENSIONS))
             if split and partitions.setdefault(key, split) != split:
@@ -69,7 +70,7 @@ def read_audformat(
         for place, (dimension, found) in enumerate(columns.items()):
             if found:
                 low, high = _scale(database, table, found[0], dimension, given)
-                means = table.df[found].astype(float).mean(axis=1).to_numpy(np.float64)
+                means = _means(f"{path}, table {name}", frame, found)
                 for key, value in zip(keys, ((means - low) / (high - low)).tolist(), strict=True):
                     if not math.isnan(value):
                         ratings[key][place] = value
@@ -89,6 +90,49 @@ def read_audformat(
         )
         for key, values in ratings.items()
     ]
+
+
+def _load(audformat: Any, path: Path) -> Any:
+    """A database, whose tables are read when they are asked for."""
+    import yaml  # comes with audformat
+
+    file = path / "db.yaml"
+    if not storage.is_file(file):
+        raise FormatError(f"{storage.shown(path)} has no db.yaml; expected the folder of an audformat database.")
+    try:
+        header = yaml.safe_load(file.read_text(encoding="utf-8"))
+        parts = [header.get(part) for part in _PARTS] if isinstance(header, dict) else [()]
+        whole = isinstance(header, dict) and {"name", "source", "usage"} <= header.keys()
+        if not whole or not all(part is None or isinstance(part, dict) for part in parts):
+            raise FormatError(
+                f"{file} is no header of an audformat database that can be read; expected name, source, usage."
+            )
+        return audformat.Database.load(path)
+    except (OSError, ValueError, KeyError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise FormatError(
+            f"{path} is no audformat database that can be read ({reason}); expected one that audformat wrote."
+        ) from None
+
+
+def _frame(path: Path, name: str, table: Any) -> Any:
+    """The rows of a table, which audformat reads from CSV, Parquet or pickle files."""
+    try:
+        return table.df
+    except (OSError, EOFError, ValueError, KeyError, lzma.LZMAError, pickle.UnpicklingError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise FormatError(
+            f"{path}: the table {name} cannot be read ({reason}); expected one that audformat wrote; fetch the database again."
+        ) from None
+
+
+def _means(where: str, frame: Any, columns: Sequence[str]) -> npt.NDArray[np.float64]:
+    """Mean of each row over columns."""
+    try:
+        means: npt.NDArray[np.float64] = frame[columns].astype(float).mean(axis=1).to_numpy(np.float64)
+    except ValueError as error:  # words where numbers are expected
+        raise FormatError(f"{where}: {', '.join(columns)} holds no numbers ({error}); expected ratings.") from None
+    return means
 
 
 def _columns(table: Any, dimension: str) -> list[str]:
@@ -124,7 +168,7 @@ def _speakers(audformat: Any, database: Any, scheme: str) -> dict[_Key, str]:
     """Speakers of files and segments, as far as any table names them."""
     try:
         frame = database.get(scheme)
-    except (TypeError, ValueError) as error:
+    except ValueError as error:
         raise FormatError(f"The database contradicts itself about who speaks ({error}); mend its tables.") from None
     if frame.empty:
         return {}

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from emow2v import storage
 from emow2v.errors import FormatError
 from emow2v.evaluation.csv_rows import number, read_rows
 from emow2v.evaluation.manifest import Scale, parse_scale, read_manifest
@@ -57,7 +58,7 @@ def read_msp_podcast(path: Path, *, tests: str | Sequence[str] = "Test1") -> lis
         FormatError: files that a release has and this folder has not, or another form
     """
     wanted = {tests.lower()} if isinstance(tests, str) else {name.lower() for name in tests}
-    audios = _beneath(path, ("audios/audio", "audios", "audio"), Path.is_dir)
+    audios = _beneath(path, ("audios/audio", "audios", "audio"), storage.is_folder)
     if audios is None:
         raise FormatError(f"{path} has no folder Audios; expected a release of MSP-Podcast.")
     segments = []
@@ -113,16 +114,24 @@ def _text(path: Path) -> str:
         raise FormatError(f"{path} cannot be read: {error.strerror or error}.") from None
 
 
-def _beneath(path: Path, names: Iterable[str], kind: Callable[[Path], bool] = Path.is_file) -> Path | None:
+def _beneath(path: Path, names: Iterable[str], kind: Callable[[Path], bool] = storage.is_file) -> Path | None:
     """The first of `names` below `path` that is there, whatever the case of its letters."""
     for name in names:
         places = [path]
         for part in name.split("/"):
-            places = [one for place in places if place.is_dir() for one in place.iterdir() if one.name.lower() == part]
+            places = [one for place in places for one in _within(place) if one.name.lower() == part]
         found = sorted(filter(kind, places))
         if found:
             return found[0]
     return None
+
+
+def _within(folder: Path) -> list[Path]:
+    """What lies in a folder; nothing where it is none."""
+    try:
+        return list(folder.iterdir()) if storage.is_folder(folder) else []
+    except OSError as error:
+        raise storage.unreadable(folder, error) from None
 
 
 def read_iemocap(path: Path, *, test_session: int = 5, development_session: int = 4) -> list[Segment]:
@@ -132,7 +141,7 @@ def read_iemocap(path: Path, *, test_session: int = 5, development_session: int 
     Raises:
         FormatError: sessions that are none, or another form
     """
-    path = path / "IEMOCAP_full_release" if (path / "IEMOCAP_full_release").is_dir() else path
+    path = path / "IEMOCAP_full_release" if storage.is_folder(path / "IEMOCAP_full_release") else path
     sessions = {int(folder.name[-1]): folder for folder in sorted(path.glob("Session[1-9]"))}
     parts = {development_session: DEVELOPMENT, test_session: TEST}
     if len(parts) < 2 or not set(parts) < set(sessions):

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import yaml
 
+from emow2v import storage
 from emow2v.errors import FormatError
 from emow2v.formats.files import write_text
 
@@ -33,7 +34,7 @@ def find(name: str) -> Path:
     shipped = sorted(path.stem for path in SHIPPED.glob("*.yaml"))
     if name in shipped:
         return SHIPPED / f"{name}.yaml"
-    if name.endswith((".yaml", ".yml")) or Path(name).is_file():
+    if name.endswith((".yaml", ".yml")) or storage.is_file(name):
         return Path(name)
     raise FormatError(f"'{name}' is no recipe; expected {' or '.join(shipped)}, or a YAML file.")
 
@@ -45,19 +46,33 @@ def read(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
         FormatError: no such file, not YAML with keys, an override without a value
     """
     try:
-        given = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-        for text in overrides:
-            key, sign, value = text.partition("=")
-            if not sign:
-                raise FormatError(f"'{text}' changes nothing; expected key=value, such as epochs=2.")
-            given[key] = yaml.safe_load(value)
-        return dict(given)
+        text = path.read_text(encoding="utf-8")
     except OSError as error:
-        raise FormatError(f"{path} cannot be read: {error.strerror or error}.") from None
-    except (yaml.YAMLError, UnicodeDecodeError, TypeError, ValueError, AttributeError) as error:
-        raise FormatError(
-            f"{path} is no recipe: {str(error).splitlines()[0]}; expected YAML with a value for each key."
-        ) from None
+        raise FormatError(f"{storage.shown(path)} cannot be read: {error.strerror or error}.") from None
+    except UnicodeDecodeError as error:
+        raise _no_recipe(path, error) from None
+    try:
+        given = yaml.safe_load(text) or {}
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that is none
+        raise _no_recipe(path, error) from None
+    if not isinstance(given, dict):
+        raise _no_recipe(path, f"it holds a {type(given).__name__}")
+    for change in overrides:
+        key, sign, value = change.partition("=")
+        if not sign:
+            raise FormatError(f"'{change}' changes nothing; expected key=value, such as epochs=2.")
+        try:
+            given[key] = yaml.safe_load(value)
+        except (yaml.YAMLError, ValueError) as error:
+            reason = str(error).splitlines()[0]
+            raise FormatError(f"'{change}' cannot be read ({reason}); expected key=value, the value in YAML.") from None
+    return dict(given)
+
+
+def _no_recipe(path: Path, why: Exception | str) -> FormatError:
+    return FormatError(
+        f"{storage.shown(path)} is no recipe: {str(why).splitlines()[0]}; expected YAML with a value for each key."
+    )
 
 
 def task(given: dict[str, Any]) -> str:
