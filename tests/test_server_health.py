@@ -1,6 +1,7 @@
 """The health check of containers, against a server of Python's own."""
 
 import contextlib
+import os
 import ssl
 import subprocess
 import sys
@@ -9,8 +10,11 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 
+from emow2v.server import health
 from emow2v.server.health import alive
 from emow2v.server.tls import self_signed
 
@@ -53,3 +57,42 @@ def test_over_https_too(tmp_path: Path) -> None:
     pytest.importorskip("cryptography")
     with answering(self_signed(tmp_path)) as port:
         assert alive(port)
+
+
+BROKEN = {
+    "another interface": "def open(*given, **options):\n    raise TypeError('open() got an unexpected keyword argument')",
+    "a library that is missing": "raise ImportError('libavformat.so.61: cannot open shared object file')",
+    "nothing that is asked for": "",
+    "another error": "def open(*given, **options):\n    raise RuntimeError('symbol lookup error')",
+    "an error of files": "def open(*given, **options):\n    raise OSError(22, 'Invalid argument')",
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_server_that_answers_and_cannot_decode_is_not_healthy(tmp_path: Path, name: str) -> None:
+    """A PyAV that does not fit, as an installation would have it: the server answers, and refuses every recording."""
+    (tmp_path / "av").mkdir()
+    (tmp_path / "av" / "__init__.py").write_text(BROKEN[name])
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
+    with answering() as port:
+        command = [sys.executable, "-m", "emow2v.server.health", str(port)]
+        done = subprocess.run(command, check=False, capture_output=True, text=True, env=environment)
+    assert done.returncode == 1 and done.stderr
+
+
+def test_silence_is_not_healthy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    silent = tmp_path / "silent.wav"
+    soundfile.write(silent, np.zeros(16000), 16000)
+    assert health.decodes() and not health.decodes(silent)
+    monkeypatch.setattr(health, "alive", lambda port: True)
+    monkeypatch.setattr(health, "decodes", lambda: False)
+    assert "decodes to silence" in health.main(0)
+
+
+@pytest.mark.parametrize("name", ["Dockerfile", "emow2v.service", "compose.yaml"])
+def test_the_folder_of_models_is_named_once(name: str) -> None:
+    """`EMOW2V_HOME` holds the folder models; named itself, it would hold models/models."""
+    deploy = Path(__file__).parents[1] / "deploy" / name
+    for words in deploy.read_text().split():
+        if words.startswith("EMOW2V_HOME="):
+            assert not words.endswith("models")

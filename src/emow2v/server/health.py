@@ -1,4 +1,7 @@
-"""Whether a server on this machine lives, for the health checks of containers: python -m emow2v.server.health [PORT]."""
+"""Whether a server on this machine lives and can decode, for the health checks of containers.
+
+python -m emow2v.server.health [PORT]
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,10 @@ import http.client
 import os
 import ssl
 import sys
+from pathlib import Path
 
 TIMEOUT_S = 4.0
+EXAMPLE = Path(__file__).parents[1] / "data" / "example.flac"
 
 
 def alive(port: int) -> bool:
@@ -28,5 +33,31 @@ def alive(port: int) -> bool:
     return False
 
 
+def decodes(recording: Path = EXAMPLE) -> bool:
+    """Whether the beginning of a recording of speech can be decoded, in the way in which every recording is.
+
+    Raises:
+        AudioError: it cannot; what is wrong with the installation itself, such as an import, is raised as it is
+    """
+    from emow2v import audio
+
+    opened = audio.open_recording(recording)
+    try:
+        return any(float(abs(block).max()) > 0 for block in opened)
+    finally:
+        opened.close()
+
+
+def main(port: int) -> str:
+    """What is wrong, in a sentence; empty for nothing."""
+    if not alive(port):
+        return f"No server answers on 127.0.0.1:{port}; look into its log."
+    if not decodes():
+        return (
+            f"{EXAMPLE.name} decodes to silence; the installation is broken, install emow2v with its pinned versions."
+        )
+    return ""
+
+
 if __name__ == "__main__":
-    sys.exit(not alive(int(sys.argv[1] if len(sys.argv) > 1 else os.environ.get("EMOW2V_PORT", "8080"))))
+    sys.exit(main(int(sys.argv[1] if len(sys.argv) > 1 else os.environ.get("EMOW2V_PORT", "8080"))) or 0)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -33,6 +34,8 @@ from emow2v.trajectory import Block
 MOST_LOAD = 0.7  # of the machine's time, for all live streams together; jobs wait for the rest
 END = "end"
 PARAMETERS = ("sampling_rate", "encoding", "frame_step", "left_context", "right_context", "padding")
+FRESH_S = 120  # a measure holds for so long; what else the machine does changes
+DOUBTED_S = 10  # and for so long before somebody is refused because of it
 AT_ONCE_S = 1  # of sound; a message that holds more is computed in pieces, so that who hangs up is noticed
 IDLE_S = 120  # without a message; who keeps quiet keeps others out
 # Codes of RFC 6455 and its registry.
@@ -45,15 +48,18 @@ class Live:
     Args:
         load: gives the model; called when the first stream comes
         most_streams: at once; 0 for as many as stay in real time, by measure
+        clock: seconds, for the age of a measure
     """
 
-    def __init__(self, load: Callable[[], Model], most_streams: int = 0) -> None:
-        self._load, self._most = load, most_streams
+    def __init__(
+        self, load: Callable[[], Model], most_streams: int = 0, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._load, self._most, self._clock = load, most_streams, clock
         self._model: Model | None = None
         self._lock = threading.Lock()  # of the figures: held for moments, also where everybody else would wait for it
         # one loads and measures, which takes seconds; the others wait, not in threads, of which there are only so many
         self._measuring = asyncio.Lock()
-        self._seconds: dict[int, float] = {}  # of one window, by its samples
+        self._measured: dict[int, tuple[float, float]] = {}  # by milliseconds of a window: its seconds, and when
         self._load_now = 0.0
         self.streams = 0
 
@@ -120,13 +126,11 @@ class Live:
         Raises:
             Busy: others need the time
         """
-        samples = framing.window_samples(model.card.sampling_rate)
-        if samples not in self._seconds:
-            self._seconds[samples] = _seconds(model, samples)
-        load = self._seconds[samples] / (float(framing.step_ms) / 1000)
+        load = self._window_s(model, framing, FRESH_S) / (float(framing.step_ms) / 1000)
+        if not self._fits(load):  # perhaps the machine was busy with something else when it was measured
+            load = self._window_s(model, framing, DOUBTED_S) / (float(framing.step_ms) / 1000)
         with self._lock:
-            full = self.streams >= self._most if self._most else self.streams and self._load_now + load > MOST_LOAD
-            if full:
+            if not self._fits(load):
                 many = f"{self.streams} live streams are as many as "
                 if self._most:
                     raise Busy(f"{many}are taken here; try again later, or see --max-streams.")
@@ -134,6 +138,26 @@ class Live:
             self.streams += 1
             self._load_now += load
         return load
+
+    def _fits(self, load: float) -> bool:
+        """Whether a stream may come, beside those that are there; one alone always may."""
+        if self._most:
+            return self.streams < self._most
+        return not self.streams or self._load_now + load <= MOST_LOAD
+
+    def _window_s(self, model: Model, framing: Framing, fresh_s: float) -> float:
+        """Seconds that the machine takes for a window of about that length; measured anew where that was long ago.
+
+        Args:
+            fresh_s: how old a figure may be
+        """
+        length = rounded_ms(float(framing.window_ms))
+        taken, when = self._measured.get(length, (0.0, -math.inf))
+        if self._clock() - when > fresh_s:
+            longest = model.card.max_samples
+            taken = _seconds(model, min(longest, length * model.card.sampling_rate // 1000))
+            self._measured[length] = taken, self._clock()
+        return taken
 
     async def _talk(self, socket: WebSocket, model: Model, framing: Framing, rate: int, encoding: str) -> None:
         session = model.stream(framing, sampling_rate=rate)
@@ -182,6 +206,15 @@ async def _tell(socket: WebSocket, blocks: list[Block], told: int) -> int:
 async def _close(socket: WebSocket, sentence: str, code: int) -> None:
     await socket.send_text(json.dumps({"error": sentence}, ensure_ascii=False))
     await socket.close(code, sentence.encode()[:120].decode(errors="ignore"))
+
+
+def rounded_ms(window_ms: float) -> int:
+    """A window's length as it is measured: rounded up to a tenth of a second, above one second to half of one.
+
+    So few lengths are told apart that clients cannot choose how often the machine is measured.
+    """
+    step = 100 if window_ms <= 1000 else 500
+    return max(step, math.ceil(window_ms / step) * step)
 
 
 def _seconds(model: Model, samples: int) -> float:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import ipaddress
+import logging
 import os
 import socket
+import ssl
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from emow2v import storage
 from emow2v.errors import Emow2vError
+
+logger = logging.getLogger("emow2v.server")
 
 DAYS = 365
 RENEW_DAYS = 30  # a certificate that ends sooner is made anew at the start
@@ -25,25 +30,41 @@ def self_signed(folder: Path, host: str = "") -> tuple[Path, Path]:
     """
     certificate, key = folder / "tls-cert.pem", folder / "tls-key.pem"
     try:
-        from cryptography import x509
+        import cryptography  # noqa: F401 (whether it is here)
     except ImportError:
         raise Emow2vError("--tls-self-signed needs the package cryptography; run: pip install 'emow2v[tls]'") from None
     try:
-        if certificate.is_file() and key.is_file():
-            ends = x509.load_pem_x509_certificate(certificate.read_bytes()).not_valid_after_utc
-            if ends > datetime.now(UTC) + timedelta(days=RENEW_DAYS):
-                return certificate, key
+        if _lasting(certificate, key):
+            return certificate, key
         folder.mkdir(parents=True, exist_ok=True)
-        made, secret = _made(host)
-        key.unlink(missing_ok=True)
-        with open(os.open(key, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:  # noqa: PTH123 (a mode at birth)
-            file.write(secret)
-        certificate.write_bytes(made)
-    except (OSError, ValueError) as error:
+        for path, text in zip((certificate, key), _made(host), strict=True):
+            part = path.with_name(f".{path.name}.part")
+            part.unlink(missing_ok=True)
+            with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:  # noqa: PTH123 (a mode at birth)
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            part.replace(path)
+    except OSError as error:
         raise Emow2vError(
             f"No certificate can be made in {folder} ({error}); choose another --work-dir, or give --tls-cert and --tls-key."
         ) from None
     return certificate, key
+
+
+def _lasting(certificate: Path, key: Path) -> bool:
+    """Whether both are there, belong to each other, and last; a server that was killed may have written one of them."""
+    from cryptography import x509
+
+    if not (storage.is_file(certificate) and storage.is_file(key)):
+        return False
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key)
+        ends = x509.load_pem_x509_certificate(certificate.read_bytes()).not_valid_after_utc
+    except (ssl.SSLError, ValueError) as error:  # the latter is cryptography's word for what is no certificate
+        logger.warning("%s and %s are no certificate with its key (%s); both are made anew", certificate, key, error)
+        return False
+    return ends > datetime.now(UTC) + timedelta(days=RENEW_DAYS)
 
 
 def _made(host: str) -> tuple[bytes, bytes]:

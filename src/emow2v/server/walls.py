@@ -127,9 +127,7 @@ class SiteWall:
             origin, site = headers.get("origin"), headers.get("sec-fetch-site", "none")
             elsewhere = origin is not None and _authority(origin) != headers.get("host", "").lower()
             if elsewhere or site not in ("same-origin", "none"):
-                await self._refuse(403, "A page of another site may not do this; use this server's own pages.")(
-                    scope, receive, send
-                )
+                await self._refuse(403, _foreign(origin, headers.get("host", "")))(scope, receive, send)
                 return
         await self._app(scope, receive, send)
 
@@ -164,6 +162,15 @@ class TokenWall:
         except CookieError:
             return False
         return COOKIE in cookie and matches(self._token, cookie[COOKIE].value)
+
+
+def _foreign(origin: str | None, host: str) -> str:
+    """Why a request counts as another site's, and what a proxy must pass on where it is none."""
+    came = f" ({_authority(origin)[:100] or 'no address'}; the server was asked as {host[:100]})" if origin else ""
+    return (
+        f"A page of another site{came} may not do this; use this server's own pages. Behind a proxy, let it pass the Host "
+        "header on (nginx: proxy_set_header Host $http_host;)."
+    )
 
 
 NO_TOKEN = "The token is missing or wrong; send the header 'Authorization: Bearer TOKEN', or a form field token."
