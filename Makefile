@@ -2,6 +2,7 @@
 # PYTHON chooses the Python, 3.11 to 3.14. TORCH=yes installs PyTorch for the tests however large it is, TORCH=no
 # never; else where pip finds a build without CUDA.
 PYTHON ?= python3
+PARALLEL ?= -n auto --dist worksteal
 TORCH ?= auto
 PIP = bin/python -m pip install --quiet --disable-pip-version-check
 
@@ -13,7 +14,7 @@ $(error $(PYTHON) is $(or $(VERSION),no Python); expected Python 3.11 or newer, 
 endif
 endif
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test test-slow test-random lint bench clean
 
 # what is older than the start was not made by it
 demo: .venv-demo/$(VERSION)
@@ -23,7 +24,15 @@ demo: .venv-demo/$(VERSION)
 	|| { echo 'emow2v demo ended without its results; expected demo-output/example.arousal.annotation~' >&2; exit 1; }
 
 test: .venv-test/torch-$(TORCH)-$(VERSION)
-	.venv-test/bin/python -m pytest
+	.venv-test/bin/python -m pytest -m "not slow" $(PARALLEL)
+
+# what takes long: whole trainings, exports at full size, storms of faults
+test-slow: .venv-test/torch-$(TORCH)-$(VERSION)
+	.venv-test/bin/python -m pytest -m slow $(PARALLEL)
+
+# property tests with examples of this run; its head names the seed that repeats it
+test-random: .venv-test/torch-$(TORCH)-$(VERSION)
+	EMOW2V_HYPOTHESIS=$(or $(EMOW2V_HYPOTHESIS),random) .venv-test/bin/python -m pytest -m "hypothesis and not slow" $(PARALLEL)
 
 lint: .venv-test/torch-$(TORCH)-$(VERSION)
 	.venv-test/bin/ruff check .

@@ -19,6 +19,7 @@ if os.environ.get("EMOW2V_HYPOTHESIS") == "random":  # the workers inherit what 
     os.environ["EMOW2V_HYPOTHESIS"] = str(random.SystemRandom().randrange(1 << 32))
 
 import pytest
+from filelock import FileLock
 from hypothesis import settings
 
 
@@ -76,6 +77,28 @@ settings.load_profile("emow2v")
 def pytest_configure(config):
     if SEED:
         config.option.hypothesis_seed = SEED  # which Hypothesis reads next
+    tally = os.environ.get("EMOW2V_TALLY")
+    if tally and "PYTEST_XDIST_WORKER" not in os.environ:
+        config.pluginmanager.register(Tally(Path(tally)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers():
+    return min(os.cpu_count() or 1, 4)  # each holds models: a gigabyte or two
+
+
+class Tally:
+    """The names of all tests that ran, one a line, for scripts/count_tests.py."""
+
+    def __init__(self, path):
+        self.path, self.names = path, []
+
+    def pytest_runtest_logreport(self, report):  # of workers too, where it is the controller that listens
+        if report.when == "setup":
+            self.names.append(report.nodeid)
+
+    def pytest_sessionfinish(self):
+        self.path.write_text("".join(f"{name}\n" for name in self.names), encoding="utf-8")
 
 
 def pytest_report_header():
@@ -93,13 +116,25 @@ def lite():
     return emow2v.load("lite")
 
 
+def made_once(tmp_path_factory, name, make):
+    """A folder that `make` fills, by whichever worker comes first; all of them only read it."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
+    with FileLock(f"{folder}.lock"):
+        if not folder.exists():
+            fresh = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f"{name}-"))
+            make(fresh)
+            fresh.rename(folder)
+    return folder
+
+
 @pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory):
     """A small wav2vec2 checkpoint of random weights, as Hugging Face folders look."""
     pytest.importorskip("torch")
     from checkpoints import write_checkpoint
 
-    return write_checkpoint(tmp_path_factory.mktemp("checkpoint") / "small")
+    return made_once(tmp_path_factory, "checkpoint", lambda folder: write_checkpoint(folder / "small")) / "small"
 
 
 @pytest.fixture(scope="session")
@@ -108,9 +143,10 @@ def package(checkpoint, tmp_path_factory):
     from emow2v import cards
     from emow2v.networks.export import export
 
-    output = tmp_path_factory.mktemp("package") / "small"
-    export(cards.find(checkpoint), output)
-    return output
+    return (
+        made_once(tmp_path_factory, "package", lambda folder: export(cards.find(checkpoint), folder / "small"))
+        / "small"
+    )
 
 
 @pytest.fixture(autouse=True)

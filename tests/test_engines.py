@@ -355,3 +355,19 @@ def test_the_watch_above_sees_telemetry(tmp_path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", plain], env=environment, capture_output=True, text=True, check=True)
     assert json.loads(done.stdout.splitlines()[-1])["telemetry"]
+
+
+def test_windows_that_may_not_be_written_into_are_taken_without_a_warning(checkpoint) -> None:
+    """PyTorch warns of them once in a process, into the output of whichever command came first."""
+    import torch
+
+    signal = np.random.default_rng(0).normal(0, 0.1, (1, 16000)).astype(np.float32)
+    engine = choose(cards.find(checkpoint), "torch")
+    expected = engine.run(signal)[1]
+    signal.flags.writeable = False
+    before = torch.is_warn_always_enabled()
+    torch.set_warn_always(True)
+    try:
+        np.testing.assert_array_equal(engine.run(signal)[1], expected)
+    finally:
+        torch.set_warn_always(before)

@@ -53,6 +53,7 @@ def test_every_expectation_in_the_card_holds_on_every_engine(package: Path) -> N
     assert {row.engine.split()[0] for row in rows} == {"openvino", "onnxruntime", "torch"}
 
 
+@pytest.mark.slow
 def test_half_weights_halve_the_file(checkpoint: Path, package: Path, tmp_path: Path) -> None:
     card, _ = export(cards.find(checkpoint), tmp_path / "half", precision="fp16")
     whole = cards.find(package)
@@ -66,6 +67,7 @@ def test_half_weights_halve_the_file(checkpoint: Path, package: Path, tmp_path: 
     assert all(row.passed for row in verify(card))
 
 
+@pytest.mark.slow
 def test_an_export_can_be_exported_again(package: Path, tmp_path: Path) -> None:
     card, _ = export(cards.find(package), tmp_path / "again")
     first, second = (load_file(folder / graphs.WEIGHTS) for folder in (package, tmp_path / "again"))
@@ -74,6 +76,7 @@ def test_an_export_can_be_exported_again(package: Path, tmp_path: Path) -> None:
         torch.testing.assert_close(second[name], value, rtol=1e-6, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_networks_that_normalise_over_time_are_exported_too(tmp_path: Path) -> None:
     config = {**SMALL, "feat_extract_norm": "group", "do_stable_layer_norm": False, "conv_bias": False}
     folder = write_checkpoint(tmp_path / "base", config)
@@ -83,6 +86,7 @@ def test_networks_that_normalise_over_time_are_exported_too(tmp_path: Path) -> N
     np.testing.assert_allclose(choose(card, "openvino").run(signal)[1], expected, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_without_normalisation_is_exported_without(tmp_path: Path) -> None:
     folder = write_checkpoint(tmp_path / "plain")
     (folder / "preprocessor_config.json").write_text('{"do_normalize": false}')
@@ -104,6 +108,7 @@ def test_weights_too_large_for_half_precision_are_named(checkpoint: Path, tmp_pa
         export(cards.find(folder), tmp_path / "package", precision="fp16")
 
 
+@pytest.mark.slow
 def test_a_graph_that_disagrees_is_never_written(checkpoint: Path, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(exporting.graphs, "add_normalisation", lambda graph: None)
     with pytest.raises(ModelError, match=r"differs from PyTorch by .* Nothing was written"):

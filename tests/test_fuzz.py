@@ -20,6 +20,8 @@ from schemathesis.specs.openapi.checks import (
 from emow2v.errors import Emow2vError
 from fuzzing import TARGETS, Ground
 
+pytestmark = pytest.mark.hypothesis  # which Hypothesis itself gives only to tests that it wraps from outside
+
 EXAMPLES = int(os.environ.get("EMOW2V_FUZZ") or 200)
 SETTINGS = settings(
     max_examples=EXAMPLES,

@@ -62,6 +62,7 @@ def test_the_kept_layers_give_what_they_gave(tmp_path: Path, kind: str, keep: in
 
 
 @pytest.mark.parametrize("kind", ["hubert", "wavlm"])
+@pytest.mark.slow
 def test_its_kind_is_masked_and_exported_like_wav2vec2(tmp_path: Path, kind: str) -> None:
     prune(pretrained(tmp_path / "whole", kind), tmp_path / "pruned", keep=2)
     model = wav2vec2.load(tmp_path / "pruned").model

@@ -259,6 +259,7 @@ def test_no_room_for_the_package_leaves_none(archive: Path, home: Path, monkeypa
     assert nothing_here(home)
 
 
+@pytest.mark.slow
 def test_from_the_hub_by_its_own_variables(server: Server, checkpoint: Path, home: Path, monkeypatch) -> None:
     serve_hub(server, checkpoint, monkeypatch)
     pulled = pull.pull("msp-dim", source="hub")
@@ -289,6 +290,7 @@ def test_a_hub_that_does_not_answer(server: Server, checkpoint: Path, home: Path
     assert nothing_here(home)
 
 
+@pytest.mark.slow
 def test_by_hand_from_a_zip_a_folder_a_package_and_an_address(
     server: Server, archive: Path, checkpoint: Path, package: Path, tmp_path: Path
 ) -> None:
@@ -311,6 +313,7 @@ def test_what_is_here_stays_unless_told(archive: Path) -> None:
     assert cards.find("msp-dim").sha256 == first.sha256
 
 
+@pytest.mark.slow
 def test_strangers_are_not_given_the_name(home: Path, tmp_path: Path) -> None:
     from checkpoints import write_checkpoint
 

@@ -132,6 +132,7 @@ def test_the_trial_finds_processors_whose_products_overflow() -> None:
     assert result.stdout.strip() == "False"
 
 
+@pytest.mark.slow
 def test_the_command(home, tmp_path, monkeypatch) -> None:
     if not engine_module.has_int8():
         pytest.skip("this processor has no 8-bit products for int8")

@@ -467,6 +467,7 @@ def _admitted(address: str) -> bool:
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="counts open files in /proc")
+@pytest.mark.slow
 def test_hang_ups_floods_and_nonsense_leave_nothing_open(
     data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -144,7 +144,7 @@ class TorchEngine:
         return results
 
     def _there(self, values: Floats) -> Tensor:
-        tensor = torch.from_numpy(np.ascontiguousarray(values, np.float32))
+        tensor = torch.from_numpy(np.require(values, np.float32, ["C", "W"]))
         if self._device.type != "cuda":
             return tensor.to(self._device)
         return tensor.pin_memory().to(self._device, non_blocking=True)
