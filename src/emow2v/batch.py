@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import csv
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -16,7 +15,7 @@ from emow2v.channels import Channel
 from emow2v.errors import AudioError, Emow2vError, FormatError
 from emow2v.formats import Writer
 from emow2v.formats.files import Staged
-from emow2v.formats.table import columns, json_head, json_tail, rows
+from emow2v.formats.table import csv_head, csv_rows, json_head, json_tail, rows
 from emow2v.framing import Framing
 from emow2v.inputs import ENDINGS, STDIN, Input, Outcome, expand
 from emow2v.model import Context, Model
@@ -185,7 +184,6 @@ class _PrintedCSV:
         self.staged = Staged()
         self.clipped = 0
         self._stream = stream
-        self._table = csv.writer(stream, lineterminator="\n")
         self._begun = False
 
     def open(self, info: Info) -> None:
@@ -194,10 +192,9 @@ class _PrintedCSV:
     def add(self, block: Block) -> None:
         with _printing():
             if not self._begun:
-                self._table.writerow(columns(self._info))
+                self._stream.write(csv_head(self._info))
                 self._begun = True
-            channel = (self._info.channel,) if self._info.channel else ()
-            self._table.writerows((self._info.source, *row, *channel) for row in rows(block))
+            self._stream.write(csv_rows(self._info, block))
 
     def close(self) -> None:
         with _printing():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -130,14 +129,18 @@ def writers(formats: Iterable[str], folder: Path, stem: str, *, overwrite: bool 
 
 def _shortened(stem: str) -> str:
     """A stem that leaves room for every ending."""
-    encoded = os.fsencode(stem)
+    encoded = _encoded(stem)
     if len(encoded) <= _LONGEST_STEM:
         return stem
     behind = "-" + hashlib.sha256(encoded).hexdigest()[:8]
     kept = stem
-    while len(os.fsencode(kept)) > _LONGEST_STEM - len(behind):
+    while len(_encoded(kept)) > _LONGEST_STEM - len(behind):
         kept = kept[:-1]
     return kept + behind
+
+
+def _encoded(name: str) -> bytes:
+    return name.encode("utf-8", "surrogatepass")  # what no file can be called is refused later, with a sentence
 
 
 def write(trajectory: Trajectory, path: str | Path, *, overwrite: bool = False) -> None:

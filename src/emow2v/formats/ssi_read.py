@@ -347,9 +347,12 @@ def _behind(data: bytes, begin: int, count: int) -> int:
 
 def _stream_text(data: bytes, delimiter: str, dim: int, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
     convert: type[float] | type[int] = float if dtype.kind == "f" else int
+    comma = delimiter.strip() != ","  # then it can only be a decimal one
     rows = []
     for line in _lines(data):
         fields = line.split(delimiter if delimiter.strip() else None)[:dim]
+        if comma and dtype.kind == "f":
+            fields = [text.replace(",", ".") for text in fields]
         try:
             with np.errstate(over="ignore"):  # what float32 cannot hold is infinite
                 rows.append(np.array([convert(text) for text in fields], dtype))

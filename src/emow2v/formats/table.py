@@ -1,11 +1,15 @@
-"""CSV, JSON and NDJSON: scores with their times, readable by anything; embeddings go into streams."""
+"""CSV, JSON and NDJSON: scores with their times, readable by anything; embeddings go into streams.
+
+Names may hold whatever an operating system lets them hold. In JSON and NDJSON, every character that some reader takes for
+the end of a line (U+0085, U+2028, U+2029), and what is no Unicode, is an escape, so that a line is a line to every reader.
+In CSV such a name is quoted, as one with a comma is; only what is no Unicode is an escape there, for CSV has none.
+"""
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
+import re
 from pathlib import Path
 from typing import IO
 from urllib.parse import quote
@@ -16,6 +20,8 @@ from emow2v.trajectory import DIMENSIONS, Block, Info
 
 COLUMNS = ("file", "start", "end", *DIMENSIONS, "confidence")
 DECIMALS = 6
+_ESCAPED = re.compile("[\x85\u2028\u2029\ud800-\udfff]")
+_QUOTED = re.compile('[",\r\n\x0b\x0c\x1c-\x1e\x85\u2028\u2029]')  # the comma, the quote, and ends of lines to anybody
 MISSING = "null"  # what is no finite number: JSON's own word, which pandas takes for a missing value in CSV too
 
 
@@ -35,6 +41,28 @@ def columns(info: Info) -> tuple[str, ...]:
 
 def _named(info: Info) -> dict[str, str]:
     return {"file": info.source} | ({"channel": info.channel} if info.channel else {})
+
+
+def csv_head(info: Info) -> str:
+    """The first line of a CSV table."""
+    return ",".join(columns(info)) + "\n"
+
+
+def csv_rows(info: Info, block: Block) -> str:
+    """The lines of a block in a CSV table."""
+    file, channel = _csv_field(info.source), f",{_csv_field(info.channel)}" if info.channel else ""
+    return "".join(f"{file},{','.join(row)}{channel}\n" for row in rows(block))
+
+
+def _csv_field(text: str) -> str:
+    plain = text.encode(errors="backslashreplace").decode()
+    return '"' + plain.replace('"', '""') + '"' if _QUOTED.search(plain) else plain
+
+
+def json_text(content: object, indent: int | None = None) -> str:
+    """JSON that every reader reads line by line, and that is UTF-8 whatever it holds."""
+    text = json.dumps(content, indent=indent, ensure_ascii=False)
+    return _ESCAPED.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
 def _fixed(value: float) -> str:
@@ -57,31 +85,23 @@ class CSVWriter:
         self.staged = Staged({path: self._described, self._described: None}, overwrite=overwrite)
         self.clipped = 0
         self._info: Info | None = None
-        self._text: io.TextIOWrapper | None = None
+        self._file: IO[bytes] | None = None
 
     def open(self, info: Info) -> None:
         self._info = info
         self.staged.check()
-        # a name that is no Unicode (bytes of another encoding, on Linux) is written with escapes
-        text = io.TextIOWrapper(
-            self.staged.open(self.path), encoding="utf-8", errors="backslashreplace", newline="", write_through=True
-        )
-        self._text = text
-        self._table = csv.writer(text, lineterminator="\n")
-        self._channel = (info.channel,) if info.channel else ()
-        self._table.writerow(columns(info))
+        self._file = self.staged.open(self.path)
+        self._file.write(csv_head(info).encode())
         self._metadata_file = self.staged.open(self._described)
 
     def add(self, block: Block) -> None:
-        assert self._info is not None
-        self._table.writerows((self._info.source, *row, *self._channel) for row in rows(block))
+        assert self._info is not None and self._file is not None
+        self._file.write(csv_rows(self._info, block).encode())
 
     def close(self) -> None:
-        assert self._info is not None and self._text is not None
-        self._text.flush()
+        assert self._info is not None
         content = {**self._metadata(self._info), "emow2v:mark": marks.text(self.staged.digest(self.path))}
-        text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-        self._metadata_file.write(text.encode(errors="backslashreplace"))
+        self._metadata_file.write((json_text(content, 2) + "\n").encode())
         marks.seal(self._metadata_file)
 
     def _metadata(self, info: Info) -> dict[str, object]:
@@ -126,7 +146,7 @@ class JSONWriter:
     def open(self, info: Info) -> None:
         self._info = info
         self._file = self.staged.open(self.path)
-        self._file.write(json_head(info).encode(errors="backslashreplace"))  # \udc80 is JSON's escape too
+        self._file.write(json_head(info).encode())
 
     def add(self, block: Block) -> None:
         assert self._file is not None
@@ -136,7 +156,7 @@ class JSONWriter:
 
     def close(self) -> None:
         assert self._info is not None and self._file is not None
-        self._file.write(b"\n" + json_tail(self._info, marks.text()).encode(errors="backslashreplace") + b"\n")
+        self._file.write(b"\n" + json_tail(self._info, marks.text()).encode() + b"\n")
         marks.seal(self._file)
 
 
@@ -176,7 +196,7 @@ class NDJSONWriter:
             **_named(self._info),
             "provenance": dict(self._info.provenance),
         }
-        return (json.dumps(head, ensure_ascii=False) + "\n").encode(errors="backslashreplace")
+        return (json_text(head) + "\n").encode()
 
 
 def ndjson_row(row: tuple[str, ...]) -> str:
@@ -186,10 +206,10 @@ def ndjson_row(row: tuple[str, ...]) -> str:
 
 def json_head(info: Info) -> str:
     """The beginning of the JSON document, up to and with the bracket that opens the rows."""
-    return json.dumps({**_named(info), "columns": COLUMNS[1:]}, ensure_ascii=False)[:-1] + ', "rows": ['
+    return json_text({**_named(info), "columns": COLUMNS[1:]})[:-1] + ', "rows": ['
 
 
 def json_tail(info: Info, mark: str = "") -> str:
     """The end of the JSON document, from the bracket that closes the rows: what is known once the rows are there."""
     tail: dict[str, object] = {"provenance": dict(info.provenance)}
-    return "], " + json.dumps(tail | ({"mark": mark} if mark else {}), ensure_ascii=False)[1:]
+    return "], " + json_text(tail | ({"mark": mark} if mark else {}))[1:]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import math
 from collections.abc import Callable, Iterator
@@ -33,6 +34,10 @@ class Table:
     confidence: npt.NDArray[np.float64]
 
 
+class _Unfit(Exception):
+    """What a table of ours does not hold."""
+
+
 def read_table(path: str | Path) -> dict[str, Table]:
     """The recordings of a CSV, JSON (also one document a line) or NDJSON table, by the names they had.
 
@@ -41,13 +46,14 @@ def read_table(path: str | Path) -> dict[str, Table]:
     """
     path = Path(path)
     try:
-        text = path.read_text(encoding="utf-8")
+        with path.open(encoding="utf-8", newline="") as file:  # line ends in names stay what they are
+            text = file.read()
         recordings: dict[str, list[list[float]]] = {}
         for name, row in _READERS.get(path.suffix.lower(), _csv)(text):
             recordings.setdefault(name, []).append(row)
     except OSError as error:
         raise FormatError(f"{path} cannot be read ({error.strerror}).") from None
-    except (ValueError, KeyError, TypeError, RecursionError, csv.Error) as error:
+    except (_Unfit, json.JSONDecodeError, UnicodeDecodeError, RecursionError, csv.Error) as error:
         reason = " ".join(str(error).split())[:100]
         raise FormatError(f"{path} is no table of scores ({reason}); expected one that emow2v wrote.") from None
     if not recordings:
@@ -56,12 +62,12 @@ def read_table(path: str | Path) -> dict[str, Table]:
 
 
 def _csv(text: str) -> Iterator[tuple[str, list[float]]]:
-    lines = csv.DictReader(text.splitlines())
+    lines = csv.DictReader(io.StringIO(text, newline=""), strict=True)
     if not set(COLUMNS) <= set(lines.fieldnames or ()):
-        raise ValueError(f"its columns are {', '.join((lines.fieldnames or ())[:10]) or 'none'}")
+        raise _Unfit(f"its columns are {', '.join((lines.fieldnames or ())[:10]) or 'none'}")
     for line in lines:
         if None in line.values() or None in line:
-            raise ValueError("a row has more or fewer columns")
+            raise _Unfit("a row has more or fewer columns")
         yield line["file"], [_number(line[name]) for name in COLUMNS[1:]]
 
 
@@ -69,21 +75,26 @@ def _json(text: str) -> Iterator[tuple[str, list[float]]]:
     decoder, position = json.JSONDecoder(), 0
     while position < len(text.rstrip()):
         document, position = decoder.raw_decode(text, position)
-        if list(document["columns"]) != list(COLUMNS[1:]):
-            raise ValueError("its columns are others")
+        name = _name(document)
+        if document.get("columns") != list(COLUMNS[1:]):
+            raise _Unfit("its columns are others")
+        if not isinstance(document.get("rows"), list):
+            raise _Unfit("it has no rows")
         for row in document["rows"]:
-            if len(row) != len(COLUMNS) - 1:
-                raise ValueError("a row of another length")
-            yield str(document["file"]), [_number(value) for value in row]
+            if not isinstance(row, list) or len(row) != len(COLUMNS) - 1:
+                raise _Unfit("a row of another length")
+            yield name, [_number(value) for value in row]
         while position < len(text) and text[position].isspace():
             position += 1
 
 
 def _ndjson(text: str) -> Iterator[tuple[str, list[float]]]:
-    head, *lines = text.splitlines()
-    name = str(json.loads(head)["file"])
+    head, *lines = text.split("\n")
+    name = _name(json.loads(head))
     for line in filter(str.strip, lines):
         row = json.loads(line)
+        if not isinstance(row, dict) or not set(COLUMNS[1:]) <= row.keys():
+            raise _Unfit("a line without a row's values")
         yield name, [_number(row[column]) for column in COLUMNS[1:]]
 
 
@@ -91,7 +102,20 @@ _READERS: dict[str, Callable[[str], Iterator[tuple[str, list[float]]]]] = {".jso
 
 
 def _number(value: Any) -> float:
-    return math.nan if value is None or value == MISSING else float(value)
+    if value is None or value == MISSING:
+        return math.nan
+    try:
+        if isinstance(value, str | int | float):
+            return float(value)
+    except (ValueError, OverflowError):  # a word, or a whole number beyond all floats
+        pass
+    raise _Unfit(f"a value is {str(value)[:40]!r}")
+
+
+def _name(head: Any) -> str:
+    if not isinstance(head, dict) or "file" not in head:
+        raise _Unfit("it does not say of which file")
+    return str(head["file"])
 
 
 def _table(rows: list[list[float]]) -> Table:
