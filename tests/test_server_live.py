@@ -1,6 +1,7 @@
 """Live speech over a WebSocket."""
 
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -130,3 +131,42 @@ def test_the_walls_stand_before_it_too(lite: Model, tmp_path: Path) -> None:
             "/v1/stream", headers={"Authorization": "Bearer t", "Host": "localhost"}
         ) as socket:
             assert "provenance" in socket.receive_json()
+
+
+@pytest.mark.parametrize(
+    ("window_ms", "measured"),
+    [(40, 100), (100, 100), (999.99, 1000), (1000, 1000), (1000.01, 1500), (1600, 2000), (9980, 10000)],
+)
+def test_few_lengths_are_told_apart(window_ms: float, measured: int) -> None:
+    assert module.rounded_ms(window_ms) == measured
+
+
+def test_the_machine_is_measured_again_and_only_for_few_lengths(lite: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    measured: list[int] = []
+    now, seconds = 0.0, 0.001
+
+    def took(model: Model, samples: int) -> float:
+        measured.append(samples)
+        return seconds
+
+    monkeypatch.setattr(module, "_seconds", took)
+    live = module.Live(lambda: lite, clock=lambda: now)
+    for hundredth in range(300):  # a client that tries every length
+        live._admit(lite, Framing(left_context_ms=Fraction(960) + Fraction(hundredth, 100)))
+        live._load_now = 0.0
+    assert len(measured) == len(live._measured) == 2  # of a second, and of one and a half
+    every = {module.rounded_ms(length) for length in range(40, 10_001)}
+    assert len(every) < 30
+
+    live = module.Live(lambda: lite, clock=lambda: now)
+    seconds = 0.025  # the machine is busy with something else
+    live._admit(lite, Framing())
+    with pytest.raises(module.Busy):
+        live._admit(lite, Framing())
+    now, seconds = 11.0, 0.001  # and is not any more
+    live._load_now = 0.001
+    live._admit(lite, Framing())
+    assert live.streams == 2
+    now, seconds = 11.0 + module.FRESH_S + 1, 0.039  # and busy again
+    with pytest.raises(module.Busy):
+        live._admit(lite, Framing())

@@ -50,7 +50,9 @@ def serve(
     token: Annotated[
         str,
         typer.Option(
-            envvar="EMOW2V_TOKEN", help="What requests must bring; better in the environment.", show_default=False
+            envvar="EMOW2V_TOKEN",
+            help="Access token required of clients; better in the environment.",
+            show_default=False,
         ),
     ] = "",
     insecure: Annotated[
@@ -77,11 +79,11 @@ def serve(
     max_streams: Annotated[
         int, typer.Option(min=0, help="Live streams at once; 0: as many as stay in real time, by measure.")
     ] = 0,
-    keep_jobs: Annotated[
-        int, typer.Option(min=0, help="Ended jobs that are remembered, with results to fetch.")
-    ] = 1000,
-    keep_days: Annotated[float, typer.Option(min=0, max=36_500, help="For how long.")] = 30,
-    patience: Annotated[float, typer.Option(min=0, metavar="SECONDS", help="For running jobs, on SIGTERM.")] = 10,
+    keep_jobs: Annotated[int, typer.Option(min=0, help="Finished jobs that are kept, with results to fetch.")] = 1000,
+    keep_days: Annotated[float, typer.Option(min=0, max=36_500, help="Keep finished jobs this many days.")] = 30,
+    patience: Annotated[
+        float, typer.Option(min=0, metavar="SECONDS", help="Time that running jobs have to finish, on SIGTERM.")
+    ] = 10,
     log_format: Annotated[
         LogFormatChoice,
         typer.Option(envvar="EMOW2V_LOG_FORMAT", help="Of what the server says: lines, or a JSON object a line."),

@@ -155,6 +155,7 @@ def run(
     *,
     log: Callable[[str], None] = lambda line: None,
     notice: Callable[[Sequence[str]], None] | None = None,
+    note: Callable[[Mapping[str, str | float]], None] = lambda provenance: None,
     progress: Callable[[int, int | None], None] = lambda rows, expected: None,
     before_publish: Callable[[Sequence[Move]], None] = lambda moves: None,
     between: Callable[[], None] = lambda: None,
@@ -167,6 +168,7 @@ def run(
     Args:
         log: takes sentences
         notice: takes those on what was not all there, or was asked for in vain; without it the log does
+        note: takes the provenance of a request with one recording, with what was heard of it
         progress: takes rows done and rows expected, where that is known
         check: called often; may raise to stop
         before_publish: called when a session's files are complete, before they appear, with what will be renamed; may raise
@@ -217,8 +219,11 @@ def run(
             progress(rows, expected)
 
         record(trajectory, writers, lambda block: done(len(block)), before_publish)
-        if found := getattr(trajectory.info, "notices", ()):
-            tell([f"session {session.name}: {one}" for one in found] if len(job.sessions) > 1 else list(found))
+        many = len(job.sessions) > 1
+        if found := trajectory.info.notices:
+            tell([f"session {session.name}: {one}" if many else one for one in found])
+        if not many:
+            note(trajectory.info.provenance)
         clipped = sum(writer.clipped for writer in writers)
         log(f"session {session.name}: {rows} values" + (f", {clipped} clipped to 0..1" if clipped else ""))
         total += rows

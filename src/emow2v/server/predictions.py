@@ -114,6 +114,7 @@ def carry_out(
     also: Callable[[], Sequence[Writer]] = tuple,
     longest_s: float = 0,
     notice: Callable[[Sequence[str]], None] = lambda sentences: None,
+    note: Callable[[Mapping[str, str | float]], None] = lambda provenance: None,
 ) -> int:
     """Write the table; see `discover.job.run` for the callbacks.
 
@@ -145,7 +146,8 @@ def carry_out(
         expected = 1 if asked.unit == "files" else computed.info.expected_rows
         writers = [*formats.writers([asked.format], asked.path.parent, STEM, overwrite=True), *also()]
         record(trajectory, writers, lambda block: done(len(block)), before_publish)
-        if found := getattr(computed.info, "notices", ()):
+        note(computed.info.provenance)
+        if found := computed.info.notices:
             notice([one.replace(str(asked.source), asked.name) for one in found])
     except AudioError as error:  # where uploads lie is nobody's business
         raise type(error)(str(error).replace(str(asked.source), asked.name)) from None

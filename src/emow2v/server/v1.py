@@ -84,7 +84,7 @@ class JobModel(BaseModel):
     ended: str
     error: str
     model: str
-    provenance: dict[str, str | float]
+    provenance: dict[str, str | int | float]
     notices: list[str] = []  # what was not all there, or how it was heard
 
 

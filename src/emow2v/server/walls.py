@@ -240,7 +240,9 @@ def _charset(content_type: str) -> str:
     given = options.get(b"charset", b"utf-8").decode("latin-1") if kind == b"multipart/form-data" else "utf-8"
     try:
         return codecs.lookup(given).name
-    except (LookupError, ValueError):
+    except LookupError:  # no such charset
+        return given
+    except ValueError:  # a zero byte in its name
         return given
 
 

@@ -148,7 +148,10 @@ class Worker:
         except Emow2vError as error:
             self._store.end(job, str(error))
             logger.info("job %s: %s", job.id, error, extra=about)
-        except Exception as error:
+        except OSError as error:  # a disk or a network drive that has gone, say
+            self._store.end(job, f"The operating system refused it ({error.strerror or error}); try it again.")
+            logger.error("job %s: %s", job.id, error, extra=about, exc_info=error)
+        except Exception as error:  # our own mistake: with its traceback in the log, and the next job goes on
             logger.exception("job %s failed", job.id, extra=about)
             self._store.end(job, f"{type(error).__name__}: {error}")
         else:
@@ -197,6 +200,7 @@ class Worker:
             also=lambda: [GrowingWriter(folder)],
             longest_s=served.longest_s,
             notice=partial(store.notice, job),
+            note=partial(store.note, job),
         )
         if not store.end(job, rows=rows):
             raise Cancelled
@@ -244,6 +248,6 @@ def main(name: str, path: Path, served: Served, parent: Connection, level: int, 
         worker.warm_up()
         parent.send_bytes(READY)
         worker.work()
-    except Exception as error:  # told as all else is told
+    except Exception as error:  # whatever it is: told as all else is, with its traceback; another worker is started
         logger.exception("worker %s gives up: %s", name, error)
         raise SystemExit(1) from None
