@@ -291,3 +291,40 @@ def test_a_stopped_run_leaves_nothing_half_written(tmp_path: Path, name: str) ->
 def test_what_cannot_start_does_not_start(arguments: list[str], sentence: str) -> None:
     done = run(*arguments)
     assert done.returncode == 1 and sentence in done.stderr.decode() and b"Traceback" not in done.stderr
+
+
+LONG = "x" * 300
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["predict", LONG, "-o", "out"],
+        ["predict", EXAMPLE, "-o", LONG],
+        ["predict", EXAMPLE, "--model", LONG],
+        ["evaluate", "--data", LONG, "-o", "out"],
+        ["evaluate", "--data", "none.csv", "-o", LONG],
+        ["robustness", LONG],
+        ["robustness", EXAMPLE, "-o", LONG],
+        ["robustness", EXAMPLE, "--noises", LONG],
+        ["compare", LONG, LONG],
+        ["train", LONG, "data=x", "-o", "run"],
+        ["train", "msp-dim", f"model={LONG}", "data=x", "-o", "run"],
+        ["train", "lite", f"data={LONG}", "encoder=none", "-o", "run"],
+        ["export", "--model", LONG, "-o", "package"],
+        ["prune", "--model", LONG, "-o", "package"],
+        ["models", "info", LONG],
+        ["models", "add", LONG],
+        ["models", "quantize", "lite", "--speech", LONG],
+        ["demo", "-o", LONG],
+    ],
+    ids=lambda arguments: " ".join(str(one)[:12] for one in arguments),
+)
+def test_every_command_answers_a_refused_name_with_one_sentence(arguments: list[str], tmp_path: Path) -> None:
+    if arguments[0] in ("train", "prune"):
+        for package in ("torch", "transformers", "accelerate"):
+            pytest.importorskip(package)
+    done = run(*arguments, cwd=tmp_path)
+    assert done.returncode == 1
+    assert len(done.stderr.decode().splitlines()) == 1 and b"Traceback" not in done.stderr
+    assert not list(tmp_path.iterdir())

@@ -55,3 +55,20 @@ def test_nothing_chosen_ends_a_command(tmp_path: Path, capsys: pytest.CaptureFix
     with pytest.raises(typer.Exit):
         console.choose([str(tmp_path / "*.wav"), str(tmp_path)])
     assert len(capsys.readouterr().err.splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    ("command", "usage"),
+    [
+        (["predict"], "predict [OPTIONS] INPUT..."),
+        (["robustness"], "robustness [OPTIONS] INPUT..."),
+        (["train"], "train [OPTIONS] CONFIG [KEY=VALUE]..."),
+        (["compare"], "compare [OPTIONS] A B"),
+        (["models", "info"], "info [OPTIONS] MODEL"),
+        (["models", "verify"], "verify [OPTIONS] [NAME]"),
+        (["live"], "live [OPTIONS] [-]"),
+    ],
+)
+def test_usage_is_plain(command: list[str], usage: str) -> None:
+    lines = CliRunner().invoke(cli.app, [*command, "--help"]).output.splitlines()
+    assert next(line for line in lines if line.startswith("Usage")).endswith(usage)

@@ -378,9 +378,11 @@ def test_command(invoke, corpus: Path, tmp_path: Path) -> None:
     result = invoke("--data", corpus, "--scale", "1:7", "-o", tmp_path / "out", "--draws", 10, "--only", "corpus=made")
     assert result.exit_code == 0, result.output
     assert (tmp_path / "out" / "evaluation.md").exists() and "arousal" in result.output
+    assert "24 of 24 clips done." in result.stderr
     (tmp_path / f"Gespräch 0 {EMOTIONS[0]}.wav").write_text("no sound")
     result = invoke("--data", corpus, "--scale", "1:7", "-o", tmp_path / "out", "--draws", 0)
     assert result.exit_code == 1 and "was left out" in result.output
+    assert "23 of 24 clips done, 1 failed." in result.stderr
     assert json.loads((tmp_path / "out" / "evaluation.json").read_text())["clips"] == 23
 
 

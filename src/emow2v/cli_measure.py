@@ -19,6 +19,7 @@ from emow2v.console import (
     PrecisionOption,
     ThreadsOption,
     choose,
+    counted,
     errors,
     one_line,
     output,
@@ -121,7 +122,8 @@ def evaluate(
     for corpus, parts in found.recalls.items():
         told = ", ".join(f"{name} {report.interval(one.uar)}" for name, one in parts.items())
         output.print(f"unweighted average recall, {corpus}: {told}", markup=False)
-    output.print(f"wrote {', '.join(map(str, files))}", markup=False)
+    errors.print(_closing(len(found.judged), len(found.skipped), "clip"))
+    output.print(f"wrote {', '.join(map(str, files))}")
     if found.skipped:
         raise typer.Exit(1)
 
@@ -157,6 +159,7 @@ def robustness(
     from emow2v.progress import Count
     from emow2v.trajectory import DIMENSIONS
 
+    places = []
     if to:
         check_output(to)
         places = [to / name for name in ("robustness.json", "robustness.md", "robustness.png")]
@@ -187,8 +190,19 @@ def robustness(
         write_text(to / "robustness.json", figures, overwrite=overwrite)
         write_text(to / "robustness.md", result.markdown(), overwrite=overwrite)
         steady.plot(result, to / "robustness.png", overwrite=overwrite)
+        output.print(f"wrote {', '.join(map(str, places))}")
+    failures = chosen.failed + len(result.skipped)
+    errors.print(_closing(result.files, failures, "recording", chosen.left_out))
     if chosen.failed or result.skipped:
         raise typer.Exit(1)
+
+
+def _closing(done: int, failed: int, noun: str, left_out: int = 0) -> str:
+    """How many were measured, and how many were not."""
+    sentence = f"{done} of {counted(done + failed, noun)} done"
+    if failed:
+        sentence += f", {failed} failed"
+    return f"{sentence}, {counted(left_out, 'other file')} left out." if left_out else f"{sentence}."
 
 
 def _wanted(texts: list[str]) -> dict[str, list[str]]:
