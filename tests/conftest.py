@@ -35,7 +35,12 @@ def _empty_home() -> Path:
     os.environ.update({name: str(base / "home") for name in ("HOME", "USERPROFILE", "LOCALAPPDATA")})
     # what the commands see to by themselves (test_privacy.py), here for libraries that tests import, as audonnx
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"
-    for name in ("MPLCONFIGDIR", "TORCHINDUCTOR_CACHE_DIR", "PIP_CACHE_DIR"):
+    for name in (
+        "MPLCONFIGDIR",
+        "TORCHINDUCTOR_CACHE_DIR",
+        "PIP_CACHE_DIR",
+        "RUSTUP_HOME",
+    ):  # pip asks rustc for its version
         os.environ[name] = str(base / name.lower())
     return base / "home"
 

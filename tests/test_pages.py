@@ -552,3 +552,116 @@ def test_a_phone(visit: Callable[..., Visitor], done: str) -> None:
     assert box
     page.touchscreen.tap(box["x"] + 46 + 0.5 * (box["width"] - 54), box["y"] + 150)
     assert page.locator("#audio").evaluate("one => one.currentTime") == pytest.approx(1, abs=0.02)
+
+
+def test_playing_shows_what_plays(page: "api.Page", done: str) -> None:
+    """After somebody has looked elsewhere, the space bar and the player's own button bring the view to the cursor."""
+    for play in (
+        lambda: page.keyboard.press(" "),
+        lambda: page.locator("#audio").evaluate("one => { one.play(); }"),
+    ):
+        opened(page, done)
+        page.keyboard.press("+")
+        page.keyboard.press("+")
+        page.locator("#pan").fill("1")
+        until(page, lambda: abs(view(page)[1] - 2) < 1e-6, "the end is shown")
+        assert view(page)[0] == pytest.approx(1.5)
+        page.locator("h1").click()  # the slider has keys of its own
+        play()
+        until(page, lambda: view(page)[0] < 0.2, "the view goes to where it plays")
+        page.locator("#audio").evaluate("one => one.pause()")
+
+
+@pytest.mark.parametrize("rows", [0, 1, 2])
+def test_few_values(visit: Callable[..., Visitor], url: str, done: str, speech: Path, rows: int) -> None:
+    page = visit().page
+    counted = {0: "0 values", 1: "1 value", 2: "2 values"}[rows]
+    if rows:
+        form = {"unit": "files"} if rows == 1 else {"frame_step": "1s"}
+        job = posted(url, f"few {rows}.wav", speech.read_bytes(), wait=True, **form)
+    else:  # no recording that the server takes has none
+        told = {"run": "", "first": 0, "total": 0, "complete": True, "columns": [], "rows": []}
+        page.route("**/rows?*", lambda route: route.fulfill(json=told))
+        job = done
+    page.goto(f"/jobs/{job}")
+    expect(page.locator("#summary caption")).to_have_text(re.compile(f"^{counted} over 0:0"))
+    expect(page.locator("#time > [role=img]")).to_have_attribute("aria-label", re.compile(f": {counted}; "))
+    if rows:
+        page.goto("/")
+        expect(row(page, f"few {rows}.wav").locator(".numbers")).to_have_text(counted)
+
+
+def test_a_finished_job_has_as_many_values_as_it_delivered(page: "api.Page", url: str, speech: Path) -> None:
+    job = posted(url, "late.wav", speech.read_bytes(), wait=True, start="1.2s", frame_step="20ms")
+    delivered = asked(page, f"/v1/jobs/{job}/rows")["total"]
+    assert 0 < delivered < 100
+    page.goto("/")
+    expect(row(page, "late.wav").locator(".numbers")).to_have_text(f"{delivered} values")
+    page.goto(f"/jobs/{job}")
+    expect(page.locator("#summary caption")).to_contain_text(f"{delivered} values over")
+
+
+def test_notices_are_shown_with_the_job(page: "api.Page", done: str) -> None:
+    sentences = ["3 of 177 packets are damaged; 0.3 s have no sound.", f"Track 2 of 2 was heard, {HOSTILE}."]
+
+    def noticed(route: "api.Route") -> None:
+        told = route.fetch()
+        jobs = told.json()
+        for job in jobs if isinstance(jobs, list) else [jobs]:
+            job["notices"] = sentences if job["id"] == done else []
+        route.fulfill(json=jobs)
+
+    page.route(re.compile(r"/v1/jobs\?limit"), noticed)
+    page.goto("/")
+    numbers = page.locator(f'tr[data-id="{done}"] .numbers')
+    expect(numbers).to_have_text("50 values, 2 notices")
+    expect(numbers).to_have_attribute("title", "\n".join(sentences))
+    page.unroute_all()
+    told = {**asked(page, f"/v1/jobs/{done}"), "notices": sentences}
+    body = f"data: {json.dumps(told)}\n\n"
+    page.route("**/events", lambda route: route.fulfill(body=body, content_type="text/event-stream"))
+    page.goto(f"/jobs/{done}")
+    expect(page.get_by_role("list", name=re.compile("Notices")).get_by_role("listitem")).to_have_text(sentences)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_cells_of_the_plane_are_seen(visit: Callable[..., Visitor], done: str, scheme: str) -> None:
+    """Where the voice was but once as well: 3 to 1 against the ground, as WCAG asks of graphics."""
+    page = visit(color_scheme=scheme).page
+    values = [[k * 0.04, k * 0.04 + 0.04, 0.1, 0.5, 0.1, 1] for k in range(1999)] + [[79.96, 80, 0.9, 0.5, 0.9, 1]]
+    told = {"run": "", "first": 0, "total": 2000, "complete": True, "columns": [], "rows": values}
+    page.route("**/rows?*", lambda route: route.fulfill(json=told))
+    opened(page, done)
+    page.wait_for_timeout(300)
+    found = page.evaluate(
+        """() => {
+        const canvas = document.querySelector("#plane");
+        const pen = canvas.getContext("2d");
+        const room = canvas.width - 68 * devicePixelRatio;
+        const cell = (value) => (Math.floor((value + 0.05) / 1.1 * 40) + 0.5) / 40 * 1.1 - 0.05;
+        const at = (value) => 34 * devicePixelRatio + cell(value) * room;
+        const [x, y] = [at(0.9), canvas.height - at(0.9)];
+        const ground = getComputedStyle(document.documentElement).backgroundColor.match(/[0-9]+/g).map(Number);
+        const [r, g, b, a] = pen.getImageData(Math.round(x), Math.round(y), 1, 1).data;
+        const ink = [r, g, b].map((one, k) => (one * a + ground[k] * (255 - a)) / 255);
+        const light = (rgb) => rgb.map((one) => one / 255).map((one) => one <= 0.04045 ? one / 12.92 : ((one + 0.055) / 1.055) ** 2.4)
+            .reduce((sum, one, k) => sum + one * [0.2126, 0.7152, 0.0722][k], 0);
+        const [low, high] = [light(ink), light(ground)].sort((one, other) => one - other);
+        return (high + 0.05) / (low + 0.05);
+    }"""
+    )
+    assert found >= 3
+
+
+@pytest.mark.parametrize("width", [390, 320])
+def test_the_summary_is_whole_on_a_phone(visit: Callable[..., Visitor], done: str, width: int) -> None:
+    page = visit(is_mobile=True, has_touch=True).page
+    page.set_viewport_size({"width": width, "height": 800})
+    opened(page, done)
+    cells = (
+        page.locator("#summary")
+        .locator("th, td, caption")
+        .evaluate_all("all => all.map((one) => one.getBoundingClientRect().right)")
+    )
+    assert len(cells) == 26 and max(cells) <= width
+    assert page.locator("#summary").evaluate("one => one.parentElement.scrollWidth <= one.parentElement.clientWidth")

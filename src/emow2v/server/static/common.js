@@ -74,6 +74,9 @@ export const lasting = (seconds) => (seconds < 60 ? `${seconds.toFixed(seconds <
 const DAY = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
 const TODAY = new Intl.DateTimeFormat(undefined, { timeStyle: "medium" });
 
+/** 1 as "1 value", 2 as "2 values", of what a word says one of. */
+export const counted = (number, word) => `${number} ${word}${number === 1 ? "" : "s"}`;
+
 /** A <time> in the reader's own zone; its title has UTC. */
 export function when(stamp) {
   if (!stamp) return make("span", {}, "–");

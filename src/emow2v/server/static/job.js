@@ -1,6 +1,6 @@
 // One job: its curves while they grow, and when it has finished all there is to see, hear and save.
 
-import { ask, askJSON, byId, clock, COLUMNS, jobPath, lasting, make, save, say, showState } from "./common.js";
+import { ask, askJSON, byId, clock, COLUMNS, counted, jobPath, lasting, make, save, say, showState } from "./common.js";
 import { Plane } from "./plane.js";
 import { Player } from "./player.js";
 import { Readout, spoken } from "./readout.js";
@@ -55,7 +55,10 @@ function describe() {
   byId("wait").hidden = !goes;
   if (job.expected_rows) byId("progress").value = Math.min(1, job.rows / job.expected_rows);
   else byId("progress").removeAttribute("value");
-  byId("done").textContent = job.rows ? `${job.rows}${job.expected_rows ? ` of ${job.expected_rows}` : ""} values${left()}` : "";
+  const whole = job.expected_rows ? `${job.rows} of ${counted(job.expected_rows, "value")}` : counted(job.rows, "value");
+  byId("done").textContent = job.rows ? `${whole}${left()}` : "";
+  byId("notices").hidden = !job.notices?.length;
+  if (!byId("notices").hidden) byId("notices").replaceChildren(...job.notices.map((sentence) => make("li", {}, sentence)));
   if (job.state === "error") say(job.error, true);
   if (job.state === "canceled") say("The job was cancelled; nothing was kept of it but its log.");
 }
@@ -126,7 +129,7 @@ async function results() {
   );
   table.turn(0, true);
   refreshed();
-  plot.describe(`Sound, curves and confidence over ${clock(series.duration, 1)}: ${series.length} values; the table below has them all`);
+  plot.describe(`Sound, curves and confidence over ${clock(series.duration, 1)}: ${counted(series.length, "value")}; the table below has them all`);
 }
 
 async function picture() {
@@ -148,7 +151,7 @@ function summary() {
     return make("tr", {}, make("th", { scope: "row" }, name), ...cells.map((text) => make("td", {}, text)));
   });
   const part = plot.range ? `from ${clock(from, 2)} to ${clock(to, 2)}, the part that is shown` : `over ${clock(series.duration, 1)}`;
-  byId("summary").replaceChildren(make("caption", { class: "quiet" }, `${count} values ${part}`), make("thead", {}, head), make("tbody", {}, ...lines));
+  byId("summary").replaceChildren(make("caption", { class: "quiet" }, `${counted(count, "value")} ${part}`), make("thead", {}, head), make("tbody", {}, ...lines));
 }
 
 function provenance() {

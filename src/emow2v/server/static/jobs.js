@@ -1,7 +1,7 @@
 // The list of jobs: asked for again and again, and only what has changed is touched, so that neither the keyboard's place
 // nor a screen reader is disturbed.
 
-import { ask, askJSON, byId, jobPath, lasting, make, say, showState, when } from "./common.js";
+import { ask, askJSON, byId, counted, jobPath, lasting, make, say, showState, when } from "./common.js";
 
 const SOON_MS = 700; // while something waits or runs
 const LATER_MS = 3000;
@@ -91,17 +91,18 @@ function fill(row, job) {
   row.bar.hidden = job.state !== "running";
   if (job.expected_rows) row.bar.value = Math.min(1, job.rows / job.expected_rows);
   else row.bar.removeAttribute("value");
-  row.count.textContent = counted(job);
+  row.count.textContent = progress(job);
+  row.count.title = job.state === "finished" ? (job.notices ?? []).join("\n") : "";
   row.count.classList.toggle("sentence", job.state === "error");
   row.took.textContent = job.started && job.ended ? `took ${lasting((new Date(job.ended) - new Date(job.started)) / 1000)}` : "";
   if (before?.state !== job.state) actions(row, job);
 }
 
-function counted(job) {
+function progress(job) {
   if (job.state === "waiting") return job.position ? `${job.position} before it` : "comes next";
   if (job.state === "running") return job.expected_rows ? `${Math.floor((100 * Math.min(job.rows, job.expected_rows)) / job.expected_rows)} %` : "";
   if (job.state === "error") return job.error;
-  return job.rows ? `${job.rows} value${job.rows === 1 ? "" : "s"}` : "";
+  return job.state === "finished" || job.rows ? [counted(job.rows, "value"), job.notices?.length && counted(job.notices.length, "notice")].filter(Boolean).join(", ") : "";
 }
 
 function actions(row, job) {

@@ -1,6 +1,6 @@
 // Speech as it is spoken: the microphone's samples go to /v1/stream, and a row comes back for every step of time.
 
-import { ask, byId, calm, clock, COLUMNS, lasting, save, say } from "./common.js";
+import { ask, byId, calm, clock, COLUMNS, counted, lasting, save, say } from "./common.js";
 import { Plane } from "./plane.js";
 import { Readout } from "./readout.js";
 import { Recorder } from "./recorder.js";
@@ -131,7 +131,7 @@ function finished() {
   if (phase !== "waiting") return;
   phase = "idle";
   show(true);
-  say(failed || `${lasting(seconds())} recorded, ${series.length} values. Nothing of it is kept on the server unless you say so below.`, Boolean(failed));
+  say(failed || `${lasting(seconds())} recorded, ${counted(series.length, "value")}. Nothing of it is kept on the server unless you say so below.`, Boolean(failed));
   document.title = "emow2v: live";
   document.body.classList.remove("recording");
   byId("start").disabled = byId("frame_step").disabled = byId("keep").disabled = false;

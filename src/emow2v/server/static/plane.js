@@ -44,16 +44,18 @@ export class Plane {
     pen.drawImage(this.drawn, 0, 0);
     if (index < 0 || index >= series.length) return;
     const place = (row) => this.#place(series.value(row, 2), series.value(row, 0), size, ratio);
-    pen.lineWidth = 2 * ratio;
     pen.lineCap = "round";
-    pen.strokeStyle = colour("accent");
     const since = series.start(index) - TRAIL_S;
-    for (let k = index; k > 0 && series.start(k) > since; k--) {
-      pen.globalAlpha = Math.max(0.03, 0.8 * (1 - (series.start(index) - series.start(k)) / TRAIL_S));
-      pen.beginPath();
-      pen.moveTo(...place(k));
-      pen.lineTo(...place(k - 1));
-      pen.stroke();
+    for (const [ink, width] of [["ground", 5], ["accent", 2]]) { // the line has a seam, since cells are dark too
+      pen.strokeStyle = colour(ink);
+      pen.lineWidth = width * ratio;
+      for (let k = index; k > 0 && series.start(k) > since; k--) {
+        pen.globalAlpha = Math.max(0.03, 1 - (series.start(index) - series.start(k)) / TRAIL_S);
+        pen.beginPath();
+        pen.moveTo(...place(k));
+        pen.lineTo(...place(k - 1));
+        pen.stroke();
+      }
     }
     pen.globalAlpha = 1;
     pen.fillStyle = colour("accent");
@@ -119,14 +121,14 @@ export class Plane {
       if (Number.isNaN(arousal) || Number.isNaN(valence)) continue;
       most = Math.max(most, ++counts[cell(arousal) * CELLS + cell(valence)]);
     }
-    pen.fillStyle = colour("sound");
+    pen.fillStyle = colour("visited");
     const edge = (number) => FROM + (number / CELLS) * (TO - FROM);
     counts.forEach((count, number) => {
       if (!count) return;
       const [row, column] = [Math.floor(number / CELLS), number % CELLS];
       const [left, bottom] = this.#place(edge(column), edge(row), size, ratio);
       const [right, top] = this.#place(edge(column + 1), edge(row + 1), size, ratio);
-      pen.globalAlpha = 0.12 + 0.68 * Math.sqrt(count / most);
+      pen.globalAlpha = 0.62 + 0.38 * Math.sqrt(count / most); // seen against the ground (3 to 1) also where it was but once
       pen.fillRect(left, top, right - left, bottom - top);
     });
     pen.globalAlpha = 1;

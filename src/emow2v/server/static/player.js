@@ -17,6 +17,7 @@ export class Player {
     const on = (kind, todo) => media.addEventListener(kind, () => media === this.media && todo());
     on("play", () => {
       this.touched = true;
+      this.moved(this.time, true); // what plays is seen: a cursor outside the part that is shown takes it along
       this.#run();
     });
     for (const kind of ["timeupdate", "seeking", "pause", "ended"]) on(kind, () => this.#tell());
@@ -72,7 +73,7 @@ export class Player {
 
   toggle() {
     if (!this.heard) return;
-    if (this.media.paused) this.media.play();
+    if (this.media.paused) this.media.play().catch(() => {}); // stopped before it began
     else this.media.pause();
   }
 
