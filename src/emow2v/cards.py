@@ -153,8 +153,8 @@ def read_card(folder: Path) -> Card:
     """
     path = folder / CARD_FILE
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        known = {one.name: content.pop(one.name) for one in dataclasses.fields(Card) if _in_file(one, content)}
+        content = _object(path)
+        known = {one.name: _taken(content, one.name) for one in dataclasses.fields(Card) if _in_file(one, content)}
         card = Card(**known, details=content, folder=folder)
         _check(card)
     except OSError:
@@ -163,7 +163,7 @@ def read_card(folder: Path) -> Card:
                 f"{folder} holds a graph but no {CARD_FILE}; if it is msp-dim, run: emow2v models pull msp-dim --from {folder}"
             ) from None
         raise ModelError(f"{folder} holds no {CARD_FILE}; expected a model package or a checkpoint.") from None
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except _UnfitError as error:
         again = (
             f"emow2v models pull {folder.name} --force" if is_pulled(folder) else "install or copy the package again"
         )
@@ -171,8 +171,28 @@ def read_card(folder: Path) -> Card:
     return card
 
 
+class _UnfitError(Exception):
+    """What of a card makes no sense."""
+
+
+def _object(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise _UnfitError(str(error)) from None
+    if not isinstance(content, dict):
+        raise _UnfitError("no object")
+    return content
+
+
+def _taken(content: dict[str, Any], name: str) -> Any:
+    if name not in content:
+        raise _UnfitError(f"no {name}")
+    return content.pop(name)
+
+
 def _check(card: Card) -> None:
-    """Raise ValueError with the name of what makes no sense."""
+    """Raise `_UnfitError` with the name of what makes no sense."""
     texts = (
         "name",
         "version",
@@ -198,13 +218,15 @@ def _check(card: Card) -> None:
         wrong.append("pytorch")
     if not wrong and not card.min_samples <= card.max_samples:
         wrong.append("max_samples")
+    if not isinstance(card.files, dict) or not all(isinstance(entry, dict) for entry in card.files.values()):
+        raise _UnfitError("files")
     for name, entry in card.files.items():
         if Path(name).name != name or not isinstance(entry.get("sha256"), str) or type(entry.get("bytes")) is not int:
             wrong.append("files")
     if not wrong and (card.graph not in card.files or (card.weights and card.weights not in card.files)):
         wrong.append("graph")
     if wrong:
-        raise ValueError(", ".join(sorted(set(wrong))))
+        raise _UnfitError(", ".join(sorted(set(wrong))))
 
 
 def _in_file(one: dataclasses.Field[Any], content: Mapping[str, Any]) -> bool:
@@ -265,14 +287,22 @@ def _convolutions(folder: Path) -> dict[str, int]:
     """Samples that one frame sees and from one to the next, by config.json; what is wrong there shows when it is loaded."""
     try:
         content = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        needed, hop = 1, 1
-        for kernel, stride in reversed(list(zip(content["conv_kernel"], content["conv_stride"], strict=True))):
-            needed = (needed - 1) * int(stride) + int(kernel)
-            hop *= int(stride)
-        longest = int(WAV2VEC2_LIMITS["max_samples"])
-        return {"min_samples": min(max(needed, 1), longest), "frame_hop": min(max(hop, 1), longest)}
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (OSError, ValueError, RecursionError):
         return {}
+    said = content if isinstance(content, dict) else {}
+    kernels, strides = _whole_numbers(said.get("conv_kernel")), _whole_numbers(said.get("conv_stride"))
+    if not kernels or len(kernels) != len(strides):
+        return {}
+    needed, hop = 1, 1
+    for kernel, stride in zip(reversed(kernels), reversed(strides), strict=True):
+        needed = (needed - 1) * stride + kernel
+        hop *= stride
+    longest = int(WAV2VEC2_LIMITS["max_samples"])
+    return {"min_samples": min(max(needed, 1), longest), "frame_hop": min(max(hop, 1), longest)}
+
+
+def _whole_numbers(value: object) -> list[int]:
+    return value if isinstance(value, list) and all(type(one) is int for one in value) else []
 
 
 def stated_licence(folder: Path) -> str:

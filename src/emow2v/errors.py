@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from pathlib import Path
 from typing import ParamSpec, TypeVar
+
+_PACKAGE = Path(__file__).parent
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -52,6 +55,16 @@ class RequestError(Emow2vError):
 
 class Cancelled(Emow2vError):
     """The work was stopped on request; nothing was written."""
+
+
+def is_own(error: BaseException) -> bool:
+    """Whether an error was raised by a line of emow2v, and not below it in a library: a mistake of ours, which is no
+    damaged file and must come through.
+    """
+    place = error.__traceback__
+    while place is not None and place.tb_next is not None:
+        place = place.tb_next
+    return place is not None and Path(place.tb_frame.f_code.co_filename).is_relative_to(_PACKAGE)
 
 
 def told(main: Callable[P, R]) -> Callable[P, R]:

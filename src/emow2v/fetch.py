@@ -145,10 +145,15 @@ class _Part:
         self.shown = f"{address.scheme}://{address.netloc.decode()}{address.raw_path.decode().partition('?')[0]}"
         self._url = {"url": self.shown, "url_sha256": hashlib.sha256(str(address).encode()).hexdigest()}
         self.forget()
-        with contextlib.suppress(OSError, ValueError, TypeError, KeyError, AttributeError):  # no note, no sense in it
+        note: object = None
+        with contextlib.suppress(OSError, ValueError, RecursionError):
             note = json.loads(self.note.read_bytes())
-            total = None if note["total"] is None else int(note["total"])
-            if self._url.items() <= note.items() and _validator(note):
+        if not isinstance(note, dict) or any(note.get(name) != value for name, value in self._url.items()):
+            return  # no note, no sense in it, or of another address
+        total = note.get("total")
+        texts = all(isinstance(note.get(name), str | None) for name in ("etag", "last-modified"))
+        if texts and (total is None or type(total) is int) and _validator(note):
+            with contextlib.suppress(OSError):
                 self.have, self.total, self.validator = self.file.stat().st_size, total, _validator(note)
 
     def forget(self) -> None:
@@ -265,8 +270,11 @@ def _reason(error: httpx.RequestError) -> str:
 
 
 def _retry_after_s(text: str) -> float:
-    with contextlib.suppress(ValueError, TypeError):
-        return float(text) if text.isdecimal() else (parsedate_to_datetime(text) - datetime.now(UTC)).total_seconds()
+    if text.isdecimal():
+        return float(text)
+    with contextlib.suppress(ValueError):  # neither seconds nor a date
+        moment = parsedate_to_datetime(text)
+        return ((moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - datetime.now(UTC)).total_seconds()
     return 0.0
 
 

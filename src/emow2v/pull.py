@@ -9,7 +9,6 @@ import re
 import shutil
 import tempfile
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +20,7 @@ from filelock import FileLock, Timeout
 from emow2v import cards, folders, verify
 from emow2v._version import __version__
 from emow2v.cards import Card
-from emow2v.errors import ModelError
+from emow2v.errors import Emow2vError, ModelError, is_own
 from emow2v.fetch import DownloadError, fetch
 from emow2v.folders import appearing
 from emow2v.home import home, models_folder
@@ -207,12 +206,16 @@ def _from_zenodo(known: Known, folder: Path, progress: Progress) -> Path:
     listing = folder / "record.json"
     listing.unlink(missing_ok=True)
     fetch(f"{ZENODO}/{known.zenodo}", listing)
-    try:
-        files = json.loads(listing.read_text(encoding="utf-8"))["files"]
-        (entry,) = [one for one in files if one["key"] == known.zenodo_file]
-        url, size, checksum = str(entry["links"]["self"]), int(entry["size"]), str(entry["checksum"])
-    except (ValueError, KeyError, TypeError):
-        raise DownloadError(f"Zenodo's record {known.zenodo} does not list {known.zenodo_file} as it did.") from None
+    entries = [one for one in _rows(_object(listing), "files") if one.get("key") == known.zenodo_file]
+    entry = entries[0] if len(entries) == 1 else {}
+    links = entry.get("links")
+    url, size, checksum = (
+        links.get("self") if isinstance(links, dict) else None,
+        entry.get("size"),
+        entry.get("checksum"),
+    )
+    if not isinstance(url, str) or type(size) is not int or not isinstance(checksum, str):
+        raise DownloadError(f"Zenodo's record {known.zenodo} does not list {known.zenodo_file} as it did.")
     path = folder / known.zenodo_file
     if not _is_whole(path, size, checksum):
         fetch(url, path, size=size, checksum=checksum, progress=lambda done, total: progress(path.name, done, total))
@@ -279,19 +282,36 @@ def _listed(name: str, listing: Path, headers: Mapping[str, str]) -> tuple[str, 
     address = f"{huggingface_hub.HfApi().endpoint}/api/models/{quote(name)}?blobs=true"
     try:
         fetch(address, listing, headers=headers)
-        content = json.loads(listing.read_text(encoding="utf-8"))
-        return str(content["sha"]), {
-            str(one["rfilename"]): (one.get("size"), str((one.get("lfs") or {}).get("sha256") or ""))
-            for one in content["siblings"]
-        }
+        content = _object(listing)
     except DownloadError as error:
         raise DownloadError(f"The model hub does not tell what {name} holds ({str(error).rstrip('.')}).") from None
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError):
-        raise DownloadError(
-            f"The model hub does not tell what {name} holds (its answer is no listing); check HF_ENDPOINT."
-        ) from None
     finally:
         listing.unlink(missing_ok=True)
+    revision, files = content.get("sha"), {}
+    for one in _rows(content, "siblings"):
+        size, large = one.get("size"), one.get("lfs")
+        sha256 = large.get("sha256") if isinstance(large, dict) else None
+        files[str(one.get("rfilename"))] = (size if type(size) is int else None, str(sha256 or ""))
+    if not isinstance(revision, str) or not re.fullmatch(r"[0-9A-Za-z]{1,64}", revision):
+        raise DownloadError(
+            f"The model hub does not tell what {name} holds (its answer is no listing); check HF_ENDPOINT."
+        )
+    return revision, files
+
+
+def _object(path: Path) -> dict[str, Any]:
+    """The JSON object in a file; empty where it holds anything else."""
+    try:
+        content = json.loads(path.read_bytes())
+    except (ValueError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _rows(content: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
+    """The objects in a list of an object; none where anything else stands there."""
+    rows = content.get(name)
+    return [one for one in rows if isinstance(one, dict)] if isinstance(rows, list) else []
 
 
 def _from_zip(known: Known, path: Path, output: Path, say: Callable[[str], None]) -> None:
@@ -300,12 +320,12 @@ def _from_zip(known: Known, path: Path, output: Path, say: Callable[[str], None]
     with tempfile.TemporaryDirectory(dir=output.parent) as folder:
         try:
             _unpack(known, path, Path(folder))
-        except (zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, EOFError, ValueError, RuntimeError) as error:
-            raise ModelError(f"{path} is not a whole zip ({error}); expected {known.zenodo_file}.") from None
+        except Emow2vError:
+            raise
         except ImportError as error:  # a Python without that compression
             raise ModelError(f"{path} cannot be unpacked here ({error}); unpack it and give the folder.") from None
-        except Exception as error:  # LZMAError has no base but this; OSError also says that data make no sense
-            if isinstance(error, ModelError) or (isinstance(error, OSError) and error.errno):
+        except Exception as error:  # each part of zipfile has its own for data that make no sense; LZMAError no base
+            if is_own(error) or (isinstance(error, OSError) and error.errno):
                 raise
             raise ModelError(f"{path} is not a whole zip ({error}); expected {known.zenodo_file}.") from None
         try:

@@ -89,7 +89,7 @@ def new_file(path: Path) -> Iterator[IO[bytes]]:
     sweep_unfinished(path, _ABANDONED_S)
     part = path.with_name(f"{_unfinished(path)}{secrets.token_hex(4)}.part")
     try:
-        with part.open("xb") as file:
+        with part.open("wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())

@@ -6,6 +6,7 @@ import contextlib
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,6 +21,7 @@ from emow2v._version import __version__
 from emow2v.cards import CARD_FILE, Card, file_sha256, is_pulled, read_card, update_card
 from emow2v.engines import Engine, Outputs, able, choose, installed, open_graph, precisions
 from emow2v.errors import ModelError
+from emow2v.home import models_folder
 from emow2v.known import KNOWN, Expectation
 
 Floats = npt.NDArray[np.float32]
@@ -30,6 +32,8 @@ SHOWN = 3  # hidden states compared at either end
 LOGITS = 1e-4  # largest difference that still counts as the same; two engines in float32 are some 1e-6 apart
 HALF_LOGITS = 1e-2  # the same where the weights were rounded to float16
 BF16_LOGITS = 3e-2  # the same where the arithmetic is bf16: 8 bits of precision
+_RAW = ".verify."  # how folders begin in which a graph lies without normalisation
+_ABANDONED_S = 3600  # what nobody has touched for an hour has no process any more
 HIDDEN = 1e-3  # likewise of the hidden states, as a share of the largest one expected
 
 
@@ -79,7 +83,9 @@ def verify(card: Card, *, speech: Path | None = None) -> list[Row]:
     else:
         expectations = [one for one in expectations if one.input != "speech"]
     if not expectations:
-        raise ModelError(f"Nothing is known that {card.name} must answer; expected a package that emow2v made.")
+        raise ModelError(
+            f"No expected scores are known for {card.name}; verify a published model, or a package that emow2v export made."
+        )
     card.verify_files()
     rows = []
     for name in able(card):
@@ -144,28 +150,37 @@ def stated(card: Card) -> list[Expectation]:
     Raises:
         ModelError: they make no sense
     """
-    try:
-        found = [
-            Expectation(
-                input=str(one["input"]),
-                begin=int(one["begin"]),
-                end=int(one["end"]),
-                logits=tuple(float(value) for value in one["logits"]),
-                first=tuple(float(value) for value in one["first"]),
-                last=tuple(float(value) for value in one["last"]),
-                source=str(one["source"]),
-            )
-            for one in card.details.get("expected", [])
-        ]
-        for one in found:
-            fits = card.min_samples <= one.end - one.begin <= card.max_samples and one.begin >= 0
-            if not fits or len(one.logits) != 3 or max(len(one.first), len(one.last)) > SHOWN:
-                raise ValueError
-        return found
-    except (TypeError, KeyError, ValueError):
+    written = card.details.get("expected", [])
+    if not isinstance(written, list) or not all(_is_expectation(one, card) for one in written):
         raise ModelError(
             f"{card.folder / CARD_FILE} holds expectations that cannot be read; install the package again."
-        ) from None
+        )
+    return [
+        Expectation(
+            input=one["input"],
+            begin=one["begin"],
+            end=one["end"],
+            logits=tuple(map(float, one["logits"])),
+            first=tuple(map(float, one["first"])),
+            last=tuple(map(float, one["last"])),
+            source=one["source"],
+        )
+        for one in written
+    ]
+
+
+def _is_expectation(one: object, card: Card) -> bool:
+    """Whether what a card says is one: texts, samples within the model's limits, and as many numbers as are compared."""
+    if not isinstance(one, dict) or not all(isinstance(one.get(name), str) for name in ("input", "source")):
+        return False
+    begin, end = one.get("begin"), one.get("end")
+    if type(begin) is not int or type(end) is not int or begin < 0:
+        return False
+    rows = [one.get(name) for name in ("logits", "first", "last")]
+    if not all(isinstance(row, list) and all(type(value) in (int, float) for value in row) for row in rows):
+        return False
+    logits, first, last = map(len, rows)  # type: ignore[arg-type]
+    return card.min_samples <= end - begin <= card.max_samples and logits == 3 and max(first, last) <= SHOWN
 
 
 def signal(name: str, begin: int, end: int, speech: Path | None = None) -> Floats:
@@ -261,9 +276,12 @@ def _raw(card: Card, name: str) -> Iterator[Engine | None]:
         yield None
         return
     graphs.strip_normalisation(graph)
-    with tempfile.TemporaryDirectory(
-        prefix=".verify.", dir=_writable(card.folder.parent), ignore_cleanup_errors=True
-    ) as folder:
+    # beside a pulled model its weights are linked and not copied; nobody else's folder is written to
+    beside = is_pulled(card.folder) and os.access(models_folder(), os.W_OK)
+    if beside:
+        sweep(models_folder())
+    place = models_folder() if beside else None
+    with tempfile.TemporaryDirectory(dir=place, prefix=_RAW, ignore_cleanup_errors=True) as folder:
         if card.weights:
             _link(card.folder / card.weights, Path(folder) / card.weights)
         path = Path(folder) / "raw.onnx"
@@ -271,8 +289,12 @@ def _raw(card: Card, name: str) -> Iterator[Engine | None]:
         yield open_graph(name, path)
 
 
-def _writable(folder: Path) -> Path | None:
-    return folder if os.access(folder, os.W_OK) else None
+def sweep(folder: Path) -> None:
+    """Remove what verifications left: those that were killed, and on Windows, which keeps files that are mapped, all."""
+    with contextlib.suppress(OSError):
+        for left in folder.glob(f"{_RAW}*"):
+            if time.time() - left.stat().st_mtime > _ABANDONED_S:
+                shutil.rmtree(left, ignore_errors=True)
 
 
 def _link(source: Path, target: Path) -> None:

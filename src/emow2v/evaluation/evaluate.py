@@ -171,7 +171,7 @@ def _signal(clip: Clip) -> npt.NDArray[np.float32]:
     """
     signal = read_stretch(clip.file, clip.start, clip.end)
     if not signal.size and (clip.start or clip.end is not None):
-        raise AudioError(f"{clip.name} ends before {clip.start:g} s; expected times within the recording.")
+        raise AudioError(f"{clip.name} ends before {clip.start:g} s; correct its times in the manifest.")
     if not signal.size:
         raise AudioError(f"{clip.name} has no samples; leave it out, or record it again.")
     return signal

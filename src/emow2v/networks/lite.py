@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from emow2v.errors import ModelError
+
 SAMPLING_RATE = 16000
 N_FFT = 400  # samples, 25 ms
 HOP = 160  # samples, 10 ms
@@ -207,27 +209,30 @@ def load_whisper(model: Lite, source: str | Path) -> None:
     """Fill the lower layers from a Whisper base encoder.
 
     Args:
-        source: folder with the encoder's model.safetensors, or a name that Transformers can
-            fetch ("openai/whisper-base")
+        source: folder with the model.safetensors of the encoder, or of all Whisper
 
     Raises:
-        FileNotFoundError: neither a folder with weights nor a name that can be fetched
+        FileNotFoundError: no weights there
+        ModelError: damaged weights, or those of another network
     """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
     path = Path(source) / "model.safetensors"
-    if path.exists():
-        from safetensors.torch import load_file
-
-        tensors = load_file(path)
-    elif Path(source).exists():
+    if not path.is_file():
         raise FileNotFoundError(f"{source} holds no model.safetensors; expected a Whisper encoder.")
-    else:
-        from transformers import WhisperModel
-
-        tensors = WhisperModel.from_pretrained(str(source)).get_encoder().state_dict()
+    try:
+        tensors = load_file(path)
+    except SafetensorError as error:
+        raise ModelError(f"{path} is damaged or cut off ({error}); copy or download it again.") from None
     # The trunk's names are Whisper's own; what we keep of it is taken, the rest of both stays.
     own = model.state_dict()
     trunk = ("conv1.", "conv2.", "embed_positions.", "layers.", "layer_norm.")
-    prefix = "encoder." if any(name.startswith("encoder.") for name in tensors) else ""
+    prefix = next((one for one in ("model.encoder.", "encoder.") if f"{one}conv1.weight" in tensors), "")
     for name, target in own.items():
-        if name.startswith(trunk):
-            target.copy_(tensors[prefix + name][: target.shape[0]].float())
+        if not name.startswith(trunk):
+            continue
+        value = tensors.get(prefix + name)
+        if value is None or value.shape[1:] != target.shape[1:] or value.shape[0] < target.shape[0]:
+            raise ModelError(f"{path} has no {name} of {list(target.shape)}; expected that of Whisper base.")
+        target.copy_(value[: target.shape[0]].float())

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from emow2v.cards import WEIGHT_FILES
-from emow2v.errors import ModelError
+from emow2v.errors import ModelError, is_own
 from emow2v.trajectory import DIMENSIONS
 
 logger = logging.getLogger("emow2v.networks")
@@ -203,7 +203,10 @@ def load(folder: Path, *, trainable: bool = False, settings: Mapping[str, Any] |
     try:
         with torch.device("meta"):  # no memory, no time for weights that are replaced at once
             model = Wav2Vec2Emotion(config, normalise=normalise)
-    except Exception as error:  # sizes that do not go together, names of functions that do not exist
+    # sizes that do not go together, names of functions that do not exist: each in a way of its own, below Transformers
+    except (ValueError, TypeError, KeyError, RuntimeError, AssertionError, ZeroDivisionError) as error:
+        if is_own(error):
+            raise
         raise ModelError(f"{folder / 'config.json'} is not a {kind} configuration ({_line(error)}).") from None
     if folded in tensors:
         model.fold()
@@ -272,9 +275,12 @@ def _configuration(folder: Path, settings: Mapping[str, Any]) -> tuple[Any, bool
         raise ModelError(f"{folder} pools over time by '{known['pooling_mode']}'; expected the mean.")
     if known.get("use_weighted_layer_sum"):
         raise ModelError(f"{folder} uses a weighted sum of its layers; expected the last one.")
+    kinds = getattr(transformers, f"{ENCODERS[kind]}Config")
     try:
-        config = getattr(transformers, f"{ENCODERS[kind]}Config").from_dict(known)
-    except Exception as error:  # its validation has exceptions of its own
+        config = kinds.from_dict(known)
+    except Exception as error:  # its validation has exceptions of its own, which share no base class
+        if is_own(error):
+            raise
         raise ModelError(f"{folder / 'config.json'} is not a {kind} configuration ({_line(error)}).") from None
     if min((*config.conv_kernel, *config.conv_stride)) < 1:
         raise ModelError(f"{folder / 'config.json'} has convolutions of size or stride 0; expected 1 or more.")
@@ -334,7 +340,9 @@ def read_tensors(folder: Path) -> dict[str, Tensor]:
                 f"{path} holds more than tensors (a pickle that would run code) and was not opened; expected "
                 "model.safetensors, or a pytorch_model.bin with nothing but tensors."
             ) from None
-        except Exception as error:  # a damaged pickle can fail anywhere
+        except Exception as error:  # a damaged pickle or archive can fail anywhere in PyTorch
+            if is_own(error):
+                raise
             raise ModelError(f"{path} is damaged or cut off ({_line(error)}); copy or download it again.") from None
         if isinstance(loaded, Mapping) and all(isinstance(value, Tensor) for value in loaded.values()):
             return dict(loaded)

@@ -21,6 +21,7 @@ from emow2v.networks.trace import MIN_SAMPLES, SAMPLING_RATE
 from emow2v.training.corpora import EMOTIONS, Clip, Signals, decode, read_manifest, sounding
 from emow2v.training.losses import ccc_loss
 from emow2v.training.package import write_graph
+from emow2v.training.prune import source
 from emow2v.verify import own_expectations
 
 STEPS = 3000
@@ -34,7 +35,7 @@ def frozen(encoder: str, layers: int = 3) -> Lite:
     Standardisation of the embeddings and the head are still to be filled in.
     """
     model = Lite(LiteConfig(layers=layers, halve_after=0, emotions=len(EMOTIONS)))
-    load_whisper(model, encoder)
+    load_whisper(model, source(encoder))
     torch.nn.init.ones_(model.layer_norm.weight)
     torch.nn.init.zeros_(model.layer_norm.bias)
     return model.eval()

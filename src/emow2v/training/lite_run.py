@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 from rich.console import Console
-from safetensors import SafetensorError
 from torch import Tensor
 
 from emow2v.errors import FormatError, ModelError
@@ -25,6 +24,7 @@ from emow2v.training.held_out import held_out_figures
 from emow2v.training.lite import LiteTraining, Recipe
 from emow2v.training.loop import Loop
 from emow2v.training.memory import keep_memory
+from emow2v.training.prune import source
 from emow2v.training.watch import CURVES, Watch
 
 NETWORK = "model.pt"  # what `emow2v.training.package` takes
@@ -106,9 +106,9 @@ def _network(recipe: Recipe) -> Lite:
     torch.manual_seed(recipe.seed)
     model = Lite(LiteConfig(emotions=len(EMOTIONS), confidence=1))
     try:
-        load_whisper(model, recipe.encoder)
-    except (OSError, KeyError, ValueError, RuntimeError, SafetensorError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:200].rstrip(".")
+        load_whisper(model, source(recipe.encoder))
+    except (OSError, ModelError) as error:
+        reason = str(error)[:200].rstrip(".")
         raise ModelError(
             f"The encoder '{recipe.encoder}' cannot be taken ({reason}); expected the folder of a Whisper base encoder "
             "with its model.safetensors, or openai/whisper-base with a network."

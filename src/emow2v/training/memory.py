@@ -20,8 +20,10 @@ def keep_memory() -> bool:
     if sys.platform != "linux":
         return False
     try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (AttributeError, OSError):  # musl
+        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has none
+    except OSError:
+        return False
+    if mallopt is None:
         return False
     wanted = ((_ARENA_MAX, 1), (_MMAP_MAX, 0), (_TRIM_THRESHOLD, 2**31 - 1), (_TOP_PAD, 1 << 28))
     return all(mallopt(option, value) == 1 for option, value in wanted)

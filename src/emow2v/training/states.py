@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 import torch
 
 from emow2v import storage
-from emow2v.errors import FormatError
+from emow2v.errors import FormatError, is_own
 
 FILE = "state.pt"
 
@@ -71,11 +70,15 @@ def read(folder: Path, made_of: Mapping[str, Any]) -> dict[str, Any] | None:
     if not path.exists():
         return None
     try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        before = state["made_of"]
-    except (OSError, RuntimeError, EOFError, KeyError, TypeError, pickle.UnpicklingError) as error:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged pickle or archive can fail anywhere in PyTorch
+        if is_own(error):
+            raise
         reason = (str(error).splitlines() or [type(error).__name__])[0][:150]
         raise FormatError(f"{path} is no state of a training ({reason}); choose another folder or remove it.") from None
+    before = state.get("made_of") if isinstance(state, dict) else None
+    if not isinstance(before, dict):
+        raise FormatError(f"{path} is no state of a training (it holds another); choose another folder or remove it.")
     changed = [key for key in {**before, **made_of} if _plain(before.get(key)) != _plain(made_of.get(key))]
     if changed:
         told = ", ".join(
