@@ -16,7 +16,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, external_data_helper, helper, numpy_helper
 
-from emow2v.errors import FormatError, ModelError
+from emow2v.errors import FormatError, ModelError, is_own
 from emow2v.trajectory import DIMENSIONS
 
 Graph = Any  # onnx.ModelProto, whose annotations are not complete
@@ -38,14 +38,16 @@ def read(path: Path) -> Graph:
     Raises:
         ModelError: no ONNX graph, damaged, or without its weights file
     """
+    reason = "no nodes"
     try:
         graph = onnx.load(str(path))
-        if not graph.graph.node:
-            raise ValueError("no nodes")
-        return graph
-    except Exception as error:  # protobuf, onnx and the file system each have their own
+        if graph.graph.node:
+            return graph
+    except Exception as error:  # protobuf, onnx and the file system each have their own, for a damaged file
+        if is_own(error):
+            raise
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:150]
-        raise ModelError(f"{path} is not a whole ONNX graph ({reason}); copy or download it again.") from None
+    raise ModelError(f"{path} is not a whole ONNX graph ({reason}); copy or download it again.")
 
 
 def read_bare(path: Path) -> Graph:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +16,8 @@ from emow2v.engines import Cuts, Engine, installed, open_graph
 from emow2v.errors import ModelError
 from emow2v.folders import appearing
 from emow2v.trajectory import DIMENSIONS
+
+logger = logging.getLogger("emow2v.thirdparty")
 
 SAME = 1e-4  # a clip in a batch and alone: largest difference, hidden states against their largest
 LEVEL = 0.05  # a tenth of the loudness moves a graph that normalises less than this share of what another clip does
@@ -133,7 +136,8 @@ def _try_batches(graph: graphs.Graph, folder: Path, name: str) -> float | None:
         graphs.save(graph, folder / graphs.BATCHED)
         batched = open_graph(name, folder / graphs.BATCHED)
         results = [batched.run(clips), batched.run(clips[:, :8000])]
-    except Exception:  # whatever a graph that was never made for it does: it is run clip by clip
+    except ModelError as error:  # a graph that was never made for it is run clip by clip
+        logger.info("%s does not run in batches, and is run clip by clip: %s", folder, error)
         return None
     apart = 0.0
     for (hidden, logits, _), alone in zip(results, (expected, short), strict=True):

@@ -95,8 +95,16 @@ class ONNXRuntimeEngine:
             options.add_session_config_entry("session.model_external_initializers_file_folder_path", folder)
         try:
             return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # its exceptions share no base class
+        except failures() as error:
             raise ModelError(f"{self._graph} cannot be run by ONNX Runtime ({str(error)[:200]}).") from None
+
+
+@functools.cache
+def failures() -> tuple[type[Exception], ...]:
+    """What ONNX Runtime raises about a graph or its input; its exceptions share no base class but Exception."""
+    names = vars(importlib.import_module("onnxruntime.capi.onnxruntime_pybind11_state"))
+    own = (one for one in names.values() if isinstance(one, type) and issubclass(one, Exception))
+    return (*own, RuntimeError, ValueError, OSError)  # ValueError: names and shapes, of its part in Python
 
 
 def _run(session: Any, given: Floats) -> dict[str, Floats]:
@@ -104,7 +112,7 @@ def _run(session: Any, given: Floats) -> dict[str, Floats]:
     names = [output.name for output in session.get_outputs()]
     try:
         results = session.run(names, {entry.name: np.ascontiguousarray(given, np.float32)})
-    except Exception as error:  # its exceptions share no base class
+    except failures() as error:
         raise cannot_run(given, str(error)) from None
     return {name: np.asarray(values, np.float32) for name, values in zip(names, results, strict=True)}
 

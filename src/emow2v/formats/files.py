@@ -72,9 +72,11 @@ def _unwritable(path: Path, error: OSError | ValueError, remedy: str) -> FormatE
 
 
 def _longest_name(folder: Path) -> int:
+    if not hasattr(os, "pathconf"):  # Windows
+        return 255
     try:
         return os.pathconf(folder, "PC_NAME_MAX")
-    except (AttributeError, OSError, ValueError):  # Windows has no such call, a missing folder no answer
+    except (OSError, ValueError):  # a missing folder has no answer
         return 255
 
 
