@@ -11,7 +11,7 @@ from rich.console import Console
 
 from emow2v import progress
 from emow2v.inputs import Outcome
-from emow2v.progress import Count, Progress, Steps
+from emow2v.progress import Count, DownloadProgress, Progress, Status, Steps
 from emow2v.trajectory import Block, Info
 
 
@@ -135,3 +135,36 @@ def test_counts_and_steps_now_and_then(clock: list[float]) -> None:
             clock[0] += 40
             steps.at(step, "epoch [1/2]")
     assert lines(shown) == ["step 2: epoch [1/2]", "step 4: epoch [1/2]"]
+
+
+def test_downloads_and_states_now_and_then(clock: list[float]) -> None:
+    shown = console()
+    with DownloadProgress(shown) as bar:
+        for megabytes in range(0, 660, 10):
+            clock[0] += 7
+            bar.update("model.zip", megabytes * 1_000_000, 660_000_000)
+    assert len(lines(shown)) == 7 and lines(shown)[0] == "model.zip: 80 of 660 MB"
+    shown = console()
+    with Status("quantising [x]", shown) as status:
+        for window in range(10):
+            clock[0] += 25
+            status.update(f"window {window} [of] 10")
+    assert lines(shown) == [f"window {window} [of] 10" for window in (2, 5, 8)]
+
+
+@pytest.mark.parametrize("text", ["[bold]", "a [/x] b", "emow2v[torch]", "[red]x", "100 [%]"])
+def test_what_is_done_is_no_markup(text: str) -> None:
+    shown = console(terminal=True)
+    with Status(text, shown) as status:
+        status.update(f"{text} again")
+    assert isinstance(shown.file, io.StringIO)
+    with Count(text, 1, shown) as bar:
+        bar.advance()
+    assert text in shown.file.getvalue()
+
+
+def test_many_files_are_few_names() -> None:
+    shown = console(terminal=True)
+    with Progress(1, shown, to=Path("out")) as bar:
+        bar.done(Outcome("a.wav", rows=6, files=tuple(Path(f"a.{number}.csv") for number in range(18))))
+    assert "a.wav: 6 values in a.0.csv, a.1.csv, a.2.csv and 15 more" in "\n".join(lines(shown))

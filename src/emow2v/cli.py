@@ -209,9 +209,10 @@ def export(
     if not installed("torch"):
         raise ModelError("Exporting needs PyTorch; run: pip install 'emow2v[torch]'")
     from emow2v.networks.export import export as run
+    from emow2v.progress import Status
 
     identity = {"name": name} if name else {"name": to.resolve().name} if found.version == cards.CHECKPOINT else {}
-    with errors.status("exporting"):
+    with Status("exporting", errors):
         card, checks = run(found, to, precision=precision, identity=identity)
     for check in checks:
         output.print(

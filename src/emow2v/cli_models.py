@@ -149,12 +149,13 @@ def quantize_model(
 ) -> None:
     """An int8 package of a model, for --precision int8, with its error against fp32 measured (extra quantize)."""
     from emow2v import batch, cards, quantize
+    from emow2v.progress import Status
 
     source = cards.find(name)
     found, failed = batch.expand(speech or [])
     for outcome in failed:
         raise FormatError(outcome.error)
-    with errors.status("quantising") as status:
+    with Status("quantising", errors) as status:
         card = quantize.quantize(
             source,
             to or quantize.default_place(source),
@@ -184,8 +185,9 @@ def add_model(
 ) -> None:
     """Copy a package of your own to where models lie, to use it by name."""
     from emow2v import add
+    from emow2v.progress import Status
 
-    with errors.status("copying and checking its numbers"):
+    with Status("copying and checking its numbers", errors):
         added = add.add(folder, name, replace=force)
     _print_rows(added.rows)
     output.print(f"{added.card.name} is here, in {added.card.folder} ({added.card.size / 1e6:.0f} MB)", markup=False)

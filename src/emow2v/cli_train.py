@@ -32,7 +32,7 @@ def prune(
 ) -> None:
     """The lowest layers of a pre-trained encoder under a new regression head, to be trained (extra train)."""
     need("torch", "transformers")
-    from emow2v.progress import DownloadProgress
+    from emow2v.progress import DownloadProgress, Status
     from emow2v.training import prune as pruning
 
     if layers and keep:
@@ -43,7 +43,7 @@ def prune(
         raise FormatError(f"--keep is '{keep}'; expected numbers with commas, such as 0,1,2.") from None
     with DownloadProgress(errors) as progress:
         found = pruning.source(model, progress.update)
-    with errors.status("pruning") as status:
+    with Status("pruning", errors) as status:
         done = pruning.prune(found, to, keep=wanted, seed=seed, say=status.update)
     kept = f"0 to {done.kept[-1]}" if done.kept == tuple(range(len(done.kept))) else ", ".join(map(str, done.kept))
     output.print(

@@ -83,7 +83,7 @@ class LeftOut:
             ("linked folder", "linked folders", self.links),
         )
         parts = [
-            f"{len(names)} {one if len(names) == 1 else several} ({_some(names)})"
+            f"{len(names)} {one if len(names) == 1 else several} ({some(names)})"
             for one, several, names in kinds
             if names
         ]
@@ -274,12 +274,12 @@ def _dangling(name: str, links: Sequence[Path]) -> str:
         return f"{storage.shown(first)} is a link to {leads}, which is not there; {remedy}."
     return (
         f"{storage.shown(name)}: {len(links)} recordings are links to files that are not there "
-        f"({_some([str(one) for one in links])}); {remedy}."
+        f"({some([str(one) for one in links])}); {remedy}."
     )
 
 
-def _some(names: Sequence[str]) -> str:
-    """The first names, and how many follow."""
+def some(names: Sequence[str]) -> str:
+    """The first names of many, and how many follow."""
     shown = ", ".join(storage.shown(one) for one in names[:_NAMED])
     return shown if len(names) <= _NAMED else f"{shown} and {len(names) - _NAMED} more"
 

@@ -10,10 +10,11 @@ from typing import Self
 
 from rich import progress as rich_progress
 from rich.console import Console
+from rich.text import Text
 
 from emow2v import storage
 from emow2v.console import counted, one_line
-from emow2v.inputs import Outcome
+from emow2v.inputs import Outcome, some
 from emow2v.trajectory import Block, Info
 
 EVERY_S = 60  # between two lines where no bar is shown
@@ -100,7 +101,7 @@ class Progress(_Bar):
             self._clipped += outcome.clipped
             if outcome.files and self._console.is_terminal:
                 clipped = f", {outcome.clipped} clipped to 0..1" if outcome.clipped else ""
-                places = ", ".join(storage.shown(path) for path in outcome.files)
+                places = some([str(path) for path in outcome.files])
                 self.say(f"{storage.shown(outcome.path)}: {counted(outcome.rows, 'value')}{clipped} in {places}")
         self.now_and_then(lambda: f"{self._so_far()}.")
 
@@ -192,3 +193,32 @@ class DownloadProgress(_Bar):
         if what not in self._tasks:
             self._tasks[what] = self._bar.add_task(what, total=total)
         self._bar.update(self._tasks[what], completed=done, total=total)
+        of = f" of {total / 1e6:.0f}" if total else ""
+        self.now_and_then(lambda: f"{what}: {done / 1e6:.0f}{of} MB")
+
+
+class Status:
+    """What is being done, as long as it is done: a moving sign at a terminal; elsewhere a line now and then."""
+
+    def __init__(self, what: str, console: Console) -> None:
+        self._console = console
+        self._status = console.status(Text(what))
+        self._spoke = time.monotonic()
+
+    def __enter__(self) -> Self:
+        if self._console.is_terminal:
+            self._status.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._status.stop()
+
+    def update(self, what: str) -> None:
+        """Something else is being done."""
+        if self._console.is_terminal:
+            self._status.update(Text(what))
+        elif time.monotonic() - self._spoke >= EVERY_S:
+            self._spoke = time.monotonic()
+            self._console.print(one_line(what))
