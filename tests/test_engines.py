@@ -3,10 +3,12 @@ import shutil
 import subprocess
 import sys
 from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+import emow2v
 from emow2v import cards
 from emow2v.engines import able, choose, overlapped, precisions
 from emow2v.errors import ModelError
@@ -355,6 +357,57 @@ def test_the_watch_above_sees_telemetry(tmp_path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", plain], env=environment, capture_output=True, text=True, check=True)
     assert json.loads(done.stdout.splitlines()[-1])["telemetry"]
+
+
+def test_nothing_leaves_the_machine_with_onnxruntime(tmp_path: Path) -> None:
+    """ONNX Runtime's Windows builds send usage events unless they are told not to, before the first session."""
+    import os
+
+    pytest.importorskip("onnxruntime")
+    environment = {**os.environ, "HOME": str(tmp_path), "USERPROFILE": str(tmp_path)}
+    environment.pop("CI", None)
+    watched = _WATCHED.replace(
+        'emow2v.load("lite", engine="openvino")',
+        """
+import onnxruntime
+calls = []
+off, session = onnxruntime.disable_telemetry_events, onnxruntime.InferenceSession
+onnxruntime.disable_telemetry_events = lambda: (calls.append("off"), off())
+class Session(session):
+    def __init__(self, *arguments, **options):
+        calls.append("session")
+        super().__init__(*arguments, **options)
+onnxruntime.InferenceSession = Session
+atexit.register(lambda: print(json.dumps(calls)))
+emow2v.load("lite", engine="onnxruntime")""",
+    )
+    done = subprocess.run([sys.executable, "-c", watched], env=environment, capture_output=True, text=True, check=True)
+    calls, found = map(json.loads, done.stdout.splitlines()[-2:])
+    assert calls[0] == "off" and "session" in calls
+    assert found == {"asked": [], "telemetry": False, "left": []}
+
+
+@pytest.mark.parametrize("error", [TypeError("ours"), AttributeError("ours"), MemoryError(), KeyError()])
+def test_our_own_mistakes_are_no_refusal_of_onnxruntime(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    pytest.importorskip("onnxruntime")
+    from emow2v.engines import onnxruntime as engine
+
+    def fail(*arguments: object, **options: object) -> None:
+        raise error
+
+    model = emow2v.load("lite", engine="onnxruntime")
+    monkeypatch.setattr(engine.np, "ascontiguousarray", fail)
+    with pytest.raises(type(error)):
+        model.engine.run(np.zeros((1, 16000), np.float32))
+
+
+def test_what_onnxruntime_refuses_is_a_sentence() -> None:
+    runtime = pytest.importorskip("onnxruntime")
+    from emow2v.engines.onnxruntime import failures
+
+    assert {one.__name__ for one in failures()} >= {"Fail", "InvalidArgument", "InvalidGraph", "RuntimeException"}
+    with pytest.raises(failures()):
+        runtime.InferenceSession(b"no graph", providers=["CPUExecutionProvider"])
 
 
 def test_windows_that_may_not_be_written_into_are_taken_without_a_warning(checkpoint) -> None:

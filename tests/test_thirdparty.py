@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -15,7 +16,7 @@ import emow2v
 from checkpoints import audonnx_yaml, foreign_graph
 from emow2v import cards, thirdparty
 from emow2v.engines import choose, open_graph
-from emow2v.errors import ModelError
+from emow2v.errors import FormatError, ModelError
 from emow2v.thirdparty import import_graph
 
 IDENTITY = {"name": "theirs", "version": "1", "description": "", "licence": "CC-BY-NC-SA-4.0", "citation": "them"}
@@ -72,6 +73,39 @@ def test_where_rewriting_fails_clips_run_one_by_one(foreign: Path, checkpoint, n
     found = emow2v.load(tmp_path / "package").run(noise)
     np.testing.assert_allclose(found[1], expected[1], atol=1e-5)
     np.testing.assert_allclose(found[0], expected[0], atol=1e-5)
+
+
+def test_a_graph_that_is_refused_in_batches_is_told(
+    foreign: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    opened = thirdparty.open_graph
+
+    def refuse(name: str, path: Path, **options: Any) -> Any:
+        if path.name == "batched.onnx":
+            raise ModelError("no batches")
+        return opened(name, path, **options)
+
+    monkeypatch.setattr(thirdparty, "open_graph", refuse)
+    card = import_graph(foreign, tmp_path / "package", IDENTITY)
+    assert (card.graph, card.max_batch) == ("model.onnx", 1)
+    assert "run clip by clip, which is slower: no batches" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "error",
+    [MemoryError(), FormatError("no room on the disk"), TypeError("ours"), ValueError("ours"), AttributeError("ours")],
+    ids=lambda error: type(error).__name__,
+)
+def test_our_own_mistakes_and_a_full_disk_are_no_graph_without_batches(
+    foreign: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    def fail(graph: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(thirdparty.graphs, "free_batch", fail)
+    with pytest.raises(type(error)):
+        import_graph(foreign, tmp_path / "package", IDENTITY)
+    assert not (tmp_path / "package").exists()
 
 
 def test_scores_in_another_order_are_refused(foreign: Path, tmp_path: Path) -> None:

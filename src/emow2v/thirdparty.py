@@ -136,8 +136,13 @@ def _try_batches(graph: graphs.Graph, folder: Path, name: str) -> float | None:
         graphs.save(graph, folder / graphs.BATCHED)
         batched = open_graph(name, folder / graphs.BATCHED)
         results = [batched.run(clips), batched.run(clips[:, :8000])]
-    except ModelError as error:  # a graph that was never made for it is run clip by clip
-        logger.info("%s does not run in batches, and is run clip by clip: %s", folder, error)
+    except ModelError as error:  # an engine refuses the rewritten graph
+        logger.warning("the graph takes no batches and is run clip by clip, which is slower: %s", error)
+        return None
+    if any(len(values) != len(clips) for hidden, logits, _ in results for values in (hidden, logits)):
+        logger.warning(
+            "the graph takes batches but does not answer every clip; it is run clip by clip, which is slower"
+        )
         return None
     apart = 0.0
     for (hidden, logits, _), alone in zip(results, (expected, short), strict=True):

@@ -95,6 +95,11 @@ class TorchEngine:
                     f"lengths do not fit a batch of {len(signal)} x {signal.shape[1]} samples; "
                     f"expected one a clip, from {shortest} to {signal.shape[1]}."
                 )
+            if not self._model.masks and not (lengths == signal.shape[1]).all():
+                raise ModelError(
+                    "This network normalises over time and cannot mask; expected clips of one length; run those of each "
+                    "length by themselves."
+                )
             lengths = np.asarray(lengths, np.int64)
         return self._halving(signal, lengths)
 
@@ -135,10 +140,7 @@ class TorchEngine:
     def _compute(self, work: Callable[[], tuple[Tensor, ...]], given: Floats) -> tuple[Floats, ...]:
         unmixed = torch.autocast(self._device.type, enabled=False)  # the caller may be in one of its own
         with self._lock, torch.inference_mode(), unmixed, _EXACT:
-            try:
-                results = tuple(result.float().cpu().numpy() for result in work())
-            except ValueError as error:
-                raise ModelError(f"The batch cannot be run: {error}.") from None
+            results = tuple(result.float().cpu().numpy() for result in work())
         if self.precision == "fp16" and np.isfinite(given).all() and not np.isfinite(results[0]).all():
             raise ModelError("Values of this model are too large for fp16; choose bf16 or fp32.")
         return results
