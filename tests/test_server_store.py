@@ -1,3 +1,4 @@
+import contextlib
 import multiprocessing
 import sqlite3
 import threading
@@ -186,8 +187,8 @@ def test_history_is_bounded_by_number_and_age(store: Store, monkeypatch: pytest.
     assert [job.id for job in store.forget(most=4, days=30_000)] == ["0", "1"]
     assert {job.id for job in store.forget(most=100, days=1)} == {"2", "3", "4", "5"}
     assert [job.id for job in store.all()] == ["waiting"]
-    lines = sqlite3.connect(store._path).execute("SELECT count(*) FROM lines").fetchone()
-    assert lines == (0,)
+    with contextlib.closing(sqlite3.connect(store._path)) as database:
+        assert database.execute("SELECT count(*) FROM lines").fetchone() == (0,)
 
 
 def test_a_queue_has_an_end(store: Store) -> None:

@@ -26,6 +26,7 @@ from emow2v.server.app import create_app
 from emow2v.server.live import Live
 from emow2v.server.logs import LogFormat
 from emow2v.server.pool import Pool
+from emow2v.server.protocol import Protocol
 from emow2v.server.settings import Settings
 from emow2v.server.store import Store
 from emow2v.server.tls import self_signed
@@ -137,7 +138,7 @@ class Server:
                 log_config=None,
                 access_log=False,
                 timeout_graceful_shutdown=5,
-                http="h11",  # bounds what it keeps of headers that never end
+                http=Protocol,
                 ws_max_size=1 << 20,
                 ws_max_queue=4,  # messages that are kept of a client that is too fast
                 ssl_certfile=certificate,

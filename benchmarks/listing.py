@@ -1,0 +1,70 @@
+"""How long /v1/jobs takes to answer, with a full queue: python benchmarks/listing.py [--waiting 10000] [--json results.json]
+
+The jobs wait in a store of a server that runs none; what is timed is the request, from the client's call to its JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from starlette.testclient import TestClient
+
+from common import console, keep, parser, seconds, show
+from emow2v import cards
+from emow2v.discover.places import Places
+from emow2v.server.app import create_app
+from emow2v.server.live import Live
+from emow2v.server.settings import Settings
+from emow2v.server.store import Store
+
+QUERIES = ("?limit=100", "?state=waiting&limit=1", "?state=waiting&limit=100", "?state=finished", "?limit=10000")
+
+
+@dataclass
+class Idle:
+    """Workers that do nothing."""
+
+    ready = 1
+    deaths = 0
+
+    def start(self) -> None: ...
+    def wake(self) -> None: ...
+    def stop(self, patience_s: float) -> None: ...
+
+
+def main() -> None:
+    arguments = parser(__doc__)
+    arguments.add_argument("--waiting", type=int, default=10_000)
+    arguments.add_argument("--repeat", type=int, default=5)
+    given = arguments.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        store = Store(folder / "work" / "jobs.sqlite")
+        with store._data.write() as database:
+            form = json.dumps({"path": "talk.wav", "format": "json"})
+            database.executemany(
+                "INSERT INTO jobs (id, kind, client, brief, context, status, posted, form) "
+                "VALUES (?, 'prediction', 'me', ?, 'window', 0, '2026-11-25T00:00:00.000+00:00', ?)",
+                [(f"{number:024x}", form, form) for number in range(given.waiting)],
+            )
+        card = cards.find("lite")
+        settings = Settings(card, Places([folder], folder / "work"))
+        app = create_app(settings, store, Idle(), Live(lambda: (_ for _ in ()).throw(RuntimeError("no stream"))))
+        rows = []
+        with TestClient(app) as client:
+            for query in QUERIES:
+                taken = []
+                for _ in range(given.repeat):
+                    taken.append(seconds(lambda query=query: client.get(f"/v1/jobs{query}").raise_for_status().json()))
+                rows.append((query, sorted(taken)[len(taken) // 2] * 1000))
+    show(f"/v1/jobs with {given.waiting} waiting", ("query", "ms"), rows)
+    keep("listing", {"waiting": given.waiting, "milliseconds": dict(rows)}, given.json)
+    console.print("median of", given.repeat)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
