@@ -353,6 +353,27 @@ def test_what_comes_into_the_place_meanwhile_stays(tmp_path: Path) -> None:
         assert [path.name for path in tmp_path.iterdir()] == ["talk.json"]
 
 
+@pytest.mark.parametrize("file", ["talk.json", "talk.csv", "talk.arousal.annotation", "talk.arousal.annotation~"])
+@pytest.mark.parametrize("ours", [False, True])
+def test_what_comes_into_the_place_while_no_server_runs_stays(tmp_path: Path, file: str, ours: bool) -> None:
+    """The complete files of a server that was killed while it put them in place wait for the next one."""
+    place, part = tmp_path / file, tmp_path / f".{file}.dead0123abcd.part"
+    part.write_bytes(b"complete")
+    os.utime(part, ns=(0, 0))
+    if ours:
+        predict(tmp_path, "csv", "json", "annotation")
+        files.finish([(part, place)])
+        assert place.read_bytes() == b"complete"
+    else:
+        place.write_text("typed for hours")
+        with pytest.raises(PlaceTaken, match="was put there while no server ran"):
+            files.finish([(part, place)])
+        assert place.read_text() == "typed for hours" and part.exists()
+        os.utime(place, ns=(0, 0))  # was there before, and may be replaced: that was asked for
+        files.finish([(part, place)])
+        assert place.read_bytes() == b"complete"
+
+
 def test_refused_results_leave_no_folder_behind(tmp_path: Path) -> None:
     def stop(_: object) -> None:
         raise KeyboardInterrupt

@@ -97,6 +97,17 @@ def test_every_export_has_the_same_values(places: Places, tmp_path: Path) -> Non
     assert set(results.EXPORTS) == {*predictions.FORMATS, "annotation"}
 
 
+def test_a_table_can_be_had_with_its_provenance(places: Places, tmp_path: Path) -> None:
+    one, rows = with_table(places, name="talk.wav")
+    (tmp_path / "out").mkdir()
+    made = results.export(one, 0, places, "csvw", tmp_path / "out")
+    with zipfile.ZipFile(made) as packed:
+        assert sorted(packed.namelist()) == ["talk.csv", "talk.csv-metadata.json"]
+        described = json.loads(packed.read("talk.csv-metadata.json"))
+        assert described["emow2v:provenance"] == {"model": "lite", "licence": "none"}
+        assert described["url"] == "talk.csv" and packed.read("talk.csv").count(b"\n") == 1 + len(rows)
+
+
 def test_what_is_gone_is_told(places: Places) -> None:
     one, _ = with_table(places, name="a.wav")
     results.remove(one, places)

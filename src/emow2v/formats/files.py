@@ -317,18 +317,37 @@ def sweep(folders: Iterable[Path], name: str) -> None:
 
 
 def finish(moves: Sequence[Move]) -> None:
-    """Rename what a process that died in `publish` had not renamed yet; all of it was complete.
+    """Rename what a process that died in `publish` had not renamed yet; all of it was complete, and its places were looked at.
 
     Raises:
+        PlaceTaken: something that emow2v did not write has come into a place since; it stays, and so does the rest
         FormatError: a file could not be put into its place
     """
-    for part, path in moves:
+    left = [(part, path) for part, path in moves if part.exists()]
+    for part, path in left:
+        if _came_since(part, path):
+            raise PlaceTaken(
+                f"{shown(path)} was put there while no server ran, and nothing in it shows that emow2v wrote it; "
+                "move it, or choose another place."
+            )
+    for part, path in left:
         try:
-            if part.exists():
-                part.replace(path)
+            part.replace(path)
         except OSError as error:
             raise _unwritable(path, error, "close programs that have it open, or choose another place") from None
     _sync({path.parent for _, path in moves})
+
+
+def _came_since(part: Path, path: Path) -> bool:
+    """Whether what lies in a place is newer than the complete file for it, and not ours."""
+    try:
+        if path.lstat().st_mtime_ns <= part.stat().st_mtime_ns:
+            return False
+        table = path.with_name(path.name + "-metadata.json")
+        voucher = path.with_name(path.name[:-1]) if path.name.endswith("~") else table if table.exists() else None
+        return marks.found(path, voucher) != Found.OURS
+    except OSError:
+        return False
 
 
 def replace_beginning(file: IO[bytes], count: int, beginning: bytes) -> None:

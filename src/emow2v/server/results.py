@@ -26,6 +26,8 @@ from emow2v.trajectory import DIMENSIONS, Block, Info, Trajectory
 
 # What a table can be turned into; several files of one kind come as a zip.
 EXPORTS = predictions.FORMATS | {"annotation": "application/zip"}
+# Those that come as several files: CSV on the Web is a table with a description beside it, where the provenance stands.
+ZIPPED = {"annotation": "annotation.zip", "csvw": "csv.zip"}
 _PIECE = 4096  # rows
 
 
@@ -129,7 +131,7 @@ def export(job: Job, number: int, places: Places, wanted: str, folder: Path) -> 
     """Write a session's values in another format, as the command line writes them.
 
     Args:
-        wanted: one of `EXPORTS`
+        wanted: one of `EXPORTS` or `ZIPPED`
         folder: to write into, empty
 
     Returns:
@@ -142,8 +144,11 @@ def export(job: Job, number: int, places: Places, wanted: str, folder: Path) -> 
     cut = predictions.framing(job.form) if job.kind == "prediction" else _framing(job)
     first = cut.first_frame if job.kind == "prediction" else 0  # annotations hold rows before the start, too
     info = Info(name(job) if job.kind == "prediction" else _session(job, number), cut, job.provenance)
-    record(Trajectory(info, lambda: _blocks(values, first)), formats.writers([wanted], folder, stem(job, number)))
-    if wanted != "annotation":
+    record(
+        Trajectory(info, lambda: _blocks(values, first)),
+        formats.writers(["csv" if wanted == "csvw" else wanted], folder, stem(job, number)),
+    )
+    if wanted not in ZIPPED:
         return next(folder.glob(f"*.{wanted}"))
     return zipped(folder)
 

@@ -27,7 +27,7 @@ from emow2v.server.store import Job, Status
 from emow2v.server.waveform import waveform
 
 T = TypeVar("T")
-Format = Literal["", "json", "csv", "ndjson", "annotation"]
+Format = Literal["", "json", "csv", "csvw", "ndjson", "annotation"]
 Session = Annotated[int, Query(ge=0, le=10_000, description="Which of the job's recordings; a prediction has one.")]
 
 MOST_ROWS = 1_000_000  # of one answer
@@ -180,8 +180,8 @@ def result(job: Job, places: Places, wanted: str = "", session: int = 0) -> Resp
         raise
     return FileResponse(
         made,
-        media_type=results.EXPORTS[wanted],
-        filename=f"{stem}.annotation.zip" if wanted == "annotation" else f"{stem}.{wanted}",
+        media_type=results.EXPORTS.get(wanted, "application/zip"),
+        filename=f"{stem}.{results.ZIPPED.get(wanted, wanted)}",
         headers=PRIVATE,
         background=BackgroundTask(shutil.rmtree, folder, ignore_errors=True),
     )

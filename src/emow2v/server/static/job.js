@@ -9,7 +9,7 @@ import { Table } from "./table.js";
 import { TimePlot } from "./timeplot.js";
 
 const id = decodeURIComponent(location.pathname.slice("/jobs/".length));
-const EXPORTS = { csv: "CSV", json: "JSON", ndjson: "NDJSON", annotation: "NOVA annotations (zip)" };
+const EXPORTS = { csv: "CSV", csvw: "CSV with provenance (zip)", json: "JSON", ndjson: "NDJSON", annotation: "NOVA annotations (zip)" };
 const POINTS = 40_000; // of a waveform at most
 const SOON_S = 2; // of running, before a guess at the end is of use
 
