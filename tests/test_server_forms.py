@@ -108,6 +108,8 @@ def test_fields_elsewhere_twice_or_in_addresses(client: TestClient) -> None:
         assert "did you mean frame_step?" in socket.receive_json()["error"]
     with client.websocket_connect("/v1/stream?webhook=x") as socket:
         assert "'webhook' is unknown" in socket.receive_json()["error"]
+    text = client.post("/v1/predictions", data={"file": "talk.wav"})  # the @ was forgotten
+    assert text.status_code == 422 and "file=@talk.wav" in text.json()["error"]
     both = client.post("/v1/predictions", data={"path": "talk.wav"}, files={"file": ("a.wav", b"x")})
     assert both.status_code == 400 and "two recordings" in both.json()["error"]
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import multiprocessing
 import os
 import re
 import signal
@@ -240,3 +241,34 @@ def test_a_server_that_was_killed_goes_on_where_it_was(data: Path, tmp_path: Pat
     finally:
         second.terminate()
         second.communicate(timeout=60)
+
+
+def test_one_wake_at_most_is_on_its_way() -> None:
+    here, there = multiprocessing.Pipe()
+    one = pools._Process("w", multiprocessing.current_process(), here, 0.0)
+
+    def came() -> list[bytes]:
+        words = []
+        while there.poll():
+            words.append(there.recv_bytes())
+        return words
+
+    for _ in range(100_000):  # nobody reads
+        one.wake()
+    assert came() == [b"wake"]
+    there.send_bytes(b"heard")
+    one.listen()
+    assert came() == [b"wake"]  # what was asked for since
+    there.send_bytes(b"heard")
+    one.listen()
+    assert came() == [] and not one.ready
+    one.wake()
+    there.send_bytes(b"ready")
+    one.listen()
+    assert came() == [b"wake"] and one.ready
+    there.close()
+    one.listen()
+    one.wake()  # nobody is there any more
+    one.tell(b"stop")
+    assert one.deaf
+    here.close()

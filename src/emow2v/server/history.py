@@ -119,10 +119,10 @@ async def keep_bounded(settings: Settings, store: Store) -> None:
         try:
             await asyncio.shield(forgetting)
         except asyncio.CancelledError:
-            with contextlib.suppress(OSError, sqlite3.Error):
+            with contextlib.suppress(OSError, sqlite3.OperationalError):
                 await forgetting  # its thread has a connection that is closed next
             raise
-        except (OSError, sqlite3.Error) as error:  # a full disk, say: next minute perhaps
+        except (OSError, sqlite3.OperationalError) as error:  # a full disk, say: next minute perhaps
             logger.error("old jobs could not be forgotten (%s); tried again in %g s", error, EVERY_S)
         except Exception:  # our own mistake: told, and no reason to keep everything for ever
             logger.exception("old jobs could not be forgotten")

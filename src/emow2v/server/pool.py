@@ -184,7 +184,11 @@ class Pool:
             for one in watched:
                 try:
                     self._look_after(one)
-                except (OSError, sqlite3.Error, Emow2vError) as error:  # a full disk, say: whoever watches must go on
+                except (
+                    OSError,
+                    sqlite3.OperationalError,
+                    Emow2vError,
+                ) as error:  # a full disk, say: whoever watches must go on
                     logger.error("worker %s cannot be replaced (%s); tried again in %g s", one.name, error, AGAIN_S)
                     self._stopping.wait(AGAIN_S)
                 except Exception:  # our own mistake is told, and no reason to leave the other workers alone

@@ -56,8 +56,10 @@ class _Frugal(APIRoute):
             refuse_unknown(asked, queries, "query field", fields, "form field")
             if fields:
                 await prepare(request, max_files=1, max_fields=50, max_part_size=1 << 16)
-                given = [name for name, _ in (await request.form()).multi_items()]
-                refuse_unknown(given, fields, "field", queries, "query field")
+                form = await request.form()
+                refuse_unknown([name for name, _ in form.multi_items()], fields, "field", queries, "query field")
+                if isinstance(form.get("file"), str):
+                    raise HTTPException(422, "file is a text; expected an upload, as curl -F file=@talk.wav sends it.")
             return await handle(request)
 
         return read
