@@ -35,6 +35,30 @@ def test_samples() -> None:
         samples(np.array([np.inf], "<f4").tobytes(), "f32le")
 
 
+@pytest.mark.parametrize("kind", ["WAV", "FLAC", "OGG", "AIFF", "AU", "RF64"])
+def test_a_recording_with_a_header_is_not_heard_as_samples(kind: str) -> None:
+    buffer = io.BytesIO()
+    soundfile.write(buffer, np.zeros(16000), 16000, format=kind)
+    with pytest.raises(AudioError, match="use emow2v predict -, or convert it"):
+        list(pipe(io.BytesIO(buffer.getvalue()), "s16le"))
+
+
+def test_few_samples_come_too() -> None:
+    assert [block.size for block in pipe(io.BytesIO(bytes(8)), "s16le")] == [4]
+
+
+def test_a_microphone_that_is_none_names_its_own_option(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Nobody:
+        PortAudioError = OSError
+
+        def query_devices(self, *_: object) -> None:
+            raise ValueError("no such device")
+
+    monkeypatch.setitem(sys.modules, "sounddevice", Nobody())
+    with pytest.raises(AudioError, match="choose one with --microphone"):
+        microphone(device="nothing")
+
+
 def test_without_a_microphone_there_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "sounddevice", None)
     with pytest.raises(AudioError, match=r"emow2v\[live\].*emow2v live -"):

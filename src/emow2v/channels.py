@@ -13,7 +13,9 @@ from emow2v.signals import Signal, mix_down
 
 Channel = Literal["mix", "left", "right"] | int
 
-_EACH = 8  # every eighth block is measured: enough for what lasts, and costs nothing
+# The beginning of a few blocks is measured, more of the first ones: enough for what lasts, and costs next to nothing.
+_FIRST, _FIRST_STEP, _STEP = 128, 4, 32  # blocks
+_MEASURED = 2048  # samples
 _SILENT = 1 / 32768  # of full scale, one step of 16 bit
 _FULL = 0.9999  # of full scale
 _CLIPPED_SHARE = 0.001
@@ -99,7 +101,7 @@ class Channels:
             block = block[self._index : self._index + 1]
         if self._unheard:
             self._listen(block)
-        if self._blocks % _EACH == 0:
+        if self._blocks % (_FIRST_STEP if self._blocks < _FIRST else _STEP) == 0:
             self._measure(block)
         self._blocks += 1
         return mix_down(block)
@@ -116,14 +118,15 @@ class Channels:
     def _measure(self, block: npt.NDArray[Any]) -> None:
         centre, full = _scale(block.dtype)
         with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is told where it is decoded
-            values = (block.astype(np.float32) - np.float32(centre)) / np.float32(full)
+            part = np.ascontiguousarray(block[:, :_MEASURED], np.float32)
+            values = (part - np.float32(centre)) / np.float32(full)
             loud = np.abs(values)
             self._peak = max(self._peak, float(loud.max(initial=0.0)))
             self._full += int(np.count_nonzero(loud >= _FULL))
             self._samples += values.size
             if len(values) == 2:
                 first, second = values - values.mean(axis=1, keepdims=True)
-                self._measured += first @ first, second @ second, first @ second
+                self._measured += (first * first).sum(), (second * second).sum(), (first * second).sum()
 
     def facts(self) -> dict[str, str | float]:
         """What was noticed, as plain strings and numbers."""

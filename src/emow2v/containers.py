@@ -37,7 +37,7 @@ _BARE = frozenset(
     ".sw .sb .ub .uw .s8 .u8 .s16 .s16le .s16be .u16 .s24 .s24le .s24be .s32 .s32le .f32 .f32le .f32be .f64 .f64le .raw "
     ".pcm .lpcm .vox .int16 .float32".split()
 )
-_HEADS = re.compile(
+HEADS = re.compile(
     rb"RIFF|RIFX|RF64|BW64|FORM|\.snd|OggS|fLaC|ID3|caff|riff|wvpk|MAC |TTA1|#!AMR|\x1aE\xdf\xa3|\x30\x26\xb2\x75|....ftyp",
     re.DOTALL,
 )
@@ -157,11 +157,12 @@ class Container:
         """
         from av.error import FFmpegError
 
-        stumbled = 0
+        stumbled, failures = 0, self._reader.failures
         while True:
             try:
                 for packet in self.pyav.demux(self.stream):
-                    self._reader.check()
+                    if failures:
+                        raise failures[0]
                     yield packet
                     stumbled = 0
                 self._reader.check()
@@ -174,6 +175,11 @@ class Container:
                 stumbled += 1
                 if stumbled > _STUMBLES:
                     raise
+
+    @property
+    def piped_index(self) -> bool:
+        """Whether it is an MP4 file that cannot seek, so that an index at its end is of no use."""
+        return self._reader.piped_index
 
     def close(self) -> None:
         """Let go of the decoder; the file stays open."""
@@ -206,7 +212,7 @@ def open_container(file: IO[bytes], name: str, *, track: int | None = None, glan
         finally:
             reader.check()  # what the file itself raised, before what FFmpeg made of it
     except FFmpegError:
-        raise _unknown(name, header, file) from None
+        raise _unknown(name, header, file, reader) from None
     except OSError as error:
         raise AudioError(f"{name} cannot be read ({error}); check its disk or connection.") from None
     try:
@@ -262,7 +268,7 @@ def _bare(file: IO[bytes], name: str) -> str:
             at = file.tell()
             head = file.read(16)
             file.seek(at)
-    if _HEADS.match(head):
+    if HEADS.match(head):
         return ""
     if ending in _TELEPHONE:
         return _TELEPHONE[ending]
@@ -272,8 +278,18 @@ def _bare(file: IO[bytes], name: str) -> str:
     )
 
 
-def _unknown(name: str, header: Header, file: IO[bytes]) -> AudioError:
+def index_behind(name: str) -> AudioError:
+    """The error for an MP4 file that a pipe gives from its beginning only."""
+    return AudioError(
+        f"{name} comes through a pipe and has its index at its end, which can be read only from a file; save it first, or "
+        "write it with ffmpeg -movflags +faststart."
+    )
+
+
+def _unknown(name: str, header: Header, file: IO[bytes], reader: _Reader) -> AudioError:
     """The error for what FFmpeg does not take."""
+    if reader.piped_index:
+        return index_behind(name)
     if header.kind == "boxes" and header.unfinished:
         return AudioError(
             f"{name} is incomplete: the index that MP4 files have at their end is missing; copy it again, or repair it with a "
@@ -294,21 +310,27 @@ class _Reader:
     def __init__(self, file: IO[bytes], name: str, patches: Mapping[int, bytes]) -> None:
         ending = Path(name).suffix
         self.name = "recording" + (ending if ending[1:].isalnum() and ending.isascii() else "")
-        self._failures: list[BaseException] = []
-        answers = _answers(file, patches, self._failures)
+        self.failures: list[BaseException] = []
+        self._begins: list[bytes] = []
+        answers = _answers(file, patches, self.failures, self._begins)
         next(answers)
         self.read = answers.send
         if is_seekable(file):
-            self.seek, self.tell = (_guarded(call, self._failures) for call in (file.seek, file.tell))
+            self.seek, self.tell = (_guarded(call, self.failures) for call in (file.seek, file.tell))
+
+    @property
+    def piped_index(self) -> bool:
+        """Whether it is an MP4 file that cannot seek, so that an index at its end is of no use."""
+        return not hasattr(self, "seek") and bool(self._begins) and self._begins[0][4:8] == b"ftyp"
 
     def check(self) -> None:
         """Raise what came up while FFmpeg read."""
-        if self._failures:
-            raise self._failures[0]
+        if self.failures:
+            raise self.failures[0]
 
 
 def _answers(
-    file: IO[bytes], patches: Mapping[int, bytes], failures: list[BaseException]
+    file: IO[bytes], patches: Mapping[int, bytes], failures: list[BaseException], begins: list[bytes]
 ) -> Generator[bytes, int, None]:
     """At most so many bytes as each `send` says; none any more after an exception, which is kept."""
     data = b""
@@ -320,6 +342,8 @@ def _answers(
             if not isinstance(found, bytes | bytearray | memoryview) or len(found) > size:
                 raise OSError(f"expected at most {size} bytes, got {type(found).__name__}")
             data = _patched(bytes(found), at, patches) if patches else bytes(found)
+            if not begins:
+                begins.append(data[:16])
     except GeneratorExit:
         raise
     except BaseException as error:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from emow2v.channels import Channels
-from emow2v.containers import Container
+from emow2v.containers import Container, index_behind
 from emow2v.errors import AudioError
 from emow2v.signals import Signal
 
@@ -90,8 +90,10 @@ class _Clock:
     """
 
     def __init__(self, container: Container) -> None:
-        self._tick = float(container.stream.time_base)
+        self.tick = float(container.stream.time_base)
         self._origin = container.begins_s
+        self.begins = self._origin  # by its timestamps, of what has this rate
+        self.wary = False  # a packet could not be decoded: the next frame's time shows how much is missing
         self.lost = False
         self.entry = 0.0
         self.missing = 0.0
@@ -100,7 +102,6 @@ class _Clock:
         self.rate: int = 0
         self.count: int = 0  # samples given out at this rate
         self._before = 0.0  # seconds given out at other rates
-        self._tolerance = GAP_TOLERANCE_S
 
     @property
     def at(self) -> float:
@@ -111,15 +112,12 @@ class _Clock:
         """Samples since it was entered, None where their rate has changed."""
         return self.count if self._before == self.entry else None
 
-    def expect_loss(self) -> None:
-        """A packet could not be decoded; the next frame's time shows how much is missing."""
-        self._tolerance = _JITTER_S
-
     def enter(self, frame: Any) -> bool:
         """Take the place from a frame after a seek; whether it says it."""
         if frame.pts is None:
             return False
-        self._before = self.entry = frame.pts * self._tick - self._origin
+        self._before = self.entry = frame.pts * self.tick - self._origin
+        self.begins = self._origin + self._before
         self.lost = False
         return True
 
@@ -128,12 +126,13 @@ class _Clock:
         if frame.sample_rate != self.rate:
             self._before = self.at
             self.count, self.rate = 0, frame.sample_rate
+            self.begins = self._origin + self._before
             if self.rate not in self.rates:
                 self.rates.append(self.rate)
         if frame.pts is None:
             return 0
-        gap = frame.pts * self._tick - self._origin - self.at
-        tolerance, self._tolerance = self._tolerance, GAP_TOLERANCE_S
+        gap = frame.pts * self.tick - self._origin - self.at
+        tolerance, self.wary = _JITTER_S if self.wary else GAP_TOLERANCE_S, False
         first = not self.count and not self._before
         if -_OVERLAP_S <= gap <= tolerance:
             return 0
@@ -142,6 +141,7 @@ class _Clock:
                 return 0  # what a codec puts before the beginning
             self.jumps.append((self.at, gap))
             self._origin += gap
+            self.begins += gap
             return 0
         missing: int = round(gap * self.rate)
         if not first or tolerance < GAP_TOLERANCE_S:
@@ -159,13 +159,13 @@ def decoded(
 
     clock = _Clock(container)
     held = _Held(recording.name, channels)
-    packets = good = 0
+    tick = clock.tick
+    good = 0
     try:
         clock.lost = entered = container.enter(start)
         for packet in container.packets():
-            if not packets:
+            if not good:
                 _refuse_encrypted(recording, packet)
-            packets += bool(packet.size)
             try:
                 frames = packet.decode()
             except av.error.EOFError:  # told twice that no more packets come
@@ -174,7 +174,7 @@ def decoded(
                 # as ffmpeg does, go on; the next frame's time shows how much is missing
                 _refuse_encrypted(recording, packet)
                 recording.damaged += 1
-                clock.expect_loss()
+                clock.wary = True
                 continue
             good += 1
             for frame in frames:
@@ -182,15 +182,21 @@ def decoded(
                     if not clock.enter(frame):
                         continue
                     recording.begin = clock.entry
-                if frame.sample_rate != clock.rate:
-                    check_rate(recording.name, frame.sample_rate)
-                if missing := clock.gap(frame):
+                rate, pts = frame.sample_rate, frame.pts
+                if rate != clock.rate:
+                    check_rate(recording.name, rate)
+                if (
+                    rate != clock.rate
+                    or clock.wary
+                    or pts is None
+                    or not -_OVERLAP_S <= pts * tick - clock.begins - clock.count / rate <= GAP_TOLERANCE_S
+                ) and (missing := clock.gap(frame)):
                     yield from held.take()
-                    yield from ((np.zeros(n, np.float32), clock.rate) for n in _pieces(missing, BLOCK))
+                    yield from ((np.zeros(n, np.float32), rate) for n in _pieces(missing, BLOCK))
                 samples = _samples(recording.name, frame)
-                if not held.fits(samples, clock.rate):
+                if not held.fits(samples, rate):
                     yield from held.take()
-                held.add(samples, clock.rate)
+                held.add(samples, rate)
                 clock.count += samples.shape[1]
         stream, counted = container.stream, clock.samples_since_entry
         if stream.duration and stream.time_base * clock.rate == 1 and counted is not None and not clock.jumps:
@@ -201,17 +207,19 @@ def decoded(
         # one of the good packets only says that no more come
         if recording.damaged > max(1, _NEARLY_NOTHING * (good - 1)):
             raise AudioError(
-                f"{recording.name} cannot be decoded: {recording.damaged} of its {packets} packets are damaged or encrypted; "
+                f"{recording.name} cannot be decoded: {recording.damaged} of its {recording.damaged + good - 1} packets are damaged or encrypted; "
                 "expected a whole recording without copy protection; copy it again."
             )
         if not entered:
             recording.facts |= _ending(container, clock)
     except FFmpegError as error:
+        if container.piped_index and not clock.count:
+            raise index_behind(recording.name) from None
         raise _unreadable(recording.name, clock.at, error) from None
     except OSError as error:
         raise _unreadable(recording.name, clock.at, error) from None
     finally:
-        recording.facts |= _facts(recording, container, clock, packets) | channels.facts()
+        recording.facts |= _facts(recording, clock, good - 1) | channels.facts()
         container.close()
         close_file()
     if not clock.count and not clock.lost:
@@ -227,11 +235,11 @@ def _refuse_encrypted(recording: Recording, packet: Any) -> None:
         raise AudioError(f"{recording.name} is encrypted; expected a recording without copy protection (DRM).")
 
 
-def _facts(recording: Recording, container: Container, clock: _Clock, packets: int) -> dict[str, str | float]:
+def _facts(recording: Recording, clock: _Clock, good: int) -> dict[str, str | float]:
     """What the pass came upon, as plain strings and numbers."""
     found: dict[str, str | float] = {}
     if recording.damaged:
-        found |= {"damaged_packets": recording.damaged, "packets": packets}
+        found |= {"damaged_packets": recording.damaged, "packets": good + recording.damaged}
     if clock.missing:
         found["missing_s"] = round(clock.missing, 3)
     if clock.jumps:

@@ -9,6 +9,7 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
+from emow2v.containers import HEADS
 from emow2v.errors import AudioError
 from emow2v.framing import Framing
 from emow2v.model import Model
@@ -35,16 +36,37 @@ def samples(data: bytes, encoding: str) -> Samples:
 
 
 def pipe(file: IO[bytes], encoding: str) -> Iterator[Samples]:
-    """Raw mono PCM from a file that grows, as it comes."""
+    """Raw mono PCM from a file that grows, as it comes.
+
+    Raises:
+        AudioError: a recording with a header
+    """
     kind = ENCODINGS[encoding]
-    rest = b""
+    rest, begun = b"", False
     read = getattr(file, "read1", file.read)  # what is there, not what was asked for
     while data := read(1 << 16):
         data = rest + data
+        if not begun:
+            if len(data) < 12:
+                rest = data
+                continue
+            begun = True
+            _refuse_header(data)
         whole = len(data) - len(data) % kind.itemsize
         rest = data[whole:]
         if whole:
             yield samples(data[:whole], encoding)
+    if whole := len(rest) - len(rest) % kind.itemsize:  # less than a header
+        yield samples(rest[:whole], encoding)
+
+
+def _refuse_header(data: bytes) -> None:
+    if HEADS.match(data):
+        kind = "a wav file" if data[8:12] == b"WAVE" else "a recording with a header"
+        raise AudioError(
+            f"Standard input is {kind}, not raw samples; use emow2v predict -, or convert it on the way: "
+            "ffmpeg -i - -f s16le -ac 1 -ar 16000 - | emow2v live -"
+        )
 
 
 def microphone(sampling_rate: int | None = None, device: str = "") -> tuple[int, Iterator[Samples]]:
@@ -76,7 +98,7 @@ def microphone(sampling_rate: int | None = None, device: str = "") -> tuple[int,
             callback=lambda block, count, time, status: blocks.put(block[:, 0].copy()),
         )
     except (sounddevice.PortAudioError, ValueError) as error:
-        raise AudioError(f"There is no microphone that can be used ({error}); choose one with --device.") from None
+        raise AudioError(f"There is no microphone that can be used ({error}); choose one with --microphone.") from None
 
     def listen() -> Iterator[Samples]:
         with stream:
