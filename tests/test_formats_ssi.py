@@ -589,6 +589,19 @@ def test_refusals_say_what_to_do(tmp_path: Path, changes: dict[str, str], expect
 
 
 @pytest.mark.parametrize(
+    ("dim", "line", "expected"),
+    [(1, "x", "expected 1 number;"), (2, "1 x", "expected 2 numbers;"), (3, "1", "expected 3 numbers;")],
+)
+def test_one_is_no_plural_in_a_refusal(tmp_path: Path, dim: int, line: str, expected: str) -> None:
+    header = f'<stream ssi-v="2"><info ftype="ASCII" sr="25" dim="{dim}" byte="4" type="FLOAT" delim=" "/></stream>'
+    path = tmp_path / "talk.stream"
+    path.write_text(header)
+    path.with_name("talk.stream~").write_text(line + "\n")
+    with pytest.raises(FormatError, match=expected):
+        read_stream(path)
+
+
+@pytest.mark.parametrize(
     "header",
     [
         '<!DOCTYPE a [<!ENTITY b "bbb">]><annotation><info ftype="&b;"/></annotation>',

@@ -17,6 +17,7 @@ from rich.table import Table
 from typer.core import TyperCommand
 
 from emow2v.inputs import ENDINGS, Input, LeftOut, expand
+from emow2v.storage import counted as counted
 
 P = ParamSpec("P")
 
@@ -27,11 +28,6 @@ output = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
 def one_line(text: str) -> str:
     """A sentence as a terminal shows it: signs that would break the line, or steer the terminal, as their numbers."""
     return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in text)
-
-
-def counted(number: int, noun: str) -> str:
-    """1 value, 2 values."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def print_table(table: Table) -> None:

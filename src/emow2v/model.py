@@ -23,6 +23,7 @@ from emow2v.engines.outputs import WeightedMean, stacked
 from emow2v.errors import AudioError, Closed, FramingError
 from emow2v.framing import Framing, Pieces, Windower
 from emow2v.signals import Resampler
+from emow2v.storage import counted
 from emow2v.trajectory import Block, Info, Trajectory
 
 T = TypeVar("T")
@@ -350,7 +351,7 @@ class Model:
         """
         if windows.shape[1] < self.card.min_samples:
             raise FramingError(
-                f"Windows of {windows.shape[1]} samples are too short for {self.name}; expected {self.card.min_samples} or more."
+                f"Windows of {counted(windows.shape[1], 'sample')} are too short for {self.name}; expected {self.card.min_samples} or more."
             )
         longest = self.card.max_samples
         at_once = self._good(min(windows.shape[1], longest))

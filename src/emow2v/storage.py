@@ -63,6 +63,11 @@ def shown(path: str | os.PathLike[str]) -> str:
     return text if len(text) <= _SHOWN else f"{text[: _SHOWN // 2]}…{text[-_SHOWN // 2 :]}"
 
 
+def counted(number: int, noun: str) -> str:
+    """So many of them: "1 value", "2 values"."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def unreadable(path: str | os.PathLike[str], error: OSError | ValueError) -> PathError:
     """The sentence for what the operating system refuses about a path, with what to do."""
     number = getattr(error, "errno", None)

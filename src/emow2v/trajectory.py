@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from emow2v.errors import Closed
 from emow2v.framing import Framing
+from emow2v.storage import counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -152,7 +153,7 @@ class Trajectory:
     def __repr__(self) -> str:
         state = "closed" if self._closed else "not computed yet"
         if self._kept is not None:
-            state = "1 row" if len(self._kept) == 1 else f"{len(self._kept)} rows"
+            state = counted(len(self._kept), "row")
         return f"<Trajectory of {self.info.source}: {state}>"
 
     @property

@@ -225,7 +225,10 @@ def run(
         if not many:
             note(trajectory.info.provenance)
         clipped = sum(writer.clipped for writer in writers)
-        log(f"session {session.name}: {rows} values" + (f", {clipped} clipped to 0..1" if clipped else ""))
+        log(
+            f"session {session.name}: {storage.counted(rows, 'value')}"
+            + (f", {clipped} clipped to 0..1" if clipped else "")
+        )
         total += rows
     return total
 

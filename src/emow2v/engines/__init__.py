@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from emow2v.cards import Card
 from emow2v.errors import ModelError
+from emow2v.storage import counted
 
 Floats = npt.NDArray[np.float32]
 Outputs = tuple[Floats, Floats, Floats | None]
@@ -215,9 +216,10 @@ def cores() -> int:
 
 def cannot_run(signal: Floats, reason: str) -> ModelError:
     """The error for windows that a graph refuses."""
-    what = "samples" if signal.ndim == 2 else "frames"
+    windows = counted(len(signal), "window")
+    long = counted(signal.shape[1], "sample" if signal.ndim == 2 else "frame")
     return ModelError(
-        f"The model cannot take {len(signal)} windows of {signal.shape[1]} {what} ({' '.join(reason.split())[:150]}); "
+        f"The model cannot take {windows} of {long} ({' '.join(reason.split())[:150]}); "
         "expected a graph for windows of any length and number."
     )
 

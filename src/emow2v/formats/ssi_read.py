@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from emow2v.errors import FormatError
+from emow2v.storage import counted
 from emow2v.trajectory import Seconds
 
 _VALUES = {"CONTINUOUS": np.float64, "DISCRETE": np.int64, "FREE": object}
@@ -280,7 +281,9 @@ def _columns(line: str, count: int) -> list[float]:
     """So many numbers and a confidence, 1 where there is none; what follows does not matter."""
     fields = line.split(";")
     if len(fields) < count:
-        raise FormatError(f"a line is {line[:40]!r}; expected {count} columns and a confidence, with ; between")
+        raise FormatError(
+            f"a line is {line[:40]!r}; expected {counted(count, 'column')} and a confidence, with ; between"
+        )
     sure = fields[count] if len(fields) > count and fields[count].strip() else "1"
     return [_number(text, "a value") for text in (*fields[:count], sure)]
 
@@ -359,5 +362,7 @@ def _stream_text(data: bytes, delimiter: str, dim: int, dtype: np.dtype[Any]) ->
         except (ValueError, OverflowError):
             fields = []
         if len(fields) < dim:
-            raise FormatError(f"a line is {line[:40]!r}; expected {dim} numbers; correct the line, dim, type or delim")
+            raise FormatError(
+                f"a line is {line[:40]!r}; expected {counted(dim, 'number')}; correct the line, dim, type or delim"
+            )
     return np.stack(rows) if rows else np.zeros((0, dim), dtype)
