@@ -21,7 +21,8 @@ import numpy as np
 import emow2v
 from common import console, keep, parser, show
 from emow2v import audio
-from emow2v.demo import EXAMPLE, post, request, wait
+from emow2v.demo import post, request, wait
+from emow2v.verify import EXAMPLE
 
 
 def recording(folder: Path, minutes: float) -> Path:

@@ -35,7 +35,8 @@ from websockets.exceptions import ConnectionClosed
 import emow2v
 from common import console, keep, parser, show
 from emow2v import audio
-from emow2v.demo import EXAMPLE, request
+from emow2v.demo import request
+from emow2v.verify import EXAMPLE
 from job import ServerProcess, recording
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))

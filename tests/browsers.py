@@ -13,6 +13,8 @@ import httpx
 import numpy as np
 import pytest
 
+import waiting
+
 api = pytest.importorskip("playwright.sync_api")
 expect = api.expect
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
@@ -65,8 +67,8 @@ def posted(url: str, name: str, data: bytes, *, wait: bool, **form: str) -> str:
     """Post a recording as any other client does; gives its id."""
     with httpx.Client(base_url=url, timeout=120, trust_env=False) as client:
         job = client.post("/v1/predictions", files={"file": (name, data)}, data={"wait": "false", **form}).json()
-        while wait and client.get(f"/v1/jobs/{job['id']}").json()["state"] in ("waiting", "running"):
-            time.sleep(0.05)
+        if wait:
+            waiting.until(lambda: client.get(f"/v1/jobs/{job['id']}").json()["state"] not in ("waiting", "running"))
     return str(job["id"])
 
 

@@ -26,6 +26,7 @@ import soundfile
 from emow2v.demo import request
 from emow2v.discover.places import Places
 from emow2v.verify import EXAMPLE
+from waiting import until
 
 TRIES = 300
 STUCK_S = 300  # without a job posted or ended, however slow the machine
@@ -216,8 +217,7 @@ class Storm:
                 form = {"path": path.name, "format": "csv"}
                 job = json.loads(calm.ask_and_check("v1/predictions", form | {"wait": "false"}))["id"]
                 calm.posted[job] = ("csv", path.name)
-            while calm.unfinished():
-                time.sleep(0.05)
+            until(lambda: not calm.unfinished())
         finally:
             calm.stop()
         return {about: calm.files(job, about) for job, about in calm.posted.items()}
