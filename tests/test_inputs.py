@@ -233,3 +233,21 @@ def test_a_pipe_in_a_folder_is_not_opened(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "b.wav")
     assert paths([str(tmp_path)]) == [str(tmp_path / "a.wav")]
     assert paths([str(tmp_path / "b.wav")]) == [str(tmp_path / "b.wav")]
+
+
+@pytest.mark.parametrize("pattern", ["*", "**", "**/*"])
+def test_a_pattern_of_every_name_takes_recordings(tmp_path: Path, pattern: str) -> None:
+    files(tmp_path, "a.wav", "notes.txt", "labels.csv")
+    told: list[LeftOut] = []
+    found, failed = expand([str(tmp_path / pattern)], told.append)
+    assert [Path(one.path).name for one in found] == ["a.wav"] and not failed
+    assert len(told) == 1 and len(told[0]) == 2 and "notes.txt" in told[0].sentence
+    (tmp_path / "a.wav").unlink()
+    assert "matches no recording" in sentences(tmp_path / pattern)[0]
+    found, failed = expand([str(tmp_path / "*.txt")])  # named by its ending, it is tried
+    assert len(found) == 1
+
+
+@pytest.mark.parametrize("name", ["/tmp/a.wav", "/home/x/a b.wav"])
+def test_addresses_of_files_have_a_hint(name: str) -> None:
+    assert f"expected a path, such as {name}" in sentences(f"file://{name}")[0]

@@ -28,6 +28,7 @@ ENDINGS = frozenset(
     " .swf .tod .tp .trp .ts .ty .viv .vob .vro .webm .wmv .wtv".split()
 )
 STDIN = "-"
+_NO_RECORDING = "matches no recording; expected recordings such as .wav, .mp3 or .mp4."
 _NAMED = 3  # names that a sentence gives
 
 
@@ -124,12 +125,15 @@ def expand(
 
 def _is_other(name: str) -> bool:
     """Whether a name is no path: a pipe, or an address."""
-    return name == STDIN or "://" in name
+    return name == STDIN or ("://" in name and not name.startswith("file://"))
 
 
 def _matches(name: str, failed: list[Outcome], leave_out: Callable[[LeftOut], None]) -> list[tuple[str, Path]]:
     if _is_other(name):  # the decoder says what becomes of an address
         return [(name, Path())]
+    if name.startswith("file://"):
+        failed.append(Outcome(name, error=f"{storage.shown(name)} is an address; expected a path, such as {name[7:]}."))
+        return []
     if not name:
         failed.append(Outcome(name, error="A name is empty; expected a recording, a folder or a pattern."))
         return []
@@ -181,8 +185,7 @@ def _of_folder(name: str, failed: list[Outcome], leave_out: Callable[[LeftOut], 
     if dangling:
         failed.append(Outcome(name, error=_dangling(name, sorted(dangling))))
     if not files and not dangling:
-        sentence = "matches no recording; expected recordings such as .wav, .mp3 or .mp4."
-        failed.append(Outcome(name, error=f"{storage.shown(name)} {sentence}"))
+        failed.append(Outcome(name, error=f"{storage.shown(name)} {_NO_RECORDING}"))
     left_out = LeftOut(
         name, *(tuple(str(one.relative_to(top)) for one in sorted(kind)) for kind in (others, hidden, links))
     )
@@ -192,10 +195,14 @@ def _of_folder(name: str, failed: list[Outcome], leave_out: Callable[[LeftOut], 
 
 
 def _of_pattern(name: str, failed: list[Outcome], leave_out: Callable[[LeftOut], None]) -> list[tuple[str, Path]]:
-    """Files that a pattern matches; folders only where it matches nothing else."""
+    """Files that a pattern matches; folders only where it matches nothing else. One that matches every name takes what
+    ends as recordings do, as from a folder.
+    """
     matches = next((found for found in map(_globbed, _readings(name)) if found), [])
     files: list[tuple[str, Path]] = []
     folders: list[str] = []
+    others: list[str] = []
+    every = set(Path(name).name) == {"*"}
     for match in matches:
         try:
             kind = storage.kind_of(match)
@@ -206,13 +213,19 @@ def _of_pattern(name: str, failed: list[Outcome], leave_out: Callable[[LeftOut],
             folders.append(match)
         elif kind is None:
             failed.append(Outcome(match, error=_nothing_at(match)))
+        elif every and Path(match).suffix.lower() not in ENDINGS:
+            others.append(match)
         else:
             files.append((match, Path()))
+    if others:
+        leave_out(LeftOut(name, tuple(others)))
     if not matches and "\n" in name:
         failed.append(Outcome(name, error=_nothing_at(name)))
     elif not matches:
         sentence = "matches nothing; expected recordings such as .wav, .mp3 or .mp4."
         failed.append(Outcome(name, error=f"{storage.shown(name)} {sentence}"))
+    if not files and (("**" in name and folders) or (others and not folders)):
+        failed.append(Outcome(name, error=f"{storage.shown(name)} {_NO_RECORDING}"))
     if files or "**" in name:
         return files
     return [one for folder in folders for one in _of_folder(folder, failed, leave_out)]
