@@ -237,13 +237,13 @@ def _choose(pyav: Any, name: str, track: int | None) -> tuple[Any, dict[str, str
     if track is not None:
         chosen = streams[track - 1]
     elif known:
-        marks = {stream.index: int(stream.disposition) for stream in known}
+        marks = {stream.index: int(stream.disposition.value) for stream in known}
         chosen = min(known, key=lambda one: (bool(marks[one.index] & _ASIDE), not marks[one.index] & _DEFAULT))
     if not known or chosen.codec_context is None:
         raise AudioError(f"{name} holds sound in an unknown encoding; expected a common one, e.g. wav, flac or mp3.")
     facts: dict[str, str | float] = {"track": list(streams).index(chosen) + 1, "tracks": len(streams)}
     if len(streams) > 1:
-        default = [bool(int(stream.disposition) & _DEFAULT) for stream in streams]
+        default = [bool(int(stream.disposition.value) & _DEFAULT) for stream in streams]
         alone = default[int(facts["track"]) - 1] and sum(default) == 1
         facts["track_why"] = (
             "asked for" if track is not None else "marked as default" if alone else "no other is preferred"

@@ -105,7 +105,8 @@ class Codec:
                     stream.bit_rate = self.bit_rate
                 container.mux([*stream.encode(_frame(signal, self.sampling_rate)), *stream.encode(None)])
         except (av.error.FFmpegError, ValueError) as error:
-            raise Unfit(f"PyAV's FFmpeg cannot encode with {self.encoder} ({error}).") from None
+            advice = "; PyAV 18 can: pip install 'av<19'" if self is AMR else ""
+            raise Unfit(f"PyAV's FFmpeg cannot encode with {self.encoder} ({error}){advice}.") from None
         file.seek(0)
         return file
 
