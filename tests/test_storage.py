@@ -55,8 +55,8 @@ def test_what_else_an_operating_system_answers(monkeypatch: pytest.MonkeyPatch, 
     def refuse(*arguments: object, **options: object) -> None:
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(Path, "stat", refuse)
-    with pytest.raises(PathError, match=os.strerror(number)):
+    with monkeypatch.context() as patched, pytest.raises(PathError, match=os.strerror(number)):
+        patched.setattr(Path, "stat", refuse)
         storage.is_file("share/talk.wav")
 
 
