@@ -20,7 +20,7 @@ from emow2v.server.worker import Worker
 
 @dataclass(frozen=True)
 class Loaded:
-    """What a worker asks `Served` for, with models that are loaded already."""
+    """Models for a worker (`emow2v.server.worker.Models`) that are loaded already."""
 
     card: Card
     places: Places

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import cast
+from typing import Protocol, cast
 
 from emow2v import cards
 from emow2v.discover.job import plan, run
@@ -40,6 +40,22 @@ LOOK_S = 0.05  # between two looks whether the job is still wanted
 TELL_S = 0.2  # between two reports of progress
 ALONE_S = 10.0  # after SIGTERM: who stops a whole group has told the parent too, which says STOP in that time
 WAKE, STOP, HURRY, READY, HEARD = b"wake", b"stop", b"hurry", b"ready", b"heard"
+
+
+class Models(Protocol):
+    """What a worker runs jobs with: where they may read and write, and models by the names that requests know."""
+
+    @property
+    def places(self) -> Places: ...
+    @property
+    def longest_s(self) -> float: ...
+    @property
+    def card(self) -> cards.Card:
+        """Of the model that is used where a request names none."""
+        ...
+
+    @property
+    def load(self) -> Callable[[str], Model]: ...
 
 
 @dataclass(frozen=True)
@@ -84,7 +100,7 @@ class Stopped(BaseException):
 class Worker:
     """What happens in the process."""
 
-    def __init__(self, name: str, path: Path, served: Served) -> None:
+    def __init__(self, name: str, path: Path, served: Models) -> None:
         self.name = name
         self._store = Store(path)
         self._served = served
