@@ -37,7 +37,8 @@ from browsers import (
     until,
     view,
 )
-from emow2v import demo
+from emow2v import demo, formats
+from emow2v.model import Model
 from emow2v.server.run import Server
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed (apt install chromium)")
@@ -219,7 +220,7 @@ def test_the_table_goes_with_the_cursor(page: "api.Page", url: str, speech: Path
     expect(now.locator("td").first).to_have_text("0:00.40")
 
 
-def test_exports(page: "api.Page", done: str) -> None:
+def test_exports(page: "api.Page", done: str, described_by_predict: dict) -> None:
     opened(page, done)
     told = asked(page, f"/v1/jobs/{done}/rows")
     rows = np.array(told["rows"])
@@ -227,6 +228,14 @@ def test_exports(page: "api.Page", done: str) -> None:
     table = list(csv.DictReader(io.StringIO(text.decode())))
     assert name == "a talk.csv" and {line["file"] for line in table} == {"a talk.wav"}
     np.testing.assert_allclose([[float(line[key]) for key in told["columns"]] for line in table], rows, atol=1e-6)
+    name, packed = saved(page, page.get_by_role("link", name="CSV with provenance (zip)"))
+    assert name == "a talk.csv.zip"
+    with zipfile.ZipFile(io.BytesIO(packed)) as archive:
+        assert archive.read("a talk.csv") == text
+        described = json.loads(archive.read("a talk.csv-metadata.json"))
+    provenance = asked(page, f"/v1/jobs/{done}")["provenance"]
+    assert provenance.items() <= described["emow2v:provenance"].items() and provenance["model"] == "lite"
+    assert described["url"] == "a%20talk.csv" and described["tableSchema"] == described_by_predict["tableSchema"]
     name, text = saved(page, page.get_by_role("link", name="JSON", exact=True))
     assert name == "a talk.json"
     np.testing.assert_allclose(json.loads(text)["rows"], rows, atol=1e-6)
@@ -301,7 +310,14 @@ def test_jobs_of_nova_appear_and_can_be_looked_at(page: "api.Page", url: str, da
     np.testing.assert_allclose(plot(page)["arousal"][1], [float(line.split(";")[0]) for line in lines], atol=1e-6)
 
 
-def test_live_values_grow_and_are_those_of_the_file(page: "api.Page") -> None:
+@pytest.fixture
+def described_by_predict(lite: Model, speech: Path, tmp_path: Path) -> dict:
+    """What stands beside a table that the command line writes."""
+    formats.write(lite.predict(speech), tmp_path / "speech.csv")
+    return json.loads((tmp_path / "speech.csv-metadata.json").read_text(encoding="utf-8"))
+
+
+def test_live_values_grow_and_are_those_of_the_file(page: "api.Page", described_by_predict: dict) -> None:
     page.context.grant_permissions(["microphone"])
     page.goto("/live")
     page.get_by_role("button", name="Record").click()
@@ -311,10 +327,20 @@ def test_live_values_grow_and_are_those_of_the_file(page: "api.Page") -> None:
     )
     page.get_by_role("button", name="Stop").click()
     expect(page.locator("#said")).to_contain_text("recorded")
-    name, text = saved(page, page.get_by_role("button", name="Save the values (CSV)"))
+    name, packed = saved(page, page.get_by_role("button", name="Save the values (CSV, zip)"))
+    assert re.fullmatch(r"live-[\d-]+\.csv\.zip", name)
+    with zipfile.ZipFile(io.BytesIO(packed)) as archive:
+        assert archive.testzip() is None
+        assert archive.namelist() == [name[:-4], f"{name[:-4]}-metadata.json"]
+        text, described = (archive.read(one) for one in archive.namelist())
     lines = list(csv.DictReader(io.StringIO(text.decode())))
+    made = json.loads(described)
+    assert made["emow2v:provenance"]["model"] == "lite" and made["url"] == name[:-4]
+    assert [one["name"] for one in made["tableSchema"]["columns"]] == list(lines[0])
+    assert made["@context"] == described_by_predict["@context"]
+    assert made["tableSchema"] == described_by_predict["tableSchema"]
     live = np.array([[float(line[key]) for key in ("start", "end", *DIMENSIONS, "confidence")] for line in lines])
-    assert re.fullmatch(r"live-[\d-]+\.csv", name) and len(live) >= 25 and np.ptp(live[:, 2]) > 0.01
+    assert len(live) >= 25 and np.ptp(live[:, 2]) > 0.01
     name, sound = saved(page, page.get_by_role("button", name="Save the sound (WAV)"))
     heard, rate = soundfile.read(io.BytesIO(sound))
     assert name.endswith(".wav") and np.abs(heard).max() > 0.05 and len(live) == int(len(heard) / rate / 0.04 + 1e-9)
@@ -665,3 +691,27 @@ def test_the_summary_is_whole_on_a_phone(visit: Callable[..., Visitor], done: st
     )
     assert len(cells) == 26 and max(cells) <= width
     assert page.locator("#summary").evaluate("one => one.parentElement.scrollWidth <= one.parentElement.clientWidth")
+    assert page.locator("#plane").evaluate("one => one.clientWidth") >= 240  # its labels need room
+
+
+def test_the_form_chooses_what_is_heard(page: "api.Page", speech: Path) -> None:
+    signal, _ = soundfile.read(speech, dtype="float32")
+    stereo = io.BytesIO()
+    soundfile.write(stereo, np.stack([np.zeros_like(signal), signal], axis=1), RATE, format="WAV")
+    page.goto("/")
+    page.locator("summary").filter(has_text="what is heard").click()
+    for channel in ("left", "right"):
+        page.get_by_label("Channel").select_option(channel)
+        page.get_by_label("Track").fill("1")
+        drop(page, f"{channel}.wav", stereo.getvalue())
+        expect(row(page, f"{channel}.wav")).to_contain_text("finished")
+    arousal = []
+    for channel in ("left", "right"):
+        page.goto("/")
+        row(page, f"{channel}.wav").get_by_role("link", name="View").click()
+        page.wait_for_url("**/jobs/*")
+        drawn(page)
+        job = page.url.rpartition("/")[2]
+        assert str(asked(page, f"/v1/jobs/{job}")["provenance"]["channel"]) in (channel, str(1 + (channel == "right")))
+        arousal.append(plot(page)["arousal"][1])
+    assert np.ptp(arousal[1]) > 0.01 > np.ptp(arousal[0])  # on the left nobody speaks

@@ -1,6 +1,7 @@
 // Speech as it is spoken: the microphone's samples go to /v1/stream, and a row comes back for every step of time.
 
 import { ask, byId, calm, clock, COLUMNS, counted, lasting, save, say } from "./common.js";
+import { zip } from "./archive.js";
 import { Plane } from "./plane.js";
 import { Readout } from "./readout.js";
 import { Recorder } from "./recorder.js";
@@ -10,6 +11,8 @@ import { TimePlot } from "./timeplot.js";
 const SEEN_S = 20; // of the past, while it goes on
 const PEAK_S = 0.02; // a block of the microphone
 const BEHIND_S = 2; // of values, before somebody is told
+
+const CSVW = ["http:", "www.w3.org/ns/csvw"].join("//"); // the name of a vocabulary; nothing is fetched from there
 
 const series = new Series();
 const plot = new TimePlot(byId("time"), series);
@@ -22,6 +25,7 @@ let failed = ""; // why the stream ended, where it did so by itself
 let late = false;
 let drawn = 0;
 let stamp = "";
+let provenance = {}; // as the server says it at the beginning
 
 const seconds = () => (recorder?.rate ? recorder.samples / recorder.rate : 0);
 
@@ -69,7 +73,7 @@ function connect() {
   return new Promise((resolve, reject) => {
     socket.addEventListener("message", (event) => {
       const message = JSON.parse(event.data);
-      if (message.provenance) resolve();
+      if (message.provenance) resolve((provenance = message.provenance));
       else if (message.error) broken(message.error, reject);
       else if (message.done) finished();
       else series.add([["start", "end", ...COLUMNS].map((name) => message[name])]);
@@ -147,7 +151,18 @@ function csv() {
     const [start, end, ...values] = series.row(k);
     lines.push([name, Number(start.toFixed(6)), Number(end.toFixed(6)), ...values.map((one) => (Number.isNaN(one) ? "null" : one.toFixed(6)))].join(","));
   }
-  save(`live-${stamp}.csv`, new Blob([`${lines.join("\n")}\n`], { type: "text/csv" }));
+  const table = `live-${stamp}.csv`;
+  save(`${table}.zip`, zip({ [table]: `${lines.join("\n")}\n`, [`${table}-metadata.json`]: described(table) }));
+}
+
+/** What stands beside a table, in the form of W3C's "Metadata Vocabulary for Tabular Data", as `emow2v predict` writes it. */
+function described(table) {
+  const seconds = "seconds from the beginning of the recording";
+  const score = "about 0..1, as the model gives it";
+  const columns = { file: "the recording", start: seconds, end: seconds, arousal: score, dominance: score, valence: score, confidence: "0..1; 1 where the model gives none" };
+  const shown = Object.entries(columns).map(([name, text]) => ({ name, datatype: name === "file" ? "string" : "double", "dc:description": text }));
+  const content = { "@context": CSVW, url: table, null: "null", tableSchema: { columns: shown }, "emow2v:provenance": provenance };
+  return `${JSON.stringify(content, null, 2)}\n`;
 }
 
 async function keep() {

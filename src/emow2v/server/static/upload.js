@@ -3,7 +3,7 @@
 import { askJSON, byId, make, say } from "./common.js";
 import { refresh } from "./jobs.js";
 
-const FIELDS = ["model", "unit", "frame_step", "left_context", "right_context", "context"];
+const FIELDS = ["model", "unit", "frame_step", "left_context", "right_context", "context", "track", "channel"];
 let last = Promise.resolve();
 
 /** Queue files; each gets a line with its progress until it has become a job. */
