@@ -27,7 +27,7 @@ from websockets.sync.client import connect
 
 from emow2v import audio
 from emow2v.demo import request
-from emow2v.discover import job as jobs
+from emow2v.discover import probing
 from emow2v.discover.places import Places, safe_name
 from emow2v.errors import RequestError
 from emow2v.formats import files
@@ -194,7 +194,7 @@ def test_a_request_that_begins_late_is_not_decoded_until_there(
     client: TestClient, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     soundfile.write(data / "long.wav", np.zeros(16000 * 200, np.float32), 16000)
-    monkeypatch.setattr(jobs, "_PROBED_S", 2)
+    monkeypatch.setattr(probing, "_PROBED_S", 2)
     blocks = 0
     opened = audio.open_recording
 
@@ -212,10 +212,10 @@ def test_a_request_that_begins_late_is_not_decoded_until_there(
         return recording
 
     monkeypatch.setattr(audio, "open_recording", counted)
-    jobs.probe(data / "long.wav", Framing(start_ms=190_000))
+    probing.probe(data / "long.wav", Framing(start_ms=190_000))
     assert 0 < blocks < 10
     with pytest.raises(RequestError, match="nothing lies after start"):
-        jobs.probe(data / "talk.wav", Framing(start_ms=190_000))
+        probing.probe(data / "talk.wav", Framing(start_ms=190_000))
 
 
 def test_addresses_and_methods_that_there_are_not_answer_alike(client: TestClient) -> None:
@@ -500,7 +500,7 @@ def test_hang_ups_floods_and_nonsense_leave_nothing_open(
                 one.close()
             # headers without end, nonsense, wrong lengths
             with contextlib.suppress(ConnectionError):  # it may hang up before all has been sent
-                assert said(b"GET / HTTP/1.1\r\nX: " + b"a" * 200_000).startswith(b"HTTP/1.1 400")
+                assert said(b"GET / HTTP/1.1\r\nX: " + b"a" * 200_000).startswith(b"HTTP/1.1 431")
             for text in (b"\x16\x03\x01\x02\x00\x01\x00\x01", b"GET / HTTP/9.9\r\n\r\n", b"\r\n\r\n\0\0\0\0 \r\n\r\n"):
                 raw(text + b"\r\n\r\n").close()
             for text in (b"Content-Length: -1", b"Content-Length: 1\r\nContent-Length: 2", b"Content-Length: \xb2",
