@@ -156,8 +156,8 @@ class Staged:
 
     def _make(self, folder: Path) -> None:
         missing = [one for one in (folder, *folder.parents) if not one.exists()]
+        self._made += missing  # before: a signal may come as soon as the folder is there
         folder.mkdir(parents=True, exist_ok=True)
-        self._made += missing
 
     def digest(self, path: Path) -> str:
         """SHA-256 of what has been written so far into the file that will become `path`, which another vouches for."""
