@@ -1,5 +1,6 @@
 """The network against Transformers' Whisper, and the exported graph against the network."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 
 from emow2v.cards import find, write_card
 from emow2v.engines import choose
+from emow2v.errors import ModelError
 from emow2v.graphs import SINGLE
 from emow2v.networks.lite import LEVEL, LEVEL_FLOOR, Lite, LiteConfig, load_whisper
 from emow2v.networks.trace import MIN_SAMPLES
@@ -88,6 +90,26 @@ def test_the_shipped_encoder_loads() -> None:
 def test_a_folder_without_weights_is_refused(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"holds no model\.safetensors"):
         load_whisper(Lite(SMALL), tmp_path)
+
+
+def test_a_file_of_all_whisper_gives_its_encoder_and_another_network_is_refused(tmp_path: Path) -> None:
+    """As the model hub keeps it; a damaged file, one without our tensors and one of another width are sentences."""
+    from safetensors.torch import save_file
+
+    config = LiteConfig(layers=2, halve_after=0, width=64, heads=2, intermediate=128, hidden=16)
+    tensors = whisper(config).state_dict()
+    save_file({f"model.encoder.{name}": value for name, value in tensors.items()}, tmp_path / "model.safetensors")
+    model = Lite(config)
+    load_whisper(model, tmp_path)
+    assert torch.equal(model.layers[1].fc1.weight, tensors["layers.1.fc1.weight"])
+    with pytest.raises(ModelError, match=r"has no .* of \[.*\]; expected that of Whisper base"):
+        load_whisper(Lite(replace(config, width=128)), tmp_path)
+    save_file({"decoder.weight": torch.zeros(3)}, tmp_path / "model.safetensors")
+    with pytest.raises(ModelError, match="has no conv1"):
+        load_whisper(Lite(config), tmp_path)
+    (tmp_path / "model.safetensors").write_bytes(b"cut off")
+    with pytest.raises(ModelError, match="is damaged or cut off"):
+        load_whisper(Lite(config), tmp_path)
 
 
 def test_one_item_of_a_batch_does_not_see_the_others(speech: torch.Tensor) -> None:

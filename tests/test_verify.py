@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -128,3 +129,31 @@ def test_the_embedded_model_keeps_its_numbers() -> None:
     assert sum(row.precision == "fp32" for row in rows) == 6
     assert not verify.record(cards.find("lite"), rows)  # its card is not ours to change
     assert verify.verdict(cards.find("lite")) == "shipped"
+
+
+def test_what_verifications_left_is_swept_and_what_runs_is_not(tmp_path: Path) -> None:
+    """A process that was killed, or a file that Windows had mapped; nobody swept it."""
+    for name in (".verify.old", ".verify.young", ".mine"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "raw.onnx").write_bytes(b"graph")
+        os.utime(tmp_path / name, (0, 0))
+    os.utime(tmp_path / ".verify.young")
+    verify.sweep(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".mine", ".verify.young"]
+    verify.sweep(tmp_path / "none")
+
+
+def test_a_package_elsewhere_is_verified_without_a_file_beside_it(tmp_path: Path, package: Path, monkeypatch) -> None:
+    """Only beside pulled models, which are emow2v's own, something is put for a while."""
+    folder = Path(shutil.copytree(package, tmp_path / "theirs" / "small"))
+    seen: list[list[str]] = []
+    opened = verify.open_graph
+
+    def opening(name: str, path: Path) -> object:
+        seen.append([one.name for one in folder.parent.iterdir()])
+        return opened(name, path)
+
+    monkeypatch.setattr(verify, "open_graph", opening)
+    with verify._raw(cards.find(folder), "onnxruntime") as engine:
+        assert engine is not None
+    assert seen == [["small"]]
