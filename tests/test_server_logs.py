@@ -11,6 +11,7 @@ import urllib.request
 from datetime import datetime
 from pathlib import Path
 
+import pytest
 import soundfile
 from websockets.sync.client import connect
 
@@ -107,3 +108,10 @@ def test_a_server_with_its_workers(tmp_path: Path) -> None:
     assert [line["message"] for line in about] == [f"job talk: {state}" for state in ("posted", "running", "finished")]
     assert {line["client"] for line in about} == {"127.0.0.1"}
     assert any("Application startup complete" in line["message"] for line in lines), [line["message"] for line in lines]
+
+
+@pytest.mark.parametrize("turn", ["\u202a", "\u202b", "\u202d", "\u202e", "\u2066", "\u2067"])
+def test_no_name_reads_as_another(turn: str) -> None:
+    """Signs that turn the direction of writing are seen as what they are; Arabic and Hebrew need none of them."""
+    assert one_line(f"talk{turn}evil.wav") == f"talk\\x{ord(turn):02x}evil.wav"
+    assert one_line("مقابلة שלום.wav") == "مقابلة שלום.wav"

@@ -11,7 +11,8 @@ from typing import Literal
 
 LogFormat = Literal["text", "json"]
 
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+# Breaks of lines, and signs that turn the direction of what follows: a name would read as another, evil.wav as vaw.live
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 # Uvicorn tells the address of a WebSocket with its query, in which somebody may put what belongs into a header.
 _SECRET = re.compile(r"([?&][^=&\s]*(?:token|password|secret)[^=&\s]*=)[^&\s\"']+", re.IGNORECASE)
 
