@@ -1,6 +1,7 @@
 """What FFmpeg may open on behalf of a file, and how it is asked to."""
 
 import io
+import signal
 
 import numpy as np
 import pytest
@@ -80,3 +81,34 @@ def test_mistakes_of_our_own_come_through(wav, monkeypatch):
     monkeypatch.setattr(containers, "_tags", lambda version: {"no_such_argument": "x"})
     with pytest.raises(TypeError, match="no_such_argument"):
         audio.read(wav)
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timers that send signals")
+@pytest.mark.parametrize(("kind", "codec"), [("wav", "pcm_s16le"), ("mp3", "libmp3lame"), ("ogg", "libopus")])
+def test_no_signal_is_lost_in_ffmpeg(kind, codec):
+    """Signals come mostly while FFmpeg works, and are answered where it calls Python to read on."""
+
+    class Stop(BaseException):
+        pass
+
+    fired = []
+
+    def stop(*_):
+        fired.append(True)
+        raise Stop
+
+    data = encoded(kind, codec, 44100 if kind != "ogg" else 48000, 20.0)
+    whole = audio.read(io.BytesIO(data))[0].size
+    before = signal.signal(signal.SIGALRM, stop)
+    try:
+        for k in range(60):
+            fired.clear()
+            signal.setitimer(signal.ITIMER_REAL, 0.001 + 0.0005 * k)
+            try:
+                assert audio.read(io.BytesIO(data))[0].size == whole and not fired  # else it was stopped
+            except Stop:
+                continue
+            finally:
+                signal.setitimer(signal.ITIMER_REAL, 0)
+    finally:
+        signal.signal(signal.SIGALRM, before)

@@ -14,7 +14,7 @@ from emow2v.signals import Signal, mix_down
 Channel = Literal["mix", "left", "right"] | int
 
 # The beginning of a few blocks is measured, more of the first ones: enough for what lasts, and costs next to nothing.
-_FIRST, _FIRST_STEP, _STEP = 128, 4, 32  # blocks
+_FIRST, _FIRST_STEP, _STEP = 64, 4, 64  # blocks
 _MEASURED = 2048  # samples
 _SILENT = 1 / 32768  # of full scale, one step of 16 bit
 _FULL = 0.9999  # of full scale
