@@ -7,7 +7,7 @@ import re
 import shutil
 from pathlib import Path
 
-from emow2v import cards, verify
+from emow2v import cards, storage, verify
 from emow2v.cards import Card
 from emow2v.errors import ModelError
 from emow2v.folders import appearing
@@ -28,8 +28,8 @@ def add(folder: Path, name: str = "", *, replace: bool = False) -> Pulled:
         ModelError: no package, a name that cannot be had, files that are damaged, other numbers than its card says
         FormatError: the place of models cannot be written
     """
-    if not folder.is_dir():
-        raise ModelError(f"{folder} is no folder; expected a package, as emow2v export writes it.")
+    if not storage.is_folder(folder):
+        raise ModelError(f"{storage.shown(folder)} is no folder; expected a package, as emow2v export writes it.")
     if not (folder / cards.CARD_FILE).is_file() and (folder / "config.json").is_file():
         raise ModelError(f"{folder} is a checkpoint; run: emow2v export --model {folder} -o PACKAGE, and add that.")
     card = cards.read_card(folder)

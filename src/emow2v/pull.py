@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 from filelock import FileLock, Timeout
 
-from emow2v import cards, folders, verify
+from emow2v import cards, folders, storage, verify
 from emow2v._version import __version__
 from emow2v.cards import Card
 from emow2v.errors import Emow2vError, ModelError, is_own
@@ -193,9 +193,9 @@ def _install(
             _from_zip(known, path, output, say)
         finally:
             shutil.rmtree(path.parent, ignore_errors=True)
-    elif Path(origin).is_dir():
+    elif storage.is_folder(origin):
         _from_folder(known, Path(origin), output, say)
-    elif Path(origin).is_file():
+    elif storage.is_file(origin):
         _from_zip(known, Path(origin), output, say)
     else:
         raise ModelError(f"{origin} does not exist; expected a folder, a zip, or the address of a zip.")

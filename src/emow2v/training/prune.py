@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from emow2v import cards
+from emow2v import cards, storage
 from emow2v.errors import ModelError
 from emow2v.folders import appearing
 from emow2v.home import home
@@ -53,7 +53,7 @@ def source(model: str | Path, progress: Progress = lambda what, done, total: Non
         DownloadError: the hub cannot be reached
     """
     path = Path(model)
-    if str(model).strip() and path.is_dir():
+    if str(model).strip() and storage.is_folder(path):
         return path
     owner, _, name = str(model).partition("/")
     if not (owner and name) or "/" in name or path.is_absolute() or owner in (".", ".."):
