@@ -71,7 +71,7 @@ def test_batch_sizes_are_taken_as_asked(lite: Model, monkeypatch) -> None:
     signal = np.random.default_rng(0).normal(0, 0.1, 32000).astype(np.float32)
     for asked, largest in ((None, 16), (3, 3), (40, 40)):
         seen.clear()
-        assert len(lite.predict(signal, 16000, batch_size=asked)) == 50
+        assert len(lite.predict(signal, 16000, batch_size=asked).starts) == 50
         assert max(seen) == largest
 
 

@@ -125,7 +125,9 @@ def test_a_disk_that_fills_while_pytorch_writes_is_told_in_words(tmp_path: Path,
     states.write(tmp_path, {"made_of": {}, "value": 1})
     opened = Path.open
     monkeypatch.setattr(
-        Path, "open", lambda path, *more: opened(Path("/dev/full") if path.suffix == ".part" else path, *more)
+        Path,
+        "open",
+        lambda path, *more: opened(Path("/dev/full"), "wb") if path.suffix == ".part" else opened(path, *more),
     )
     with pytest.raises(FormatError, match=r"cannot be written.*No space left.*the last one is whole"):
         states.write(tmp_path, {"made_of": {}, "value": torch.zeros(100_000)})

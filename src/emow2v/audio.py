@@ -25,9 +25,19 @@ from emow2v.channels import Channel, Channels, check_channel
 from emow2v.decoding import BLOCK, GAP_TOLERANCE_S, check_rate, decoded
 from emow2v.errors import AudioError, TooLong
 from emow2v.notices import sentences
-from emow2v.signals import Resampler, Signal
+from emow2v.signals import Resampler, Signal, mix_down
 
-__all__ = ["GAP_TOLERANCE_S", "SAMPLING_RATE", "Channel", "Recording", "Signal", "Source", "open_recording", "read"]
+__all__ = [
+    "GAP_TOLERANCE_S",
+    "SAMPLING_RATE",
+    "Channel",
+    "Recording",
+    "Signal",
+    "Source",
+    "mix_down",
+    "open_recording",
+    "read",
+]
 
 SAMPLING_RATE = 16000  # Hz, what every model takes
 
