@@ -70,7 +70,9 @@ async def prepare(request: Request, *, max_files: int, max_fields: int, max_part
 
 async def _says_nothing(request: Request) -> bool:
     length = request.headers.get("content-length", "")
-    if not length and "transfer-encoding" not in request.headers:
+    if "transfer-encoding" in request.headers:  # what comes in chunks is not waited for: it may never end
+        return "content-type" not in request.headers
+    if not length:
         return True
     if length.isascii() and length.isdigit() and int(length[:9]) > 100:
         return False
