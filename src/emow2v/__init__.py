@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from emow2v.cards import Card
     from emow2v.errors import Emow2vError
     from emow2v.framing import Framing
-    from emow2v.model import Model, Stream, load
+    from emow2v.model import Model, load
+    from emow2v.stream import Stream
     from emow2v.trajectory import Block, Trajectory
 
 __all__ = [
@@ -29,7 +30,7 @@ __all__ = [
 
 _HOMES = {
     "Block": "trajectory", "Card": "cards", "Emow2vError": "errors", "Framing": "framing", "Model": "model",
-    "Stream": "model", "Trajectory": "trajectory", "load": "model",
+    "Stream": "stream", "Trajectory": "trajectory", "load": "model",
 }  # fmt: skip
 
 

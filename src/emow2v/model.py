@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-import math
 import os
 from collections.abc import Callable, Generator, Iterator
 from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -17,31 +14,20 @@ import numpy.typing as npt
 from emow2v import audio, cards
 from emow2v._version import __version__
 from emow2v.audio import Channel, Recording, Source
+from emow2v.blocks import block_of, blocks_of, checked, expected_rows, fed
+from emow2v.blocks import no_values as no_values
 from emow2v.context import SHARED, SharedContext, check_shared
 from emow2v.engines import Engine, Outputs, choose, overlapped
 from emow2v.engines.outputs import WeightedMean, stacked
-from emow2v.errors import AudioError, Closed, FramingError
+from emow2v.errors import AudioError, FramingError
 from emow2v.framing import Framing, Pieces, Windower
-from emow2v.signals import Resampler
 from emow2v.storage import counted
+from emow2v.stream import Stream as Stream
 from emow2v.trajectory import Block, Info, Trajectory
 
-T = TypeVar("T")
 Signal = npt.NDArray[np.float32]
 Unit = Literal["windows", "files"]
 Context = Literal["window", "shared"]
-
-
-Cut = TypeVar("Cut", covariant=True)
-
-
-class _Cutter(Protocol[Cut]):
-    """A `Windower`, or `Stretches`."""
-
-    @property
-    def exhausted(self) -> bool: ...
-    def add(self, block: Signal) -> Iterator[Cut]: ...
-    def finish(self, duration: Fraction) -> Iterator[Cut]: ...
 
 
 def _is_pipe(source: Source) -> bool:
@@ -165,7 +151,7 @@ class Model:
             framing=framing,
             provenance=facts,
             channel=name_channel,
-            expected_rows=None if expected is None else _expected_rows(expected, framing),
+            expected_rows=None if expected is None else expected_rows(expected, framing),
         )
 
         def blocks() -> Iterator[Block]:
@@ -300,18 +286,18 @@ class Model:
         self, recording: Recording, framing: Framing, batch_size: int | None, check: Callable[[], None]
     ) -> Iterator[Block]:
         windower = Windower(framing, self.card.sampling_rate, self.at_once(framing, batch_size))
-        batches = _fed(recording, windower, check)
+        batches = fed(recording, windower, check)
         if framing.window_samples(self.card.sampling_rate) > self.card.max_samples:
             done = self._in_pieces(batches, check)
         else:
             done = overlapped(self.engine, batches, self.engine.run_beside)
-        yield from _blocks(done, recording, framing, check)
+        yield from blocks_of(done, recording, framing, check)
 
     def _shared(self, recording: Recording, framing: Framing, check: Callable[[], None]) -> Iterator[Block]:
         shared = SharedContext(self.card, self.engine, framing)
-        stretches = ((one.first, one) for one in _fed(recording, shared.stretches(), check))
+        stretches = ((one.first, one) for one in fed(recording, shared.stretches(), check))
         done = overlapped(self.engine, stretches, shared.run)
-        yield from _blocks(done, recording, framing, check)
+        yield from blocks_of(done, recording, framing, check)
 
     def _whole(self, recording: Recording, framing: Framing, check: Callable[[], None]) -> Iterator[Block]:
         rate = self.card.sampling_rate
@@ -335,7 +321,7 @@ class Model:
             mean.add(self.engine.run(piece[None]), weight)
         start = float(framing.start_ms) / 1000
         stop = start + used / rate
-        yield _block(0, (np.array([start]), np.array([stop])), mean.result())
+        yield block_of(0, (np.array([start]), np.array([stop])), mean.result())
 
     def _in_pieces(
         self, batches: Iterator[tuple[int, Signal]], check: Callable[[], None]
@@ -360,7 +346,7 @@ class Model:
             if windows.shape[1] > longest:
                 return stacked([outputs for _, outputs in self._in_pieces(batches, check)])
             return stacked(
-                [outputs for _, outputs in overlapped(self.engine, _checked(batches, check), self.engine.run_beside)]
+                [outputs for _, outputs in overlapped(self.engine, checked(batches, check), self.engine.run_beside)]
             )
         check()
         if windows.shape[1] <= longest:
@@ -375,148 +361,9 @@ class Model:
         return mean.result()
 
 
-class Stream:
-    """Samples in, blocks out: the live form of `Model.predict`. For one thread; `close`, or `with`, forgets what is held.
-
-    >>> import numpy as np
-    >>> import emow2v
-    >>> with emow2v.load("lite").stream() as stream:
-    ...     rows = [len(block) for block in stream.add(np.zeros(16000, np.float32), flush=True)]
-    >>> sum(rows)
-    25
-    """
-
-    def __init__(self, model: Model, framing: Framing, batch_size: int, *, sampling_rate: int | None = None) -> None:
-        self._model = model
-        self._framing = framing
-        self._rate = sampling_rate or model.card.sampling_rate
-        self._resampler = Resampler(model.card.sampling_rate)
-        self._windower = Windower(framing, model.card.sampling_rate, batch_size)
-        self._closed = False
-
-    def __enter__(self) -> Stream:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Forget the samples that are held; further ones are refused."""
-        self._closed = True
-        self._resampler = Resampler(self._model.card.sampling_rate)
-        self._windower = Windower(self._framing, self._model.card.sampling_rate)
-
-    def add(self, samples: Signal, *, flush: bool = False) -> Iterator[Block]:
-        """Take mono samples, float32 [samples] of any number, about -1..1.
-
-        Args:
-            flush: do not wait for a whole batch (live use: lowest latency)
-
-        Raises:
-            Closed: the stream was closed
-        """
-        self._check_open()
-        yield from self._run(self._windower.add(self._resampler.add(samples, self._rate)))
-        if flush:
-            yield from self._run(self._windower.flush())
-
-    def finish(self) -> Iterator[Block]:
-        """The last rows, as those of a recording that ends here."""
-        self._check_open()
-        yield from self._run(self._windower.add(self._resampler.finish()))
-        yield from self._run(self._windower.finish(self._resampler.duration))
-
-    @property
-    def exhausted(self) -> bool:
-        """No frame can follow, since `end` is reached."""
-        return self._windower.exhausted
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise Closed("The stream is closed; expected an open one; begin another with Model.stream.")
-
-    def _run(self, batches: Iterator[tuple[int, Signal]]) -> Iterator[Block]:
-        for first, windows in batches:
-            yield _block(first, self._framing.times(first, len(windows)), self._model.run(windows))
-
-
 def _taken(waiting: list[Recording]) -> Recording | None:
     """The recording that waits to be read, for one thread only."""
     try:
         return waiting.pop()
     except IndexError:
         return None
-
-
-def _expected_rows(seconds: float, framing: Framing) -> int:
-    """Rows of a recording that says it lasts so long; 12.84 s are meant, not the binary number next to it."""
-    if not math.isfinite(seconds):
-        return 0
-    return max(0, framing.count(Fraction(seconds).limit_denominator(10**6)) - framing.first_frame)
-
-
-def _fed(recording: Recording, cutter: _Cutter[T], check: Callable[[], None]) -> Iterator[T]:
-    """What a cutter makes of a recording, as far as it wants any more of it."""
-    for samples in recording:
-        check()
-        yield from cutter.add(samples)
-        if cutter.exhausted:
-            break
-    yield from cutter.finish(recording.duration)
-
-
-def _blocks(
-    done: Generator[tuple[int, Outputs]], recording: Recording, framing: Framing, check: Callable[[], None]
-) -> Iterator[Block]:
-    rows = 0
-    # closing stops the decoder's generator before the recording is closed under it
-    with contextlib.closing(done):
-        for first, outputs in done:
-            check()
-            rows += len(outputs[1])
-            yield _block(first, framing.times(first, len(outputs[1])), outputs)
-    if not rows:
-        raise no_values(recording.name, recording.duration, framing)
-
-
-def _checked(batches: Iterator[tuple[int, Signal]], check: Callable[[], None]) -> Iterator[tuple[int, Signal]]:
-    for batch in batches:
-        check()
-        yield batch
-
-
-def _block(first: int, times: tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]], outputs: Outputs) -> Block:
-    embeddings, scores, confidence = outputs
-    return Block(
-        first=first,
-        starts=times[0],
-        ends=times[1],
-        embeddings=embeddings,
-        scores=scores,
-        confidence=np.ones_like(scores) if confidence is None else confidence,
-    )
-
-
-def no_values(name: str, duration: Fraction, framing: Framing, needed_s: float = 0) -> AudioError:
-    """The error for a recording of `duration` seconds that has no value in it, or not between start and end.
-
-    Args:
-        needed_s: what a value needs; 0 for the framing's step
-    """
-    total, start = float(duration), float(framing.start_ms) / 1000
-    end = float(framing.end_ms or 0) / 1000
-    needed = needed_s or float(framing.step_ms) / 1000
-    if end and not framing.whole and framing.count(Fraction(end)) <= framing.first_frame:
-        total = max(total, end)  # for want of a frame nothing was read that far
-    if start and start >= total:
-        return AudioError(f"{name} lasts {total:g} s: nothing lies after start ({start:g} s); expected an earlier one.")
-    if start or 0 < end < total:
-        part = min(end or total, total) - start
-        return AudioError(
-            f"Of {name} {part * 1000:.4g} ms lie between start and end, expected at least {needed * 1000:g} ms; "
-            "choose a longer stretch."
-        )
-    least = f", expected at least {needed * 1000:g} ms" if needed else "; expected a longer recording"
-    return AudioError(f"{name} is too short: it lasts {total * 1000:.4g} ms{least}.")

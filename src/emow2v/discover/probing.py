@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from emow2v import audio
+from emow2v.blocks import no_values
 from emow2v.errors import AudioError, RequestError, TooLong
 from emow2v.framing import Framing
-from emow2v.model import no_values
 
 _PROBED_S = 60  # of sound at most, where a request begins late in its recording
 

@@ -27,8 +27,9 @@ from emow2v.errors import Emow2vError, RequestError
 from emow2v.formats.table import ndjson_row, rows
 from emow2v.framing import Framing, parse_time
 from emow2v.live import ENCODINGS, samples
-from emow2v.model import Model, Stream
+from emow2v.model import Model
 from emow2v.server.store import Busy
+from emow2v.stream import Stream
 from emow2v.trajectory import Block
 
 MOST_LOAD = 0.7  # of the machine's time, for all live streams together; jobs wait for the rest

@@ -1,0 +1,103 @@
+"""Blocks: what becomes of a recording's samples on their way through a model, and what a recording without values is told."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable, Generator, Iterator
+from fractions import Fraction
+from typing import Protocol, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from emow2v.audio import Recording
+from emow2v.engines import Outputs
+from emow2v.errors import AudioError
+from emow2v.framing import Framing
+from emow2v.trajectory import Block
+
+T = TypeVar("T")
+Signal = npt.NDArray[np.float32]
+Cut = TypeVar("Cut", covariant=True)
+
+
+class Cutter(Protocol[Cut]):
+    """A `Windower`, or `Stretches`."""
+
+    @property
+    def exhausted(self) -> bool: ...
+    def add(self, block: Signal) -> Iterator[Cut]: ...
+    def finish(self, duration: Fraction) -> Iterator[Cut]: ...
+
+
+def expected_rows(seconds: float, framing: Framing) -> int:
+    """Rows of a recording that says it lasts so long; 12.84 s are meant, not the binary number next to it."""
+    if not math.isfinite(seconds):
+        return 0
+    return max(0, framing.count(Fraction(seconds).limit_denominator(10**6)) - framing.first_frame)
+
+
+def fed(recording: Recording, cutter: Cutter[T], check: Callable[[], None]) -> Iterator[T]:
+    """What a cutter makes of a recording, as far as it wants any more of it."""
+    for samples in recording:
+        check()
+        yield from cutter.add(samples)
+        if cutter.exhausted:
+            break
+    yield from cutter.finish(recording.duration)
+
+
+def blocks_of(
+    done: Generator[tuple[int, Outputs]], recording: Recording, framing: Framing, check: Callable[[], None]
+) -> Iterator[Block]:
+    rows = 0
+    # closing stops the decoder's generator before the recording is closed under it
+    with contextlib.closing(done):
+        for first, outputs in done:
+            check()
+            rows += len(outputs[1])
+            yield block_of(first, framing.times(first, len(outputs[1])), outputs)
+    if not rows:
+        raise no_values(recording.name, recording.duration, framing)
+
+
+def checked(batches: Iterator[tuple[int, Signal]], check: Callable[[], None]) -> Iterator[tuple[int, Signal]]:
+    for batch in batches:
+        check()
+        yield batch
+
+
+def block_of(first: int, times: tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]], outputs: Outputs) -> Block:
+    embeddings, scores, confidence = outputs
+    return Block(
+        first=first,
+        starts=times[0],
+        ends=times[1],
+        embeddings=embeddings,
+        scores=scores,
+        confidence=np.ones_like(scores) if confidence is None else confidence,
+    )
+
+
+def no_values(name: str, duration: Fraction, framing: Framing, needed_s: float = 0) -> AudioError:
+    """The error for a recording of `duration` seconds that has no value in it, or not between start and end.
+
+    Args:
+        needed_s: what a value needs; 0 for the framing's step
+    """
+    total, start = float(duration), float(framing.start_ms) / 1000
+    end = float(framing.end_ms or 0) / 1000
+    needed = needed_s or float(framing.step_ms) / 1000
+    if end and not framing.whole and framing.count(Fraction(end)) <= framing.first_frame:
+        total = max(total, end)  # for want of a frame nothing was read that far
+    if start and start >= total:
+        return AudioError(f"{name} lasts {total:g} s: nothing lies after start ({start:g} s); expected an earlier one.")
+    if start or 0 < end < total:
+        part = min(end or total, total) - start
+        return AudioError(
+            f"Of {name} {part * 1000:.4g} ms lie between start and end, expected at least {needed * 1000:g} ms; "
+            "choose a longer stretch."
+        )
+    least = f", expected at least {needed * 1000:g} ms" if needed else "; expected a longer recording"
+    return AudioError(f"{name} is too short: it lasts {total * 1000:.4g} ms{least}.")

@@ -1,0 +1,88 @@
+"""The live form of a prediction: samples in, blocks out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from emow2v.blocks import block_of
+from emow2v.errors import Closed
+from emow2v.framing import Framing, Windower
+from emow2v.signals import Resampler
+from emow2v.trajectory import Block
+
+if TYPE_CHECKING:
+    from emow2v.model import Model
+
+Signal = npt.NDArray[np.float32]
+
+
+class Stream:
+    """Samples in, blocks out: the live form of `Model.predict`. For one thread; `close`, or `with`, forgets what is held.
+
+    >>> import numpy as np
+    >>> import emow2v
+    >>> with emow2v.load("lite").stream() as stream:
+    ...     rows = [len(block) for block in stream.add(np.zeros(16000, np.float32), flush=True)]
+    >>> sum(rows)
+    25
+    """
+
+    def __init__(self, model: Model, framing: Framing, batch_size: int, *, sampling_rate: int | None = None) -> None:
+        self._model = model
+        self._framing = framing
+        self._rate = sampling_rate or model.card.sampling_rate
+        self._resampler = Resampler(model.card.sampling_rate)
+        self._windower = Windower(framing, model.card.sampling_rate, batch_size)
+        self._closed = False
+
+    def __enter__(self) -> Stream:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Forget the samples that are held; further ones are refused."""
+        self._closed = True
+        self._resampler = Resampler(self._model.card.sampling_rate)
+        self._windower = Windower(self._framing, self._model.card.sampling_rate)
+
+    def add(self, samples: Signal, *, flush: bool = False) -> Iterator[Block]:
+        """Take mono samples, float32 [samples] of any number, about -1..1.
+
+        Args:
+            flush: do not wait for a whole batch (live use: lowest latency)
+
+        Raises:
+            Closed: the stream was closed
+        """
+        self._check_open()
+        yield from self._run(self._windower.add(self._resampler.add(samples, self._rate)))
+        if flush:
+            yield from self._run(self._windower.flush())
+
+    def finish(self) -> Iterator[Block]:
+        """The last rows, as those of a recording that ends here."""
+        self._check_open()
+        yield from self._run(self._windower.add(self._resampler.finish()))
+        yield from self._run(self._windower.finish(self._resampler.duration))
+
+    @property
+    def exhausted(self) -> bool:
+        """No frame can follow, since `end` is reached."""
+        return self._windower.exhausted
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise Closed("The stream is closed; expected an open one; begin another with Model.stream.")
+
+    def _run(self, batches: Iterator[tuple[int, Signal]]) -> Iterator[Block]:
+        for first, windows in batches:
+            yield block_of(first, self._framing.times(first, len(windows)), self._model.run(windows))
