@@ -301,9 +301,11 @@ SLOW = (
     evaluate,
     robustness,
     train,
+    models_add,
     models_pull,
     models_remove,
     models_quantize,
+    export,
     predict_on_other_engines,
 )
 

@@ -594,6 +594,7 @@ def test_a_removed_model_does_not_come_back(archive: Path, home: Path) -> None:
         cards.find("msp-dim")
 
 
+@pytest.mark.slow
 def test_the_hub_is_asked_without_a_word_on_what_is_installed(server: Server, checkpoint: Path, monkeypatch) -> None:
     """And without changing the settings of a library that others in this process use, at the same time."""
     huggingface_hub = pytest.importorskip("huggingface_hub")

@@ -158,7 +158,7 @@ def test_graphs_for_another_type_or_one_length_are_refused(foreign: Path, tmp_pa
     samples.dim_value = 16000
     onnx.save(graph, tmp_path / "fixed.onnx")
     with pytest.raises(
-        ModelError, match=r"cannot take 1 windows of 32000 samples .* expected a graph for windows of any"
+        ModelError, match=r"cannot take 1 window of 32000 samples .* expected a graph for windows of any"
     ):
         import_graph(tmp_path / "fixed.onnx", tmp_path / "package", IDENTITY)
     for shape in (None, []):

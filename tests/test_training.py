@@ -455,6 +455,7 @@ def test_the_baseline_learns_a_head_and_leaves_the_encoder(corpus: Path, tmp_pat
     small = LiteConfig(layers=1, halve_after=0, width=32, heads=2, intermediate=64, hidden=16, emotions=len(EMOTIONS))
     torch.manual_seed(0)
     monkeypatch.setattr(baseline, "LiteConfig", lambda **more: small)
+    monkeypatch.setattr(baseline, "source", Path)  # nothing is fetched
     monkeypatch.setattr(baseline, "load_whisper", lambda model, source: None)
     monkeypatch.setattr(baseline, "STEPS", 400)
     kept = []
