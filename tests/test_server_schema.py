@@ -1,6 +1,7 @@
 """Stores that earlier versions wrote are brought to this one's tables, with a copy as they were."""
 
 import contextlib
+import errno
 import json
 import sqlite3
 from pathlib import Path
@@ -136,3 +137,41 @@ def test_a_store_that_was_moved_away_takes_no_results_with_it(tmp_path: Path) ->
         history.clear(settings, store)
         assert (kept / "x.stream").read_text() == "result" and not sending.exists()
     store.close()
+
+
+def test_what_passes_is_no_reason_to_move_the_jobs_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "jobs.sqlite"
+    Store(path).close()
+    monkeypatch.setattr("emow2v.server.database.WAIT_S", 0.1)
+    other = sqlite3.connect(path, isolation_level=None)
+    try:
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(Emow2vError, match=r"locked\); another program holds the file: let it end") as raised:
+            Store(path)
+        assert "move" not in str(raised.value)
+    finally:
+        other.close()
+    for number, remedy in ((errno.ENOSPC, "free some space"), (errno.EACCES, "give this account the right")):
+
+        def refused(*_: object, number: int = number, **__: object) -> None:
+            raise OSError(number, "refused")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(Path, "mkdir", refused)
+            with pytest.raises(Emow2vError, match=remedy):
+                Store(path)
+    Store(path).close()
+
+
+@pytest.mark.parametrize("version", [-5, 1, 3, schema.SCHEMA])
+@pytest.mark.parametrize("table", ["jobs (x)", "other (x)"])
+def test_a_file_of_another_program_is_no_store(tmp_path: Path, version: int, table: str) -> None:
+    path = tmp_path / "jobs.sqlite"
+    other = sqlite3.connect(path)
+    other.execute(f"CREATE TABLE {table}")
+    other.execute(f"PRAGMA user_version = {version}")
+    other.commit()
+    other.close()
+    with pytest.raises(Emow2vError, match=r"cannot be read .*; move the file away"):
+        Store(path)
+    assert path.exists()

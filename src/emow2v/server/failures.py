@@ -46,6 +46,26 @@ _DATABASE: dict[int, tuple[int, str]] = {
     sqlite3.SQLITE_CORRUPT: (500, _BROKEN),
     sqlite3.SQLITE_NOTADB: (500, _BROKEN),
 }
+# Of a store that is opened: what passes, and needs no other file.
+_SPACE, _RIGHT = "free some space, then start again", "give this account the right to write it, then start again"
+_HELD = "another program holds the file: let it end, then start again"
+_PASSING = {
+    sqlite3.SQLITE_BUSY: _HELD,
+    sqlite3.SQLITE_LOCKED: _HELD,
+    sqlite3.SQLITE_FULL: _SPACE,
+    sqlite3.SQLITE_READONLY: _RIGHT,
+    sqlite3.SQLITE_PERM: _RIGHT,
+    sqlite3.SQLITE_NOMEM: "start again with more memory",
+    sqlite3.SQLITE_IOERR: "check the disk, then start again",
+}
+_PASSING_SYSTEM = {
+    errno.ENOSPC: _SPACE,
+    errno.EDQUOT: _SPACE,
+    errno.EACCES: _RIGHT,
+    errno.EPERM: _RIGHT,
+    errno.EROFS: _RIGHT,
+    errno.EIO: "check the disk, then start again",
+}
 _WORDS = {
     "is full": sqlite3.SQLITE_FULL,
     "is locked": sqlite3.SQLITE_BUSY,
@@ -60,11 +80,8 @@ _WORDS = {
 def failure(error: OSError | sqlite3.Error) -> tuple[int, str]:
     """Status and sentence for what could not be done; it is logged, with its traceback where nobody foresaw it."""
     if isinstance(error, sqlite3.Error):
-        code = getattr(error, "sqlite_errorcode", None)
         said = str(error)
-        if code is None:  # raised by Python itself
-            code = next((code for words, code in _WORDS.items() if words in said), 0)
-        known = _DATABASE.get(code & 0xFF)
+        known = _DATABASE.get(_code(error))
         what = "The server's list of jobs cannot be used"
     else:
         known = _SYSTEM.get(error.errno or 0)
@@ -75,6 +92,20 @@ def failure(error: OSError | sqlite3.Error) -> tuple[int, str]:
         return 500, f"{what} ({said}); {_LOG}."
     logger.error("a request failed: %s: %s", type(error).__name__, error)
     return known[0], f"{what} ({said}); {known[1]}."
+
+
+def remedy(error: OSError | sqlite3.Error) -> str:
+    """What to do where a store of jobs cannot be opened: it is not moved away because of what passes, or jobs are lost."""
+    passing = _PASSING_SYSTEM.get(error.errno or 0) if isinstance(error, OSError) else _PASSING.get(_code(error))
+    return passing or "move the file away (results stay where they are), or choose another --work-dir"
+
+
+def _code(error: sqlite3.Error) -> int:
+    """SQLite's primary code."""
+    code: int | None = getattr(error, "sqlite_errorcode", None)
+    if code is None:  # raised by Python itself
+        code = next((code for words, code in _WORDS.items() if words in str(error)), 0)
+    return code & 0xFF
 
 
 def headers(status: int) -> dict[str, str]:

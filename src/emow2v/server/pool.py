@@ -30,6 +30,7 @@ SOON_S = 2.0  # a worker that dies so soon after its start is not started again 
 LONGEST_PAUSE_S = 60.0
 AGAIN_S = 1.0
 TERM_S = 2.0  # a signal to the whole group reaches the workers first
+GROUP = tuple(-getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))  # exit codes of those
 HURRY_S = 5.0  # for a worker to leave its job to the next start, before it is killed
 STUCK_S = 60.0  # a worker that has not noticed for so long that its job was cancelled is deep in a file that never ends
 
@@ -210,7 +211,7 @@ class Pool:
                     logger.error("worker %s does not let go of a job that was cancelled; it is killed", one.name)
                     one.process.kill()
                 return
-            if one.process.exitcode == -signal.SIGTERM and self._stopping.wait(TERM_S):
+            if one.process.exitcode in GROUP and self._stopping.wait(TERM_S):
                 return  # the signal was meant for all of us, and this process only noticed it later
             self._bury(one)
         if one.due is not None and time.monotonic() >= one.due:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import logging
+import signal
 import socket
 import ssl
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 from filelock import FileLock, Timeout
@@ -32,6 +37,14 @@ from emow2v.server.store import Store
 from emow2v.server.tls import self_signed
 from emow2v.server.walls import Walls, check_open, own_hosts
 from emow2v.server.worker import Served
+
+logger = logging.getLogger("emow2v.server")
+
+LISTEN = 128  # whoever asks while all are busy waits instead of being refused
+AT_ONCE = (
+    4  # connections that are taken in one go: asyncio tries, and tells, every one of them when no file can be opened
+)
+TELL_S = 60  # between two lines on that
 
 
 class Server:
@@ -138,6 +151,7 @@ class Server:
                 log_config=None,
                 access_log=False,
                 timeout_graceful_shutdown=5,
+                backlog=AT_ONCE,
                 http=Protocol,
                 ws_max_size=1 << 20,
                 ws_max_queue=4,  # messages that are kept of a client that is too fast
@@ -176,9 +190,49 @@ class _Uvicorn(uvicorn.Server):
         super().__init__(config)
         self._stopping = stopping
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        asyncio.get_running_loop().set_exception_handler(Sparing())
+        await super().startup(sockets)
+        for one in sockets or ():
+            one.listen(LISTEN)
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Also SIGHUP: a terminal that is closed stops its server in order, unless it is told to stay (nohup)."""
+        with super().capture_signals():
+            hangup = getattr(signal, "SIGHUP", None)
+            here = threading.current_thread() is threading.main_thread()
+            if hangup is None or not here or signal.getsignal(hangup) is signal.SIG_IGN:
+                yield
+                return
+            before = signal.signal(hangup, self.handle_exit)
+            try:
+                yield
+            finally:
+                signal.signal(hangup, before)
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._stopping.set()
         await super().shutdown(sockets)
+
+
+class Sparing:
+    """Tells what no task of the event loop handled; connections that cannot be taken now and then, in one line.
+
+    asyncio tells every try, with a traceback: a server whose files are all open would fill its disk with them.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock, self._next = clock, 0.0
+
+    def __call__(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        if not str(context.get("message", "")).startswith("socket.accept()"):
+            loop.default_exception_handler(context)
+        elif (now := self._clock()) >= self._next:
+            self._next = now + TELL_S
+            error = context.get("exception")
+            said = getattr(error, "strerror", None) or error
+            logger.error("connections wait (%s); raise the limit of open files (ulimit -n) if it stays so", said)
 
 
 def _certificate(
@@ -225,7 +279,7 @@ def _bind(host: str, port: int) -> socket.socket:
         if sys.platform != "win32":  # on Windows it would let two servers share the port
             bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind((host, port))
-        bound.listen(128)  # whoever asks while the server still starts waits instead of being refused
+        bound.listen(LISTEN)
     except OSError as error:
         bound.close()
         raise Emow2vError(

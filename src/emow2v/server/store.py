@@ -17,6 +17,7 @@ from pathlib import Path
 from emow2v.errors import Emow2vError, RequestError
 from emow2v.server import schema
 from emow2v.server.database import Database
+from emow2v.server.failures import remedy
 from emow2v.server.jobs import Busy, Job, Status, from_row
 from emow2v.server.logs import one_line
 from emow2v.server.schema import MOST_LISTED
@@ -65,11 +66,10 @@ class Store:
                     schema.create(database)
             if 0 < found < schema.SCHEMA:
                 schema.migrate(self._database(), path)
-        except (sqlite3.DatabaseError, OSError) as error:
-            raise Emow2vError(
-                f"The jobs in {path} cannot be read ({error}); move the file away (results stay where they are), "
-                "or choose another --work-dir."
-            ) from None
+            if found <= schema.SCHEMA:
+                self._data.rows(f"SELECT {_WHOLE} FROM jobs LIMIT 0")  # another program's file may have other tables
+        except (sqlite3.Error, OSError) as error:
+            raise Emow2vError(f"The jobs in {path} cannot be read ({error}); {remedy(error)}.") from None
         if found > schema.SCHEMA:
             raise Emow2vError(
                 f"The jobs in {path} were written by a newer version of emow2v (format {found}, expected at most "

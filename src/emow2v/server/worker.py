@@ -11,6 +11,7 @@ import logging
 import os
 import signal
 import sqlite3
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -121,7 +122,7 @@ class Worker:
         os._exit(1)
 
     def terminated(self) -> None:
-        """SIGTERM came: the parent's word counts; without one it was meant for this process alone."""
+        """SIGTERM or SIGHUP came: the parent's word counts; without one it was meant for this process alone."""
         time.sleep(ALONE_S)
         if not self._stopping:
             os._exit(128 + signal.SIGTERM)
@@ -260,6 +261,8 @@ def main(name: str, path: Path, served: Served, parent: Connection, level: int, 
             threading.Thread(target=worker.terminated, name="emow2v-terminated", daemon=True).start()
 
         signal.signal(signal.SIGTERM, terminated)
+        if sys.platform != "win32" and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # not under nohup
+            signal.signal(signal.SIGHUP, terminated)  # the terminal was closed, which tells the parent too
         threading.Thread(target=worker.listen, args=(parent,), name="emow2v-parent", daemon=True).start()
         worker.warm_up()
         parent.send_bytes(READY)
