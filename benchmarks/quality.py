@@ -20,7 +20,8 @@ import emow2v
 from common import FOLDER, console
 from emow2v.evaluation import report
 from emow2v.evaluation.embeddings import FEATURES
-from emow2v.evaluation.evaluate import evaluate, figures
+from emow2v.evaluation.evaluate import evaluate
+from emow2v.evaluation.figures import figures
 from emow2v.evaluation.manifest import read_manifest
 from emow2v.evaluation.robustness import robustness
 from emow2v.formats.files import write_text

@@ -12,7 +12,8 @@ from emow2v import audio, cli, stretches
 from emow2v.errors import Emow2vError, FormatError, FramingError
 from emow2v.evaluation import report
 from emow2v.evaluation.embeddings import opensmile, recall
-from emow2v.evaluation.evaluate import _weighted, evaluate, figures, kept
+from emow2v.evaluation.evaluate import evaluate
+from emow2v.evaluation.figures import _weighted, figures, kept
 from emow2v.evaluation.manifest import Clip, parse_scale, read_manifest, speakers
 from emow2v.evaluation.norms import norm
 from emow2v.evaluation.statistics import Draws, Figure, agreement, difference, mae, pearson

@@ -13,7 +13,8 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from emow2v.errors import FramingError
-from emow2v.framing import Framing, Pieces, Stretches, Windower, parse_time
+from emow2v.framing import Framing, parse_time
+from emow2v.windows import Pieces, Stretches, Windower
 
 pytestmark = pytest.mark.quick
 

@@ -12,7 +12,8 @@ pytest.importorskip("pyroomacoustics")
 
 from emow2v import cli
 from emow2v.evaluation import model_card
-from emow2v.evaluation.evaluate import evaluate, figures
+from emow2v.evaluation.evaluate import evaluate
+from emow2v.evaluation.figures import figures
 from emow2v.evaluation.manifest import Clip
 from emow2v.model import Model
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from emow2v.evaluation.evaluate import Agreement, Evaluation, figures, kept, truth_of
+from emow2v.evaluation.figures import Agreement, Evaluation, figures, kept, truth_of
 from emow2v.evaluation.statistics import Figure, missing
 from emow2v.formats import marks
 from emow2v.formats.files import Staged, publish
