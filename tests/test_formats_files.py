@@ -318,3 +318,18 @@ def test_what_a_dead_process_leaves(tmp_path: Path) -> None:
     files.sweep([tmp_path, tmp_path / "none"], "dead")
     names = {path.name for path in tmp_path.iterdir()}
     assert names == {"a.csv", "b.csv", ".c.csv.live0123abcd.part", ".notes.part"}
+
+
+def test_a_signal_right_after_a_file_is_made_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Interrupted(files._Part):
+        def __init__(self, part: Path, path: Path, *, digested: bool) -> None:
+            super().__init__(part, path, digested=digested)
+            self.close()
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(files, "_Part", Interrupted)
+    staged = files.Staged()
+    with pytest.raises(KeyboardInterrupt):
+        staged.open(tmp_path / "out" / "talk.csv")
+    staged.discard()
+    assert list(tmp_path.iterdir()) == []

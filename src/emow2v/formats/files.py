@@ -21,7 +21,7 @@ from typing import IO, Any
 from emow2v.errors import FormatError, PlaceTaken
 from emow2v.formats import marks
 from emow2v.formats.marks import Found
-from emow2v.storage import shown
+from emow2v.storage import shown, sync_folder
 
 Move = tuple[Path, Path]  # from, to
 _PIECE = 1 << 20
@@ -94,6 +94,7 @@ class Staged:
         self._places: dict[Path, Path | None] = dict(places or {})
         self._seen: dict[Path, _Seen] = {}
         self._made: list[Path] = []
+        self._begun: list[Path] = []  # unfinished files
         self._files: list[tuple[IO[bytes], Path, Path]] = []
         self._parts: dict[Path, _Part] = {}
 
@@ -146,6 +147,7 @@ class Staged:
         try:
             self._make(path.parent)
             part = _beside(path, "part")
+            self._begun.append(part)  # before, likewise
             raw = _Part(part, path, digested=self._places[path] is not None)
         except (OSError, ValueError) as error:
             raise _unwritable(path, error, "choose another place") from None
@@ -174,12 +176,14 @@ class Staged:
 
     def discard(self) -> None:
         """Remove what was written, and folders made for it; what stood in the places before stays."""
-        for file, part, _ in self._files:
+        for file, _, _ in self._files:
             with contextlib.suppress(OSError, FormatError):  # what is still buffered need not fit any more
                 file.close()
+        for part in self._begun:
             with contextlib.suppress(OSError):
                 part.unlink()
         self._files.clear()
+        self._begun.clear()
         for folder in self._made:
             with contextlib.suppress(OSError):  # something lies in it
                 folder.rmdir()
@@ -239,7 +243,8 @@ def publish(groups: Sequence[Staged], before: Callable[[Sequence[Move]], None] =
         if old:
             with contextlib.suppress(OSError):
                 old.unlink()
-    _sync({path.parent for path, _ in kept})
+    for folder in {path.parent for path, _ in kept}:
+        sync_folder(folder)
 
 
 def _flush(files: Sequence[tuple[IO[bytes], Path]]) -> None:
@@ -262,19 +267,6 @@ def _to_disk(file: IO[bytes], path: Path) -> None:
             file.close()
     except OSError as error:
         raise _unwritable(path, error, "free some space") from None
-
-
-def _sync(folders: Iterable[Path]) -> None:
-    """Bring names to the disk; files that were renamed are there after a power cut too."""
-    if not hasattr(os, "O_DIRECTORY"):  # Windows does it by itself
-        return
-    for folder in folders:
-        with contextlib.suppress(OSError):  # not every file system can
-            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
 
 
 def _keep(path: Path) -> Path | None:
@@ -335,7 +327,8 @@ def finish(moves: Sequence[Move]) -> None:
             part.replace(path)
         except OSError as error:
             raise _unwritable(path, error, "close programs that have it open, or choose another place") from None
-    _sync({path.parent for _, path in moves})
+    for folder in {path.parent for _, path in moves}:
+        sync_folder(folder)
 
 
 def _came_since(part: Path, path: Path) -> bool:
