@@ -85,6 +85,23 @@ def test_the_sound_is_seen_and_heard(client: TestClient, data: Path) -> None:
     assert client.get(f"{job}/waveform", params={"points": 1}).status_code == 422
 
 
+@pytest.mark.parametrize("channel", ["left", "right", "1", "2", "mix"])
+def test_the_waveform_is_of_the_channel_that_the_model_heard(client: TestClient, data: Path, channel: str) -> None:
+    """Of predictions and of DISCOVER's requests."""
+    signal, rate = soundfile.read(data / "talk.wav", dtype="float32")
+    both = np.stack([signal, signal[::-1] * 0.3], axis=1)
+    soundfile.write(data / "two.wav", both, rate, subtype="FLOAT")
+    expected = both.mean(axis=1) if channel == "mix" else both[:, int(channel in ("right", "2"))]
+    form = {"path": "two.wav", "channel": channel, "unit": "files", "wait": "false"}
+    job = ended(client, client.post("/v1/predictions", data=form).json()["id"])
+    asked = request(data, data / "two.wav") | {"jobID": "old", "options": json.dumps({"channel": channel})}
+    assert client.post("/process", data=asked).json()["success"] == "True"
+    for one in (job, ended(client, "old")):
+        seen = client.get(f"{one}/waveform", params={"points": 100}).json()
+        assert max(seen["highest"]) == pytest.approx(expected.max(), abs=1e-3)
+        assert min(seen["lowest"]) == pytest.approx(expected.min(), abs=1e-3)
+
+
 def test_an_upload_never_counts_as_a_page(client: TestClient, data: Path) -> None:
     job = posted(client, (data / "talk.wav").read_bytes(), name="talk.html")
     heard = client.get(f"{job}/audio")

@@ -8,6 +8,7 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
+from emow2v.audio import Channel
 from emow2v.errors import AudioError
 from emow2v.server.waveform import waveform
 
@@ -46,6 +47,14 @@ def test_blocks_of_a_long_recording_leave_no_seams(tmp_path: Path) -> None:
     np.testing.assert_allclose(found.lowest, lowest[: len(found.lowest)], atol=1e-4)
     np.testing.assert_allclose(found.highest, highest[: len(found.highest)], atol=1e-4)
     assert 500 <= len(found.lowest) <= 1000
+
+
+@pytest.mark.parametrize(("channel", "highest"), [("mix", 0.5), ("left", 0.25), ("right", 0.75), (1, 0.25), (2, 0.75)])
+def test_the_channel_that_is_asked_for_is_seen(tmp_path: Path, channel: Channel, highest: float) -> None:
+    soundfile.write(tmp_path / "a.wav", np.tile([[0.25, 0.75], [-0.25, -0.75]], (4000, 1)), 8000, subtype="FLOAT")
+    found = waveform(tmp_path / "a.wav", 100, channel=channel)
+    np.testing.assert_array_equal(found.highest, np.float32(highest))
+    np.testing.assert_array_equal(found.lowest, np.float32(-highest))
 
 
 def test_what_is_no_recording(tmp_path: Path) -> None:

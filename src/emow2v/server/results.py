@@ -72,6 +72,17 @@ def recording(job: Job, number: int, places: Places) -> Path | bytes:
     return found
 
 
+def heard(job: Job) -> dict[str, int | str]:
+    """Track and channel of its recordings, where they were asked for.
+
+    Raises:
+        RequestError: the stored request cannot be read
+    """
+    if job.kind == "prediction":
+        return opts.hearing(job.form)
+    return opts.heard(opts.options({snake_case(name): value for name, value in job.form.items()}))
+
+
 def uploads(job: Job, places: Places) -> set[Path]:
     """Files that were sent to the server for it."""
     if job.kind == "prediction" and job.form.get("upload"):

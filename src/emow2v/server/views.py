@@ -8,7 +8,8 @@ import math
 import secrets
 import shutil
 from collections.abc import Callable
-from typing import Annotated, Any, Literal, TypeVar
+from functools import partial
+from typing import Annotated, Any, Literal, TypeVar, cast
 
 import numpy as np
 from fastapi import FastAPI, HTTPException, Query
@@ -100,14 +101,14 @@ def add(api: FastAPI, settings: Settings, found: Callable[[str], Job]) -> None:
     async def peaks(
         answer: Response, job_id: str, points: Annotated[int, Query(ge=2, le=100_000)] = 2000, session: Session = 0
     ) -> WaveformModel:
-        """The recording as the eye sees it, in at most so many points and at least half as many."""
+        """The track and channel that the model heard, in at most so many points and at least half as many."""
         job = await run_in_threadpool(found, job_id)
         source = await run_in_threadpool(_there, lambda: results.recording(job, session, places))
+        heard = _there(lambda: results.heard(job))
         async with decoding:
             try:
-                seen = await run_in_threadpool(
-                    waveform, io.BytesIO(source) if isinstance(source, bytes) else source, points
-                )
+                sound = io.BytesIO(source) if isinstance(source, bytes) else source
+                seen = await run_in_threadpool(partial(waveform, sound, points, **cast(dict[str, Any], heard)))
             except AudioError as error:  # where uploads lie is nobody's business
                 raise HTTPException(404, str(error).replace(str(source), results.name(job))) from None
         answer.headers.update(PRIVATE)

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from emow2v import audio
-from emow2v.audio import Source
+from emow2v.audio import Channel, Source
 
 Peaks = npt.NDArray[np.float32]
 
@@ -27,7 +27,7 @@ class Waveform:
     highest: Peaks
 
 
-def waveform(source: Source, points: int) -> Waveform:
+def waveform(source: Source, points: int, *, track: int | None = None, channel: Channel = "mix") -> Waveform:
     """Peaks of a recording at its own rate.
 
     How long it is shows only at its end: stretches begin with one sample, and whenever there are too many two
@@ -35,11 +35,12 @@ def waveform(source: Source, points: int) -> Waveform:
 
     Args:
         points: at most so many stretches, at least half as many (of recordings with so many samples); 2 or more
+        track, channel: as `audio.open_recording` takes them
 
     Raises:
-        AudioError: nothing there, or not decodable
+        AudioError: nothing there, not decodable, or no such track or channel
     """
-    recording = audio.open_recording(source, target_rate=None)
+    recording = audio.open_recording(source, target_rate=None, track=track, channel=channel)
     most = points - points % 2
     width, count, taken = 1, 0, 0
     lowest, highest = np.empty(most, np.float32), np.empty(most, np.float32)
