@@ -16,9 +16,10 @@ import numpy as np
 
 import fullsize
 from common import console, keep, parser, show
-from emow2v import audio, batch, cards
+from emow2v import audio, cards
 from emow2v.compare import Agreement, agreement, relative_distance
 from emow2v.engines import choose, precisions
+from emow2v.inputs import expand
 from emow2v.model import Context, Model
 from emow2v.quantize import quantize
 from emow2v.verify import EXAMPLE
@@ -27,7 +28,7 @@ SHORTEST_S = 20
 
 
 def recordings(names: list[str]) -> list[np.ndarray]:
-    found, failed = batch.expand(names)
+    found, failed = expand(names)
     if failed:
         raise SystemExit(failed[0].error)
     signals, waiting, samples = [], [], 0
@@ -70,7 +71,7 @@ def main() -> None:
         rows: list[tuple[str, float, Agreement, float]] = []
         exact: tuple[np.ndarray, np.ndarray] | None = None
         exact_s = 0.0
-        for way, model, context in ways(name, [one.path for one in batch.expand(options.calibrate)[0]]):
+        for way, model, context in ways(name, [one.path for one in expand(options.calibrate)[0]]):
             list(model.predict(signals[0][:160_000], 16000, context=context))
             started = time.perf_counter()
             found = [model.predict(signal, 16000, context=context) for signal in signals]

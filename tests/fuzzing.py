@@ -26,6 +26,7 @@ from emow2v.discover import options as opts
 from emow2v.discover.descriptors import fill, parse_data
 from emow2v.discover.job import folders, plan
 from emow2v.discover.module import MODULE, cml_info
+from emow2v.discover.names import snake_case
 from emow2v.discover.places import Places, check_job_id, safe_name
 from emow2v.errors import Emow2vError
 from emow2v.formats.ssi_read import data_path, read_annotation, read_stream
@@ -272,7 +273,7 @@ def _options(ground: Ground, form: Data) -> None:
         opts.batch_size(given, 250)
         opts.context(given, "window")
     for name in form:
-        opts.snake_case(name)
+        snake_case(name)
 
 
 def _times(ground: Ground, times: Data) -> None:
@@ -426,7 +427,7 @@ STREAMS = st.tuples(
 
 TARGETS = {
     "data descriptors": Target(lambda ground: data_texts(), _descriptors, 2),
-    "options": Target(lambda ground: FORM.map(lambda form: {opts.snake_case(name): value for name, value in form.items()}), _options),
+    "options": Target(lambda ground: FORM.map(lambda form: {snake_case(name): value for name, value in form.items()}), _options),
     "times": Target(lambda ground: st.fixed_dictionaries({}, optional=dict.fromkeys(("frame_size", "stride", "left_context", "right_context", "start", "end"), TIME)), _times),
     "paths, names, templates": Target(lambda ground: TEXT, _names, 2),
     "whole requests": Target(lambda ground: st.one_of(ALMOST, ALMOST, FORM), _plan),

@@ -14,9 +14,11 @@ import pytest
 import soundfile
 from typer.testing import CliRunner
 
+from commands import caller
 from emow2v import batch, cli
 from emow2v.errors import FormatError
 from emow2v.formats.table_read import read_table
+from emow2v.inputs import expand
 from emow2v.model import Model
 from emow2v.verify import EXAMPLE
 from waiting import until
@@ -33,12 +35,7 @@ def clip(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def invoke(lite: Model, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("emow2v.model.load", lambda name, **options: lite)
-
-    def call(*arguments: str | Path):
-        return CliRunner().invoke(cli.app, ["predict", *map(str, arguments)])
-
-    return call
+    return caller(monkeypatch, lite, "predict")
 
 
 @pytest.mark.parametrize(
@@ -70,7 +67,7 @@ def test_a_share_that_goes_at_a_recordings_turn(
 ) -> None:
     gone = tmp_path / "in" / "gone.wav"
     gone.write_bytes(clip.read_bytes())
-    found, _ = batch.expand([str(tmp_path / "in")])
+    found, _ = expand([str(tmp_path / "in")])
     stat = Path.stat
 
     def refuse(path: Path, **options: bool) -> os.stat_result:
@@ -89,7 +86,7 @@ def test_a_place_of_results_that_goes_between_recordings(
 ) -> None:
     (tmp_path / "in" / "b").mkdir()
     (tmp_path / "in" / "b" / "gone.wav").write_bytes(clip.read_bytes())
-    found, _ = batch.expand([str(tmp_path / "in")])
+    found, _ = expand([str(tmp_path / "in")])
     stat = Path.stat
 
     def refuse(path: Path, **options: bool) -> os.stat_result:
@@ -163,12 +160,12 @@ def test_what_cannot_be_done_loads_no_model(clip: Path, monkeypatch: pytest.Monk
 def test_folders_of_results_stay_only_with_results(lite: Model, clip: Path, tmp_path: Path) -> None:
     (tmp_path / "in" / "b").mkdir()
     (tmp_path / "in" / "b" / "text.wav").write_text("no sound")
-    found, _ = batch.expand([str(tmp_path / "in")])
+    found, _ = expand([str(tmp_path / "in")])
     outcomes = list(batch.predict(lite, found, tmp_path / "new" / "out"))
     assert [bool(one.error) for one in outcomes] == [True, False]
     assert not (tmp_path / "new" / "out" / "b").exists() and (tmp_path / "new" / "out" / "talk.csv").exists()
     clip.unlink()
-    found, _ = batch.expand([str(tmp_path / "in")])
+    found, _ = expand([str(tmp_path / "in")])
     assert all(one.error for one in batch.predict(lite, found, tmp_path / "other" / "out"))
     assert not (tmp_path / "other").exists()
 
@@ -180,7 +177,7 @@ def test_our_own_mistakes_come_through(
         raise TypeError("a mistake of ours")
 
     monkeypatch.setattr(Model, "predict", mistaken)
-    found, _ = batch.expand([str(clip)])
+    found, _ = expand([str(clip)])
     with pytest.raises(TypeError, match="a mistake of ours"):
         list(batch.predict(lite, found, tmp_path / "out"))
 
@@ -273,3 +270,20 @@ def test_overwriting_never_takes_the_recording(invoke, clip: Path, tmp_path: Pat
     result = invoke(tmp_path / "talk.csv", "-o", tmp_path, "--overwrite")
     assert result.exit_code == 1 and "is the recording itself" in result.stderr
     assert (tmp_path / "talk.csv").read_bytes() == clip.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("options", "endings"),
+    [
+        (["--format", "csv", "--format", "json"], {".csv", ".csv-metadata.json", ".json"}),
+        (["--format", "json", "--format", "csv"], {".csv", ".csv-metadata.json", ".json"}),
+        (["--format", "ndjson,json", "--format", "JSON"], {".ndjson", ".json"}),
+        (["--format", "json", "--format", "json"], {".json"}),
+        ([], {".csv", ".csv-metadata.json"}),
+    ],
+)
+def test_formats_that_are_asked_for_one_by_one_are_all_written(
+    invoke, clip: Path, tmp_path: Path, options: list[str], endings: set[str]
+) -> None:
+    assert invoke(clip, "-o", tmp_path / "out", *options).exit_code == 0
+    assert {one.name.removeprefix("talk") for one in (tmp_path / "out").iterdir()} == endings

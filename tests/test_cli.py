@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from typer.testing import CliRunner
 
 import emow2v
-from emow2v import batch, cli
+from commands import caller
 from emow2v.formats.ssi_read import read_annotation, read_stream
+from emow2v.inputs import expand
 from emow2v.model import Model
 from emow2v.verify import EXAMPLE
 from waiting import until
@@ -29,13 +29,7 @@ def run(
 @pytest.fixture
 def invoke(lite: Model, monkeypatch):
     """The command line in this process, with the model loaded already."""
-    monkeypatch.setattr("emow2v.model.load", lambda name, **options: lite)
-    runner = CliRunner()
-
-    def call(*arguments: str | Path):
-        return runner.invoke(cli.app, [str(argument) for argument in arguments])
-
-    return call
+    return caller(monkeypatch, lite)
 
 
 @pytest.fixture
@@ -188,7 +182,7 @@ def test_folders_patterns_and_names_that_meet(tmp_path: Path) -> None:
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
-    found, failed = batch.expand([str(tmp_path / "a"), str(tmp_path / "a" / "talk.wav"), str(tmp_path / "c" / "*.wav")])
+    found, failed = expand([str(tmp_path / "a"), str(tmp_path / "a" / "talk.wav"), str(tmp_path / "c" / "*.wav")])
     assert not failed
     places = [(Path(one.path).relative_to(tmp_path).as_posix(), one.folder.as_posix(), one.stem) for one in found]
     assert places == [

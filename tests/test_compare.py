@@ -14,6 +14,7 @@ from emow2v.formats import write
 from emow2v.formats.table_read import read_table
 from emow2v.framing import Framing
 from emow2v.trajectory import DIMENSIONS, Block, Info, Trajectory
+from refusals import refuse_folder
 
 
 def trajectory(
@@ -163,13 +164,6 @@ def test_a_share_that_goes_while_results_are_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     (tmp_path / "b").mkdir()
-    scandir = os.scandir
-
-    def scan(place: str) -> object:
-        if Path(place).name == "b":
-            raise OSError(number, os.strerror(number), str(place))
-        return scandir(place)
-
-    monkeypatch.setattr(os, "scandir", scan)
+    refuse_folder(monkeypatch, "b", number)
     with pytest.raises(Emow2vError, match=os.strerror(number)):
         compare(tmp_path, tmp_path)

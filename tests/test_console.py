@@ -12,18 +12,6 @@ from typer.testing import CliRunner
 from emow2v import cli, console
 
 
-@pytest.mark.parametrize("number", [0, 1, 2, 1000, 21])
-def test_numbers_of_things(number: int) -> None:
-    assert console.counted(number, "value") == (f"{number} value" if number == 1 else f"{number} values")
-
-
-@pytest.mark.parametrize("text", ["a\nb", "a\x1b[31mb", "a\u2028b", "a\x85b", "\udcffa", "a\u202eb"])
-def test_one_line(text: str) -> None:
-    shown = console.one_line(text)
-    assert shown.isprintable() and shown.startswith(("a", "\\")) and len(shown.splitlines()) == 1
-    shown.encode()
-
-
 @pytest.mark.parametrize("name", ["-leading.wav", "-a.MP3", "--talk.flac", "-1.m2ts", "-x.webm"])
 @pytest.mark.parametrize("command", ["predict", "robustness"])
 def test_names_that_begin_with_a_dash(name: str, command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

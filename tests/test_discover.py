@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from emow2v.discover import options
 from emow2v.discover.descriptors import fill, parse_data
 from emow2v.discover.module import MODULE, cml_info, trainer_xml
+from emow2v.discover.names import snake_case
 from emow2v.discover.places import Places, check_job_id, safe_name
 from emow2v.errors import RequestError
 
@@ -141,7 +142,7 @@ def test_batch_sizes() -> None:
 
 def test_field_names_in_either_case() -> None:
     names = ["jobID", "trainerFilePath", "optStr", "frame_size", "leftContext", "dbHost", "sharedDir"]
-    assert [options.snake_case(name) for name in names] == [
+    assert [snake_case(name) for name in names] == [
         "job_id", "trainer_file_path", "opt_str", "frame_size", "left_context", "db_host", "shared_dir",
     ]  # fmt: skip
 

@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from typer.testing import CliRunner
 
-from emow2v import audio, cli, stretches
+from commands import caller
+from emow2v import audio, stretches
+from emow2v.compare import pearson
 from emow2v.errors import Emow2vError, FormatError, FramingError
 from emow2v.evaluation import report
 from emow2v.evaluation.embeddings import opensmile, recall
@@ -16,7 +17,7 @@ from emow2v.evaluation.evaluate import evaluate
 from emow2v.evaluation.figures import _weighted, figures, kept
 from emow2v.evaluation.manifest import Clip, parse_scale, read_manifest, speakers
 from emow2v.evaluation.norms import norm
-from emow2v.evaluation.statistics import Draws, Figure, agreement, difference, mae, pearson
+from emow2v.evaluation.statistics import Draws, Figure, agreement, difference, mae
 from emow2v.model import Model
 from small_corpora import write_csv
 
@@ -366,12 +367,7 @@ def test_stretches_are_read_and_not_whole_recordings(level: Model, tmp_path: Pat
 
 @pytest.fixture
 def invoke(level: Model, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("emow2v.model.load", lambda name, **options: level)
-
-    def call(*arguments: str | Path):
-        return CliRunner().invoke(cli.app, ["evaluate", *map(str, arguments)])
-
-    return call
+    return caller(monkeypatch, level, "evaluate")
 
 
 def test_command(invoke, corpus: Path, tmp_path: Path) -> None:
@@ -385,6 +381,40 @@ def test_command(invoke, corpus: Path, tmp_path: Path) -> None:
     assert result.exit_code == 1 and "was left out" in result.output
     assert "23 of 24 clips done, 1 failed." in result.stderr
     assert json.loads((tmp_path / "out" / "evaluation.json").read_text())["clips"] == 23
+
+
+def odd_recordings(folder: Path) -> dict[str, str]:
+    """Recordings of which something is to be said, and what."""
+    hum = np.resize([0.1, -0.1], RATE).astype(np.float32)
+    soundfile.write(folder / "opposite.wav", np.stack([hum, -0.9 * hum], axis=1), RATE, subtype="FLOAT")
+    soundfile.write(folder / "half.wav", np.stack([hum, 0 * hum], axis=1), RATE, subtype="FLOAT")
+    soundfile.write(folder / "silent.wav", 0 * hum, RATE)
+    soundfile.write(folder / "clipped.wav", np.clip(20 * hum, -1, 1), RATE, subtype="FLOAT")
+    soundfile.write(folder / "cut.wav", hum, RATE)
+    whole = (folder / "cut.wav").read_bytes()
+    (folder / "cut.wav").write_bytes(whole[: len(whole) // 2])
+    return {
+        "opposite.wav": "opposite phase", "half.wav": "Channel 2 is silent", "silent.wav": "nothing but silence",
+        "clipped.wav": "is clipped", "cut.wav": "is cut off",
+    }  # fmt: skip
+
+
+def test_what_was_not_all_there_is_printed_once_a_file_and_reported(invoke, tmp_path: Path) -> None:
+    pytest.importorskip("sklearn")
+    notices = odd_recordings(tmp_path)
+    rows = [{"file": name, "arousal": 0.1 * k, "speaker": k} for k, name in enumerate(notices)]
+    rows.append({"file": "half.wav", "start": 0.25, "end": 0.75, "arousal": 0.5, "speaker": 9})
+    rows.append({"file": clip(tmp_path, 3).name, "arousal": 0.9, "speaker": 10})
+    data = write_csv(tmp_path / "manifest.csv", [{"start": "", "end": "", **row} for row in rows])
+    result = invoke("--data", data, "-o", tmp_path / "out", "--draws", 0)
+    assert result.exit_code == 0, result.output
+    lines = result.stderr.splitlines()
+    for name, sentence in notices.items():
+        assert len([line for line in lines if line.startswith(f"{name}: ") and sentence in line]) == 1, result.stderr
+    said = json.loads((tmp_path / "out" / "evaluation.json").read_text())["notices"]
+    assert set(said) == {*notices, "half.wav from 0.25 s"}
+    assert all(sentence in said[name][0] for name, sentence in notices.items())
+    assert "In 6 clips something was missing or unusual" in (tmp_path / "out" / "evaluation.md").read_text()
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from emow2v.inputs import ENDINGS, LeftOut, expand
+from refusals import refuse_folder
 
 
 def files(folder: Path, *names: str) -> None:
@@ -82,7 +83,7 @@ def test_what_a_folder_leaves_out_is_counted_and_named(tmp_path: Path) -> None:
     assert len(told) == 1 and len(told[0]) == 7
     assert told[0].sentence == (
         f"{tmp_path}: left out 4 names without a recording's ending (b/labels.csv, b/x.docx, b/y.sw and 1 more), "
-        "2 hidden names (.git, .hidden.wav), 1 linked folder (again); name one itself to have it heard."
+        "2 hidden names (.git, .hidden.wav), 1 linked folder (again); name a file itself to include it."
     )
     found, failed = expand([str(tmp_path / "a.wav")], told.append)
     assert len(told) == 1 and len(found) == 1
@@ -162,14 +163,7 @@ def test_backslashes_from_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_a_share_that_goes_while_a_folder_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     """The folders that could be read are done, the one that could not is a sentence."""
     files(tmp_path, "a/1.wav", "b/2.wav", "c/3.wav", "d.wav")
-    scandir = os.scandir
-
-    def scan(place: str) -> object:
-        if Path(place).name == "b":
-            raise OSError(number, os.strerror(number), str(place))
-        return scandir(place)
-
-    monkeypatch.setattr(os, "scandir", scan)
+    refuse_folder(monkeypatch, "b", number)
     found, failed = expand([str(tmp_path)])
     assert [Path(one.path).name for one in found] == ["1.wav", "3.wav", "d.wav"]
     assert len(failed) == 1 and os.strerror(number) in failed[0].error and str(tmp_path / "b") in failed[0].error

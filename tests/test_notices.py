@@ -251,16 +251,22 @@ def test_a_channel_is_what_soundfile_has_there(tmp_path, subtype):
         heard(path, channel=7)
 
 
-@pytest.mark.parametrize("text", ["", "centre", "0", "-1", "1.5", "each", "\u0662"])
+@pytest.mark.parametrize("text", ["", "centre", "0", "-1", "1.5", "9" * 5000, "\u0662"])
 def test_what_is_no_channel_is_refused(text):
-    with pytest.raises(AudioError, match="expected mix, left, right or a number"):
+    with pytest.raises(AudioError, match="expected mix, left, right, a number from 1, or each"):
         parse_channel(text)
     with pytest.raises(AudioError, match="expected mix, left, right or a number"):
         audio.open_recording(np.zeros(100), 16000, channel=text)
 
 
 def test_what_is_a_channel():
-    assert [parse_channel(text) for text in ("mix", " Left", "RIGHT", "3")] == ["mix", "left", "right", 3]
+    assert [parse_channel(text) for text in ("mix", " Left", "RIGHT", "3", "Each ")] == [
+        "mix",
+        "left",
+        "right",
+        3,
+        "each",
+    ]
 
 
 @pytest.mark.parametrize(("left", "right", "told"), [
@@ -416,10 +422,11 @@ def test_notices_stand_in_every_result(lite, tmp_path):
 
 def test_each_channel_has_a_result_of_its_own(lite, tmp_path):
     from emow2v import batch
+    from emow2v.inputs import expand
 
     signal = 0.3 * noise(32_000, 2)
     soundfile.write(tmp_path / "a.wav", signal, 16000)
-    chosen = batch.expand([str(tmp_path / "a.wav")])
+    chosen = expand([str(tmp_path / "a.wav")])
     inputs = chosen.inputs if hasattr(chosen, "inputs") else chosen[0]
     (outcome,) = batch.predict(lite, inputs, tmp_path / "out", channel="each")
     assert not outcome.error and {path.name for path in outcome.files} == {"a.left.csv", "a.right.csv"}

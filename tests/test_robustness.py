@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import av
 import numpy as np
 import pytest
+import soundfile
 
 pytest.importorskip("pyroomacoustics")
 pytest.importorskip("scipy")
@@ -495,6 +496,18 @@ def test_limit_is_the_users(files, monkeypatch):
             robustness.robustness(LOUDNESS, files, limit=bad)
     with pytest.raises(Emow2vError, match="seed of 0 or more"):
         robustness.robustness(LOUDNESS, files, seed=-1)
+
+
+def test_what_was_not_all_there_is_reported(files, tmp_path):
+    hum = np.resize([0.1, -0.1], RATE)
+    soundfile.write(tmp_path / "half.wav", np.stack([hum, 0 * hum], axis=1), RATE)
+    soundfile.write(tmp_path / "opposite.wav", np.stack([hum, -0.9 * hum], axis=1), RATE)
+    found = robustness.robustness(CONSTANT, [*files, tmp_path / "half.wav", tmp_path / "opposite.wav"])
+    notices = found.figures()["notices"]
+    assert list(notices) == [str(tmp_path / "half.wav"), str(tmp_path / "opposite.wav")]
+    assert "Channel 2 is silent" in notices[str(tmp_path / "half.wav")][0]
+    assert "opposite phase" in notices[str(tmp_path / "opposite.wav")][0]
+    assert "Something was missing or unusual in 2 of 5 recordings" in found.markdown()
 
 
 def test_files_that_cannot_be_heard_are_told(files, tmp_path):

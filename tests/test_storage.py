@@ -14,6 +14,19 @@ from emow2v.errors import PathError
 pytestmark = pytest.mark.quick
 
 
+@pytest.mark.parametrize("number", [0, 1, 2, 1000, 21])
+def test_numbers_of_things(number: int) -> None:
+    assert storage.counted(number, "value") == (f"{number} value" if number == 1 else f"{number} values")
+    assert storage.counted(number, "class", "classes") == (f"{number} class" if number == 1 else f"{number} classes")
+
+
+@pytest.mark.parametrize("text", ["a\nb", "a\x1b[31mb", "a\u2028b", "a\x85b", "\udcffa", "a\u202eb"])
+def test_one_line(text: str) -> None:
+    shown = storage.one_line(text)
+    assert shown.isprintable() and shown.startswith(("a", "\\")) and len(shown.splitlines()) == 1
+    shown.encode()
+
+
 def test_kinds(tmp_path: Path) -> None:
     (tmp_path / "a.wav").write_bytes(b"x")
     (tmp_path / "link").symlink_to(tmp_path / "a.wav")

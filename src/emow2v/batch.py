@@ -17,11 +17,10 @@ from emow2v.formats import Writer
 from emow2v.formats.files import Staged
 from emow2v.formats.table import csv_head, csv_rows, json_head, json_tail, rows
 from emow2v.framing import Framing
-from emow2v.inputs import ENDINGS, STDIN, Input, Outcome, expand
+from emow2v.inputs import STDIN, Input, Outcome
 from emow2v.model import Context, Model
+from emow2v.notices import about
 from emow2v.trajectory import Block, Info, Trajectory
-
-__all__ = ["ENDINGS", "STDIN", "Input", "Outcome", "expand", "predict", "refuse_terminal"]
 
 
 def predict(
@@ -98,7 +97,7 @@ def format_names(text: str, *, printed: bool) -> list[str]:
     """
     names = list(dict.fromkeys(name.strip().lower().removeprefix(".") for name in text.split(",") if name.strip()))
     if not names:
-        raise FormatError("--format is empty; expected csv, json, ndjson, annotation or stream.")
+        raise FormatError(f"--format is empty; expected {formats.known()}.")
     formats.writers(names, Path(), "check")
     if printed:
         _printer(names, sys.stdout)
@@ -152,8 +151,8 @@ def _record(
         if one.path != STDIN and storage.exists(path) and path.samefile(one.path):
             raise FormatError(f"{path} is the recording itself; choose another output folder.")
     formats.record(trajectory, writers, done)
-    notices = tuple(f"{storage.shown(one.path)}: {sentence}" for sentence in trajectory.notices)
-    return Outcome(one.path, count, sum(writer.clipped for writer in writers), files, notices=notices)
+    clipped = sum(writer.clipped for writer in writers)
+    return Outcome(one.path, count, clipped, files, notices=about(one.path, trajectory.notices))
 
 
 def _printer(names: Sequence[str], stream: TextIO | None) -> Writer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -10,6 +11,7 @@ import numpy.typing as npt
 
 from emow2v.errors import AudioError
 from emow2v.signals import Signal, mix_down
+from emow2v.storage import counted
 
 Channel = Literal["mix", "left", "right"] | int
 
@@ -23,19 +25,19 @@ _CANCELLED = 0.1  # of the channels' power is left in their mean
 _LOUD = 8.0  # times full scale: numbers that were not brought to -1..1
 
 
-def parse_channel(text: str) -> Channel:
-    """A channel as people write it: mix, left, right, or its number from 1.
+def parse_channel(text: str) -> Channel | Literal["each"]:
+    """A channel as people write it: mix, left, right, its number from 1, or each of them.
 
     Raises:
         AudioError: none of these
     """
     text = text.strip().lower()
-    named: dict[str, Channel] = {"mix": "mix", "left": "left", "right": "right"}
+    named: dict[str, Channel | Literal["each"]] = {"mix": "mix", "left": "left", "right": "right", "each": "each"}
     if text in named:
         return named[text]
-    if text.isascii() and text.isdecimal() and int(text) > 0:
+    if re.fullmatch("0*[1-9][0-9]{0,3}", text, re.ASCII):
         return int(text)
-    raise AudioError(f"The channel is '{text[:20]}'; expected mix, left, right or a number from 1.")
+    raise AudioError(f"The channel is '{text[:20]}'; expected mix, left, right, a number from 1, or each.")
 
 
 def check_channel(channel: Channel) -> None:
@@ -85,7 +87,7 @@ class Channels:
             return
         number = self._channel if isinstance(self._channel, int) else self._side(count)
         if number > count:
-            has = "1 channel" if count == 1 else f"{count} channels"
+            has = counted(count, "channel")
             raise AudioError(f"{self._name} has {has}; channel {self._channel} was asked for; choose one that it has.")
         self._index = number - 1
 

@@ -32,12 +32,12 @@ from emow2v.console import (
     choose,
     errors,
     leave,
-    one_line,
     output,
     stoppable,
 )
 from emow2v.errors import Emow2vError, ModelError
 from emow2v.home import keep_others_here
+from emow2v.storage import one_line
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 app.add_typer(models, name="models")
@@ -101,15 +101,19 @@ def predict(
     unit: Annotated[Unit, typer.Option(help="Values over time, or one value a file.")] = Unit.windows,
     frame_step: Annotated[str, typer.Option(help="From one value to the next, e.g. 40ms, 0.5s.")] = "40ms",
     left_context: Annotated[str, typer.Option(help="How far a window reaches back before its step.")] = "960ms",
-    right_context: Annotated[str, typer.Option(help="How far it reaches ahead.")] = "0ms",
-    start: Annotated[str, typer.Option(help="No value for what begins before.")] = "0ms",
-    end: Annotated[str, typer.Option(help="No value for what ends after; 0ms: the end.")] = "0ms",
+    right_context: Annotated[str, typer.Option(help="How far a window reaches ahead of its step.")] = "0ms",
+    start: Annotated[str, typer.Option(help="Time before which no value begins.")] = "0ms",
+    end: Annotated[str, typer.Option(help="Time after which no value ends; 0ms: the recording's end.")] = "0ms",
     padding: Annotated[
-        PaddingChoice, typer.Option(help="Before the start: the first sample repeated, or silence.")
+        PaddingChoice, typer.Option(help="What stands before the start: the first sample repeated, or silence.")
     ] = PaddingChoice.edge,
     formats: Annotated[
-        str, typer.Option("--format", help="One or more of csv, json, ndjson, annotation, stream, with commas.")
-    ] = "csv",
+        list[str] | None,
+        typer.Option(
+            "--format",
+            help="csv, json, ndjson, annotation or stream; several with commas, or repeated. [default: csv]",
+        ),
+    ] = None,
     overwrite: OverwriteOption = False,
     engine: EngineOption = "auto",
     precision: PrecisionOption = "",
@@ -132,6 +136,7 @@ def predict(
     from emow2v import batch
     from emow2v.channels import parse_channel
     from emow2v.framing import Framing, parse_time
+    from emow2v.inputs import STDIN
     from emow2v.model import load
     from emow2v.progress import Progress
 
@@ -148,12 +153,12 @@ def predict(
             end_ms=span["end_ms"],
             padding=padding.value,
         )
-    heard = "each" if channel.strip().lower() == "each" else parse_channel(channel)
+    heard = parse_channel(channel)
     folder = None if to == "-" else Path(to)
-    names = batch.format_names(formats, printed=folder is None)
+    names = batch.format_names(",".join(formats or ["csv"]), printed=folder is None)
     if folder is not None:
         batch.check_output(folder)
-    if batch.STDIN in inputs:
+    if STDIN in inputs:
         batch.refuse_terminal(sys.stdin)
     chosen = choose(inputs)
 
@@ -171,7 +176,7 @@ def predict(
             overwrite=overwrite,
             track=track or None,
             channel=heard,
-            progress=lambda block, info: progress.block(block, info),
+            progress=progress.block,
         ):
             failed += bool(outcome.error)
             progress.done(outcome)
@@ -197,9 +202,9 @@ def export(
     model: Annotated[str, typer.Option("--model", help="Folder of a checkpoint, or name of a model with one.")],
     to: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="New folder of the package.")],
     precision: Annotated[
-        str, typer.Option(help="Of the weights in the file: fp32, or fp16 for half the size.")
+        str, typer.Option(help="Precision of the weights in the file: fp32, or fp16 for half the size.")
     ] = "fp32",
-    name: Annotated[str, typer.Option(help="What the package calls itself. [default: the folder's name]")] = "",
+    name: Annotated[str, typer.Option(help="Name of the package. [default: the folder's name]")] = "",
 ) -> None:
     """A checkpoint as an ONNX package, compared with PyTorch before it is written (extra torch)."""
     from emow2v import cards

@@ -27,7 +27,7 @@ def live(
         str, typer.Argument(metavar="-", help="- for raw mono PCM on standard input. [default: microphone]")
     ] = "",
     sampling_rate: Annotated[int, typer.Option(min=0, help="Hz; 0: the microphone's own, 16000 of a pipe.")] = 0,
-    encoding: Annotated[str, typer.Option(help="Of a pipe: s16le or f32le.")] = "s16le",
+    encoding: Annotated[str, typer.Option(help="Encoding of a pipe: s16le or f32le.")] = "s16le",
     microphone: Annotated[str, typer.Option(help="Part of the microphone's name, or its number.")] = "",
     frame_step: Annotated[str, typer.Option(help="From one value to the next.")] = "200ms",
     left_context: Annotated[str, typer.Option(help="How far a window reaches back before its step.")] = "800ms",

@@ -19,14 +19,13 @@ from emow2v.console import (
     PrecisionOption,
     ThreadsOption,
     choose,
-    counted,
     errors,
-    one_line,
     output,
     print_table,
     stoppable,
 )
 from emow2v.errors import FormatError
+from emow2v.storage import counted, one_line
 
 
 @stoppable
@@ -63,14 +62,16 @@ def evaluate(
     to: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Folder of the report.")],
     model: ModelOption = "lite",
     scale: Annotated[
-        list[str] | None, typer.Option(help="Of the ratings: 1:7, or arousal=1:5; repeatable. [default: 0:1]")
+        list[str] | None, typer.Option(help="Scale of the ratings: 1:7, or arousal=1:5; repeatable. [default: 0:1]")
     ] = None,
     only: Annotated[
-        list[str] | None, typer.Option(metavar="COLUMN=VALUE", help="Clips that are wanted, such as corpus=emodb.")
+        list[str] | None, typer.Option(metavar="COLUMN=VALUE", help="Clips to take, such as corpus=emodb; repeatable.")
     ] = None,
     window: Annotated[str, typer.Option(help="Length of short windows.")] = "1s",
     step: Annotated[str, typer.Option(help="From one short window to the next.")] = "500ms",
-    draws: Annotated[int, typer.Option(min=0, max=100_000, help="Of the bootstrap, for intervals; 0: none.")] = 1000,
+    draws: Annotated[
+        int, typer.Option(min=0, max=100_000, help="Draws of the bootstrap, for intervals; 0: none.")
+    ] = 1000,
     overwrite: OverwriteOption = False,
     opensmile: Annotated[
         bool, typer.Option("--opensmile", help="Compare embeddings with ComParE 2016 and eGeMAPS (extra opensmile).")
@@ -89,6 +90,7 @@ def evaluate(
     from emow2v.evaluation.statistics import require
     from emow2v.framing import parse_time
     from emow2v.model import load
+    from emow2v.notices import about
     from emow2v.progress import Count
 
     check_output(to)
@@ -108,6 +110,8 @@ def evaluate(
             features=FEATURES if opensmile else (),
             done=lambda clip: bar.advance(),
         )
+    for line in dict.fromkeys(line for one in found.judged for line in about(one.clip.name, one.notices)):
+        errors.print(one_line(line))
     for name, sentence in found.skipped.items():
         errors.print(one_line(f"{name} was left out: {sentence}"))
     for name, sentence in found.undefined.items():
@@ -143,7 +147,7 @@ def robustness(
         ),
     ] = None,
     limit: Annotated[float, typer.Option(help="A score that moves by less is unchanged.")] = 0.05,
-    seed: Annotated[int, typer.Option(min=0, help="Of everything that is drawn.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of everything that is drawn.")] = 0,
     overwrite: OverwriteOption = False,
     engine: EngineOption = "auto",
     precision: PrecisionOption = "",
@@ -156,6 +160,7 @@ def robustness(
     from emow2v.evaluation.statistics import require
     from emow2v.formats.files import Staged, write_text
     from emow2v.model import load
+    from emow2v.notices import about
     from emow2v.progress import Count
     from emow2v.trajectory import DIMENSIONS
 
@@ -176,6 +181,9 @@ def robustness(
             seed=seed,
             progress=lambda name: bar.advance(),
         )
+    for name, sentences in result.notices.items():
+        for line in about(name, sentences):
+            errors.print(one_line(line))
     for name, sentence in result.skipped.items():
         errors.print(one_line(f"{name} was left out: {sentence}"))
     table = Table("group", "test", *DIMENSIONS, "threshold", "passed", box=None)

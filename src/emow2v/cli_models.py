@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from emow2v.console import Command, errors, one_line, output, print_table, stoppable
+from emow2v.console import Command, errors, output, print_table, stoppable
 from emow2v.errors import FormatError, ModelError
+from emow2v.storage import one_line
 
 if TYPE_CHECKING:
     from emow2v.cards import Card
@@ -72,12 +73,16 @@ def pull_model(
     ] = "zenodo",
     origin: Annotated[
         str,
-        typer.Option("--from", metavar="PATH", help="Instead: a zip or folder brought by hand, or a zip's address."),
+        typer.Option(
+            "--from", metavar="PATH", help="Zip or folder brought by hand, or a zip's address, in place of a download."
+        ),
     ] = "",
-    accept_licence: Annotated[bool, typer.Option("--accept-licence", help="Do not ask; for scripts.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Also where it is here already.")] = False,
+    accept_licence: Annotated[
+        bool, typer.Option("--accept-licence", help="Accept the licence without a question; for scripts.")
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Also replace a model that is here already.")] = False,
     unverified: Annotated[
-        bool, typer.Option("--unverified", help="Keep it though its numbers are not the published.")
+        bool, typer.Option("--unverified", help="Also keep a model whose numbers are not the published ones.")
     ] = False,
 ) -> None:
     """Bring a published model here, once; it works offline from then on."""
@@ -112,7 +117,7 @@ def verify_models(
         Path | None, typer.Option(help="The recording to which the publication's other numbers belong.")
     ] = None,
 ) -> None:
-    """Does a model give the numbers it must, on every engine installed here."""
+    """Check that a model gives the numbers it must, on every engine installed here."""
     from emow2v import cards, verify
 
     failed = False
@@ -145,14 +150,15 @@ def quantize_model(
         Path | None,
         typer.Option("-o", "--output", metavar="DIR", help="New folder. [default: where --precision int8 looks]"),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Also where it is here already.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Also replace a model that is here already.")] = False,
 ) -> None:
     """An int8 package of a model, for --precision int8, with its error against fp32 measured (extra quantize)."""
-    from emow2v import batch, cards, quantize
+    from emow2v import cards, quantize
+    from emow2v.inputs import expand
     from emow2v.progress import Status
 
     source = cards.find(name)
-    found, failed = batch.expand(speech or [])
+    found, failed = expand(speech or [])
     for outcome in failed:
         raise FormatError(outcome.error)
     with Status("quantising", errors) as status:
@@ -180,8 +186,10 @@ def quantize_model(
 @stoppable
 def add_model(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A package, as emow2v export writes it.")],
-    name: Annotated[str, typer.Option(help="Under which it is found. [default: the one in its card]")] = "",
-    force: Annotated[bool, typer.Option("--force", help="Also where one of that name is here already.")] = False,
+    name: Annotated[str, typer.Option(help="Name of the model. [default: the one in its card]")] = "",
+    force: Annotated[
+        bool, typer.Option("--force", help="Also replace a model of that name that is here already.")
+    ] = False,
 ) -> None:
     """Copy a package of your own to where models lie, to use it by name."""
     from emow2v import add

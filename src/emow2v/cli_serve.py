@@ -86,7 +86,7 @@ def serve(
     ] = 10,
     log_format: Annotated[
         LogFormatChoice,
-        typer.Option(envvar="EMOW2V_LOG_FORMAT", help="Of what the server says: lines, or a JSON object a line."),
+        typer.Option(envvar="EMOW2V_LOG_FORMAT", help="Form of the log: text, or a JSON object a line."),
     ] = LogFormatChoice.text,
 ) -> None:
     """Serve the DISCOVER (NOVA-Server) protocol."""

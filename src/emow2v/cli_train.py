@@ -27,8 +27,10 @@ def prune(
     ],
     to: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="New folder of the checkpoint.")],
     layers: Annotated[int, typer.Option(min=0, help="How many of the lowest layers to keep.", show_default="12")] = 0,
-    keep: Annotated[str, typer.Option(metavar="0,1,...", help="Instead: the numbers of the layers to keep.")] = "",
-    seed: Annotated[int, typer.Option(min=0, help="Of the new head's weights.")] = 0,
+    keep: Annotated[
+        str, typer.Option(metavar="0,1,...", help="Numbers of the layers to keep, in place of --layers.")
+    ] = "",
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the new head's weights.")] = 0,
 ) -> None:
     """The lowest layers of a pre-trained encoder under a new regression head, to be trained (extra train)."""
     need("torch", "transformers")
@@ -65,7 +67,7 @@ def train(
         typer.Option("-o", "--output", metavar="DIR", help="Folder of the run, also to go on with one that stopped."),
     ],
     changes: Annotated[
-        list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Instead of what the recipe says.")
+        list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Values in place of the recipe's.")
     ] = None,
 ) -> None:
     """Fine-tune a checkpoint on a corpus, or train lite again, by a recipe (extra train).

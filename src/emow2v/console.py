@@ -17,7 +17,7 @@ from rich.table import Table
 from typer.core import TyperCommand
 
 from emow2v.inputs import ENDINGS, Input, LeftOut, expand
-from emow2v.storage import counted as counted
+from emow2v.storage import one_line
 
 P = ParamSpec("P")
 
@@ -25,19 +25,13 @@ errors = Console(stderr=True, soft_wrap=True, highlight=False, markup=False, emo
 output = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
 
 
-def one_line(text: str) -> str:
-    """A sentence as a terminal shows it: signs that would break the line, or steer the terminal, as their numbers."""
-    return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in text)
-
-
 def print_table(table: Table) -> None:
     """A table on standard output, as wide as the terminal; what looks like markup in it is none."""
     Console(markup=False, highlight=False, emoji=False).print(table)
 
 
-_UsageError: type[Exception] = typer.BadParameter.__mro__[
-    1
-]  # of click, or of the copy that newer versions of typer have
+# of click, or of the copy that newer versions of typer have
+_UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 
 
 class Command(TyperCommand):
@@ -77,7 +71,7 @@ class Chosen:
 
 
 def choose(names: Sequence[str]) -> Chosen:
-    """The recordings that names stand for; what they name in vain, and what is left out, is told at once.
+    """The recordings that names stand for; errors and files that are left out are printed at once.
 
     Raises:
         typer.Exit: nothing is left to work on
@@ -110,7 +104,7 @@ PrecisionOption = Annotated[
     typer.Option(
         "--precision",
         envvar="EMOW2V_PRECISION",
-        help="Of the arithmetic: fp32, bf16, int8 (see models quantize), fp16 (on a GPU); faster than fp32, not the same.",
+        help="Precision of the arithmetic: fp32, bf16, int8 (see models quantize), fp16 (on a GPU); faster than fp32, not the same.",
         show_default="fp32",
     ),
 ]
@@ -118,7 +112,7 @@ ThreadsOption = Annotated[
     int, typer.Option("--threads", envvar="EMOW2V_THREADS", min=0, help="CPU threads; 0 takes every core.")
 ]
 DeviceOption = Annotated[
-    str, typer.Option("--device", envvar="EMOW2V_DEVICE", help="Of the engine torch: auto, cpu, cuda or mps.")
+    str, typer.Option("--device", envvar="EMOW2V_DEVICE", help="Device of the engine torch: auto, cpu, cuda or mps.")
 ]
 ContextOption = Annotated[
     ContextChoice,

@@ -84,11 +84,9 @@ class LeftOut:
             ("linked folder", "linked folders", self.links),
         )
         parts = [
-            f"{len(names)} {one if len(names) == 1 else several} ({some(names)})"
-            for one, several, names in kinds
-            if names
+            f"{storage.counted(len(names), one, several)} ({some(names)})" for one, several, names in kinds if names
         ]
-        return f"{storage.shown(self.folder)}: left out {', '.join(parts)}; name one itself to have it heard."
+        return f"{storage.shown(self.folder)}: left out {', '.join(parts)}; name a file itself to include it."
 
 
 def expand(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+
+from emow2v.storage import shown
 
 Facts = Mapping[str, str | float]
 
@@ -10,6 +12,11 @@ Facts = Mapping[str, str | float]
 def sentences(facts: Facts) -> list[str]:
     """What was not all there, or how it was heard, one sentence a kind; the facts of a clean recording give none."""
     return [sentence for sentence in (tell(facts) for tell in _KINDS) if sentence]
+
+
+def about(name: str, found: Iterable[str]) -> tuple[str, ...]:
+    """Notices as lines that name their recording, each once."""
+    return tuple(f"{shown(name)}: {sentence}" for sentence in dict.fromkeys(found))
 
 
 def _tracks(facts: Facts) -> str:
@@ -86,7 +93,7 @@ def _silence(facts: Facts) -> str:
     if "silent_channels" in facts:
         silent = str(facts["silent_channels"])
         verb = "Channels {} are silent" if "," in silent else "Channel {} is silent"
-        return f"{verb.format(silent)}, which the mean of all channels is softer for; the option channel chooses one."
+        return f"{verb.format(silent)}, so that the mean of all channels is softer; the option channel chooses one."
     return ""
 
 

@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.text import Text
 
 from emow2v import storage
-from emow2v.console import counted, one_line
 from emow2v.inputs import Outcome, some
+from emow2v.storage import counted, one_line
 from emow2v.trajectory import Block, Info
 
 EVERY_S = 60  # between two lines where no bar is shown
@@ -210,9 +210,7 @@ class Status:
             self._status.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._status.stop()
 
     def update(self, what: str) -> None:

@@ -59,13 +59,18 @@ def is_folder(path: str | os.PathLike[str]) -> bool:
 
 def shown(path: str | os.PathLike[str]) -> str:
     """A path as messages show it: on one line, and with its middle left out where it is very long."""
-    text = "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in os.fspath(path))
+    text = one_line(os.fspath(path))
     return text if len(text) <= _SHOWN else f"{text[: _SHOWN // 2]}…{text[-_SHOWN // 2 :]}"
 
 
-def counted(number: int, noun: str) -> str:
-    """So many of them: "1 value", "2 values"."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+def one_line(text: str) -> str:
+    """A text as a terminal shows it: signs that would break the line, or steer the terminal, as their numbers."""
+    return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in text)
+
+
+def counted(number: int, noun: str, several: str = "") -> str:
+    """So many of them: "1 value", "2 values"; `several` is the plural of a noun that takes more than an s."""
+    return f"{number} {noun if number == 1 else several or noun + 's'}"
 
 
 def unreadable(path: str | os.PathLike[str], error: OSError | ValueError) -> PathError:

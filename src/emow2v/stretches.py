@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,17 @@ from emow2v.audio import SAMPLING_RATE, Signal
 from emow2v.errors import AudioError
 
 
-def read_stretch(path: str | os.PathLike[str], start: float = 0.0, end: float | None = None) -> Signal:
+def read_stretch(
+    path: str | os.PathLike[str],
+    start: float = 0.0,
+    end: float | None = None,
+    notice: Callable[[Sequence[str]], object] = lambda sentences: None,
+) -> Signal:
     """What `audio.read` gives from `start` to `end` (seconds; None is the recording's own) [samples] at 16 kHz; it is
     empty where the recording ends before. Only the stretch is kept in memory, and little more than it is decoded.
+
+    Args:
+        notice: takes sentences on what was not all there of the stretch, or how it was heard
 
     Raises:
         AudioError: nothing there, no sound in it, or not decodable
@@ -32,6 +41,7 @@ def read_stretch(path: str | os.PathLike[str], start: float = 0.0, end: float | 
                 break
     finally:
         recording.close()
+    notice(recording.notices)
     return np.concatenate(kept)
 
 

@@ -7,11 +7,11 @@ import re
 from collections.abc import Iterable, Mapping
 from fractions import Fraction
 
+from emow2v.channels import parse_channel
 from emow2v.discover import json_text
 from emow2v.discover.module import default_times
 from emow2v.discover.names import nearest, unknown
-from emow2v.discover.names import snake_case as snake_case
-from emow2v.errors import FramingError, RequestError
+from emow2v.errors import AudioError, FramingError, RequestError
 from emow2v.framing import Framing, parse_time
 from emow2v.model import Context
 
@@ -137,14 +137,12 @@ def hearing(given: Mapping[str, str]) -> dict[str, int | str]:
             raise RequestError(f"track is '{track[:40]}'; expected the number of a track of sound, from 1.")
         found["track"] = int(track)
     if channel := given.get("channel", "").strip().lower():
+        try:
+            found["channel"] = parse_channel(channel)
+        except AudioError:
+            raise RequestError(f"channel is '{channel[:40]}'; expected mix, left, right or a number from 1.") from None
         if channel == "each":
             raise RequestError("channel is 'each'; expected one of them: post the recording once for each channel.")
-        if re.fullmatch("0*[1-9][0-9]{0,3}", channel, re.ASCII):
-            found["channel"] = int(channel)
-        elif channel in ("mix", "left", "right"):
-            found["channel"] = channel
-        else:
-            raise RequestError(f"channel is '{channel[:40]}'; expected mix, left, right or a number from 1.")
     return found
 
 

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from emow2v.audio import SAMPLING_RATE
 from emow2v.errors import Emow2vError
 from emow2v.evaluation.statistics import Draws, Figure, missing
+from emow2v.storage import counted
 
 MOST_FOLDS = 30  # more speakers than that share folds
 SHARED_FOLDS = 10
@@ -56,8 +57,7 @@ def recall(values: Floats, classes: Sequence[str], speakers: npt.NDArray[np.int6
     count = np.unique(speakers).size
     if names.size < 2 or count < 2:
         raise Undefined(
-            f"the clips have {names.size} {'class' if names.size == 1 else 'classes'} and {count} "
-            f"{'speaker' if count == 1 else 'speakers'}; expected two or more of each to judge embeddings by."
+            f"the clips have {counted(names.size, 'class', 'classes')} and {counted(count, 'speaker')}; expected two or more of each to judge embeddings by."
         )
     try:
         from sklearn.metrics import recall_score

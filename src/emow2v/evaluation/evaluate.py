@@ -54,10 +54,11 @@ def evaluate(
     for clip in clips:
         check()
         try:
-            signal = _signal(clip)
-            judged.append(_judge(model, clip, signal, size, step))
+            notices: list[str] = []
+            signal = _signal(clip, notices.extend)
+            judged.append(_judge(model, clip, signal, size, step, notices))
         except Emow2vError as error:
-            skipped[_name(clip)] = str(error)
+            skipped[clip.label] = str(error)
         else:
             for name, take in functionals.items():
                 rows[name].append(take(signal))
@@ -73,17 +74,13 @@ def evaluate(
     return evaluation_of(about, judged, skipped, draws, {name: np.stack(found) for name, found in rows.items()})
 
 
-def _name(clip: Clip) -> str:
-    return clip.name if not clip.start and clip.end is None else f"{clip.name} from {clip.start:g} s"
-
-
-def _signal(clip: Clip) -> npt.NDArray[np.float32]:
+def _signal(clip: Clip, notice: Callable[[Sequence[str]], object] = lambda sentences: None) -> npt.NDArray[np.float32]:
     """A clip [samples] at the models' rate; of a long recording little more than the clip is decoded and kept.
 
     Raises:
         AudioError: nothing there, not decodable, or the recording ends before the clip begins
     """
-    signal = read_stretch(clip.file, clip.start, clip.end)
+    signal = read_stretch(clip.file, clip.start, clip.end, notice)
     if not signal.size and (clip.start or clip.end is not None):
         raise AudioError(f"{clip.name} ends before {clip.start:g} s; correct its times in the manifest.")
     if not signal.size:
@@ -91,7 +88,9 @@ def _signal(clip: Clip) -> npt.NDArray[np.float32]:
     return signal
 
 
-def _judge(model: Model, clip: Clip, signal: npt.NDArray[np.float32], size: int, step: int) -> Judged:
+def _judge(
+    model: Model, clip: Clip, signal: npt.NDArray[np.float32], size: int, step: int, notices: Sequence[str]
+) -> Judged:
     whole = next(iter(model.predict(signal, SAMPLING_RATE, unit="files")))
     if signal.size <= size:
         windows, sure = whole.scores, whole.confidence
@@ -100,5 +99,12 @@ def _judge(model: Model, clip: Clip, signal: npt.NDArray[np.float32], size: int,
         _, windows, found = model.run(np.ascontiguousarray(cut))
         sure = np.ones_like(windows) if found is None else found
     return Judged(
-        clip, signal.size / SAMPLING_RATE, whole.scores[0], whole.confidence[0], whole.embeddings[0], windows, sure
+        clip=clip,
+        seconds=signal.size / SAMPLING_RATE,
+        whole=whole.scores[0],
+        confidence=whole.confidence[0],
+        embedding=whole.embeddings[0],
+        windows=windows,
+        sure=sure,
+        notices=tuple(notices),
     )

@@ -33,6 +33,7 @@ class Judged:
         embedding: [1024]
         windows: [windows, 3]
         sure: confidence of the windows, [windows, 3]
+        notices: sentences on what of the recording was not all there, or how it was heard
     """
 
     clip: Clip
@@ -42,6 +43,7 @@ class Judged:
     embedding: Floats
     windows: Floats
     sure: Floats
+    notices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -244,7 +246,7 @@ def _undefined(ratings: Floats, whole: Agreement) -> dict[str, str]:
         rated = int(np.isfinite(ratings[:, column]).sum())
         pearson = whole[name]["pearson"] if name in whole else None
         if rated == 1:
-            found[f"agreement of {name}"] = "one clip has a value of it to compare with; expected two or more."
+            found[f"agreement of {name}"] = "only one clip has a value to compare with; expected two or more."
         elif isinstance(pearson, Figure) and math.isnan(pearson.value):
             found[f"correlation of {name}"] = (
                 "what is compared is the same for every clip; expected values that differ."
@@ -303,6 +305,7 @@ def figures(evaluation: Evaluation) -> dict[str, object]:
         "speakers": int(np.unique(speakers([one.clip for one in judged])).size),
         "hours": round(sum(one.seconds for one in judged) / 3600, 3),
         "skipped": dict(evaluation.skipped),
+        "notices": {one.clip.label: list(one.notices) for one in judged if one.notices},
         "undefined": dict(evaluation.undefined),
         "whole": _plain(evaluation.whole),
         "windows_averaged": _plain(evaluation.windows_averaged),

@@ -50,6 +50,11 @@ class Clip:
     groups: Mapping[str, str] = field(default_factory=dict)
     partition: str = ""
 
+    @property
+    def label(self) -> str:
+        """What reports call it."""
+        return self.name if not self.start and self.end is None else f"{self.name} from {self.start:g} s"
+
 
 def read_manifest(
     path: str | Path,

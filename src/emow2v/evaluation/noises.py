@@ -63,8 +63,13 @@ def backgrounds(folder: str | Path | None = None) -> Mapping[str, Background]:
     return found
 
 
-def beginning(path: str | Path, seconds: float) -> tuple[Signal, bool]:
+def beginning(
+    path: str | Path, seconds: float, notice: Callable[[Sequence[str]], object] = lambda sentences: None
+) -> tuple[Signal, bool]:
     """The first seconds of a recording at 16 kHz, and whether it goes on after them; no more is decoded.
+
+    Args:
+        notice: takes sentences on what was not all there, or how it was heard
 
     Raises:
         AudioError: nothing there that can be decoded
@@ -81,6 +86,7 @@ def beginning(path: str | Path, seconds: float) -> tuple[Signal, bool]:
                 break
     finally:
         recording.close()
+    notice(recording.notices)
     signal = np.concatenate(blocks) if blocks else np.zeros(0, np.float32)
     return signal[:wanted], samples > wanted
 

@@ -16,6 +16,7 @@ from emow2v.evaluation.statistics import Figure, missing
 from emow2v.formats import marks
 from emow2v.formats.files import Staged, publish
 from emow2v.formats.plot import COLOURS
+from emow2v.storage import counted
 from emow2v.trajectory import DIMENSIONS
 
 FILES = ("evaluation.json", "evaluation.md", "scores.png", "confidence.png")
@@ -84,8 +85,11 @@ def markdown(evaluation: Evaluation, about: Mapping[str, str], pictures: Iterabl
         "",
     ]
     if evaluation.skipped:
-        lines += [f"{len(evaluation.skipped)} clips could not be judged:", ""]
+        lines += [f"{counted(len(evaluation.skipped), 'clip')} could not be judged:", ""]
         lines += [f"* {name}: {sentence}" for name, sentence in evaluation.skipped.items()] + [""]
+    if noticed := sum(bool(one.notices) for one in judged):
+        what = "something was missing or unusual in the recording"
+        lines += [f"In {counted(noticed, 'clip')} {what}; evaluation.json says what, under notices.", ""]
     if evaluation.undefined:
         lines += ["These clips do not define every figure:", ""]
         lines += [f"* {name}: {sentence}" for name, sentence in evaluation.undefined.items()] + [""]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -79,6 +79,7 @@ class Robustness:
     shortened: how many of the files are longer than `LONGEST_S` and were heard only so far
     skipped: files that could not be heard, each with the sentence that says why
     software: versions of the libraries that make the changes
+    notices: by file, sentences on what was not all there, or how it was heard
     """
 
     model: str
@@ -92,6 +93,7 @@ class Robustness:
     skipped: Mapping[str, str]
     results: tuple[Result, ...]
     software: Mapping[str, str]
+    notices: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def groups(self) -> dict[str, tuple[float, ...]]:
         """Mean share of unchanged predictions by group of tests, [arousal, dominance, valence]; tests without files apart."""
@@ -115,6 +117,7 @@ class Robustness:
             "longest_seconds": LONGEST_S,
             "shortened": self.shortened,
             "skipped": dict(self.skipped),
+            "notices": {name: list(sentences) for name, sentences in self.notices.items()},
             "software": dict(self.software),
             "groups": {
                 group: {"unchanged": _named(shares), "lowest": round(min(shares), 4), "passed": self._passed(group)}
@@ -165,6 +168,11 @@ class Robustness:
         for one in self.results:
             left_out = one.left_out.items()
             notes += [f"{one.change.name}: left out for {count} of {self.files}. {why}" for why, count in left_out]
+        if self.notices:
+            what = "Something was missing or unusual in"
+            notes.append(
+                f"{what} {len(self.notices)} of {self.files} recordings; the JSON file says what, under notices."
+            )
         return notes + [f"Skipped {name}: {sentence}" for name, sentence in self.skipped.items()]
 
 
@@ -203,6 +211,7 @@ def robustness(
     counts = [_Count() for _ in tests]
     voices = _voices(files, seed)
     skipped: dict[str, str] = {}
+    notices: dict[str, list[str]] = {}
     heard, seconds, shortened = 0, 0.0, 0
 
     def predicted(signal: Signal) -> _Three:
@@ -213,12 +222,15 @@ def robustness(
     for number, file in enumerate(files):
         check()
         try:
-            signal, goes_on = beginning(file, LONGEST_S)
+            found: list[str] = []
+            signal, goes_on = beginning(file, LONGEST_S, found.extend)
             plain = predicted(signal)
         except AudioError as error:
             skipped[str(file)] = str(error)
             progress(str(file))
             continue
+        if found:
+            notices[str(file)] = found
         heard, seconds, shortened = heard + 1, seconds + signal.size / SAMPLING_RATE, shortened + goes_on
         others = [voice for held, voice in voices.items() if held != number]
         for test, count in zip(tests, counts, strict=True):
@@ -240,7 +252,7 @@ def robustness(
         raise Emow2vError(f"None of {len(files)} files can be heard; expected recordings of speech. The first: {first}")
     results = tuple(count.result(test) for test, count in zip(tests, counts, strict=True))
     about = (model.name, model.card.version, model.card.sha256)
-    return Robustness(*about, limit, seed, heard, seconds, shortened, skipped, results, software)
+    return Robustness(*about, limit, seed, heard, seconds, shortened, skipped, results, software, notices)
 
 
 def plot(found: Robustness, path: str | Path, *, overwrite: bool = False) -> None:

@@ -14,8 +14,7 @@ from importlib.util import find_spec
 import numpy as np
 import numpy.typing as npt
 
-from emow2v.compare import ccc
-from emow2v.compare import pearson as pearson
+from emow2v.compare import ccc, pearson
 from emow2v.errors import Emow2vError
 from emow2v.trajectory import DIMENSIONS
 

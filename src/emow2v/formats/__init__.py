@@ -122,9 +122,13 @@ def writers(formats: Iterable[str], folder: Path, stem: str, *, overwrite: bool 
         elif name == "stream":
             result.append(StreamWriter(folder / f"{stem}.embeddings.stream", overwrite=overwrite))
         else:
-            known = f"{', '.join(FORMATS[:-1])} or {FORMATS[-1]}"
-            raise FormatError(f"Format '{shown(name)}' is unknown; expected {known}.")
+            raise FormatError(f"Format '{shown(name)}' is unknown; expected {known()}.")
     return result
+
+
+def known() -> str:
+    """The names of formats, as sentences give them."""
+    return f"{', '.join(FORMATS[:-1])} or {FORMATS[-1]}"
 
 
 def _shortened(stem: str) -> str:
