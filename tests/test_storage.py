@@ -116,10 +116,3 @@ def test_a_file_whose_own_name_just_fits(tmp_path: Path, name: str) -> None:
     with storage.new_file(tmp_path / name) as file:
         file.write(b"whole")
     assert (tmp_path / name).read_bytes() == b"whole"
-
-
-@pytest.mark.parametrize(
-    ("number", "said"), [(0, "0 rows"), (1, "1 row"), (2, "2 rows"), (321, "321 rows"), (-1, "-1 rows")]
-)
-def test_one_is_no_plural(number: int, said: str) -> None:
-    assert storage.counted(number, "row") == said

@@ -14,6 +14,7 @@ from typing import IO, Any
 
 from emow2v.errors import AudioError
 from emow2v.headers import Header, examine
+from emow2v.storage import counted
 
 # Demuxers that open further files or network addresses named inside the file: a playlist somebody
 # uploads must not read the server's disk. Everything else reads the one stream it is given.
@@ -231,7 +232,7 @@ def _choose(pyav: Any, name: str, track: int | None) -> tuple[Any, dict[str, str
     if not streams:
         raise AudioError(f"{name} holds no sound; expected a file with an audio track.")
     if track is not None and not 1 <= track <= len(streams):
-        has = "1 track" if len(streams) == 1 else f"{len(streams)} tracks"
+        has = counted(len(streams), "track")
         raise AudioError(f"{name} has {has} of sound; track {track} was asked for; choose one that it has.")
     known = [stream for stream in streams if stream.codec_context is not None]
     if track is not None:

@@ -7,7 +7,6 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -126,7 +125,7 @@ class Trajectory:
             TypeError: nothing is kept so far, so nothing was counted; `list` and its like, which ask, go on without
         """
         if self._kept is None:
-            raise TypeError("The rows are not computed yet, so nobody has counted them; ask len(trajectory.starts).")
+            raise TypeError("The rows are not computed yet; len(trajectory.starts) computes and counts them.")
         return len(self._kept)
 
     def __length_hint__(self) -> int:
@@ -135,9 +134,7 @@ class Trajectory:
     def __enter__(self) -> Trajectory:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:

@@ -56,7 +56,7 @@ class Plan:
         framing, context, batch_size: how
         heard: track and channel of the recordings, where they were asked for
         overwrite: whether also what emow2v did not write makes way
-        notes: sentences on what was asked for in vain
+        notes: sentences on fields and options that are unknown and were ignored
         details: the form as it may be shown: passwords masked
         results: folder of the job's `request:` outputs
     """

@@ -25,6 +25,7 @@ from emow2v.discover.job import plan
 from emow2v.discover.module import MODULE, cml_info
 from emow2v.discover.places import safe_name
 from emow2v.errors import Emow2vError, TooLong
+from emow2v.server.failures import headers
 from emow2v.server.forms import read_form
 from emow2v.server.settings import Settings
 from emow2v.server.store import Busy, Job, Status, Store
@@ -100,7 +101,7 @@ async def _process(request: Request) -> Response:
         async with settings.checking:
             job, notes = await run_in_threadpool(post)
     except Busy as error:
-        return refusal(error, 429, headers={"Retry-After": "10"})
+        return refusal(error, 429, headers=headers(429))
     except TooLong as error:
         return refusal(error, 413)
     except Emow2vError as error:

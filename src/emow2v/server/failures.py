@@ -18,34 +18,21 @@ _LATER = "try again in a moment"
 _MEMORY = "try again later, or with less at once"
 _LOG = "its log says more"
 
-_SYSTEM: dict[int, tuple[int, str]] = {
-    errno.ENOSPC: (507, _FULL),
-    errno.EDQUOT: (507, _FULL),
-    errno.EMFILE: (503, _LIMIT),
-    errno.ENFILE: (503, _LIMIT),
-    errno.EACCES: (500, _RIGHTS),
-    errno.EPERM: (500, _RIGHTS),
-    errno.EROFS: (500, _RIGHTS),
-    errno.EIO: (500, _BROKEN),
-    errno.ENOMEM: (503, _MEMORY),
-    errno.EAGAIN: (503, _LATER),
-    errno.EBUSY: (503, _LATER),
-    errno.ESTALE: (503, "the administrator must check the network drive"),
-    errno.ENAMETOOLONG: (400, "choose a shorter name"),
-}
-_DATABASE: dict[int, tuple[int, str]] = {
-    sqlite3.SQLITE_FULL: (507, _FULL),
-    sqlite3.SQLITE_BUSY: (503, _LATER),
-    sqlite3.SQLITE_LOCKED: (503, _LATER),
-    sqlite3.SQLITE_NOMEM: (503, _MEMORY),
-    sqlite3.SQLITE_READONLY: (500, _RIGHTS),
-    sqlite3.SQLITE_PERM: (500, _RIGHTS),
-    sqlite3.SQLITE_AUTH: (500, _RIGHTS),
-    sqlite3.SQLITE_CANTOPEN: (500, "the administrator must check the work folder, and how many files may be open"),
-    sqlite3.SQLITE_IOERR: (500, _BROKEN),
-    sqlite3.SQLITE_CORRUPT: (500, _BROKEN),
-    sqlite3.SQLITE_NOTADB: (500, _BROKEN),
-}
+# status, remedy, what an operating system calls it, what SQLite calls it
+_KNOWN: tuple[tuple[int, str, tuple[int, ...], tuple[int, ...]], ...] = (
+    (507, _FULL, (errno.ENOSPC, errno.EDQUOT), (sqlite3.SQLITE_FULL,)),
+    (503, _LIMIT, (errno.EMFILE, errno.ENFILE), ()),
+    (500, _RIGHTS, (errno.EACCES, errno.EPERM, errno.EROFS),
+     (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH)),
+    (500, _BROKEN, (errno.EIO,), (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)),
+    (503, _MEMORY, (errno.ENOMEM,), (sqlite3.SQLITE_NOMEM,)),
+    (503, _LATER, (errno.EAGAIN, errno.EBUSY), (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)),
+    (500, "the administrator must check the work folder, and how many files may be open", (), (sqlite3.SQLITE_CANTOPEN,)),
+    (503, "the administrator must check the network drive", (errno.ESTALE,), ()),
+    (400, "choose a shorter name", (errno.ENAMETOOLONG,), ()),
+)  # fmt: skip
+_SYSTEM = {number: (status, remedy) for status, remedy, numbers, _ in _KNOWN for number in numbers}
+_DATABASE = {code: (status, remedy) for status, remedy, _, codes in _KNOWN for code in codes}
 # Of a store that is opened: what passes, and needs no other file.
 _SPACE, _RIGHT = "free some space, then start again", "give this account the right to write it, then start again"
 _HELD = "another program holds the file: let it end, then start again"

@@ -318,7 +318,7 @@ async def _ended(request: Request, store: Store, job: Job, stopping: threading.E
             asked = moment
         if stopping.is_set():
             sentence = f"The server stops; the job goes on with its next start. Ask for the job {job.id} then."
-            raise HTTPException(503, sentence, headers={"Retry-After": "10"})
+            raise HTTPException(503, sentence, headers=headers(503))
         await asyncio.sleep(min(LOOK_S[1], max(LOOK_S[0], (moment - begun) / 20)))
     raise HTTPException(409, f"The job goes on after {LONGEST_WAIT_S} s; post it with wait=false and ask for it later.")
 
@@ -361,5 +361,5 @@ async def _failed(request: Request, error: Exception) -> Response:
 
 async def _refused(request: Request, error: Exception) -> Response:
     if isinstance(error, Busy):
-        return JSONResponse({"error": str(error)}, 429, headers={"Retry-After": "10"})
+        return JSONResponse({"error": str(error)}, 429, headers=headers(429))
     return JSONResponse({"error": str(error)}, 413 if isinstance(error, TooLong) else 400)
