@@ -48,10 +48,14 @@ END = b"\r\nHost: x\r\nConnection: close\r\n\r\n"
         (b"GET /" + b"a" * 20_000, 431, "longer than the 16 kB"),
         (b"GET / HTTP/1.1\r\nCookie: " + b"a=b; " * 5_000, 431, "longer than the 16 kB"),
         (b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 5_000, 431, "longer than the 16 kB"),
-        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\r\n\r\n", 400, "https only where"),  # TLS to plain HTTP
-        (b"hello\r\n\r\n", 400, "no HTTP"),
-        (b"GET / HTTP/1.1\r\nno header" + END, 400, "no HTTP"),
-        (b"POST / HTTP/1.1\r\nContent-Length: many" + END, 400, "no HTTP"),
+        (
+            b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\r\n\r\n",
+            400,
+            "https works only where",
+        ),  # TLS to plain HTTP
+        (b"hello\r\n\r\n", 400, "not readable as HTTP"),
+        (b"GET / HTTP/1.1\r\nno header" + END, 400, "not readable as HTTP"),
+        (b"POST / HTTP/1.1\r\nContent-Length: many" + END, 400, "not readable as HTTP"),
     ],
 )
 def test_what_is_refused_before_any_route(port: int, request_: bytes, status: int, words: str) -> None:

@@ -22,13 +22,12 @@ import numpy.typing as npt
 
 from emow2v import containers
 from emow2v.channels import Channel, Channels, check_channel
-from emow2v.decoding import BLOCK, GAP_TOLERANCE_S, check_rate, decoded
+from emow2v.decoding import BLOCK, check_rate, decoded
 from emow2v.errors import AudioError, TooLong
 from emow2v.notices import sentences
 from emow2v.signals import Resampler, Signal, mix_down
 
 __all__ = [
-    "GAP_TOLERANCE_S",
     "SAMPLING_RATE",
     "Channel",
     "Recording",
@@ -61,7 +60,7 @@ class Recording:
         damaged: number of packets that could not be decoded (their time is filled with zeros)
         longest_s: decoding ends with an error beyond so many seconds; 0 for any number
         begin: seconds at which the first block begins, known with it; 0 but where only a stretch is read
-        facts: what was heard and what was not all there, as plain strings and numbers: track, tracks, channels and
+        facts: what was heard, and what is missing or unusual, as plain strings and numbers: track, tracks, channels and
             channel from the beginning, damaged_packets, missing_s and others where they occur; complete after the last block
     """
 
@@ -82,7 +81,7 @@ class Recording:
 
     @property
     def notices(self) -> list[str]:
-        """What was not all there, or how it was heard: a plain sentence each, complete after the last block."""
+        """What is missing or unusual, a plain sentence each; complete after the last block."""
         return sentences(self.facts)
 
     def again(self) -> Recording:

@@ -1,4 +1,4 @@
-"""Blocks: what becomes of a recording's samples on their way through a model, and what a recording without values is told."""
+"""Blocks of a trajectory: from decoded samples through an engine to rows; the error for a recording without rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Channels: which of a recording's are heard, and what is noticed about them on the way."""
+"""Channels of a recording: the choice of them, and what is measured of them on the way."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What commands share: where they print, and how they are stopped."""
+"""The console: what commands share of options, output and stopping."""
 
 from __future__ import annotations
 

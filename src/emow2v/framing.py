@@ -132,11 +132,6 @@ class Framing:
         """Samples in every window; a fraction is rounded up, the same for all windows."""
         return math.ceil(self.window_ms * sampling_rate / 1000)
 
-    def window_end(self, index: int, sampling_rate: int) -> int:
-        """Sample behind the last one of window `index`."""
-        end_ms = index * self.step_ms + self.core_ms + exact(self.right_context_ms)
-        return math.ceil(end_ms * sampling_rate / 1000)
-
     def times(self, first: int, count: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
         """Begin and end in seconds of `count` frames from index `first`: the step each value stands for."""
         step = self.step_ms

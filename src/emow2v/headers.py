@@ -1,4 +1,4 @@
-"""What a file's header says of its length, against what is there: sizes to be corrected, bytes that are missing."""
+"""Headers: the length that a file states against the length that is there; sizes to correct, bytes that are missing."""
 
 from __future__ import annotations
 

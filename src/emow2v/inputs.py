@@ -1,4 +1,4 @@
-"""What people name to be heard: files, folders, patterns, "-"; and what of it cannot be heard, in a sentence each."""
+"""Inputs of a command: files, folders, patterns and "-"; one sentence for each that cannot be read."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Outcome:
     """What became of one input: its trajectory's rows, or the sentence that says why not.
 
     Attributes:
-        notices: sentences on what was not all there, or how it was written
+        notices: sentences on what is missing or unusual, or how it was written
     """
 
     path: str
@@ -97,7 +97,7 @@ def expand(
     Results of a folder's files keep their place below it; two inputs never share a result's name.
 
     Args:
-        leave_out: told of what lies in a folder and is not taken
+        leave_out: called with what lies in a folder and is not taken
     """
     found: list[tuple[str, Path]] = []
     failed: list[Outcome] = []

@@ -1,4 +1,4 @@
-"""Notices: what is known of a recording besides its samples, as plain sentences."""
+"""Notices: plain sentences on what is missing or unusual in a recording."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Facts = Mapping[str, str | float]
 
 
 def sentences(facts: Facts) -> list[str]:
-    """What was not all there, or how it was heard, one sentence a kind; the facts of a clean recording give none."""
+    """What is missing or unusual, one sentence a kind; the facts of a clean recording give none."""
     return [sentence for sentence in (tell(facts) for tell in _KINDS) if sentence]
 
 

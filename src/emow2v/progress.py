@@ -1,4 +1,4 @@
-"""What people see while recordings are computed: a bar at a terminal; elsewhere a line now and then, and at the end."""
+"""Progress of a command: a bar at a terminal; elsewhere a line a minute, and one at the end."""
 
 from __future__ import annotations
 

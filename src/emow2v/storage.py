@@ -1,4 +1,4 @@
-"""What lies at a path, whatever the operating system answers about it; files that appear whole or not at all."""
+"""Paths and files: what lies at a path, the sentence for a refusal, files that appear whole or not at all."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ def read_stretch(
     empty where the recording ends before. Only the stretch is kept in memory, and little more than it is decoded.
 
     Args:
-        notice: takes sentences on what was not all there of the stretch, or how it was heard
+        notice: called with sentences on what is missing or unusual in the stretch
 
     Raises:
         AudioError: nothing there, no sound in it, or not decodable

@@ -38,7 +38,7 @@ class Info:
             heard; plain strings and numbers. What the pass comes upon (damage, gaps ...) stands in it once it has ended
         expected_rows: rows to come as far as the container tells, None where it does not; for progress only
         channel: named in tables, where each channel of a recording has a result of its own
-        notices: a plain sentence for all that was not there or not usual in the recording; complete once the pass has ended
+        notices: a plain sentence for each thing that is missing or unusual in the recording; complete once the pass has ended
     """
 
     source: str
@@ -159,7 +159,7 @@ class Trajectory:
 
     @property
     def notices(self) -> list[str]:
-        """What was not all there, or how it was heard, a plain sentence each; complete once the pass has ended."""
+        """What is missing or unusual in the recording, a plain sentence each; complete once the pass has ended."""
         return self.info.notices
 
     @property

@@ -167,7 +167,7 @@ def run(
 
     Args:
         log: takes sentences
-        notice: takes those on damage, the choice of sound, and what was ignored; without it the log does
+        notice: called with those on the recording, and on what was ignored; without it they go to the log
         note: takes the provenance of a request with one recording, with what was heard of it
         progress: takes rows done and rows expected, where that is known
         check: called often; may raise to stop

@@ -1,4 +1,4 @@
-"""Names of fields and options: how they are written, and which known one is nearest to one that is not."""
+"""Names of fields and options: their spelling, and the known one that is nearest to an unknown one."""
 
 from __future__ import annotations
 

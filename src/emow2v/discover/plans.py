@@ -1,4 +1,4 @@
-"""What a request comes to: recordings, each with the files that are to be written, and how."""
+"""Plans: the recordings of a request, the files to write, and how."""
 
 from __future__ import annotations
 

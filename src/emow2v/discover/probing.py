@@ -1,4 +1,4 @@
-"""Whether a recording can be heard at all: its first frame is decoded before a job is taken."""
+"""Probing: the first frame of a recording is decoded before a job is taken."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows of CSV files as people have them: from Excel, R, pandas and audformat, whatever separates their values."""
+"""Rows of CSV files as Excel, R, pandas and audformat write them."""
 
 from __future__ import annotations
 

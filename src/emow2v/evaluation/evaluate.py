@@ -1,4 +1,4 @@
-"""A model against a corpus: what it says of each clip as a whole, and of short windows of it."""
+"""The evaluation of a model on a corpus: what it says of each clip as a whole, and of short windows of it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def evaluate(
         draws: of the bootstrap, for 95 % intervals; 0 for none
         features: of openSMILE, to compare the embeddings with on the same folds ("ComParE_2016", "eGeMAPSv02")
         check: called before every clip; may raise to stop
-        done: told of every clip that was judged or skipped
+        done: called with every clip that was judged or skipped
 
     Raises:
         Emow2vError: no clip that can be read, a library that is not installed

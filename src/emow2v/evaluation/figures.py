@@ -1,4 +1,4 @@
-"""What the judged clips of a corpus come to: agreement, groups, stability, confidence, recall."""
+"""Figures of a corpus: agreement, groups, stability, confidence and recall of the clips that were judged."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Judged:
         embedding: [1024]
         windows: [windows, 3]
         sure: confidence of the windows, [windows, 3]
-        notices: sentences on what of the recording was not all there, or how it was heard
+        notices: sentences on what is missing or unusual in the recording
     """
 
     clip: Clip

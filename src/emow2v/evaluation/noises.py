@@ -69,7 +69,7 @@ def beginning(
     """The first seconds of a recording at 16 kHz, and whether it goes on after them; no more is decoded.
 
     Args:
-        notice: takes sentences on what was not all there, or how it was heard
+        notice: called with sentences on what is missing or unusual
 
     Raises:
         AudioError: nothing there that can be decoded

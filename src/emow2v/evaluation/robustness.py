@@ -79,7 +79,7 @@ class Robustness:
     shortened: how many of the files are longer than `LONGEST_S` and were heard only so far
     skipped: files that could not be heard, each with the sentence that says why
     software: versions of the libraries that make the changes
-    notices: by file, sentences on what was not all there, or how it was heard
+    notices: by file, sentences on what is missing or unusual
     """
 
     model: str
@@ -197,7 +197,7 @@ def robustness(
         limit: a prediction that moves by less is unchanged
         seed: of everything that is drawn; the same seed and files give the same changes
         check: called before every prediction; may raise to stop
-        progress: told the name of every file that is done with
+        progress: called with the name of every file that is done
 
     Raises:
         FormatError: a folder of noises without any

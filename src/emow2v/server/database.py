@@ -1,4 +1,4 @@
-"""One SQLite file, used by several threads and processes: a connection for each thread, and all of them closed in time."""
+"""The jobs' SQLite file: a connection for each thread of several processes, and all of them closed in time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an operating system or the jobs' database refused, as a status and a sentence that says what to do."""
+"""Failures of the operating system and of the jobs' database: a status, and a sentence with a remedy."""
 
 from __future__ import annotations
 

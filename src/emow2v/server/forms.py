@@ -1,4 +1,4 @@
-"""Forms as clients really send them: names of files in every spelling, bodies that are no form, fields that are not known."""
+"""Forms as clients send them: file names in every spelling, bodies that are no form, unknown fields."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ class Job:
         rows, expected: values done in the present session, and all of it where that is known
         posted, started, ended: UTC, ISO 8601 to the millisecond; "" for not yet
         provenance: of the results
-        notices: sentences on what was not all there, or how it was heard
+        notices: sentences on what is missing or unusual in the recording
     """
 
     number: int

@@ -1,4 +1,4 @@
-"""HTTP as h11 reads it, which bounds what it keeps of headers that never end; what it refuses is told in a sentence."""
+"""HTTP by h11, which bounds headers that never end; each refusal has a sentence."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 SENTENCES = {
-    431: "The request's address and headers are longer than the 16 kB that are taken; send less in them, and more in the body.",
-    400: "The request is no HTTP that can be read; expected HTTP/1.1, and https only where the server speaks it.",
+    431: "The request's address and headers are longer than the 16 kB that are allowed; send more in the body.",
+    400: "The request is not readable as HTTP; expected HTTP/1.1; https works only where the server speaks it.",
 }
 
 

@@ -1,4 +1,4 @@
-"""The tables of the job store, and how those of an earlier version become those of this one."""
+"""The tables of the job store, and the migration of those of an earlier version."""
 
 from __future__ import annotations
 

@@ -217,7 +217,7 @@ class Store:
         self._mine(job, "provenance = ?", json.dumps(dict(provenance)), lasting=False)
 
     def notice(self, job: Job, sentences: Sequence[str]) -> None:
-        """What was not all there, or how it was heard: kept with the job, and in its log."""
+        """Add notices: they are kept with the job, and in its log."""
         with self._data.write(lasting=False) as database:
             row = database.execute("SELECT notices FROM jobs WHERE number = ?", (job.number,)).fetchone()
             if row is None:

@@ -87,7 +87,7 @@ class JobModel(BaseModel):
     error: str
     model: str
     provenance: dict[str, str | int | float]
-    notices: list[str] = []  # what was not all there, or how it was heard
+    notices: list[str] = []  # what is missing or unusual in the recording
 
 
 class ModelModel(BaseModel):
