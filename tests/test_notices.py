@@ -426,8 +426,7 @@ def test_each_channel_has_a_result_of_its_own(lite, tmp_path):
 
     signal = 0.3 * noise(32_000, 2)
     soundfile.write(tmp_path / "a.wav", signal, 16000)
-    chosen = expand([str(tmp_path / "a.wav")])
-    inputs = chosen.inputs if hasattr(chosen, "inputs") else chosen[0]
+    inputs, _ = expand([str(tmp_path / "a.wav")])
     (outcome,) = batch.predict(lite, inputs, tmp_path / "out", channel="each")
     assert not outcome.error and {path.name for path in outcome.files} == {"a.left.csv", "a.right.csv"}
     lines = (tmp_path / "out" / "a.right.csv").read_text().splitlines()
