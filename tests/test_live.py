@@ -43,6 +43,17 @@ def test_a_recording_with_a_header_is_not_heard_as_samples(kind: str) -> None:
         list(pipe(io.BytesIO(buffer.getvalue()), "s16le"))
 
 
+@pytest.mark.parametrize(
+    "head",
+    [b"Creative Voice File\x1a", b"NIST_1A\n   1024\n", b"PK\3\4\x14\0\0\0\x08\0", b" paf\0\0\0\0\0\0\0\0",
+     b"\xff\xfb\x50\xc4" + bytes(32) + b"Info", b"\xff\xf3\x40\xc4" + bytes(9) + b"Xing",
+     (b"G" + bytes(187)) * 3, b"<!DOCTYPE html><html>", b"version https://git-lfs.github.com"],
+)  # fmt: skip
+def test_other_headers_are_no_samples_either(head: bytes) -> None:
+    with pytest.raises(AudioError, match="not raw samples"):
+        list(pipe(io.BytesIO(head + bytes(64)), "s16le"))
+
+
 def test_few_samples_come_too() -> None:
     assert [block.size for block in pipe(io.BytesIO(bytes(8)), "s16le")] == [4]
 

@@ -172,6 +172,8 @@ def test_no_end_is_the_recordings_own(folder: Path, end: str) -> None:
         ("file,arousal\nNA,0.5\n", "line 2 names no file"),
         ('file,arousal\n"c1.wav,0.5\n', "no CSV file .*close every quotation mark"),
         ("file\narousal\0\n", "is no CSV file"),
+        ("", "is empty; expected a header"),
+        ("\n \r\n", "is empty; expected a header"),
     ],
 )
 def test_what_cannot_be_read_is_a_sentence_with_the_line(folder: Path, text: str, sentence: str) -> None:

@@ -188,6 +188,15 @@ def test_what_makes_no_sense_is_refused_before_any_work(lite: Model, arguments, 
         lite.predict(EXAMPLE, **arguments)
 
 
+@pytest.mark.parametrize(
+    "name", ["a" * 300, "ü" * 200 + ".wav", "x/" * 3000 + "a.wav", "a\0b.wav", str(EXAMPLE) + "/below.wav"]
+)
+def test_a_path_that_no_system_takes_is_one_sentence(lite: Model, name: str) -> None:
+    for call in (lite.predict, lite.predict_channels):
+        with pytest.raises(AudioError, match=r"cannot be read \(.*\); check"):
+            call(name)
+
+
 def test_a_recording_without_a_frame_is_one_sentence(lite: Model) -> None:
     with pytest.raises(AudioError, match="too short: it lasts 30 ms, expected at least 40 ms"):
         _ = lite.predict(np.zeros(480, np.float32), 16000).scores

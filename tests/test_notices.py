@@ -210,6 +210,36 @@ def test_pieces_joined_backwards_are_told_once(kind):
     assert len(recording.notices) == (kind == "mpegts")
 
 
+def test_a_step_back_is_told_as_one():
+    data = jumping("mpegts", "aac", [500.0]) + jumping("mpegts", "aac", [1.0])
+    _, recording = heard(io.BytesIO(data))
+    assert -502 < recording.facts["clock_jump_s"] < -499 and "by -50" in recording.notices[0]
+
+
+def ogg(subtype, rate, channels, seconds=2.0):
+    buffer = io.BytesIO()
+    signal = np.stack([tone(rate, seconds)] * channels, 1)
+    soundfile.write(buffer, signal, rate, format="OGG", subtype=subtype)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (("OPUS", 48000, 1), ("OPUS", 48000, 2)),
+        (("VORBIS", 22050, 1), ("VORBIS", 8000, 1)),
+        (("VORBIS", 44100, 2), ("VORBIS", 44100, 1)),
+        (("OPUS", 16000, 2), ("OPUS", 16000, 1)),
+        (("VORBIS", 16000, 1), ("VORBIS", 48000, 2)),
+    ],
+)
+def test_a_chained_recording_whose_encoding_changes_gives_values_and_is_told(first, second):
+    signal, recording = heard(io.BytesIO(ogg(*first) + ogg(*second)))
+    assert len(signal) == pytest.approx(2 * 16000, abs=400) and np.abs(signal[8000:24000]).max() > 0.1
+    assert recording.facts["changes_at_s"] == pytest.approx(2.0, abs=0.03)
+    assert len(recording.notices) == 1 and "what comes after was not read" in recording.notices[0]
+
+
 def test_a_short_gap_is_silence_and_told():
     data = jumping("matroska", "libopus", [0.0, 5.0])
     signal, recording = heard(io.BytesIO(data))
@@ -226,6 +256,68 @@ def test_the_tracks_of_the_field():
     assert "2 tracks" in recording.notices[0] and "default" in recording.notices[0]
     silent, first = heard(path, track=1)
     assert not silent.any() and any("silence" in one for one in first.notices)
+
+
+@pytest.mark.parametrize("channel", [2, 4, "right"])
+def test_a_silent_channel_makes_no_silent_recording(tmp_path, channel):
+    path = tmp_path / "four.wav"
+    soundfile.write(path, np.stack([tone(16000, 1.0), np.zeros(16000), tone(16000, 1.0), np.zeros(16000)], 1), 16000)
+    _, recording = heard(path, channel=channel)
+    assert recording.notices == [
+        f"Channel {channel}, which was read, holds nothing but silence; the option channel chooses another."
+    ]
+
+
+@pytest.mark.parametrize("kind", [int, np.int64, np.int32, np.uint8, np.int16])
+def test_whole_numbers_of_numpy_are_numbers(tmp_path, kind):
+    path = tmp_path / "two.wav"
+    soundfile.write(path, np.stack([tone(16000, 1.0), tone(16000, 1.0, 500.0)], 1), 16000)
+    signal, recording = heard(path, track=kind(1), channel=kind(2))
+    assert np.array_equal(signal, heard(path, channel="right")[0])
+    json.dumps(recording.facts)  # plain numbers, as the provenance has them
+
+
+@pytest.mark.parametrize("track", ["1", 1.0, True, [1], np.float32(1)])
+def test_what_is_no_number_of_a_track_is_refused(track):
+    with pytest.raises(AudioError, match=r"The track is .*; expected its number, from 1\."):
+        audio.open_recording(io.BytesIO(wav_bytes(tone(16000, 1.0))), track=track)
+
+
+@pytest.mark.parametrize("rate", ["16000", [16000], None, b"8000", (1,)])
+def test_what_is_no_sampling_rate_is_refused(rate):
+    with pytest.raises(AudioError, match="sampling rate"):
+        audio.open_recording(np.zeros(100), rate)
+    if rate is not None:
+        with pytest.raises(AudioError, match=r"sampling rate is .*; expected a number of Hz"):
+            audio.open_recording(io.BytesIO(wav_bytes(tone(16000, 1.0))), rate)
+
+
+class Pipe(io.BytesIO):
+    def seekable(self):
+        return False
+
+
+def test_files_that_give_no_bytes_are_told_as_what_they_are(tmp_path):
+    assert refusal(io.BytesIO()) == "stream is empty (0 bytes); expected a recording."
+    assert refusal(Pipe()) == "stream is empty (0 bytes); expected a recording."
+    closed = io.BytesIO(b"RIFF")
+    closed.close()
+    assert refusal(closed) == "stream is closed; expected an open file; open it again."
+    assert 'open it with mode "rb"' in refusal(io.StringIO("RIFF"))
+    path = tmp_path / "talk.wav"
+    path.write_bytes(wav_bytes(tone(16000, 1.0)))
+    with path.open(encoding="latin-1") as text:
+        assert 'open it with mode "rb"' in refusal(text)
+    assert "io.BytesIO makes a file" in refusal(path.read_bytes())
+
+
+def test_what_cannot_be_read_from_a_pipe_says_so():
+    buffer = io.BytesIO()
+    soundfile.write(buffer, tone(16000, 1.0), 16000, format="CAF")
+    data = buffer.getvalue()
+    assert heard(io.BytesIO(data))[1].notices == []
+    assert "save it first" in refusal(Pipe(data))
+    assert "pipe" not in refusal(io.BytesIO(b"no sound at all" * 100))
 
 
 def test_a_track_is_chosen_by_its_number():

@@ -7,6 +7,7 @@ recording, so that no window has a resampler's edge in it.
 
 from __future__ import annotations
 
+import io
 import math
 import os
 import re
@@ -21,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from emow2v import containers
-from emow2v.channels import Channel, Channels, check_channel
+from emow2v.channels import Channel, Channels, check_channel, check_track
 from emow2v.decoding import BLOCK, check_rate, decoded
 from emow2v.errors import AudioError, TooLong
 from emow2v.notices import sentences
@@ -132,7 +133,9 @@ def open_recording(
     Raises:
         AudioError: nothing there, no sound in it, not decodable, or no such track or channel
     """
-    check_channel(channel)
+    channel, track = check_channel(channel), check_track(track)
+    if sampling_rate is not None and not isinstance(sampling_rate, int | float | np.number):
+        raise AudioError(f"The sampling rate is {sampling_rate!r}; expected a number of Hz, such as 16000.")
     if isinstance(source, np.ndarray):
         if track not in (None, 1):
             raise AudioError(f"An array has no tracks; track {track} was asked for; choose a channel instead.")
@@ -145,9 +148,8 @@ def open_recording(
         name = str(getattr(source, "name", "stream"))
         recording = _open_stream(source, name, target_rate, start, track, channel)
     else:
-        raise AudioError(
-            f"Expected a path, a binary file object or an array, got {type(source).__name__}; numpy.asarray makes an array."
-        )
+        remedy = "io.BytesIO makes a file" if isinstance(source, bytes | bytearray) else "numpy.asarray makes an array"
+        raise AudioError(f"Expected a path, a binary file object or an array, got {type(source).__name__}; {remedy}.")
     if sampling_rate is not None and sampling_rate != recording.facts["source_sampling_rate"]:
         recording.close()
         raise AudioError(
@@ -240,6 +242,10 @@ def _open_stream(
     glance: bool = False,
 ) -> Recording:
     """Sound of an open file; one that the caller opened is left open."""
+    if getattr(file, "closed", False):
+        raise AudioError(f"{name} is closed; expected an open file; open it again.")
+    if isinstance(file, io.TextIOBase):
+        raise AudioError(f'{name} was opened as text; expected a binary file; open it with mode "rb".')
     container = containers.open_container(file, name, track=track, glance=glance)
     codec = container.stream.codec_context
     try:

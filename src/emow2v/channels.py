@@ -40,15 +40,33 @@ def parse_channel(text: str) -> Channel | Literal["each"]:
     raise AudioError(f"The channel is '{text[:20]}'; expected mix, left, right, a number from 1, or each.")
 
 
-def check_channel(channel: Channel) -> None:
-    """Refuse what is no channel of any recording.
+def check_channel(channel: Channel) -> Channel:
+    """A channel as it was chosen, whole numbers of NumPy as those of Python.
 
     Raises:
         AudioError: it is not mix, left, right or a number from 1
     """
-    number = isinstance(channel, int) and not isinstance(channel, bool) and channel > 0
-    if not number and channel not in ("mix", "left", "right"):
-        raise AudioError(f"The channel is {channel!r}; expected mix, left, right or a number from 1.")
+    if isinstance(channel, str) and channel in ("mix", "left", "right"):
+        return channel
+    if (number := whole(channel)) is not None and number > 0:
+        return number
+    raise AudioError(f"The channel is {channel!r}; expected mix, left, right or a number from 1.")
+
+
+def check_track(track: int | None) -> int | None:
+    """The number of a track as it was chosen, None where none was.
+
+    Raises:
+        AudioError: it is no whole number
+    """
+    if track is not None and whole(track) is None:
+        raise AudioError(f"The track is {track!r}; expected its number, from 1.")
+    return whole(track)
+
+
+def whole(value: object) -> int | None:
+    """A whole number of Python or NumPy, None for everything else, true and false among it."""
+    return int(value) if isinstance(value, int | np.integer) and not isinstance(value, bool) else None
 
 
 class Channels:
@@ -61,9 +79,8 @@ class Channels:
     """
 
     def __init__(self, name: str, channel: Channel = "mix", names: Sequence[str] = ()) -> None:
-        check_channel(channel)
         self._name = name
-        self._channel: Channel = channel
+        self._channel: Channel = check_channel(channel)
         self._names = list(names)
         self._count = 0
         self._index: int | None = None

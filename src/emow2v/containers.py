@@ -39,7 +39,9 @@ _BARE = frozenset(
     ".pcm .lpcm .vox .int16 .float32".split()
 )
 HEADS = re.compile(
-    rb"RIFF|RIFX|RF64|BW64|FORM|\.snd|OggS|fLaC|ID3|caff|riff|wvpk|MAC |TTA1|#!AMR|\x1aE\xdf\xa3|\x30\x26\xb2\x75|....ftyp",
+    rb"RIFF|RIFX|RF64|BW64|FORM|\.snd|OggS|fLaC|ID3|caff|riff|wvpk|MAC |TTA1|#!AMR|\x1aE\xdf\xa3|\x30\x26\xb2\x75|....ftyp"
+    rb"|Creative Voice File|NIST_1A|PK\x03\x04| paf|fap |2BIT|ajkg|\.SoX|XoS\.|FLV\x01|%PDF|<!DOCTYPE|<html|version https:"
+    rb"|G.{187}G.{187}G|\xff[\xe2-\xff].{2,36}(?:Xing|Info|VBRI)",
     re.DOTALL,
 )
 
@@ -296,6 +298,13 @@ def _unknown(name: str, header: Header, file: IO[bytes], reader: _Reader) -> Aud
             f"{name} is incomplete: the index that MP4 files have at their end is missing; copy it again, or repair it with a "
             "whole recording of the same device."
         )
+    if not reader.begins or not reader.begins[0]:
+        return AudioError(f"{name} is empty (0 bytes); expected a recording.")
+    if not is_seekable(file):
+        return AudioError(
+            f"{name} is not a recording that can be decoded as it comes through a pipe; expected audio or video, e.g. wav; some kinds "
+            "are read from a file only: save it first."
+        )
     return AudioError(f"{name} is not a recording that can be decoded; expected audio or video, e.g. wav.")
 
 
@@ -312,8 +321,8 @@ class _Reader:
         ending = Path(name).suffix
         self.name = "recording" + (ending if ending[1:].isalnum() and ending.isascii() else "")
         self.failures: list[BaseException] = []
-        self._begins: list[bytes] = []
-        answers = _answers(file, patches, self.failures, self._begins)
+        self.begins: list[bytes] = []
+        answers = _answers(file, patches, self.failures, self.begins)
         next(answers)
         self.read = answers.send
         if is_seekable(file):
@@ -322,7 +331,7 @@ class _Reader:
     @property
     def piped_index(self) -> bool:
         """Whether it is an MP4 file that cannot seek, so that an index at its end is of no use."""
-        return not hasattr(self, "seek") and bool(self._begins) and self._begins[0][4:8] == b"ftyp"
+        return not hasattr(self, "seek") and bool(self.begins) and self.begins[0][4:8] == b"ftyp"
 
     def check(self) -> None:
         """Raise what came up while FFmpeg read."""

@@ -93,6 +93,8 @@ class _Clock:
         self.tick = float(container.stream.time_base)
         self._origin = container.begins_s
         self.begins = self._origin  # by its timestamps, of what has this rate
+        # seconds after which a clock of 33 bits begins anew
+        self._turn = (1 << 33) * self.tick if container.format in ("mpegts", "mpeg") else 0.0
         self.wary = False  # a packet could not be decoded: the next frame's time shows how much is missing
         self.lost = False
         self.entry = 0.0
@@ -132,6 +134,8 @@ class _Clock:
         if frame.pts is None:
             return 0
         gap = frame.pts * self.tick - self._origin - self.at
+        if self._turn and gap > self._turn / 2:  # FFmpeg takes a step back for a turn of such a clock
+            gap -= self._turn
         tolerance, self.wary = _JITTER_S if self.wary else GAP_TOLERANCE_S, False
         first = not self.count and not self._before
         if -_OVERLAP_S <= gap <= tolerance:
@@ -163,7 +167,7 @@ def decoded(
     good = 0
     try:
         clock.lost = entered = container.enter(start)
-        for packet in container.packets():
+        for packet in _packets(recording, container, clock):
             if not good:
                 _refuse_encrypted(recording, packet)
             try:
@@ -224,6 +228,18 @@ def decoded(
         close_file()
     if not clock.count and not clock.lost:
         raise AudioError(f"{recording.name} holds no sound that can be decoded; expected a recording.")
+
+
+def _packets(recording: Recording, container: Container, clock: _Clock) -> Iterator[Any]:
+    """Packets up to where a chained recording becomes one that FFmpeg does not follow it to."""
+    from av.error import PatchWelcomeError
+
+    try:
+        yield from container.packets()
+    except PatchWelcomeError:
+        if not clock.count:
+            raise
+        recording.facts["changes_at_s"] = round(clock.at, 3)
 
 
 def _unreadable(name: str, seconds: float, error: Exception) -> AudioError:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from emow2v import audio, cards
+from emow2v import audio, cards, storage
 from emow2v._version import __version__
 from emow2v.audio import Channel, Recording, Source
 from emow2v.blocks import block_of, blocks_of, checked, expected_rows, fed
@@ -19,7 +19,7 @@ from emow2v.blocks import no_values as no_values
 from emow2v.context import SHARED, SharedContext, check_shared
 from emow2v.engines import Engine, Outputs, choose, overlapped
 from emow2v.engines.outputs import WeightedMean, stacked
-from emow2v.errors import AudioError, FramingError
+from emow2v.errors import AudioError, FramingError, PathError
 from emow2v.framing import Framing
 from emow2v.storage import counted
 from emow2v.stream import Stream as Stream
@@ -32,7 +32,10 @@ Context = Literal["window", "shared"]
 
 
 def _is_pipe(source: Source) -> bool:
-    return isinstance(source, str | os.PathLike) and Path(source).exists() and not Path(source).is_file()
+    try:
+        return isinstance(source, str | os.PathLike) and storage.kind_of(source) == "other"
+    except PathError:  # told where it is opened
+        return False
 
 
 def _go_on() -> None:

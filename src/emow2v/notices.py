@@ -48,6 +48,15 @@ def _cut(facts: Facts) -> str:
     return ""
 
 
+def _changed(facts: Facts) -> str:
+    if "changes_at_s" not in facts:
+        return ""
+    return (
+        f"Its encoding changes at {float(facts['changes_at_s']):.1f} s to one that cannot be followed there, such as other channels or "
+        "another sampling rate: what comes after was not read; split it there and name its parts."
+    )
+
+
 def _damage(facts: Facts) -> str:
     if "damaged_packets" not in facts:
         return ""
@@ -87,6 +96,8 @@ def _phase(facts: Facts) -> str:
 
 
 def _silence(facts: Facts) -> str:
+    if "silent" in facts and facts.get("channel", "mix") != "mix":
+        return f"Channel {facts['channel']}, which was read, holds nothing but silence; the option channel chooses another."
     if "silent" in facts:
         more = "; other tracks may hold the voice" if float(facts.get("tracks", 1)) > 1 else ""
         return f"It holds nothing but silence{more}."
@@ -109,4 +120,4 @@ def _seconds(value: str | float) -> str:
     return f"{float(value):.1f} s" if float(value) >= 0.1 else f"{float(value) * 1000:.0f} ms"
 
 
-_KINDS = (_tracks, _encoding, _cut, _damage, _gaps, _clock, _rate, _phase, _silence, _loudness)
+_KINDS = (_tracks, _encoding, _cut, _changed, _damage, _gaps, _clock, _rate, _phase, _silence, _loudness)

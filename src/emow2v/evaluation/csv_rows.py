@@ -128,6 +128,8 @@ def _text(path: Path) -> str:
         ) from None
     if content[:4] in (b"PK\3\4", b"\xd0\xcf\x11\xe0"):
         raise FormatError(f"{path} is no CSV file but a workbook; save its sheet as CSV (UTF-8).")
+    if not content.strip():
+        raise FormatError(f"{path} is empty; expected a header with the column file, then a line for each clip.")
     text = _decoded(path, content)
     if text is None or "\0" in text:
         raise FormatError(
