@@ -40,6 +40,15 @@ ENCODED = base64.b64encode(JAPANESE.encode()).decode()
         (b"form-data; name=file; filename=Gespr%C3%A4ch.wav", "Gespräch.wav"),
         (b'form-data; name=file; filename="C:\\Users\\me\\talk.wav"', "talk.wav"),
         (b'form-data; name=file; filename="a\\"b;c.wav"', 'a"b;c.wav'),
+        (b'form-data; name=file; filename="C:/Users/me/talk.wav"', "talk.wav"),
+        (b'form-data; name=file; filename="\\\\server\\share\\talk.wav"', "talk.wav"),
+        (b'form-data; name=file; filename="..\\..\\talk.wav"', "talk.wav"),
+        (b"form-data; name=file; filename*=utf-8''..%2F..%2Ftalk.wav", "talk.wav"),
+        (b'form-data; name=file; filename="/home/me/talk.wav"', "talk.wav"),
+        (b'form-data; name=file; filename="a/b: c.wav"', "a/b: c.wav"),
+        (b"form-data; name=file; filename*=utf-8''%FF%FE.wav; filename=\"talk.wav\"", "talk.wav"),
+        (b"form-data; name=file; filename=\"talk.wav\"; filename*=klingon''x.wav", "talk.wav"),
+        (b"form-data; name=file; filename*=utf-8''; filename=talk.wav", "talk.wav"),
         (b'form-data; name="filename*=x"', None),
         (b'form-data; name="file"; filename=""', ""),
         (b"", None),
@@ -148,3 +157,47 @@ def test_empty_bodies_of_any_kind_are_empty_forms(client: TestClient) -> None:
     ):
         assert client.post("/cml_info", content=body, headers=headers).status_code == 200
         assert client.post("/job_status", content=body, headers=headers).json() == {"known": "false", "status": 0}
+
+
+@pytest.mark.parametrize("route", ["/process", "/job_status", "/cancel", "/v1/predictions", "/upload"])
+@pytest.mark.parametrize(
+    "body", ['{"jobID": "a", "path": "talk.wav"}', ' {"a": "b=c&d"}', '["jobID"]', '{\n"path":"x"\n}']
+)
+def test_json_that_calls_itself_a_form_is_told_so(client: TestClient, route: str, body: str) -> None:
+    headers = {"Content-Type": "application/x-www-form-urlencoded"}  # as curl -d sends it
+    answer = client.post(route, content=body, headers=headers)
+    assert answer.status_code == 415 and "looks like JSON" in answer.json()["error"], answer.text
+    assert client.post("/cml_info", content="{}", headers=headers).status_code == 200
+
+
+def test_no_field_of_a_discover_request_is_dropped_without_a_word(client: TestClient, data: Path) -> None:
+    asked = request(data, data / "talk.wav") | {"jobID": "a"}
+    for extra, words in (
+        ({"frameSize": ["40ms", "80ms"]}, "The field 'frameSize' came twice; expected it once."),
+        ({"frameSize": "40ms", "frame_size": "80ms"}, "'frame_size' came twice, once as 'frameSize'"),
+        ({"sessions": ['["a"]', '["b"]']}, "'sessions' came twice"),
+        ({"job_id": "b"}, "'job_id' came twice, once as 'jobID'"),
+        ({"optStr": "channel=left;channel=right"}, "optStr holds 'channel' twice"),
+    ):
+        answer = client.post("/process", data=asked | extra)
+        assert answer.status_code == 400 and words in answer.json()["error"], answer.text
+    for route, query in (
+        ("/process", "jobID=a"),
+        ("/process", "frameSize=500ms"),
+        ("/job_status", "jobID=a"),
+        ("/fetch_result", "delete_after_download=True"),
+        ("/cml_info", "input_filter=[]"),
+    ):
+        answer = client.post(f"{route}?{query}", data=asked)
+        assert answer.status_code == 400 and "send it as a form field" in answer.json()["error"], answer.text
+    assert client.post("/job_status?_=17", data={"jobID": "a"}).json() == {"known": "false", "status": 0}
+    assert client.get("/v1/jobs").json() == []
+
+
+def test_broken_multipart_says_what_is_expected(client: TestClient) -> None:
+    for route in ("/v1/predictions", "/process", "/upload"):
+        for kind in ("multipart/form-data", "multipart/form-data; boundary="):
+            answer = client.post(route, content=b"x" * 400, headers={"Content-Type": kind})
+            assert answer.status_code == 400 and "expected multipart/form-data as curl -F" in answer.json()["error"]
+    two = client.post("/v1/predictions", files=[("file", ("a.wav", b"x")), ("file", ("b.wav", b"x"))])
+    assert two.status_code == 400 and "with at most 1 file " in two.json()["error"]

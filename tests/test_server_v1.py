@@ -158,3 +158,53 @@ def test_a_job_is_erased_in_every_state(
     assert client.delete(f"/v1/jobs/{client.get('/v1/jobs').json()[0]['id']}").status_code == 200
     assert not list(kept.iterdir())
     assert b"voice of a person" not in (tmp_path / "work" / "jobs.sqlite").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("query", "sentence"),
+    [
+        ("jobs?state=Waiting", "state is 'Waiting'; expected waiting, running, finished, error or canceled."),
+        ("jobs?limit=0", "limit is '0'; expected 1 or more."),
+        ("jobs?limit=99999", "limit is '99999'; expected 10000 at most."),
+        ("jobs?limit=ten", "limit is 'ten'; expected a whole number."),
+        ("jobs?limit=" + "9" * 5000, f"limit is '{'9' * 40}'; expected a whole number, not so large."),
+    ],
+)
+def test_wrong_values_are_told_with_what_came(client: TestClient, query: str, sentence: str) -> None:
+    answer = client.get(f"/v1/{query}")
+    assert answer.status_code == 422 and answer.json()["error"] == sentence
+
+
+def test_wrong_values_of_a_form(client: TestClient) -> None:
+    for field, value, expected in (
+        ("format", "CSV", "json, csv or ndjson"),
+        ("unit", "file", "windows or files"),
+        ("context", "Window", "window or shared"),
+        ("padding", "ones", "edge or zeros"),
+        ("wait", "maybe", "true or false"),
+    ):
+        answer = client.post("/v1/predictions", data={"path": "talk.wav", field: value})
+        assert answer.json()["error"] == f"{field} is '{value}'; expected {expected}.", answer.text
+    answer = client.post("/v1/predictions", files={"path": ("a.wav", b"x")})
+    assert answer.status_code == 422 and answer.json()["error"] == "path is an upload; expected a text."
+
+
+@pytest.mark.parametrize("path", ["/predict", "/v1/nope", "/v1/", "/jobs", "/static/none.js"])
+def test_addresses_that_there_are_not(client: TestClient, path: str) -> None:
+    answer = client.get(path)
+    assert answer.status_code == 404 and f"There is no address '{path}' here; expected" in answer.json()["error"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("GET", "/process", "POST"),
+        ("PUT", "/v1/jobs", "GET"),
+        ("GET", "/v1/predictions", "POST"),
+        ("PATCH", "/healthz", "GET"),
+    ],
+)
+def test_methods_that_an_address_does_not_take(client: TestClient, method: str, path: str, allowed: str) -> None:
+    answer = client.request(method, path)
+    assert answer.status_code == 405 and f"'{path}' takes; expected" in answer.json()["error"]
+    assert allowed in answer.json()["error"].rpartition("expected")[2]

@@ -89,6 +89,8 @@ def options(form: Mapping[str, str]) -> dict[str, Value]:
         name, equals, value = item.partition("=")
         if not equals or "=" in value or not name.strip():
             raise RequestError(f"optStr holds '{item[:60]}'; expected name=value;name=value.")
+        if name.strip() in result:
+            raise RequestError(f"optStr holds '{name.strip()[:60]}' twice; expected it once.")
         result[name.strip()] = _value(value.strip())
     return result
 

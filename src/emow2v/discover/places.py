@@ -93,6 +93,8 @@ class Places:
         """
         _check(uri)
         path = _path(uri, 240)  # and room for what is put before and behind it
+        if path.name.lower() == ending:
+            raise RequestError(f"The output {shown(uri)} is no more than an ending; expected a name before it.")
         if path.suffix.lower() != ending:
             raise RequestError(f"The output {shown(uri)} does not end in {ending}; expected a name that does.")
         found = _inside(path if path.is_absolute() else self.data_dirs[0] / path, self.data_dirs)
@@ -133,7 +135,7 @@ def _path(uri: str, longest: int) -> Path:
 
 def _check(uri: str) -> None:
     if "\0" in uri or not uri.strip():
-        raise RequestError("uri is empty or holds a NUL character; expected a path.")
+        raise RequestError("The path is empty or holds a NUL character; expected the path of a file.")
     try:
         os.fsencode(uri)
     except UnicodeEncodeError:

@@ -27,7 +27,7 @@ from emow2v.server.discover import (
     refusal,
     settings_of,
 )
-from emow2v.server.failures import failure, headers
+from emow2v.server.failures import failure, headers, sentence
 from emow2v.server.forms import read_form
 from emow2v.server.live import Live
 from emow2v.server.metrics import Counting, Metrics
@@ -141,7 +141,8 @@ async def _readyz(request: Request) -> Response:
 
 async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    return CompactJSON({"success": "failed", "error": error.detail}, error.status_code, headers=error.headers)
+    said = sentence(error, request.url.path)
+    return CompactJSON({"success": "failed", "error": said}, error.status_code, headers=error.headers)
 
 
 async def _gone(request: Request, error: Exception) -> Response:
@@ -154,8 +155,8 @@ async def _impossible(request: Request, error: Exception) -> Response:
 
 async def _failed(request: Request, error: Exception) -> Response:
     assert isinstance(error, OSError | sqlite3.Error)
-    status, sentence = failure(error)
-    return refusal(sentence, status, headers=headers(status))
+    status, said = failure(error)
+    return refusal(said, status, headers=headers(status))
 
 
 async def _unexpected(request: Request, error: Exception) -> Response:

@@ -23,10 +23,11 @@ from starlette.types import Message, Receive, Scope, Send
 from emow2v.discover import json_text
 from emow2v.discover.job import plan
 from emow2v.discover.module import MODULE, cml_info
+from emow2v.discover.options import FIELDS, WITHOUT_USE, snake_case
 from emow2v.discover.places import safe_name
 from emow2v.errors import Emow2vError, TooLong
 from emow2v.server.failures import headers
-from emow2v.server.forms import read_form
+from emow2v.server.forms import read_form, refuse_twice
 from emow2v.server.settings import Settings
 from emow2v.server.store import Busy, Job, Status, Store
 from emow2v.server.uploads import keep
@@ -36,6 +37,9 @@ logger = logging.getLogger("emow2v.server")
 
 MAX_SHOWN = 500  # characters of a field in a job's details, which may hold a recording
 MAX_FIELD = 16 << 20  # bytes of one form field: `data` may list many sessions, or hold a short recording
+_OTHERS = frozenset(
+    ["delete_after_download", "input_filter", "output_filter"]
+)  # fields of other requests than /process
 
 
 class CompactJSON(JSONResponse):
@@ -48,7 +52,11 @@ class CompactJSON(JSONResponse):
 
 
 async def _fields(request: Request) -> dict[str, str]:
+    for name in request.query_params:
+        if snake_case(name) in FIELDS | _OTHERS:
+            raise HTTPException(400, f"The query field '{name[:60]}' is not taken here; send it as a form field.")
     async with read_form(request, max_files=4, max_fields=1000, max_part_size=MAX_FIELD) as form:
+        refuse_twice(name for name, _ in form.multi_items() if snake_case(name) not in WITHOUT_USE)
         return _authorised(request, {name: value for name, value in form.items() if isinstance(value, str)})
 
 

@@ -5,6 +5,11 @@ from __future__ import annotations
 import errno
 import logging
 import sqlite3
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+from starlette.exceptions import HTTPException
 
 logger = logging.getLogger("emow2v.server")
 
@@ -93,6 +98,47 @@ def _code(error: sqlite3.Error) -> int:
     if code is None:  # raised by Python itself
         code = next((code for words, code in _WORDS.items() if words in str(error)), 0)
     return code & 0xFF
+
+
+def sentence(error: HTTPException, path: str) -> str:
+    """What an answer says; a sentence also where the framework has no more than the status's name."""
+    if error.detail != HTTPStatus(error.status_code).phrase:
+        return error.detail
+    if error.status_code == 404:
+        return f"There is no address '{path[:100]}' here; expected one such as /process, or one of /v1/openapi.json."
+    if error.status_code == 405:
+        allowed = (error.headers or {}).get("Allow", "another method")
+        return f"The method is not one that '{path[:100]}' takes; expected {allowed}."
+    return error.detail
+
+
+def invalid(found: Mapping[str, Any]) -> str:
+    """What is wrong with a field, out of what Pydantic found: its name, what came, what was expected."""
+    name = ".".join(str(part) for part in found["loc"][1:]) or "the request"
+    kind, limits, came = str(found["type"]), found.get("ctx", {}), found.get("input")
+    if kind == "literal_error":
+        expected = str(limits["expected"]).removeprefix("'', ").replace("'", "")
+    elif kind.startswith("bool_"):
+        expected = "true or false"
+    elif kind.startswith("int_"):
+        expected = "a whole number" + (", not so large" if kind == "int_parsing_size" else "")
+    elif kind == "greater_than_equal":
+        expected = f"{limits['ge']} or more"
+    elif kind == "less_than_equal":
+        expected = f"{limits['le']} at most"
+    elif kind == "string_too_long":
+        expected = f"at most {limits['max_length']} characters"
+    elif kind == "string_type":
+        expected = "a text"
+    else:
+        return f"{name}: {found['msg']}."
+    return f"{name} is {_came(came)}; expected {expected}."
+
+
+def _came(value: object) -> str:
+    if isinstance(value, str):
+        return f"'{value[:40]}'"
+    return str(value)[:40] if isinstance(value, int | float) else "an upload"
 
 
 def headers(status: int) -> dict[str, str]:

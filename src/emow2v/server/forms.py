@@ -15,7 +15,8 @@ from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
-from emow2v.discover.names import unknown
+from emow2v import storage
+from emow2v.discover.names import snake_case, unknown
 
 MULTIPART, URLENCODED = "multipart/form-data", "application/x-www-form-urlencoded"
 _EMPTY = (b"", b"{}", b"[]", b"null", b'""')  # bodies that say nothing, whatever their type
@@ -56,9 +57,13 @@ async def prepare(request: Request, *, max_files: int, max_fields: int, max_part
         try:
             request._form = await parser.parse()
         except MultiPartException as error:
-            raise HTTPException(400, error.message) from None
+            raise HTTPException(
+                400,
+                f"The form cannot be taken ({error.message.rstrip('.')}); expected {MULTIPART} as curl -F sends it, "
+                f"with at most {storage.counted(max_files, 'file')} and {max_fields} fields.",
+            ) from None
     elif kind == URLENCODED:
-        await request.form(max_fields=max_fields, max_part_size=max_part_size)
+        await _refuse_json(request, await request.form(max_fields=max_fields, max_part_size=max_part_size))
     else:
         if kind != MULTIPART and not await _says_nothing(request):
             came = f"is {kind[:60]}" if kind else "has no Content-Type"
@@ -66,6 +71,18 @@ async def prepare(request: Request, *, max_files: int, max_fields: int, max_part
                 415, f"The body {came}; expected a form, {URLENCODED} or {MULTIPART}, as curl -d or -F send it."
             )
         request._form = FormData()
+
+
+async def _refuse_json(request: Request, form: FormData) -> None:
+    """JSON that calls itself a form, as curl -d sends whatever it is given: its fields would count as missing."""
+    first = next(iter(form), "").strip()
+    if first.encode(errors="replace") in _EMPTY and len(form) <= 1:
+        request._form = FormData()
+    elif first[:1] in ("{", "["):
+        raise HTTPException(
+            415,
+            f"The body looks like JSON, sent as {URLENCODED}; expected a form, such as curl -d name=value sends it.",
+        )
 
 
 async def _says_nothing(request: Request) -> bool:
@@ -110,6 +127,20 @@ def refuse_unknown(
             raise HTTPException(422, f"The {what} '{name}' came {names.count(name)} times; expected it once.")
 
 
+def refuse_twice(names: Iterable[str]) -> None:
+    """Refuse fields that come twice, also as jobID and job_id: one of the two would be dropped without a word.
+
+    Raises:
+        HTTPException: 400
+    """
+    seen: dict[str, str] = {}
+    for name in names:
+        before = seen.setdefault(snake_case(name), name)
+        if before is not name:
+            also = f", once as '{before}'" if before != name else ""
+            raise HTTPException(400, f"The field '{name[:60]}' came twice{also}; expected it once.")
+
+
 class _Parser(MultiPartParser):
     """Takes the name of a file from `filename*`, too, which the parser below it passes over."""
 
@@ -130,13 +161,15 @@ def file_name(header: bytes) -> str | None:
     or percent signs. A charset that is not known, or does not fit, is UTF-8 or else Latin-1.
     """
     found = {name.lower(): _plain(value) for name, value in _PARAMETER.findall(header.decode("latin-1"))}
+    if "filename*" in found and "filename" in found and not _fits(found["filename*"]):
+        del found["filename*"]  # broken, and there is another
     name = _extended(found["filename*"]) if "filename*" in found else _in_pieces(found)
     if not name and "filename" in found:
         name = _simple(found["filename"])
     if name is None:
         return "" if "filename" in found or "filename*" in found else None
-    if re.match(r"[A-Za-z]:\\|\\\\", name):  # a whole path, as old browsers send it
-        name = name.rpartition("\\")[2]
+    if re.match(r"([A-Za-z]:|\.{0,2})[\\/]", name):  # a whole path, as old browsers send it
+        name = re.split(r"[\\/]", name.rstrip("\\/"))[-1]
     return name[:_LONGEST]
 
 
@@ -152,6 +185,16 @@ def _extended(value: str) -> str:
     charset, mark, rest = value.partition("'")
     _, second, encoded = rest.partition("'")
     return _decoded(unquote_to_bytes(encoded), charset) if mark and second else _decoded(unquote_to_bytes(value), "")
+
+
+def _fits(value: str) -> bool:
+    """Whether it is written in the charset that it names."""
+    charset, _, encoded = value.split("'", 2) if value.count("'") >= 2 else ("", "", "")
+    try:
+        unquote_to_bytes(encoded).decode(charset)
+    except (LookupError, UnicodeError):  # no such charset, or not what it was written in
+        return False
+    return bool(encoded)
 
 
 def _in_pieces(found: dict[str, str]) -> str | None:

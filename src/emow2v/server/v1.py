@@ -25,7 +25,7 @@ from emow2v._version import __version__
 from emow2v.discover.places import Places
 from emow2v.errors import Emow2vError, TooLong
 from emow2v.server import history, results, views
-from emow2v.server.failures import failure, headers
+from emow2v.server.failures import failure, headers, invalid, sentence
 from emow2v.server.forms import prepare, refuse_unknown
 from emow2v.server.logs import one_line
 from emow2v.server.predictions import FORMATS, prediction, probe
@@ -317,8 +317,8 @@ async def _ended(request: Request, store: Store, job: Job, stopping: threading.E
                 return None
             asked = moment
         if stopping.is_set():
-            sentence = f"The server stops; the job goes on with its next start. Ask for the job {job.id} then."
-            raise HTTPException(503, sentence, headers=headers(503))
+            said = f"The server stops; the job goes on with its next start. Ask for the job {job.id} then."
+            raise HTTPException(503, said, headers=headers(503))
         await asyncio.sleep(min(LOOK_S[1], max(LOOK_S[0], (moment - begun) / 20)))
     raise HTTPException(409, f"The job goes on after {LONGEST_WAIT_S} s; post it with wait=false and ask for it later.")
 
@@ -343,20 +343,18 @@ async def _events(store: Store, job_id: str, shown: Any, stopping: threading.Eve
 
 async def _problem(request: Request, error: Exception) -> Response:
     assert isinstance(error, StarletteHTTPException)
-    return JSONResponse({"error": error.detail}, error.status_code, headers=error.headers)
+    return JSONResponse({"error": sentence(error, request.url.path)}, error.status_code, headers=error.headers)
 
 
 async def _invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    first = error.errors()[0]
-    name = ".".join(str(part) for part in first["loc"][1:]) or "the request"
-    return JSONResponse({"error": f"{name}: {first['msg']}."}, 422)
+    return JSONResponse({"error": invalid(error.errors()[0])}, 422)
 
 
 async def _failed(request: Request, error: Exception) -> Response:
     assert isinstance(error, OSError | sqlite3.Error)
-    status, sentence = failure(error)
-    return JSONResponse({"error": sentence}, status, headers=headers(status))
+    status, said = failure(error)
+    return JSONResponse({"error": said}, status, headers=headers(status))
 
 
 async def _refused(request: Request, error: Exception) -> Response:
