@@ -23,7 +23,8 @@ from starlette.types import Message, Receive, Scope, Send
 from emow2v.discover import json_text
 from emow2v.discover.job import plan
 from emow2v.discover.module import MODULE, cml_info
-from emow2v.discover.options import FIELDS, WITHOUT_USE, snake_case
+from emow2v.discover.names import snake_case
+from emow2v.discover.options import FIELDS, WITHOUT_USE
 from emow2v.discover.places import safe_name
 from emow2v.errors import Emow2vError, TooLong
 from emow2v.server.failures import headers
