@@ -23,41 +23,23 @@ _LATER = "try again in a moment"
 _MEMORY = "try again later, or with less at once"
 _LOG = "its log says more"
 
-# status, remedy, what an operating system calls it, what SQLite calls it
-_KNOWN: tuple[tuple[int, str, tuple[int, ...], tuple[int, ...]], ...] = (
-    (507, _FULL, (errno.ENOSPC, errno.EDQUOT), (sqlite3.SQLITE_FULL,)),
-    (503, _LIMIT, (errno.EMFILE, errno.ENFILE), ()),
-    (500, _RIGHTS, (errno.EACCES, errno.EPERM, errno.EROFS),
-     (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH)),
-    (500, _BROKEN, (errno.EIO,), (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)),
-    (503, _MEMORY, (errno.ENOMEM,), (sqlite3.SQLITE_NOMEM,)),
-    (503, _LATER, (errno.EAGAIN, errno.EBUSY), (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)),
-    (500, "the administrator must check the work folder, and how many files may be open", (), (sqlite3.SQLITE_CANTOPEN,)),
-    (503, "the administrator must check the network drive", (errno.ESTALE,), ()),
-    (400, "choose a shorter name", (errno.ENAMETOOLONG,), ()),
+# status, remedy, remedy where a store of jobs is opened (empty: another file), numbers of the system, codes of SQLite
+_KNOWN: tuple[tuple[int, str, str, tuple[int, ...], tuple[int, ...]], ...] = (
+    (507, _FULL, "free some space, then start again", (errno.ENOSPC, errno.EDQUOT), (sqlite3.SQLITE_FULL,)),
+    (503, _LIMIT, "", (errno.EMFILE, errno.ENFILE), ()),
+    (500, _RIGHTS, "give this account the right to write it, then start again",
+     (errno.EACCES, errno.EPERM, errno.EROFS), (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH)),
+    (500, _BROKEN, "check the disk, then start again", (errno.EIO,), (sqlite3.SQLITE_IOERR,)),
+    (500, _BROKEN, "", (), (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)),
+    (503, _MEMORY, "start again with more memory", (errno.ENOMEM,), (sqlite3.SQLITE_NOMEM,)),
+    (503, _LATER, "another program holds the file: let it end, then start again", (errno.EAGAIN, errno.EBUSY),
+     (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)),
+    (500, "the administrator must check the work folder, and how many files may be open", "", (), (sqlite3.SQLITE_CANTOPEN,)),
+    (503, "the administrator must check the network drive", "", (errno.ESTALE,), ()),
+    (400, "choose a shorter name", "", (errno.ENAMETOOLONG,), ()),
 )  # fmt: skip
-_SYSTEM = {number: (status, remedy) for status, remedy, numbers, _ in _KNOWN for number in numbers}
-_DATABASE = {code: (status, remedy) for status, remedy, _, codes in _KNOWN for code in codes}
-# Of a store that is opened: what passes, and needs no other file.
-_SPACE, _RIGHT = "free some space, then start again", "give this account the right to write it, then start again"
-_HELD = "another program holds the file: let it end, then start again"
-_PASSING = {
-    sqlite3.SQLITE_BUSY: _HELD,
-    sqlite3.SQLITE_LOCKED: _HELD,
-    sqlite3.SQLITE_FULL: _SPACE,
-    sqlite3.SQLITE_READONLY: _RIGHT,
-    sqlite3.SQLITE_PERM: _RIGHT,
-    sqlite3.SQLITE_NOMEM: "start again with more memory",
-    sqlite3.SQLITE_IOERR: "check the disk, then start again",
-}
-_PASSING_SYSTEM = {
-    errno.ENOSPC: _SPACE,
-    errno.EDQUOT: _SPACE,
-    errno.EACCES: _RIGHT,
-    errno.EPERM: _RIGHT,
-    errno.EROFS: _RIGHT,
-    errno.EIO: "check the disk, then start again",
-}
+_SYSTEM = {number: row[:3] for row in _KNOWN for number in row[3]}
+_DATABASE = {code: row[:3] for row in _KNOWN for code in row[4]}
 _WORDS = {
     "is full": sqlite3.SQLITE_FULL,
     "is locked": sqlite3.SQLITE_BUSY,
@@ -88,7 +70,8 @@ def failure(error: OSError | sqlite3.Error) -> tuple[int, str]:
 
 def remedy(error: OSError | sqlite3.Error) -> str:
     """What to do where a store of jobs cannot be opened: it is not moved away because of what passes, or jobs are lost."""
-    passing = _PASSING_SYSTEM.get(error.errno or 0) if isinstance(error, OSError) else _PASSING.get(_code(error))
+    known = _SYSTEM.get(error.errno or 0) if isinstance(error, OSError) else _DATABASE.get(_code(error))
+    passing = known[2] if known else ""
     return passing or "move the file away (results stay where they are), or choose another --work-dir"
 
 
