@@ -188,7 +188,9 @@ def _open_array(
     if signal.ndim > 2 or (signal.ndim == 2 and signal.shape[0] > max(32, signal.shape[1])):
         raise AudioError(f"Expected an array [samples] or [channels, samples], got {list(signal.shape)}; transpose it.")
     if signal.shape[0] == 0 and signal.ndim == 2:
-        raise AudioError(f"Expected an array [samples] or [channels, samples], got no channels {list(signal.shape)}.")
+        raise AudioError(
+            f"Expected an array [samples] or [channels, samples], got no channels {list(signal.shape)}; give it one or more."
+        )
     if signal.dtype.kind not in "fiu":
         raise AudioError(f"Expected an array of floats or integers, got {signal.dtype}; convert it to float32.")
     signal = np.atleast_2d(signal)

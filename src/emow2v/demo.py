@@ -131,7 +131,9 @@ def _show(folder: Path, recording: Path, seconds: float, console: Console) -> No
     curves = {name: read_annotation(folder / f"{recording.stem}.{name}.annotation") for name in DIMENSIONS}
     for name, curve in curves.items():
         if not len(curve):
-            raise Emow2vError(f"The request is finished, but {name} has no value: nothing was made.")
+            raise Emow2vError(
+                f"The request is finished, but {name} has no value: nothing was made; run the demonstration again."
+            )
     stream = read_stream(folder / f"{recording.stem}.embeddings.stream")
     rate = curves["arousal"].sampling_rate or 25
     table = Table("seconds", *DIMENSIONS, box=None)

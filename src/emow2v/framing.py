@@ -79,7 +79,9 @@ class Framing:
         if self.padding not in ("edge", "zeros"):
             raise FramingError(f"padding is '{self.padding}'; expected edge or zeros.")
         if self.end_ms is not None and 0 < self.end_ms <= self.start_ms:
-            raise FramingError(f"end ({float(self.end_ms):g} ms) lies before start ({float(self.start_ms):g} ms).")
+            raise FramingError(
+                f"end ({float(self.end_ms):g} ms) lies before start ({float(self.start_ms):g} ms); expected a later end."
+            )
         if not self.whole and self.window_ms < 1:
             raise FramingError(f"A window of {float(self.window_ms):g} ms is too short; expected at least 1 ms.")
         if not self.whole and self.window_ms > _LONGEST_WINDOW_MS:

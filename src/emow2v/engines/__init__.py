@@ -164,7 +164,9 @@ def candidates(card: Card, engine: str, precision: str = "fp32") -> list[str]:
     left = [name for name in usable if name in possible and engine in ("auto", name)]
     if not left:
         card.verified_graph()  # says that a checkpoint must be exported
-        raise ModelError(f"Model {card.name} holds no weights for PyTorch, which alone computes in {precision}.")
+        raise ModelError(
+            f"Model {card.name} holds no weights for PyTorch, which alone computes in {precision}; choose fp32, or a checkpoint."
+        )
     return left
 
 

@@ -96,7 +96,9 @@ class ONNXRuntimeEngine:
         try:
             return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
         except failures() as error:
-            raise ModelError(f"{self._graph} cannot be run by ONNX Runtime ({str(error)[:200]}).") from None
+            raise ModelError(
+                f"{self._graph} cannot be run by ONNX Runtime ({str(error)[:200]}); copy or export the model again."
+            ) from None
 
 
 @functools.cache

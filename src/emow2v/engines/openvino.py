@@ -113,7 +113,9 @@ class OpenVINOEngine:
             bounds = ["", *self._front, until]
             return [_section(self._core, self._graph, *pair) for pair in itertools.pairwise(bounds)]
         except RuntimeError as error:
-            raise ModelError(f"{self._graph} cannot be run by OpenVINO ({_first_line(error)}).") from None
+            raise ModelError(
+                f"{self._graph} cannot be run by OpenVINO ({_first_line(error)}); copy or export the model again."
+            ) from None
 
     def _compile(self, parts: list[Any], *, streams: int) -> _Chain:
         config: dict[str, Any] = {
@@ -130,7 +132,9 @@ class OpenVINOEngine:
             ]
             return _Chain(compiled, streams)
         except RuntimeError as error:
-            raise ModelError(f"{self._graph} cannot be run by OpenVINO ({_first_line(error)}).") from None
+            raise ModelError(
+                f"{self._graph} cannot be run by OpenVINO ({_first_line(error)}); copy or export the model again."
+            ) from None
 
 
 def _compiled(core: Any, part: Any, config: dict[str, Any]) -> Any:

@@ -84,7 +84,9 @@ def read_manifest(
             raise FormatError(f"{path} has no column {column}; it has {', '.join(columns)}.")
         rows = {line: row for line, row in rows.items() if row[column] in wanted}
         if not rows:
-            raise FormatError(f"{path} has no clip whose {column} is {' or '.join(wanted)}.")
+            raise FormatError(
+                f"{path} has no clip whose {column} is {' or '.join(wanted)}; expected a value of that column."
+            )
     clips = [_clip(path, line, row, scales or {}) for line, row in rows.items()]
     clips = _with_slashes(path, clips)
     missing = list(dict.fromkeys(clip.name for clip in clips if not missing_files and _is_missing(clip.file)))
@@ -144,7 +146,7 @@ def parse_scale(text: str) -> dict[str, Scale]:
 def _clip(path: Path, line: int, row: Mapping[str, str], scales: Mapping[str, Scale]) -> Clip:
     where = f"{path}, line {line}"
     if not known(row["file"]):
-        raise FormatError(f"{where} names no file.")
+        raise FormatError(f"{where} names no file; expected a recording in the column file.")
     file = path.parent / row["file"]
     if max((len(os.fsencode(part)) for part in file.parts), default=0) > _LONGEST_NAME:
         raise FormatError(

@@ -48,7 +48,7 @@ def read_results(folder: Path) -> dict[str, Results]:
         try:
             found[path.stem] = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            raise FormatError(f"{path} cannot be read: {error}.") from None
+            raise FormatError(f"{path} cannot be read: {error}; check its name.") from None
     if not found:
         raise FormatError(f"{folder} holds no results; expected JSON files of emow2v evaluate and robustness.")
     return found

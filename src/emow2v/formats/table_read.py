@@ -52,7 +52,7 @@ def read_table(path: str | Path) -> dict[str, Table]:
         for name, row in _READERS.get(path.suffix.lower(), _csv)(text):
             recordings.setdefault(name, []).append(row)
     except OSError as error:
-        raise FormatError(f"{path} cannot be read ({error.strerror}).") from None
+        raise FormatError(f"{path} cannot be read ({error.strerror}); check its name and permissions.") from None
     except (_Unfit, json.JSONDecodeError, UnicodeDecodeError, RecursionError, csv.Error) as error:
         reason = " ".join(str(error).split())[:100]
         raise FormatError(f"{path} is no table of scores ({reason}); expected one that emow2v wrote.") from None

@@ -207,7 +207,9 @@ def load(folder: Path, *, trainable: bool = False, settings: Mapping[str, Any] |
     except (ValueError, TypeError, KeyError, RuntimeError, AssertionError, ZeroDivisionError) as error:
         if is_own(error):
             raise
-        raise ModelError(f"{folder / 'config.json'} is not a {kind} configuration ({_line(error)}).") from None
+        raise ModelError(
+            f"{folder / 'config.json'} is not a {kind} configuration ({_line(error)}); copy or download it again."
+        ) from None
     if folded in tensors:
         model.fold()
     wanted = model.state_dict()
@@ -281,7 +283,9 @@ def _configuration(folder: Path, settings: Mapping[str, Any]) -> tuple[Any, bool
     except Exception as error:  # its validation has exceptions of its own, which share no base class
         if is_own(error):
             raise
-        raise ModelError(f"{folder / 'config.json'} is not a {kind} configuration ({_line(error)}).") from None
+        raise ModelError(
+            f"{folder / 'config.json'} is not a {kind} configuration ({_line(error)}); copy or download it again."
+        ) from None
     if min((*config.conv_kernel, *config.conv_stride)) < 1:
         raise ModelError(f"{folder / 'config.json'} has convolutions of size or stride 0; expected 1 or more.")
     if getattr(config, "add_adapter", False):

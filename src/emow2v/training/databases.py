@@ -76,7 +76,7 @@ def read_audformat(
                         ratings[key][place] = value
     if not ratings:
         raise FormatError(
-            f"{path} has no column or scheme named arousal, dominance or valence in {', '.join(asked) or 'any table'}."
+            f"{path} has no column or scheme named arousal, dominance or valence in {', '.join(asked) or 'any table'}; name other tables."
         )
     speakers = _speakers(audformat, database, speaker)
     return [

@@ -111,7 +111,9 @@ def _text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8-sig", errors="replace")
     except OSError as error:
-        raise FormatError(f"{path} cannot be read: {error.strerror or error}.") from None
+        raise FormatError(
+            f"{path} cannot be read: {error.strerror or error}; check its name and permissions."
+        ) from None
 
 
 def _beneath(path: Path, names: Iterable[str], kind: Callable[[Path], bool] = storage.is_file) -> Path | None:

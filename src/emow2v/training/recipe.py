@@ -48,7 +48,9 @@ def read(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
-        raise FormatError(f"{storage.shown(path)} cannot be read: {error.strerror or error}.") from None
+        raise FormatError(
+            f"{storage.shown(path)} cannot be read: {error.strerror or error}; check its name and permissions."
+        ) from None
     except UnicodeDecodeError as error:
         raise _no_recipe(path, error) from None
     try:
