@@ -89,6 +89,32 @@ def test_what_a_folder_leaves_out_is_counted_and_named(tmp_path: Path) -> None:
     assert len(told) == 1 and len(found) == 1
 
 
+@pytest.mark.parametrize("link", ["a.wav", "z.wav", "talk.mp3", "sub/talk.wav", "0/1.wav"])
+def test_a_recording_with_a_link_is_taken_by_its_own_name_and_the_link_told(tmp_path: Path, link: str) -> None:
+    files(tmp_path, "talk.wav", "talk.flac")
+    (tmp_path / link).parent.mkdir(exist_ok=True)
+    (tmp_path / link).symlink_to(tmp_path / "talk.wav")
+    for names in ([str(tmp_path)], [str(tmp_path / link), str(tmp_path / "talk.wav"), str(tmp_path / "talk.flac")]):
+        told: list[LeftOut] = []
+        found, failed = expand(names, told.append)
+        assert {one.stem: one.path for one in found} == {
+            "talk.flac": str(tmp_path / "talk.flac"),
+            "talk.wav": str(tmp_path / "talk.wav"),
+        }
+        assert [one.sentence for one in told] == [
+            f"{tmp_path / 'talk.wav'}: left out 1 other name of it ({tmp_path / link})."
+        ]
+        assert not failed
+
+
+def test_one_name_twice_is_no_other_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files(tmp_path, "talk.wav")
+    monkeypatch.chdir(tmp_path)
+    told: list[LeftOut] = []
+    found, _ = expand(["talk.wav", "./talk.wav", str(tmp_path / "talk.wav"), "*.wav", ".", "-", "-"], told.append)
+    assert [one.path for one in found] == ["talk.wav", "-"] and not told
+
+
 def test_links_without_content_are_told(tmp_path: Path) -> None:
     """As git-annex leaves them: the recordings that are there are done, the others named."""
     files(tmp_path, "a.wav")

@@ -65,15 +65,17 @@ class LeftOut:
         names: files that do not end as recordings do
         hidden: files and folders whose names begin with a dot
         links: folders that are links, which are not followed
+        again: other names of a recording that is taken; links to it
     """
 
     folder: str
     names: tuple[str, ...] = ()
     hidden: tuple[str, ...] = ()
     links: tuple[str, ...] = ()
+    again: tuple[str, ...] = ()
 
     def __len__(self) -> int:
-        return len(self.names) + len(self.hidden) + len(self.links)
+        return len(self.names) + len(self.hidden) + len(self.links) + len(self.again)
 
     @property
     def sentence(self) -> str:
@@ -83,6 +85,9 @@ class LeftOut:
             ("hidden name", "hidden names", self.hidden),
             ("linked folder", "linked folders", self.links),
         )
+        if self.again:
+            count = storage.counted(len(self.again), "other name of it", "other names of it")
+            return f"{storage.shown(self.folder)}: left out {count} ({some(self.again)})."
         parts = [
             f"{storage.counted(len(names), one, several)} ({some(names)})" for one, several, names in kinds if names
         ]
@@ -106,10 +111,7 @@ def expand(
             found += _matches(name, failed, leave_out)
         except PathError as error:
             failed.append(Outcome(name, error=str(error)))
-    seen: dict[str, tuple[str, Path]] = {}
-    for path, folder in found:
-        seen.setdefault(path if _is_other(path) else os.path.realpath(path), (path, folder))
-    unique = list(seen.values())
+    unique = _once(found, leave_out)
     stems = Counter((folder, Path(path).stem.lower()) for path, folder in unique)
     inputs = []
     for path, folder in unique:
@@ -119,6 +121,23 @@ def expand(
             shared = stems[folder, Path(path).stem.lower()] > 1
             inputs.append(Input(path, folder, Path(path).name if shared else Path(path).stem))
     return _numbered(inputs), failed
+
+
+def _once(found: Sequence[tuple[str, Path]], leave_out: Callable[[LeftOut], None]) -> list[tuple[str, Path]]:
+    """Each recording once, by its own name where links lead to it too."""
+    names: dict[str, list[tuple[str, Path]]] = {}
+    for path, folder in found:
+        names.setdefault(path if _is_other(path) else os.path.realpath(path), []).append((path, folder))
+    unique = []
+    for same in names.values():
+        taken = same[0] if len(same) == 1 else min(same, key=lambda one: os.path.islink(one[0]))  # noqa: PTH114
+        unique.append(taken)
+        if len(same) > 1 and not _is_other(taken[0]):
+            others = {os.path.abspath(path): path for path, _ in same}  # noqa: PTH100
+            del others[os.path.abspath(taken[0])]  # noqa: PTH100
+            if others:
+                leave_out(LeftOut(taken[0], again=tuple(others.values())))
+    return unique
 
 
 def _is_other(name: str) -> bool:
