@@ -118,5 +118,7 @@ def test_no_signal_is_lost_in_ffmpeg(kind, codec):
             assert size == whole
             stopped += over
     finally:
+        signal.signal(signal.SIGALRM, signal.SIG_IGN)  # one that still comes would end the process
+        signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
     assert stopped  # else nothing was tried
