@@ -96,3 +96,19 @@ def test_the_folder_of_models_is_named_once(name: str) -> None:
     for words in deploy.read_text().split():
         if words.startswith("EMOW2V_HOME="):
             assert not words.endswith("models")
+
+
+@pytest.mark.parametrize("given", ["abc", "80.80", "-1", "0", "65536", "999999999999", "８０８０"])
+def test_a_port_that_is_none_is_told(given: str) -> None:
+    command = [sys.executable, "-m", "emow2v.server.health"]
+    for extra, environment in (([given], {}), ([], {"EMOW2V_PORT": given})):
+        asked = subprocess.run(
+            [*command, *extra], env=os.environ | environment, capture_output=True, encoding="utf-8", check=False
+        )
+        assert asked.returncode == 1 and asked.stderr.startswith("The port is '"), asked.stderr
+
+
+def test_an_empty_port_is_the_usual_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(health, "main", lambda port: asked.append(port) or "")
+    assert health.check("") == "" and health.check(" 8081 ") == "" and asked == [8080, 8081]

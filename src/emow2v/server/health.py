@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import http.client
 import os
+import re
 import ssl
 import sys
 from pathlib import Path
 
 TIMEOUT_S = 4.0
+USUAL = "8080"
 EXAMPLE = Path(__file__).parents[1] / "data" / "example.flac"
 
 
@@ -59,5 +61,13 @@ def main(port: int) -> str:
     return ""
 
 
+def check(given: str) -> str:
+    """What is wrong with the server on a port as somebody wrote it; empty, as an environment may leave it, is the usual one."""
+    text = given.strip() or USUAL
+    if not re.fullmatch("[0-9]{1,5}", text, re.ASCII) or not 0 < int(text) < 65536:
+        return f"The port is '{text[:40]}'; expected a number from 1 to 65535, as an argument or in EMOW2V_PORT."
+    return main(int(text))
+
+
 if __name__ == "__main__":
-    sys.exit(main(int(sys.argv[1] if len(sys.argv) > 1 else os.environ.get("EMOW2V_PORT", "8080"))) or 0)
+    sys.exit(check(sys.argv[1] if len(sys.argv) > 1 else os.environ.get("EMOW2V_PORT", "")) or 0)
