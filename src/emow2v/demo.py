@@ -88,8 +88,8 @@ def _make_room(folder: Path, recording: Path, overwrite: bool) -> None:
         return
     if storage.exists(recording) and recording.read_bytes() != EXAMPLE.read_bytes():
         raise PlaceTaken(
-            f"{recording} is there already and is another recording; choose another folder with -o, or replace it with "
-            "--overwrite."
+            f"{recording} is there already and is another recording",
+            "choose another folder with -o, or replace it with --overwrite",
         )
     formats.check(writers)
     Staged({picture: None}).check()

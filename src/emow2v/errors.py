@@ -46,7 +46,15 @@ class Closed(Emow2vError):
 
 
 class PlaceTaken(FormatError):
-    """Something that emow2v did not write, or that was changed since, lies where a result should go."""
+    """Something that emow2v did not write, or that was changed since, lies where a result should go.
+
+    Attributes:
+        what: the sentence without its remedy
+    """
+
+    def __init__(self, what: str, remedy: str) -> None:
+        super().__init__(f"{what}; {remedy}.")
+        self.what = what
 
 
 class RequestError(Emow2vError):

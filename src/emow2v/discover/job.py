@@ -85,9 +85,8 @@ def plan(
     try:
         check_places(output.writer(overwrite=overwrite) for session in sessions for output in session.outputs)
     except PlaceTaken as error:
-        taken = str(error).partition("; move it")[0]
         raise RequestError(
-            f'{taken}; move it, choose another place, or replace it with options={{"overwrite": true}}.'
+            f'{error.what}; move it, choose another place, or replace it with options={{"overwrite": true}}.'
         ) from None
     except FormatError as error:
         raise RequestError(str(error)) from None

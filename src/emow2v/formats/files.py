@@ -127,8 +127,9 @@ class Staged:
                 verdict = marks.found(path, self._places.get(path))
                 if verdict in _SAYS:
                     raise PlaceTaken(
-                        f"{shown(path)} {_SAYS[verdict]}; move it, choose another place, or replace it with --overwrite "
-                        "(in Python and in requests: overwrite)."
+                        f"{shown(path)} {_SAYS[verdict]}",
+                        "move it, choose another place, or replace it with --overwrite (in Python and in requests: "
+                        "overwrite)",
                     )
         except (OSError, ValueError) as error:  # ValueError: a name with a zero byte
             raise _unwritable(path, error, "choose another place") from None
@@ -319,8 +320,8 @@ def finish(moves: Sequence[Move]) -> None:
     for part, path in left:
         if _came_since(part, path):
             raise PlaceTaken(
-                f"{shown(path)} was put there while no server ran, and nothing in it shows that emow2v wrote it; "
-                "move it, or choose another place."
+                f"{shown(path)} was put there while no server ran, and nothing in it shows that emow2v wrote it",
+                "move it, or choose another place",
             )
     for part, path in left:
         try:
