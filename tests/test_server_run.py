@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from emow2v.demo import post, request
-from emow2v.server.run import Server, Sparing
+from emow2v.server.run import Server, LoopErrors
 from emow2v.server.store import Status, Store
 from test_server_pool import form, now, until
 
@@ -110,7 +110,7 @@ def test_a_server_that_was_told_to_stay_does_when_its_terminal_closes(data: Path
 
 def test_connections_that_cannot_be_taken_are_told_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
     now = 0.0
-    sparing = Sparing(lambda: now)
+    sparing = LoopErrors(lambda: now)
     loop = asyncio.new_event_loop()
     try:
         loop.set_exception_handler(sparing)

@@ -41,9 +41,8 @@ from emow2v.server.worker import Served
 logger = logging.getLogger("emow2v.server")
 
 LISTEN = 128  # whoever asks while all are busy waits instead of being refused
-AT_ONCE = (
-    4  # connections that are taken in one go: asyncio tries, and tells, every one of them when no file can be opened
-)
+# connections that are taken in one go: asyncio tries, and logs, every one of them when no file can be opened
+AT_ONCE = 4
 TELL_S = 60  # between two lines on that
 
 
@@ -191,7 +190,7 @@ class _Uvicorn(uvicorn.Server):
         self._stopping = stopping
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        asyncio.get_running_loop().set_exception_handler(Sparing())
+        asyncio.get_running_loop().set_exception_handler(LoopErrors())
         await super().startup(sockets)
         for one in sockets or ():
             one.listen(LISTEN)
@@ -216,10 +215,10 @@ class _Uvicorn(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-class Sparing:
-    """Tells what no task of the event loop handled; connections that cannot be taken now and then, in one line.
+class LoopErrors:
+    """Logs errors that no task of the event loop handled; of connections that cannot be taken one line a minute.
 
-    asyncio tells every try, with a traceback: a server whose files are all open would fill its disk with them.
+    asyncio logs every try, with a traceback: a server whose files are all open would fill its disk with them.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
