@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from emow2v.demo import post, request
-from emow2v.server.run import Server, LoopErrors
+from emow2v.server.run import LoopErrors, Server
 from emow2v.server.store import Status, Store
 from test_server_pool import form, now, until
 
