@@ -169,7 +169,10 @@ def read(
 ) -> tuple[Signal, int]:
     """The whole signal [samples] and its sampling rate in Hz; for short clips."""
     recording = open_recording(source, sampling_rate, target_rate=target_rate, track=track, channel=channel)
-    blocks = list(recording)
+    try:
+        blocks = list(recording)
+    finally:  # left to the garbage collector, a decoder is closed where no signal can be answered
+        recording.close()
     signal = np.concatenate(blocks) if blocks else np.zeros(0, np.float32)
     return signal, recording.sampling_rate
 
