@@ -241,3 +241,17 @@ def test_a_proxy_that_rewrites_the_host_is_told_what_to_pass_on(tmp_path: Path, 
         assert origin.partition("//")[2] in said and host in said
         passed = {"Host": origin.partition("//")[2], "Origin": origin}
         assert client.post("/cancel", data={"jobID": "a"}, headers=passed).status_code == 404
+
+
+def test_a_missing_token_names_only_what_an_address_takes(locked: TestClient) -> None:
+    for route in ("/job_status", "/process", "/cancel", "/fetch_result", "/cml_info"):  # as NOVA asks, without headers
+        assert "or a form field token" in locked.post(route, data={"jobID": "a"}).json()["error"]
+    for answer in (
+        locked.post("/v1/predictions", data={"path": "talk.wav", "token": "wrong"}),
+        locked.get("/v1/jobs?token=x"),
+        locked.get("/job_status_all"),
+        locked.get("/metrics"),
+        locked.delete("/v1/jobs/a"),
+    ):
+        assert answer.status_code == 401 and "'Authorization: Bearer TOKEN'" in answer.json()["error"]
+        assert "form field" not in answer.json()["error"], answer.text

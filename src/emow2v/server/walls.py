@@ -150,7 +150,7 @@ class TokenWall:
         if scope[AUTHORISED] or scope["path"] in OPEN_PATHS or self._forms(scope):
             await self._app(scope, receive, send)
         else:
-            await self._refuse(401, NO_TOKEN)(scope, receive, send)
+            await self._refuse(401, NO_HEADER)(scope, receive, send)
 
     def _brings(self, headers: Headers) -> bool:
         kind, _, given = headers.get("authorization", "").partition(" ")
@@ -173,6 +173,7 @@ def _foreign(origin: str | None, host: str) -> str:
     )
 
 
+NO_HEADER = "The token is missing or wrong; send the header 'Authorization: Bearer TOKEN'."
 NO_TOKEN = "The token is missing or wrong; send the header 'Authorization: Bearer TOKEN', or a form field token."
 
 
