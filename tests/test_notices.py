@@ -320,6 +320,29 @@ def test_what_cannot_be_read_from_a_pipe_says_so():
     assert "pipe" not in refusal(io.BytesIO(b"no sound at all" * 100))
 
 
+@pytest.mark.parametrize(
+    ("kind", "subtype"),
+    [("WAV", "PCM_16"), ("WAV", "FLOAT"), ("WAVEX", "PCM_24"), ("RF64", "PCM_16"), ("FLAC", "PCM_16")],
+)
+def test_what_is_cut_off_is_told_through_a_pipe_too(kind, subtype):
+    buffer = io.BytesIO()
+    soundfile.write(buffer, noise(32000), 16000, format=kind, subtype=subtype)
+    data = buffer.getvalue()
+    assert heard(Pipe(data))[1].notices == []
+    signal, recording = heard(Pipe(data[: len(data) // 2]))
+    assert recording.facts["stated_s"] == 2.0 and recording.facts["ends_s"] == pytest.approx(1.0, abs=0.26)
+    assert "It is cut off" in recording.notices[0]
+    assert len(signal) == pytest.approx(16000, abs=4200)
+
+
+@pytest.mark.parametrize("size", [0, 0xFFFFFFFF, 0x7FFFFFFF, 0x80000000, 0x7FFFF000, 0xFFFFFFFF - 44])
+def test_a_pipe_that_did_not_know_its_length_is_not_cut_off(size):
+    data = bytearray(wav_bytes(tone(16000, 1.0)))
+    data[40:44] = size.to_bytes(4, "little")
+    signal, recording = heard(Pipe(bytes(data)))
+    assert len(signal) == 16000 and recording.notices == []
+
+
 def test_a_track_is_chosen_by_its_number():
     data = encoded("matroska", "pcm_s16le", 16000, 1.0, more_tracks=["flac", "aac"])
     for track in (1, 2, 3):

@@ -1,8 +1,10 @@
 """A trajectory is computed when it is asked for, once a pass, and lets go of what it holds."""
 
+import copy
 import gc
 import io
 import operator
+import pickle
 import threading
 import warnings
 from collections.abc import Callable, Iterator
@@ -382,3 +384,12 @@ def test_closing_waits_for_the_block_that_another_thread_computes() -> None:
         assert taken.result().first == 0 and closing.result() is None
     with pytest.raises(Closed):
         next(iterator)
+
+
+@pytest.mark.parametrize("call", [pickle.dumps, copy.deepcopy, copy.copy])
+def test_what_cannot_be_handed_on_names_what_can(lite: Model, call: Callable[[Trajectory], Any]) -> None:
+    one = lite.predict(EXAMPLE, framing=Framing(frame_step_ms=2000))
+    with pytest.raises(TypeError, match=r"hand on to_frame\(\) instead"):
+        call(one)
+    frame = one.to_frame()
+    assert pickle.loads(pickle.dumps(frame)).equals(frame)

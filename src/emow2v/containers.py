@@ -13,7 +13,7 @@ from types import BuiltinMethodType
 from typing import IO, Any
 
 from emow2v.errors import AudioError
-from emow2v.headers import Header, examine
+from emow2v.headers import Header, examine, stated_s
 from emow2v.storage import counted
 
 # Demuxers that open further files or network addresses named inside the file: a playlist somebody
@@ -53,6 +53,7 @@ _WHOLE_S = (
 )
 
 _GLANCE = {"probesize": "4096"}  # bytes
+_BEGIN = 4096  # bytes that are kept of what comes through a pipe
 _STUMBLES = 100  # without a packet in between
 
 _COMMENT, _VISUALLY_IMPAIRED, _DESCRIPTIONS = 1 << 3, 1 << 8, 1 << 17  # FFmpeg's AV_DISPOSITION
@@ -223,6 +224,8 @@ def open_container(file: IO[bytes], name: str, *, track: int | None = None, glan
     except BaseException:
         pyav.close()
         raise
+    if not is_seekable(file) and reader.begins:
+        header.stated_s = stated_s(reader.begins[0])
     if bare:
         facts["assumed"] = f"{_TELEPHONE_NAMES[bare]} at {_TELEPHONE_RATE} Hz"
     return Container(pyav, stream, reader, header, facts)
@@ -300,12 +303,8 @@ def _unknown(name: str, header: Header, file: IO[bytes], reader: _Reader) -> Aud
         )
     if not reader.begins or not reader.begins[0]:
         return AudioError(f"{name} is empty (0 bytes); expected a recording.")
-    if not is_seekable(file):
-        return AudioError(
-            f"{name} is not a recording that can be decoded as it comes through a pipe; expected audio or video, e.g. wav; some kinds "
-            "are read from a file only: save it first."
-        )
-    return AudioError(f"{name} is not a recording that can be decoded; expected audio or video, e.g. wav.")
+    more = "" if is_seekable(file) else "; some kinds are read from a file only, not through a pipe: save it first"
+    return AudioError(f"{name} is not a recording that can be decoded; expected audio or video, e.g. wav{more}.")
 
 
 class _Reader:
@@ -353,7 +352,7 @@ def _answers(
                 raise OSError(f"expected at most {size} bytes, got {type(found).__name__}")
             data = _patched(bytes(found), at, patches) if patches else bytes(found)
             if not begins:
-                begins.append(data[:16])
+                begins.append(data[:_BEGIN])
     except GeneratorExit:
         raise
     except BaseException as error:

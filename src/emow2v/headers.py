@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -65,6 +66,12 @@ def examine(file: IO[bytes]) -> Header:
     except OSError:  # told where it is read
         return Header()
     return header
+
+
+def stated_s(begin: bytes) -> float | None:
+    """Seconds that the beginning of a wav or flac file states, for those that come through a pipe; None where it does not."""
+    header = _examine(io.BytesIO(begin), begin[:64], _PLACEHOLDER)
+    return header.stated_s if header.kind in ("riff", "flac") else None
 
 
 def _examine(file: IO[bytes], head: bytes, length: int) -> Header:

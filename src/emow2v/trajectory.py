@@ -7,7 +7,7 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -146,6 +146,11 @@ class Trajectory:
         for one in list(self._passes):
             one.close()
         self._let_go()
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "A trajectory has a recording and a model that no other process has; hand on to_frame() instead."
+        )
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else "not computed yet"
