@@ -201,3 +201,46 @@ def test_broken_multipart_says_what_is_expected(client: TestClient) -> None:
             assert answer.status_code == 400 and "expected multipart/form-data as curl -F" in answer.json()["error"]
     two = client.post("/v1/predictions", files=[("file", ("a.wav", b"x")), ("file", ("b.wav", b"x"))])
     assert two.status_code == 400 and "with at most 1 file " in two.json()["error"]
+
+
+@pytest.mark.parametrize("route", ["/v1/predictions", "/upload", "/process", "/job_status"])
+def test_who_hangs_up_in_the_middle_of_a_form_is_no_failure_of_the_server(client: TestClient, route: str) -> None:
+    head = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\n' + b"a" * 5000
+    headers = [
+        (b"host", b"testserver"),
+        (b"content-type", b"multipart/form-data; boundary=x"),
+        (b"content-length", b"9999"),
+    ]
+    scope = {
+        "type": "http", "http_version": "1.1", "method": "POST", "scheme": "http", "path": route, "raw_path": route.encode(),
+        "root_path": "", "query_string": b"", "headers": headers, "client": ("127.0.0.1", 1), "server": ("testserver", 80),
+    }  # fmt: skip
+    messages = [{"type": "http.request", "body": head, "more_body": True}, {"type": "http.disconnect"}]
+    answers: list[dict[str, object]] = []
+
+    async def receive() -> dict[str, object]:
+        return messages.pop(0)
+
+    async def send(message: dict[str, object]) -> None:
+        answers.append(message)
+
+    async def hang_up() -> None:
+        await client.app(scope, receive, send)
+
+    assert client.portal is not None
+    client.portal.call(hang_up)  # raises what would stand in the log with a traceback
+    assert answers[0]["status"] == 400
+    assert client.get("/healthz").status_code == 200
+
+
+@pytest.mark.parametrize("wrap", ["\n", "\r\n", " ", "\n\t"])
+def test_base64_may_be_wrapped(client: TestClient, data: Path, wrap: str) -> None:
+    sound = base64.b64encode((data / "talk.wav").read_bytes()).decode()
+    lines = wrap.join(sound[begin : begin + 76] for begin in range(0, len(sound), 76)) + wrap
+    entries = [
+        {"src": "request:stream:audio", "type": "input", "id": "audio", "data": lines},
+        {"src": "request:annotation:continuous", "type": "output", "id": "arousal"},
+    ]
+    form = {"jobID": "a", "trainerFilePath": "emow2v.trainer", "data": json.dumps(entries)}
+    answer = client.post("/process", data=form)
+    assert answer.status_code == 200, answer.text

@@ -318,7 +318,9 @@ def _source(source: Descriptor, dataset: str, session: str, places: Places) -> P
             if storage.is_file(path):
                 return path
     try:
-        return base64.b64decode((uploaded.partition("base64,")[2] or uploaded).encode(errors="replace"), validate=True)
+        # perhaps in lines, as the command base64 writes it
+        text = "".join((uploaded.partition("base64,")[2] or uploaded).split())
+        return base64.b64decode(text.encode(errors="replace"), validate=True)
     except binascii.Error:
         raise RequestError(
             "The input audio is neither the name of an upload nor base64; post the file to /upload and name what it answers."

@@ -19,6 +19,7 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException as StarletteHTTPException
+from starlette.requests import ClientDisconnect
 
 from emow2v import cards
 from emow2v._version import __version__
@@ -121,6 +122,7 @@ def create_v1(settings: Settings, store: Store, workers: Workers) -> FastAPI:
     api.add_exception_handler(StarletteHTTPException, _problem)  # also for addresses and methods that there are not
     api.add_exception_handler(RequestValidationError, _invalid)
     api.add_exception_handler(Emow2vError, _refused)
+    api.add_exception_handler(ClientDisconnect, _gone)
     for kind in (OSError, sqlite3.Error):
         api.add_exception_handler(kind, _failed)
     places: Places = settings.places
@@ -355,6 +357,10 @@ async def _failed(request: Request, error: Exception) -> Response:
     assert isinstance(error, OSError | sqlite3.Error)
     status, said = failure(error)
     return JSONResponse({"error": said}, status, headers=headers(status))
+
+
+async def _gone(request: Request, error: Exception) -> Response:
+    return Response(status_code=400)  # the client hung up in the middle of its body: nobody reads this
 
 
 async def _refused(request: Request, error: Exception) -> Response:
