@@ -85,5 +85,11 @@ def test_the_command_in_a_pipe() -> None:
     assert [row["end"] for row in rows] == [0.5, 1.0] and 0 < rows[0]["arousal"] < 1
     result = subprocess.run([*command[:4], "talk.wav"], capture_output=True, check=False)
     assert result.returncode == 1 and b"emow2v predict" in result.stderr
+    for few in (b"", b"x", bytes(998), bytes(15_998)):
+        result = subprocess.run(command, input=few, capture_output=True, check=False)
+        assert result.returncode == 1 and not result.stdout
+        assert result.stderr.decode() == (
+            "The sound ended before the first value; expected 500 ms of samples or more (s16le, mono, 16000 Hz).\n"
+        )
     result = subprocess.run([*command, "--encoding", "mp3"], input=b"", capture_output=True, check=False)
     assert result.returncode == 1 and b"expected s16le or f32le" in result.stderr

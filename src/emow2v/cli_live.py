@@ -16,7 +16,7 @@ from emow2v.console import (
     errors,
     stoppable,
 )
-from emow2v.errors import FormatError
+from emow2v.errors import AudioError, FormatError
 
 WIDTH = 20  # characters of a bar
 
@@ -60,11 +60,17 @@ def live(
     else:
         rate, blocks = speech.microphone(sampling_rate or None, microphone)
         errors.print(f"listening at {rate} Hz; Ctrl+C stops")
-    shown = sys.stdout.isatty()
+    shown, count = sys.stdout.isatty(), 0
     for block in speech.live(loaded, blocks, rate, framing):
         for row in rows(block):
             sys.stdout.write((_line(row) if shown else ndjson_row(row)) + "\n")
         sys.stdout.flush()
+        count += len(block)
+    if not count:
+        raise AudioError(
+            f"The sound ended before the first value; expected {float(framing.frame_step_ms):g} ms of samples or more "
+            f"({encoding}, mono, {rate} Hz)."
+        )
 
 
 def _line(row: tuple[str, ...]) -> str:
