@@ -86,7 +86,7 @@ def test_manifests_of_spreadsheets(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("", "no column file"),
+        ("", "is empty"),
         ("path\na.wav\n", "no column file"),
         ("file\n", "names no clip"),
         (
