@@ -167,7 +167,7 @@ def _matches(name: str, failed: list[Outcome], leave_out: Callable[[LeftOut], No
 
 def _of_folder(name: str, failed: list[Outcome], leave_out: Callable[[LeftOut], None]) -> list[tuple[str, Path]]:
     """Recordings in a folder and below it."""
-    top = Path(name)
+    top, known = Path(name), len(failed)
     files: list[Path] = []
     others: list[Path] = []
     hidden: list[Path] = []
@@ -201,7 +201,7 @@ def _of_folder(name: str, failed: list[Outcome], leave_out: Callable[[LeftOut], 
                 others.append(file)
     if dangling:
         failed.append(Outcome(name, error=_dangling(name, sorted(dangling))))
-    if not files and not dangling:
+    if not files and len(failed) == known:
         failed.append(Outcome(name, error=f"{storage.shown(name)} {_NO_RECORDING}"))
     left_out = LeftOut(
         name, *(tuple(str(one.relative_to(top)) for one in sorted(kind)) for kind in (others, hidden, links))
