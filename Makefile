@@ -14,7 +14,7 @@ $(error $(PYTHON) is $(or $(VERSION),no Python); expected Python 3.11 or newer, 
 endif
 endif
 
-.PHONY: demo test test-slow test-random lint bench clean
+.PHONY: demo test test-slow test-random lint bench site clean
 
 # what is older than the start was not made by it
 demo: .venv-demo/$(VERSION)
@@ -46,6 +46,16 @@ bench: .venv-test/torch-$(TORCH)-$(VERSION)
 	.venv-test/bin/python benchmarks/fidelity.py
 	.venv-test/bin/python benchmarks/memory.py
 
+# the documentation, into site/; index.html opens from the disk
+site: .venv-docs/$(VERSION)
+	NO_COLOR=1 .venv-docs/bin/zensical build --clean --strict
+	.venv-docs/bin/python scripts/check_site.py site
+
+.venv-docs/$(VERSION): requirements/docs.txt
+	$(PYTHON) -m venv --clear .venv-docs
+	.venv-docs/$(PIP) -r requirements/docs.txt
+	@touch $@
+
 .venv-demo/$(VERSION): requirements/demo.txt pyproject.toml
 	$(PYTHON) -m venv --clear .venv-demo
 	.venv-demo/$(PIP) -r requirements/demo.txt
@@ -63,4 +73,4 @@ bench: .venv-test/torch-$(TORCH)-$(VERSION)
 	@touch $@
 
 clean:
-	rm -rf .venv-demo .venv-test demo-output build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv-demo .venv-docs .venv-test site demo-output build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

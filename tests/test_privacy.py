@@ -227,6 +227,11 @@ def models_list(person: Person, given: Given) -> None:
     assert person.cached() == set()
 
 
+def cite(person: Person, given: Given) -> None:
+    person.run("cite")
+    assert person.cached() == set()
+
+
 def models_info(person: Person, given: Given) -> None:
     person.run("models", "info", "lite")
     assert person.cached() == set()
@@ -284,6 +289,7 @@ CASES = {
     "evaluate": [evaluate],
     "robustness": [robustness],
     "compare": [compare],
+    "cite": [cite],
     "export": [export],
     "prune": [prune],
     "train": [train],

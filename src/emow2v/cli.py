@@ -14,6 +14,7 @@ import typer
 
 from emow2v import storage
 from emow2v._version import __version__
+from emow2v.cli_cite import cite
 from emow2v.cli_live import live
 from emow2v.cli_measure import compare, evaluate, robustness
 from emow2v.cli_models import models
@@ -230,5 +231,5 @@ def export(
 
 
 # In the order in which people meet them.
-for command in (predict, serve, live, demo, evaluate, robustness, compare, export, prune, train):
+for command in (predict, serve, live, demo, evaluate, robustness, compare, cite, export, prune, train):
     app.command(cls=Command)(command)

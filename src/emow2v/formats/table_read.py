@@ -61,6 +61,33 @@ def read_table(path: str | Path) -> dict[str, Table]:
     return {name: _table(rows) for name, rows in recordings.items()}
 
 
+def read_provenance(path: str | Path) -> dict[str, str | float]:
+    """How the values of a table came to be: model, engine, framing and the rest of `Model.provenance`.
+
+    Args:
+        path: a JSON or NDJSON table, or a CSV table with its `-metadata.json` beside it
+
+    Raises:
+        FormatError: another file, or a CSV table without the file that describes it
+    """
+    path = Path(path)
+    kind = path.suffix.lower()
+    source = path if kind in _READERS else path.with_name(path.name + "-metadata.json")
+    try:
+        text = source.read_text(encoding="utf-8")
+        document, _ = json.JSONDecoder().raw_decode(text.split("\n", 1)[0] if kind == ".ndjson" else text.lstrip())
+    except OSError as error:
+        raise FormatError(
+            f"{source} cannot be read ({error.strerror}); it holds the provenance of {path.name}; keep both together."
+        ) from None
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise FormatError(f"{source} is no result ({error}); expected one that emow2v wrote.") from None
+    facts = document.get("provenance", document.get("emow2v:provenance")) if isinstance(document, dict) else None
+    if not isinstance(facts, dict) or "model" not in facts:
+        raise FormatError(f"{source} holds no provenance; expected a result that emow2v wrote.")
+    return facts
+
+
 def _csv(text: str) -> Iterator[tuple[str, list[float]]]:
     lines = csv.DictReader(io.StringIO(text, newline=""), strict=True)
     if not set(COLUMNS) <= set(lines.fieldnames or ()):

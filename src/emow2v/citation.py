@@ -1,0 +1,113 @@
+"""How to name a result in a paper: a methods paragraph from its provenance, and BibTeX of what it stands on."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from emow2v.cards import Card
+
+REFERENCES = Path(__file__).parent / "data" / "references.bib"
+
+# What a card calls a model, an encoder or a corpus, and the key of its reference
+_KEYS = {
+    "msp-dim": "wagner2023dawn",
+    "openai/whisper-base": "radford2022whisper",
+    "nEMO": "christop2024nemo",
+    "RAVDESS (speech)": "livingstone2018ravdess",
+    "BAVED": "aouf2019baved",
+}
+_ENGINES = {"openvino": "OpenVINO", "onnxruntime": "ONNX Runtime", "torch": "PyTorch"}
+_PRECISIONS = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16", "int8": "8-bit integers"}
+
+Facts = Mapping[str, str | float]
+
+
+def methods(facts: Facts) -> str:
+    """A paragraph for the methods section.
+
+    Args:
+        facts: provenance of a result, or `Model.provenance` of what is about to be computed
+    """
+    sentences = [
+        f"Arousal, dominance and valence were estimated with {facts['software']} (model {facts['model']} "
+        f"{facts['model_version']}, {_engine(str(facts['engine']))}, {_named(_PRECISIONS, facts['precision'])}).",
+        *_windows(facts),
+        *_sound(facts),
+        "The scores lie at about 0 to 1 and were used as the model gives them.",
+    ]
+    return " ".join(sentences)
+
+
+def references(facts: Facts, card: Card | None) -> str:
+    """BibTeX of emow2v, and of the model, its encoder and its corpora as far as they are known.
+
+    Args:
+        facts: provenance, as for `methods`
+        card: of the model; None where the model is not installed here
+
+    Returns:
+        entries; where the model is not among them, its own words on how to cite it follow as a comment
+    """
+    entries = dict(_entries(REFERENCES.read_text("utf-8")))
+    names = [str(facts["model"]), *(_names(card) if card else ())]
+    keys = list(dict.fromkeys(_KEYS[name] for name in names if name in _KEYS))
+    parts = [entries["emow2v"].replace("VERSION", str(facts["software"]).removeprefix("emow2v "))]
+    parts += [entries[key] for key in keys]
+    if not keys and facts.get("citation"):
+        parts.append(f"% The model: {' '.join(str(facts['citation']).split())}")
+    return "\n\n".join(parts)
+
+
+def _windows(facts: Facts) -> Iterator[str]:
+    step, core = float(facts["frame_step_ms"]), float(facts["frame_size_ms"])
+    left, right = float(facts["left_context_ms"]), float(facts["right_context_ms"])
+    if step == 0:
+        yield "Each recording got one value."
+        return
+    yield (
+        f"Each value describes {_time(core + left + right)} of sound: its own step of {_time(core)}, {_time(left)} before "
+        f"and {_time(right)} after; values follow each other every {_time(step)}."
+    )
+    if facts.get("context") == "shared":
+        yield "Stretches of the recording were computed once and pooled for every window in them (shared context)."
+
+
+def _sound(facts: Facts) -> Iterator[str]:
+    channel = str(facts.get("channel", "mix"))
+    how = "mixed down to one channel" if channel == "mix" else f"reduced to one channel ({channel})"
+    yield f"Recordings were {how} and resampled to 16 kHz."
+    begin, end = float(facts.get("start_ms", 0)), float(facts.get("end_ms", 0))
+    if begin or end:
+        until = f"to {_time(end)}" if end else "to its end"
+        yield f"The part from {_time(begin)} {until} was used."
+
+
+def _names(card: Card) -> Iterator[str]:
+    yield card.name.removesuffix("-int8")
+    encoder = card.details.get("encoder")
+    if isinstance(encoder, Mapping):
+        yield str(encoder.get("name"))
+    for corpus in card.details.get("training_data") or ():
+        if isinstance(corpus, Mapping):
+            yield str(corpus.get("corpus"))
+
+
+def _entries(text: str) -> Iterator[tuple[str, str]]:
+    for entry in re.split(r"\n\n(?=@)", text.strip()):
+        yield entry[entry.index("{") + 1 : entry.index(",")], entry
+
+
+def _engine(name: str) -> str:
+    """OpenVINO 2026.4 from "openvino 2026.4"."""
+    word, _, version = name.partition(" ")
+    return f"{_named(_ENGINES, word)} {version}".rstrip()
+
+
+def _named(names: Mapping[str, str], value: str | float) -> str:
+    return names.get(str(value), str(value))
+
+
+def _time(milliseconds: float) -> str:
+    return f"{milliseconds / 1000:g} s" if milliseconds >= 1000 else f"{milliseconds:g} ms"

@@ -1,0 +1,37 @@
+"""`emow2v cite`: the methods paragraph and the references of a result or a model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from emow2v.console import ModelOption, output, stoppable
+
+
+@stoppable
+def cite(
+    result: Annotated[
+        Path | None,
+        typer.Argument(metavar="RESULT", help="A result of predict (csv, json or ndjson); without it, the defaults."),
+    ] = None,
+    model: ModelOption = "lite",
+    bibtex: Annotated[bool, typer.Option("--bibtex", help="Print the references only, for a .bib file.")] = False,
+) -> None:
+    """Print a methods paragraph for a paper, and the references in BibTeX."""
+    from emow2v import cards, citation
+    from emow2v.errors import ModelError
+    from emow2v.formats.table_read import read_provenance
+    from emow2v.framing import Framing
+    from emow2v.model import load
+
+    facts = read_provenance(result) if result else load(model).provenance(Framing())
+    try:
+        card = cards.find(str(facts["model"]) if result else model)
+    except ModelError:  # the result was computed elsewhere, with a model that is not here
+        card = None
+    if not bibtex:
+        output.print(citation.methods(facts))
+        output.print()
+    output.print(citation.references(facts, card))

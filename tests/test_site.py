@@ -1,0 +1,80 @@
+"""The documentation site: nothing is left out of it, its command reference is today's, and the check of it can fail."""
+
+import importlib.util
+import re
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+
+# What users of such models ask most, each by a word of its heading
+QUESTIONS = (
+    "batch", "offline", "range", "nobody speaks", "normalise", "segment", "over time", "fine-tune", "categories", "faster",
+    "many files", "not initialised", "languages", "commercially", "Windows",
+)  # fmt: skip
+
+
+def script(path: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(Path(path).stem, ROOT / path)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[module.__name__] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def pages(nav: Any) -> Iterator[str]:
+    if isinstance(nav, str):
+        yield nav
+    for one in nav if isinstance(nav, list) else nav.values() if isinstance(nav, dict) else ():
+        yield from pages(one)
+
+
+def test_every_page_stands_in_the_navigation() -> None:
+    project = tomllib.loads((ROOT / "zensical.toml").read_text("utf-8"))["project"]
+    named = list(pages(project["nav"]))
+    assert sorted(named) == sorted(path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md"))
+    assert project["theme"]["font"] is False
+
+
+def test_the_command_reference_is_that_of_the_commands() -> None:
+    made = script("tools/command_reference.py").text()
+    assert made == (DOCS / "reference" / "commands.md").read_text("utf-8"), "run: python tools/command_reference.py"
+    assert "## emow2v models pull" in made
+
+
+def test_each_question_has_a_heading() -> None:
+    headings = re.findall(r"^## (.+)$", (DOCS / "questions.md").read_text("utf-8"), re.M)
+    assert len(headings) == len(QUESTIONS)
+    for question, heading in zip(QUESTIONS, headings, strict=True):
+        assert question.lower() in heading.lower()
+
+
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [
+        ('<script src="https://cdn.example/x.js"></script>', "from elsewhere"),
+        ('<link rel="stylesheet" href="//fonts.example/x.css">', "from elsewhere"),
+        ('<img src="http://pictures.example/x.png">', "from elsewhere"),
+        ('<a href="none.html">', "no such file"),
+        ('<a href="#none">', "no such heading"),
+        ('<a href="index.html#none">', "no such heading"),
+    ],
+)
+def test_the_check_of_the_site_sees(tmp_path: Path, content: str, fault: str) -> None:
+    (tmp_path / "index.html").write_text(f"<h1 id='here'>x</h1>{content}")
+    assert [one for one in script("scripts/check_site.py").faults(tmp_path) if fault in one]
+
+
+def test_the_check_of_the_site_passes_what_is_right(tmp_path: Path) -> None:
+    (tmp_path / "index.html").write_text('<h1 id="here"></h1><a href="#here"></a><a href="https://doi.example/1"></a>')
+    (tmp_path / "below").mkdir()
+    (tmp_path / "below" / "page.html").write_text('<a href="../index.html#here"></a><img src="data:image/png;base64,">')
+    assert list(script("scripts/check_site.py").faults(tmp_path)) == []
