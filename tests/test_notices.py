@@ -343,6 +343,30 @@ def test_a_pipe_that_did_not_know_its_length_is_not_cut_off(size):
     assert len(signal) == 16000 and recording.notices == []
 
 
+@pytest.mark.parametrize("stated", [2000, 16000, 30000])
+@pytest.mark.parametrize("width", [2, 4])
+def test_more_than_a_header_states_is_told_through_a_pipe(stated, width):
+    """From a file all of it is read; a pipe leads nowhere but onwards, and what follows may be other chunks."""
+    buffer = io.BytesIO()
+    soundfile.write(buffer, noise(32000), 16000, format="WAV", subtype="PCM_16" if width == 2 else "FLOAT")
+    data = bytearray(buffer.getvalue())
+    at = data.index(b"data") + 4
+    data[at : at + 4] = (stated * width).to_bytes(4, "little")
+    signal, recording = heard(Pipe(bytes(data)))
+    assert len(signal) == stated and recording.facts["unread_behind_s"] == stated / 16000
+    assert "more follows, which cannot be read through a pipe" in recording.notices[0]
+    assert len(heard(io.BytesIO(bytes(data)))[0]) == 32000
+
+
+@pytest.mark.parametrize(
+    "behind",
+    [b"", b"LIST\x04\0\0\0INFO", b"bext" + (5000).to_bytes(4, "little") + bytes(5000), bytes(3000), b"\1" * 100],
+)
+def test_chunks_behind_the_samples_in_a_pipe_are_no_sound(behind):
+    signal, recording = heard(Pipe(wav_bytes(noise(32000)) + behind))
+    assert len(signal) == 32000 and recording.notices == []
+
+
 def test_a_track_is_chosen_by_its_number():
     data = encoded("matroska", "pcm_s16le", 16000, 1.0, more_tracks=["flac", "aac"])
     for track in (1, 2, 3):

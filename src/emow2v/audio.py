@@ -26,6 +26,7 @@ from emow2v.channels import Channel, Channels, check_channel, check_track
 from emow2v.decoding import BLOCK, check_rate, decoded
 from emow2v.errors import AudioError, TooLong
 from emow2v.notices import sentences
+from emow2v.reader import is_seekable
 from emow2v.signals import Resampler, Signal, mix_down
 
 __all__ = [
@@ -266,7 +267,7 @@ def _open_stream(
         "channel": channel,
         "source_sampling_rate": container.stream.rate,
     }
-    blocks = decoded(recording, container, channels, close_file, start if containers.is_seekable(file) else 0.0)
+    blocks = decoded(recording, container, channels, close_file, start if is_seekable(file) else 0.0)
     resampled = _resampled(recording, _on_grid(recording, blocks))
     recording._blocks = resampled
 

@@ -6,14 +6,14 @@ import contextlib
 import io
 import re
 import stat
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
-from types import BuiltinMethodType
 from typing import IO, Any
 
 from emow2v.errors import AudioError
 from emow2v.headers import Header, examine, stated_s
+from emow2v.reader import Reader, is_seekable
 from emow2v.storage import counted
 
 # Demuxers that open further files or network addresses named inside the file: a playlist somebody
@@ -53,7 +53,6 @@ _WHOLE_S = (
 )
 
 _GLANCE = {"probesize": "4096"}  # bytes
-_BEGIN = 4096  # bytes that are kept of what comes through a pipe
 _STUMBLES = 100  # without a packet in between
 
 _COMMENT, _VISUALLY_IMPAIRED, _DESCRIPTIONS = 1 << 3, 1 << 8, 1 << 17  # FFmpeg's AV_DISPOSITION
@@ -94,11 +93,6 @@ def is_plain(file: io.BufferedReader) -> bool:
     return False
 
 
-def is_seekable(file: IO[bytes]) -> bool:
-    """Whether an open file leads anywhere but onwards; a pipe does not."""
-    return bool(getattr(file, "seekable", lambda: False)())
-
-
 class Container:
     """An open file with a track of sound in it that can be decoded.
 
@@ -109,7 +103,7 @@ class Container:
         facts: which track it is, of how many
     """
 
-    def __init__(self, pyav: Any, stream: Any, reader: _Reader, header: Header, facts: dict[str, str | float]) -> None:
+    def __init__(self, pyav: Any, stream: Any, reader: Reader, header: Header, facts: dict[str, str | float]) -> None:
         self.pyav = pyav
         self.stream = stream
         self.header = header
@@ -185,6 +179,11 @@ class Container:
         """Whether it is an MP4 file that cannot seek, so that an index at its end is of no use."""
         return self._reader.piped_index
 
+    @property
+    def unread(self) -> bool:
+        """Whether more follows behind the samples of a wav file in a pipe than its header states."""
+        return self.format == "wav" and self._reader.unread()
+
     def close(self) -> None:
         """Let go of the decoder; the file stays open."""
         self.pyav.close()
@@ -207,7 +206,7 @@ def open_container(file: IO[bytes], name: str, *, track: int | None = None, glan
 
     bare = _bare(file, name)
     header = examine(file) if is_seekable(file) else Header()
-    reader = _Reader(file, name, header.patches)
+    reader = Reader(file, name, header.patches)
     options = {"protocol_whitelist": "none", **(_GLANCE if glance else {})}
     options |= {"sample_rate": str(_TELEPHONE_RATE)} if bare else {"format_whitelist": _allowed_demuxers()}
     try:
@@ -292,7 +291,7 @@ def index_behind(name: str) -> AudioError:
     )
 
 
-def _unknown(name: str, header: Header, file: IO[bytes], reader: _Reader) -> AudioError:
+def _unknown(name: str, header: Header, file: IO[bytes], reader: Reader) -> AudioError:
     """The error for what FFmpeg does not take."""
     if reader.piped_index:
         return index_behind(name)
@@ -305,82 +304,6 @@ def _unknown(name: str, header: Header, file: IO[bytes], reader: _Reader) -> Aud
         return AudioError(f"{name} is empty (0 bytes); expected a recording.")
     more = "" if is_seekable(file) else "; some kinds are read from a file only, not through a pipe: save it first"
     return AudioError(f"{name} is not a recording that can be decoded; expected audio or video, e.g. wav{more}.")
-
-
-class _Reader:
-    """A file as FFmpeg gets it: its bytes and the ending of its name, which helps to tell formats apart.
-
-    Never the name itself: it could be read as a protocol ("http:", "concat:"). FFmpeg loses exceptions of the Python that
-    it calls, Ctrl+C among them, and takes them for the end of the file; so they are kept, and `check` raises them later.
-    Signals are answered where a Python function begins. Hence `read` is a generator's `send`, which begins inside its own
-    `try`, and `seek` and `tell` are the file's own where those are no Python functions.
-    """
-
-    def __init__(self, file: IO[bytes], name: str, patches: Mapping[int, bytes]) -> None:
-        ending = Path(name).suffix
-        self.name = "recording" + (ending if ending[1:].isalnum() and ending.isascii() else "")
-        self.failures: list[BaseException] = []
-        self.begins: list[bytes] = []
-        answers = _answers(file, patches, self.failures, self.begins)
-        next(answers)
-        self.read = answers.send
-        if is_seekable(file):
-            self.seek, self.tell = (_guarded(call, self.failures) for call in (file.seek, file.tell))
-
-    @property
-    def piped_index(self) -> bool:
-        """Whether it is an MP4 file that cannot seek, so that an index at its end is of no use."""
-        return not hasattr(self, "seek") and bool(self.begins) and self.begins[0][4:8] == b"ftyp"
-
-    def check(self) -> None:
-        """Raise what came up while FFmpeg read."""
-        if self.failures:
-            raise self.failures[0]
-
-
-def _answers(
-    file: IO[bytes], patches: Mapping[int, bytes], failures: list[BaseException], begins: list[bytes]
-) -> Generator[bytes, int, None]:
-    """At most so many bytes as each `send` says; none any more after an exception, which is kept."""
-    data = b""
-    try:
-        while True:
-            size = yield data
-            at = file.tell() if patches else 0
-            found = file.read(size)
-            if not isinstance(found, bytes | bytearray | memoryview) or len(found) > size:
-                raise OSError(f"expected at most {size} bytes, got {type(found).__name__}")
-            data = _patched(bytes(found), at, patches) if patches else bytes(found)
-            if not begins:
-                begins.append(data[:_BEGIN])
-    except GeneratorExit:
-        raise
-    except BaseException as error:
-        failures.append(OSError("it is closed") if isinstance(error, ValueError) and file.closed else error)
-    while True:
-        yield b""
-
-
-def _patched(data: bytes, at: int, patches: Mapping[int, bytes]) -> bytes:
-    for offset, patch in patches.items():
-        if at < offset + len(patch) and offset < at + len(data):
-            begin, end = max(0, offset - at), min(len(data), offset + len(patch) - at)
-            data = data[:begin] + patch[begin + at - offset : end + at - offset] + data[end:]
-    return data
-
-
-def _guarded(call: Callable[..., int], failures: list[BaseException]) -> Callable[..., int]:
-    if isinstance(call, BuiltinMethodType):
-        return call
-
-    def guarded(*arguments: int) -> int:
-        try:
-            return call(*arguments)
-        except BaseException as error:
-            failures.append(error)
-            return -1
-
-    return guarded
 
 
 def _tags(version: str) -> dict[str, Any]:

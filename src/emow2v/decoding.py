@@ -278,6 +278,8 @@ def _ending(container: Container, clock: _Clock) -> dict[str, str | float]:
         return {"stated_s": round(stated, 3), "ends_s": round(clock.at, 3)}
     if header.missing_bytes:
         return {"missing_bytes": header.missing_bytes}
+    if container.unread:
+        return {"unread_behind_s": round(clock.at, 3)}
     return {"unfinished": "yes"} if header.unfinished else {}
 
 

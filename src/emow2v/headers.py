@@ -74,6 +74,23 @@ def stated_s(begin: bytes) -> float | None:
     return header.stated_s if header.kind in ("riff", "flac") else None
 
 
+def samples_end(begin: bytes) -> tuple[int, int] | None:
+    """Where the samples of a wav file end as its beginning states it, and how many bytes are a moment of them.
+
+    None for other files, and for writers that did not know the length.
+    """
+    if begin[:4] != b"RIFF" or begin[8:12] != b"WAVE":
+        return None
+    file, bytes_a_second = io.BytesIO(begin), 32000
+    for name, at, size in _chunks(file, _RIFF, len(begin)):
+        if name == b"fmt ":
+            bytes_a_second = int.from_bytes(begin[at + 8 : at + 12], "little")
+        elif name == b"data":
+            known = 0 < size < _PLACEHOLDER
+            return (at + size + size % 2, round(_SHORTEST_REST_S * bytes_a_second)) if known else None
+    return None
+
+
 def _examine(file: IO[bytes], head: bytes, length: int) -> Header:
     if head[:4] in _FAMILIES and (head[:4] != b"FORM" or head[8:12] in (b"AIFF", b"AIFC")):
         return _chunked(file, head, length)

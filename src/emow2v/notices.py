@@ -41,6 +41,11 @@ def _cut(facts: Facts) -> str:
         if stated > ends:
             return f"It is cut off: it ends at {ends:.1f} s of the {stated:.1f} s that its header states."
         return f"Its header states {stated:.1f} s, but {ends:.1f} s are there; all of it was read."
+    if "unread_behind_s" in facts:
+        return (
+            f"Its header states {float(facts['unread_behind_s']):.1f} s, but more follows, which cannot be read through a pipe: "
+            "save it first and name the file."
+        )
     if "missing_bytes" in facts:
         return f"It is cut off: {facts['missing_bytes']} bytes or more are missing at its end."
     if "unfinished" in facts:
