@@ -61,7 +61,12 @@ def test_a_signal_to_the_whole_group_lets_running_jobs_finish(data: Path, tmp_pa
     command = [sys.executable, "-m", "emow2v", "serve", "--port", "0", "--patience", "120"]
     command += ["--data-dir", str(data), "--work-dir", str(work)]
     process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(getattr(signal, name), signal.SIG_DFL),  # also where the tests run under nohup
     )
     try:
         assert process.stdout is not None
