@@ -4,6 +4,7 @@ Property tests try the same examples each time, however slow the machine. `EMOW2
 head of the report names the seed that repeats them.
 """
 
+import logging
 import os
 import random
 import shutil
@@ -71,6 +72,19 @@ def nothing_at_home() -> Iterator[None]:
     for path in HOME.iterdir():  # so that the next test is not blamed
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     assert left == []
+
+
+@pytest.fixture(autouse=True)
+def logging_as_it_was() -> Iterator[None]:
+    """What a test, or a program that it runs in this process, does to logging does not reach the next."""
+    root = logging.getLogger()
+    level, lowest = root.level, root.manager.disable
+    yield
+    root.setLevel(level)
+    logging.disable(lowest)
+    for name, logger in root.manager.loggerDict.items():
+        if name.split(".")[0] == "emow2v" and isinstance(logger, logging.Logger):
+            logger.disabled, logger.propagate = False, True
 
 
 SEED = os.environ.get("EMOW2V_HYPOTHESIS", "")
