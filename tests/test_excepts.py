@@ -39,8 +39,8 @@ ALLOWED = {
     ("server/worker.py", "main"): "the log has the traceback, the process ends",
     ("server/pool.py", "_watch"): "the log has the traceback, the other workers are looked after",
     ("server/history.py", "keep_bounded"): "the log has the traceback, the next round comes",
-    ("containers.py", "_answers"): "kept and raised again behind FFmpeg, which cannot pass it on",
-    ("containers.py", "guarded"): "kept and raised again behind FFmpeg, which cannot pass it on",
+    ("reader.py", "_answers"): "kept and raised again behind FFmpeg, which cannot pass it on",
+    ("reader.py", "guarded"): "kept and raised again behind FFmpeg, which cannot pass it on",
     ("training/states.py", "read"): "a damaged pickle fails anywhere in PyTorch; what our lines raise comes through",
     ("pull.py", "_from_zip"): "each part of zipfile has its own error; what our lines raise comes through",
 }

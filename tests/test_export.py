@@ -133,6 +133,7 @@ def test_models_without_pytorch_weights_and_odd_precisions_are_refused(checkpoin
         export(cards.find(checkpoint), tmp_path / "x", precision="int4")
 
 
+@pytest.mark.slow
 def test_the_command_exports_and_predicts(checkpoint: Path, tmp_path: Path, monkeypatch, capsys) -> None:
     output = tmp_path / "my model"
     assert run_cli(monkeypatch, "export", "--model", str(checkpoint), "--output", str(output)) == 0

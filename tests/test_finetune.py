@@ -185,6 +185,7 @@ run(recipes.fill(Recipe(), given), Path(sys.argv[2]), Console(quiet=True))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="SIGKILL is POSIX's")
 def test_a_run_killed_while_it_replaces_the_best_network_goes_on(recipe: Recipe, tmp_path: Path, monkeypatch) -> None:
     """Between the two renames: best/ is not there, and the state names it."""

@@ -51,6 +51,7 @@ def test_odd_inputs(ground: Ground, name: str) -> None:
     one()
 
 
+@pytest.mark.slow
 def test_the_description_of_v1_is_true(ground: Ground) -> None:
     """Schemathesis reads /v1/openapi.json, asks every operation what it allows and what it does not, and judges the answers."""
     schema = schemathesis.openapi.from_asgi("/v1/openapi.json", ground.client.app)

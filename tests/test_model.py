@@ -49,9 +49,17 @@ def test_one_window_one_answer(lite: Model, example: np.ndarray) -> None:
         assert distance <= 1e-5 * np.linalg.norm(whole.embeddings[index])
 
 
+@pytest.fixture(scope="module")
+def whole(lite: Model) -> emow2v.Trajectory:
+    """The example in batches as they come, computed once."""
+    trajectory = lite.predict(EXAMPLE)
+    trajectory.starts  # noqa: B018 (which computes and keeps the rows)
+    return trajectory
+
+
 @pytest.mark.parametrize("batch_size", [1, 7, 250])
-def test_the_batch_size_does_not_show(lite: Model, batch_size: int) -> None:
-    expected = lite.predict(EXAMPLE)
+def test_the_batch_size_does_not_show(lite: Model, whole: emow2v.Trajectory, batch_size: int) -> None:
+    expected = whole
     got = lite.predict(EXAMPLE, batch_size=batch_size)
     np.testing.assert_allclose(got.scores, expected.scores, atol=1e-5)
     norm = np.linalg.norm(expected.embeddings, axis=1)

@@ -302,6 +302,7 @@ CASES = {
     "models remove": [models_remove],
 }
 SLOW = (
+    prune,
     serve,
     demonstration,
     evaluate,

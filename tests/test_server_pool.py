@@ -206,6 +206,7 @@ def test_a_cancelled_id_posted_again_before_the_server_dies_leaves_only_the_new_
         pool.stop(0)
 
 
+@pytest.mark.slow
 def test_a_server_that_was_killed_goes_on_where_it_was(data: Path, tmp_path: Path) -> None:
     work = tmp_path / "work"
     command = [sys.executable, "-m", "emow2v", "serve", "--port", "0", "--data-dir", str(data), "--work-dir", str(work)]

@@ -187,6 +187,7 @@ def test_positions_are_drawn_and_the_first_is_what_inference_takes(corpus: Path,
         assert not torch.equal(model.frames(features, last), model.frames(features))
 
 
+@pytest.mark.slow
 def test_a_small_network_learns_and_says_how_sure_it_is(corpus: Path, tmp_path: Path) -> None:
     """Learnt: silence and noise are nothing to be sure about."""
     run = trainer(corpus, tmp_path / "run", 60)
@@ -204,6 +205,7 @@ def test_a_small_network_learns_and_says_how_sure_it_is(corpus: Path, tmp_path: 
     assert figures["whole"]["arousal"] > 0.3
 
 
+@pytest.mark.slow
 def test_a_stopped_run_gives_the_same_network(corpus: Path, tmp_path: Path) -> None:
     """To the same bits, wherever it was stopped: four steps an epoch, a state after two and four of them."""
     straight = trainer(corpus, tmp_path / "straight", 4)
@@ -277,6 +279,7 @@ def test_short_clips_are_repeated_or_lie_in_zeros() -> None:
     assert training.crop(np.zeros(0, np.float32), 4, rng, 1.0).tolist() == [0, 0, 0, 0]
 
 
+@pytest.mark.slow
 def test_embeddings_are_standard_over_the_training_crops(corpus: Path, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(training, "STATISTICS_BATCHES", 64)
     run = trainer(corpus, tmp_path / "run")
@@ -290,6 +293,7 @@ def test_embeddings_are_standard_over_the_training_crops(corpus: Path, tmp_path:
     assert 0.5 < rows.std(dim=0).mean() < 1.5
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("small")
 def test_the_command_writes_a_network_that_can_be_packaged(corpus: Path, encoder: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
