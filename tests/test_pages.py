@@ -41,7 +41,10 @@ from emow2v import demo, formats
 from emow2v.model import Model
 from emow2v.server.run import Server
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed (apt install chromium)")
+pytestmark = [
+    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed (apt install chromium)"),
+    pytest.mark.slow,
+]
 
 RATE = 16000
 DIMENSIONS = ("arousal", "dominance", "valence")

@@ -301,20 +301,7 @@ CASES = {
     "models add": [models_add],
     "models remove": [models_remove],
 }
-SLOW = (
-    prune,
-    serve,
-    demonstration,
-    evaluate,
-    robustness,
-    train,
-    models_add,
-    models_pull,
-    models_remove,
-    models_quantize,
-    export,
-    predict_on_other_engines,
-)
+QUICK = (predict, live, models_list, models_info)  # the others are slow
 
 
 def commands(group: object, before: str = "") -> Iterator[str]:
@@ -333,7 +320,7 @@ def test_every_command_has_a_case() -> None:
 @pytest.mark.parametrize(
     "case",
     [
-        pytest.param(case, id=case.__name__, marks=[pytest.mark.slow] if case in SLOW else [])
+        pytest.param(case, id=case.__name__, marks=[] if case in QUICK else [pytest.mark.slow])
         for cases in CASES.values()
         for case in cases
     ],
