@@ -50,6 +50,12 @@ HOME = _empty_home()
 
 
 def _left_at_home() -> list[str]:
+    """What lies in the home folder, but for what espeak-ng's sound library leaves there."""
+    pulse = HOME / ".config" / "pulse"
+    if pulse.exists():
+        shutil.rmtree(pulse)
+        if not any(pulse.parent.iterdir()):
+            pulse.parent.rmdir()
     return sorted(str(path.relative_to(HOME)) for path in HOME.rglob("*"))
 
 
