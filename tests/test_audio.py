@@ -432,6 +432,15 @@ def finite_sound_or_audio_error(data):
         assert str(error).endswith(".")
 
 
+@pytest.mark.parametrize(
+    "head",
+    [b"RIFF", b"RF64", b"fLaC", b"FORM", b"caff", b"riff", b"OggS", b"\x1aE\xdf\xa3", b"\0\0\0\1ftyp", b"ID3", b"\xff"],
+)
+@pytest.mark.parametrize("more", [0, 1, 3, 8])
+def test_a_beginning_alone_is_no_recording(head, more):
+    assert "stream" in refusal(io.BytesIO(head + bytes(more)))
+
+
 @given(st.binary(max_size=2000))
 def test_any_bytes_are_sound_or_one_error(data):
     finite_sound_or_audio_error(data)

@@ -92,6 +92,7 @@ def samples_end(begin: bytes) -> tuple[int, int] | None:
 
 
 def _examine(file: IO[bytes], head: bytes, length: int) -> Header:
+    head = head.ljust(64, b"\0")  # a file of four bytes has a beginning, too
     if head[:4] in _FAMILIES and (head[:4] != b"FORM" or head[8:12] in (b"AIFF", b"AIFC")):
         return _chunked(file, head, length)
     if head[:4] == b"fLaC" and head[4] & 0x7F == 0 and len(head) >= 42:
