@@ -45,7 +45,7 @@ def info(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="Name or folder of a model.")],
     as_json: Annotated[bool, typer.Option("--json", help="The whole card, as JSON.")] = False,
 ) -> None:
-    """What a model is, in ten lines; or its whole card."""
+    """Print a model in ten lines, or its whole card."""
     from emow2v import cards
 
     card = cards.find(model)
