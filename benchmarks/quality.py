@@ -24,8 +24,8 @@ from emow2v.evaluation.evaluate import evaluate
 from emow2v.evaluation.figures import figures
 from emow2v.evaluation.manifest import read_manifest
 from emow2v.evaluation.robustness import robustness
-from emow2v.formats.files import write_text
 from emow2v.model import Model
+from emow2v.storage.files import write_text
 from emow2v.training.corpora import OTHER_CORPORA, write_manifests
 
 REPORTS = FOLDER / "quality"

@@ -16,7 +16,7 @@ from emow2v.add import add
 from emow2v.cli import app
 from emow2v.engines import installed
 from emow2v.errors import Emow2vError, ModelError
-from emow2v.home import models_folder
+from emow2v.storage.home import models_folder
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from emow2v.context import LAST_STRETCH_MS, MARGIN_MS, STRETCH_MS
 from emow2v.engines import Cuts, choose, open_graph
 from emow2v.errors import FramingError, ModelError
 from emow2v.framing import Framing
+from emow2v.framing.windows import Stretches
 from emow2v.model import Model
-from emow2v.windows import Stretches
 
 ENGINES = ("openvino", "onnxruntime", "torch")
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from emow2v import folders
 from emow2v.errors import Emow2vError, FormatError
-from emow2v.folders import appearing
+from emow2v.storage import folders
+from emow2v.storage.folders import appearing
 
 NAMES = ("best", "msp-dim", "Studie [2024]", "ふるい " * 20, "a.b.c")  # each is a folder that somebody has
 
@@ -70,7 +70,7 @@ def test_what_cannot_be_put_back_either_is_named_and_put_back_later(tmp_path: Pa
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from emow2v.folders import appearing
+from emow2v.storage.folders import appearing
 number, calls, replace = int(sys.argv[2]), [], Path.replace
 def killing(self, target):
     calls.append(self)

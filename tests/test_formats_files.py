@@ -16,9 +16,9 @@ import pytest
 
 from emow2v import formats
 from emow2v.errors import Cancelled, FormatError
-from emow2v.formats import files
-from emow2v.formats.files import Staged, publish
 from emow2v.framing import Framing
+from emow2v.storage import files
+from emow2v.storage.files import Staged, publish
 from emow2v.trajectory import Block, Info, Trajectory
 
 pytestmark = pytest.mark.quick

@@ -16,10 +16,10 @@ import pytest
 
 from emow2v import formats
 from emow2v.errors import FormatError, PlaceTaken
-from emow2v.formats import files, marks
-from emow2v.formats.marks import Found
 from emow2v.formats.plot import plot
 from emow2v.framing import Framing
+from emow2v.storage import files, marks
+from emow2v.storage.marks import Found
 from emow2v.trajectory import Block, Info, Trajectory
 
 PROVENANCE: dict[str, str | float] = {"model": "lite", "model_version": "1.0", "software": "emow2v 1.2.3"}

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from emow2v.errors import FramingError
 from emow2v.framing import Framing, parse_time
-from emow2v.windows import Pieces, Stretches, Windower
+from emow2v.framing.windows import Pieces, Stretches, Windower
 
 pytestmark = pytest.mark.quick
 

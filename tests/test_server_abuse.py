@@ -30,7 +30,6 @@ from emow2v.demo import request
 from emow2v.discover import probing
 from emow2v.discover.places import Places, safe_name
 from emow2v.errors import RequestError
-from emow2v.formats import files
 from emow2v.framing import Framing
 from emow2v.model import Model
 from emow2v.server import database as databases
@@ -43,6 +42,7 @@ from emow2v.server.settings import Settings
 from emow2v.server.store import Status, Store
 from emow2v.server.walls import Walls
 from emow2v.server.worker import Served
+from emow2v.storage import files
 from emow2v.verify import EXAMPLE
 from servers import app
 from waiting import until

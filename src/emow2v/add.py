@@ -10,9 +10,9 @@ from pathlib import Path
 from emow2v import cards, storage, verify
 from emow2v.cards import Card
 from emow2v.errors import ModelError
-from emow2v.folders import appearing
-from emow2v.home import models_folder
 from emow2v.pull import Pulled, alone
+from emow2v.storage.folders import appearing
+from emow2v.storage.home import models_folder
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 

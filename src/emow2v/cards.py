@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from emow2v import folders, storage
+from emow2v import storage
 from emow2v.errors import ModelError
-from emow2v.home import models_folder
+from emow2v.storage import folders
+from emow2v.storage.home import models_folder
 
 logger = logging.getLogger("emow2v.cards")
 

@@ -37,8 +37,8 @@ from emow2v.console import (
     stoppable,
 )
 from emow2v.errors import Emow2vError, ModelError
-from emow2v.home import keep_others_here
 from emow2v.storage import one_line
+from emow2v.storage.home import keep_others_here
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 app.add_typer(models, name="models")

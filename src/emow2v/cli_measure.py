@@ -37,7 +37,7 @@ def compare(
 ) -> None:
     """How far apart two ways of computing the same recordings lie: two engines, precisions, contexts, models."""
     from emow2v import compare as comparing
-    from emow2v.formats.files import Staged, write_text
+    from emow2v.storage.files import Staged, write_text
 
     if to:
         Staged({to: None}, overwrite=overwrite).check()
@@ -158,10 +158,10 @@ def robustness(
     from emow2v.batch import check_output
     from emow2v.evaluation import robustness as steady
     from emow2v.evaluation.statistics import require
-    from emow2v.formats.files import Staged, write_text
     from emow2v.model import load
     from emow2v.notices import about
     from emow2v.progress import Count
+    from emow2v.storage.files import Staged, write_text
     from emow2v.trajectory import DIMENSIONS
 
     places = []

@@ -14,7 +14,7 @@ from emow2v.engines import Engine, Outputs
 from emow2v.engines.outputs import stacked
 from emow2v.errors import FramingError, ModelError
 from emow2v.framing import Framing
-from emow2v.windows import Stretch, Stretches
+from emow2v.framing.windows import Stretch, Stretches
 
 # Longer stretches take attention that grows with their square, shorter ones waste more on their margins; the margin
 # is what a window at the end of a stretch still sees beside itself.

@@ -21,10 +21,10 @@ from emow2v.engines import Engine, Outputs, choose, overlapped
 from emow2v.engines.outputs import WeightedMean, stacked
 from emow2v.errors import AudioError, FramingError, PathError
 from emow2v.framing import Framing
+from emow2v.framing.windows import Pieces, Windower
 from emow2v.storage import counted
 from emow2v.stream import Stream as Stream
 from emow2v.trajectory import Block, Info, Trajectory
-from emow2v.windows import Pieces, Windower
 
 Signal = npt.NDArray[np.float32]
 Unit = Literal["windows", "files"]

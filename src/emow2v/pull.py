@@ -16,14 +16,15 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from emow2v import cards, folders, storage, verify
+from emow2v import cards, storage, verify
 from emow2v.cards import Card
 from emow2v.errors import Emow2vError, ModelError, is_own
 from emow2v.fetch import DownloadError, fetch
-from emow2v.folders import appearing
-from emow2v.home import home, models_folder
 from emow2v.hub import Progress, from_hub, object_of, objects_of
 from emow2v.known import KNOWN, Known
+from emow2v.storage import folders
+from emow2v.storage.folders import appearing
+from emow2v.storage.home import home, models_folder
 from emow2v.verify import Row
 
 ZENODO = "https://zenodo.org/api/records"

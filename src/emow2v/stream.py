@@ -11,9 +11,9 @@ import numpy.typing as npt
 from emow2v.blocks import block_of
 from emow2v.errors import Closed
 from emow2v.framing import Framing
+from emow2v.framing.windows import Windower
 from emow2v.signals import Resampler
 from emow2v.trajectory import Block
-from emow2v.windows import Windower
 
 if TYPE_CHECKING:
     from emow2v.model import Model

@@ -14,7 +14,7 @@ from emow2v import cards, graphs, verify
 from emow2v.cards import Card
 from emow2v.engines import Cuts, Engine, installed, open_graph
 from emow2v.errors import ModelError
-from emow2v.folders import appearing
+from emow2v.storage.folders import appearing
 from emow2v.trajectory import DIMENSIONS
 
 logger = logging.getLogger("emow2v.thirdparty")

@@ -21,8 +21,8 @@ from emow2v._version import __version__
 from emow2v.cards import CARD_FILE, Card, file_sha256, is_pulled, read_card, update_card
 from emow2v.engines import Engine, Outputs, able, choose, installed, open_graph, precisions
 from emow2v.errors import ModelError
-from emow2v.home import models_folder
 from emow2v.known import KNOWN, Expectation
+from emow2v.storage.home import models_folder
 
 Floats = npt.NDArray[np.float32]
 Run = Callable[[Floats], Outputs]

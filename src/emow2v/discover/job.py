@@ -27,9 +27,9 @@ from emow2v.discover.probing import probe
 from emow2v.errors import FormatError, FramingError, ModelError, PathError, PlaceTaken, RequestError
 from emow2v.formats import Writer, record
 from emow2v.formats import check as check_places
-from emow2v.formats.files import Move
 from emow2v.framing import Framing
 from emow2v.model import Context, Model
+from emow2v.storage.files import Move
 
 T = TypeVar("T")
 

@@ -13,10 +13,9 @@ import numpy as np
 
 from emow2v.evaluation.figures import Agreement, Evaluation, figures, kept, truth_of
 from emow2v.evaluation.statistics import Figure, missing
-from emow2v.formats import marks
-from emow2v.formats.files import Staged, publish
 from emow2v.formats.plot import COLOURS
-from emow2v.storage import counted
+from emow2v.storage import counted, marks
+from emow2v.storage.files import Staged, publish
 from emow2v.trajectory import DIMENSIONS
 
 FILES = ("evaluation.json", "evaluation.md", "scores.png", "confidence.png")

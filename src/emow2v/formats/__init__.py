@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Protocol
 
 from emow2v.errors import FormatError, PlaceTaken
-from emow2v.formats.files import Move, Staged, publish
 from emow2v.storage import shown
+from emow2v.storage.files import Move, Staged, publish
 from emow2v.trajectory import DIMENSIONS, Block, Info, Trajectory
 
 __all__ = ["FORMATS", "Move", "PlaceTaken", "Writer", "check", "record", "write", "writers"]

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from emow2v.errors import FormatError
-from emow2v.formats import marks
-from emow2v.formats.files import Staged, publish
+from emow2v.storage import marks
+from emow2v.storage.files import Staged, publish
 from emow2v.trajectory import DIMENSIONS, Trajectory
 
 COLOURS = {"arousal": "#d55e00", "dominance": "#0072b2", "valence": "#009e73"}  # told apart by colour-blind eyes

@@ -19,9 +19,9 @@ from typing import IO
 import numpy as np
 
 from emow2v.errors import FormatError
-from emow2v.formats import marks
-from emow2v.formats.files import Staged
 from emow2v.formats.ssi_read import Annotation, StreamData, data_path, read_annotation, read_stream
+from emow2v.storage import marks
+from emow2v.storage.files import Staged
 from emow2v.trajectory import DIMENSIONS, EMBEDDING_SIZE, Block, Info
 
 __all__ = ["Annotation", "AnnotationWriter", "StreamData", "StreamWriter", "read_annotation", "read_stream"]

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import IO
 from urllib.parse import quote
 
-from emow2v.formats import marks
-from emow2v.formats.files import Staged, replace_beginning
+from emow2v.storage import marks
+from emow2v.storage.files import Staged, replace_beginning
 from emow2v.trajectory import DIMENSIONS, Block, Info
 
 COLUMNS = ("file", "start", "end", *DIMENSIONS, "confidence")

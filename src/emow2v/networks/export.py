@@ -16,10 +16,10 @@ from emow2v import cards, graphs, verify
 from emow2v.cards import Card
 from emow2v.engines import Engine, Outputs, installed, open_graph
 from emow2v.errors import ModelError
-from emow2v.folders import appearing
 from emow2v.networks import wav2vec2
 from emow2v.networks.trace import trace
 from emow2v.networks.wav2vec2 import Wav2Vec2Emotion
+from emow2v.storage.folders import appearing
 from emow2v.trajectory import DIMENSIONS
 
 PRECISIONS = ("fp32", "fp16")

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from emow2v.errors import FormatError
-from emow2v.formats.files import Staged
+from emow2v.storage.files import Staged
 from emow2v.trajectory import Block, Info
 
 _COLUMNS = 6  # start, end, three scores, confidence

@@ -15,9 +15,9 @@ from emow2v.discover import probing
 from emow2v.discover.places import Places
 from emow2v.errors import AudioError, Emow2vError, RequestError
 from emow2v.formats import Writer, record
-from emow2v.formats.files import Move
 from emow2v.framing import Framing, parse_time
 from emow2v.model import Context, Model, Unit
+from emow2v.storage.files import Move
 from emow2v.trajectory import Trajectory
 
 FORMATS = {"json": "application/json", "csv": "text/csv; charset=utf-8", "ndjson": "application/x-ndjson"}

@@ -25,7 +25,6 @@ from emow2v.discover.places import Places
 from emow2v.engines import candidates, cores
 from emow2v.errors import Emow2vError
 from emow2v.framing import Framing
-from emow2v.home import home
 from emow2v.model import Context
 from emow2v.server.app import create_app
 from emow2v.server.live import Live
@@ -37,6 +36,7 @@ from emow2v.server.store import Store
 from emow2v.server.tls import self_signed
 from emow2v.server.walls import Walls, check_open, own_hosts
 from emow2v.server.worker import Served
+from emow2v.storage.home import home
 
 logger = logging.getLogger("emow2v.server")
 

@@ -17,8 +17,8 @@ import numpy.typing as npt
 from rich.console import Console
 from rich.table import Table
 
-from emow2v.formats import marks
-from emow2v.formats.files import Staged, publish, write_text
+from emow2v.storage import marks
+from emow2v.storage.files import Staged, publish, write_text
 from emow2v.training.checks import Checked
 from emow2v.training.partitions import PARTITIONS
 from emow2v.trajectory import DIMENSIONS

@@ -20,8 +20,8 @@ from emow2v._version import __version__
 from emow2v.audio import SAMPLING_RATE, Signal
 from emow2v.compare import ccc
 from emow2v.errors import FormatError, ModelError
-from emow2v.folders import appearing
 from emow2v.networks import checkpoint, wav2vec2
+from emow2v.storage.folders import appearing
 from emow2v.training.accumulation import backward
 from emow2v.training.batches import Clips, Indices, draws, order, together
 from emow2v.training.checks import Checked

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from filelock import FileLock, Timeout
 
 from emow2v.errors import FormatError
-from emow2v.formats.files import write_text
+from emow2v.storage.files import write_text
 from emow2v.training import states
 
 LOG = "log.jsonl"  # a line an epoch

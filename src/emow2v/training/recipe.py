@@ -16,7 +16,7 @@ import yaml
 
 from emow2v import storage
 from emow2v.errors import FormatError
-from emow2v.formats.files import write_text
+from emow2v.storage.files import write_text
 
 SHIPPED = Path(__file__).with_name("recipes")
 FILE = "recipe.yaml"  # in the folder of a run

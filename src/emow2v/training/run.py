@@ -14,8 +14,8 @@ from rich.console import Console
 
 from emow2v import cards
 from emow2v.errors import FormatError, ModelError
-from emow2v.folders import restore
 from emow2v.progress import Count, Steps
+from emow2v.storage.folders import restore
 from emow2v.training import corpus_report, states
 from emow2v.training import recipe as recipes
 from emow2v.training.checks import Checked, check

@@ -19,9 +19,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from emow2v.errors import FormatError, PlaceTaken
-from emow2v.formats import marks
-from emow2v.formats.marks import Found
-from emow2v.storage import shown, sync_folder
+from emow2v.storage import marks, shown, sync_folder
+from emow2v.storage.marks import Found
 
 Move = tuple[Path, Path]  # from, to
 _PIECE = 1 << 20
