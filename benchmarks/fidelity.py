@@ -16,10 +16,11 @@ import numpy as np
 
 import fullsize
 from common import console, keep, parser, show
-from emow2v import audio, cards
+from emow2v import cards
+from emow2v.audio import recording
+from emow2v.audio.inputs import expand
 from emow2v.compare import Agreement, agreement, relative_distance
 from emow2v.engines import choose, precisions
-from emow2v.inputs import expand
 from emow2v.model import Context, Model
 from emow2v.quantize import quantize
 from emow2v.verify import EXAMPLE
@@ -33,7 +34,7 @@ def recordings(names: list[str]) -> list[np.ndarray]:
         raise SystemExit(failed[0].error)
     signals, waiting, samples = [], [], 0
     for one in found:
-        signal, _ = audio.read(one.path)
+        signal, _ = recording.read(one.path)
         waiting.append(signal)
         samples += signal.size
         if samples >= SHORTEST_S * 16000:

@@ -25,7 +25,7 @@ import soundfile
 import torch
 
 from common import cores, keep, parser, show
-from emow2v.audio import SAMPLING_RATE
+from emow2v.audio.recording import SAMPLING_RATE
 from emow2v.training import recipe as recipes
 from emow2v.training.checks import Checked
 from emow2v.training.finetune import FineTuning, Recipe

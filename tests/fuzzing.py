@@ -21,7 +21,8 @@ from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
 import emow2v
-from emow2v import audio, formats
+from emow2v import formats
+from emow2v.audio import recording as audio
 from emow2v.discover import options as opts
 from emow2v.discover.descriptors import fill, parse_data
 from emow2v.discover.job import folders, plan

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from emow2v import audio
+from emow2v.audio import recording
 from emow2v.errors import AudioError
 
 
@@ -66,7 +66,7 @@ def wav_bytes(signal, rate=16000, subtype="PCM_16"):
 
 def refusal(source):
     with pytest.raises(AudioError) as caught:
-        audio.read(source)
+        recording.read(source)
     sentence = str(caught.value)
     assert sentence.endswith(".") and "\n" not in sentence
     return sentence

@@ -16,7 +16,7 @@ import soxr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emow2v import audio
+from emow2v.audio import recording as audio
 from emow2v.errors import AudioError
 from sounds import add_pictures, encoded, noise, refusal, tone, wav_bytes
 

@@ -16,9 +16,9 @@ from typer.testing import CliRunner
 
 from commands import caller
 from emow2v import batch, cli
+from emow2v.audio.inputs import expand
 from emow2v.errors import FormatError
 from emow2v.formats.table_read import read_table
-from emow2v.inputs import expand
 from emow2v.model import Model
 from emow2v.verify import EXAMPLE
 from waiting import until

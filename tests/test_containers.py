@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from emow2v import audio, containers
+from emow2v.audio import container, recording
 from sounds import encoded, id3, refusal, riff_tags
 
 pytestmark = pytest.mark.quick
@@ -42,18 +42,18 @@ def test_a_playlist_opens_no_other_file(tmp_path, wav, kind, named, absolute):
 @pytest.mark.parametrize("kind", ["ffconcat", "m3u8", "mpd"])
 def test_even_a_demuxer_that_is_not_on_the_list_can_open_nothing(tmp_path, wav, kind, monkeypatch):
     """Two locks: were a referring format forgotten, no protocol is there to open a file with."""
-    monkeypatch.setattr(containers, "_REFERRING_DEMUXERS", set())
-    containers._allowed_demuxers.cache_clear()
+    monkeypatch.setattr(container, "_REFERRING_DEMUXERS", set())
+    container._allowed_demuxers.cache_clear()
     try:
         playlist = tmp_path / f"list.{kind}"
         playlist.write_text(PLAYLISTS[kind].format(wav=wav.name))
         refusal(playlist)
     finally:
-        containers._allowed_demuxers.cache_clear()
+        container._allowed_demuxers.cache_clear()
 
 
 def test_every_referring_format_of_this_ffmpeg_is_shut_out():
-    allowed = set(containers._allowed_demuxers().split(","))
+    allowed = set(container._allowed_demuxers().split(","))
     assert {"wav", "mp3", "flac", "ogg", "aac", "matroska", "mov"} <= allowed
     assert not allowed & {"concat", "hls", "dash", "sdp", "rtsp", "rtp", "image2", "imf"}
 
@@ -66,23 +66,23 @@ TAGS = (b"M\xfcller", b"\xed\xb2\x80", b"\xe3\x81", b"\xc0\x80", b"\x93quoted\x9
 def test_tags_that_are_no_text_do_not_matter(wav, tag):
     """PyAV 18 raises where it decodes them strictly, PyAV 19 gives surrogates; both are tried, by two Pythons."""
     plain = wav.read_bytes()
-    signal = audio.read(io.BytesIO(riff_tags(plain, tag)))[0]
-    np.testing.assert_array_equal(signal, audio.read(io.BytesIO(plain))[0])
+    signal = recording.read(io.BytesIO(riff_tags(plain, tag)))[0]
+    np.testing.assert_array_equal(signal, recording.read(io.BytesIO(plain))[0])
     data = encoded("mp3", "libmp3lame", 44100, 0.5)
-    tagged = audio.read(io.BytesIO(id3(data, tag, tag, tag)))[0]
-    np.testing.assert_array_equal(tagged, audio.read(io.BytesIO(data))[0])
+    tagged = recording.read(io.BytesIO(id3(data, tag, tag, tag)))[0]
+    np.testing.assert_array_equal(tagged, recording.read(io.BytesIO(data))[0])
 
 
 def test_each_pyav_is_asked_in_its_own_words():
-    assert containers._tags("14.0.0") == containers._tags("18.1.0") == {"metadata_errors": "replace"}
-    assert containers._tags("19.0.2") == containers._tags("20.0.0rc1") == {}
+    assert container._tags("14.0.0") == container._tags("18.1.0") == {"metadata_errors": "replace"}
+    assert container._tags("19.0.2") == container._tags("20.0.0rc1") == {}
 
 
 def test_mistakes_of_our_own_come_through(wav, monkeypatch):
     """A call that PyAV does not know is no undecodable recording."""
-    monkeypatch.setattr(containers, "_tags", lambda version: {"no_such_argument": "x"})
+    monkeypatch.setattr(container, "_tags", lambda version: {"no_such_argument": "x"})
     with pytest.raises(TypeError, match="no_such_argument"):
-        audio.read(wav)
+        recording.read(wav)
 
 
 # In a process of its own: a signal that comes in a moment too late must meet neither pytest nor its workers.

@@ -8,7 +8,7 @@ import pytest
 import soundfile
 
 from commands import caller
-from emow2v import audio, stretches
+from emow2v.audio import excerpts, recording
 from emow2v.compare import pearson
 from emow2v.errors import Emow2vError, FormatError, FramingError
 from emow2v.evaluation import report
@@ -347,7 +347,7 @@ def test_stretches_are_read_and_not_whole_recordings(level: Model, tmp_path: Pat
     soundfile.write(tmp_path / "long.wav", signal, RATE, subtype="FLOAT")
     soundfile.write(tmp_path / "short.wav", signal[:RATE], RATE, subtype="FLOAT")
     largest: list[int] = []
-    read = stretches.read_stretch
+    read = excerpts.read_stretch
     monkeypatch.setattr(
         "emow2v.evaluation.evaluate.read_stretch",
         lambda *arguments: (part := read(*arguments), largest.append(part.size))[0],
@@ -359,7 +359,7 @@ def test_stretches_are_read_and_not_whole_recordings(level: Model, tmp_path: Pat
     judged = evaluate(level, clips, draws=0).judged
     assert max(largest) == int(1.5 * RATE)
     for one in judged:
-        whole, _ = audio.read(one.clip.file)
+        whole, _ = recording.read(one.clip.file)
         expected = whole[round(one.clip.start * RATE) : round(one.clip.end * RATE) if one.clip.end else None]
         level_there = 10 * np.abs(expected).mean(dtype=np.float64).astype(np.float32)
         assert one.whole[0] == level_there and one.seconds == expected.size / RATE

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from emow2v.inputs import ENDINGS, LeftOut, expand
+from emow2v.audio.inputs import ENDINGS, LeftOut, expand
 from refusals import refuse_folder
 
 
@@ -232,7 +232,7 @@ def test_a_folder_that_may_not_be_entered(tmp_path: Path) -> None:
             folder.chmod(folder.stat().st_mode | 0o5)
     (tmp_path / "shut").chmod(0)
     code = (
-        "import os, sys; from emow2v.inputs import expand; os.setgid(65534); os.setuid(65534);"
+        "import os, sys; from emow2v.audio.inputs import expand; os.setgid(65534); os.setuid(65534);"
         "found, failed = expand(sys.argv[1:]); print([one.path for one in found]); print(*(one.error for one in failed), sep='\\n')"
     )
     for name in (tmp_path, tmp_path / "shut" / "b.wav"):

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import soundfile
 
+from emow2v.audio.microphone import live, microphone, pipe, samples
 from emow2v.errors import AudioError
 from emow2v.framing import Framing
-from emow2v.live import live, microphone, pipe, samples
 from emow2v.model import Model
 from emow2v.verify import EXAMPLE
 

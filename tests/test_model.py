@@ -8,7 +8,7 @@ import pytest
 import soundfile
 
 import emow2v
-from emow2v import audio
+from emow2v.audio import recording
 from emow2v.errors import AudioError, Closed, FramingError
 from emow2v.framing import Framing
 from emow2v.model import Context, Model
@@ -338,6 +338,6 @@ def test_resampled_stereo_gives_what_the_resampled_signal_gives(lite: Model, exa
     high = soxr.resample(example[:48000], 16000, 44100)
     path = tmp_path / "Aufnahme für Übung.wav"
     soundfile.write(path, np.stack([high, high], axis=1), 44100, subtype="FLOAT")
-    signal, _ = audio.read(path)
+    signal, _ = recording.read(path)
     assert signal.size == 48000
     np.testing.assert_allclose(lite.predict(path).scores, lite.predict(signal, 16000).scores, atol=1e-5)

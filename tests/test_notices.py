@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from emow2v import audio, stretches
-from emow2v.channels import parse_channel
+from emow2v.audio import excerpts
+from emow2v.audio import recording as audio
+from emow2v.audio.channels import parse_channel
 from emow2v.errors import AudioError
 from sounds import add_tone, encoded, noise, refusal, tone, wav_bytes
 
@@ -513,7 +514,7 @@ def test_stretches_of_the_field_are_what_the_whole_has_there():
     for name, spans in (("chained.ogg", [(2.0, 3.0), (5.0, 7.0)]), ("ima.wav", [(60.0, 64.0), (30.0, 31.0)])):
         whole, _ = audio.read(case(name))
         for start, end in spans:
-            part = stretches.read_stretch(case(name), start, end)
+            part = excerpts.read_stretch(case(name), start, end)
             np.testing.assert_allclose(part, whole[round(start * 16000) : round(end * 16000)], atol=1e-6)
 
 
@@ -523,7 +524,7 @@ def test_a_wrong_byte_rate_moves_no_stretch(tmp_path, share):
     data[28:32] = int(32_000 * share).to_bytes(4, "little")
     (tmp_path / "a.wav").write_bytes(data)
     whole, _ = audio.read(tmp_path / "a.wav")
-    part = stretches.read_stretch(tmp_path / "a.wav", 20.0, 21.0)
+    part = excerpts.read_stretch(tmp_path / "a.wav", 20.0, 21.0)
     np.testing.assert_array_equal(part, whole[320_000:336_000])
     assert len(whole) == 480_000
 
@@ -536,7 +537,7 @@ def test_stretches_of_joined_recordings(tmp_path, kind, codec):
     path.write_bytes(encoded(kind, codec, 48000, 14.0) + encoded(kind, codec, 48000, 14.0))
     whole, _ = audio.read(path)
     for start, end in ((11.0, 12.0), (16.5, 18.0), (26.0, 27.0)):
-        part = stretches.read_stretch(path, start, end)
+        part = excerpts.read_stretch(path, start, end)
         np.testing.assert_allclose(part, whole[round(start * 16000) : round(end * 16000)], atol=1e-5)
 
 
@@ -561,7 +562,7 @@ def test_notices_stand_in_every_result(lite, tmp_path):
 
 def test_each_channel_has_a_result_of_its_own(lite, tmp_path):
     from emow2v import batch
-    from emow2v.inputs import expand
+    from emow2v.audio.inputs import expand
 
     signal = 0.3 * noise(32_000, 2)
     soundfile.write(tmp_path / "a.wav", signal, 16000)

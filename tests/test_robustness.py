@@ -16,7 +16,7 @@ import soundfile
 pytest.importorskip("pyroomacoustics")
 pytest.importorskip("scipy")
 
-from emow2v import audio
+from emow2v.audio import recording
 from emow2v.errors import AudioError, Cancelled, Emow2vError, FormatError
 from emow2v.evaluation import changes as module
 from emow2v.evaluation import noises, robustness, transmission
@@ -338,7 +338,7 @@ def test_codecs_are_in_time(name, samples):
 
 @needs_amr
 def test_telephone_is_in_time():
-    real = audio.read(EXAMPLE)[0][16000:48000]  # what is made here repeats itself after each period
+    real = recording.read(EXAMPLE)[0][16000:48000]  # what is made here repeats itself after each period
     assert lag(transmission.AMR.there_and_back(real), real) == 0
     phone = applied(module.PHONE, "AMR telephone", real)
     assert abs(lag(phone, real)) <= 1

@@ -8,7 +8,7 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emow2v.audio import Channel
+from emow2v.audio.recording import Channel
 from emow2v.errors import AudioError
 from emow2v.server.waveform import waveform
 

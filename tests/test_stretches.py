@@ -7,7 +7,8 @@ import pytest
 import soundfile
 import soxr
 
-from emow2v import audio, containers, stretches
+from emow2v.audio import container, excerpts
+from emow2v.audio import recording as audio
 from emow2v.errors import AudioError
 from sounds import encoded, noise
 
@@ -25,7 +26,7 @@ def test_stretches_are_what_the_whole_has_there(tmp_path, kind, codec, rate):
     whole, _ = audio.read(path)
     for start, end in STRETCHES:
         part = whole[round(16000 * start) : None if end is None else round(16000 * end)]
-        np.testing.assert_allclose(stretches.read_stretch(path, start, end), part, atol=1e-5)
+        np.testing.assert_allclose(excerpts.read_stretch(path, start, end), part, atol=1e-5)
 
 
 @pytest.mark.parametrize("rate", [16000, 44100, 11025])
@@ -41,11 +42,11 @@ def test_a_stretch_of_a_long_file_is_read_without_the_rest(tmp_path, monkeypatch
             taken.append(data := super().read(size))
             return data
 
-    monkeypatch.setattr(containers, "open_file", lambda path: Watched(path))
-    monkeypatch.setattr(containers, "is_plain", lambda file: False)
+    monkeypatch.setattr(container, "open_file", lambda path: Watched(path))
+    monkeypatch.setattr(container, "is_plain", lambda file: False)
     for start, end in ((50.123, 51.0), (2.0, 3.0)):
         taken.clear()
-        part = stretches.read_stretch(tmp_path / "long.wav", start, end)
+        part = excerpts.read_stretch(tmp_path / "long.wav", start, end)
         np.testing.assert_allclose(part, whole[round(16000 * start) : round(16000 * end)], atol=1e-5)
         assert sum(map(len, taken)) < 0.2 * signal.nbytes
 
@@ -66,10 +67,10 @@ def test_what_cannot_seek_is_heard_from_its_beginning():
 
 def test_stretches_of_files_that_are_none(tmp_path):
     with pytest.raises(AudioError, match="does not exist"):
-        stretches.read_stretch(tmp_path / "none.wav", 1, 2)
+        excerpts.read_stretch(tmp_path / "none.wav", 1, 2)
     (tmp_path / "text.wav").write_text("no sound " * 1000)
     with pytest.raises(AudioError, match="not a recording"):
-        stretches.read_stretch(tmp_path / "text.wav", 20, 21)
+        excerpts.read_stretch(tmp_path / "text.wav", 20, 21)
 
 
 @pytest.mark.parametrize(
@@ -82,7 +83,7 @@ def test_stated_durations_are_near_the_decoded_ones(tmp_path, kind, codec, rate)
     path.write_bytes(encoded(kind, codec, rate, 7.3))
     recording = audio.open_recording(path)
     assert sum(block.size for block in recording)
-    assert stretches.stated_duration(path) == pytest.approx(float(recording.duration), abs=0.05)
+    assert excerpts.stated_duration(path) == pytest.approx(float(recording.duration), abs=0.05)
 
 
 def test_durations_behind_large_tags_are_found(tmp_path):
@@ -90,11 +91,11 @@ def test_durations_behind_large_tags_are_found(tmp_path):
     size = 1 << 20
     tag = b"ID3\x04\x00\x00" + bytes(size >> shift & 0x7F for shift in (21, 14, 7, 0)) + bytes(size)
     (tmp_path / "a.mp3").write_bytes(tag + encoded("mp3", "libmp3lame", 44100, 5.0))
-    assert stretches.stated_duration(tmp_path / "a.mp3") == pytest.approx(5.0, abs=0.1)
+    assert excerpts.stated_duration(tmp_path / "a.mp3") == pytest.approx(5.0, abs=0.1)
 
 
 def test_durations_of_files_that_are_none(tmp_path):
     for content, sentence in ((b"", "is empty"), (b"no sound " * 100, "not a recording")):
         (tmp_path / "a.wav").write_bytes(content)
         with pytest.raises(AudioError, match=sentence):
-            stretches.stated_duration(tmp_path / "a.wav")
+            excerpts.stated_duration(tmp_path / "a.wav")

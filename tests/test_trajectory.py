@@ -18,7 +18,7 @@ import pytest
 import soundfile
 
 from emow2v import formats
-from emow2v.audio import Recording
+from emow2v.audio.recording import Recording
 from emow2v.errors import AudioError, Closed
 from emow2v.framing import Framing
 from emow2v.model import Model

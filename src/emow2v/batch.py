@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Literal, TextIO
 
 from emow2v import formats, storage
-from emow2v.channels import Channel
+from emow2v.audio.channels import Channel
+from emow2v.audio.inputs import STDIN, Input, Outcome
+from emow2v.audio.notices import about
 from emow2v.errors import AudioError, Emow2vError, FormatError
 from emow2v.formats import Writer
 from emow2v.formats.table import csv_head, csv_rows, json_head, json_tail, rows
 from emow2v.framing import Framing
-from emow2v.inputs import STDIN, Input, Outcome
 from emow2v.model import Context, Model
-from emow2v.notices import about
 from emow2v.storage.files import Staged
 from emow2v.trajectory import Block, Info, Trajectory
 

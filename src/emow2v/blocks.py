@@ -11,7 +11,7 @@ from typing import Protocol, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from emow2v.audio import Recording
+from emow2v.audio.recording import Recording
 from emow2v.engines import Outputs
 from emow2v.errors import AudioError
 from emow2v.framing import Framing

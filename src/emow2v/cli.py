@@ -135,9 +135,9 @@ def predict(
 ) -> None:
     """Scores of recordings over time: any audio or video file, one table (or annotation) each."""
     from emow2v import batch
-    from emow2v.channels import parse_channel
+    from emow2v.audio.channels import parse_channel
+    from emow2v.audio.inputs import STDIN
     from emow2v.framing import Framing, parse_time
-    from emow2v.inputs import STDIN
     from emow2v.model import load
     from emow2v.progress import Progress
 

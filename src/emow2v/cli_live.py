@@ -38,7 +38,7 @@ def live(
     threads: ThreadsOption = 0,
 ) -> None:
     """Arousal, dominance and valence as somebody speaks: bars on a terminal, NDJSON in a pipe."""
-    from emow2v import live as speech
+    from emow2v.audio import microphone as speech
     from emow2v.formats.table import ndjson_row, rows
     from emow2v.framing import Framing, parse_time
     from emow2v.model import load

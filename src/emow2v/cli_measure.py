@@ -82,6 +82,7 @@ def evaluate(
     threads: ThreadsOption = 0,
 ) -> None:
     """How good a model is: against ratings or classes of a corpus, as JSON, Markdown and pictures (extra evaluate)."""
+    from emow2v.audio.notices import about
     from emow2v.batch import check_output
     from emow2v.evaluation import report
     from emow2v.evaluation.embeddings import FEATURES
@@ -90,7 +91,6 @@ def evaluate(
     from emow2v.evaluation.statistics import require
     from emow2v.framing import parse_time
     from emow2v.model import load
-    from emow2v.notices import about
     from emow2v.progress import Count
 
     check_output(to)
@@ -155,11 +155,11 @@ def robustness(
     threads: ThreadsOption = 0,
 ) -> None:
     """How steady a model is: how many scores stay when recordings change as they do in life (extra evaluate)."""
+    from emow2v.audio.notices import about
     from emow2v.batch import check_output
     from emow2v.evaluation import robustness as steady
     from emow2v.evaluation.statistics import require
     from emow2v.model import load
-    from emow2v.notices import about
     from emow2v.progress import Count
     from emow2v.storage.files import Staged, write_text
     from emow2v.trajectory import DIMENSIONS

@@ -154,7 +154,7 @@ def quantize_model(
 ) -> None:
     """An int8 package of a model, for --precision int8, with its error against fp32 measured (extra quantize)."""
     from emow2v import cards, quantize
-    from emow2v.inputs import expand
+    from emow2v.audio.inputs import expand
     from emow2v.progress import Status
 
     source = cards.find(name)

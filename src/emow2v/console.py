@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 from typer.core import TyperCommand
 
-from emow2v.inputs import ENDINGS, Input, LeftOut, expand
+from emow2v.audio.inputs import ENDINGS, Input, LeftOut, expand
 from emow2v.storage import one_line
 
 P = ParamSpec("P")

@@ -11,9 +11,10 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from emow2v import audio, cards, storage
+from emow2v import cards, storage
 from emow2v._version import __version__
-from emow2v.audio import Channel, Recording, Source
+from emow2v.audio import recording as audio
+from emow2v.audio.recording import Channel, Recording, Source
 from emow2v.blocks import block_of, blocks_of, checked, expected_rows, fed
 from emow2v.blocks import no_values as no_values
 from emow2v.context import SHARED, SharedContext, check_shared

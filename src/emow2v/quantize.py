@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from emow2v import audio, cards, compare
+from emow2v import cards, compare
+from emow2v.audio import recording
 from emow2v.cards import Card
 from emow2v.engines import installed
 from emow2v.engines.channels import keep_channels_last
@@ -112,7 +113,7 @@ def _windows(speech: Sequence[str | Path], rate: int, length: int) -> tuple[list
     """Windows [1, length] to calibrate on, and others, from the recordings' ends, to measure the error on."""
     parts: tuple[list[Floats], list[Floats]] = ([], [])
     for path in speech:
-        signal, _ = audio.read(path, target_rate=rate)
+        signal, _ = recording.read(path, target_rate=rate)
         border = signal.size * (HELD_BACK - 1) // HELD_BACK
         for part, piece in zip(parts, (signal[:border], signal[border:]), strict=True):
             part += [piece[begin : begin + length][None] for begin in range(0, piece.size - length + 1, _STEP)]

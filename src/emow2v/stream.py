@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from emow2v.audio.resampling import Resampler
 from emow2v.blocks import block_of
 from emow2v.errors import Closed
 from emow2v.framing import Framing
 from emow2v.framing.windows import Windower
-from emow2v.signals import Resampler
 from emow2v.trajectory import Block
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from emow2v import audio
 from emow2v._version import __version__
+from emow2v.audio import recording as audio
 from emow2v.cards import CARD_FILE, Card, file_sha256, is_pulled, read_card, update_card
 from emow2v.engines import Engine, Outputs, able, choose, installed, open_graph, precisions
 from emow2v.errors import ModelError

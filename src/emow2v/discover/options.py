@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping
 from fractions import Fraction
 
-from emow2v.channels import parse_channel
+from emow2v.audio.channels import parse_channel
 from emow2v.discover import json_text
 from emow2v.discover.module import default_times
 from emow2v.discover.names import nearest, unknown

@@ -6,7 +6,7 @@ import io
 from pathlib import Path
 from typing import Any
 
-from emow2v import audio
+from emow2v.audio import recording as audio
 from emow2v.blocks import no_values
 from emow2v.errors import AudioError, RequestError, TooLong
 from emow2v.framing import Framing

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from emow2v.audio import SAMPLING_RATE, Signal
+from emow2v.audio.recording import SAMPLING_RATE, Signal
 from emow2v.evaluation import noises
 from emow2v.evaluation.noises import Generator, Sound
 from emow2v.evaluation.transmission import Codec, Room, Unfit, as_loud, level, library, telephone, tilted

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from emow2v.audio import SAMPLING_RATE
+from emow2v.audio.recording import SAMPLING_RATE
 from emow2v.errors import Emow2vError
 from emow2v.evaluation.statistics import Draws, Figure, missing
 from emow2v.storage import counted

@@ -8,13 +8,13 @@ from fractions import Fraction
 import numpy as np
 import numpy.typing as npt
 
-from emow2v.audio import SAMPLING_RATE
+from emow2v.audio.excerpts import read_stretch
+from emow2v.audio.recording import SAMPLING_RATE
 from emow2v.errors import AudioError, Emow2vError, FramingError
 from emow2v.evaluation.embeddings import opensmile
 from emow2v.evaluation.figures import Evaluation, Floats, Judged, evaluation_of
 from emow2v.evaluation.manifest import Clip
 from emow2v.model import Model
-from emow2v.stretches import read_stretch
 
 
 def evaluate(

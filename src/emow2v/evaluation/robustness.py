@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from emow2v.audio import SAMPLING_RATE, Signal
+from emow2v.audio.recording import SAMPLING_RATE, Signal
 from emow2v.errors import AudioError, Emow2vError
 from emow2v.evaluation.changes import GROUPS, Change, changes, versions
 from emow2v.evaluation.noises import beginning

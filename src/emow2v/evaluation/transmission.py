@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from emow2v import audio
-from emow2v.audio import SAMPLING_RATE, Signal
+from emow2v.audio import recording as audio
+from emow2v.audio.recording import SAMPLING_RATE, Signal
 from emow2v.errors import AudioError, Emow2vError
 from emow2v.evaluation.noises import Generator, coloured
 from emow2v.evaluation.statistics import missing

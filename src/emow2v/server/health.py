@@ -41,7 +41,7 @@ def decodes(recording: Path = EXAMPLE) -> bool:
     Raises:
         AudioError: it cannot; what is wrong with the installation itself, such as an import, is raised as it is
     """
-    from emow2v import audio
+    from emow2v.audio import recording as audio
 
     opened = audio.open_recording(recording)
     try:

@@ -22,11 +22,11 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import QueryParams
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from emow2v.audio.microphone import ENCODINGS, samples
 from emow2v.discover.names import unknown
 from emow2v.errors import Emow2vError, RequestError
 from emow2v.formats.table import ndjson_row, rows
 from emow2v.framing import Framing, parse_time
-from emow2v.live import ENCODINGS, samples
 from emow2v.model import Model
 from emow2v.server.store import Busy
 from emow2v.stream import Stream

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from emow2v import audio
-from emow2v.audio import Channel, Source
+from emow2v.audio import recording as audio
+from emow2v.audio.recording import Channel, Source
 
 Peaks = npt.NDArray[np.float32]
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from emow2v.audio import SAMPLING_RATE, Signal
+from emow2v.audio.recording import SAMPLING_RATE, Signal
 from emow2v.errors import AudioError
 from emow2v.training.checks import SILENT
 from emow2v.training.segments import Segment, load

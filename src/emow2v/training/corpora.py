@@ -18,7 +18,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from emow2v import audio, storage
+from emow2v import storage
+from emow2v.audio import recording
 from emow2v.errors import AudioError, Emow2vError, FormatError, told
 from emow2v.evaluation.csv_rows import read_rows
 from emow2v.storage.files import Staged, publish
@@ -168,7 +169,7 @@ def decode(
 def _decoded(clip: Clip) -> tuple[npt.NDArray[np.int16], str]:
     """A clip, and why it cannot be used or ""."""
     try:
-        signal, _ = audio.read(clip.file)
+        signal, _ = recording.read(clip.file)
     except AudioError as error:
         return np.zeros(0, np.int16), str(error)
     silent = not signal.size or float(signal.max() - signal.min()) <= 2 * SILENT

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from emow2v import cards
 from emow2v._version import __version__
-from emow2v.audio import SAMPLING_RATE, Signal
+from emow2v.audio.recording import SAMPLING_RATE, Signal
 from emow2v.compare import ccc
 from emow2v.errors import FormatError, ModelError
 from emow2v.networks import checkpoint, wav2vec2

@@ -8,9 +8,9 @@ from inspect import signature
 from pathlib import Path
 from typing import Any
 
-from emow2v.audio import Signal
+from emow2v.audio.excerpts import read_stretch
+from emow2v.audio.recording import Signal
 from emow2v.errors import AudioError, FormatError
-from emow2v.stretches import read_stretch
 from emow2v.training.partitions import split
 
 

@@ -21,13 +21,13 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
-from emow2v import containers
-from emow2v.channels import Channel, Channels, check_channel, check_track
-from emow2v.decoding import BLOCK, check_rate, decoded
+from emow2v.audio import container as containers
+from emow2v.audio.channels import Channel, Channels, check_channel, check_track
+from emow2v.audio.decoding import BLOCK, check_rate, decoded
+from emow2v.audio.notices import sentences
+from emow2v.audio.reader import is_seekable
+from emow2v.audio.resampling import Resampler, Signal, mix_down
 from emow2v.errors import AudioError, TooLong
-from emow2v.notices import sentences
-from emow2v.reader import is_seekable
-from emow2v.signals import Resampler, Signal, mix_down
 
 __all__ = [
     "SAMPLING_RATE",

@@ -7,7 +7,7 @@ from pathlib import Path
 from types import BuiltinMethodType
 from typing import IO
 
-from emow2v import headers
+from emow2v.audio import headers
 
 _BEGIN = 4096  # bytes that are kept of what comes through a pipe
 _CHUNK = 64  # bytes behind the stated end that tell a chunk from sound

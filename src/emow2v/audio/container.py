@@ -11,9 +11,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any
 
+from emow2v.audio.headers import Header, examine, stated_s
+from emow2v.audio.reader import Reader, is_seekable
 from emow2v.errors import AudioError
-from emow2v.headers import Header, examine, stated_s
-from emow2v.reader import Reader, is_seekable
 from emow2v.storage import counted
 
 # Demuxers that open further files or network addresses named inside the file: a playlist somebody

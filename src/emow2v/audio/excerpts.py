@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from emow2v import audio, containers
-from emow2v.audio import SAMPLING_RATE, Signal
+from emow2v.audio import container as containers
+from emow2v.audio import recording as audio
+from emow2v.audio.recording import SAMPLING_RATE, Signal
 from emow2v.errors import AudioError
 
 

@@ -9,7 +9,7 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
-from emow2v.containers import HEADS
+from emow2v.audio.container import HEADS
 from emow2v.errors import AudioError
 from emow2v.framing import Framing
 from emow2v.model import Model

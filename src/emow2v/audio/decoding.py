@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from emow2v.channels import Channels
-from emow2v.containers import Container, index_behind
+from emow2v.audio.channels import Channels
+from emow2v.audio.container import Container, index_behind
+from emow2v.audio.resampling import Signal
 from emow2v.errors import AudioError
-from emow2v.signals import Signal
 
 if TYPE_CHECKING:
-    from emow2v.audio import Recording
+    from emow2v.audio.recording import Recording
 
 # Gaps in the timeline (a video whose sound starts late, packets lost on the way) are filled with
 # zeros so that time stays true; codec delays and rounding stay well below this.

@@ -9,8 +9,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from emow2v.audio.resampling import Signal, mix_down
 from emow2v.errors import AudioError
-from emow2v.signals import Signal, mix_down
 from emow2v.storage import counted
 
 Channel = Literal["mix", "left", "right"] | int
