@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from emow2v import cards, graphs
-from emow2v.engines.channels import keep_channels_last
+from emow2v import cards
+from emow2v.engines import onnx_graph
 from emow2v.engines.openvino import import_openvino
+from emow2v.engines.openvino_rewrites import keep_channels_last
 
 openvino = import_openvino()
 op = openvino.opset13
@@ -79,7 +80,7 @@ def test_every_wav2vec2_is_rewritten_and_nothing_else(package, checkpoint, tmp_p
     from checkpoints import foreign_graph
 
     read = openvino.Core().read_model
-    assert keep_channels_last(read(str(package / graphs.BATCHED)), op) == 6
+    assert keep_channels_last(read(str(package / onnx_graph.BATCHED)), op) == 6
     for opset in (14, 17):
         foreign = foreign_graph(checkpoint, tmp_path / str(opset) / "model.onnx", normalise=True, opset=opset)
         assert keep_channels_last(read(str(foreign)), op) == 6

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 import emow2v
-from emow2v import cards, context, graphs
-from emow2v.context import LAST_STRETCH_MS, MARGIN_MS, STRETCH_MS
-from emow2v.engines import Cuts, choose, open_graph
+from emow2v import cards
+from emow2v.engines import Cuts, choose, onnx_graph, open_graph
+from emow2v.engines import shared_context as context
+from emow2v.engines.shared_context import LAST_STRETCH_MS, MARGIN_MS, STRETCH_MS
 from emow2v.errors import FramingError, ModelError
 from emow2v.framing import Framing
 from emow2v.framing.windows import Stretches
@@ -143,7 +144,7 @@ def test_what_cannot_share_is_refused(lite: Model, package) -> None:
     with pytest.raises(ModelError, match="does not say where its frames are"):
         engine.frames(signal[None])
     for name in ("openvino", "onnxruntime"):
-        wrong = open_graph(name, package / graphs.BATCHED, cuts=Cuts(frames="nothing of that name"))
+        wrong = open_graph(name, package / onnx_graph.BATCHED, cuts=Cuts(frames="nothing of that name"))
         with pytest.raises(ModelError, match="again"):
             wrong.frames(signal[None])
 

@@ -15,8 +15,8 @@ from safetensors.torch import load_file
 
 import emow2v
 from checkpoints import PUBLISHED, SMALL, Judge, write_checkpoint
-from emow2v import cards, cli, graphs
-from emow2v.engines import choose
+from emow2v import cards, cli
+from emow2v.engines import choose, onnx_graph
 from emow2v.errors import FormatError, ModelError
 from emow2v.networks import export as exporting
 from emow2v.networks.export import export
@@ -57,7 +57,7 @@ def test_every_expectation_in_the_card_holds_on_every_engine(package: Path) -> N
 def test_half_weights_halve_the_file(checkpoint: Path, package: Path, tmp_path: Path) -> None:
     card, _ = export(cards.find(checkpoint), tmp_path / "half", precision="fp16")
     whole = cards.find(package)
-    assert card.files[graphs.WEIGHTS]["bytes"] < 0.7 * whole.files[graphs.WEIGHTS]["bytes"]
+    assert card.files[onnx_graph.WEIGHTS]["bytes"] < 0.7 * whole.files[onnx_graph.WEIGHTS]["bytes"]
     assert 0 < card.details["export"]["difference_by_rounded_weights"]["logits"] < 1e-2
     signal = np.random.default_rng(0).normal(0, 0.1, (2, 16000)).astype(np.float32)
     expected = choose(whole, "torch").run(signal)[1]
@@ -70,7 +70,7 @@ def test_half_weights_halve_the_file(checkpoint: Path, package: Path, tmp_path: 
 @pytest.mark.slow
 def test_an_export_can_be_exported_again(package: Path, tmp_path: Path) -> None:
     card, _ = export(cards.find(package), tmp_path / "again")
-    first, second = (load_file(folder / graphs.WEIGHTS) for folder in (package, tmp_path / "again"))
+    first, second = (load_file(folder / onnx_graph.WEIGHTS) for folder in (package, tmp_path / "again"))
     assert card.version == cards.find(package).version
     for name, value in first.items():
         torch.testing.assert_close(second[name], value, rtol=1e-6, atol=1e-7)
@@ -101,9 +101,9 @@ def test_weights_too_large_for_half_precision_are_named(checkpoint: Path, tmp_pa
     from safetensors.torch import save_file
 
     folder = write_checkpoint(tmp_path / "large")
-    tensors = load_file(folder / graphs.WEIGHTS)
+    tensors = load_file(folder / onnx_graph.WEIGHTS)
     tensors["classifier.dense.weight"][0, 0] = 1e5
-    save_file(tensors, folder / graphs.WEIGHTS)
+    save_file(tensors, folder / onnx_graph.WEIGHTS)
     with pytest.raises(ModelError, match=r"classifier\.dense\.weight holds values too large for fp16; export in fp32"):
         export(cards.find(folder), tmp_path / "package", precision="fp16")
 

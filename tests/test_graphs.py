@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 from safetensors.numpy import load_file
 
-from emow2v import graphs
+from emow2v.engines import onnx_graph
 from emow2v.errors import ModelError
 
 
@@ -54,17 +54,17 @@ def test_normalisation_in_front_is_that_of_the_feature_extractor(opset: int) -> 
     plain = tiny(opset)
     signal = np.random.default_rng(0).normal(0.3, 0.05, (1, 64)).astype(np.float32)
     levelled = (signal - signal.mean()) / np.sqrt(signal.var() + 1e-7)
-    graphs.add_normalisation(graph)
-    assert graphs.normalises(graph) and not graphs.normalises(plain)
+    onnx_graph.add_normalisation(graph)
+    assert onnx_graph.normalises(graph) and not onnx_graph.normalises(plain)
     np.testing.assert_allclose(run(graph, signal)[0], run(plain, levelled)[0], atol=1e-5)
-    graphs.strip_normalisation(graph)
+    onnx_graph.strip_normalisation(graph)
     assert graph.SerializeToString() == plain.SerializeToString()
 
 
 @pytest.mark.parametrize("shape", [[1, -1, 2], [-1, 32, 2], [0, -1, 2]])
 def test_a_batch_gives_what_its_clips_give(shape: list[int]) -> None:
     single, batched = tiny(reshape=shape), tiny(reshape=shape)
-    graphs.free_batch(batched)
+    onnx_graph.free_batch(batched)
     signals = np.random.default_rng(1).normal(size=(3, 64)).astype(np.float32)
     together = run(batched, signals)
     for k, signal in enumerate(signals):
@@ -77,7 +77,7 @@ def test_reshapes_of_weights_are_left_alone() -> None:
     graph = tiny()
     graph.graph.initializer.append(numpy_helper.from_array(np.array([1, 6], np.int64), "flat"))
     graph.graph.node.append(helper.make_node("Reshape", ["weight", "flat"], ["row"]))
-    graphs.free_batch(graph)
+    onnx_graph.free_batch(graph)
     assert [node.input[1] for node in graph.graph.node if node.op_type == "Reshape"][-1] == "flat"
 
 
@@ -85,7 +85,7 @@ def test_half_the_bytes_the_same_arithmetic() -> None:
     graph = tiny()
     large = np.random.default_rng(2).normal(size=(2, 3)).astype(np.float32)
     graph.graph.initializer[1].CopyFrom(numpy_helper.from_array(large, "weight"))
-    graphs.halve(graph, smallest=6)
+    onnx_graph.halve(graph, smallest=6)
     types = {tensor.name: tensor.data_type for tensor in graph.graph.initializer}
     assert types == {"shape": TensorProto.INT64, "weight.half": TensorProto.FLOAT16}
     signal = np.random.default_rng(3).normal(size=(1, 64)).astype(np.float32)
@@ -100,11 +100,11 @@ def test_graphs_name_the_bytes_of_a_safetensors_file(tmp_path: Path) -> None:
     graph.graph.initializer[1].CopyFrom(numpy_helper.from_array(large, "weight"))
     graph.graph.initializer.append(numpy_helper.from_array(wide, "wide"))
     graph.graph.initializer.append(numpy_helper.from_array(wide.astype(np.float16), "narrow.half"))
-    taken = graphs.take_out(graph)
+    taken = onnx_graph.take_out(graph)
     assert taken.keys() == {"wide", "narrow"}
-    graphs.write_weights(taken, tmp_path / graphs.WEIGHTS)
-    graphs.point_at(graph, tmp_path / graphs.WEIGHTS)
-    graphs.save(graph, tmp_path / "one.onnx")
+    onnx_graph.write_weights(taken, tmp_path / onnx_graph.WEIGHTS)
+    onnx_graph.point_at(graph, tmp_path / onnx_graph.WEIGHTS)
+    onnx_graph.save(graph, tmp_path / "one.onnx")
     assert (tmp_path / "one.onnx").stat().st_size < 2000
     found = {
         tensor.name: numpy_helper.to_array(tensor) for tensor in onnx.load(tmp_path / "one.onnx").graph.initializer
@@ -112,31 +112,31 @@ def test_graphs_name_the_bytes_of_a_safetensors_file(tmp_path: Path) -> None:
     np.testing.assert_array_equal(found["wide"], wide)
     np.testing.assert_array_equal(found["narrow.half"], wide.astype(np.float16))
     np.testing.assert_array_equal(found["weight"], large)
-    np.testing.assert_array_equal(load_file(tmp_path / graphs.WEIGHTS)["wide"], wide)
+    np.testing.assert_array_equal(load_file(tmp_path / onnx_graph.WEIGHTS)["wide"], wide)
 
 
 def test_weights_of_another_form_are_refused(tmp_path: Path) -> None:
     graph = tiny()
     graph.graph.initializer.append(numpy_helper.from_array(np.zeros((40, 40), np.float32), "wide"))
-    graphs.write_weights({"wide": np.zeros((20, 80), np.float32)}, tmp_path / graphs.WEIGHTS)
+    onnx_graph.write_weights({"wide": np.zeros((20, 80), np.float32)}, tmp_path / onnx_graph.WEIGHTS)
     with pytest.raises(ModelError, match="holds wide in another form"):
-        graphs.point_at(graph, tmp_path / graphs.WEIGHTS)
+        onnx_graph.point_at(graph, tmp_path / onnx_graph.WEIGHTS)
 
 
 @pytest.mark.parametrize("data", [b"", b"this is text", bytes(200), struct.pack("<Q", 7) + json.dumps({}).encode()])
 def test_what_is_no_graph_is_refused_in_a_sentence(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "x.onnx").write_bytes(data)
     with pytest.raises(ModelError, match=r"x\.onnx is not a whole ONNX graph") as error:
-        graphs.read(tmp_path / "x.onnx")
+        onnx_graph.read(tmp_path / "x.onnx")
     assert "\n" not in str(error.value)
 
 
 def test_graphs_with_other_ports_are_refused(tmp_path: Path) -> None:
     graph = tiny()
-    graphs.check_ports(graph, tmp_path)
+    onnx_graph.check_ports(graph, tmp_path)
     graph.graph.output[1].type.tensor_type.shape.dim[1].dim_value = 6
     with pytest.raises(ModelError, match="expected 3 of them"):
-        graphs.check_ports(graph, tmp_path)
+        onnx_graph.check_ports(graph, tmp_path)
     graph.graph.output[1].name = "scores"
     with pytest.raises(ModelError, match="takes signal and gives hidden_states, scores; expected a graph from signal"):
-        graphs.check_ports(graph, tmp_path)
+        onnx_graph.check_ports(graph, tmp_path)

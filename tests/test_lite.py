@@ -12,8 +12,8 @@ import torch
 
 from emow2v.cards import find, write_card
 from emow2v.engines import choose
+from emow2v.engines.onnx_graph import SINGLE
 from emow2v.errors import ModelError
-from emow2v.graphs import SINGLE
 from emow2v.networks.lite import LEVEL, LEVEL_FLOOR, Lite, LiteConfig, load_whisper
 from emow2v.networks.trace import MIN_SAMPLES
 from emow2v.training.package import write_graph

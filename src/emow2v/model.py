@@ -17,9 +17,9 @@ from emow2v.audio import recording as audio
 from emow2v.audio.recording import Channel, Recording, Source
 from emow2v.blocks import block_of, blocks_of, checked, expected_rows, fed
 from emow2v.blocks import no_values as no_values
-from emow2v.context import SHARED, SharedContext, check_shared
 from emow2v.engines import Engine, Outputs, choose, overlapped
 from emow2v.engines.outputs import WeightedMean, stacked
+from emow2v.engines.shared_context import SHARED, SharedContext, check_shared
 from emow2v.errors import AudioError, FramingError, PathError
 from emow2v.framing import Framing
 from emow2v.framing.windows import Pieces, Windower

@@ -21,8 +21,8 @@ from emow2v import cards, compare
 from emow2v.audio import recording
 from emow2v.cards import Card
 from emow2v.engines import installed
-from emow2v.engines.channels import keep_channels_last
 from emow2v.engines.openvino import OpenVINOEngine, find_port, import_openvino, import_silent
+from emow2v.engines.openvino_rewrites import keep_channels_last
 from emow2v.errors import AudioError, ModelError
 from emow2v.storage.folders import appearing
 from emow2v.storage.home import models_folder

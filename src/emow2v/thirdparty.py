@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from emow2v import cards, graphs, verify
+from emow2v import cards, verify
 from emow2v.cards import Card
-from emow2v.engines import Cuts, Engine, installed, open_graph
+from emow2v.engines import Cuts, Engine, installed, onnx_graph, open_graph
 from emow2v.errors import ModelError
 from emow2v.storage.folders import appearing
 from emow2v.trajectory import DIMENSIONS
@@ -34,34 +34,34 @@ def import_graph(path: Path, output: Path, identity: Mapping[str, Any], *, repla
         ModelError: another kind of graph, or a damaged one
         FormatError: the output cannot be written
     """
-    graph = graphs.read(path)
-    graphs.check_ports(graph, path)
-    _check_labels(path.with_name(graphs.LABELS))
+    graph = onnx_graph.read(path)
+    onnx_graph.check_ports(graph, path)
+    _check_labels(path.with_name(onnx_graph.LABELS))
     name = next((one for one in ("openvino", "onnxruntime") if installed(one)), None)
     if name is None:
         raise ModelError("No engine for ONNX graphs is installed; run: pip install openvino")
     original = open_graph(name, path)
     inside, moved = _normalises(original)
     with appearing(output, replace=replace) as folder:
-        graphs.write_weights(graphs.take_out(graph), folder / graphs.WEIGHTS)
+        onnx_graph.write_weights(onnx_graph.take_out(graph), folder / onnx_graph.WEIGHTS)
         if not inside:
-            graphs.add_normalisation(graph)
-        graphs.point_at(graph, folder / graphs.WEIGHTS)
-        graphs.set_batch(graph, 1)
-        graphs.save(graph, folder / graphs.SINGLE)
+            onnx_graph.add_normalisation(graph)
+        onnx_graph.point_at(graph, folder / onnx_graph.WEIGHTS)
+        onnx_graph.set_batch(graph, 1)
+        onnx_graph.save(graph, folder / onnx_graph.SINGLE)
         del original  # its weights, before those of the next
         apart = _try_batches(graph, folder, name)
         batched = apart is not None and apart <= SAME
         if not batched:
-            (folder / graphs.BATCHED).unlink(missing_ok=True)
-        (folder / graphs.LABELS).write_text(graphs.labels_yaml(), encoding="utf-8")
+            (folder / onnx_graph.BATCHED).unlink(missing_ok=True)
+        (folder / onnx_graph.LABELS).write_text(onnx_graph.labels_yaml(), encoding="utf-8")
         content = {
             **cards.WAV2VEC2_LIMITS,
             **identity,
-            **_frames(graph, folder / (graphs.BATCHED if batched else graphs.SINGLE), name),
-            "graph": graphs.BATCHED if batched else graphs.SINGLE,
-            "weights": graphs.WEIGHTS,
-            "features": graphs.front_end(graph),
+            **_frames(graph, folder / (onnx_graph.BATCHED if batched else onnx_graph.SINGLE), name),
+            "graph": onnx_graph.BATCHED if batched else onnx_graph.SINGLE,
+            "weights": onnx_graph.WEIGHTS,
+            "features": onnx_graph.front_end(graph),
             "max_batch": None if batched else 1,
             "normalisation": "inside the graph" if inside else "added in front of the graph, which had none",
             "normalisation_test": {
@@ -79,9 +79,9 @@ def import_graph(path: Path, output: Path, identity: Mapping[str, Any], *, repla
     return cards.read_card(output)
 
 
-def _frames(graph: graphs.Graph, path: Path, name: str) -> dict[str, str | int]:
+def _frames(graph: onnx_graph.Graph, path: Path, name: str) -> dict[str, str | int]:
     """Where the graph pools over time, if a window's frames give what the window gives; for the card."""
-    engine = open_graph(name, path, cuts=Cuts(frames=graphs.frames(graph)))
+    engine = open_graph(name, path, cuts=Cuts(frames=onnx_graph.frames(graph)))
     short, long = (verify.signal("example", 0, samples) for samples in (16000, 144_000))
     try:
         states = engine.frames(short)
@@ -92,7 +92,7 @@ def _frames(graph: graphs.Graph, path: Path, name: str) -> dict[str, str | int]:
     hidden, logits, _ = engine.run(short)
     apart = max(np.abs(pooled[0] - hidden).max() / np.abs(hidden).max(), np.abs(pooled[1] - logits).max())
     hop, rest = divmod(long.shape[1] - short.shape[1], more) if more else (0, 1)
-    return {"frames": graphs.frames(graph), "frame_hop": hop} if apart <= SAME and not rest else {"frame_hop": 0}
+    return {"frames": onnx_graph.frames(graph), "frame_hop": hop} if apart <= SAME and not rest else {"frame_hop": 0}
 
 
 def _check_labels(path: Path) -> None:
@@ -122,9 +122,9 @@ def _loud(signal: verify.Floats) -> verify.Floats:
     return loud
 
 
-def _try_batches(graph: graphs.Graph, folder: Path, name: str) -> float | None:
+def _try_batches(graph: onnx_graph.Graph, folder: Path, name: str) -> float | None:
     """Write the graph for batches; how far a batch is from its clips alone, None where it does not run."""
-    single = open_graph(name, folder / graphs.SINGLE)
+    single = open_graph(name, folder / onnx_graph.SINGLE)
     clips = np.concatenate(
         [verify.signal("example", 32000, 48000), verify.signal("noise", 0, 16000), verify.signal("zeros", 0, 16000)]
     )
@@ -132,9 +132,9 @@ def _try_batches(graph: graphs.Graph, folder: Path, name: str) -> float | None:
     short = [single.run(clip[None, :8000]) for clip in clips]
     del single
     try:
-        graphs.free_batch(graph)
-        graphs.save(graph, folder / graphs.BATCHED)
-        batched = open_graph(name, folder / graphs.BATCHED)
+        onnx_graph.free_batch(graph)
+        onnx_graph.save(graph, folder / onnx_graph.BATCHED)
+        batched = open_graph(name, folder / onnx_graph.BATCHED)
         results = [batched.run(clips), batched.run(clips[:, :8000])]
     except ModelError as error:  # an engine refuses the rewritten graph
         logger.warning("the graph takes no batches and is run clip by clip, which is slower: %s", error)

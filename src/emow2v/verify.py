@@ -269,13 +269,13 @@ def _raw(card: Card, name: str) -> Iterator[Engine | None]:
 
         yield TorchEngine(card, normalise=False)
         return
-    from emow2v import graphs
+    from emow2v.engines import onnx_graph
 
-    graph = graphs.read_bare(card.folder / card.graph)
-    if not graphs.normalises(graph):
+    graph = onnx_graph.read_bare(card.folder / card.graph)
+    if not onnx_graph.normalises(graph):
         yield None
         return
-    graphs.strip_normalisation(graph)
+    onnx_graph.strip_normalisation(graph)
     # beside a pulled model its weights are linked and not copied; nobody else's folder is written to
     beside = is_pulled(card.folder) and os.access(models_folder(), os.W_OK)
     if beside:

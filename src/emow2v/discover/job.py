@@ -15,7 +15,6 @@ from typing import Any, TypeVar, cast
 
 from emow2v import cards, storage
 from emow2v.cards import Card
-from emow2v.context import check_shared
 from emow2v.discover import json_text
 from emow2v.discover import options as opts
 from emow2v.discover.descriptors import Descriptor, parse_data
@@ -24,6 +23,7 @@ from emow2v.discover.names import snake_case
 from emow2v.discover.places import Places, check_job_id, make_folder, safe_name
 from emow2v.discover.plans import Output, Plan, Session
 from emow2v.discover.probing import probe
+from emow2v.engines.shared_context import check_shared
 from emow2v.errors import FormatError, FramingError, ModelError, PathError, PlaceTaken, RequestError
 from emow2v.formats import Writer, record
 from emow2v.formats import check as check_places

@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from emow2v import graphs
-from emow2v.engines import WHOLE, Cuts, Floats, Outputs, cannot_run, need_frames, refuse_lengths
+from emow2v.engines import WHOLE, Cuts, Floats, Outputs, cannot_run, need_frames, onnx_graph, refuse_lengths
 from emow2v.errors import ModelError
 
 # The first name counts from version 1.29 on; the second was its name for a while
@@ -82,7 +81,7 @@ class ONNXRuntimeEngine:
         return self._session(self._section(self._frames, ""))
 
     def _section(self, begin: str, end: str) -> bytes:
-        content: bytes = graphs.section(graphs.read_bare(self._graph), begin, end).SerializeToString()
+        content: bytes = onnx_graph.section(onnx_graph.read_bare(self._graph), begin, end).SerializeToString()
         return content
 
     def _session(self, graph: str | bytes) -> Any:

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from emow2v.engines import WHOLE, Cuts, Floats, Outputs, cannot_run, cores, need_frames, refuse_lengths
-from emow2v.engines.channels import keep_channels_last
+from emow2v.engines.openvino_rewrites import keep_channels_last
 from emow2v.errors import ModelError
 
 _TELEMETRY = "openvino_telemetry"

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from emow2v import cards, graphs, verify
+from emow2v import cards, verify
 from emow2v.cards import Card
-from emow2v.engines import Engine, Outputs, installed, open_graph
+from emow2v.engines import Engine, Outputs, installed, onnx_graph, open_graph
 from emow2v.errors import ModelError
 from emow2v.networks import wav2vec2
 from emow2v.networks.trace import trace
@@ -69,7 +69,7 @@ def export(
         _write_configuration(model, source.folder, folder)
         _write_weights(model, folder, half=precision == "fp16")
         cuts = _write_graphs(model, folder, half=precision == "fp16")
-        (folder / graphs.LABELS).write_text(graphs.labels_yaml(), encoding="utf-8")
+        (folder / onnx_graph.LABELS).write_text(onnx_graph.labels_yaml(), encoding="utf-8")
         written = wav2vec2.load(folder).model
         checks = _compare(written, folder)
         # normalising silence over time divides rounding errors by almost nothing: its numbers say little there
@@ -97,7 +97,7 @@ def _write_weights(model: Wav2Vec2Emotion, folder: Path, *, half: bool) -> None:
         tensors = {
             name: values.astype(np.float16) if values.size >= HALF_FROM else values for name, values in tensors.items()
         }
-    graphs.write_weights(tensors, folder / graphs.WEIGHTS)
+    onnx_graph.write_weights(tensors, folder / onnx_graph.WEIGHTS)
 
 
 def _write_configuration(model: Wav2Vec2Emotion, source: Path, folder: Path) -> None:
@@ -119,16 +119,16 @@ def _write_graphs(model: Wav2Vec2Emotion, folder: Path, *, half: bool) -> dict[s
     finally:
         model.normalise = normalise
     if half:
-        graphs.halve(graph, smallest=HALF_FROM)
+        onnx_graph.halve(graph, smallest=HALF_FROM)
     if normalise:
-        graphs.add_normalisation(graph)
-    graphs.point_at(graph, folder / graphs.WEIGHTS)
-    graphs.set_batch(graph, "batch")
-    graphs.save(graph, folder / graphs.BATCHED)
-    graphs.set_batch(graph, 1)
-    graphs.save(graph, folder / graphs.SINGLE)
+        onnx_graph.add_normalisation(graph)
+    onnx_graph.point_at(graph, folder / onnx_graph.WEIGHTS)
+    onnx_graph.set_batch(graph, "batch")
+    onnx_graph.save(graph, folder / onnx_graph.BATCHED)
+    onnx_graph.set_batch(graph, 1)
+    onnx_graph.save(graph, folder / onnx_graph.SINGLE)
     hop = math.prod(model.config.conv_stride)
-    return {"features": graphs.front_end(graph), "frames": graphs.frames(graph), "frame_hop": hop}
+    return {"features": onnx_graph.front_end(graph), "frames": onnx_graph.frames(graph), "frame_hop": hop}
 
 
 def _compare(model: Wav2Vec2Emotion, folder: Path) -> list[Check]:
@@ -144,10 +144,10 @@ def _compare(model: Wav2Vec2Emotion, folder: Path) -> list[Check]:
         cases.append((given, {name: run(signal) for name, signal in given.items()}))
     checks = []
     for name in [one for one in ("openvino", "onnxruntime") if installed(one)]:
-        for graph in (graphs.BATCHED, graphs.SINGLE):
+        for graph in (onnx_graph.BATCHED, onnx_graph.SINGLE):
             engine = open_graph(name, folder / graph)
             for given, expected in cases:
-                results = _answers(engine, given, together=graph == graphs.BATCHED)
+                results = _answers(engine, given, together=graph == onnx_graph.BATCHED)
                 checks += [
                     Check(engine.name, graph, word, given[word].shape[1], *_apart(results[word], expected[word]))
                     for word in given
@@ -186,8 +186,8 @@ def _card(model: Wav2Vec2Emotion, source: Card, left_over: tuple[str, ...]) -> d
         "description": f"{config.model_type} with {config.num_hidden_layers} layers and a regression head, exported from a checkpoint.",
         "licence": source.licence,
         "citation": source.citation,
-        "graph": graphs.BATCHED,
-        "weights": graphs.WEIGHTS,
+        "graph": onnx_graph.BATCHED,
+        "weights": onnx_graph.WEIGHTS,
         "pytorch": True,
         **cards.WAV2VEC2_LIMITS,
         "min_samples": model.min_samples,

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from emow2v.graphs import Graph
+from emow2v.engines.onnx_graph import Graph
 
 SAMPLING_RATE = 16000
 MIN_SAMPLES = 400  # 25 ms: one frame of every network here

@@ -9,10 +9,10 @@ from typing import Any, cast
 
 from emow2v import cards, formats, storage
 from emow2v.cards import Card
-from emow2v.context import check_shared
 from emow2v.discover import options as opts
 from emow2v.discover import probing
 from emow2v.discover.places import Places
+from emow2v.engines.shared_context import check_shared
 from emow2v.errors import AudioError, Emow2vError, RequestError
 from emow2v.formats import Writer, record
 from emow2v.framing import Framing, parse_time

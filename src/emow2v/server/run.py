@@ -20,9 +20,9 @@ import uvicorn
 from filelock import FileLock, Timeout
 
 from emow2v import cards, storage
-from emow2v.context import check_shared
 from emow2v.discover.places import Places
 from emow2v.engines import candidates, cores
+from emow2v.engines.shared_context import check_shared
 from emow2v.errors import Emow2vError
 from emow2v.framing import Framing
 from emow2v.model import Context

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from emow2v import cards, graphs
+from emow2v import cards
+from emow2v.engines import onnx_graph
 from emow2v.engines.openvino import OpenVINOEngine
 from emow2v.errors import told
 from emow2v.networks.lite import Lite, LiteConfig, load_whisper
@@ -91,7 +92,7 @@ def main(arguments: list[str] | None = None) -> None:
     emotions = torch.tensor([clips[index].emotion for index in indices])
     fit_head(model, embeddings(model, clips, signals, indices), targets, emotions)
     model.emotion = None
-    path = options.output / graphs.SINGLE
+    path = options.output / onnx_graph.SINGLE
     cuts = write_graph(model, path, half_weights=False)
     card = {
         "name": "frozen-encoder",
@@ -99,7 +100,7 @@ def main(arguments: list[str] | None = None) -> None:
         "description": "Lower three layers of the Whisper base encoder, as they are, with a small head: a baseline.",
         "licence": "CC-BY-NC-SA-4.0",
         "citation": "",
-        "graph": graphs.SINGLE,
+        "graph": onnx_graph.SINGLE,
         "sampling_rate": SAMPLING_RATE,
         "min_samples": MIN_SAMPLES,
         "max_samples": model.max_samples,

@@ -13,7 +13,8 @@ from typing import Any
 import onnx
 import torch
 
-from emow2v import cards, graphs
+from emow2v import cards
+from emow2v.engines import onnx_graph
 from emow2v.engines.openvino import OpenVINOEngine
 from emow2v.errors import told
 from emow2v.networks.lite import FRAME_HOP, Lite, LiteConfig
@@ -33,12 +34,16 @@ def write_graph(model: Lite, path: Path, *, half_weights: bool = True) -> dict[s
     """
     graph = trace(model, ("hidden_states", "logits", "confidence") if model.certainty else ("hidden_states", "logits"))
     if half_weights:
-        graphs.halve(graph, keep="log_mel")
+        onnx_graph.halve(graph, keep="log_mel")
     onnx.checker.check_model(graph)
     path.parent.mkdir(parents=True, exist_ok=True)
     onnx.save(graph, str(path))
     hop = FRAME_HOP * (2 if model.config.halve_after else 1)
-    return {"features": graphs.front_end(graph, "conv1.weight"), "frames": graphs.frames(graph), "frame_hop": hop}
+    return {
+        "features": onnx_graph.front_end(graph, "conv1.weight"),
+        "frames": onnx_graph.frames(graph),
+        "frame_hop": hop,
+    }
 
 
 def multiply_adds(model: Lite) -> int:
@@ -68,7 +73,7 @@ def lite_card(model: Lite, stored: Mapping[str, Any]) -> dict[str, Any]:
         "licence": "CC-BY-NC-SA-4.0",
         "citation": f"emow2v lite {VERSION}, trained on nEMO, RAVDESS and BAVED from the Whisper base encoder",
         "multiply_adds": multiply_adds(model),
-        "graph": graphs.SINGLE,
+        "graph": onnx_graph.SINGLE,
         "sampling_rate": SAMPLING_RATE,
         "min_samples": MIN_SAMPLES,
         "max_samples": model.max_samples,
@@ -111,7 +116,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("-o", "--output", type=Path, required=True, help="folder for model.onnx and card.json")
     options = parser.parse_args(arguments)
     model, stored = load_lite(options.checkpoint)
-    path = options.output / graphs.SINGLE
+    path = options.output / onnx_graph.SINGLE
     cuts = write_graph(model, path)
     expected = own_expectations(OpenVINOEngine(path).run, "OpenVINO at packaging")
     cards.write_card(options.output, {**lite_card(model, stored), **cuts, "expected": expected})
