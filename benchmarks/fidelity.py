@@ -22,8 +22,8 @@ from emow2v.audio.inputs import expand
 from emow2v.compare import Agreement, agreement, relative_distance
 from emow2v.engines import choose, precisions
 from emow2v.model import Context, Model
-from emow2v.quantize import quantize
-from emow2v.verify import EXAMPLE
+from emow2v.modelstore.quantize import quantize
+from emow2v.modelstore.verify import EXAMPLE
 
 SHORTEST_S = 20
 

@@ -16,9 +16,9 @@ from common import FOLDER
 from emow2v import cards
 from emow2v.cards import Card
 from emow2v.engines.openvino import has_int8
-from emow2v.networks.export import export
+from emow2v.modelstore.export import export
+from emow2v.modelstore.quantize import quantize
 from emow2v.networks.wav2vec2 import Wav2Vec2Emotion
-from emow2v.quantize import quantize
 
 SIZES = {
     "conv_bias": True, "do_stable_layer_norm": True, "feat_extract_norm": "layer", "hidden_size": 1024,

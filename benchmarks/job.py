@@ -22,7 +22,7 @@ import emow2v
 from common import console, keep, parser, show
 from emow2v.audio import recording as audio
 from emow2v.demo import post, request, wait
-from emow2v.verify import EXAMPLE
+from emow2v.modelstore.verify import EXAMPLE
 
 
 def recording(folder: Path, minutes: float) -> Path:

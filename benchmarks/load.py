@@ -36,7 +36,7 @@ import emow2v
 from common import console, keep, parser, show
 from emow2v.audio import recording as audio
 from emow2v.demo import request
-from emow2v.verify import EXAMPLE
+from emow2v.modelstore.verify import EXAMPLE
 from job import ServerProcess, recording
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))

@@ -72,7 +72,7 @@ def windows_table(count: int, rounds: int) -> list[dict[str, object]]:
 
 
 def recording_of_example() -> Path:
-    from emow2v.verify import EXAMPLE
+    from emow2v.modelstore.verify import EXAMPLE
 
     return EXAMPLE
 

@@ -20,8 +20,8 @@ import numpy as np
 import soundfile
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from emow2v.modelstore.verify import EXAMPLE
 from emow2v.server.run import Server
-from emow2v.verify import EXAMPLE
 
 OUTPUT = Path(__file__).parents[1] / "docs" / "pages"
 QUALITY = 84  # of WebP

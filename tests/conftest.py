@@ -166,7 +166,7 @@ def checkpoint(tmp_path_factory):
 def package(checkpoint, tmp_path_factory):
     """Its export."""
     from emow2v import cards
-    from emow2v.networks.export import export
+    from emow2v.modelstore.export import export
 
     return (
         made_once(tmp_path_factory, "package", lambda folder: export(cards.find(checkpoint), folder / "small"))
@@ -199,7 +199,7 @@ def data(tmp_path):
     """The data folder of a server, with a second of speech in it."""
     import soundfile
 
-    from emow2v.verify import EXAMPLE
+    from emow2v.modelstore.verify import EXAMPLE
 
     folder = tmp_path / "data"
     folder.mkdir()

@@ -25,7 +25,7 @@ import soundfile
 
 from emow2v.demo import request
 from emow2v.discover.places import Places
-from emow2v.verify import EXAMPLE
+from emow2v.modelstore.verify import EXAMPLE
 from waiting import until
 
 TRIES = 300

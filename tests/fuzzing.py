@@ -34,7 +34,7 @@ from emow2v.formats.ssi_read import data_path, read_annotation, read_stream
 from emow2v.formats.table_read import read_table
 from emow2v.framing import parse_time
 from emow2v.model import Model
-from emow2v.verify import EXAMPLE
+from emow2v.modelstore.verify import EXAMPLE
 from servers import app
 
 Data = dict[str, Any]

@@ -11,11 +11,12 @@ import pytest
 from typer.testing import CliRunner
 
 import emow2v
-from emow2v import cards, pull
-from emow2v.add import add
+from emow2v import cards
 from emow2v.cli import app
 from emow2v.engines import installed
 from emow2v.errors import Emow2vError, ModelError
+from emow2v.modelstore import install
+from emow2v.modelstore.add import add
 from emow2v.storage.home import models_folder
 
 
@@ -64,7 +65,7 @@ def test_what_cannot_be_added_says_why_and_leaves_nothing(package: Path, copy: P
 @pytest.mark.parametrize("name", ["x" * 300, "談" * 100, "a\0b", "y" * 5000, "z" * 256])
 def test_a_name_that_no_disk_takes_is_a_sentence_in_every_command_of_models(name: str) -> None:
     """Path.is_dir raised, and a traceback came."""
-    works = [lambda: add(Path(name)), lambda: pull.pull("msp-dim", origin=name)]
+    works = [lambda: add(Path(name)), lambda: install.pull("msp-dim", origin=name)]
     if installed("torch"):
         from emow2v.training.prune import source
 

@@ -22,7 +22,7 @@ from starlette.testclient import TestClient
 from emow2v.demo import request
 from emow2v.formats.ssi_read import read_annotation
 from emow2v.model import Model
-from emow2v.verify import EXAMPLE
+from emow2v.modelstore.verify import EXAMPLE
 from servers import app
 from waiting import until
 

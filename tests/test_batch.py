@@ -20,7 +20,7 @@ from emow2v.audio.inputs import expand
 from emow2v.errors import FormatError
 from emow2v.formats.table_read import read_table
 from emow2v.model import Model
-from emow2v.verify import EXAMPLE
+from emow2v.modelstore.verify import EXAMPLE
 from waiting import until
 
 

@@ -15,7 +15,7 @@ from commands import caller
 from emow2v.audio.inputs import expand
 from emow2v.formats.ssi_read import read_annotation, read_stream
 from emow2v.model import Model
-from emow2v.verify import EXAMPLE
+from emow2v.modelstore.verify import EXAMPLE
 from waiting import until
 
 

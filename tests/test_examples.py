@@ -22,7 +22,7 @@ import typer.main
 import emow2v
 import small_corpora
 from emow2v import cli
-from emow2v.verify import EXAMPLE
+from emow2v.modelstore.verify import EXAMPLE
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = Path(emow2v.__file__).parent

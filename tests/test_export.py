@@ -18,9 +18,9 @@ from checkpoints import PUBLISHED, SMALL, Judge, write_checkpoint
 from emow2v import cards, cli
 from emow2v.engines import choose, onnx_graph
 from emow2v.errors import FormatError, ModelError
-from emow2v.networks import export as exporting
-from emow2v.networks.export import export
-from emow2v.verify import verify
+from emow2v.modelstore import export as exporting
+from emow2v.modelstore.export import export
+from emow2v.modelstore.verify import verify
 
 
 def test_the_package_is_whole_and_says_what_it_is(package: Path, checkpoint: Path) -> None:

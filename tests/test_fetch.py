@@ -22,9 +22,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from starlette.staticfiles import StaticFiles
 
-from emow2v import fetch as downloads
 from emow2v.errors import ModelError
-from emow2v.fetch import DownloadError, fetch
+from emow2v.modelstore import download as downloads
+from emow2v.modelstore.download import DownloadError, fetch
 from waiting import until
 
 CONTENT = bytes(range(256)) * 1000 + b"the end"
@@ -237,7 +237,7 @@ def test_wherever_it_breaks_the_bytes_are_right(running: Server, cuts: list[int]
 CHILD = """
 import sys
 from pathlib import Path
-from emow2v.fetch import fetch
+from emow2v.modelstore.download import fetch
 fetch(sys.argv[1], Path(sys.argv[2]))
 """
 

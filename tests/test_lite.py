@@ -14,10 +14,10 @@ from emow2v.cards import find, write_card
 from emow2v.engines import choose
 from emow2v.engines.onnx_graph import SINGLE
 from emow2v.errors import ModelError
+from emow2v.modelstore.verify import EXAMPLE
 from emow2v.networks.lite import LEVEL, LEVEL_FLOOR, Lite, LiteConfig, load_whisper
 from emow2v.networks.trace import MIN_SAMPLES
 from emow2v.training.package import write_graph
-from emow2v.verify import EXAMPLE
 
 WHISPER = Path(__file__).resolve().parents[2] / "shared" / "weights" / "whisper-base-encoder"
 SMALL = LiteConfig(layers=2, width=64, heads=2, intermediate=128, hidden=16)

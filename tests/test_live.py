@@ -14,7 +14,7 @@ from emow2v.audio.microphone import live, microphone, pipe, samples
 from emow2v.errors import AudioError
 from emow2v.framing import Framing
 from emow2v.model import Model
-from emow2v.verify import EXAMPLE
+from emow2v.modelstore.verify import EXAMPLE
 
 
 def test_a_pipe_gives_what_its_file_gives(lite: Model, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from emow2v.audio import recording
 from emow2v.errors import AudioError, Closed, FramingError
 from emow2v.framing import Framing
 from emow2v.model import Context, Model
-from emow2v.verify import EXAMPLE
+from emow2v.modelstore.verify import EXAMPLE
 
 
 @pytest.fixture(scope="module")

@@ -34,8 +34,8 @@ from emow2v.demo import request
 from emow2v.discover.module import MODULE, cml_info, trainer_xml
 from emow2v.errors import AudioError, FramingError, ModelError, RequestError
 from emow2v.model import Model
+from emow2v.modelstore.verify import EXAMPLE
 from emow2v.trajectory import DIMENSIONS
-from emow2v.verify import EXAMPLE
 from waiting import until
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -12,8 +12,8 @@ import pytest
 import soundfile
 
 from emow2v.formats.ssi_read import read_annotation, read_stream
+from emow2v.modelstore.verify import EXAMPLE
 from emow2v.server.run import Server
-from emow2v.verify import EXAMPLE
 from waiting import until
 
 pytest.importorskip("cryptography")

@@ -92,7 +92,7 @@ class Given:
     @functools.cached_property
     def package(self) -> Path:
         from emow2v import cards
-        from emow2v.networks.export import export
+        from emow2v.modelstore.export import export
 
         export(cards.find(self.checkpoint), self.folder / "package")
         return self.folder / "package"

@@ -20,8 +20,8 @@ from emow2v import cards
 from emow2v.cli import app
 from emow2v.engines import choose
 from emow2v.errors import FormatError, ModelError
+from emow2v.modelstore.export import export
 from emow2v.networks import wav2vec2
-from emow2v.networks.export import export
 from emow2v.training.prune import prune, source
 from encoders import FAMILIES, pretrained, read
 

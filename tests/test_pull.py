@@ -20,10 +20,12 @@ import numpy as np
 import pytest
 
 import emow2v
-from emow2v import cards, cli, fetch, known, pull, verify
+from emow2v import cards, cli
 from emow2v.engines import choose
 from emow2v.errors import ModelError
-from emow2v.known import MSP_DIM, Expectation
+from emow2v.modelstore import download, install, verify
+from emow2v.modelstore import published as known
+from emow2v.modelstore.published import MSP_DIM, Expectation
 
 HUB_NAME = MSP_DIM.hub
 REVISION = "0123456789abcdef0123456789abcdef01234567"
@@ -74,9 +76,9 @@ class Server:
 @pytest.fixture
 def server(monkeypatch) -> Iterator[Server]:
     running = Server()
-    monkeypatch.setattr(pull, "ZENODO", running.url + "/api/records")
-    monkeypatch.setattr(fetch, "PAUSES_S", (0.0, 0.0))
-    monkeypatch.setattr(fetch, "TIMEOUT_S", 5.0)
+    monkeypatch.setattr(install, "ZENODO", running.url + "/api/records")
+    monkeypatch.setattr(download, "PAUSES_S", (0.0, 0.0))
+    monkeypatch.setattr(download, "TIMEOUT_S", 5.0)
     yield running
     running.close()
 
@@ -162,7 +164,7 @@ def nothing_here(home: Path) -> bool:
 def test_from_zenodo_without_pytorch_then_offline(server: Server, archive: Path, home: Path, checkpoint) -> None:
     serve_zenodo(server, archive)
     seen: list[tuple[str, int, int | None]] = []
-    pulled = pull.pull("msp-dim", progress=lambda *what: seen.append(what))
+    pulled = install.pull("msp-dim", progress=lambda *what: seen.append(what))
     assert pulled.rows and all(row.passed for row in pulled.rows)
     size = archive.stat().st_size
     assert seen[-1] == (archive.name, size, size)
@@ -197,9 +199,9 @@ def test_a_download_that_broke_off_goes_on(server: Server, archive: Path) -> Non
 
     server.answers[path] = break_off
     with pytest.raises(ModelError, match="By hand: get w2v2-L-robust-12"):
-        pull.pull("msp-dim")
+        install.pull("msp-dim")
     server.answers[path] = data
-    assert all(row.passed for row in pull.pull("msp-dim").rows)
+    assert all(row.passed for row in install.pull("msp-dim").rows)
     last = [headers for asked, headers in server.asked if asked == path][-1]
     assert last["range"] == "bytes=5000-" and last["if-range"] == f'"{hashlib.md5(data).hexdigest()}"'
 
@@ -219,7 +221,7 @@ def test_network_failures_name_the_two_ways_by_hand(server, archive, home, break
     serve_zenodo(server, archive)
     break_it(server, archive)
     with pytest.raises(ModelError, match=sentence) as error:
-        pull.pull("msp-dim")
+        install.pull("msp-dim")
     text = str(error.value)
     assert (
         "By hand: get" in text
@@ -232,9 +234,9 @@ def test_network_failures_name_the_two_ways_by_hand(server, archive, home, break
 def test_no_network_at_all(archive, home, monkeypatch) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        monkeypatch.setattr(pull, "ZENODO", f"http://127.0.0.1:{free.getsockname()[1]}/api/records")
+        monkeypatch.setattr(install, "ZENODO", f"http://127.0.0.1:{free.getsockname()[1]}/api/records")
     with pytest.raises(ModelError, match="By hand: get"):
-        pull.pull("msp-dim")
+        install.pull("msp-dim")
     assert nothing_here(home)
 
 
@@ -245,7 +247,7 @@ def test_a_full_disk_leaves_no_half_model(server: Server, archive: Path, home: P
     folder.mkdir(parents=True)
     (folder / (archive.name + ".part")).symlink_to("/dev/full")
     with pytest.raises(ModelError, match=r"(?i)space|full|room"):
-        pull.pull("msp-dim")
+        install.pull("msp-dim")
     assert nothing_here(home)
 
 
@@ -255,14 +257,14 @@ def test_no_room_for_the_package_leaves_none(archive: Path, home: Path, monkeypa
 
     monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(emow2v.errors.Emow2vError, match="No space left on device"):
-        pull.pull("msp-dim", origin=archive)
+        install.pull("msp-dim", origin=archive)
     assert nothing_here(home)
 
 
 @pytest.mark.slow
 def test_from_the_hub_by_its_own_variables(server: Server, checkpoint: Path, home: Path, monkeypatch) -> None:
     serve_hub(server, checkpoint, monkeypatch)
-    pulled = pull.pull("msp-dim", source="hub")
+    pulled = install.pull("msp-dim", source="hub")
     assert all(row.passed for row in pulled.rows)
     assert {row.engine.split()[0] for row in pulled.rows} == {"openvino", "onnxruntime", "torch"}
     assert pulled.card.details["origin"]["sha256"] == cards.file_sha256(checkpoint / "model.safetensors")
@@ -273,7 +275,7 @@ def test_from_the_hub_by_its_own_variables(server: Server, checkpoint: Path, hom
 def test_weights_that_are_not_what_the_hub_says(server: Server, checkpoint: Path, home: Path, monkeypatch) -> None:
     serve_hub(server, checkpoint, monkeypatch, sha256="f" * 64)
     with pytest.raises(ModelError, match=r"(?i)sha-?256"):
-        pull.pull("msp-dim", source="hub")
+        install.pull("msp-dim", source="hub")
     assert nothing_here(home)
 
 
@@ -281,12 +283,12 @@ def test_a_hub_that_does_not_answer(server: Server, checkpoint: Path, home: Path
     serve_hub(server, checkpoint, monkeypatch)
     server.answers[f"/api/models/{HUB_NAME}"] = 401
     with pytest.raises(ModelError, match=r"does not tell what .* holds .* By hand"):
-        pull.pull("msp-dim", source="hub")
+        install.pull("msp-dim", source="hub")
     server.answers[f"/api/models/{HUB_NAME}"] = json.dumps(
         {"_id": "1", "id": HUB_NAME, "sha": REVISION, "siblings": [], "private": False, "tags": []}
     ).encode()
     with pytest.raises(ModelError, match=r"holds nothing; expected config\.json and weights"):
-        pull.pull("msp-dim", source="hub")
+        install.pull("msp-dim", source="hub")
     assert nothing_here(home)
 
 
@@ -299,17 +301,17 @@ def test_by_hand_from_a_zip_a_folder_a_package_and_an_address(
     unpacked.mkdir()
     shutil.copy(archive.parent / "model.onnx", unpacked / "model.onnx")
     for origin in (archive, checkpoint, package, unpacked, f"{server.url}/files/{archive.name}/content"):
-        pulled = pull.pull("msp-dim", origin=origin, replace=True)
+        pulled = install.pull("msp-dim", origin=origin, replace=True)
         assert pulled.rows and all(row.passed for row in pulled.rows), origin
         assert pulled.card.name == "msp-dim" and pulled.card.version == "1.1.0"
 
 
 def test_what_is_here_stays_unless_told(archive: Path) -> None:
-    first = pull.pull("msp-dim", origin=archive).card
+    first = install.pull("msp-dim", origin=archive).card
     with pytest.raises(ModelError, match=r"is here already, in .* --force"):
-        pull.pull("msp-dim", origin=archive)
+        install.pull("msp-dim", origin=archive)
     with pytest.raises(ModelError):
-        pull.pull("msp-dim", origin=archive.with_name("none.zip"), replace=True)
+        install.pull("msp-dim", origin=archive.with_name("none.zip"), replace=True)
     assert cards.find("msp-dim").sha256 == first.sha256
 
 
@@ -319,9 +321,9 @@ def test_strangers_are_not_given_the_name(home: Path, tmp_path: Path) -> None:
 
     other = write_checkpoint(tmp_path / "other", seed=5)
     with pytest.raises(ModelError, match=r"These weights are not msp-dim: .* published says .* --unverified"):
-        pull.pull("msp-dim", origin=other)
+        install.pull("msp-dim", origin=other)
     assert nothing_here(home)
-    pulled = pull.pull("msp-dim", origin=other, unverified=True)
+    pulled = install.pull("msp-dim", origin=other, unverified=True)
     assert not all(row.passed for row in pulled.rows)
     assert verify.verdict(cards.find("msp-dim")) == "failed"
 
@@ -354,7 +356,7 @@ def test_what_is_no_model_is_refused_in_a_sentence(archive: Path, home: Path, tm
     ]
     for origin in origins:
         with pytest.raises(ModelError) as error:
-            pull.pull("msp-dim", origin=origin)
+            install.pull("msp-dim", origin=origin)
         assert "\n" not in str(error.value) and len(str(error.value)) < 500
         assert nothing_here(home), origin
 
@@ -365,10 +367,10 @@ def test_what_an_address_gave_never_passes_for_zenodos(
     other = _zip(tmp_path / "other.zip", {"model.onnx": b"another model"})
     server.answers["/mine.zip"] = other.read_bytes()
     with pytest.raises(ModelError, match=r"w2v2-L-robust.* is not a whole ONNX graph"):
-        pull.pull("msp-dim", origin=server.url.replace("http", "HTTP") + "/mine.zip")
+        install.pull("msp-dim", origin=server.url.replace("http", "HTTP") + "/mine.zip")
     path = serve_zenodo(server, archive)
     (home / "downloads" / "msp-dim" / archive.name).write_bytes(other.read_bytes())  # as if it had been left there
-    assert all(row.passed for row in pull.pull("msp-dim").rows)
+    assert all(row.passed for row in install.pull("msp-dim").rows)
     assert path in [asked for asked, _ in server.asked]
 
 
@@ -383,14 +385,14 @@ def test_a_zip_whose_data_are_damaged(archive: Path, tmp_path: Path, home: Path,
         broken[begin : begin + 40] = bytes(range(1, 41))
         (tmp_path / "b.zip").write_bytes(broken)
         with pytest.raises(ModelError, match=r"b\.zip is not a whole zip"):
-            pull.pull("msp-dim", origin=tmp_path / "b.zip")
+            install.pull("msp-dim", origin=tmp_path / "b.zip")
     assert nothing_here(home)
 
 
 def test_finders_shadows_are_no_graphs(archive: Path, tmp_path: Path) -> None:
     graph = (archive.parent / "model.onnx").read_bytes()
     path = _zip(tmp_path / "mac.zip", {"w2v2/model.onnx": graph, "__MACOSX/w2v2/._model.onnx": b"shadow"})
-    assert pull.pull("msp-dim", origin=path).rows
+    assert install.pull("msp-dim", origin=path).rows
 
 
 @pytest.mark.parametrize("kind", ["file", "models is a file", "long name", "nowhere"])
@@ -405,7 +407,7 @@ def test_a_home_that_cannot_be_written(archive: Path, tmp_path: Path, monkeypatc
         pytest.skip("there is no /proc here")
     monkeypatch.setenv("EMOW2V_HOME", str(place))
     with pytest.raises(ModelError, match=r"cannot be written .* set EMOW2V_HOME"):
-        pull.pull("msp-dim", origin=archive)
+        install.pull("msp-dim", origin=archive)
     assert [card.name for card in emow2v.models()] == ["lite"]
 
 
@@ -413,7 +415,7 @@ def test_a_home_that_cannot_be_written(archive: Path, tmp_path: Path, monkeypatc
 def test_a_link_that_leads_nowhere_makes_way(archive: Path, home: Path) -> None:
     (home / "models").mkdir()
     (home / "models" / "msp-dim").symlink_to(home / "gone")
-    assert pull.pull("msp-dim", origin=archive).rows
+    assert install.pull("msp-dim", origin=archive).rows
 
 
 def test_a_strangers_card_does_not_change_the_models_limits(package: Path, tmp_path: Path, home: Path) -> None:
@@ -422,7 +424,7 @@ def test_a_strangers_card_does_not_change_the_models_limits(package: Path, tmp_p
     (lie / "card.json").write_text(
         json.dumps({**content, "sampling_rate": 8000, "max_samples": 800, "batch_samples": 1})
     )
-    card = pull.pull("msp-dim", origin=lie).card
+    card = install.pull("msp-dim", origin=lie).card
     assert (card.sampling_rate, card.min_samples, card.max_samples) == (16000, 400, 480_000)
 
 
@@ -434,9 +436,9 @@ def test_a_card_under_another_name_is_left_out(package: Path, home: Path, caplog
 
 def test_unknown_names_and_sources(home: Path) -> None:
     with pytest.raises(ModelError, match="cannot be pulled; expected msp-dim"):
-        pull.pull("gpt")
+        install.pull("gpt")
     with pytest.raises(ModelError, match="expected zenodo or hub"):
-        pull.pull("msp-dim", source="floppy")
+        install.pull("msp-dim", source="floppy")
     with pytest.raises(ModelError, match="not here yet; run: emow2v models pull msp-dim"):
         cards.find("msp-dim")
 
@@ -484,17 +486,17 @@ def test_a_person_is_asked(archive: Path, home: Path, answer: str, sentence: str
 
 
 def test_removing_touches_nothing_else(archive: Path, home: Path) -> None:
-    pull.pull("msp-dim", origin=archive)
+    install.pull("msp-dim", origin=archive)
     (home / "keep.txt").write_text("mine")
     for name in ("..", ".", "", "/", "../..", "nothing"):
         with pytest.raises(ModelError, match="was not pulled; pulled: msp-dim"):
-            pull.remove(name)
-    assert pull.remove("msp-dim") > 100_000
+            install.remove(name)
+    assert install.remove("msp-dim") > 100_000
     assert (home / "keep.txt").exists() and nothing_here(home)
 
 
 def test_a_damaged_model_says_so_and_hides_no_other(archive: Path, home: Path) -> None:
-    card = pull.pull("msp-dim", origin=archive).card
+    card = install.pull("msp-dim", origin=archive).card
     weights = card.folder / card.weights
     weights.write_bytes(weights.read_bytes()[:-10])
     with pytest.raises(ModelError, match="is damaged: expected SHA-256"):
@@ -539,7 +541,7 @@ def test_killed_while_pulling_leaves_no_half_model(server: Server, archive: Path
     assert [path.name for path in (home / "models").iterdir() if not path.name.startswith(".")] == []
     assert [card.name for card in emow2v.models()] == ["lite"]
     server.answers[path] = data
-    assert all(row.passed for row in pull.pull("msp-dim").rows)
+    assert all(row.passed for row in install.pull("msp-dim").rows)
     assert [headers.get("range") for asked, headers in server.asked if asked == path] == [None, "bytes=4096-"]
     assert [path.name for path in (home / "models").iterdir()] == ["msp-dim"]
 
@@ -547,21 +549,21 @@ def test_killed_while_pulling_leaves_no_half_model(server: Server, archive: Path
 @pytest.mark.parametrize("hidden", [".msp-dim.0123abcd.old", ".msp-dim.old.ab_d3fgh"])  # the latter is version 0.1.0's
 def test_a_pull_killed_between_its_renames_loses_no_model(archive: Path, home: Path, hidden: str) -> None:
     """The next pull found the old copy and deleted it."""
-    first = pull.pull("msp-dim", origin=archive).card
+    first = install.pull("msp-dim", origin=archive).card
     models = home / "models"
     (models / hidden).mkdir()
     (models / "msp-dim").rename(models / hidden / "msp-dim")
     (models / ".msp-dim.ab3d_fgh").mkdir()  # what else it had begun
     with pytest.raises(ModelError):
-        pull.pull("msp-dim", origin=archive.with_name("none.zip"), replace=True)
+        install.pull("msp-dim", origin=archive.with_name("none.zip"), replace=True)
     assert cards.find("msp-dim").sha256 == first.sha256
     assert [path.name for path in models.iterdir()] == ["msp-dim"]
     with pytest.raises(ModelError, match="is here already"):
-        pull.pull("msp-dim", origin=archive)
+        install.pull("msp-dim", origin=archive)
 
 
 def test_a_model_whose_folder_cannot_be_replaced_stays(archive: Path, home: Path, monkeypatch) -> None:
-    first = pull.pull("msp-dim", origin=archive).card
+    first = install.pull("msp-dim", origin=archive).card
     replace_path = Path.replace
 
     def failing(self: Path, target: Path) -> Path:
@@ -572,7 +574,7 @@ def test_a_model_whose_folder_cannot_be_replaced_stays(archive: Path, home: Path
     with monkeypatch.context() as patch:
         patch.setattr(Path, "replace", failing)
         with pytest.raises(emow2v.errors.Emow2vError, match="Permission denied"):
-            pull.pull("msp-dim", origin=archive, replace=True)
+            install.pull("msp-dim", origin=archive, replace=True)
     assert cards.find("msp-dim").sha256 == first.sha256
     assert [path.name for path in (home / "models").iterdir()] == ["msp-dim"]
 
@@ -581,14 +583,14 @@ def test_a_pull_leaves_the_neighbours_that_are_begun(archive: Path, home: Path) 
     """A pull of `msp-dim` swept what an installation of `msp-dim.mine` had begun."""
     begun = home / "models" / ".msp-dim.mine.0123abcd.new"
     begun.mkdir(parents=True)
-    pull.pull("msp-dim", origin=archive)
+    install.pull("msp-dim", origin=archive)
     assert begun.is_dir()
 
 
 def test_a_removed_model_does_not_come_back(archive: Path, home: Path) -> None:
-    pull.pull("msp-dim", origin=archive)
+    install.pull("msp-dim", origin=archive)
     shutil.copytree(home / "models" / "msp-dim", home / "models" / ".msp-dim.0123abcd.old" / "msp-dim")
-    assert pull.remove("msp-dim") > 0
+    assert install.remove("msp-dim") > 0
     assert not list((home / "models").iterdir())
     with pytest.raises(ModelError, match="is not here yet"):
         cards.find("msp-dim")
@@ -602,7 +604,7 @@ def test_the_hub_is_asked_without_a_word_on_what_is_installed(server: Server, ch
     monkeypatch.setattr(huggingface_hub, "get_token", lambda: "hf_secret")
     before = dict(vars(huggingface_hub.constants))
     seen: list[bool] = []
-    pull.pull("msp-dim", source="hub", say=lambda what: seen.append(dict(vars(huggingface_hub.constants)) == before))
+    install.pull("msp-dim", source="hub", say=lambda what: seen.append(dict(vars(huggingface_hub.constants)) == before))
     assert seen and all(seen) and dict(vars(huggingface_hub.constants)) == before
     assert {headers["user-agent"] for _, headers in server.asked} == {f"emow2v/{emow2v.__version__}"}
     assert {headers["authorization"] for _, headers in server.asked} == {"Bearer hf_secret"}
@@ -613,7 +615,7 @@ def test_a_hub_that_answers_something_else(server: Server, checkpoint: Path, hom
     serve_hub(server, checkpoint, monkeypatch)
     server.answers[f"/api/models/{HUB_NAME}"] = answer
     with pytest.raises(ModelError, match=r"its answer is no listing\); check HF_ENDPOINT|holds nothing; expected"):
-        pull.pull("msp-dim", source="hub")
+        install.pull("msp-dim", source="hub")
     assert nothing_here(home)
 
 
@@ -621,4 +623,4 @@ def test_a_hub_that_may_not_be_asked(checkpoint: Path, home: Path, monkeypatch) 
     huggingface_hub = pytest.importorskip("huggingface_hub")
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(ModelError, match="HF_HUB_OFFLINE is set"):
-        pull.pull("msp-dim", source="hub")
+        install.pull("msp-dim", source="hub")

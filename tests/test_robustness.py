@@ -23,7 +23,7 @@ from emow2v.evaluation import noises, robustness, transmission
 from emow2v.evaluation.changes import GROUPS, Change, changes, mix
 from emow2v.evaluation.robustness import Result, _Count
 from emow2v.evaluation.transmission import Codec, Unfit
-from emow2v.verify import EXAMPLE
+from emow2v.modelstore.verify import EXAMPLE
 
 RATE = 16000
 ALL = changes()

@@ -16,8 +16,8 @@ from emow2v.demo import request
 from emow2v.errors import ModelError
 from emow2v.formats.ssi_read import read_annotation, read_stream
 from emow2v.model import Model, load
+from emow2v.modelstore.verify import EXAMPLE
 from emow2v.server.run import Server
-from emow2v.verify import EXAMPLE
 from servers import app
 from waiting import until
 

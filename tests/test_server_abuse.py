@@ -32,6 +32,7 @@ from emow2v.discover.places import Places, safe_name
 from emow2v.errors import RequestError
 from emow2v.framing import Framing
 from emow2v.model import Model
+from emow2v.modelstore.verify import EXAMPLE
 from emow2v.server import database as databases
 from emow2v.server import discover, history, live, walls
 from emow2v.server import pool as pools
@@ -43,7 +44,6 @@ from emow2v.server.store import Status, Store
 from emow2v.server.walls import Walls
 from emow2v.server.worker import Served
 from emow2v.storage import files
-from emow2v.verify import EXAMPLE
 from servers import app
 from waiting import until
 

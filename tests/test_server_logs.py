@@ -16,8 +16,8 @@ import soundfile
 from websockets.sync.client import connect
 
 from emow2v.demo import request
+from emow2v.modelstore.verify import EXAMPLE
 from emow2v.server.logs import JSONFormatter, TextFormatter, masked, one_line
-from emow2v.verify import EXAMPLE
 from waiting import until
 
 TOKEN = "correct-horse-battery"

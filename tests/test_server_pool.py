@@ -20,11 +20,11 @@ from emow2v.demo import post, request
 from emow2v.discover.places import Places
 from emow2v.formats.ssi_read import read_annotation
 from emow2v.model import Model
+from emow2v.modelstore.verify import EXAMPLE
 from emow2v.server import pool as pools
 from emow2v.server.pool import Pool
 from emow2v.server.store import Job, Status, Store
 from emow2v.server.worker import Served
-from emow2v.verify import EXAMPLE
 from waiting import HANG_S, until
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="kills by signals")

@@ -13,8 +13,8 @@ from starlette.testclient import TestClient
 from emow2v.demo import request
 from emow2v.framing import Framing
 from emow2v.model import Model
+from emow2v.modelstore.verify import EXAMPLE
 from emow2v.server import views
-from emow2v.verify import EXAMPLE
 from waiting import until
 
 

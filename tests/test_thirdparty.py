@@ -14,10 +14,11 @@ from onnx import numpy_helper
 
 import emow2v
 from checkpoints import audonnx_yaml, foreign_graph
-from emow2v import cards, thirdparty
+from emow2v import cards
 from emow2v.engines import choose, open_graph
 from emow2v.errors import FormatError, ModelError
-from emow2v.thirdparty import import_graph
+from emow2v.modelstore import onnx_import as thirdparty
+from emow2v.modelstore.onnx_import import import_graph
 
 IDENTITY = {"name": "theirs", "version": "1", "description": "", "licence": "CC-BY-NC-SA-4.0", "citation": "them"}
 
@@ -174,7 +175,7 @@ def test_graphs_for_another_type_or_one_length_are_refused(foreign: Path, tmp_pa
 def test_no_pytorch_is_needed(foreign: Path, tmp_path: Path) -> None:
     code = (
         "import sys\nsys.modules['torch'] = None\nsys.modules['transformers'] = None\n"
-        "from pathlib import Path\nfrom emow2v.thirdparty import import_graph\nimport emow2v\n"
+        "from pathlib import Path\nfrom emow2v.modelstore.onnx_import import import_graph\nimport emow2v\n"
         f"import_graph(Path({str(foreign)!r}), Path({str(tmp_path / 'package')!r}), {IDENTITY!r})\n"
         f"print(emow2v.load({str(tmp_path / 'package')!r}).run(__import__('numpy').zeros((2, 16000), 'float32'))[1].shape)"
     )

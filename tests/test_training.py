@@ -22,6 +22,7 @@ from emow2v.cli import app
 from emow2v.compare import ccc
 from emow2v.errors import Emow2vError, FormatError, ModelError
 from emow2v.evaluation.manifest import read_manifest as read_ratings
+from emow2v.modelstore.verify import verify
 from emow2v.networks.lite import Lite, LiteConfig
 from emow2v.training import baseline, corpora, lite_run, package
 from emow2v.training import lite as training
@@ -32,7 +33,6 @@ from emow2v.training.held_out import held_out_figures
 from emow2v.training.loop import Loop
 from emow2v.training.losses import ccc_loss
 from emow2v.training.package import load_lite
-from emow2v.verify import verify
 from runs import StopError, log, stop_after
 
 SMALL = {"layers": 1, "width": 32, "heads": 2, "intermediate": 64, "hidden": 16}

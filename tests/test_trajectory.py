@@ -22,8 +22,8 @@ from emow2v.audio.recording import Recording
 from emow2v.errors import AudioError, Closed
 from emow2v.framing import Framing
 from emow2v.model import Model
+from emow2v.modelstore.verify import EXAMPLE
 from emow2v.trajectory import Block, Info, Trajectory, concatenate
-from emow2v.verify import EXAMPLE
 
 PROVENANCE: dict[str, str | float] = {"model": "lite", "frame_step_ms": 40.0}
 

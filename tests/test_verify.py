@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 import soundfile
 
-from emow2v import cards, verify
+from emow2v import cards
 from emow2v.engines import choose
 from emow2v.errors import ModelError
-from emow2v.known import KNOWN, MSP_DIM, Expectation
-from emow2v.thirdparty import import_graph
-from emow2v.verify import EXAMPLE, own_expectations, signal
+from emow2v.modelstore import verify
+from emow2v.modelstore.onnx_import import import_graph
+from emow2v.modelstore.published import KNOWN, MSP_DIM, Expectation
+from emow2v.modelstore.verify import EXAMPLE, own_expectations, signal
 
 PARITY = Path(__file__).resolve().parents[2] / "shared" / "data" / "parity" / "bagus-test_16000.wav"
 

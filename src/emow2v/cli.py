@@ -214,7 +214,7 @@ def export(
     found = cards.find(model)
     if not installed("torch"):
         raise ModelError("Exporting needs PyTorch; run: pip install 'emow2v[torch]'")
-    from emow2v.networks.export import export as run
+    from emow2v.modelstore.export import export as run
     from emow2v.progress import Status
 
     identity = {"name": name} if name else {"name": to.resolve().name} if found.version == cards.CHECKPOINT else {}

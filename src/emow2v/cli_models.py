@@ -15,7 +15,7 @@ from emow2v.storage import one_line
 
 if TYPE_CHECKING:
     from emow2v.cards import Card
-    from emow2v.verify import Row
+    from emow2v.modelstore.verify import Row
 
 models = typer.Typer(no_args_is_help=True, help="Models: what is here, pull, add, verify, quantize, remove.")
 
@@ -26,7 +26,8 @@ def list_models() -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from emow2v import cards, verify
+    from emow2v import cards
+    from emow2v.modelstore import verify
 
     table = Table("name", "version", "size", "licence", "verified", "description", box=None)
     here = cards.available()
@@ -86,15 +87,15 @@ def pull_model(
     ] = False,
 ) -> None:
     """Bring a published model here, once; it works offline from then on."""
-    from emow2v import pull
+    from emow2v.modelstore import install
     from emow2v.progress import DownloadProgress
 
-    known = pull.lookup(name)
+    known = install.lookup(name)
     errors.print(known.terms)
     if not accept_licence and not _agreed():
         raise ModelError("The licence was not accepted; nothing was downloaded. Scripts say --accept-licence.")
     with DownloadProgress(errors) as progress:
-        pulled = pull.pull(
+        pulled = install.pull(
             name,
             source=source,
             origin=origin or None,
@@ -118,7 +119,8 @@ def verify_models(
     ] = None,
 ) -> None:
     """Check that a model gives the numbers it must, on every engine installed here."""
-    from emow2v import cards, verify
+    from emow2v import cards
+    from emow2v.modelstore import verify
 
     failed = False
     for card in [cards.find(name)] if name else cards.available():
@@ -153,8 +155,9 @@ def quantize_model(
     force: Annotated[bool, typer.Option("--force", help="Also replace a model that is here already.")] = False,
 ) -> None:
     """An int8 package of a model, for --precision int8, with its error against fp32 measured (extra quantize)."""
-    from emow2v import cards, quantize
+    from emow2v import cards
     from emow2v.audio.inputs import expand
+    from emow2v.modelstore import quantize
     from emow2v.progress import Status
 
     source = cards.find(name)
@@ -192,7 +195,7 @@ def add_model(
     ] = False,
 ) -> None:
     """Copy a package of your own to where models lie, to use it by name."""
-    from emow2v import add
+    from emow2v.modelstore import add
     from emow2v.progress import Status
 
     with Status("copying and checking its numbers", errors):
@@ -206,14 +209,14 @@ def remove_model(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A model that was pulled or added.")],
 ) -> None:
     """Delete a model that was pulled or added."""
-    from emow2v import pull
+    from emow2v.modelstore import install
 
-    output.print(f"removed {name}, {pull.remove(name) / 1e6:.0f} MB", markup=False)
+    output.print(f"removed {name}, {install.remove(name) / 1e6:.0f} MB", markup=False)
 
 
 def _summary(card: Card) -> list[str]:
     """A card in ten lines; what it does not say is left out."""
-    from emow2v import verify
+    from emow2v.modelstore import verify
 
     details = card.details
     corpora = details.get("training_data")
@@ -250,7 +253,7 @@ def _agreed() -> bool:
 
 
 def _print_rows(rows: list[Row]) -> None:
-    from emow2v.verify import words
+    from emow2v.modelstore.verify import words
 
     for row in rows:
         output.print(

@@ -18,10 +18,10 @@ from rich.table import Table
 from emow2v import formats, storage
 from emow2v.errors import Emow2vError, FormatError, PlaceTaken
 from emow2v.formats.ssi_read import read_annotation, read_stream
+from emow2v.modelstore.verify import EXAMPLE
 from emow2v.server.run import Server
 from emow2v.storage.files import Staged
 from emow2v.trajectory import DIMENSIONS
-from emow2v.verify import EXAMPLE
 
 # this machine is asked directly, whatever proxy the environment names
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))

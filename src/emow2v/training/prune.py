@@ -14,7 +14,7 @@ from torch import Tensor
 
 from emow2v import cards, storage
 from emow2v.errors import ModelError
-from emow2v.hub import Progress, from_hub
+from emow2v.modelstore.hub import Progress, from_hub
 from emow2v.networks import checkpoint
 from emow2v.networks.wav2vec2 import ENCODERS, load, read_json, read_tensors, spelled, unfolded
 from emow2v.storage.folders import appearing

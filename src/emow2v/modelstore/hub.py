@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from emow2v import cards
 from emow2v._version import __version__
-from emow2v.fetch import DownloadError, fetch
+from emow2v.modelstore.download import DownloadError, fetch
 
 CHECKPOINT_FILES = ("config.json", "preprocessor_config.json", "README.md")  # beside the weights
 

@@ -21,7 +21,7 @@ from emow2v.audio import recording as audio
 from emow2v.cards import CARD_FILE, Card, file_sha256, is_pulled, read_card, update_card
 from emow2v.engines import Engine, Outputs, able, choose, installed, open_graph, precisions
 from emow2v.errors import ModelError
-from emow2v.known import KNOWN, Expectation
+from emow2v.modelstore.published import KNOWN, Expectation
 from emow2v.storage.home import models_folder
 
 Floats = npt.NDArray[np.float32]

@@ -7,10 +7,11 @@ import re
 import shutil
 from pathlib import Path
 
-from emow2v import cards, storage, verify
+from emow2v import cards, storage
 from emow2v.cards import Card
 from emow2v.errors import ModelError
-from emow2v.pull import Pulled, alone
+from emow2v.modelstore import verify
+from emow2v.modelstore.install import Pulled, alone
 from emow2v.storage.folders import appearing
 from emow2v.storage.home import models_folder
 

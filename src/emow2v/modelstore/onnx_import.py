@@ -10,14 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from emow2v import cards, verify
+from emow2v import cards
 from emow2v.cards import Card
 from emow2v.engines import Cuts, Engine, installed, onnx_graph, open_graph
 from emow2v.errors import ModelError
+from emow2v.modelstore import verify
 from emow2v.storage.folders import appearing
 from emow2v.trajectory import DIMENSIONS
 
-logger = logging.getLogger("emow2v.thirdparty")
+logger = logging.getLogger("emow2v.modelstore.onnx_import")
 
 SAME = 1e-4  # a clip in a batch and alone: largest difference, hidden states against their largest
 LEVEL = 0.05  # a tenth of the loudness moves a graph that normalises less than this share of what another clip does

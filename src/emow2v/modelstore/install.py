@@ -16,16 +16,17 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from emow2v import cards, storage, verify
+from emow2v import cards, storage
 from emow2v.cards import Card
 from emow2v.errors import Emow2vError, ModelError, is_own
-from emow2v.fetch import DownloadError, fetch
-from emow2v.hub import Progress, from_hub, object_of, objects_of
-from emow2v.known import KNOWN, Known
+from emow2v.modelstore import verify
+from emow2v.modelstore.download import DownloadError, fetch
+from emow2v.modelstore.hub import Progress, from_hub, object_of, objects_of
+from emow2v.modelstore.published import KNOWN, Known
+from emow2v.modelstore.verify import Row
 from emow2v.storage import folders
 from emow2v.storage.folders import appearing
 from emow2v.storage.home import home, models_folder
-from emow2v.verify import Row
 
 ZENODO = "https://zenodo.org/api/records"
 SOURCES = ("zenodo", "hub")
@@ -271,7 +272,7 @@ def _from_folder(known: Known, folder: Path, output: Path, say: Callable[[str], 
         _copy(known, cards.read_card(folder), output)
     elif (folder / "config.json").is_file():
         _need_pytorch(known)
-        from emow2v.networks.export import export
+        from emow2v.modelstore.export import export
 
         say("exporting the checkpoint to ONNX")
         export(cards.checkpoint_card(folder), output, identity=_identity(known))
@@ -286,7 +287,7 @@ def _from_folder(known: Known, folder: Path, output: Path, say: Callable[[str], 
 
 
 def _from_graph(known: Known, path: Path, output: Path, say: Callable[[str], None], more: Mapping[str, Any]) -> None:
-    from emow2v.thirdparty import import_graph
+    from emow2v.modelstore.onnx_import import import_graph
 
     say("fitting the graph")
     import_graph(path, output, {**_identity(known), **more})

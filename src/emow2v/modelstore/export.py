@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from emow2v import cards, verify
+from emow2v import cards
 from emow2v.cards import Card
 from emow2v.engines import Engine, Outputs, installed, onnx_graph, open_graph
 from emow2v.errors import ModelError
+from emow2v.modelstore import verify
 from emow2v.networks import wav2vec2
 from emow2v.networks.trace import trace
 from emow2v.networks.wav2vec2 import Wav2Vec2Emotion

@@ -24,9 +24,9 @@ from emow2v.engines import installed
 from emow2v.engines.openvino import OpenVINOEngine, find_port, import_openvino, import_silent
 from emow2v.engines.openvino_rewrites import keep_channels_last
 from emow2v.errors import AudioError, ModelError
+from emow2v.modelstore.verify import EXAMPLE, own_expectations
 from emow2v.storage.folders import appearing
 from emow2v.storage.home import models_folder
-from emow2v.verify import EXAMPLE, own_expectations
 
 GRAPH = "model.xml"  # OpenVINO's own form: its 8-bit operations have no ONNX that every engine reads alike
 WEIGHTS = "model.bin"
