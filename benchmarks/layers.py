@@ -20,7 +20,7 @@ from sklearn.preprocessing import StandardScaler
 
 import common
 from emow2v.evaluation.embeddings import recall
-from emow2v.evaluation.statistics import pearson
+from emow2v.evaluation.intervals import pearson
 from emow2v.training.baseline import frozen
 from emow2v.training.corpora import EMOTIONS, Clip, Signals, decode, read_manifest
 from emow2v.training.memory import keep_memory

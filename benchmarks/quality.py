@@ -18,12 +18,12 @@ from rich.table import Table
 
 import emow2v
 from common import FOLDER, console
+from emow2v.corpora.csv_manifest import read_manifest
 from emow2v.evaluation import report
 from emow2v.evaluation.embeddings import FEATURES
 from emow2v.evaluation.evaluate import evaluate
 from emow2v.evaluation.figures import figures
-from emow2v.evaluation.manifest import read_manifest
-from emow2v.evaluation.robustness import robustness
+from emow2v.evaluation.robustness.run import robustness
 from emow2v.model import Model
 from emow2v.storage.files import write_text
 from emow2v.training.corpora import OTHER_CORPORA, write_manifests

@@ -11,11 +11,11 @@ import pytest
 import soundfile
 from rich.console import Console
 
+from emow2v.corpora import report
+from emow2v.corpora.checks import Checked, check
+from emow2v.corpora.csv_manifest import read_manifest
+from emow2v.corpora.segments import Segment, read_corpus
 from emow2v.errors import FormatError
-from emow2v.evaluation.manifest import read_manifest
-from emow2v.training import corpus_report
-from emow2v.training.checks import Checked, check
-from emow2v.training.segments import Segment, read_corpus
 from small_corpora import RATE, csv_corpus, write_noise
 
 NAN = math.nan
@@ -75,7 +75,7 @@ def test_what_cannot_be_used_is_left_out_and_named(tmp_path: Path, corpus: Segme
     sentences = [one.sentence for one in checked.skipped]
     assert "is empty (0 bytes)" in sentences[0] and "begins after the recording's 2.00 s" in sentences[2]
     assert "lasts 0.050 s; expected 0.1 s or more" in sentences[3] and "with other labels" in sentences[5]
-    told = corpus_report.skipped_by_reason(checked)
+    told = report.skipped_by_reason(checked)
     assert told.startswith("6 of 31 segments are left out: 2 corrupt, 1 beyond its recording, 1 short")
 
 
@@ -204,7 +204,7 @@ def test_report(tmp_path: Path, corpus: Segments) -> None:
     soundfile.write(silent, np.zeros(RATE), RATE)
     extra = [Segment(silent, k / 100, None, "s0", "train", (0.5, 0.5, 0.5)) for k in range(30)]
     checked = check([*corpus, *extra], thorough=True)
-    paths = corpus_report.write(checked, tmp_path / "run")
+    paths = report.write(checked, tmp_path / "run")
     assert [path.name for path in paths] == ["corpus.json", "corpus.md", "corpus.csv"]
     figures = json.loads(paths[0].read_text())
     train = figures["partitions"]["train"]
@@ -218,7 +218,7 @@ def test_report(tmp_path: Path, corpus: Segments) -> None:
     text = paths[1].read_text()
     assert "30 of 54 segments are left out: 30 silent." in text and "* and 10 more, all named in corpus.json" in text
     console = Console(record=True, width=200, file=io.StringIO())
-    corpus_report.show(checked, console)
+    report.show(checked, console)
     shown = console.export_text()
     assert "development" in shown and "0.65 s" in shown and "30 silent" in shown
 
@@ -226,7 +226,7 @@ def test_report(tmp_path: Path, corpus: Segments) -> None:
 def test_a_checked_corpus_is_one_that_evaluate_reads(tmp_path: Path, corpus: Segments) -> None:
     stretch = Segment(write_noise(tmp_path / "ü, 1.wav", 2.0), 0.1, 1.7, "s0", "train", (1 / 3, NAN, 1.0))
     checked = check([*corpus, stretch])
-    _, _, path = corpus_report.write(checked, tmp_path / "run")
+    _, _, path = report.write(checked, tmp_path / "run")
     assert repr(read_corpus("csv", path)) == repr(list(checked.segments))
     clips = read_manifest(path, only={"partition": ["test"]})
     assert [(clip.speaker, clip.file) for clip in clips] == [("s3", one.file) for one in corpus[12:16]]
@@ -234,7 +234,7 @@ def test_a_checked_corpus_is_one_that_evaluate_reads(tmp_path: Path, corpus: Seg
 
 def test_a_report_without_a_test_partition(tmp_path: Path, corpus: Segments) -> None:
     checked = check([replace(one, targets=(one.targets[0], NAN, NAN)) for one in corpus if one.partition != "test"])
-    figures = corpus_report.figures(checked)
+    figures = report.figures(checked)
     assert figures["partitions"]["test"]["segments"] == 0
     assert figures["partitions"]["train"]["labels"]["valence"] == {"known": 0}
-    assert "| test | 0 | 0 | 0.00 | - | - | - | - | - | - |" in corpus_report.markdown(checked)
+    assert "| test | 0 | 0 | 0.00 | - | - | - | - | - | - |" in report.markdown(checked)

@@ -8,8 +8,8 @@ import pytest
 from typer.testing import CliRunner
 
 from emow2v import cli
-from emow2v.compare import agreement, ccc, compare, relative_distance, report
 from emow2v.errors import Emow2vError, FormatError
+from emow2v.evaluation.compare import agreement, ccc, compare, relative_distance, report
 from emow2v.formats import write
 from emow2v.formats.table_read import read_table
 from emow2v.framing import Framing

@@ -9,15 +9,15 @@ import soundfile
 
 from commands import caller
 from emow2v.audio import excerpts, recording
-from emow2v.compare import pearson
+from emow2v.corpora.csv_manifest import Clip, parse_scale, read_manifest, speakers
 from emow2v.errors import Emow2vError, FormatError, FramingError
 from emow2v.evaluation import report
+from emow2v.evaluation.compare import pearson
 from emow2v.evaluation.embeddings import opensmile, recall
 from emow2v.evaluation.evaluate import evaluate
 from emow2v.evaluation.figures import _weighted, figures, kept
-from emow2v.evaluation.manifest import Clip, parse_scale, read_manifest, speakers
+from emow2v.evaluation.intervals import Draws, Figure, agreement, difference, mae
 from emow2v.evaluation.norms import norm
-from emow2v.evaluation.statistics import Draws, Figure, agreement, difference, mae
 from emow2v.model import Model
 from small_corpora import write_csv
 
@@ -493,7 +493,7 @@ def test_nothing_is_scored_where_a_report_cannot_be_written(
     monkeypatch.setattr("emow2v.model.load", load)
     result = invoke("--data", corpus, "--scale", "1:7", "-o", corpus)
     assert result.exit_code == 1 and "cannot be written" in str(result.exception)
-    monkeypatch.setattr("emow2v.evaluation.statistics.find_spec", lambda name: None)
+    monkeypatch.setattr("emow2v.evaluation.intervals.find_spec", lambda name: None)
     result = invoke("--data", corpus, "--scale", "1:7", "-o", corpus.parent / "out")
     assert result.exit_code == 1 and "emow2v[evaluate]" in str(result.exception)
 

@@ -28,16 +28,16 @@ from typer.testing import CliRunner
 
 from emow2v import cards
 from emow2v.cli import app
-from emow2v.compare import ccc
+from emow2v.corpora.checks import Checked
+from emow2v.corpora.segments import Segment, read_corpus
 from emow2v.engines import choose
 from emow2v.errors import Emow2vError, FormatError, ModelError
+from emow2v.evaluation.compare import ccc
 from emow2v.training import recipe as recipes
 from emow2v.training import states
-from emow2v.training.checks import Checked
 from emow2v.training.finetune import FineTuning, Recipe
 from emow2v.training.prune import prune
 from emow2v.training.run import Result, run
-from emow2v.training.segments import Segment, read_corpus
 from encoders import pretrained
 from runs import StopError, better_by_epoch, log, stop_after
 from voices import RATE, hum, write_corpus

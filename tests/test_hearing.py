@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 import soundfile
 
+from emow2v.corpora import checks
+from emow2v.corpora.csv_manifest import Clip
+from emow2v.corpora.segments import Segment, load
 from emow2v.evaluation.evaluate import _signal
-from emow2v.evaluation.manifest import Clip
 from emow2v.framing import Framing
 from emow2v.model import Model
-from emow2v.training import checks
-from emow2v.training.segments import Segment, load
 
 RATE = 16000
 SECONDS = 70

@@ -11,10 +11,10 @@ import pandas as pd
 import pytest
 import soundfile
 
+from emow2v.corpora.csv_manifest import Clip, read_manifest
+from emow2v.corpora.csv_rows import seconds
+from emow2v.corpora.segments import Segment, read_corpus
 from emow2v.errors import FormatError
-from emow2v.evaluation.csv_rows import seconds
-from emow2v.evaluation.manifest import Clip, read_manifest
-from emow2v.training.segments import Segment, read_corpus
 
 CASES = Path(__file__).resolve().parents[1].parent / "shared" / "cases" / "tables"
 ONE = [("c1.wav", 0.0, None, "A", 0.5), ("c2.wav", 0.0, None, "B", 0.7)]

@@ -11,10 +11,10 @@ pytest.importorskip("confidence_intervals")
 pytest.importorskip("pyroomacoustics")
 
 from emow2v import cli
+from emow2v.corpora.csv_manifest import Clip
 from emow2v.evaluation import model_card
 from emow2v.evaluation.evaluate import evaluate
 from emow2v.evaluation.figures import figures
-from emow2v.evaluation.manifest import Clip
 from emow2v.model import Model
 
 

@@ -15,10 +15,10 @@ from typer.testing import CliRunner
 
 import emow2v
 from emow2v import cards, cli
-from emow2v.compare import ccc
 from emow2v.engines import able, choose
 from emow2v.engines import openvino as engine_module
 from emow2v.errors import AudioError, FormatError, ModelError
+from emow2v.evaluation.compare import ccc
 from emow2v.modelstore import quantize, verify
 
 # not by importing it, which would wake its telemetry

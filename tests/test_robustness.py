@@ -18,11 +18,12 @@ pytest.importorskip("scipy")
 
 from emow2v.audio import recording
 from emow2v.errors import AudioError, Cancelled, Emow2vError, FormatError
-from emow2v.evaluation import changes as module
-from emow2v.evaluation import noises, robustness, transmission
-from emow2v.evaluation.changes import GROUPS, Change, changes, mix
-from emow2v.evaluation.robustness import Result, _Count
-from emow2v.evaluation.transmission import Codec, Unfit
+from emow2v.evaluation.robustness import changes as module
+from emow2v.evaluation.robustness import noises, transmission
+from emow2v.evaluation.robustness import run as robustness
+from emow2v.evaluation.robustness.changes import GROUPS, Change, changes, mix
+from emow2v.evaluation.robustness.run import Result, _Count
+from emow2v.evaluation.robustness.transmission import Codec, Unfit
 from emow2v.modelstore.verify import EXAMPLE
 
 RATE = 16000

@@ -19,9 +19,9 @@ from typer.testing import CliRunner
 
 from emow2v.cards import find
 from emow2v.cli import app
-from emow2v.compare import ccc
+from emow2v.corpora.csv_manifest import read_manifest as read_ratings
 from emow2v.errors import Emow2vError, FormatError, ModelError
-from emow2v.evaluation.manifest import read_manifest as read_ratings
+from emow2v.evaluation.compare import ccc
 from emow2v.modelstore.verify import verify
 from emow2v.networks.lite import Lite, LiteConfig
 from emow2v.training import baseline, corpora, lite_run, package

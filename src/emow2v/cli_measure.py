@@ -36,7 +36,7 @@ def compare(
     overwrite: OverwriteOption = False,
 ) -> None:
     """How far apart two ways of computing the same recordings lie: two engines, precisions, contexts, models."""
-    from emow2v import compare as comparing
+    from emow2v.evaluation import compare as comparing
     from emow2v.storage.files import Staged, write_text
 
     if to:
@@ -84,11 +84,11 @@ def evaluate(
     """How good a model is: against ratings or classes of a corpus, as JSON, Markdown and pictures (extra evaluate)."""
     from emow2v.audio.notices import about
     from emow2v.batch import check_output
+    from emow2v.corpora.csv_manifest import parse_scale, read_manifest
     from emow2v.evaluation import report
     from emow2v.evaluation.embeddings import FEATURES
     from emow2v.evaluation.evaluate import evaluate as run
-    from emow2v.evaluation.manifest import parse_scale, read_manifest
-    from emow2v.evaluation.statistics import require
+    from emow2v.evaluation.intervals import require
     from emow2v.framing import parse_time
     from emow2v.model import load
     from emow2v.progress import Count
@@ -157,8 +157,8 @@ def robustness(
     """How steady a model is: how many scores stay when recordings change as they do in life (extra evaluate)."""
     from emow2v.audio.notices import about
     from emow2v.batch import check_output
-    from emow2v.evaluation import robustness as steady
-    from emow2v.evaluation.statistics import require
+    from emow2v.evaluation.intervals import require
+    from emow2v.evaluation.robustness import run as steady
     from emow2v.model import load
     from emow2v.progress import Count
     from emow2v.storage.files import Staged, write_text

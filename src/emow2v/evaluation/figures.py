@@ -10,10 +10,10 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from emow2v.corpora.csv_manifest import GROUPS, Clip, speakers
 from emow2v.evaluation.embeddings import Recall, Undefined, recall
-from emow2v.evaluation.manifest import GROUPS, Clip, speakers
+from emow2v.evaluation.intervals import Figure, agreement, difference, missing
 from emow2v.evaluation.norms import norm
-from emow2v.evaluation.statistics import Figure, agreement, difference, missing
 from emow2v.trajectory import DIMENSIONS
 
 Floats = npt.NDArray[np.floating]

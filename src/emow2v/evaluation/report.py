@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from emow2v.evaluation.figures import Agreement, Evaluation, figures, kept, truth_of
-from emow2v.evaluation.statistics import Figure, missing
+from emow2v.evaluation.intervals import Figure, missing
 from emow2v.formats.plot import COLOURS
 from emow2v.storage import counted, marks
 from emow2v.storage.files import Staged, publish

@@ -17,13 +17,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from emow2v import cards, compare
+from emow2v import cards
 from emow2v.audio import recording
 from emow2v.cards import Card
 from emow2v.engines import installed
 from emow2v.engines.openvino import OpenVINOEngine, find_port, import_openvino, import_silent
 from emow2v.engines.openvino_rewrites import keep_channels_last
 from emow2v.errors import AudioError, ModelError
+from emow2v.evaluation import compare
 from emow2v.modelstore.verify import EXAMPLE, own_expectations
 from emow2v.storage.folders import appearing
 from emow2v.storage.home import models_folder

@@ -20,10 +20,10 @@ import numpy.typing as npt
 
 from emow2v import storage
 from emow2v.audio import recording
+from emow2v.corpora.checks import SILENT, is_there
+from emow2v.corpora.csv_rows import read_rows
 from emow2v.errors import AudioError, Emow2vError, FormatError, told
-from emow2v.evaluation.csv_rows import read_rows
 from emow2v.storage.files import Staged, publish
-from emow2v.training.checks import SILENT, is_there
 
 EMOTIONS = ("neutral", "calm", "happiness", "sadness", "anger", "fear", "disgust", "surprise")
 

@@ -18,15 +18,15 @@ from torch import Tensor
 from emow2v import cards
 from emow2v._version import __version__
 from emow2v.audio.recording import SAMPLING_RATE, Signal
-from emow2v.compare import ccc
+from emow2v.corpora.checks import Checked
+from emow2v.corpora.partitions import DEVELOPMENT, TRAIN
 from emow2v.errors import FormatError, ModelError
+from emow2v.evaluation.compare import ccc
 from emow2v.networks import checkpoint, wav2vec2
 from emow2v.storage.folders import appearing
 from emow2v.training.accumulation import backward
 from emow2v.training.batches import Clips, Indices, draws, order, together
-from emow2v.training.checks import Checked
 from emow2v.training.losses import ccc_loss
-from emow2v.training.partitions import DEVELOPMENT, TRAIN
 from emow2v.trajectory import DIMENSIONS
 
 BEST = "best"  # folder of the best network
@@ -45,7 +45,7 @@ class Recipe:
         model: folder of a checkpoint with a regression head, such as `emow2v prune` writes
         corpus, data: kind of corpus and where it lies
         corpus_options: of the corpus's reader
-        allow: what may be wrong with the corpus, by its name in `emow2v.training.checks`
+        allow: what may be wrong with the corpus, by its name in `emow2v.corpora.checks`
         thorough: decode the whole corpus before the first step, to find silence and damage
         batch_size: clips in a step, over all processes; the loss is that of the whole batch
         micro_batch: clips that a process computes at a time, for memory; 0 for its whole share

@@ -14,11 +14,12 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
+from emow2v.corpora import report
 from emow2v.errors import FormatError, ModelError
 from emow2v.networks.lite import Lite, LiteConfig, load_whisper
 from emow2v.progress import Count, Steps
-from emow2v.training import corpus_report, states
 from emow2v.training import recipe as recipes
+from emow2v.training import states
 from emow2v.training.corpora import EMOTIONS, Clip, decode, read_manifest, sounding
 from emow2v.training.held_out import held_out_figures
 from emow2v.training.lite import LiteTraining, Recipe
@@ -94,7 +95,7 @@ def run(recipe: Recipe, output: Path, console: Console, check_stop: Callable[[],
             check=check_stop,
             begun=lambda: recipes.write(output, recipes.LITE, recipe),
         ).run()
-    corpus_report.write_skipped(output, [(clip.file, 0.0, None, why) for clip, why in left_out])
+    report.write_skipped(output, [(clip.file, 0.0, None, why) for clip, why in left_out])
     trained = task.averaged()
     figures = held_out_figures(trained, clips, signals, recall=True)
     _keep(output / NETWORK, trained, recipe, figures)

@@ -13,15 +13,16 @@ from accelerate import Accelerator
 from rich.console import Console
 
 from emow2v import cards
+from emow2v.corpora import report
+from emow2v.corpora.checks import Checked, check
+from emow2v.corpora.segments import Segment, read_corpus
 from emow2v.errors import FormatError, ModelError
 from emow2v.progress import Count, Steps
 from emow2v.storage.folders import restore
-from emow2v.training import corpus_report, states
 from emow2v.training import recipe as recipes
-from emow2v.training.checks import Checked, check
+from emow2v.training import states
 from emow2v.training.finetune import BEST, PRECISIONS, FineTuning, Recipe
 from emow2v.training.loop import Loop
-from emow2v.training.segments import Segment, read_corpus
 from emow2v.training.watch import CURVES, Watch
 
 
@@ -75,7 +76,7 @@ def run(
         "the checkpoint": weights,
     }
     if main:
-        corpus_report.show(corpus, console)
+        report.show(corpus, console)
         console.print(
             f"training on {len(task.train)} clips, {task.steps_per_epoch} steps an epoch, on "
             f"{accelerator.num_processes} x {accelerator.device.type} in {recipe.precision}; seed {recipe.seed}"
@@ -103,7 +104,7 @@ def run(
         _expect_best(loop)
         late = [(corpus.segments[index], sentence) for index, sentence in sorted(task.clips.skipped.items())]
         left_out = [*((one.segment, one.sentence) for one in corpus.skipped), *late]
-        corpus_report.write_skipped(output, [(one.file, one.start, one.end, why) for one, why in left_out])
+        report.write_skipped(output, [(one.file, one.start, one.end, why) for one, why in left_out])
     best = loop.best
     assert best is not None  # an epoch without a figure is an error
     sentences = (*(one.sentence for one in corpus.skipped), *task.clips.skipped.values())
@@ -143,7 +144,7 @@ def _begun(loop: Loop, recipe: Recipe, corpus: Checked) -> None:
     """The recipe as it is run and the corpus as it was found, beside what comes of them."""
     _expect_best(loop)
     recipes.write(loop.folder, recipes.FINE_TUNING, recipe)
-    corpus_report.write(corpus, loop.folder)
+    report.write(corpus, loop.folder)
 
 
 def _expect_best(loop: Loop) -> None:

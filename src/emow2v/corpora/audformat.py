@@ -13,11 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from emow2v import storage
+from emow2v.corpora.csv_manifest import Scale
+from emow2v.corpora.partitions import DEVELOPMENT, TEST, TRAIN
+from emow2v.corpora.readers import Scales, parse_scales
+from emow2v.corpora.segments import Segment
 from emow2v.errors import FormatError
-from emow2v.evaluation.manifest import Scale
-from emow2v.training.partitions import DEVELOPMENT, TEST, TRAIN
-from emow2v.training.readers import Scales, parse_scales
-from emow2v.training.segments import Segment
 from emow2v.trajectory import DIMENSIONS
 
 _SPLITS = {"train": TRAIN, "dev": DEVELOPMENT, "test": TEST}

@@ -20,9 +20,9 @@ import numpy.typing as npt
 from emow2v import storage
 from emow2v.audio import recording as audio
 from emow2v.audio.excerpts import read_stretch, stated_duration
+from emow2v.corpora.partitions import DEVELOPMENT, PARTITIONS, TEST, TRAIN
+from emow2v.corpora.segments import Segment
 from emow2v.errors import AudioError, FormatError, PathError
-from emow2v.training.partitions import DEVELOPMENT, PARTITIONS, TEST, TRAIN
-from emow2v.training.segments import Segment
 from emow2v.trajectory import DIMENSIONS
 
 # What stops a training unless it is allowed by this name

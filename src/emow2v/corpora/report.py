@@ -17,10 +17,10 @@ import numpy.typing as npt
 from rich.console import Console
 from rich.table import Table
 
+from emow2v.corpora.checks import Checked
+from emow2v.corpora.partitions import PARTITIONS
 from emow2v.storage import marks
 from emow2v.storage.files import Staged, publish, write_text
-from emow2v.training.checks import Checked
-from emow2v.training.partitions import PARTITIONS
 from emow2v.trajectory import DIMENSIONS
 
 BINS = 10  # of 0..1, for histograms

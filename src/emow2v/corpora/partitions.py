@@ -12,7 +12,7 @@ import numpy as np
 from emow2v.errors import FormatError
 
 if TYPE_CHECKING:
-    from emow2v.training.segments import Segment
+    from emow2v.corpora.segments import Segment
 
 TRAIN, DEVELOPMENT, TEST = PARTITIONS = ("train", "development", "test")
 _NAMES = {

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from emow2v import storage
+from emow2v.corpora.csv_manifest import Scale, parse_scale, read_manifest
+from emow2v.corpora.csv_rows import number, read_rows
+from emow2v.corpora.partitions import DEVELOPMENT, TEST, TRAIN, partition_of
+from emow2v.corpora.segments import Segment
 from emow2v.errors import FormatError
-from emow2v.evaluation.csv_rows import number, read_rows
-from emow2v.evaluation.manifest import Scale, parse_scale, read_manifest
-from emow2v.training.partitions import DEVELOPMENT, TEST, TRAIN, partition_of
-from emow2v.training.segments import Segment
 from emow2v.trajectory import DIMENSIONS
 
 Targets = tuple[float, float, float]

@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from emow2v import storage
+from emow2v.corpora.csv_rows import known, number, read_rows, seconds
 from emow2v.errors import FormatError, PathError
-from emow2v.evaluation.csv_rows import known, number, read_rows, seconds
 from emow2v.trajectory import DIMENSIONS
 
 logger = logging.getLogger("emow2v.tables")

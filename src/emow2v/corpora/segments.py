@@ -10,8 +10,8 @@ from typing import Any
 
 from emow2v.audio.excerpts import read_stretch
 from emow2v.audio.recording import Signal
+from emow2v.corpora.partitions import split
 from emow2v.errors import AudioError, FormatError
-from emow2v.training.partitions import split
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,8 @@ def read_corpus(
     Raises:
         FormatError: no such kind or option, or something in the corpus that is not as expected
     """
-    from emow2v.training.databases import read_audformat
-    from emow2v.training.readers import read_csv, read_iemocap, read_msp_podcast
+    from emow2v.corpora.audformat import read_audformat
+    from emow2v.corpora.readers import read_csv, read_iemocap, read_msp_podcast
 
     readers: dict[str, Callable[..., list[Segment]]] = {
         "csv": read_csv, "msp-podcast": read_msp_podcast, "iemocap": read_iemocap, "audformat": read_audformat,
