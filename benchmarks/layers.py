@@ -22,8 +22,8 @@ import common
 from emow2v.evaluation.embeddings import recall
 from emow2v.evaluation.intervals import pearson
 from emow2v.training.baseline import frozen
-from emow2v.training.corpora import EMOTIONS, Clip, Signals, decode, read_manifest
-from emow2v.training.memory import keep_memory
+from emow2v.training.lite.emotion_targets import EMOTIONS, Clip, Signals, decode, read_manifest
+from emow2v.training.lite.memory import keep_memory
 from emow2v.trajectory import DIMENSIONS
 
 LAYERS = 6

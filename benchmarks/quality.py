@@ -26,7 +26,7 @@ from emow2v.evaluation.figures import figures
 from emow2v.evaluation.robustness.run import robustness
 from emow2v.model import Model
 from emow2v.storage.files import write_text
-from emow2v.training.corpora import OTHER_CORPORA, write_manifests
+from emow2v.training.lite.emotion_targets import OTHER_CORPORA, write_manifests
 
 REPORTS = FOLDER / "quality"
 ROBUSTNESS_CLIPS = 200  # of held-out speakers, evenly chosen

@@ -29,7 +29,7 @@ from emow2v.audio.recording import SAMPLING_RATE
 from emow2v.corpora.checks import Checked
 from emow2v.corpora.segments import Segment
 from emow2v.training import recipe as recipes
-from emow2v.training.finetune import FineTuning, Recipe
+from emow2v.training.finetune.task import FineTuning, Recipe
 from fullsize import checkpoint
 
 WAYS: dict[str, dict[str, Any]] = {

@@ -15,10 +15,10 @@ from accelerate import Accelerator
 from torch import nn
 
 from emow2v.networks import wav2vec2
-from emow2v.training.accumulation import backward
-from emow2v.training.batches import order, together
+from emow2v.training.finetune.batches import order, together
+from emow2v.training.finetune.prune import prune
+from emow2v.training.finetune.whole_batch_loss import backward
 from emow2v.training.losses import ccc_loss
-from emow2v.training.prune import prune
 from encoders import pretrained, read
 
 

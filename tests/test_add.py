@@ -67,7 +67,7 @@ def test_a_name_that_no_disk_takes_is_a_sentence_in_every_command_of_models(name
     """Path.is_dir raised, and a traceback came."""
     works = [lambda: add(Path(name)), lambda: install.pull("msp-dim", origin=name)]
     if installed("torch"):
-        from emow2v.training.prune import source
+        from emow2v.training.finetune.prune import source
 
         works.append(lambda: source(name))
     for work in works:

@@ -34,10 +34,10 @@ from emow2v.engines import choose
 from emow2v.errors import Emow2vError, FormatError, ModelError
 from emow2v.evaluation.compare import ccc
 from emow2v.training import recipe as recipes
-from emow2v.training import states
-from emow2v.training.finetune import FineTuning, Recipe
-from emow2v.training.prune import prune
-from emow2v.training.run import Result, run
+from emow2v.training import state as states
+from emow2v.training.finetune.prune import prune
+from emow2v.training.finetune.run import Result, run
+from emow2v.training.finetune.task import FineTuning, Recipe
 from encoders import pretrained
 from runs import StopError, better_by_epoch, log, stop_after
 from voices import RATE, hum, write_corpus
@@ -164,8 +164,8 @@ import os, signal, sys
 from pathlib import Path
 from rich.console import Console
 from emow2v.training import recipe as recipes
-from emow2v.training.finetune import FineTuning, Recipe
-from emow2v.training.run import run
+from emow2v.training.finetune.task import FineTuning, Recipe
+from emow2v.training.finetune.run import run
 sys.path.insert(0, sys.argv[4])
 from runs import better_by_epoch
 import torch

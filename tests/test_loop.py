@@ -16,7 +16,7 @@ import torch
 from filelock import FileLock
 
 from emow2v.errors import FormatError
-from emow2v.training import states
+from emow2v.training import state as states
 from emow2v.training.loop import Loop
 
 

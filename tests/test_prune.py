@@ -22,7 +22,7 @@ from emow2v.engines import choose
 from emow2v.errors import FormatError, ModelError
 from emow2v.modelstore.export import export
 from emow2v.networks import wav2vec2
-from emow2v.training.prune import prune, source
+from emow2v.training.finetune.prune import prune, source
 from encoders import FAMILIES, pretrained, read
 
 SIGNAL = np.random.default_rng(0).normal(0, 0.1, 16000).astype(np.float32)
@@ -146,7 +146,9 @@ def test_what_is_no_such_checkpoint_is_refused_in_a_sentence(tmp_path: Path) -> 
 
 def test_a_name_is_looked_for_on_the_hub_and_nothing_else(tmp_path: Path, monkeypatch) -> None:
     asked = []
-    monkeypatch.setattr("emow2v.training.prune.from_hub", lambda name, folder, progress: asked.append(name) or folder)
+    monkeypatch.setattr(
+        "emow2v.training.finetune.prune.from_hub", lambda name, folder, progress: asked.append(name) or folder
+    )
     assert source("facebook/wav2vec2-large-robust").parts[-2:] == ("facebook", "wav2vec2-large-robust")
     assert asked == ["facebook/wav2vec2-large-robust"]
     assert source(str(tmp_path)) == tmp_path

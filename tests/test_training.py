@@ -24,12 +24,14 @@ from emow2v.errors import Emow2vError, FormatError, ModelError
 from emow2v.evaluation.compare import ccc
 from emow2v.modelstore.verify import verify
 from emow2v.networks.lite import Lite, LiteConfig
-from emow2v.training import baseline, corpora, lite_run, package
-from emow2v.training import lite as training
+from emow2v.training import baseline, package
 from emow2v.training import recipe as recipes
-from emow2v.training.augment import Augmenter
-from emow2v.training.corpora import EMOTIONS, HELD_OUT, TARGETS, decode, read_manifest
-from emow2v.training.held_out import held_out_figures
+from emow2v.training.lite import emotion_targets as corpora
+from emow2v.training.lite import run as lite_run
+from emow2v.training.lite import task as training
+from emow2v.training.lite.augment import Augmenter
+from emow2v.training.lite.emotion_targets import EMOTIONS, HELD_OUT, TARGETS, decode, read_manifest
+from emow2v.training.lite.held_out import held_out_figures
 from emow2v.training.loop import Loop
 from emow2v.training.losses import ccc_loss
 from emow2v.training.package import load_lite
@@ -483,6 +485,6 @@ def test_the_baseline_learns_a_head_and_leaves_the_encoder(corpus: Path, tmp_pat
 
 @pytest.mark.skipif(sys.platform != "linux", reason="of glibc")
 def test_memory_is_kept() -> None:
-    code = "from emow2v.training.memory import keep_memory as keep; a = keep(); b = bytearray(1 << 27); del b; print(a)"
+    code = "from emow2v.training.lite.memory import keep_memory as keep; a = keep(); b = bytearray(1 << 27); del b; print(a)"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() in ("True", "False")

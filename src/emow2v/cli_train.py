@@ -35,7 +35,7 @@ def prune(
     """The lowest layers of a pre-trained encoder under a new regression head, to be trained (extra train)."""
     need("torch", "transformers")
     from emow2v.progress import DownloadProgress, Status
-    from emow2v.training import prune as pruning
+    from emow2v.training.finetune import prune as pruning
 
     if layers and keep:
         raise FormatError("--layers and --keep were both given; expected one of them.")
@@ -77,8 +77,8 @@ def train(
     """
     need("torch", "transformers", "accelerate", "yaml")
     from emow2v.training import recipe as recipes
-    from emow2v.training.finetune import Recipe
-    from emow2v.training.run import run
+    from emow2v.training.finetune.run import run
+    from emow2v.training.finetune.task import Recipe
     from emow2v.training.watch import in_words
 
     given = recipes.read(recipes.find(config), changes or [])
@@ -103,8 +103,8 @@ def _lite(given: dict[str, Any], to: Path) -> None:
     """The recipe of `lite`."""
     need("sklearn")
     from emow2v.training import recipe as recipes
-    from emow2v.training.lite import Recipe
-    from emow2v.training.lite_run import run
+    from emow2v.training.lite.run import run
+    from emow2v.training.lite.task import Recipe
     from emow2v.training.watch import in_words
 
     chosen = recipes.fill(Recipe(), given)

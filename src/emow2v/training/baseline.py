@@ -20,10 +20,10 @@ from emow2v.errors import told
 from emow2v.modelstore.verify import own_expectations
 from emow2v.networks.lite import Lite, LiteConfig, load_whisper
 from emow2v.networks.trace import MIN_SAMPLES, SAMPLING_RATE
-from emow2v.training.corpora import EMOTIONS, Clip, Signals, decode, read_manifest, sounding
+from emow2v.training.finetune.prune import source
+from emow2v.training.lite.emotion_targets import EMOTIONS, Clip, Signals, decode, read_manifest, sounding
 from emow2v.training.losses import ccc_loss
 from emow2v.training.package import write_graph
-from emow2v.training.prune import source
 
 STEPS = 3000
 BATCH = 64

@@ -14,7 +14,7 @@ from filelock import FileLock, Timeout
 
 from emow2v.errors import FormatError
 from emow2v.storage.files import write_text
-from emow2v.training import states
+from emow2v.training import state as states
 
 LOG = "log.jsonl"  # a line an epoch
 

@@ -20,7 +20,7 @@ from emow2v.errors import told
 from emow2v.modelstore.verify import own_expectations
 from emow2v.networks.lite import FRAME_HOP, Lite, LiteConfig
 from emow2v.networks.trace import MIN_SAMPLES, SAMPLING_RATE, trace
-from emow2v.training.corpora import EXPRESSIVENESS, TARGETS
+from emow2v.training.lite.emotion_targets import EXPRESSIVENESS, TARGETS
 
 VERSION = "1.0"
 

@@ -1,6 +1,6 @@
 """Corpora of emotional speech: what is in them, what it is worth as a target, who is held out.
 
-python -m emow2v.training.corpora --data CORPORA -o DIR writes manifests for emow2v evaluate: the held-out speakers with
+python -m emow2v.training.lite.emotion_targets --data CORPORA -o DIR writes manifests for emow2v evaluate: the held-out speakers with
 their targets, and every corpus that was never trained on.
 """
 
@@ -241,7 +241,9 @@ def _write_manifest(path: Path, data: Path, rows: Sequence[dict[str, str]], targ
 
 @told
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m emow2v.training.corpora", description="Manifests to measure with.")
+    parser = argparse.ArgumentParser(
+        prog="python -m emow2v.training.lite.emotion_targets", description="Manifests to measure with."
+    )
     parser.add_argument("--data", type=Path, required=True, help="folder with manifest.csv and the corpora")
     parser.add_argument("-o", "--output", type=Path, required=True, help="folder for the manifests")
     options = parser.parse_args(arguments)

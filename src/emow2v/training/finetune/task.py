@@ -24,8 +24,8 @@ from emow2v.errors import FormatError, ModelError
 from emow2v.evaluation.compare import ccc
 from emow2v.networks import checkpoint, wav2vec2
 from emow2v.storage.folders import appearing
-from emow2v.training.accumulation import backward
-from emow2v.training.batches import Clips, Indices, draws, order, together
+from emow2v.training.finetune.batches import Clips, Indices, draws, order, together
+from emow2v.training.finetune.whole_batch_loss import backward
 from emow2v.training.losses import ccc_loss
 from emow2v.trajectory import DIMENSIONS
 

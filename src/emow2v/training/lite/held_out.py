@@ -13,7 +13,7 @@ from emow2v.evaluation.compare import ccc, pearson
 from emow2v.evaluation.embeddings import recall as embedding_recall
 from emow2v.evaluation.intervals import Metric
 from emow2v.networks.lite import Lite
-from emow2v.training.corpora import EMOTIONS, Clip, Signals
+from emow2v.training.lite.emotion_targets import EMOTIONS, Clip, Signals
 from emow2v.trajectory import DIMENSIONS
 
 RATE = 16000

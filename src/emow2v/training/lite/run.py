@@ -19,13 +19,13 @@ from emow2v.errors import FormatError, ModelError
 from emow2v.networks.lite import Lite, LiteConfig, load_whisper
 from emow2v.progress import Count, Steps
 from emow2v.training import recipe as recipes
-from emow2v.training import states
-from emow2v.training.corpora import EMOTIONS, Clip, decode, read_manifest, sounding
-from emow2v.training.held_out import held_out_figures
-from emow2v.training.lite import LiteTraining, Recipe
+from emow2v.training import state
+from emow2v.training.finetune.prune import source
+from emow2v.training.lite.emotion_targets import EMOTIONS, Clip, decode, read_manifest, sounding
+from emow2v.training.lite.held_out import held_out_figures
+from emow2v.training.lite.memory import keep_memory
+from emow2v.training.lite.task import LiteTraining, Recipe
 from emow2v.training.loop import Loop
-from emow2v.training.memory import keep_memory
-from emow2v.training.prune import source
 from emow2v.training.watch import CURVES, Watch
 
 NETWORK = "model.pt"  # what `emow2v.training.package` takes
@@ -137,4 +137,4 @@ def _keep(path: Path, model: Lite, recipe: Recipe, figures: Mapping[str, Any]) -
         "figures": dict(figures),
         "model": model.state_dict(),
     }
-    states.save(path, content, "The network", "the run is finished, and the same command writes it")
+    state.save(path, content, "The network", "the run is finished, and the same command writes it")

@@ -16,9 +16,9 @@ from torch.nn import functional
 
 from emow2v.errors import FormatError, ModelError
 from emow2v.networks.lite import FRAME_HOP, Lite, LiteConfig
-from emow2v.training.augment import Augmenter
-from emow2v.training.corpora import TARGETS, Clip, Signals
-from emow2v.training.held_out import held_out_figures
+from emow2v.training.lite.augment import Augmenter
+from emow2v.training.lite.emotion_targets import TARGETS, Clip, Signals
+from emow2v.training.lite.held_out import held_out_figures
 from emow2v.training.losses import ccc_loss
 
 RATE = 16000
@@ -39,7 +39,7 @@ class Recipe:
     """What a run is made of; the same recipe, data, device and number of threads give the same network.
 
     Attributes:
-        data: folder with the corpora and their manifest.csv (`emow2v.training.corpora`)
+        data: folder with the corpora and their manifest.csv (`emow2v.training.lite.emotion_targets`)
         encoder: folder of a Whisper base encoder, or its name on the hub
         leave_out: a corpus that is not trained on but measured, whole, with the held-out speakers; for experiments
         corpus_shares: of the clips in an epoch; corpora that are not named, and an empty mapping, go by their size
@@ -157,7 +157,7 @@ class LiteTraining:
         if len(self.indices) == len(clips):
             raise FormatError(
                 f"None of {len(clips)} clips is by a held-out speaker; expected some, to see what is learnt; "
-                "emow2v/training/corpora.py names them."
+                "emow2v/training/lite/emotion_targets.py names them."
             )
         self.targets = torch.tensor([clip.targets for clip in clips], dtype=torch.float32, device=self.device)
         self.emotions = torch.tensor([clip.emotion for clip in clips], device=self.device)

@@ -20,8 +20,7 @@ from emow2v.errors import FormatError, ModelError
 from emow2v.progress import Count, Steps
 from emow2v.storage.folders import restore
 from emow2v.training import recipe as recipes
-from emow2v.training import states
-from emow2v.training.finetune import BEST, PRECISIONS, FineTuning, Recipe
+from emow2v.training.finetune.task import BEST, PRECISIONS, FineTuning, Recipe
 from emow2v.training.loop import Loop
 from emow2v.training.watch import CURVES, Watch
 
