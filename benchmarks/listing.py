@@ -17,9 +17,9 @@ from common import console, keep, parser, seconds, show
 from emow2v import cards
 from emow2v.discover.places import Places
 from emow2v.server.app import create_app
-from emow2v.server.live import Live
-from emow2v.server.settings import Settings
-from emow2v.server.store import Store
+from emow2v.server.jobs.store import Store
+from emow2v.server.options import Settings
+from emow2v.server.routes.live import Live
 
 QUERIES = ("?limit=100", "?state=waiting&limit=1", "?state=waiting&limit=100", "?state=finished", "?limit=10000")
 

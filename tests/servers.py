@@ -10,17 +10,17 @@ from starlette.applications import Starlette
 from emow2v.cards import Card
 from emow2v.discover.places import Places
 from emow2v.model import Model
-from emow2v.server import worker as module
 from emow2v.server.app import create_app
-from emow2v.server.live import Live
-from emow2v.server.settings import Settings
-from emow2v.server.store import Store
-from emow2v.server.worker import Worker
+from emow2v.server.jobs import worker as module
+from emow2v.server.jobs.store import Store
+from emow2v.server.jobs.worker import Worker
+from emow2v.server.options import Settings
+from emow2v.server.routes.live import Live
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """Models for a worker (`emow2v.server.worker.Models`) that are loaded already."""
+    """Models for a worker (`emow2v.server.jobs.worker.Models`) that are loaded already."""
 
     card: Card
     places: Places

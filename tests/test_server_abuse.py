@@ -33,16 +33,18 @@ from emow2v.errors import RequestError
 from emow2v.framing import Framing
 from emow2v.model import Model
 from emow2v.modelstore.verify import EXAMPLE
-from emow2v.server import database as databases
-from emow2v.server import discover, history, live, walls
-from emow2v.server import pool as pools
-from emow2v.server import store as stores
-from emow2v.server.pool import Pool
+from emow2v.server.jobs import database as databases
+from emow2v.server.jobs import history
+from emow2v.server.jobs import pool as pools
+from emow2v.server.jobs import store as stores
+from emow2v.server.jobs.pool import Pool
+from emow2v.server.jobs.store import Status, Store
+from emow2v.server.jobs.worker import Served
+from emow2v.server.options import Settings
+from emow2v.server.routes import discover, live
 from emow2v.server.run import Server
-from emow2v.server.settings import Settings
-from emow2v.server.store import Status, Store
-from emow2v.server.walls import Walls
-from emow2v.server.worker import Served
+from emow2v.server.security import walls
+from emow2v.server.security.walls import Walls
 from emow2v.storage import files
 from servers import app
 from waiting import until

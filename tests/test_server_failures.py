@@ -10,8 +10,8 @@ import pytest
 from starlette.testclient import TestClient
 
 from emow2v.server import failures
-from emow2v.server import v1 as module
-from emow2v.server.store import Store
+from emow2v.server.jobs.store import Store
+from emow2v.server.routes import v1 as module
 
 
 def locked() -> sqlite3.Error:

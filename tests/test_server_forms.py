@@ -10,7 +10,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from emow2v.demo import request
-from emow2v.server.forms import file_name
+from emow2v.server.routes.forms import file_name
 
 JAPANESE = "会議の録音 2024.wav"
 ENCODED = base64.b64encode(JAPANESE.encode()).decode()

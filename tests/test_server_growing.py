@@ -9,8 +9,8 @@ import pytest
 from emow2v.formats import record
 from emow2v.formats.table import JSONWriter
 from emow2v.framing import Framing
-from emow2v.server import growing
-from emow2v.server.growing import GrowingWriter
+from emow2v.server.jobs import partial_rows as growing
+from emow2v.server.jobs.partial_rows import GrowingWriter
 from emow2v.trajectory import Block, Info, Trajectory
 
 INFO = Info("a.wav", Framing(), {})

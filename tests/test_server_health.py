@@ -16,7 +16,7 @@ import soundfile
 
 from emow2v.server import health
 from emow2v.server.health import alive
-from emow2v.server.tls import self_signed
+from emow2v.server.security.tls import self_signed
 
 
 class Answering(BaseHTTPRequestHandler):

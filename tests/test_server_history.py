@@ -11,9 +11,9 @@ import pytest
 
 from emow2v.cards import find
 from emow2v.discover.places import Places
-from emow2v.server import history
-from emow2v.server.settings import Settings
-from emow2v.server.store import Job, Status, Store
+from emow2v.server.jobs import history
+from emow2v.server.jobs.store import Job, Status, Store
+from emow2v.server.options import Settings
 from waiting import until
 
 

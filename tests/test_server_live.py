@@ -13,8 +13,8 @@ from starlette.websockets import WebSocketDisconnect
 from emow2v.framing import Framing
 from emow2v.model import Model
 from emow2v.modelstore.verify import EXAMPLE
-from emow2v.server import live as module
-from emow2v.server.walls import Walls, own_hosts
+from emow2v.server.routes import live as module
+from emow2v.server.security.walls import Walls, own_hosts
 from servers import app
 
 

@@ -11,8 +11,8 @@ import pytest
 from starlette.testclient import TestClient
 
 from emow2v.model import Model
-from emow2v.server import pages
-from emow2v.server.walls import Walls
+from emow2v.server.routes import pages
+from emow2v.server.security.walls import Walls
 from servers import app
 
 PAGES = ("/", "/jobs/any", "/live")

@@ -21,10 +21,10 @@ from emow2v.discover.places import Places
 from emow2v.formats.ssi_read import read_annotation
 from emow2v.model import Model
 from emow2v.modelstore.verify import EXAMPLE
-from emow2v.server import pool as pools
-from emow2v.server.pool import Pool
-from emow2v.server.store import Job, Status, Store
-from emow2v.server.worker import Served
+from emow2v.server.jobs import pool as pools
+from emow2v.server.jobs.pool import Pool
+from emow2v.server.jobs.store import Job, Status, Store
+from emow2v.server.jobs.worker import Served
 from waiting import HANG_S, until
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="kills by signals")

@@ -13,8 +13,8 @@ from emow2v.discover.places import Places
 from emow2v.errors import FormatError, RequestError
 from emow2v.formats.ssi_read import read_annotation
 from emow2v.formats.table_read import read_table
-from emow2v.server import predictions, results
-from emow2v.server.store import Job, Store
+from emow2v.server.jobs import predictions, results
+from emow2v.server.jobs.store import Job, Store
 
 TRAINER = r"modules\emow2v\emow2v.trainer"
 COLUMNS = ["start", "end", "arousal", "dominance", "valence", "confidence"]

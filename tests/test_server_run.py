@@ -15,8 +15,8 @@ import httpx
 import pytest
 
 from emow2v.demo import post, request
+from emow2v.server.jobs.store import Status, Store
 from emow2v.server.run import LoopErrors, Server
-from emow2v.server.store import Status, Store
 from test_server_pool import form, now, until
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="stops processes by signals")

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from emow2v.errors import Emow2vError, RequestError
-from emow2v.server import store as module
-from emow2v.server.store import MOST_ATTEMPTS, Busy, Status, Store
+from emow2v.server.jobs import store as module
+from emow2v.server.jobs.store import MOST_ATTEMPTS, Busy, Status, Store
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ import pytest
 
 pytest.importorskip("cryptography")
 
-from emow2v.server import tls
-from emow2v.server.tls import self_signed
+from emow2v.server.security import tls
+from emow2v.server.security.tls import self_signed
 
 
 def fits(certificate: Path, key: Path) -> bool:

@@ -14,7 +14,7 @@ from emow2v.cards import EMBEDDED
 from emow2v.framing import Framing
 from emow2v.model import Model
 from emow2v.modelstore.verify import EXAMPLE
-from emow2v.server.walls import Walls
+from emow2v.server.security.walls import Walls
 from servers import app
 from waiting import until
 

@@ -14,7 +14,7 @@ from emow2v.demo import request
 from emow2v.framing import Framing
 from emow2v.model import Model
 from emow2v.modelstore.verify import EXAMPLE
-from emow2v.server import views
+from emow2v.server.routes import views
 from waiting import until
 
 

@@ -14,10 +14,10 @@ from emow2v.demo import request
 from emow2v.errors import Emow2vError
 from emow2v.model import Model
 from emow2v.modelstore.verify import EXAMPLE
-from emow2v.server import walls as module
 from emow2v.server.run import Server
-from emow2v.server.tls import self_signed
-from emow2v.server.walls import Walls, check_open, is_loopback, own_hosts
+from emow2v.server.security import walls as module
+from emow2v.server.security.tls import self_signed
+from emow2v.server.security.walls import Walls, check_open, is_loopback, own_hosts
 from servers import app
 from waiting import until
 

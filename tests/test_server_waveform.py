@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from emow2v.audio.recording import Channel
 from emow2v.errors import AudioError
-from emow2v.server.waveform import waveform
+from emow2v.server.routes.waveform import waveform
 
 
 def seen(signal: np.ndarray, step: int) -> tuple[np.ndarray, np.ndarray]:

@@ -19,22 +19,23 @@ from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from emow2v.errors import Emow2vError
-from emow2v.server import history, pages
-from emow2v.server.discover import (
+from emow2v.server.failures import failure, headers, sentence
+from emow2v.server.jobs import history
+from emow2v.server.jobs.store import Store
+from emow2v.server.options import Settings, Workers
+from emow2v.server.routes import pages
+from emow2v.server.routes.discover import (
     FORMS,
     ROUTES,
     CompactJSON,
     refusal,
     settings_of,
 )
-from emow2v.server.failures import failure, headers, sentence
-from emow2v.server.forms import read_form
-from emow2v.server.live import Live
-from emow2v.server.metrics import Counting, Metrics
-from emow2v.server.settings import Settings, Workers
-from emow2v.server.store import Store
-from emow2v.server.v1 import create_v1
-from emow2v.server.walls import COOKIE, FIELD, BodyWall, HostWall, SiteWall, TokenWall, matches
+from emow2v.server.routes.forms import read_form
+from emow2v.server.routes.live import Live
+from emow2v.server.routes.metrics import Counting, Metrics
+from emow2v.server.routes.v1 import create_v1
+from emow2v.server.security.walls import COOKIE, FIELD, BodyWall, HostWall, SiteWall, TokenWall, matches
 
 
 def create_app(settings: Settings, store: Store, workers: Workers, live: Live) -> Starlette:

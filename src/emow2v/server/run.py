@@ -27,15 +27,15 @@ from emow2v.errors import Emow2vError
 from emow2v.framing import Framing
 from emow2v.model import Context
 from emow2v.server.app import create_app
-from emow2v.server.live import Live
+from emow2v.server.jobs.pool import Pool
+from emow2v.server.jobs.store import Store
+from emow2v.server.jobs.worker import Served
 from emow2v.server.logs import LogFormat
-from emow2v.server.pool import Pool
+from emow2v.server.options import Settings
 from emow2v.server.protocol import Protocol
-from emow2v.server.settings import Settings
-from emow2v.server.store import Store
-from emow2v.server.tls import self_signed
-from emow2v.server.walls import Walls, check_open, own_hosts
-from emow2v.server.worker import Served
+from emow2v.server.routes.live import Live
+from emow2v.server.security.tls import self_signed
+from emow2v.server.security.walls import Walls, check_open, own_hosts
 from emow2v.storage.home import home
 
 logger = logging.getLogger("emow2v.server")

@@ -10,7 +10,7 @@ from typing import Protocol
 from emow2v.cards import Card
 from emow2v.discover.places import Places
 from emow2v.model import Context
-from emow2v.server.walls import Walls
+from emow2v.server.security.walls import Walls
 
 
 @dataclass(frozen=True)

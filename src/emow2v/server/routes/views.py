@@ -21,11 +21,11 @@ from starlette.concurrency import run_in_threadpool
 from emow2v.discover.places import Places
 from emow2v.errors import AudioError, Emow2vError
 from emow2v.formats.table import COLUMNS
-from emow2v.server import growing, results
-from emow2v.server.predictions import FORMATS
-from emow2v.server.settings import Settings
-from emow2v.server.store import Job, Status
-from emow2v.server.waveform import waveform
+from emow2v.server.jobs import partial_rows, results
+from emow2v.server.jobs.predictions import FORMATS
+from emow2v.server.jobs.store import Job, Status
+from emow2v.server.options import Settings
+from emow2v.server.routes.waveform import waveform
 
 T = TypeVar("T")
 Format = Literal["", "json", "csv", "csvw", "ndjson", "annotation"]
@@ -93,7 +93,7 @@ def add(api: FastAPI, settings: Settings, found: Callable[[str], Job]) -> None:
             values = _there(lambda: results.table(job, session, places))
             every = np.column_stack([values.starts, values.ends, values.scores, values.confidence])
             return _rows("", every[first : first + MOST_ROWS], first, len(every), complete=True)
-        now = growing.read(places.results(job.id), first, run)
+        now = partial_rows.read(places.results(job.id), first, run)
         begin = first if now.run == run or not run else 0
         return _rows(now.run, now.rows[:MOST_ROWS], begin, begin + len(now.rows), complete=False)
 

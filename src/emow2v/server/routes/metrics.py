@@ -14,9 +14,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from emow2v.server.live import Live
-from emow2v.server.settings import Workers
-from emow2v.server.store import Store
+from emow2v.server.jobs.store import Store
+from emow2v.server.options import Workers
+from emow2v.server.routes.live import Live
 
 BUCKETS = (0.001, 0.005, 0.02, 0.1, 0.5, 2, 10, 60, 600)  # seconds
 

@@ -28,7 +28,7 @@ from emow2v.errors import Emow2vError, RequestError
 from emow2v.formats.table import ndjson_row, rows
 from emow2v.framing import Framing, parse_time
 from emow2v.model import Model
-from emow2v.server.store import Busy
+from emow2v.server.jobs.store import Busy
 from emow2v.stream import Stream
 from emow2v.trajectory import Block
 

@@ -13,9 +13,9 @@ from pathlib import Path
 
 from starlette.concurrency import run_in_threadpool
 
-from emow2v.server import results
-from emow2v.server.settings import Settings
-from emow2v.server.store import Busy, Job, Store
+from emow2v.server.jobs import results
+from emow2v.server.jobs.store import Busy, Job, Store
+from emow2v.server.options import Settings
 
 logger = logging.getLogger("emow2v.server")
 

@@ -19,9 +19,9 @@ from emow2v.formats import record
 from emow2v.formats.ssi_read import read_annotation
 from emow2v.formats.table_read import Table, read_table
 from emow2v.framing import Framing
-from emow2v.server import predictions
+from emow2v.server.jobs import predictions
+from emow2v.server.jobs.store import Job
 from emow2v.server.logs import one_line
-from emow2v.server.store import Job
 from emow2v.trajectory import DIMENSIONS, Block, Info, Trajectory
 
 # What a table can be turned into; several files of one kind come as a zip.

@@ -27,11 +27,12 @@ from emow2v.discover.places import Places
 from emow2v.discover.plans import Plan
 from emow2v.errors import Cancelled, Emow2vError
 from emow2v.model import Context, Model, load
-from emow2v.server import logs, predictions
-from emow2v.server.growing import GrowingWriter
+from emow2v.server import logs
+from emow2v.server.jobs import predictions
+from emow2v.server.jobs.partial_rows import GrowingWriter
+from emow2v.server.jobs.predictions import Prediction, prediction
+from emow2v.server.jobs.store import Job, Store
 from emow2v.server.logs import LogFormat
-from emow2v.server.predictions import Prediction, prediction
-from emow2v.server.store import Job, Store
 from emow2v.storage import files
 
 logger = logging.getLogger("emow2v.server")

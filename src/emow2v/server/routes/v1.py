@@ -25,14 +25,15 @@ from emow2v import cards
 from emow2v._version import __version__
 from emow2v.discover.places import Places
 from emow2v.errors import Emow2vError, TooLong
-from emow2v.server import history, results, views
 from emow2v.server.failures import failure, headers, invalid, sentence
-from emow2v.server.forms import prepare, refuse_unknown
+from emow2v.server.jobs import history, results
+from emow2v.server.jobs.predictions import FORMATS, prediction, probe
+from emow2v.server.jobs.store import Busy, Job, Status, Store
+from emow2v.server.jobs.uploads import keep
 from emow2v.server.logs import one_line
-from emow2v.server.predictions import FORMATS, prediction, probe
-from emow2v.server.settings import Settings, Workers
-from emow2v.server.store import Busy, Job, Status, Store
-from emow2v.server.uploads import keep
+from emow2v.server.options import Settings, Workers
+from emow2v.server.routes import views
+from emow2v.server.routes.forms import prepare, refuse_unknown
 
 logger = logging.getLogger("emow2v.server")
 

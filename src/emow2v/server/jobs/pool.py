@@ -18,10 +18,10 @@ from pathlib import Path
 
 from emow2v.discover.job import folders
 from emow2v.errors import Emow2vError
-from emow2v.server import worker as workers
+from emow2v.server.jobs import worker as workers
+from emow2v.server.jobs.store import Job, Store
+from emow2v.server.jobs.worker import Served
 from emow2v.server.logs import LogFormat
-from emow2v.server.store import Job, Store
-from emow2v.server.worker import Served
 from emow2v.storage import files
 
 logger = logging.getLogger("emow2v.server")

@@ -28,11 +28,11 @@ from emow2v.discover.options import FIELDS, WITHOUT_USE
 from emow2v.discover.places import safe_name
 from emow2v.errors import Emow2vError, TooLong
 from emow2v.server.failures import headers
-from emow2v.server.forms import read_form, refuse_twice
-from emow2v.server.settings import Settings
-from emow2v.server.store import Busy, Job, Status, Store
-from emow2v.server.uploads import keep
-from emow2v.server.walls import AUTHORISED, FIELD, NO_TOKEN, matches
+from emow2v.server.jobs.store import Busy, Job, Status, Store
+from emow2v.server.jobs.uploads import keep
+from emow2v.server.options import Settings
+from emow2v.server.routes.forms import read_form, refuse_twice
+from emow2v.server.security.walls import AUTHORISED, FIELD, NO_TOKEN, matches
 
 logger = logging.getLogger("emow2v.server")
 

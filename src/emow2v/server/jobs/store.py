@@ -15,12 +15,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from emow2v.errors import Emow2vError, RequestError
-from emow2v.server import schema
-from emow2v.server.database import Database
 from emow2v.server.failures import remedy
-from emow2v.server.jobs import Busy, Job, Status, from_row
+from emow2v.server.jobs import schema
+from emow2v.server.jobs.database import Database
+from emow2v.server.jobs.job import Busy, Job, Status, from_row
+from emow2v.server.jobs.schema import MOST_LISTED
 from emow2v.server.logs import one_line
-from emow2v.server.schema import MOST_LISTED
 
 __all__ = ["MOST_LISTED", "Busy", "Job", "Status", "Store"]
 
