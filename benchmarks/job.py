@@ -21,7 +21,7 @@ import numpy as np
 import emow2v
 from common import console, keep, parser, show
 from emow2v.audio import recording as audio
-from emow2v.demo import post, request, wait
+from emow2v.cli.demo import post, request, wait
 from emow2v.modelstore.verify import EXAMPLE
 
 

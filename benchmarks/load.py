@@ -35,7 +35,7 @@ from websockets.exceptions import ConnectionClosed
 import emow2v
 from common import console, keep, parser, show
 from emow2v.audio import recording as audio
-from emow2v.demo import request
+from emow2v.cli.demo import request
 from emow2v.modelstore.verify import EXAMPLE
 from job import ServerProcess, recording
 

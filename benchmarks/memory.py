@@ -27,7 +27,7 @@ def run(self, signal, lengths=None):
     return np.zeros((len(signal), 1024), np.float32), np.zeros((len(signal), 3), np.float32), None
 
 openvino.OpenVINOEngine.run = openvino.OpenVINOEngine.run_beside = run
-from emow2v.cli import main
+from emow2v.cli.main import main
 main()
 """
 WAYS = {

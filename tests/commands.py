@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from emow2v import cli
+from emow2v.cli import main
 from emow2v.model import Model
 
 
@@ -16,6 +16,6 @@ def caller(monkeypatch: pytest.MonkeyPatch, model: Model, *words: str) -> Callab
     monkeypatch.setattr("emow2v.model.load", lambda name, **options: model)
 
     def call(*arguments: str | Path) -> Any:
-        return CliRunner().invoke(cli.app, [*words, *map(str, arguments)])
+        return CliRunner().invoke(main.app, [*words, *map(str, arguments)])
 
     return call

@@ -23,7 +23,7 @@ from pathlib import Path
 
 import soundfile
 
-from emow2v.demo import request
+from emow2v.cli.demo import request
 from emow2v.discover.places import Places
 from emow2v.modelstore.verify import EXAMPLE
 from waiting import until

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 import emow2v
 from emow2v import cards
-from emow2v.cli import app
+from emow2v.cli.main import app
 from emow2v.engines import installed
 from emow2v.errors import Emow2vError, ModelError
 from emow2v.modelstore import install

@@ -19,7 +19,7 @@ import pytest
 import soundfile
 from starlette.testclient import TestClient
 
-from emow2v.demo import request
+from emow2v.cli.demo import request
 from emow2v.formats.ssi_read import read_annotation
 from emow2v.model import Model
 from emow2v.modelstore.verify import EXAMPLE

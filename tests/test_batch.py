@@ -15,8 +15,9 @@ import soundfile
 from typer.testing import CliRunner
 
 from commands import caller
-from emow2v import batch, cli
+from emow2v.archive import run as batch
 from emow2v.audio.inputs import expand
+from emow2v.cli import main
 from emow2v.errors import FormatError
 from emow2v.formats.table_read import read_table
 from emow2v.model import Model
@@ -153,7 +154,7 @@ def test_what_cannot_be_done_loads_no_model(clip: Path, monkeypatch: pytest.Monk
         raise AssertionError("the model was loaded")
 
     monkeypatch.setattr("emow2v.model.load", load)
-    result = CliRunner().invoke(cli.app, ["predict", *arguments])
+    result = CliRunner().invoke(main.app, ["predict", *arguments])
     assert result.exit_code == 1 and not isinstance(result.exception, AssertionError)
 
 
@@ -191,8 +192,8 @@ def test_results_where_one_may_not_write(clip: Path, tmp_path: Path) -> None:
     (tmp_path / "shut").mkdir(mode=0o700)
     code = """
 import contextlib, os, sys
-import emow2v.batch, emow2v.model, emow2v.progress
-from emow2v.cli import main
+import emow2v.archive.run, emow2v.model, emow2v.cli.progress
+from emow2v.cli.main import main
 asked, sys.argv = sys.argv, ["emow2v", "predict", "none.wav"]  # what is imported before need not be readable
 with contextlib.suppress(SystemExit), open(os.devnull, "w") as null, contextlib.redirect_stderr(null):
     main()

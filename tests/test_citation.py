@@ -11,7 +11,8 @@ import pytest
 from typer.testing import CliRunner
 
 import emow2v
-from emow2v import cards, citation, cli
+from emow2v import cards, citation
+from emow2v.cli import main
 from emow2v.errors import FormatError
 from emow2v.formats.table_read import read_provenance
 
@@ -95,14 +96,14 @@ def test_a_result_is_cited_as_it_was_computed(trajectory: emow2v.Trajectory, tmp
     path = tmp_path / f"talk.{ending}"
     emow2v.formats.write(trajectory, path)
     assert read_provenance(path)["weights_sha256"] == cards.find("lite").sha256
-    result = runner.invoke(cli.app, ["cite", str(path)])
+    result = runner.invoke(main.app, ["cite", str(path)])
     assert result.exit_code == 0
     assert result.stdout.startswith("Arousal, dominance and valence were estimated with emow2v")
     assert "@software{emow2v," in result.stdout
 
 
 def test_references_alone_are_a_bib_file() -> None:
-    result = runner.invoke(cli.app, ["cite", "--bibtex"])
+    result = runner.invoke(main.app, ["cite", "--bibtex"])
     assert result.exit_code == 0
     assert result.stdout.startswith("@software{emow2v,")
 

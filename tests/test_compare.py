@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from emow2v import cli
+from emow2v.cli import main
 from emow2v.errors import Emow2vError, FormatError
 from emow2v.evaluation.compare import agreement, ccc, compare, relative_distance, report
 from emow2v.formats import write
@@ -134,7 +134,7 @@ def test_the_command(tmp_path, scores: np.ndarray) -> None:
     write(trajectory(scores), tmp_path / "one.csv")
     write(trajectory(scores + 0.25), tmp_path / "two.csv")
     result = CliRunner().invoke(
-        cli.app,
+        main.app,
         ["compare", str(tmp_path / "one.csv"), str(tmp_path / "two.csv"), "--json", str(tmp_path / "figures.json")],
     )
     assert result.exit_code == 0 and "arousal" in result.output and "0.2500" in result.output

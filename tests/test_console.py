@@ -9,13 +9,13 @@ import typer
 from rich.table import Table
 from typer.testing import CliRunner
 
-from emow2v import cli, console
+from emow2v.cli import console, main
 
 
 @pytest.mark.parametrize("name", ["-leading.wav", "-a.MP3", "--talk.flac", "-1.m2ts", "-x.webm"])
 @pytest.mark.parametrize("command", ["predict", "robustness"])
 def test_names_that_begin_with_a_dash(name: str, command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    result = CliRunner().invoke(cli.app, [command, "a.wav", name])
+    result = CliRunner().invoke(main.app, [command, "a.wav", name])
     assert result.exit_code == 2
     said = " ".join(result.output.split())
     assert f"{name} is taken for an option; write -- before names that begin with a dash" in said
@@ -23,7 +23,7 @@ def test_names_that_begin_with_a_dash(name: str, command: str, tmp_path: Path, m
 
 @pytest.mark.parametrize("arguments", [["--formt", "csv", "a.wav"], ["-x", "a.wav"], ["--", "-a.wav"]])
 def test_options_that_are_none_have_no_such_hint(arguments: list[str]) -> None:
-    result = CliRunner().invoke(cli.app, ["predict", *arguments])
+    result = CliRunner().invoke(main.app, ["predict", *arguments])
     assert "write --" not in result.output
 
 
@@ -58,5 +58,5 @@ def test_nothing_chosen_ends_a_command(tmp_path: Path, capsys: pytest.CaptureFix
     ],
 )
 def test_usage_is_plain(command: list[str], usage: str) -> None:
-    lines = CliRunner().invoke(cli.app, [*command, "--help"]).output.splitlines()
+    lines = CliRunner().invoke(main.app, [*command, "--help"]).output.splitlines()
     assert next(line for line in lines if line.startswith("Usage")).endswith(usage)

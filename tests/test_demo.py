@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from emow2v import demo
+from emow2v.cli import demo
 from emow2v.errors import Emow2vError
 
 ROOT = Path(__file__).resolve().parents[1]

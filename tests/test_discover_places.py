@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from starlette.testclient import TestClient
 
-from emow2v.demo import request
+from emow2v.cli.demo import request
 from emow2v.discover.places import Places
 from emow2v.errors import Emow2vError, PathError, RequestError
 

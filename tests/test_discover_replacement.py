@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from starlette.testclient import TestClient
 
-from emow2v.demo import request
+from emow2v.cli.demo import request
 from emow2v.formats.ssi_read import read_annotation
 from waiting import until
 

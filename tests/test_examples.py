@@ -21,7 +21,7 @@ import typer.main
 
 import emow2v
 import small_corpora
-from emow2v import cli
+from emow2v.cli import main as cli
 from emow2v.modelstore.verify import EXAMPLE
 
 ROOT = Path(__file__).parents[1]

@@ -15,7 +15,8 @@ from safetensors.torch import load_file
 
 import emow2v
 from checkpoints import PUBLISHED, SMALL, Judge, write_checkpoint
-from emow2v import cards, cli
+from emow2v import cards
+from emow2v.cli import main as cli
 from emow2v.engines import choose, onnx_graph
 from emow2v.errors import FormatError, ModelError
 from emow2v.modelstore import export as exporting

@@ -27,7 +27,7 @@ from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from emow2v import cards
-from emow2v.cli import app
+from emow2v.cli.main import app
 from emow2v.corpora.checks import Checked
 from emow2v.corpora.segments import Segment, read_corpus
 from emow2v.engines import choose

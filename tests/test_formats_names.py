@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from emow2v import batch, formats
+from emow2v import formats
+from emow2v.archive import run
 from emow2v.errors import FormatError
 from emow2v.formats.ssi import read_annotation, read_stream
 from emow2v.formats.table_read import read_table
@@ -132,7 +133,7 @@ def test_what_is_printed_can_be_read(name: str, kind: str) -> None:
     """A terminal's stream is strict UTF-8."""
     raw = io.BytesIO()
     stream = io.TextIOWrapper(raw, encoding="utf-8", newline="")
-    formats.record(trajectory(name), [batch._printer([kind], stream)])
+    formats.record(trajectory(name), [run._printer([kind], stream)])
     stream.flush()
     text = raw.getvalue().decode("utf-8")
     if kind == "json":

@@ -10,7 +10,7 @@ pytest.importorskip("sklearn")
 pytest.importorskip("confidence_intervals")
 pytest.importorskip("pyroomacoustics")
 
-from emow2v import cli
+from emow2v.cli import main as cli
 from emow2v.corpora.csv_manifest import Clip
 from emow2v.evaluation import model_card
 from emow2v.evaluation.evaluate import evaluate

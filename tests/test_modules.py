@@ -30,7 +30,7 @@ import soxr
 
 import emow2v
 from emow2v import engines
-from emow2v.demo import request
+from emow2v.cli.demo import request
 from emow2v.discover.module import MODULE, cml_info, trainer_xml
 from emow2v.errors import AudioError, FramingError, ModelError, RequestError
 from emow2v.model import Model

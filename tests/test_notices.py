@@ -561,13 +561,13 @@ def test_notices_stand_in_every_result(lite, tmp_path):
 
 
 def test_each_channel_has_a_result_of_its_own(lite, tmp_path):
-    from emow2v import batch
+    from emow2v.archive import run
     from emow2v.audio.inputs import expand
 
     signal = 0.3 * noise(32_000, 2)
     soundfile.write(tmp_path / "a.wav", signal, 16000)
     inputs, _ = expand([str(tmp_path / "a.wav")])
-    (outcome,) = batch.predict(lite, inputs, tmp_path / "out", channel="each")
+    (outcome,) = run.predict(lite, inputs, tmp_path / "out", channel="each")
     assert not outcome.error and {path.name for path in outcome.files} == {"a.left.csv", "a.right.csv"}
     lines = (tmp_path / "out" / "a.right.csv").read_text().splitlines()
     assert lines[0].endswith(",channel") and lines[1].endswith(",right")

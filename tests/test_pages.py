@@ -37,7 +37,8 @@ from browsers import (
     until,
     view,
 )
-from emow2v import demo, formats
+from emow2v import formats
+from emow2v.cli import demo
 from emow2v.model import Model
 from emow2v.server.run import Server
 

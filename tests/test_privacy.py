@@ -23,7 +23,8 @@ import soundfile
 import typer
 
 from checkpoints import audonnx_yaml, foreign_graph
-from emow2v import cli, demo
+from emow2v.cli import demo
+from emow2v.cli import main as cli
 from encoders import pretrained
 from voices import write_corpus
 

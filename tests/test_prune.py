@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from checkpoints import write_checkpoint
 from emow2v import cards
-from emow2v.cli import app
+from emow2v.cli.main import app
 from emow2v.engines import choose
 from emow2v.errors import FormatError, ModelError
 from emow2v.modelstore.export import export

@@ -20,7 +20,8 @@ import numpy as np
 import pytest
 
 import emow2v
-from emow2v import cards, cli
+from emow2v import cards
+from emow2v.cli import main as cli
 from emow2v.engines import choose
 from emow2v.errors import ModelError
 from emow2v.modelstore import download, install, verify

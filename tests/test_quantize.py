@@ -14,7 +14,8 @@ import soundfile
 from typer.testing import CliRunner
 
 import emow2v
-from emow2v import cards, cli
+from emow2v import cards
+from emow2v.cli import main
 from emow2v.engines import able, choose
 from emow2v.engines import openvino as engine_module
 from emow2v.errors import AudioError, FormatError, ModelError
@@ -142,13 +143,13 @@ def test_the_command(home, tmp_path, monkeypatch) -> None:
     signal, rate = soundfile.read(quantize.EXAMPLE, dtype="float32")
     soundfile.write(speech / "äh.wav", signal[: 6 * rate], rate)
     runner = CliRunner()
-    result = runner.invoke(cli.app, ["models", "quantize", "lite", "--speech", str(speech)])
+    result = runner.invoke(main.app, ["models", "quantize", "lite", "--speech", str(speech)])
     assert result.exit_code == 0, result.output
     assert "arousal" in result.output and "lite-int8" in result.output
-    assert "int8" in runner.invoke(cli.app, ["models", "list"]).output
-    again = runner.invoke(cli.app, ["models", "quantize", "lite"])
+    assert "int8" in runner.invoke(main.app, ["models", "list"]).output
+    again = runner.invoke(main.app, ["models", "quantize", "lite"])
     assert isinstance(again.exception, FormatError) and "there already" in str(again.exception)
-    assert runner.invoke(cli.app, ["models", "remove", "lite-int8"]).exit_code == 0
+    assert runner.invoke(main.app, ["models", "remove", "lite-int8"]).exit_code == 0
 
 
 def test_what_cannot_be_quantised(made, checkpoint, tmp_path, monkeypatch) -> None:

@@ -12,7 +12,7 @@ import soundfile
 from starlette.testclient import TestClient
 
 from emow2v import cards
-from emow2v.demo import request
+from emow2v.cli.demo import request
 from emow2v.errors import ModelError
 from emow2v.formats.ssi_read import read_annotation, read_stream
 from emow2v.model import Model, load

@@ -26,7 +26,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from emow2v.audio import recording as audio
-from emow2v.demo import request
+from emow2v.cli.demo import request
 from emow2v.discover import probing
 from emow2v.discover.places import Places, safe_name
 from emow2v.errors import RequestError

@@ -80,7 +80,7 @@ def test_what_the_database_refuses(tmp_path: Path, caplog: pytest.LogCaptureFixt
 
 
 def test_both_faces_answer_alike(client: TestClient, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from emow2v.demo import request
+    from emow2v.cli.demo import request
 
     store: Store = client.app.state.store  # type: ignore[attr-defined]
     said: list[Exception] = [

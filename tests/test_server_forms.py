@@ -9,7 +9,7 @@ from urllib.parse import quote
 import pytest
 from starlette.testclient import TestClient
 
-from emow2v.demo import request
+from emow2v.cli.demo import request
 from emow2v.server.routes.forms import file_name
 
 JAPANESE = "会議の録音 2024.wav"

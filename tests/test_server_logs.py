@@ -15,7 +15,7 @@ import pytest
 import soundfile
 from websockets.sync.client import connect
 
-from emow2v.demo import request
+from emow2v.cli.demo import request
 from emow2v.modelstore.verify import EXAMPLE
 from emow2v.server.logs import JSONFormatter, TextFormatter, masked, one_line
 from waiting import until

@@ -8,7 +8,7 @@ import pytest
 import soundfile
 from starlette.testclient import TestClient
 
-from emow2v.demo import EXAMPLE, request
+from emow2v.cli.demo import EXAMPLE, request
 from emow2v.model import Model
 from waiting import until
 

@@ -16,7 +16,7 @@ import psutil
 import pytest
 import soundfile
 
-from emow2v.demo import post, request
+from emow2v.cli.demo import post, request
 from emow2v.discover.places import Places
 from emow2v.formats.ssi_read import read_annotation
 from emow2v.model import Model

@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from emow2v.demo import post, request
+from emow2v.cli.demo import post, request
 from emow2v.server.jobs.store import Status, Store
 from emow2v.server.run import LoopErrors, Server
 from test_server_pool import form, now, until

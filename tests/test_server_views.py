@@ -10,7 +10,7 @@ import pytest
 import soundfile
 from starlette.testclient import TestClient
 
-from emow2v.demo import request
+from emow2v.cli.demo import request
 from emow2v.framing import Framing
 from emow2v.model import Model
 from emow2v.modelstore.verify import EXAMPLE

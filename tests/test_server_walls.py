@@ -10,7 +10,7 @@ import soundfile
 from starlette.testclient import TestClient
 
 from emow2v.cards import find
-from emow2v.demo import request
+from emow2v.cli.demo import request
 from emow2v.errors import Emow2vError
 from emow2v.model import Model
 from emow2v.modelstore.verify import EXAMPLE

@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from typer.testing import CliRunner
 
 from emow2v.cards import find
-from emow2v.cli import app
+from emow2v.cli.main import app
 from emow2v.corpora.csv_manifest import read_manifest as read_ratings
 from emow2v.errors import Emow2vError, FormatError, ModelError
 from emow2v.evaluation.compare import ccc

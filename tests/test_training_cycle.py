@@ -18,7 +18,7 @@ from safetensors.numpy import load_file
 from typer.testing import CliRunner
 
 import emow2v
-from emow2v.cli import app
+from emow2v.cli.main import app
 from encoders import pretrained
 from processes import serving
 from voices import write_corpus

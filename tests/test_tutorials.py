@@ -16,7 +16,7 @@ import pytest
 import soundfile
 from typer.testing import CliRunner
 
-from emow2v import cli
+from emow2v.cli import main
 from emow2v.trajectory import DIMENSIONS
 from processes import serving
 from voices import RATE, hum
@@ -56,7 +56,7 @@ def follow(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[
             if program == "emow2v" and arguments[0] == "serve":
                 return servers.enter_context(serving(*arguments[1:], work=corpus / "work"))
             if program == "emow2v":
-                result = CliRunner().invoke(cli.app, arguments)
+                result = CliRunner().invoke(main.app, arguments)
                 assert result.exit_code == 0, f"{text}: {result.output} {result.exception!r}"
                 print(result.stdout)
             elif program == "curl":

@@ -8,7 +8,7 @@ from typing import Any
 
 import typer
 
-from emow2v.cli import app
+from emow2v.cli.main import app
 
 OUTPUT = Path(__file__).parents[1] / "docs" / "reference" / "commands.md"
 

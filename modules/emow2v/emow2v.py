@@ -196,7 +196,7 @@ class EmoW2V(Processor):
 
     def _windows(self, ds_manager: Any, length: int) -> Iterator[Signal]:
         """Windows as the model takes them, float32 [length]: mono, at its rate."""
-        from emow2v.audio.recording import mix_down
+        from emow2v.audio import mix_down
         from emow2v.errors import AudioError
 
         rate = self.model.card.sampling_rate

@@ -27,7 +27,7 @@ from emow2v.storage.home import models_folder
 Floats = npt.NDArray[np.float32]
 Run = Callable[[Floats], Outputs]
 
-EXAMPLE = Path(__file__).parent / "data" / "example.flac"  # 12.86 s of made speech, ships with the package
+EXAMPLE = Path(__file__).parents[1] / "data" / "example.flac"  # 12.86 s of made speech, ships with the package
 SHOWN = 3  # hidden states compared at either end
 LOGITS = 1e-4  # largest difference that still counts as the same; two engines in float32 are some 1e-6 apart
 HALF_LOGITS = 1e-2  # the same where the weights were rounded to float16

@@ -13,13 +13,14 @@ from accelerate import Accelerator
 from rich.console import Console
 
 from emow2v import cards
+from emow2v.cli.progress import Count, Steps
 from emow2v.corpora import report
 from emow2v.corpora.checks import Checked, check
 from emow2v.corpora.segments import Segment, read_corpus
 from emow2v.errors import FormatError, ModelError
-from emow2v.progress import Count, Steps
 from emow2v.storage.folders import restore
 from emow2v.training import recipe as recipes
+from emow2v.training import state
 from emow2v.training.finetune.task import BEST, PRECISIONS, FineTuning, Recipe
 from emow2v.training.loop import Loop
 from emow2v.training.watch import CURVES, Watch
@@ -153,6 +154,6 @@ def _expect_best(loop: Loop) -> None:
     best = loop.folder / BEST
     if loop.best is not None and not restore(best):
         raise FormatError(
-            f"{best} is missing, although {loop.folder / states.FILE} says that epoch {loop.best['epoch']} wrote it; "
+            f"{best} is missing, although {loop.folder / state.FILE} says that epoch {loop.best['epoch']} wrote it; "
             "copy it back, or choose another folder for a new run."
         )

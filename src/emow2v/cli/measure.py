@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from emow2v.console import (
+from emow2v.cli.console import (
     DeviceOption,
     EngineOption,
     ModelOption,
@@ -82,8 +82,9 @@ def evaluate(
     threads: ThreadsOption = 0,
 ) -> None:
     """How good a model is: against ratings or classes of a corpus, as JSON, Markdown and pictures (extra evaluate)."""
+    from emow2v.archive.run import check_output
     from emow2v.audio.notices import about
-    from emow2v.batch import check_output
+    from emow2v.cli.progress import Count
     from emow2v.corpora.csv_manifest import parse_scale, read_manifest
     from emow2v.evaluation import report
     from emow2v.evaluation.embeddings import FEATURES
@@ -91,7 +92,6 @@ def evaluate(
     from emow2v.evaluation.intervals import require
     from emow2v.framing import parse_time
     from emow2v.model import load
-    from emow2v.progress import Count
 
     check_output(to)
     report.check(to, overwrite=overwrite)
@@ -155,12 +155,12 @@ def robustness(
     threads: ThreadsOption = 0,
 ) -> None:
     """How steady a model is: how many scores stay when recordings change as they do in life (extra evaluate)."""
+    from emow2v.archive.run import check_output
     from emow2v.audio.notices import about
-    from emow2v.batch import check_output
+    from emow2v.cli.progress import Count
     from emow2v.evaluation.intervals import require
     from emow2v.evaluation.robustness import run as steady
     from emow2v.model import load
-    from emow2v.progress import Count
     from emow2v.storage.files import Staged, write_text
     from emow2v.trajectory import DIMENSIONS
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from emow2v.console import (
+from emow2v.cli.console import (
     DeviceOption,
     EngineOption,
     ModelOption,

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from emow2v.console import ModelOption, output, stoppable
+from emow2v.cli.console import ModelOption, output, stoppable
 
 
 @stoppable

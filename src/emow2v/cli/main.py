@@ -14,13 +14,8 @@ import typer
 
 from emow2v import storage
 from emow2v._version import __version__
-from emow2v.cli_cite import cite
-from emow2v.cli_live import live
-from emow2v.cli_measure import compare, evaluate, robustness
-from emow2v.cli_models import models
-from emow2v.cli_serve import serve
-from emow2v.cli_train import prune, train
-from emow2v.console import (
+from emow2v.cli.cite import cite
+from emow2v.cli.console import (
     Command,
     ContextChoice,
     ContextOption,
@@ -36,6 +31,11 @@ from emow2v.console import (
     output,
     stoppable,
 )
+from emow2v.cli.live import live
+from emow2v.cli.measure import compare, evaluate, robustness
+from emow2v.cli.models import models
+from emow2v.cli.serve import serve
+from emow2v.cli.train import prune, train
 from emow2v.errors import Emow2vError, ModelError
 from emow2v.storage import one_line
 from emow2v.storage.home import keep_others_here
@@ -134,12 +134,12 @@ def predict(
     ] = 0,
 ) -> None:
     """Scores of recordings over time: any audio or video file, one table (or annotation) each."""
-    from emow2v import batch
+    from emow2v.archive import run as batch
     from emow2v.audio.channels import parse_channel
     from emow2v.audio.inputs import STDIN
+    from emow2v.cli.progress import Progress
     from emow2v.framing import Framing, parse_time
     from emow2v.model import load
-    from emow2v.progress import Progress
 
     span = {"start_ms": parse_time(start, "--start"), "end_ms": parse_time(end, "--end") or None}
     step = parse_time(frame_step, "--frame-step")
@@ -193,7 +193,7 @@ def demo(
     overwrite: OverwriteOption = False,
 ) -> None:
     """The published DISCOVER request on a short example: a server, one request, four results, a picture."""
-    from emow2v.demo import run
+    from emow2v.cli.demo import run
 
     run(to, output, overwrite=overwrite)
 
@@ -214,8 +214,8 @@ def export(
     found = cards.find(model)
     if not installed("torch"):
         raise ModelError("Exporting needs PyTorch; run: pip install 'emow2v[torch]'")
+    from emow2v.cli.progress import Status
     from emow2v.modelstore.export import export as run
-    from emow2v.progress import Status
 
     identity = {"name": name} if name else {"name": to.resolve().name} if found.version == cards.CHECKPOINT else {}
     with Status("exporting", errors):
