@@ -38,6 +38,7 @@ lint: .venv-test/torch-$(TORCH)-$(VERSION)
 	.venv-test/bin/ruff check .
 	.venv-test/bin/ruff format --check .
 	.venv-test/bin/mypy
+	MYPYPATH=src .venv-test/bin/mypy --strict tools
 
 bench: .venv-test/torch-$(TORCH)-$(VERSION)
 	.venv-test/bin/python benchmarks/engines.py

@@ -3,7 +3,7 @@
 python benchmarks/faults.py [--jobs 1000] [--workers 2] [--seed N]
 
 Ends with exit code 1 and the seed where a job was lost, done twice or left a file that is not whole. The same storm over a
-hundred jobs is in the tests (tests/test_server_faults.py). Linux only.
+hundred jobs is in the tests (tests/server/jobs/test_faults.py). Linux only.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ support vector machine within RAVDESS, over speakers it has not met. None of the
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,11 @@ from sklearn.linear_model import RidgeCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
 import common
+from baseline import frozen
 from emow2v.evaluation.embeddings import recall
 from emow2v.evaluation.intervals import pearson
-from emow2v.training.baseline import frozen
 from emow2v.training.lite.emotion_targets import EMOTIONS, Clip, Signals, decode, read_manifest
 from emow2v.training.lite.memory import keep_memory
 from emow2v.trajectory import DIMENSIONS

@@ -5,14 +5,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+import soundfile
 from starlette.applications import Starlette
 
 from emow2v.cards import Card
+from emow2v.cli.demo import request
 from emow2v.discover.places import Places
 from emow2v.model import Model
+from emow2v.modelstore.verify import EXAMPLE
 from emow2v.server.app import create_app
 from emow2v.server.jobs import worker as module
-from emow2v.server.jobs.store import Store
+from emow2v.server.jobs.store import Job, Store
 from emow2v.server.jobs.worker import Worker
 from emow2v.server.options import Settings
 from emow2v.server.routes.live import Live
@@ -61,3 +65,16 @@ def app(card: Card, data: list[Path], work: Path, load: Callable[[str], Model], 
     chosen = replace(Settings(card, places), **settings)  # type: ignore[arg-type]
     workers = Threads(path, Loaded(card, places, load, chosen.longest_s))
     return create_app(chosen, Store(path), workers, Live(lambda: load(card.name)))
+
+
+def form(data: Path, name: str, seconds: float, **changes: str) -> dict[str, str]:
+    """A request for a recording of so many seconds."""
+    signal_, rate = soundfile.read(EXAMPLE, dtype="float32")
+    soundfile.write(data / f"{name}.wav", np.resize(signal_, int(seconds * rate)), rate)
+    return request(data, data / f"{name}.wav") | {"jobID": name} | changes
+
+
+def now(store: Store, name: str) -> Job:
+    job = store.get(name)
+    assert job is not None
+    return job

@@ -115,7 +115,7 @@ def _lite(given: dict[str, Any], to: Path) -> None:
         f"wrote {result.network}: CCC on the held-out speakers {in_words(result.figures['whole'])}", markup=False
     )
     _left_out(result.skipped, to)
-    output.print(f"next: python -m emow2v.training.package {result.network} -o PACKAGE", markup=False)
+    output.print(f"next: python -m emow2v.training.lite.package {result.network} -o PACKAGE", markup=False)
 
 
 def _left_out(skipped: Sequence[str], to: Path) -> None:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,43 +11,14 @@ import numpy as np
 import numpy.typing as npt
 
 from emow2v import storage
+from emow2v.agreement import Agreement, Floats, agreement_of, relative_distance
 from emow2v.errors import FormatError
 from emow2v.formats.ssi_read import read_annotation, read_stream
 from emow2v.formats.table_read import read_table
 from emow2v.trajectory import DIMENSIONS
 
-STILL = 1e-9  # a deviation that is rounding only, as a share of the values where those are above 1
 ENDINGS = (".csv", ".json", ".annotation", ".stream")
 EMBEDDINGS = "embeddings"
-
-Floats = npt.NDArray[np.floating]
-
-
-@dataclass(frozen=True)
-class Agreement:
-    """How far two series of one dimension lie apart.
-
-    Attributes:
-        name: arousal, dominance, valence or embeddings
-        rows: pairs that were compared
-        mean, largest: absolute difference; of embeddings the distance as a share of the first one's norm
-        correlation: Pearson's; NaN where one of the two does not vary
-        ccc: concordance correlation coefficient, see `ccc`
-    """
-
-    name: str
-    rows: int
-    mean: float
-    largest: float
-    correlation: float
-    ccc: float
-
-    def figures(self) -> dict[str, float | int | None]:
-        """For JSON; None where a figure is not defined."""
-        values = {"mean": self.mean, "largest": self.largest, "correlation": self.correlation, "ccc": self.ccc}
-        return {"rows": self.rows} | {
-            name: float(f"{value:.5g}") if math.isfinite(value) else None for name, value in values.items()
-        }
 
 
 @dataclass(frozen=True)
@@ -104,72 +74,14 @@ def report(found: Comparison) -> dict[str, object]:
     }
 
 
-def agreement(first: Floats, second: Floats, names: Sequence[str] = DIMENSIONS) -> list[Agreement]:
-    """Agreements of scores [rows, dimensions]."""
-    return [_agreement(name, first[:, k], second[:, k]) for k, name in enumerate(names)]
-
-
-def relative_distance(first: Floats, second: Floats) -> Floats:
-    """Euclidean distance of rows [rows, values] as a share of the first one's norm, [rows]."""
-    norm = np.linalg.norm(first, axis=1)
-    distance: Floats = np.linalg.norm(second - first, axis=1) / np.maximum(norm, 1e-12)
-    return distance
-
-
-def varies(values: Floats) -> bool:
-    """Whether a series has more than one value, rounding aside."""
-    values = np.asarray(values, np.float64)
-    return values.size > 1 and float(values.std()) > STILL * max(1.0, float(np.abs(values).max()))
-
-
-def pearson(truth: Floats, prediction: Floats) -> float:
-    """Pearson's correlation of two series without NaN; NaN where one of the two does not vary."""
-    if not varies(truth) or not varies(prediction):
-        return math.nan
-    return float(np.corrcoef(np.asarray(truth, np.float64), np.asarray(prediction, np.float64))[0, 1])
-
-
-def ccc(truth: npt.ArrayLike, prediction: npt.ArrayLike) -> float:
-    """Concordance correlation coefficient of two series, -1..1; pairs with a value that is not finite are left out.
-
-    2 cov(x, y) / (var x + var y + (mean x - mean y)^2), with population moments: Lin (1989),
-    A concordance correlation coefficient to evaluate reproducibility, Biometrics 45.
-    NaN where fewer than two pairs are left or nothing varies.
-    """
-    x, y = np.asarray(truth, np.float64), np.asarray(prediction, np.float64)
-    known = np.isfinite(x) & np.isfinite(y)
-    x, y = x[known], y[known]
-    if x.size < 2:
-        return float("nan")
-    denominator = x.var() + y.var() + (x.mean() - y.mean()) ** 2
-    covariance = ((x - x.mean()) * (y - y.mean())).mean()
-    still = (STILL * max(1.0, float(np.abs(x).max()), float(np.abs(y).max()))) ** 2
-    return float(2 * covariance / denominator) if denominator > still else float("nan")
-
-
 def _joined(aligned: Mapping[str, Mapping[str, tuple[Floats, Floats]]], dimension: str, side: int) -> Floats:
     return np.concatenate([values[dimension][side] for values in aligned.values() if dimension in values])
-
-
-def _agreement(name: str, first: Floats, second: Floats, difference: Floats | None = None) -> Agreement:
-    first, second = np.ravel(first), np.ravel(second)
-    known = np.isfinite(first) & np.isfinite(second)
-    first, second = first[known], second[known]
-    difference = np.abs(second - first) if difference is None else difference
-    return Agreement(
-        name=name,
-        rows=difference.size,
-        mean=float(difference.mean()) if difference.size else math.nan,
-        largest=float(difference.max()) if difference.size else math.nan,
-        correlation=pearson(first, second),
-        ccc=ccc(first, second),
-    )
 
 
 def _agreements(values: Mapping[str, tuple[Floats, Floats]]) -> list[Agreement]:
     order = [*DIMENSIONS, EMBEDDINGS]
     return [
-        _agreement(
+        agreement_of(
             name, values[name][0], values[name][1], relative_distance(*values[name]) if name == EMBEDDINGS else None
         )
         for name in sorted(values, key=order.index)

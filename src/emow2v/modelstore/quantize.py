@@ -17,14 +17,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from emow2v import cards
+from emow2v import agreement, cards
 from emow2v.audio import recording
 from emow2v.cards import Card
 from emow2v.engines import installed
 from emow2v.engines.openvino import OpenVINOEngine, find_port, import_openvino, import_silent
 from emow2v.engines.openvino_rewrites import keep_channels_last
 from emow2v.errors import AudioError, ModelError
-from emow2v.evaluation import compare
 from emow2v.modelstore.verify import EXAMPLE, own_expectations
 from emow2v.storage.folders import appearing
 from emow2v.storage.home import models_folder
@@ -198,8 +197,8 @@ def _error(exact: OpenVINOEngine, engine: OpenVINOEngine, windows: list[Floats])
     )
     return {
         "windows": len(windows),
-        **{one.name: one.figures() for one in compare.agreement(scores, rounded_scores)},
-        "embeddings_relative": float(f"{np.mean(compare.relative_distance(hidden, rounded)):.2g}"),
+        **{one.name: one.figures() for one in agreement.agreement(scores, rounded_scores)},
+        "embeddings_relative": float(f"{np.mean(agreement.relative_distance(hidden, rounded)):.2g}"),
     }
 
 

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 from torch.nn import functional
 
-from emow2v.evaluation.compare import ccc, pearson
+from emow2v.agreement import ccc, pearson
 from emow2v.evaluation.embeddings import recall as embedding_recall
 from emow2v.evaluation.intervals import Metric
 from emow2v.networks.lite import Lite

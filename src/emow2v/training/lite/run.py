@@ -28,7 +28,7 @@ from emow2v.training.lite.task import LiteTraining, Recipe
 from emow2v.training.loop import Loop
 from emow2v.training.watch import CURVES, Watch
 
-NETWORK = "model.pt"  # what `emow2v.training.package` takes
+NETWORK = "model.pt"  # what `emow2v.training.lite.package` takes
 SIGNALS = "signals.npz"  # the corpora, decoded
 
 

@@ -1,0 +1,166 @@
+"""The network against Transformers' Whisper, and the exported graph against the network."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+pytest.importorskip("torch")
+import torch
+
+from emow2v.cards import find, write_card
+from emow2v.engines import choose
+from emow2v.engines.onnx_graph import SINGLE
+from emow2v.errors import ModelError
+from emow2v.modelstore.verify import EXAMPLE
+from emow2v.networks.lite import LEVEL, LEVEL_FLOOR, Lite, LiteConfig, load_whisper
+from emow2v.networks.trace import MIN_SAMPLES
+from emow2v.training.lite.package import write_graph
+
+WHISPER = Path(__file__).resolve().parents[3] / "shared" / "weights" / "whisper-base-encoder"
+SMALL = LiteConfig(layers=2, width=64, heads=2, intermediate=128, hidden=16)
+
+
+@pytest.fixture(scope="module")
+def speech() -> torch.Tensor:
+    signal, _ = soundfile.read(EXAMPLE, dtype="float32")
+    return torch.from_numpy(signal[16000:64000])[None]
+
+
+def whisper(config: LiteConfig):
+    transformers = pytest.importorskip("transformers")
+    from transformers.models.whisper.modeling_whisper import WhisperEncoder
+
+    return WhisperEncoder(
+        transformers.WhisperConfig(
+            d_model=config.width,
+            encoder_layers=config.layers,
+            encoder_attention_heads=config.heads,
+            encoder_ffn_dim=config.intermediate,
+            num_mel_bins=80,
+            max_source_positions=config.positions,
+        )
+    ).eval()
+
+
+def test_log_mel_is_whispers_own_of_the_levelled_signal(speech: torch.Tensor) -> None:
+    transformers = pytest.importorskip("transformers")
+    signal = speech[0].numpy()
+    centred = signal - signal.mean()
+    levelled = LEVEL * centred / np.sqrt((centred**2).mean() + LEVEL_FLOOR)
+    extractor = transformers.WhisperFeatureExtractor(feature_size=80)
+    expected = extractor(levelled, sampling_rate=16000, padding=False, return_tensors="np")["input_features"]
+    np.testing.assert_allclose(Lite(SMALL).log_mel(speech).numpy(), expected, atol=5e-5)
+
+
+def test_the_trunk_is_transformers_whisper_encoder(speech: torch.Tensor, tmp_path: Path) -> None:
+    """The same random weights in both, all layers kept and time not halved: the same last hidden states."""
+    from safetensors.torch import save_file
+
+    config = LiteConfig(layers=2, halve_after=0, width=64, heads=2, intermediate=128, hidden=16)
+    encoder = whisper(config)
+    save_file(encoder.state_dict(), tmp_path / "model.safetensors")
+    model = Lite(config).eval()
+    load_whisper(model, tmp_path)
+    with torch.no_grad():
+        features = model.log_mel(speech)
+        full = torch.nn.functional.pad(features, (0, 2 * config.positions - features.shape[2]))
+        hidden = encoder.conv2(torch.nn.functional.gelu(encoder.conv1(features)))
+        hidden = torch.nn.functional.gelu(hidden).permute(0, 2, 1)
+        hidden = hidden + encoder.embed_positions.weight[: hidden.shape[1]]
+        for layer in encoder.layers:
+            output = layer(hidden, None)
+            hidden = output[0] if isinstance(output, tuple) else output
+        assert full.shape[2] == 1000
+        np.testing.assert_allclose(model.frames(features), encoder.layer_norm(hidden), atol=1e-5)
+        # and at full length, where Transformers' own forward can be asked
+        np.testing.assert_allclose(model.frames(full), encoder(full).last_hidden_state, atol=1e-5)
+
+
+@pytest.mark.skipif(not WHISPER.exists(), reason="../shared/weights with the Whisper encoder is not here")
+def test_the_shipped_encoder_loads() -> None:
+    model = Lite()
+    before = model.layers[2].fc1.weight.clone()
+    load_whisper(model, WHISPER)
+    assert not torch.equal(before, model.layers[2].fc1.weight)
+
+
+def test_a_folder_without_weights_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"holds no model\.safetensors"):
+        load_whisper(Lite(SMALL), tmp_path)
+
+
+def test_a_file_of_all_whisper_gives_its_encoder_and_another_network_is_refused(tmp_path: Path) -> None:
+    """As the model hub keeps it; a damaged file, one without our tensors and one of another width are sentences."""
+    from safetensors.torch import save_file
+
+    config = LiteConfig(layers=2, halve_after=0, width=64, heads=2, intermediate=128, hidden=16)
+    tensors = whisper(config).state_dict()
+    save_file({f"model.encoder.{name}": value for name, value in tensors.items()}, tmp_path / "model.safetensors")
+    model = Lite(config)
+    load_whisper(model, tmp_path)
+    assert torch.equal(model.layers[1].fc1.weight, tensors["layers.1.fc1.weight"])
+    with pytest.raises(ModelError, match=r"has no .* of \[.*\]; expected that of Whisper base"):
+        load_whisper(Lite(replace(config, width=128)), tmp_path)
+    save_file({"decoder.weight": torch.zeros(3)}, tmp_path / "model.safetensors")
+    with pytest.raises(ModelError, match="has no conv1"):
+        load_whisper(Lite(config), tmp_path)
+    (tmp_path / "model.safetensors").write_bytes(b"cut off")
+    with pytest.raises(ModelError, match="is damaged or cut off"):
+        load_whisper(Lite(config), tmp_path)
+
+
+def test_one_item_of_a_batch_does_not_see_the_others(speech: torch.Tensor) -> None:
+    model = Lite(SMALL).eval()
+    with torch.no_grad():
+        together = model(torch.cat([speech, torch.randn_like(speech), speech * 0]))[1]
+        np.testing.assert_allclose(model(speech)[1][0], together[0], atol=1e-5)
+        assert torch.isfinite(together).all()
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Lite, Path]:
+    torch.manual_seed(0)
+    model = Lite(SMALL).eval()
+    folder = tmp_path_factory.mktemp("package")
+    write_graph(model, folder / SINGLE, half_weights=False)
+    card = {
+        "name": "small", "version": "0", "description": "", "licence": "Apache-2.0", "citation": "", "graph": SINGLE,
+        "sampling_rate": 16000, "min_samples": MIN_SAMPLES, "max_samples": model.max_samples,
+    }  # fmt: skip
+    write_card(folder, card)
+    return model, folder
+
+
+@pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
+def test_the_exported_graph_is_the_network(exported: tuple[Lite, Path], engine: str) -> None:
+    model, folder = exported
+    ready = choose(find(folder), engine)
+    rng = np.random.default_rng(3)
+    for batch, samples in [(1, 400), (1, 16000), (5, 16000), (2, 47777), (1, 160000)]:
+        signal = rng.normal(0, 0.1, (batch, samples)).astype(np.float32)
+        with torch.no_grad():
+            embeddings, scores = model(torch.from_numpy(signal))
+        got, got_scores, _ = ready.run(signal)
+        np.testing.assert_allclose(got_scores, scores, atol=1e-4)
+        np.testing.assert_allclose(got, embeddings, atol=1e-4 * float(embeddings.abs().max()))
+
+
+def test_half_weights_keep_the_front_end_in_float32(tmp_path: Path) -> None:
+    import onnx
+
+    model = Lite(SMALL).eval()
+    write_graph(model, tmp_path / "half.onnx")
+    graph = onnx.load(tmp_path / "half.onnx").graph
+    types = {tensor.name: tensor.data_type for tensor in graph.initializer}
+    assert types["log_mel.dft"] == types["log_mel.mel"] == onnx.TensorProto.FLOAT
+    assert onnx.TensorProto.FLOAT16 in types.values()
+
+
+def test_the_shipped_lite_has_a_front_end_in_float32() -> None:
+    onnx = pytest.importorskip("onnx")
+    graph = onnx.load(find("lite").verified_graph()).graph
+    types = {tensor.name: tensor.data_type for tensor in graph.initializer}
+    assert types["log_mel.dft"] == types["log_mel.mel"] == onnx.TensorProto.FLOAT

@@ -1,0 +1,95 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from typer.testing import CliRunner
+
+pytest.importorskip("sklearn")
+pytest.importorskip("confidence_intervals")
+pytest.importorskip("pyroomacoustics")
+
+import model_card
+from emow2v.cli import main as cli
+from emow2v.corpora.csv_manifest import Clip
+from emow2v.evaluation.evaluate import evaluate
+from emow2v.evaluation.figures import figures
+from emow2v.model import Model
+
+
+@pytest.fixture(scope="module")
+def recordings(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folder = tmp_path_factory.mktemp("recordings")
+    rng = np.random.default_rng(0)
+    for number in range(4):
+        time = np.arange(20000) / 16000
+        voice = np.sign(np.sin(2 * np.pi * (110 + 60 * number) * time)) * np.sin(2 * np.pi * 3 * time) ** 2
+        soundfile.write(folder / f"{number}.wav", 0.1 * voice + 0.005 * rng.normal(size=time.size), 16000)
+    return sorted(folder.iterdir())
+
+
+@pytest.fixture(scope="module")
+def results(lite: Model, recordings: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the two commands write, of a corpus too small to say anything."""
+    folder = tmp_path_factory.mktemp("results")
+    clips = [
+        Clip(file, file.name, speaker=str(number // 2), emotion=("anger", "neutral")[number % 2],
+             ratings=(0.2 * number, 0.5, 0.5 + 0.1 * number))
+        for number, file in enumerate(recordings)
+    ]  # fmt: skip
+    for name in ("held-out", "other"):
+        plain = {"command": f"emow2v evaluate --data {name}.csv", **figures(evaluate(lite, clips, draws=0))}
+        (folder / f"{name}.json").write_text(json.dumps(plain))
+    out = folder.parent / "robust"
+    arguments = ["robustness", *map(str, recordings[:3]), "-o", str(out)]
+    result = CliRunner().invoke(cli.app, arguments)
+    assert result.exit_code == 0, result.output
+    assert "simulated room" in result.output
+    assert {path.name for path in out.iterdir()} == {"robustness.json", "robustness.md", "robustness.png"}
+    (out / "robustness.json").replace(folder / "robustness.json")
+    return folder
+
+
+def test_every_figure_of_the_card_is_that_of_the_files(lite: Model, results: Path, tmp_path: Path) -> None:
+    places = [tmp_path / "card.md", tmp_path / "docs" / "card.md"]
+    package = lite.card.folder
+    model_card.main(
+        ["--package", str(package), "--results", str(results), "--beside", str(results)]
+        + [text for place in places for text in ("-o", str(place))]
+    )
+    text = places[0].read_text(encoding="utf-8")
+    assert text == places[1].read_text(encoding="utf-8")
+    assert text.startswith(f"# lite {lite.card.version}\n") and "2024/1689" in text and "nEMO" in text
+    held_out = json.loads((results / "held-out.json").read_text())
+    assert text.count(f"{held_out['whole']['arousal']['ccc']['value']:.3f}") >= 2
+    robust = json.loads((results / "robustness.json").read_text())
+    assert f"{robust['tests'][0]['unchanged']['arousal']:.1%}" in text and "emow2v evaluate --data held-out.csv" in text
+    width = 0
+    for row in text.splitlines():  # every row of a table has as many cells as its head
+        if row.startswith("|"):
+            assert row.count("|") == width or not width, row
+            width = row.count("|")
+        else:
+            width = 0
+
+
+def test_results_that_are_none(tmp_path: Path, lite: Model) -> None:
+    arguments = ["--package", str(lite.card.folder), "--results", str(tmp_path), "-o", str(tmp_path / "card.md")]
+    with pytest.raises(SystemExit, match="holds no results"):
+        model_card.main(arguments)
+    (tmp_path / "a.json").write_text("{")
+    with pytest.raises(SystemExit, match="cannot be read"):
+        model_card.main(arguments)
+
+
+def test_command_of_robustness_names_what_it_cannot_read(recordings: list[Path], tmp_path: Path) -> None:
+    broken = tmp_path / "text.wav"
+    broken.write_text("no sound")
+    result = CliRunner().invoke(cli.app, ["robustness", str(recordings[0]), str(broken), str(tmp_path / "none.wav")])
+    assert result.exit_code == 1
+    assert "text.wav was left out" in result.output and "none.wav does not exist" in result.output
+    result = CliRunner().invoke(cli.app, ["robustness", str(tmp_path / "none.wav")])
+    assert result.exit_code == 1 and "none.wav does not exist" in result.output
+    result = CliRunner().invoke(cli.app, ["robustness", str(tmp_path / "*.mp3")])
+    assert result.exit_code == 1 and "matches nothing" in result.output
