@@ -39,6 +39,7 @@ lint: .venv-test/torch-$(TORCH)-$(VERSION)
 	.venv-test/bin/ruff format --check .
 	.venv-test/bin/mypy
 	MYPYPATH=src .venv-test/bin/mypy --strict tools
+	.venv-test/bin/lint-imports
 
 bench: .venv-test/torch-$(TORCH)-$(VERSION)
 	.venv-test/bin/python benchmarks/engines.py

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from emow2v.errors import FormatError, told
-from emow2v.evaluation.report import table
+from emow2v.formats.markdown import table
 from emow2v.storage.files import write_text
 from emow2v.trajectory import DIMENSIONS
 

@@ -14,11 +14,10 @@ import numpy.typing as npt
 from emow2v.audio.recording import Recording
 from emow2v.engines import Outputs
 from emow2v.errors import AudioError
-from emow2v.framing import Framing
+from emow2v.framing import Framing, Signal
 from emow2v.trajectory import Block
 
 T = TypeVar("T")
-Signal = npt.NDArray[np.float32]
 Cut = TypeVar("Cut", covariant=True)
 
 

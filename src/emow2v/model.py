@@ -21,13 +21,12 @@ from emow2v.engines import Engine, Outputs, choose, overlapped
 from emow2v.engines.outputs import WeightedMean, stacked
 from emow2v.engines.shared_context import SHARED, SharedContext, check_shared
 from emow2v.errors import AudioError, FramingError, PathError
-from emow2v.framing import Framing
+from emow2v.framing import Framing, Signal
 from emow2v.framing.windows import Pieces, Windower
 from emow2v.storage import counted
 from emow2v.stream import Stream as Stream
 from emow2v.trajectory import Block, Info, Trajectory
 
-Signal = npt.NDArray[np.float32]
 Unit = Literal["windows", "files"]
 Context = Literal["window", "shared"]
 

@@ -5,20 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
-
 from emow2v.audio.resampling import Resampler
 from emow2v.blocks import block_of
 from emow2v.errors import Closed
-from emow2v.framing import Framing
+from emow2v.framing import Framing, Signal
 from emow2v.framing.windows import Windower
 from emow2v.trajectory import Block
 
 if TYPE_CHECKING:
     from emow2v.model import Model
-
-Signal = npt.NDArray[np.float32]
 
 
 class Stream:

@@ -192,7 +192,7 @@ def test_results_where_one_may_not_write(clip: Path, tmp_path: Path) -> None:
     (tmp_path / "shut").mkdir(mode=0o700)
     code = """
 import contextlib, os, sys
-import emow2v.archive.run, emow2v.model, emow2v.cli.progress
+import emow2v.archive.run, emow2v.model, emow2v.progress
 from emow2v.cli.main import main
 asked, sys.argv = sys.argv, ["emow2v", "predict", "none.wav"]  # what is imported before need not be readable
 with contextlib.suppress(SystemExit), open(os.devnull, "w") as null, contextlib.redirect_stderr(null):

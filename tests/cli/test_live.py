@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from emow2v.audio.microphone import live, microphone, pipe, samples
+from emow2v.audio.microphone import microphone, pipe, samples
+from emow2v.cli.live import predicted
 from emow2v.errors import AudioError
 from emow2v.framing import Framing
 from emow2v.model import Model
@@ -23,7 +24,7 @@ def test_a_pipe_gives_what_its_file_gives(lite: Model, tmp_path: Path) -> None:
     framing = Framing(frame_step_ms=200, left_context_ms=800)
     expected = lite.predict(tmp_path / "a.wav", framing=framing)
     blocks = list(
-        live(lite, pipe(io.BytesIO(signal.tobytes() + b"x"), "s16le"), 16000, framing)
+        predicted(lite, pipe(io.BytesIO(signal.tobytes() + b"x"), "s16le"), 16000, framing)
     )  # half a sample at the end
     np.testing.assert_allclose(np.concatenate([block.scores for block in blocks]), expected.scores, atol=1e-5)
 

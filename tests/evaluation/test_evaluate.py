@@ -18,6 +18,7 @@ from emow2v.evaluation.evaluate import evaluate
 from emow2v.evaluation.figures import _weighted, figures, kept
 from emow2v.evaluation.intervals import Draws, Figure, agreement, difference, mae
 from emow2v.evaluation.norms import norm
+from emow2v.formats.markdown import table
 from emow2v.model import Model
 from small_corpora import write_csv
 
@@ -273,7 +274,7 @@ def test_report_as_files(level: Model, corpus: Path, tmp_path: Path) -> None:
 def test_short_numbers_and_tables() -> None:
     assert report.interval(Figure(0.5, -0.25, 1.0)) == ".500 (-.250 to 1.000)"
     assert report.interval(Figure(math.nan)) == "-" and report.interval(7) == "7"
-    assert report.table(["a"], [["x|y"]])[-1] == r"| x\|y |"
+    assert table(["a"], [["x|y"]])[-1] == r"| x\|y |"
 
 
 def test_opensmile_beside(corpus: Path) -> None:

@@ -9,8 +9,9 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from emow2v.audio.resampling import Signal, mix_down
+from emow2v.audio.resampling import mix_down
 from emow2v.errors import AudioError
+from emow2v.framing import Signal
 from emow2v.storage import counted
 
 Channel = Literal["mix", "left", "right"] | int

@@ -10,8 +10,8 @@ import numpy.typing as npt
 
 from emow2v.audio.channels import Channels
 from emow2v.audio.container import Container, index_behind
-from emow2v.audio.resampling import Signal
 from emow2v.errors import AudioError
+from emow2v.framing import Signal
 
 if TYPE_CHECKING:
     from emow2v.audio.recording import Recording

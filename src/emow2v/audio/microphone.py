@@ -1,4 +1,4 @@
-"""Live speech on this machine: from a microphone or a pipe, a row for every step as soon as its audio is there."""
+"""Speech as it comes: blocks of samples from a microphone or from a pipe."""
 
 from __future__ import annotations
 
@@ -7,21 +7,16 @@ from collections.abc import Iterator
 from typing import IO, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from emow2v.audio.container import HEADS
 from emow2v.errors import AudioError
-from emow2v.framing import Framing
-from emow2v.model import Model
-from emow2v.trajectory import Block
+from emow2v.framing import Signal
 
 ENCODINGS: dict[str, np.dtype[Any]] = {"s16le": np.dtype("<i2"), "f32le": np.dtype("<f4")}
 BLOCK_MS = 20  # of a microphone
 
-Samples = npt.NDArray[np.float32]
 
-
-def samples(data: bytes, encoding: str) -> Samples:
+def samples(data: bytes, encoding: str) -> Signal:
     """Mono samples of raw PCM, about -1..1; whole samples only.
 
     Raises:
@@ -35,7 +30,7 @@ def samples(data: bytes, encoding: str) -> Samples:
     return values.astype(np.float32)
 
 
-def pipe(file: IO[bytes], encoding: str) -> Iterator[Samples]:
+def pipe(file: IO[bytes], encoding: str) -> Iterator[Signal]:
     """Raw mono PCM from a file that grows, as it comes.
 
     Raises:
@@ -69,7 +64,7 @@ def _refuse_header(data: bytes) -> None:
         )
 
 
-def microphone(sampling_rate: int | None = None, device: str = "") -> tuple[int, Iterator[Samples]]:
+def microphone(sampling_rate: int | None = None, device: str = "") -> tuple[int, Iterator[Signal]]:
     """The rate in Hz, and blocks of the microphone until the caller stops (extra `live`).
 
     Args:
@@ -88,7 +83,7 @@ def microphone(sampling_rate: int | None = None, device: str = "") -> tuple[int,
     chosen: int | str | None = int(device) if device.isdecimal() else device or None
     try:
         rate = sampling_rate or round(sounddevice.query_devices(chosen, "input")["default_samplerate"])
-        blocks: queue.SimpleQueue[Samples] = queue.SimpleQueue()
+        blocks: queue.SimpleQueue[Signal] = queue.SimpleQueue()
         stream = sounddevice.InputStream(
             samplerate=rate,
             blocksize=rate * BLOCK_MS // 1000,
@@ -100,19 +95,9 @@ def microphone(sampling_rate: int | None = None, device: str = "") -> tuple[int,
     except (sounddevice.PortAudioError, ValueError) as error:
         raise AudioError(f"There is no microphone that can be used ({error}); choose one with --microphone.") from None
 
-    def listen() -> Iterator[Samples]:
+    def listen() -> Iterator[Signal]:
         with stream:
             while True:
                 yield blocks.get()
 
     return rate, listen()
-
-
-def live(
-    model: Model, blocks: Iterator[Samples], sampling_rate: int, framing: Framing | None = None
-) -> Iterator[Block]:
-    """Rows as soon as their audio is there, and the last ones when the blocks end."""
-    session = model.stream(framing, sampling_rate=sampling_rate)
-    for block in blocks:
-        yield from session.add(block, flush=True)
-    yield from session.finish()

@@ -26,14 +26,14 @@ from emow2v.audio.channels import Channel, Channels, check_channel, check_track
 from emow2v.audio.decoding import BLOCK, check_rate, decoded
 from emow2v.audio.notices import sentences
 from emow2v.audio.reader import is_seekable
-from emow2v.audio.resampling import Resampler, Signal, mix_down
+from emow2v.audio.resampling import Resampler, mix_down
 from emow2v.errors import AudioError, TooLong
+from emow2v.framing import Signal
 
 __all__ = [
     "SAMPLING_RATE",
     "Channel",
     "Recording",
-    "Signal",
     "Source",
     "mix_down",
     "open_recording",

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-Signal = npt.NDArray[np.float32]
+from emow2v.framing import Signal
 
 
 def mix_down(signal: npt.NDArray[Any]) -> Signal:

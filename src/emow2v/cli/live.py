@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,6 +18,11 @@ from emow2v.cli.console import (
     stoppable,
 )
 from emow2v.errors import AudioError, FormatError
+
+if TYPE_CHECKING:
+    from emow2v.framing import Framing, Signal
+    from emow2v.model import Model
+    from emow2v.trajectory import Block
 
 WIDTH = 20  # characters of a bar
 
@@ -38,15 +44,15 @@ def live(
     threads: ThreadsOption = 0,
 ) -> None:
     """Arousal, dominance and valence as somebody speaks: bars on a terminal, NDJSON in a pipe."""
-    from emow2v.audio import microphone as speech
+    from emow2v.audio import microphone as source_of
     from emow2v.formats.table import ndjson_row, rows
     from emow2v.framing import Framing, parse_time
     from emow2v.model import load
 
     if source not in ("", "-"):
         raise FormatError(f"'{source}' is neither a microphone nor -; for a recording use emow2v predict.")
-    if encoding not in speech.ENCODINGS:
-        raise FormatError(f"--encoding is '{encoding}'; expected {' or '.join(speech.ENCODINGS)}.")
+    if encoding not in source_of.ENCODINGS:
+        raise FormatError(f"--encoding is '{encoding}'; expected {' or '.join(source_of.ENCODINGS)}.")
     framing = Framing(
         frame_step_ms=parse_time(frame_step, "--frame-step"), left_context_ms=parse_time(left_context, "--left-context")
     )
@@ -56,12 +62,12 @@ def live(
             raise FormatError(
                 "Standard input is a terminal; expected raw PCM, for instance from ffmpeg -f s16le -ac 1 -ar 16000 -."
             )
-        rate, blocks = sampling_rate or 16000, speech.pipe(sys.stdin.buffer, encoding)
+        rate, blocks = sampling_rate or 16000, source_of.pipe(sys.stdin.buffer, encoding)
     else:
-        rate, blocks = speech.microphone(sampling_rate or None, microphone)
+        rate, blocks = source_of.microphone(sampling_rate or None, microphone)
         errors.print(f"listening at {rate} Hz; Ctrl+C stops")
     shown, count = sys.stdout.isatty(), 0
-    for block in speech.live(loaded, blocks, rate, framing):
+    for block in predicted(loaded, blocks, rate, framing):
         for row in rows(block):
             sys.stdout.write((_line(row) if shown else ndjson_row(row)) + "\n")
         sys.stdout.flush()
@@ -71,6 +77,16 @@ def live(
             f"The sound ended before the first value; expected {float(framing.frame_step_ms):g} ms of samples or more "
             f"({encoding}, mono, {rate} Hz)."
         )
+
+
+def predicted(
+    model: Model, blocks: Iterator[Signal], sampling_rate: int, framing: Framing | None = None
+) -> Iterator[Block]:
+    """Rows as soon as their audio is there, and the last ones when the blocks end."""
+    session = model.stream(framing, sampling_rate=sampling_rate)
+    for block in blocks:
+        yield from session.add(block, flush=True)
+    yield from session.finish()
 
 
 def _line(row: tuple[str, ...]) -> str:

@@ -137,9 +137,9 @@ def predict(
     from emow2v.archive import run as batch
     from emow2v.audio.channels import parse_channel
     from emow2v.audio.inputs import STDIN
-    from emow2v.cli.progress import Progress
     from emow2v.framing import Framing, parse_time
     from emow2v.model import load
+    from emow2v.progress import Progress
 
     span = {"start_ms": parse_time(start, "--start"), "end_ms": parse_time(end, "--end") or None}
     step = parse_time(frame_step, "--frame-step")
@@ -214,8 +214,8 @@ def export(
     found = cards.find(model)
     if not installed("torch"):
         raise ModelError("Exporting needs PyTorch; run: pip install 'emow2v[torch]'")
-    from emow2v.cli.progress import Status
     from emow2v.modelstore.export import export as run
+    from emow2v.progress import Status
 
     identity = {"name": name} if name else {"name": to.resolve().name} if found.version == cards.CHECKPOINT else {}
     with Status("exporting", errors):

@@ -84,7 +84,6 @@ def evaluate(
     """How good a model is: against ratings or classes of a corpus, as JSON, Markdown and pictures (extra evaluate)."""
     from emow2v.archive.run import check_output
     from emow2v.audio.notices import about
-    from emow2v.cli.progress import Count
     from emow2v.corpora.csv_manifest import parse_scale, read_manifest
     from emow2v.evaluation import report
     from emow2v.evaluation.embeddings import FEATURES
@@ -92,6 +91,7 @@ def evaluate(
     from emow2v.evaluation.intervals import require
     from emow2v.framing import parse_time
     from emow2v.model import load
+    from emow2v.progress import Count
 
     check_output(to)
     report.check(to, overwrite=overwrite)
@@ -157,10 +157,10 @@ def robustness(
     """How steady a model is: how many scores stay when recordings change as they do in life (extra evaluate)."""
     from emow2v.archive.run import check_output
     from emow2v.audio.notices import about
-    from emow2v.cli.progress import Count
     from emow2v.evaluation.intervals import require
     from emow2v.evaluation.robustness import run as steady
     from emow2v.model import load
+    from emow2v.progress import Count
     from emow2v.storage.files import Staged, write_text
     from emow2v.trajectory import DIMENSIONS
 

@@ -87,8 +87,8 @@ def pull_model(
     ] = False,
 ) -> None:
     """Bring a published model here, once; it works offline from then on."""
-    from emow2v.cli.progress import DownloadProgress
     from emow2v.modelstore import install
+    from emow2v.progress import DownloadProgress
 
     known = install.lookup(name)
     errors.print(known.terms)
@@ -157,8 +157,8 @@ def quantize_model(
     """An int8 package of a model, for --precision int8, with its error against fp32 measured (extra quantize)."""
     from emow2v import cards
     from emow2v.audio.inputs import expand
-    from emow2v.cli.progress import Status
     from emow2v.modelstore import quantize
+    from emow2v.progress import Status
 
     source = cards.find(name)
     found, failed = expand(speech or [])
@@ -195,8 +195,8 @@ def add_model(
     ] = False,
 ) -> None:
     """Copy a package of your own to where models lie, to use it by name."""
-    from emow2v.cli.progress import Status
     from emow2v.modelstore import add
+    from emow2v.progress import Status
 
     with Status("copying and checking its numbers", errors):
         added = add.add(folder, name, replace=force)

@@ -34,7 +34,7 @@ def prune(
 ) -> None:
     """The lowest layers of a pre-trained encoder under a new regression head, to be trained (extra train)."""
     need("torch", "transformers")
-    from emow2v.cli.progress import DownloadProgress, Status
+    from emow2v.progress import DownloadProgress, Status
     from emow2v.training.finetune import prune as pruning
 
     if layers and keep:

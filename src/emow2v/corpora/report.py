@@ -19,6 +19,7 @@ from rich.table import Table
 
 from emow2v.corpora.checks import Checked
 from emow2v.corpora.partitions import PARTITIONS
+from emow2v.formats.markdown import table
 from emow2v.storage import marks
 from emow2v.storage.files import Staged, publish, write_text
 from emow2v.trajectory import DIMENSIONS
@@ -124,8 +125,6 @@ def show(checked: Checked, console: Console) -> None:
 
 def markdown(checked: Checked) -> str:
     """The report that people read."""
-    from emow2v.evaluation.report import table
-
     head, lines = rows(checked)
     how = "Every segment was decoded." if checked.thorough else "Durations are those of headers; nothing was decoded."
     text = ["# The corpus", "", how, "", *table(head, lines), ""]

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from emow2v.audio.excerpts import read_stretch
-from emow2v.audio.recording import Signal
 from emow2v.corpora.partitions import split
 from emow2v.errors import AudioError, FormatError
+from emow2v.framing import Signal
 
 
 @dataclass(frozen=True)

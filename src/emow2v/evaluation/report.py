@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy as np
 
 from emow2v.evaluation.figures import Agreement, Evaluation, figures, kept, truth_of
 from emow2v.evaluation.intervals import Figure, missing
+from emow2v.formats.markdown import table
 from emow2v.formats.plot import COLOURS
 from emow2v.storage import counted, marks
 from emow2v.storage.files import Staged, publish
@@ -124,15 +125,6 @@ def interval(figure: Figure | int) -> str:
 
 def _short(value: float) -> str:
     return f"{value:.3f}".replace("0.", ".", 1) if abs(value) < 1 else f"{value:.3f}"
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """Lines of a Markdown table; a | in a cell is escaped."""
-
-    def line(cells: Sequence[str]) -> str:
-        return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
-
-    return [line(head), "|" + "---|" * len(head), *map(line, rows)]
 
 
 def agreement_table(found: Agreement) -> list[str]:

@@ -132,8 +132,8 @@ class CSVWriter:
         }
 
 
-class JSONWriter:
-    """`NAME.json`: one object with file, columns, rows [start, end, scores, confidence], provenance and mark."""
+class _OneFile:
+    """A table that is one file, which holds its own mark."""
 
     def __init__(self, path: Path, *, overwrite: bool = False) -> None:
         self.path = path
@@ -141,7 +141,12 @@ class JSONWriter:
         self.clipped = 0
         self._info: Info | None = None
         self._file: IO[bytes] | None = None
-        self._separator = b"\n"
+
+
+class JSONWriter(_OneFile):
+    """`NAME.json`: one object with file, columns, rows [start, end, scores, confidence], provenance and mark."""
+
+    _separator = b"\n"
 
     def open(self, info: Info) -> None:
         self._info = info
@@ -160,16 +165,10 @@ class JSONWriter:
         marks.seal(self._file)
 
 
-class NDJSONWriter:
+class NDJSONWriter(_OneFile):
     """`NAME.ndjson`: one JSON object a line; the first line has file, provenance and mark."""
 
-    def __init__(self, path: Path, *, overwrite: bool = False) -> None:
-        self.path = path
-        self.staged = Staged({path: None}, overwrite=overwrite)
-        self.clipped = 0
-        self._info: Info | None = None
-        self._file: IO[bytes] | None = None
-        self._head = b""
+    _head = b""
 
     def open(self, info: Info) -> None:
         self._info = info

@@ -20,6 +20,7 @@ import numpy.typing as npt
 from emow2v.errors import FramingError
 
 Padding = Literal["edge", "zeros"]
+Signal = npt.NDArray[np.float32]  # mono samples
 
 _TIME = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*(ms|s)?\s*", re.IGNORECASE | re.ASCII)
 _LONGEST_MS = 366 * 24 * 3600 * 1000  # a year: beyond it a time is a slip of the keyboard

@@ -10,9 +10,8 @@ from fractions import Fraction
 import numpy as np
 import numpy.typing as npt
 
-from emow2v.audio.resampling import Signal
 from emow2v.errors import FramingError
-from emow2v.framing import Framing, exact
+from emow2v.framing import Framing, Signal, exact
 
 
 class _Grid:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from emow2v.engines.onnx_graph import Graph
+Graph = Any  # onnx.ModelProto, whose annotations are not complete
 
 SAMPLING_RATE = 16000
 MIN_SAMPLES = 400  # 25 ms: one frame of every network here

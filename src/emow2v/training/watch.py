@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
-from emow2v.cli.progress import Steps
+from emow2v.progress import Steps
 
 CURVES = "tensorboard"  # folder in that of the run
 

@@ -13,11 +13,11 @@ from accelerate import Accelerator
 from rich.console import Console
 
 from emow2v import cards
-from emow2v.cli.progress import Count, Steps
 from emow2v.corpora import report
 from emow2v.corpora.checks import Checked, check
 from emow2v.corpora.segments import Segment, read_corpus
 from emow2v.errors import FormatError, ModelError
+from emow2v.progress import Count, Steps
 from emow2v.storage.folders import restore
 from emow2v.training import recipe as recipes
 from emow2v.training import state

@@ -14,10 +14,10 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
-from emow2v.cli.progress import Count, Steps
 from emow2v.corpora import report
 from emow2v.errors import FormatError, ModelError
 from emow2v.networks.lite import Lite, LiteConfig, load_whisper
+from emow2v.progress import Count, Steps
 from emow2v.training import recipe as recipes
 from emow2v.training import state
 from emow2v.training.finetune.prune import source

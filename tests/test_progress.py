@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from emow2v import progress
 from emow2v.audio.inputs import Outcome
-from emow2v.cli import progress
-from emow2v.cli.progress import Count, DownloadProgress, Progress, Status, Steps
+from emow2v.progress import Count, DownloadProgress, Progress, Status, Steps
 from emow2v.trajectory import Block, Info
 
 
