@@ -9,12 +9,13 @@ from typing import Annotated, Any
 import typer
 
 from emow2v.cli.console import errors, output, stoppable
-from emow2v.engines import installed
 from emow2v.errors import FormatError, ModelError
 
 
 def need(*packages: str) -> None:
     """Refuse to begin without what the extra `train` brings."""
+    from emow2v.engines import installed  # and NumPy with it, which no other command needs at its start
+
     missing = [name for name in packages if not installed(name)]
     if missing:
         raise ModelError(f"Training needs {', '.join(missing)}; run: pip install 'emow2v[train]'")

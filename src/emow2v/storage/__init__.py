@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import secrets
 import stat
 import time
 from collections.abc import Iterator
@@ -97,7 +96,7 @@ def new_file(path: Path) -> Iterator[IO[bytes]]:
         OSError: it cannot be written; what stood there is as it was
     """
     sweep_unfinished(path, _ABANDONED_S)
-    part = path.with_name(f"{_unfinished(path)}{secrets.token_hex(4)}.part")
+    part = path.with_name(f"{_unfinished(path)}{os.urandom(4).hex()}.part")
     try:
         with part.open("wb") as file:
             yield file

@@ -11,7 +11,6 @@ import errno
 import hashlib
 import io
 import os
-import secrets
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -290,7 +289,7 @@ def _keep(path: Path) -> Path | None:
 
 def _beside(path: Path, ending: str) -> Path:
     """A hidden name in the same folder; 40 characters are 160 bytes at most, where 255 are allowed."""
-    return path.with_name(f".{path.name[:40]}.{_owner}{secrets.token_hex(4)}.{ending}")
+    return path.with_name(f".{path.name[:40]}.{_owner}{os.urandom(4).hex()}.{ending}")
 
 
 def own(name: str) -> None:

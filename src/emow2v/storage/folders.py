@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import secrets
 import shutil
 import time
 from collections.abc import Iterator
@@ -198,7 +197,7 @@ def _begin(folder: Path) -> str:
 
 
 def _hidden(folder: Path, ending: str) -> Path:
-    return folder.with_name(f"{_begin(folder)}{secrets.token_hex(4)}.{ending}")
+    return folder.with_name(f"{_begin(folder)}{os.urandom(4).hex()}.{ending}")
 
 
 def _locked(folder: Path) -> BaseFileLock | None:
