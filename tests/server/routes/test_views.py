@@ -10,6 +10,7 @@ import pytest
 import soundfile
 from starlette.testclient import TestClient
 
+from emow2v import citation
 from emow2v.cli.demo import request
 from emow2v.framing import Framing
 from emow2v.model import Model
@@ -159,3 +160,25 @@ def test_a_request_of_novas_with_several_sessions(client: TestClient, data: Path
     saved = client.get(f"{job}/result", params={"session": 1, "format": "csv"})
     assert "two%20s2.csv" in saved.headers["content-disposition"]
     assert len(saved.text.splitlines()) == 13
+
+
+def test_a_finished_job_says_how_to_cite_it(client: TestClient, data: Path, lite: Model) -> None:
+    """A prediction and a DISCOVER request, with the words and references of the command line."""
+    job = posted(client, (data / "talk.wav").read_bytes(), channel="left")
+    facts = client.get(job).json()["provenance"]
+    answer = client.get(f"{job}/citation")
+    assert answer.json() == {"methods": citation.methods(facts), "bibtex": citation.references(facts, lite.card)}
+    assert "every 100 ms" in answer.json()["methods"] and "@" in answer.json()["bibtex"]
+    client.post("/process", data=request(data, data / "talk.wav") | {"jobID": "old"})
+    assert "every 40 ms" in client.get(f"{ended(client, 'old')}/citation").json()["methods"]
+
+
+def test_a_job_that_made_no_values_cannot_be_cited(client: TestClient, data: Path) -> None:
+    long = io.BytesIO()
+    soundfile.write(long, np.resize(soundfile.read(EXAMPLE, dtype="float32")[0], 16000 * 600), 16000, format="FLAC")
+    files = {"file": ("long.flac", long.getvalue())}
+    job = client.post("/v1/predictions", files=files, data={"wait": "false"}).json()["id"]
+    client.post(f"/v1/jobs/{job}/cancel")
+    answer = client.get(f"/v1/jobs/{job}/citation")
+    assert answer.status_code == 409 and "canceled" in answer.json()["error"]
+    assert client.get("/v1/jobs/none/citation").status_code == 404

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
-from emow2v import formats, storage
+from emow2v import cards, citation, formats, storage
+from emow2v.cards import Card
 from emow2v.discover import job as discover
 from emow2v.discover import options as opts
 from emow2v.discover.names import snake_case
 from emow2v.discover.places import Places, safe_name
-from emow2v.errors import Emow2vError, FormatError, RequestError
+from emow2v.errors import Emow2vError, FormatError, ModelError, RequestError
 from emow2v.formats import record
 from emow2v.formats.ssi_read import read_annotation
 from emow2v.formats.table_read import Table, read_table
@@ -178,6 +179,22 @@ def zipped(folder: Path) -> Path:
         for path in paths:
             packed.write(path, path.name)
     return archive
+
+
+def references(job: Job, served: Card) -> str:
+    """BibTeX of what a finished job was computed with.
+
+    Args:
+        served: the card of the server's own model
+    """
+    model = str(job.provenance["model"])
+    card: Card | None = served
+    if model != served.name:
+        try:
+            card = cards.find(model)
+        except ModelError:  # removed since
+            card = None
+    return citation.references(job.provenance, card)
 
 
 def remove(job: Job, places: Places) -> None:

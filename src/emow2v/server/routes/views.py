@@ -18,6 +18,7 @@ from pydantic import BaseModel
 from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
 
+from emow2v import citation
 from emow2v.discover.places import Places
 from emow2v.errors import AudioError, Emow2vError
 from emow2v.formats.table import COLUMNS
@@ -66,11 +67,18 @@ class WaveformModel(BaseModel):
     highest: list[float]
 
 
-def add(api: FastAPI, settings: Settings, found: Callable[[str], Job]) -> None:
+class CitationModel(BaseModel):
+    """How to name the values in a paper: a paragraph for the methods section, and the references in BibTeX."""
+
+    methods: str
+    bibtex: str
+
+
+def add(api: FastAPI, settings: Settings, found: Callable[..., Job]) -> None:
     """Add the routes.
 
     Args:
-        found: gives a job by its id, or answers 404
+        found: gives a job by its id, or answers 404; with brief=True its form is shortened
     """
     places = settings.places
     decoding = asyncio.Semaphore(DECODED_AT_ONCE)
@@ -157,11 +165,17 @@ def add(api: FastAPI, settings: Settings, found: Callable[[str], Job]) -> None:
         """The values of a job that has finished, in any format."""
         return result(found(job_id), places, table, session)
 
+    @api.get("/jobs/{job_id}/citation")
+    def cite(job_id: str) -> CitationModel:
+        """A methods paragraph and BibTeX for a job that has finished, from its provenance."""
+        job = found(job_id, brief=True)
+        _check_finished(job)
+        return CitationModel(methods=citation.methods(job.provenance), bibtex=results.references(job, settings.model))
+
 
 def result(job: Job, places: Places, wanted: str = "", session: int = 0) -> Response:
     """The stored table of a prediction as it is, or made into another format."""
-    if job.status is not Status.FINISHED:
-        raise HTTPException(409, f"The job is {job.status.name.lower()}; its result comes when it has finished.")
+    _check_finished(job)
     stored = results.stored(job, places)
     wanted = wanted or (job.form.get("format", "json") if job.kind == "prediction" else "json")
     if job.kind == "prediction" and not stored.is_file():
@@ -186,6 +200,11 @@ def result(job: Job, places: Places, wanted: str = "", session: int = 0) -> Resp
         headers=PRIVATE,
         background=BackgroundTask(shutil.rmtree, folder, ignore_errors=True),
     )
+
+
+def _check_finished(job: Job) -> None:
+    if job.status is not Status.FINISHED:
+        raise HTTPException(409, f"The job is {job.status.name.lower()}; its result comes when it has finished.")
 
 
 def _there(asked: Callable[[], T]) -> T:
