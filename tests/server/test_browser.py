@@ -37,7 +37,7 @@ from browsers import (
     until,
     view,
 )
-from emow2v import formats
+from emow2v import cards, citation, formats
 from emow2v.cli import demo
 from emow2v.model import Model
 from emow2v.server.run import Server
@@ -719,3 +719,60 @@ def test_the_form_chooses_what_is_heard(page: "api.Page", speech: Path) -> None:
         assert str(asked(page, f"/v1/jobs/{job}")["provenance"]["channel"]) in (channel, str(1 + (channel == "right")))
         arousal.append(plot(page)["arousal"][1])
     assert np.ptp(arousal[1]) > 0.01 > np.ptp(arousal[0])  # on the left nobody speaks
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_result_says_how_to_cite_it(visit: Callable[..., Visitor], done: str, scheme: str) -> None:
+    """By keyboard alone, on the narrowest phone: the dialog has the text of the library, to copy and to save."""
+    page = visit(color_scheme=scheme, permissions=["clipboard-read", "clipboard-write"]).page
+    page.set_viewport_size({"width": 320, "height": 700})
+    provenance = asked(page, f"/v1/jobs/{done}")["provenance"]
+    expected = {"methods": citation.methods(provenance), "bibtex": citation.references(provenance, cards.find("lite"))}
+    page.route("**/citation", lambda route: route.fulfill(json=expected))
+    opened(page, done)
+    button = page.get_by_role("button", name="Cite this result")
+    button.press("Enter")
+    dialog = page.get_by_role("dialog", name="Cite this result")
+    expect(dialog.get_by_role("textbox", name="Methods paragraph")).to_have_text(expected["methods"])
+    assert page.locator("#bibtex").text_content() == expected["bibtex"]
+    assert "@" in expected["bibtex"] and "emow2v" in expected["methods"]
+    for name, text in (("Copy the paragraph", expected["methods"]), ("Copy the references", expected["bibtex"])):
+        dialog.get_by_role("button", name=name).press("Enter")
+        expect(dialog.get_by_role("status")).to_contain_text("copied")
+        assert page.evaluate("navigator.clipboard.readText()") == text
+    name, file = saved(page, dialog.get_by_role("button", name="Download .bib"))
+    assert name == "a talk.bib" and file.decode() == expected["bibtex"].rstrip() + "\n"
+    assert page.evaluate("document.documentElement.scrollWidth") <= 320
+    assert dialog.evaluate("element => element.scrollWidth <= element.clientWidth")
+    bare, roles = unnamed(page)
+    assert bare == [] and "dialog" in roles
+    seen, weak = page.evaluate(CONTRAST)
+    assert seen >= 4 and weak == []
+    page.keyboard.press("Escape")
+    expect(dialog).to_be_hidden()
+    expect(button).to_be_focused()
+
+
+def test_a_citation_that_is_not_there_is_an_error_in_words(visit: Callable[..., Visitor], done: str) -> None:
+    visitor = visit()
+    visitor.expected = [REFUSED]
+    page = visitor.page
+    page.route("**/citation", lambda route: route.fulfill(status=404, json={"error": "The job has no provenance."}))
+    opened(page, done)
+    page.get_by_role("button", name="Cite this result").click()
+    expect(page.locator("#said")).to_have_text("The job has no provenance.")
+    expect(page.get_by_role("dialog")).to_have_count(0)
+
+
+def test_text_can_be_copied_where_the_browser_refuses_the_clipboard(page: "api.Page", done: str) -> None:
+    """As over plain http from another computer: the text is copied the older way, or is selected for the keyboard."""
+    page.route("**/citation", lambda route: route.fulfill(json={"methods": "A paragraph.", "bibtex": "@misc{a}"}))
+    page.add_init_script("Object.defineProperty(navigator, 'clipboard', {value: undefined})")
+    opened(page, done)
+    page.get_by_role("button", name="Cite this result").click()
+    page.get_by_role("button", name="Copy the references").click()
+    expect(page.locator("#copied")).to_have_text("The references were copied.")
+    page.evaluate("document.execCommand = () => false")
+    page.get_by_role("button", name="Copy the paragraph").click()
+    expect(page.locator("#copied")).to_contain_text("press Ctrl+C")
+    assert page.evaluate("getSelection().toString()") == "A paragraph."

@@ -1,6 +1,7 @@
 // One job: its curves while they grow, and when it has finished all there is to see, hear and save.
 
 import { ask, askJSON, byId, clock, COLUMNS, counted, jobPath, lasting, make, save, say, showState } from "./common.js";
+import { addCitation } from "./citation.js";
 import { Plane } from "./plane.js";
 import { Player } from "./player.js";
 import { Readout, spoken } from "./readout.js";
@@ -135,8 +136,11 @@ async function results() {
 async function picture() {
   const address = await plot.picture(job.name);
   const text = decodeURIComponent(address.slice(address.indexOf(",") + 1));
-  save(`${job.name.replace(/\.[^.]*$/, "")}.svg`, new Blob([text], { type: "image/svg+xml" }));
+  save(`${fileStem(job.name)}.svg`, new Blob([text], { type: "image/svg+xml" }));
 }
+
+/** The name of a file without its ending. */
+const fileStem = (name) => name.replace(/\.[^.]*$/, "");
 
 /** Figures of what is shown. */
 function summary() {
@@ -235,6 +239,7 @@ byId("log").addEventListener("toggle", async (event) => {
   if (event.target.open) byId("log-text").textContent = await (await ask(jobPath(id, "/log"))).text();
 });
 addEventListener("keydown", keys);
+addCitation(jobPath(id, "/citation"), () => fileStem(job.name));
 
 try {
   job = await askJSON(jobPath(id));
