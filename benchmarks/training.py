@@ -25,9 +25,9 @@ import soundfile
 import torch
 
 from common import cores, keep, parser, show
-from emow2v.audio.recording import SAMPLING_RATE
 from emow2v.corpora.checks import Checked
 from emow2v.corpora.segments import Segment
+from emow2v.framing import SAMPLING_RATE
 from emow2v.training import recipe as recipes
 from emow2v.training.finetune.task import FineTuning, Recipe
 from fullsize import checkpoint

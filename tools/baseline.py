@@ -17,9 +17,10 @@ from emow2v import cards
 from emow2v.engines import onnx_graph
 from emow2v.engines.openvino import OpenVINOEngine
 from emow2v.errors import told
+from emow2v.framing import SAMPLING_RATE
 from emow2v.modelstore.verify import own_expectations
 from emow2v.networks.lite import Lite, LiteConfig, load_whisper
-from emow2v.networks.trace import MIN_SAMPLES, SAMPLING_RATE
+from emow2v.networks.trace import MIN_SAMPLES
 from emow2v.training.finetune.prune import source
 from emow2v.training.lite.emotion_targets import EMOTIONS, Clip, Signals, decode, read_manifest, sounding
 from emow2v.training.lite.package import write_graph

@@ -11,9 +11,8 @@ import numpy as np
 
 from emow2v.audio import container as containers
 from emow2v.audio import recording as audio
-from emow2v.audio.recording import SAMPLING_RATE
 from emow2v.errors import AudioError
-from emow2v.framing import Signal
+from emow2v.framing import SAMPLING_RATE, Signal
 
 
 def read_stretch(

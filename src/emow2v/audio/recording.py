@@ -28,7 +28,7 @@ from emow2v.audio.notices import sentences
 from emow2v.audio.reader import is_seekable
 from emow2v.audio.resampling import Resampler, mix_down
 from emow2v.errors import AudioError, TooLong
-from emow2v.framing import Signal
+from emow2v.framing import SAMPLING_RATE, Signal
 
 __all__ = [
     "SAMPLING_RATE",
@@ -39,8 +39,6 @@ __all__ = [
     "open_recording",
     "read",
 ]
-
-SAMPLING_RATE = 16000  # Hz, what every model takes
 
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 

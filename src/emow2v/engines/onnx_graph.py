@@ -228,25 +228,25 @@ def free_batch(graph: Graph) -> None:
     values = {tensor.name: tensor for tensor in graph.graph.initializer}
     made = {output: node for node in graph.graph.node for output in node.output}
     nodes: list[Any] = [
-        helper.make_node("Shape", ["signal"], ["emow2v.archive.run.shape"], "emow2v.archive.run.shape"),
+        helper.make_node("Shape", ["signal"], ["emow2v.batch.shape"], "emow2v.batch.shape"),
         helper.make_node(
             "Gather",
-            ["emow2v.archive.run.shape", "emow2v.archive.run.zero"],
-            ["emow2v.archive.run"],
-            "emow2v.archive.run",
+            ["emow2v.batch.shape", "emow2v.batch.zero"],
+            ["emow2v.batch"],
+            "emow2v.batch",
             axis=0,
         ),
     ]
-    graph.graph.initializer.append(numpy_helper.from_array(np.array([0], np.int64), "emow2v.archive.run.zero"))
+    graph.graph.initializer.append(numpy_helper.from_array(np.array([0], np.int64), "emow2v.batch.zero"))
     for node in graph.graph.node:
         baked = None
         if node.op_type in ("Reshape", "Expand") and not _constant(node.input[0], constants, made):
             baked = _leading(node.input[1], values, made)
         if baked is not None and baked[0] > 0:
             length = baked[1]
-            name = f"emow2v.archive.run.{node.output[0]}"
+            name = f"emow2v.batch.{node.output[0]}"
             ones = helper.make_node(
-                "Concat", ["emow2v.archive.run", name + ".ones"], [name + ".factor"], name + ".factor", axis=0
+                "Concat", ["emow2v.batch", name + ".ones"], [name + ".factor"], name + ".factor", axis=0
             )
             scaled = helper.make_node("Mul", [node.input[1], name + ".factor"], [name], name)
             graph.graph.initializer.append(numpy_helper.from_array(np.ones(length - 1, np.int64), name + ".ones"))

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from emow2v.audio.recording import SAMPLING_RATE
 from emow2v.errors import Emow2vError
 from emow2v.evaluation.intervals import Draws, Figure, missing
+from emow2v.framing import SAMPLING_RATE
 from emow2v.storage import counted
 
 MOST_FOLDS = 30  # more speakers than that share folds

@@ -9,11 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 from emow2v.audio.excerpts import read_stretch
-from emow2v.audio.recording import SAMPLING_RATE
 from emow2v.corpora.csv_manifest import Clip
 from emow2v.errors import AudioError, Emow2vError, FramingError
 from emow2v.evaluation.embeddings import opensmile
 from emow2v.evaluation.figures import Evaluation, Floats, Judged, evaluation_of
+from emow2v.framing import SAMPLING_RATE
 from emow2v.model import Model
 
 

@@ -19,6 +19,8 @@ import numpy.typing as npt
 
 from emow2v.errors import FramingError
 
+SAMPLING_RATE = 16000  # Hz: every model takes 16 kHz, and every recording is brought to it
+
 Padding = Literal["edge", "zeros"]
 Signal = npt.NDArray[np.float32]  # mono samples
 

@@ -9,7 +9,8 @@ from typing import Any
 
 from torch import Tensor
 
-from emow2v.networks.wav2vec2 import ENCODERS, POSITIONS, SAMPLING_RATE, SPELLINGS
+from emow2v.framing import SAMPLING_RATE
+from emow2v.networks.wav2vec2 import ENCODERS, POSITIONS, SPELLINGS
 from emow2v.trajectory import DIMENSIONS
 
 _OTHERS = ("_name_or_path", "auto_map", "dtype", "torch_dtype", "transformers_version", "architectures")

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from emow2v.errors import ModelError
+from emow2v.framing import SAMPLING_RATE
 
-SAMPLING_RATE = 16000
 N_FFT = 400  # samples, 25 ms
 HOP = 160  # samples, 10 ms
 FRAME_HOP = 2 * HOP  # of hidden states before time is halved

@@ -11,9 +11,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from emow2v.framing import SAMPLING_RATE
+
 Graph = Any  # onnx.ModelProto, whose annotations are not complete
 
-SAMPLING_RATE = 16000
 MIN_SAMPLES = 400  # 25 ms: one frame of every network here
 OPSET = 18
 

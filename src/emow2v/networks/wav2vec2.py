@@ -22,11 +22,11 @@ from torch.nn.utils import parametrize
 
 from emow2v.cards import WEIGHT_FILES
 from emow2v.errors import ModelError, is_own
+from emow2v.framing import SAMPLING_RATE
 from emow2v.trajectory import DIMENSIONS
 
 logger = logging.getLogger("emow2v.networks")
 
-SAMPLING_RATE = 16000
 EPSILON = 1e-7  # added to the variance, as Transformers' feature extractor does
 # The encoders, by config.json's model_type, which is also how their tensors' names begin: Transformers' classes.
 ENCODERS = {"wav2vec2": "Wav2Vec2", "hubert": "Hubert", "wavlm": "WavLM"}

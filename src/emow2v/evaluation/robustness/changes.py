@@ -15,11 +15,10 @@ from pathlib import Path
 
 import numpy as np
 
-from emow2v.audio.recording import SAMPLING_RATE
 from emow2v.evaluation.robustness import noises
 from emow2v.evaluation.robustness.noises import Generator, Sound
 from emow2v.evaluation.robustness.transmission import Codec, Room, Unfit, as_loud, level, library, telephone, tilted
-from emow2v.framing import Signal
+from emow2v.framing import SAMPLING_RATE, Signal
 
 SMALL = "small changes"
 BACKGROUND = "background noise"

@@ -13,9 +13,8 @@ import numpy.typing as npt
 from emow2v import storage
 from emow2v.audio import recording as audio
 from emow2v.audio.inputs import expand
-from emow2v.audio.recording import SAMPLING_RATE
 from emow2v.errors import AudioError, FormatError
-from emow2v.framing import Signal
+from emow2v.framing import SAMPLING_RATE, Signal
 
 KINDS = ("babble", "coughs", "environment", "music", "sneezes")  # the names of a folder's sub-folders
 LONGEST_S = 300  # of a recording of noise no more is read

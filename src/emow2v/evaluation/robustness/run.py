@@ -15,13 +15,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from emow2v.audio.recording import SAMPLING_RATE
 from emow2v.errors import AudioError, Emow2vError
 from emow2v.evaluation.robustness.changes import GROUPS, Change, changes, versions
 from emow2v.evaluation.robustness.noises import beginning
 from emow2v.evaluation.robustness.transmission import Unfit
 from emow2v.formats.plot import COLOURS, picture, save
-from emow2v.framing import Signal
+from emow2v.framing import SAMPLING_RATE, Signal
 from emow2v.model import Model
 from emow2v.trajectory import DIMENSIONS
 

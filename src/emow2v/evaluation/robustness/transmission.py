@@ -13,11 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from emow2v.audio import recording as audio
-from emow2v.audio.recording import SAMPLING_RATE
 from emow2v.errors import AudioError, Emow2vError
 from emow2v.evaluation.intervals import missing
 from emow2v.evaluation.robustness.noises import Generator, coloured
-from emow2v.framing import Signal
+from emow2v.framing import SAMPLING_RATE, Signal
 
 _Floats = npt.NDArray[np.floating]
 _SINGLE = np.finfo(np.float32).tiny  # what float32 can hold

@@ -11,11 +11,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from emow2v.audio.recording import SAMPLING_RATE
 from emow2v.corpora.checks import SILENT
 from emow2v.corpora.segments import Segment, load
 from emow2v.errors import AudioError
-from emow2v.framing import Signal
+from emow2v.framing import SAMPLING_RATE, Signal
 
 GROUP = 50  # batches among which clips are sorted by length: padding is rare, and neighbours differ from epoch to epoch
 # Groups of an epoch, at least: a small corpus sorted as a whole, in which slow speech is the calm one, gives batches of one

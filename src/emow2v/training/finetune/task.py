@@ -18,11 +18,10 @@ from torch import Tensor
 from emow2v import cards
 from emow2v._version import __version__
 from emow2v.agreement import ccc
-from emow2v.audio.recording import SAMPLING_RATE
 from emow2v.corpora.checks import Checked
 from emow2v.corpora.partitions import DEVELOPMENT, TRAIN
 from emow2v.errors import FormatError, ModelError
-from emow2v.framing import Signal
+from emow2v.framing import SAMPLING_RATE, Signal
 from emow2v.networks import checkpoint, wav2vec2
 from emow2v.storage.folders import appearing
 from emow2v.training.finetune.batches import Clips, Indices, draws, order, together

@@ -10,7 +10,7 @@ import math
 import torch
 from torch import Tensor
 
-RATE = 16000
+from emow2v.framing import SAMPLING_RATE
 
 
 class Augmenter:
@@ -50,7 +50,7 @@ class Augmenter:
         """Noise of a random colour (power over frequency^0..2) at 5 to 35 dB below the signal."""
         batch, samples = signal.shape
         spectrum = torch.fft.rfft(self._normal(batch, samples))
-        frequency = self._count(spectrum.shape[1]).clamp(min=max(1, samples * 50 // RATE)).float()
+        frequency = self._count(spectrum.shape[1]).clamp(min=max(1, samples * 50 // SAMPLING_RATE)).float()
         noise = torch.fft.irfft(spectrum * frequency ** -self._uniform(batch, 1), n=samples)
         snr = self._uniform(batch, 1, low=5.0, high=35.0)
         scale = _rms(signal) / (_rms(noise) + 1e-9) * 10 ** (-snr / 20)
@@ -66,7 +66,7 @@ class Augmenter:
         """Band limits from a telephone's to a dull microphone's: 20..400 Hz up to 3..7 kHz."""
         batch, samples = signal.shape
         spectrum = torch.fft.rfft(signal)
-        hz = self._count(spectrum.shape[1]) * RATE / samples
+        hz = self._count(spectrum.shape[1]) * SAMPLING_RATE / samples
         low, high = self._uniform(batch, 1, low=20, high=400), self._uniform(batch, 1, low=3000, high=7000)
         gain = torch.sigmoid((hz - low) / 30) * torch.sigmoid((high - hz) / 150)
         return torch.fft.irfft(spectrum * gain, n=samples)
@@ -74,8 +74,8 @@ class Augmenter:
     def reverberate(self, signal: Tensor) -> Tensor:
         """A room as exponentially decaying noise (60 dB in 0.1 to 0.8 s), at 0 to 15 dB below the direct sound."""
         batch, samples = signal.shape
-        length = RATE // 2
-        seconds = self._count(length) / RATE
+        length = SAMPLING_RATE // 2
+        seconds = self._count(length) / SAMPLING_RATE
         decay = torch.exp(-math.log(1000) * seconds / self._uniform(batch, 1, low=0.1, high=0.8))
         tail = self._normal(batch, length) * decay
         tail = tail / tail.norm(dim=1, keepdim=True) * 10 ** (-self._uniform(batch, 1, high=15.0) / 20)
@@ -116,7 +116,7 @@ class Augmenter:
         noise = self.add_noise(1e-9 * self._normal(batch, samples))
         noise = noise / (_rms(noise) + 1e-12) * 10 ** (-self._uniform(batch, 1, low=20.0, high=90.0) / 20)
         hertz = self._uniform(batch, 1, low=50.0, high=4000.0)
-        tone = torch.sin(2 * math.pi * hertz * self._count(samples) / RATE) * 0.1
+        tone = torch.sin(2 * math.pi * hertz * self._count(samples) / SAMPLING_RATE) * 0.1
         kind = self._uniform(batch, 1)
         return torch.where(kind < 0.3, torch.zeros_like(noise), torch.where(kind < 0.85, noise, noise + tone))
 

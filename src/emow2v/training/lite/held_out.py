@@ -12,11 +12,10 @@ from torch.nn import functional
 from emow2v.agreement import ccc, pearson
 from emow2v.evaluation.embeddings import recall as embedding_recall
 from emow2v.evaluation.intervals import Metric
+from emow2v.framing import SAMPLING_RATE
 from emow2v.networks.lite import Lite
 from emow2v.training.lite.emotion_targets import EMOTIONS, Clip, Signals
 from emow2v.trajectory import DIMENSIONS
-
-RATE = 16000
 
 
 def held_out_figures(
@@ -39,9 +38,14 @@ def held_out_figures(
             embeddings.append(embedding[0].numpy())
             whole.append(score[0].numpy())
             pieces = (
-                torch.stack([signal[b : b + RATE] for b in range(0, signal.shape[0] - RATE + 1, RATE // 2)])
-                if (signal.shape[0] >= RATE)
-                else functional.pad(signal, (0, RATE - signal.shape[0]))[None]
+                torch.stack(
+                    [
+                        signal[b : b + SAMPLING_RATE]
+                        for b in range(0, signal.shape[0] - SAMPLING_RATE + 1, SAMPLING_RATE // 2)
+                    ]
+                )
+                if (signal.shape[0] >= SAMPLING_RATE)
+                else functional.pad(signal, (0, SAMPLING_RATE - signal.shape[0]))[None]
             )
             scores = model(pieces)[1].numpy()
             windows.append(scores.mean(axis=0))

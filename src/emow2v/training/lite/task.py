@@ -15,20 +15,20 @@ from torch import Tensor
 from torch.nn import functional
 
 from emow2v.errors import FormatError, ModelError
+from emow2v.framing import SAMPLING_RATE
 from emow2v.networks.lite import FRAME_HOP, Lite, LiteConfig
 from emow2v.training.lite.augment import Augmenter
 from emow2v.training.lite.emotion_targets import TARGETS, Clip, Signals
 from emow2v.training.lite.held_out import held_out_figures
 from emow2v.training.losses import ccc_loss
 
-RATE = 16000
 NEUTRAL = torch.tensor(TARGETS["neutral"])
 SURE_WITHIN = 0.15  # a distance from the target at which the network should be sure by 1 / e
 LARGEST_SHIFT = 1000  # samples that the averaged network hears less of
 STATISTICS_BATCHES = 64  # of 32 crops, for the mean and deviation of embeddings
 WATCHED = 12  # of the held-out clips one in so many is looked at after an epoch
 SHORTEST_S = 0.1  # of a crop, from which the averaged network hears up to LARGEST_SHIFT less
-LONGEST_S = (LiteConfig.positions - 1) * FRAME_HOP / RATE  # 9.98 s
+LONGEST_S = (LiteConfig.positions - 1) * FRAME_HOP / SAMPLING_RATE  # 9.98 s
 DEVICES = ("auto", "cpu", "cuda")
 # Of a recipe: where a run finds things and what it shows, none of which its numbers are made of
 FREE = ("data", "encoder", "checkpoint_steps", "tensorboard", "threads", "device")
@@ -373,7 +373,7 @@ class LiteTraining:
             if rng.uniform() < recipe.long_share
             else float(np.exp(rng.uniform(np.log(shortest), np.log(longest))))
         )
-        samples = int(seconds * RATE) // FRAME_HOP * FRAME_HOP
+        samples = int(seconds * SAMPLING_RATE) // FRAME_HOP * FRAME_HOP
         factor = 1 + rng.uniform(-recipe.speed, recipe.speed) if recipe.speed else 1.0
         taken = round(samples * factor)
         crops = torch.from_numpy(
