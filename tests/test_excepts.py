@@ -33,16 +33,22 @@ ALLOWED = {
         "networks/wav2vec2.py",
         "read_tensors",
     ): "a damaged pickle fails anywhere in PyTorch; what our lines raise comes through",
-    ("graphs.py", "read"): "protobuf and onnx fail each in their own way; what our lines raise comes through",
+    (
+        "engines/onnx_graph.py",
+        "read",
+    ): "protobuf and onnx fail each in their own way; what our lines raise comes through",
     ("engines/torch.py", "find_device"): "PyTorch without CUDA says so by an AssertionError",
-    ("server/worker.py", "_run"): "the job fails, the log has the traceback, the worker goes on",
-    ("server/worker.py", "main"): "the log has the traceback, the process ends",
-    ("server/pool.py", "_watch"): "the log has the traceback, the other workers are looked after",
-    ("server/history.py", "keep_bounded"): "the log has the traceback, the next round comes",
-    ("reader.py", "_answers"): "kept and raised again behind FFmpeg, which cannot pass it on",
-    ("reader.py", "guarded"): "kept and raised again behind FFmpeg, which cannot pass it on",
-    ("training/states.py", "read"): "a damaged pickle fails anywhere in PyTorch; what our lines raise comes through",
-    ("pull.py", "_from_zip"): "each part of zipfile has its own error; what our lines raise comes through",
+    ("server/jobs/worker.py", "_run"): "the job fails, the log has the traceback, the worker goes on",
+    ("server/jobs/worker.py", "main"): "the log has the traceback, the process ends",
+    ("server/jobs/pool.py", "_watch"): "the log has the traceback, the other workers are looked after",
+    ("server/jobs/history.py", "keep_bounded"): "the log has the traceback, the next round comes",
+    ("audio/reader.py", "_answers"): "kept and raised again behind FFmpeg, which cannot pass it on",
+    ("audio/reader.py", "guarded"): "kept and raised again behind FFmpeg, which cannot pass it on",
+    ("training/state.py", "read"): "a damaged pickle fails anywhere in PyTorch; what our lines raise comes through",
+    (
+        "modelstore/install.py",
+        "_from_zip",
+    ): "each part of zipfile has its own error; what our lines raise comes through",
 }
 
 

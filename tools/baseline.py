@@ -16,7 +16,7 @@ from torch.nn import functional
 from emow2v import cards
 from emow2v.engines import onnx_graph
 from emow2v.engines.openvino import OpenVINOEngine
-from emow2v.errors import told
+from emow2v.errors import exit_with_message
 from emow2v.framing import SAMPLING_RATE
 from emow2v.modelstore.verify import own_expectations
 from emow2v.networks.lite import Lite, LiteConfig, load_whisper
@@ -78,7 +78,7 @@ def fit_head(model: Lite, values: Tensor, targets: Tensor, emotions: Tensor, see
     model.eval()
 
 
-@told
+@exit_with_message
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python tools/baseline.py", description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder with manifest.csv and the corpora")

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from emow2v.errors import FormatError, told
+from emow2v.errors import FormatError, exit_with_message
 from emow2v.formats.markdown import table
 from emow2v.storage.files import write_text
 from emow2v.trajectory import DIMENSIONS
@@ -252,7 +252,7 @@ def _share(share: float | None) -> str:
     return "-" if share is None else f"{share:.1%}"
 
 
-@told
+@exit_with_message
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python tools/model_card.py", description="A model card.")
     parser.add_argument("--package", type=Path, required=True, help="folder with card.json")

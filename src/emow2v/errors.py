@@ -21,15 +21,15 @@ class PathError(Emow2vError):
     """The operating system refuses to say what lies at a path."""
 
 
-class AudioError(Emow2vError):
-    """A source holds no sound that can be decoded."""
+class AudioError(Emow2vError, ValueError):
+    """A source holds no sound that can be decoded, or is no source at all."""
 
 
 class TooLong(AudioError):
     """A recording lasts longer than is taken."""
 
 
-class FramingError(Emow2vError):
+class FramingError(Emow2vError, ValueError):
     """A time, a window or a recording's length does not fit."""
 
 
@@ -75,8 +75,8 @@ def is_own(error: BaseException) -> bool:
     return place is not None and Path(place.tb_frame.f_code.co_filename).is_relative_to(_PACKAGE)
 
 
-def told(main: Callable[P, R]) -> Callable[P, R]:
-    """An entry point that ends with the sentence of a user's error, and exit code 1."""
+def exit_with_message(main: Callable[P, R]) -> Callable[P, R]:
+    """Decorate an entry point: an `Emow2vError` ends the program with its sentence and exit code 1."""
 
     @functools.wraps(main)
     def run(*arguments: P.args, **options: P.kwargs) -> R:

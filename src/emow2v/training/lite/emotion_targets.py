@@ -22,7 +22,7 @@ from emow2v import storage
 from emow2v.audio import recording
 from emow2v.corpora.checks import SILENT, is_there
 from emow2v.corpora.csv_rows import read_rows
-from emow2v.errors import AudioError, Emow2vError, FormatError, told
+from emow2v.errors import AudioError, Emow2vError, FormatError, exit_with_message
 from emow2v.storage.files import Staged, publish
 
 EMOTIONS = ("neutral", "calm", "happiness", "sadness", "anger", "fear", "disgust", "surprise")
@@ -239,7 +239,7 @@ def _write_manifest(path: Path, data: Path, rows: Sequence[dict[str, str]], targ
     return path
 
 
-@told
+@exit_with_message
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m emow2v.training.lite.emotion_targets", description="Manifests to measure with."

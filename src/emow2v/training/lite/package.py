@@ -16,7 +16,7 @@ import torch
 from emow2v import cards
 from emow2v.engines import onnx_graph
 from emow2v.engines.openvino import OpenVINOEngine
-from emow2v.errors import told
+from emow2v.errors import exit_with_message
 from emow2v.framing import SAMPLING_RATE
 from emow2v.modelstore.verify import own_expectations
 from emow2v.networks.lite import FRAME_HOP, Lite, LiteConfig
@@ -110,7 +110,7 @@ def lite_card(model: Lite, stored: Mapping[str, Any]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-@told
+@exit_with_message
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m emow2v.training.lite.package", description="Package a trained lite."
