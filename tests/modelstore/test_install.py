@@ -525,8 +525,8 @@ def test_killed_while_pulling_leaves_no_half_model(server: Server, archive: Path
 
     server.answers[path] = stall
     code = (
-        f"from emow2v import pull; pull.ZENODO = {server.url + '/api/records'!r}\n"
-        "pull.pull('msp-dim', progress=lambda what, done, total: print(done, flush=True))"
+        f"from emow2v.modelstore import install; install.ZENODO = {server.url + '/api/records'!r}\n"
+        "install.pull('msp-dim', progress=lambda what, done, total: print(done, flush=True))"
     )
     child = subprocess.Popen(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env={**os.environ, "EMOW2V_HOME": str(home)}

@@ -17,7 +17,7 @@ from checkpoints import audonnx_yaml, foreign_graph
 from emow2v import cards
 from emow2v.engines import choose, open_graph
 from emow2v.errors import FormatError, ModelError
-from emow2v.modelstore import onnx_import as thirdparty
+from emow2v.modelstore import onnx_import
 from emow2v.modelstore.onnx_import import import_graph
 
 IDENTITY = {"name": "theirs", "version": "1", "description": "", "licence": "CC-BY-NC-SA-4.0", "citation": "them"}
@@ -59,14 +59,16 @@ def test_any_such_graph_gives_what_the_checkpoint_gives(
 def test_the_rewriting_is_what_makes_batches_right(foreign: Path, noise: np.ndarray, tmp_path: Path) -> None:
     """Declaring a batch is not enough for such a graph: without the rewriting this fails."""
     graph = onnx.load(foreign)
-    thirdparty.graphs.set_batch(graph, "batch")
+    onnx_import.onnx_graph.set_batch(graph, "batch")
     onnx.save(graph, tmp_path / "declared.onnx")
     with pytest.raises(ModelError, match="cannot take 5 windows"):
         open_graph("onnxruntime", tmp_path / "declared.onnx").run(noise)
 
 
 def test_where_rewriting_fails_clips_run_one_by_one(foreign: Path, checkpoint, noise, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(thirdparty.graphs, "free_batch", lambda graph: thirdparty.graphs.set_batch(graph, "batch"))
+    monkeypatch.setattr(
+        onnx_import.onnx_graph, "free_batch", lambda graph: onnx_import.onnx_graph.set_batch(graph, "batch")
+    )
     card = import_graph(foreign, tmp_path / "package", IDENTITY)
     assert (card.graph, card.max_batch) == ("model.onnx", 1)
     assert not (tmp_path / "package" / "batched.onnx").exists()
@@ -79,14 +81,14 @@ def test_where_rewriting_fails_clips_run_one_by_one(foreign: Path, checkpoint, n
 def test_a_graph_that_is_refused_in_batches_is_told(
     foreign: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    opened = thirdparty.open_graph
+    opened = onnx_import.open_graph
 
     def refuse(name: str, path: Path, **options: Any) -> Any:
         if path.name == "batched.onnx":
             raise ModelError("no batches")
         return opened(name, path, **options)
 
-    monkeypatch.setattr(thirdparty, "open_graph", refuse)
+    monkeypatch.setattr(onnx_import, "open_graph", refuse)
     card = import_graph(foreign, tmp_path / "package", IDENTITY)
     assert (card.graph, card.max_batch) == ("model.onnx", 1)
     assert "run clip by clip, which is slower: no batches" in caplog.text
@@ -103,7 +105,7 @@ def test_our_own_mistakes_and_a_full_disk_are_no_graph_without_batches(
     def fail(graph: Any) -> None:
         raise error
 
-    monkeypatch.setattr(thirdparty.graphs, "free_batch", fail)
+    monkeypatch.setattr(onnx_import.onnx_graph, "free_batch", fail)
     with pytest.raises(type(error)):
         import_graph(foreign, tmp_path / "package", IDENTITY)
     assert not (tmp_path / "package").exists()
