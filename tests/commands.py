@@ -1,5 +1,7 @@
-"""Commands run in the process of a test, with a model that is loaded already."""
+"""Commands run in a process of their own, or in that of a test with a model that is loaded already."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,3 +21,11 @@ def caller(monkeypatch: pytest.MonkeyPatch, model: Model, *words: str) -> Callab
         return CliRunner().invoke(main.app, [*words, *map(str, arguments)])
 
     return call
+
+
+def run(
+    *arguments: str | Path, stdin: bytes | None = None, cwd: Path | None = None
+) -> subprocess.CompletedProcess[bytes]:
+    """Run a command line in a process of its own."""
+    command = [sys.executable, "-m", "emow2v", *map(str, arguments)]
+    return subprocess.run(command, input=stdin, capture_output=True, cwd=cwd, check=False)

@@ -23,8 +23,8 @@ import soundfile
 import typer
 
 from checkpoints import audonnx_yaml, foreign_graph
-from emow2v.cli import demo
 from emow2v.cli import main as cli
+from emow2v.modelstore.verify import EXAMPLE
 from encoders import pretrained
 from voices import write_corpus
 
@@ -115,7 +115,7 @@ class Given:
 def given(tmp_path_factory: pytest.TempPathFactory) -> Given:
     folder = tmp_path_factory.mktemp("given")
     (folder / "served").mkdir()
-    signal_, rate = soundfile.read(demo.EXAMPLE, dtype="float32")
+    signal_, rate = soundfile.read(EXAMPLE, dtype="float32")
     soundfile.write(folder / "talk.wav", signal_[: 2 * rate], rate)
     return Given(folder, folder / "talk.wav", write_corpus(folder / "corpus", 32))
 

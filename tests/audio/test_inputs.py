@@ -278,3 +278,20 @@ def test_a_pattern_of_every_name_takes_recordings(tmp_path: Path, pattern: str) 
 @pytest.mark.parametrize("name", ["/tmp/a.wav", "/home/x/a b.wav"])
 def test_addresses_of_files_have_a_hint(name: str) -> None:
     assert f"expected a path, such as {name}" in sentences(f"file://{name}")[0]
+
+
+def test_folders_patterns_and_names_that_meet(tmp_path: Path) -> None:
+    for name in ("a/talk.wav", "a/talk.mp3", "a/b/talk.wav", "a/.hidden.wav", "a/notes.txt", "c/talk.wav"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    found, failed = expand([str(tmp_path / "a"), str(tmp_path / "a" / "talk.wav"), str(tmp_path / "c" / "*.wav")])
+    assert not failed
+    places = [(Path(one.path).relative_to(tmp_path).as_posix(), one.folder.as_posix(), one.stem) for one in found]
+    assert places == [
+        ("a/b/talk.wav", "b", "talk"),
+        ("a/talk.mp3", ".", "talk.mp3"),
+        ("a/talk.wav", ".", "talk.wav"),
+        ("c/talk.wav", ".", "talk.wav-2"),
+    ]
+    assert len({(one.folder, one.stem.lower()) for one in found}) == len(found)

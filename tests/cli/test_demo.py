@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from commands import run
 from emow2v.cli import demo
 from emow2v.errors import Emow2vError
+from emow2v.trajectory import DIMENSIONS
 
 ROOT = Path(__file__).resolve().parents[2]
 needs_make = pytest.mark.skipif(
@@ -18,11 +20,20 @@ needs_make = pytest.mark.skipif(
 )
 
 
+def test_the_demo_shows_the_main_job(tmp_path: Path) -> None:
+    done = run("demo", "-o", tmp_path / "mit Leerzeichen")
+    assert done.returncode == 0, done.stderr.decode()
+    assert b"321 values a curve at 25 a second and 321 x 1024 embeddings" in done.stdout
+    names = {path.name for path in (tmp_path / "mit Leerzeichen").iterdir()}
+    assert {"example.arousal.annotation", "example.embeddings.stream~", "example.png"} <= names
+    assert (tmp_path / "mit Leerzeichen" / "example.png").read_bytes().startswith(b"\x89PNG")
+
+
 def test_results_without_a_value_are_no_success(tmp_path: Path) -> None:
-    for name in demo.DIMENSIONS:
+    for name in DIMENSIONS:
         path = tmp_path / f"example.{name}.annotation"
         ssi_annotation(path)
-    with pytest.raises(Emow2vError, match="arousal has no value: nothing was made"):
+    with pytest.raises(Emow2vError, match="arousal has no values; expected one every 40 ms"):
         demo._show(tmp_path, tmp_path / "example.flac", 1.0, Console(quiet=True))
 
 

@@ -40,6 +40,7 @@ from browsers import (
 from emow2v import cards, citation, formats
 from emow2v.cli import demo
 from emow2v.model import Model
+from emow2v.modelstore.verify import EXAMPLE
 from emow2v.server.run import Server
 
 pytestmark = [
@@ -55,7 +56,7 @@ HOSTILE = '<img src=x onerror="document.title=1">&amp;.wav'
 @pytest.fixture(scope="module")
 def speech(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two seconds of the example, as a file; the microphone hears it, too."""
-    signal, rate = soundfile.read(demo.EXAMPLE, dtype="float32")
+    signal, rate = soundfile.read(EXAMPLE, dtype="float32")
     assert rate == RATE
     path = tmp_path_factory.mktemp("speech") / "speech.wav"
     soundfile.write(path, signal[6 * RATE : 8 * RATE], RATE)

@@ -1,4 +1,4 @@
-"""The main job, shown: the published DISCOVER request on an example recording."""
+"""`emow2v demo`: the published DISCOVER request on an example recording."""
 
 from __future__ import annotations
 
@@ -10,25 +10,37 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from rich.console import Console
-from rich.table import Table
+import typer
 
-from emow2v import formats, storage
+from emow2v import storage
+from emow2v.cli.console import output, stoppable
+from emow2v.cli.options import OverwriteOption
 from emow2v.errors import Emow2vError, FormatError, PlaceTaken
-from emow2v.formats.ssi_read import read_annotation, read_stream
-from emow2v.modelstore.verify import EXAMPLE
-from emow2v.server.run import Server
-from emow2v.storage.files import Staged
-from emow2v.trajectory import DIMENSIONS
 
-# this machine is asked directly, whatever proxy the environment names
+if TYPE_CHECKING:
+    from rich.console import Console
+
+# Without the proxy that the environment names: the server is on this machine
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+@stoppable
+def demo(
+    to: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Folder for the results.")] = Path(
+        "emow2v-demo"
+    ),
+    overwrite: OverwriteOption = False,
+) -> None:
+    """Show the main job: start a server, send the published request on a short example, draw a picture."""
+    run(to, output, overwrite=overwrite)
 
 
 def request(folder: Path, recording: Path) -> dict[str, str]:
     """The form of the published EmoW2V request, for a recording and a folder of results."""
+    from emow2v.trajectory import DIMENSIONS
+
     outputs = [
         {
             "src": "file:annotation:continuous",
@@ -50,16 +62,19 @@ def run(folder: Path, console: Console, *, overwrite: bool = False) -> None:
     """Start a server on a free port, post the request, wait, show the results, stop the server.
 
     Args:
-        overwrite: also files of the names that it writes, which emow2v did not write, make way
+        overwrite: also replace files that emow2v did not write
 
     Raises:
-        PlaceTaken: such files lie there
-        Emow2vError: the folder cannot be written, or the request did not succeed
+        PlaceTaken: a file of that name exists, and emow2v did not write it
+        Emow2vError: the folder cannot be written, or the request failed
     """
+    from emow2v.modelstore.verify import EXAMPLE
+    from emow2v.server.run import Server
+
     folder = Path(os.path.abspath(folder))  # noqa: PTH100 (resolve raises where links lead in a circle)
     recording = folder / EXAMPLE.name
     try:
-        _make_room(folder, recording, overwrite)
+        _prepare(folder, recording, overwrite)
         folder.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(EXAMPLE, recording)
     except OSError as error:
@@ -77,8 +92,12 @@ def run(folder: Path, console: Console, *, overwrite: bool = False) -> None:
     _show(folder, recording, seconds, console)
 
 
-def _make_room(folder: Path, recording: Path, overwrite: bool) -> None:
-    """Refuse to replace what emow2v did not write; where that is asked for, it goes."""
+def _prepare(folder: Path, recording: Path, overwrite: bool) -> None:
+    """Refuse to replace files that emow2v did not write; with `overwrite`, remove them."""
+    from emow2v import formats
+    from emow2v.modelstore.verify import EXAMPLE
+    from emow2v.storage.files import Staged
+
     writers = formats.writers(("annotation", "stream"), folder, recording.stem)
     picture = folder / f"{recording.stem}.png"
     places = [*(place for writer in writers for place in writer.staged.places), picture]
@@ -96,7 +115,7 @@ def _make_room(folder: Path, recording: Path, overwrite: bool) -> None:
 
 
 def post(url: str, route: str, form: dict[str, str]) -> dict[str, Any]:
-    """Post a form; the JSON answer."""
+    """Post a form and return the JSON answer."""
     body = urllib.parse.urlencode(form).encode()
     try:
         with _DIRECT.open(f"{url}/{route}", body, timeout=60) as response:
@@ -107,7 +126,7 @@ def post(url: str, route: str, form: dict[str, str]) -> dict[str, Any]:
 
 
 def _until_ready(url: str) -> None:
-    """Wait until a worker has its model in memory."""
+    """Wait until a worker has loaded its model."""
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         try:
@@ -115,11 +134,11 @@ def _until_ready(url: str) -> None:
                 return
         except urllib.error.HTTPError:  # 503: not yet
             time.sleep(0.05)
-    raise Emow2vError("The server did not get ready within two minutes; emow2v serve says why.")
+    raise Emow2vError("The server was not ready within two minutes; run emow2v serve to see the reason.")
 
 
 def wait(url: str, job_id: str) -> int:
-    """The status in which a job ends."""
+    """Wait for a job to end, and return its status."""
     while True:
         status = int(post(url, "job_status", {"jobID": job_id})["status"])
         if status > 1:
@@ -128,11 +147,16 @@ def wait(url: str, job_id: str) -> int:
 
 
 def _show(folder: Path, recording: Path, seconds: float, console: Console) -> None:
+    from rich.table import Table
+
+    from emow2v.formats.ssi_read import read_annotation, read_stream
+    from emow2v.trajectory import DIMENSIONS
+
     curves = {name: read_annotation(folder / f"{recording.stem}.{name}.annotation") for name in DIMENSIONS}
     for name, curve in curves.items():
         if not len(curve):
             raise Emow2vError(
-                f"The request is finished, but {name} has no value: nothing was made; run the demonstration again."
+                f"The request finished, but {name} has no values; expected one every 40 ms. Run the demonstration again."
             )
     stream = read_stream(folder / f"{recording.stem}.embeddings.stream")
     rate = curves["arousal"].sampling_rate or 25
@@ -155,7 +179,9 @@ def _show(folder: Path, recording: Path, seconds: float, console: Console) -> No
         console.print(f"  {_picture(folder, recording).name}")
     except FormatError as error:
         console.print(str(error))
-    console.print("Next: emow2v predict YOUR_RECORDING -o results, or emow2v serve and NOVA; emow2v --help says more.")
+    console.print(
+        "Next: emow2v predict YOUR_RECORDING -o results, or emow2v serve for NOVA and browsers; emow2v --help."
+    )
 
 
 def _picture(folder: Path, recording: Path) -> Path:

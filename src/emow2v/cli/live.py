@@ -1,4 +1,4 @@
-"""`emow2v live`: a line for every step of what a microphone or a pipe brings."""
+"""`emow2v live`: a line for every step of live speech, from a microphone or a pipe."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from emow2v.cli.console import (
+from emow2v.cli.console import errors, stoppable
+from emow2v.cli.options import (
     DeviceOption,
     EngineOption,
+    FrameStepOption,
+    LeftContextOption,
     ModelOption,
     PrecisionOption,
     ThreadsOption,
-    errors,
-    stoppable,
 )
 from emow2v.errors import AudioError, FormatError
 
@@ -30,29 +31,44 @@ WIDTH = 20  # characters of a bar
 @stoppable
 def live(
     source: Annotated[
-        str, typer.Argument(metavar="-", help="- for raw mono PCM on standard input. [default: microphone]")
+        str,
+        typer.Argument(metavar="-", help="- reads raw mono samples (PCM) from a pipe.", show_default="the microphone"),
     ] = "",
-    sampling_rate: Annotated[int, typer.Option(min=0, help="Hz; 0: the microphone's own, 16000 of a pipe.")] = 0,
-    encoding: Annotated[str, typer.Option(help="Encoding of a pipe: s16le or f32le.")] = "s16le",
-    microphone: Annotated[str, typer.Option(help="Part of the microphone's name, or its number.")] = "",
-    frame_step: Annotated[str, typer.Option(help="From one value to the next.")] = "200ms",
-    left_context: Annotated[str, typer.Option(help="How far a window reaches back before its step.")] = "800ms",
+    microphone: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME", help="Microphone: a part of its name, or its number.", show_default="the system's choice"
+        ),
+    ] = "",
+    sampling_rate: Annotated[
+        int,
+        typer.Option(
+            metavar="HZ", min=0, help="Sampling rate in Hz; 0: the microphone's own rate, or 16000 for a pipe."
+        ),
+    ] = 0,
+    encoding: Annotated[
+        str, typer.Option(metavar="NAME", help="Encoding of the samples in a pipe: s16le or f32le.")
+    ] = "s16le",
+    frame_step: FrameStepOption = "200ms",
+    left_context: LeftContextOption = "800ms",
     model: ModelOption = "lite",
     engine: EngineOption = "auto",
     precision: PrecisionOption = "",
     device: DeviceOption = "auto",
     threads: ThreadsOption = 0,
 ) -> None:
-    """Arousal, dominance and valence as somebody speaks: bars on a terminal, NDJSON in a pipe."""
-    from emow2v.audio import microphone as source_of
+    """Score speech while somebody speaks: bars on a terminal, NDJSON in a pipe (extra live for the microphone)."""
+    from emow2v.audio import microphone as sources
     from emow2v.formats.table import ndjson_row, rows
     from emow2v.framing import Framing, parse_time
     from emow2v.model import load
 
     if source not in ("", "-"):
-        raise FormatError(f"'{source}' is neither a microphone nor -; for a recording use emow2v predict.")
-    if encoding not in source_of.ENCODINGS:
-        raise FormatError(f"--encoding is '{encoding}'; expected {' or '.join(source_of.ENCODINGS)}.")
+        raise FormatError(
+            f"Got '{source}'; expected - for a pipe, or nothing for the microphone. For a recording, use emow2v predict."
+        )
+    if encoding not in sources.ENCODINGS:
+        raise FormatError(f"--encoding is '{encoding}'; expected {' or '.join(sources.ENCODINGS)}.")
     framing = Framing(
         frame_step_ms=parse_time(frame_step, "--frame-step"), left_context_ms=parse_time(left_context, "--left-context")
     )
@@ -62,14 +78,14 @@ def live(
             raise FormatError(
                 "Standard input is a terminal; expected raw PCM, for instance from ffmpeg -f s16le -ac 1 -ar 16000 -."
             )
-        rate, blocks = sampling_rate or 16000, source_of.pipe(sys.stdin.buffer, encoding)
+        rate, blocks = sampling_rate or 16000, sources.pipe(sys.stdin.buffer, encoding)
     else:
-        rate, blocks = source_of.microphone(sampling_rate or None, microphone)
-        errors.print(f"listening at {rate} Hz; Ctrl+C stops")
-    shown, count = sys.stdout.isatty(), 0
+        rate, blocks = sources.microphone(sampling_rate or None, microphone)
+        errors.print(f"listening at {rate} Hz; press Ctrl+C to stop")
+    as_bars, count = sys.stdout.isatty(), 0
     for block in predicted(loaded, blocks, rate, framing):
         for row in rows(block):
-            sys.stdout.write((_line(row) if shown else ndjson_row(row)) + "\n")
+            sys.stdout.write((_line(row) if as_bars else ndjson_row(row)) + "\n")
         sys.stdout.flush()
         count += len(block)
     if not count:
@@ -82,7 +98,7 @@ def live(
 def predicted(
     model: Model, blocks: Iterator[Signal], sampling_rate: int, framing: Framing | None = None
 ) -> Iterator[Block]:
-    """Rows as soon as their audio is there, and the last ones when the blocks end."""
+    """Rows as soon as their audio has arrived, and the last ones when the blocks end."""
     session = model.stream(framing, sampling_rate=sampling_rate)
     for block in blocks:
         yield from session.add(block, flush=True)

@@ -11,18 +11,14 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from emow2v.cli.console import (
+from emow2v.cli.console import choose, errors, output, print_table, stoppable
+from emow2v.cli.options import (
     DeviceOption,
     EngineOption,
     ModelOption,
     OverwriteOption,
     PrecisionOption,
     ThreadsOption,
-    choose,
-    errors,
-    output,
-    print_table,
-    stoppable,
 )
 from emow2v.errors import FormatError
 from emow2v.storage import counted, one_line

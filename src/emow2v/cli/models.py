@@ -1,4 +1,4 @@
-"""`emow2v models`: what is here, pull, add, verify, quantize, remove."""
+"""`emow2v models`: list, describe, install, verify, quantize and remove models."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from emow2v.cli.console import Command, errors, output, print_table, stoppable
+from emow2v.cli.options import ForceOption
 from emow2v.errors import FormatError, ModelError
 from emow2v.storage import one_line
 
@@ -17,12 +18,12 @@ if TYPE_CHECKING:
     from emow2v.cards import Card
     from emow2v.modelstore.verify import Row
 
-models = typer.Typer(no_args_is_help=True, help="Models: what is here, pull, add, verify, quantize, remove.")
+models = typer.Typer(no_args_is_help=True, help="List, install, verify, quantize and remove models.")
 
 
 @models.command("list", cls=Command)
 def list_models() -> None:
-    """Every model that can be used by name."""
+    """List the models that can be used by name."""
     from rich.table import Table
     from rich.text import Text
 
@@ -37,16 +38,16 @@ def list_models() -> None:
         table.add_row(*(Text(cell) for cell in cells))  # as text: what looks like markup is none
     for name in cards.PULLABLE:
         if name not in {card.name for card in here}:
-            table.add_row(name, "-", "-", "-", "-", f"not here; emow2v models pull {name}")
+            table.add_row(name, "-", "-", "-", "-", f"not installed; run: emow2v models pull {name}")
     print_table(table)
 
 
 @models.command(cls=Command)
 def info(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="Name or folder of a model.")],
-    as_json: Annotated[bool, typer.Option("--json", help="The whole card, as JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the whole card as JSON.")] = False,
 ) -> None:
-    """Print a model in ten lines, or its whole card."""
+    """Describe a model in ten lines, or print its whole card."""
     from emow2v import cards
 
     card = cards.find(model)
@@ -70,30 +71,38 @@ def info(
 def pull_model(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A published model: msp-dim.")],
     source: Annotated[
-        str, typer.Option(help="zenodo: the ONNX package; hub: the checkpoint, exported here (extra torch).")
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="zenodo: the ONNX package. hub: the checkpoint, exported on this computer (extra torch).",
+        ),
     ] = "zenodo",
     origin: Annotated[
         str,
         typer.Option(
-            "--from", metavar="PATH", help="Zip or folder brought by hand, or a zip's address, in place of a download."
+            "--from",
+            metavar="PATH",
+            help="Zip file or folder that you have already, or the address of another zip file.",
         ),
     ] = "",
     accept_licence: Annotated[
-        bool, typer.Option("--accept-licence", help="Accept the licence without a question; for scripts.")
+        bool, typer.Option("--accept-licence", help="Accept the licence without being asked, in scripts.")
     ] = False,
-    force: Annotated[bool, typer.Option("--force", help="Also replace a model that is here already.")] = False,
+    force: ForceOption = False,
     unverified: Annotated[
-        bool, typer.Option("--unverified", help="Also keep a model whose numbers are not the published ones.")
+        bool, typer.Option("--unverified", help="Install the model even if verification fails.")
     ] = False,
 ) -> None:
-    """Bring a published model here, once; it works offline from then on."""
+    """Download and verify a published model, once; it works offline from then on."""
     from emow2v.modelstore import install
     from emow2v.progress import DownloadProgress
 
     known = install.lookup(name)
     errors.print(known.terms)
     if not accept_licence and not _agreed():
-        raise ModelError("The licence was not accepted; nothing was downloaded. Scripts say --accept-licence.")
+        raise ModelError(
+            "The licence was not accepted, so nothing was downloaded; expected yes, or --accept-licence in a script."
+        )
     with DownloadProgress(errors) as progress:
         pulled = install.pull(
             name,
@@ -105,7 +114,7 @@ def pull_model(
             say=progress.say,
         )
     _print_rows(pulled.rows)
-    output.print(f"{name} is here, in {pulled.card.folder} ({pulled.card.size / 1e6:.0f} MB)", markup=False)
+    output.print(f"installed {name} in {pulled.card.folder} ({pulled.card.size / 1e6:.0f} MB)", markup=False)
     if not all(row.passed for row in pulled.rows):
         raise typer.Exit(1)
 
@@ -113,12 +122,17 @@ def pull_model(
 @models.command("verify", cls=Command)
 @stoppable
 def verify_models(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Name or folder of a model; all by default.")] = "",
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="Name or folder of a model.", show_default="all models")
+    ] = "",
     speech: Annotated[
-        Path | None, typer.Option(help="The recording to which the publication's other numbers belong.")
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Speech recording of the publication, to verify its other published numbers."
+        ),
     ] = None,
 ) -> None:
-    """Check that a model gives the numbers it must, on every engine installed here."""
+    """Check that a model gives its published numbers, on every installed engine."""
     from emow2v import cards
     from emow2v.modelstore import verify
 
@@ -145,16 +159,25 @@ def quantize_model(
     speech: Annotated[
         list[str] | None,
         typer.Option(
-            "--speech", help="Files, folders or patterns of speech to calibrate on; repeatable. [default: an example]"
+            "--speech",
+            metavar="PATH",
+            help="Speech to calibrate on: files, folders or patterns; repeatable.",
+            show_default="a short example",
         ),
     ] = None,
     to: Annotated[
         Path | None,
-        typer.Option("-o", "--output", metavar="DIR", help="New folder. [default: where --precision int8 looks]"),
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="DIR",
+            help="New folder for the package.",
+            show_default="where --precision int8 looks",
+        ),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Also replace a model that is here already.")] = False,
+    force: ForceOption = False,
 ) -> None:
-    """An int8 package of a model, for --precision int8, with its error against fp32 measured (extra quantize)."""
+    """Make the package for --precision int8, and measure its error against fp32 (extra quantize)."""
     from emow2v import cards
     from emow2v.audio.inputs import expand
     from emow2v.modelstore import quantize
@@ -188,27 +211,27 @@ def quantize_model(
 @models.command("add", cls=Command)
 @stoppable
 def add_model(
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A package, as emow2v export writes it.")],
-    name: Annotated[str, typer.Option(help="Name of the model. [default: the one in its card]")] = "",
-    force: Annotated[
-        bool, typer.Option("--force", help="Also replace a model of that name that is here already.")
-    ] = False,
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Package that emow2v export wrote.")],
+    name: Annotated[
+        str, typer.Option(metavar="NAME", help="Name of the model.", show_default="the name in its card")
+    ] = "",
+    force: ForceOption = False,
 ) -> None:
-    """Copy a package of your own to where models lie, to use it by name."""
+    """Install a package of your own, to use it by name."""
     from emow2v.modelstore import add
     from emow2v.progress import Status
 
     with Status("copying and checking its numbers", errors):
         added = add.add(folder, name, replace=force)
     _print_rows(added.rows)
-    output.print(f"{added.card.name} is here, in {added.card.folder} ({added.card.size / 1e6:.0f} MB)", markup=False)
+    output.print(f"installed {added.card.name} in {added.card.folder} ({added.card.size / 1e6:.0f} MB)", markup=False)
 
 
 @models.command("remove", cls=Command)
 def remove_model(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A model that was pulled or added.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Model that was pulled or added.")],
 ) -> None:
-    """Delete a model that was pulled or added."""
+    """Remove a model that was pulled or added."""
     from emow2v.modelstore import install
 
     output.print(f"removed {name}, {install.remove(name) / 1e6:.0f} MB", markup=False)

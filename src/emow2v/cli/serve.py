@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from emow2v.cli.console import (
+from emow2v.cli.console import output
+from emow2v.cli.options import (
     ContextChoice,
     ContextOption,
     DeviceOption,
@@ -16,7 +17,6 @@ from emow2v.cli.console import (
     ModelOption,
     PrecisionOption,
     ThreadsOption,
-    output,
 )
 
 

@@ -8,8 +8,9 @@ import pytest
 import soundfile
 from starlette.testclient import TestClient
 
-from emow2v.cli.demo import EXAMPLE, request
+from emow2v.cli.demo import request
 from emow2v.model import Model
+from emow2v.modelstore.verify import EXAMPLE
 from waiting import until
 
 

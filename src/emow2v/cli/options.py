@@ -1,0 +1,103 @@
+"""Options that several commands share, each written once."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+# Headings of `--help` below which options stand; those without one come first.
+WINDOWS = "Windows"
+RECORDING = "Recording"
+COMPUTATION = "Computation"
+
+
+class ContextChoice(StrEnum):
+    window = "window"
+    shared = "shared"
+
+
+OverwriteOption = Annotated[
+    bool,
+    typer.Option("--overwrite", help="Replace existing files even if emow2v did not write them, or they were changed."),
+]
+ForceOption = Annotated[bool, typer.Option("--force", help="Replace an existing model of that name.")]
+
+FrameStepOption = Annotated[
+    str,
+    typer.Option("--frame-step", metavar="TIME", help="One value every TIME (40ms, 0.5s).", rich_help_panel=WINDOWS),
+]
+LeftContextOption = Annotated[
+    str,
+    typer.Option(
+        "--left-context",
+        metavar="TIME",
+        help="How far each value listens back before its step.",
+        rich_help_panel=WINDOWS,
+    ),
+]
+
+ModelOption = Annotated[
+    str,
+    typer.Option(
+        "--model",
+        metavar="NAME",
+        envvar="EMOW2V_MODEL",
+        help="Model: a name that emow2v models list shows, or a folder.",
+        rich_help_panel=COMPUTATION,
+    ),
+]
+EngineOption = Annotated[
+    str,
+    typer.Option(
+        "--engine",
+        metavar="NAME",
+        envvar="EMOW2V_ENGINE",
+        help="Library that runs the model: auto, openvino, onnxruntime or torch.",
+        rich_help_panel=COMPUTATION,
+    ),
+]
+PrecisionOption = Annotated[
+    str,
+    typer.Option(
+        "--precision",
+        metavar="NAME",
+        envvar="EMOW2V_PRECISION",
+        help="Numeric precision: fp32, bf16, int8 (after emow2v models quantize) or fp16 (on a GPU). "
+        "All but fp32 are faster and change the scores.",
+        show_default="fp32",
+        rich_help_panel=COMPUTATION,
+    ),
+]
+ThreadsOption = Annotated[
+    int,
+    typer.Option(
+        "--threads",
+        metavar="N",
+        envvar="EMOW2V_THREADS",
+        min=0,
+        help="Number of processor threads; 0: one for each core.",
+        rich_help_panel=COMPUTATION,
+    ),
+]
+DeviceOption = Annotated[
+    str,
+    typer.Option(
+        "--device",
+        metavar="NAME",
+        envvar="EMOW2V_DEVICE",
+        help="Device of the engine torch: auto, cpu, cuda or mps.",
+        rich_help_panel=COMPUTATION,
+    ),
+]
+ContextOption = Annotated[
+    ContextChoice,
+    typer.Option(
+        "--context",
+        envvar="EMOW2V_CONTEXT",
+        help="window: each window is computed by itself. shared: long stretches are computed once for all their "
+        "windows; much faster, and the scores differ.",
+        rich_help_panel=COMPUTATION,
+    ),
+]

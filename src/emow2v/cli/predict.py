@@ -1,0 +1,184 @@
+"""`emow2v predict`: scores of recordings, as files or printed."""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from emow2v.cli.console import choose, errors, stoppable
+from emow2v.cli.options import (
+    COMPUTATION,
+    RECORDING,
+    WINDOWS,
+    ContextChoice,
+    ContextOption,
+    DeviceOption,
+    EngineOption,
+    FrameStepOption,
+    LeftContextOption,
+    ModelOption,
+    OverwriteOption,
+    PrecisionOption,
+    ThreadsOption,
+)
+
+if TYPE_CHECKING:
+    from emow2v.framing import Framing
+
+
+class UnitChoice(StrEnum):
+    windows = "windows"
+    files = "files"
+
+
+class PaddingChoice(StrEnum):
+    edge = "edge"
+    zeros = "zeros"
+
+
+@stoppable
+def predict(
+    inputs: Annotated[
+        list[str],
+        typer.Argument(metavar="INPUT", help="Recordings, folders, or patterns such as '*.wav'; - reads a pipe."),
+    ],
+    to: Annotated[
+        str, typer.Option("-o", "--output", metavar="DIR", help="Folder for the results; - prints them instead.")
+    ] = ".",
+    formats: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--format",
+            metavar="NAME",
+            help="Format of the results: csv, json, ndjson, annotation or stream; several with commas, or repeated.",
+            show_default="csv",
+        ),
+    ] = None,
+    overwrite: OverwriteOption = False,
+    unit: Annotated[
+        UnitChoice,
+        typer.Option(help="windows: values over time. files: one value for each recording.", rich_help_panel=WINDOWS),
+    ] = UnitChoice.windows,
+    frame_step: FrameStepOption = "40ms",
+    left_context: LeftContextOption = "960ms",
+    right_context: Annotated[
+        str,
+        typer.Option(metavar="TIME", help="How far each value listens ahead of its step.", rich_help_panel=WINDOWS),
+    ] = "0ms",
+    padding: Annotated[
+        PaddingChoice,
+        typer.Option(
+            help="Sound before a recording begins: edge repeats its first sample, zeros is silence.",
+            rich_help_panel=WINDOWS,
+        ),
+    ] = PaddingChoice.edge,
+    start: Annotated[
+        str, typer.Option(metavar="TIME", help="Skip values before this time.", rich_help_panel=RECORDING)
+    ] = "0ms",
+    end: Annotated[
+        str,
+        typer.Option(
+            metavar="TIME", help="Stop at this time; 0ms: the end of the recording.", rich_help_panel=RECORDING
+        ),
+    ] = "0ms",
+    track: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            min=0,
+            help="Audio track, counted from 1; 0: the track that is marked as default, or else the first.",
+            rich_help_panel=RECORDING,
+        ),
+    ] = 0,
+    channel: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="Channel: mix (the mean of all), left, right, a number from 1, or each for a result per channel.",
+            rich_help_panel=RECORDING,
+        ),
+    ] = "mix",
+    model: ModelOption = "lite",
+    engine: EngineOption = "auto",
+    precision: PrecisionOption = "",
+    device: DeviceOption = "auto",
+    threads: ThreadsOption = 0,
+    batch_size: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            min=0,
+            max=1024,
+            help="Windows computed at once; 0: as many as suit the model and the machine.",
+            rich_help_panel=COMPUTATION,
+        ),
+    ] = 0,
+    context: ContextOption = ContextChoice.window,
+) -> None:
+    """Score recordings: arousal, dominance and valence over time, from any audio or video file."""
+    from emow2v.archive import run as archive
+    from emow2v.audio.channels import parse_channel
+    from emow2v.audio.inputs import STDIN
+    from emow2v.model import load
+    from emow2v.progress import Progress
+
+    framing = _framing(unit, frame_step, left_context, right_context, padding, start, end)
+    parsed_channel = parse_channel(channel)
+    folder = None if to == "-" else Path(to)
+    names = archive.format_names(",".join(formats or ["csv"]), printed=folder is None)
+    if folder is not None:
+        archive.check_output(folder)
+    if STDIN in inputs:
+        archive.refuse_terminal(sys.stdin)
+    selection = choose(inputs)
+
+    loaded = load(model, engine=engine, precision=precision, threads=threads, device=device)
+    failed, left_out = selection.failed, selection.left_out
+    with Progress(len(selection.inputs), errors, to=folder, failed=failed, left_out=left_out) as progress:
+        for outcome in archive.predict(
+            loaded,
+            selection.inputs,
+            folder,
+            names=names,
+            framing=framing,
+            context=context.value,
+            batch_size=batch_size or None,
+            overwrite=overwrite,
+            track=track or None,
+            channel=parsed_channel,
+            progress=progress.block,
+        ):
+            failed += bool(outcome.error)
+            progress.done(outcome)
+    if failed:
+        raise typer.Exit(1)
+
+
+def _framing(
+    unit: UnitChoice,
+    frame_step: str,
+    left_context: str,
+    right_context: str,
+    padding: PaddingChoice,
+    start: str,
+    end: str,
+) -> Framing:
+    """The framing that the options describe; a step of 0 means one value for each recording."""
+    from emow2v.framing import Framing, parse_time
+
+    start_ms, end_ms = parse_time(start, "--start"), parse_time(end, "--end") or None
+    step_ms = parse_time(frame_step, "--frame-step")
+    if unit is UnitChoice.files or step_ms == 0:
+        return Framing.files(start_ms=start_ms, end_ms=end_ms)
+    return Framing(
+        frame_step_ms=step_ms,
+        left_context_ms=parse_time(left_context, "--left-context"),
+        right_context_ms=parse_time(right_context, "--right-context"),
+        start_ms=start_ms,
+        end_ms=end_ms,
+        padding=padding.value,
+    )
