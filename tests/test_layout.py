@@ -1,6 +1,7 @@
 """The shape of the package: short modules, small rooms, nothing written twice."""
 
 import ast
+import re
 from collections import defaultdict
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "emow2v"
 MODULES = sorted(SOURCE.rglob("*.py"))
+PAGES = sorted(path for path in (SOURCE / "server" / "static").iterdir() if path.suffix in (".js", ".css", ".html"))
 RUN = 6  # lines in a row that may not stand twice
 
 
@@ -36,10 +38,27 @@ def statements(path: Path) -> list[tuple[int, str]]:
     return [(number, line) for number, line in lines if line.strip("()[]{},") and not line.startswith("#")]
 
 
+# What a page begins with (each needs it), comments, and imports: not counted
+UNCOUNTED = {
+    ".html": r"<head>.*?</head>|<header.*?</header>|<!--.*?-->",
+    ".css": r"/\*.*?\*/",
+    ".js": r"/\*.*?\*/|^\s*//[^\n]*|^import [^;]*;",
+}
+
+
+def page_lines(path: Path) -> list[tuple[int, str]]:
+    """Lines of a page, a script or a style sheet with their numbers, without what is not counted."""
+    text = path.read_text(encoding="utf-8")
+    pattern = re.compile(UNCOUNTED[path.suffix], re.DOTALL | re.MULTILINE)
+    text = pattern.sub(lambda match: "\n" * match[0].count("\n"), text)
+    lines = [(number, line.strip()) for number, line in enumerate(text.splitlines(), 1)]
+    return [(number, line) for number, line in lines if line.strip("()[]{},; ")]
+
+
 def test_no_run_of_six_lines_stands_twice() -> None:
     places: dict[tuple[str, ...], list[str]] = defaultdict(list)
-    for path in [*MODULES, *sorted((ROOT / "modules").rglob("*.py")), *sorted((ROOT / "tools").glob("*.py"))]:
-        lines = statements(path)
+    for path in [*MODULES, *sorted((ROOT / "modules").rglob("*.py")), *sorted((ROOT / "tools").glob("*.py")), *PAGES]:
+        lines = page_lines(path) if path in PAGES else statements(path)
         for begin in range(len(lines) - RUN + 1):
             run = tuple(line for _, line in lines[begin : begin + RUN])
             places[run].append(f"{path.relative_to(ROOT)}:{lines[begin][0]}")

@@ -41,6 +41,7 @@ from emow2v import cards, citation, formats
 from emow2v.cli import demo
 from emow2v.model import Model
 from emow2v.modelstore.verify import EXAMPLE
+from emow2v.server.routes import pages
 from emow2v.server.run import Server
 
 pytestmark = [
@@ -151,7 +152,7 @@ def test_playing_moves_the_cursor_and_what_goes_with_it(page: "api.Page", done: 
     assert audio.evaluate("one => one.currentTime") == pytest.approx(1)
     assert cursor.get_attribute("aria-valuetext").startswith("0:01.00, arousal ")  # type: ignore[union-attr]
     there = rows[np.searchsorted(rows[:, 1], 1, side="right")]
-    assert page.locator("#now b").all_text_contents() == [f"{value:.2f}" for value in there[2:]]
+    assert page.locator("#cursor-values b").all_text_contents() == [f"{value:.2f}" for value in there[2:]]
     box = page.locator("#time").bounding_box()
     assert box
     page.mouse.click(
@@ -185,7 +186,7 @@ def test_zoom_by_mouse_and_keys(page: "api.Page", done: str) -> None:
     page.mouse.up()
     until(page, lambda: view(page) != (0, 2), "dragging zooms")
     np.testing.assert_allclose(view(page), (0.5, 1.5), atol=0.02)
-    expect(page.locator("#summary caption")).to_contain_text("from 0:00.50 to 0:01.50")
+    expect(page.locator("#summary caption")).to_contain_text("from 0:00.50 to 0:01.50, the visible part")
     rows = np.array(asked(page, f"/v1/jobs/{done}/rows")["rows"])
     inside = rows[(rows[:, :2].mean(axis=1) > view(page)[0]) & (rows[:, :2].mean(axis=1) < view(page)[1])]
     cells = page.locator("#summary tr").filter(has_text="arousal").locator("td").all_text_contents()
@@ -271,10 +272,10 @@ def test_watching_a_job_that_runs_and_cancelling_it(page: "api.Page", url: str, 
     seen = plot(page)["arousal"][1]
     rows = np.array(asked(page, f"/v1/jobs/{job}/rows")["rows"])
     np.testing.assert_array_equal(seen, rows[: len(seen), 2])
-    expect(page.locator("#done")).to_have_text(re.compile(r"^\d+ of 22500 values"))
+    expect(page.locator("#progress-text")).to_have_text(re.compile(r"^\d+ of 22500 values"))
     page.get_by_role("button", name="Cancel").click()
     expect(page.locator("#state")).to_have_text("cancelled")
-    expect(page.locator("#said")).to_contain_text("The job was cancelled")
+    expect(page.locator("#message")).to_contain_text("The job was cancelled")
     assert asked(page, f"/v1/jobs/{job}")["state"] == "canceled"
 
 
@@ -284,7 +285,7 @@ def test_cancel_log_and_erase_in_the_list(page: "api.Page", url: str, data: Path
     line = row(page, "later.flac")
     line.get_by_role("button", name="Cancel: later.flac").click()
     expect(line).to_contain_text("cancelled")
-    expect(page.locator("#said")).to_have_text("later.flac was cancelled.")
+    expect(page.locator("#message")).to_have_text("later.flac was cancelled.")
     line.get_by_role("button", name="Log").click()
     log = page.get_by_role("dialog", name=re.compile("Log of later.flac"))
     expect(log).to_contain_text("cancel")
@@ -331,7 +332,7 @@ def test_live_values_grow_and_are_those_of_the_file(page: "api.Page", described_
         float(page.locator("#level").get_attribute("value") or page.locator("#level").evaluate("one => one.value")) >= 0
     )
     page.get_by_role("button", name="Stop").click()
-    expect(page.locator("#said")).to_contain_text("recorded")
+    expect(page.locator("#message")).to_contain_text("recorded")
     name, packed = saved(page, page.get_by_role("button", name="Save the values (CSV, zip)"))
     assert re.fullmatch(r"live-[\d-]+\.csv\.zip", name)
     with zipfile.ZipFile(io.BytesIO(packed)) as archive:
@@ -349,7 +350,7 @@ def test_live_values_grow_and_are_those_of_the_file(page: "api.Page", described_
     name, sound = saved(page, page.get_by_role("button", name="Save the sound (WAV)"))
     heard, rate = soundfile.read(io.BytesIO(sound))
     assert name.endswith(".wav") and np.abs(heard).max() > 0.05 and len(live) == int(len(heard) / rate / 0.04 + 1e-9)
-    page.get_by_role("button", name="Keep it here").click()
+    page.get_by_role("button", name="Store the recording").click()
     page.wait_for_url("**/jobs/*")
     drawn(page)
     rows = np.array(asked(page, f"/v1/jobs/{page.url.rpartition('/')[2]}/rows")["rows"])
@@ -377,8 +378,8 @@ def test_a_stream_that_breaks_off_is_told_and_what_came_is_kept(page: "api.Page"
     page.route_web_socket("**/v1/stream*", stops)
     page.goto("/live")
     page.get_by_role("button", name="Record").click()
-    expect(page.locator("#said")).to_have_text("Others need the time; try again later.")
-    expect(page.get_by_role("button", name="Record anew")).to_be_enabled()
+    expect(page.locator("#message")).to_have_text("Others need the time; try again later.")
+    expect(page.get_by_role("button", name="Record again")).to_be_enabled()
     expect(page.get_by_role("button", name="Save the sound (WAV)")).to_be_visible()
 
 
@@ -400,7 +401,7 @@ def test_nothing_but_a_keyboard(page: "api.Page", speech: Path) -> None:
         raise AssertionError(f"Tab never comes to {name}")
 
     page.keyboard.press("Tab")
-    expect(page.get_by_role("link", name="To the jobs")).to_be_focused()
+    expect(page.get_by_role("link", name="Skip to the list of jobs")).to_be_focused()
     page.keyboard.press("Tab")
     for _ in range(10):
         if page.evaluate("document.activeElement.id") == "files":
@@ -454,16 +455,16 @@ def test_errors_are_the_servers_sentence(visit: Callable[..., Visitor], data: Pa
     page.goto("/")
     drop(page, "notes.txt", b"no sound")
     expect(page.locator("#uploads")).to_contain_text("notes.txt is not a recording that can be decoded")
-    expect(page.locator("#said")).to_contain_text("notes.txt")
-    page.get_by_role("button", name="Forget notes.txt").click()
+    expect(page.locator("#message")).to_contain_text("notes.txt")
+    page.get_by_role("button", name="Remove the message about notes.txt").click()
     expect(page.locator("#uploads li")).to_have_count(0)
     page.goto("/jobs/never")
-    expect(page.locator("#said")).to_have_text("No job 'never' is known; expected the id of a posted job.")
+    expect(page.locator("#message")).to_have_text("No job 'never' is known; expected the id of a posted job.")
     drop(page, "a.wav", b"", target="body")
     assert page.url.endswith("/jobs/never")  # the browser did not open the file in the page's place
     page.route("**/static/plotly.min.js*", lambda route: route.fulfill(status=404, body="none"))
     page.goto("/live")
-    expect(page.locator("#time")).to_contain_text("plotly.js is not on this server")
+    expect(page.locator("#time")).to_contain_text("this server has no plotly.js")
 
 
 def test_an_hour_stays_small_in_the_page(page: "api.Page", done: str) -> None:
@@ -485,7 +486,7 @@ def test_an_hour_stays_small_in_the_page(page: "api.Page", done: str) -> None:
     np.testing.assert_allclose(y[:-1], values[whole, 0].round(6).mean(axis=1))
     assert plot(page)["arousal from lowest to highest"][1].max() == 0.99  # extremes are never lost
     assert plot(page)["valence from lowest to highest"][1].min() == 0.01
-    expect(page.locator(".legend")).to_contain_text("Lines are means of")
+    expect(page.locator(".legend")).to_contain_text("Each line shows means of")
     expect(page.locator("#summary caption")).to_contain_text("90000 values over 1:00:00.0")
     for _ in range(12):
         page.keyboard.press("+")
@@ -525,15 +526,15 @@ def test_the_token_is_asked_for_once(browser: "api.Browser", data: Path, tmp_pat
         page = visitor.page
         page.goto("/live")
         assert page.url == f"{url}/login?next=/live"
-        page.get_by_label("Token").fill("wrong")
+        page.get_by_label("Access token").fill("wrong")
         page.keyboard.press("Enter")
-        expect(page.get_by_role("alert")).to_have_text("That is not the token.")
-        page.get_by_label("Token").fill("secret word")
+        expect(page.get_by_role("alert")).to_have_text("The token is wrong. Enter the token of this server.")
+        page.get_by_label("Access token").fill("secret word")
         page.get_by_role("button", name="Open").click()
         page.wait_for_url(f"{url}/live")
         assert page.evaluate("document.cookie") == ""  # no script reads it
         page.goto("/")
-        expect(page.locator("#none")).to_be_visible()
+        expect(page.locator("#no-jobs")).to_be_visible()
         visitor.leave()
 
 
@@ -704,7 +705,7 @@ def test_the_form_chooses_what_is_heard(page: "api.Page", speech: Path) -> None:
     stereo = io.BytesIO()
     soundfile.write(stereo, np.stack([np.zeros_like(signal), signal], axis=1), RATE, format="WAV")
     page.goto("/")
-    page.locator("summary").filter(has_text="what is heard").click()
+    page.locator("summary").filter(has_text="Settings").click()
     for channel in ("left", "right"):
         page.get_by_label("Channel").select_option(channel)
         page.get_by_label("Track").fill("1")
@@ -761,7 +762,7 @@ def test_a_citation_that_is_not_there_is_an_error_in_words(visit: Callable[..., 
     page.route("**/citation", lambda route: route.fulfill(status=404, json={"error": "The job has no provenance."}))
     opened(page, done)
     page.get_by_role("button", name="Cite this result").click()
-    expect(page.locator("#said")).to_have_text("The job has no provenance.")
+    expect(page.locator("#message")).to_have_text("The job has no provenance.")
     expect(page.get_by_role("dialog")).to_have_count(0)
 
 
@@ -777,3 +778,45 @@ def test_text_can_be_copied_where_the_browser_refuses_the_clipboard(page: "api.P
     page.get_by_role("button", name="Copy the paragraph").click()
     expect(page.locator("#copied")).to_contain_text("press Ctrl+C")
     assert page.evaluate("getSelection().toString()") == "A paragraph."
+
+
+@pytest.mark.parametrize("width", [390, 320])
+def test_the_table_of_values_fits_a_phone(visit: Callable[..., Visitor], done: str, width: int) -> None:
+    """No cell is cut or beside the screen, also where times have hours; on a wide screen a row stays one line."""
+    page = visit(is_mobile=True, has_touch=True).page
+    page.set_viewport_size({"width": width, "height": 800})
+    rows = [[36000 + k / 25, 36000 + (k + 1) / 25, -0.123, 0.456, 0.789, 1] for k in range(120)]
+    answer = {"run": "", "first": 0, "total": 120, "complete": True, "columns": [], "rows": rows}
+    page.route("**/rows?*", lambda route: route.fulfill(json=answer))
+    opened(page, done)
+    page.locator("#values > summary").click()
+    cells = page.locator("#rows").locator("th, td")
+    expect(cells).to_have_count(6 + 50 * 6)
+    measure = """all => all.map((cell) => {
+        const box = cell.getBoundingClientRect();
+        return [box.left, box.right, box.top, cell.scrollWidth - cell.clientWidth];
+    })"""
+    boxes = np.array(cells.evaluate_all(measure))
+    assert boxes[:, 0].min() >= 0 and boxes[:, 1].max() <= width and boxes[:, 3].max() <= 0
+    assert page.locator("#rows").evaluate("one => one.parentElement.scrollWidth <= one.parentElement.clientWidth")
+    lines = boxes[6:12, 2]
+    assert len(set(lines[:2])) == len(set(lines[2:])) == 1 and lines[2] > lines[0]  # times, and below them the values
+    page.set_viewport_size({"width": 1280, "height": 800})
+    assert len({round(top) for *_, top, _ in cells.evaluate_all(measure)[6:12]}) == 1
+
+
+def test_pages_of_a_server_without_plotly(
+    visit: Callable[..., Visitor], done: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In place of the curves stands what to install; summary, table and files are there all the same."""
+    monkeypatch.setattr(pages, "_plotly", lambda: ("", None))
+    page = visit().page  # which also sees that nothing was requested in vain
+    page.goto(f"/jobs/{done}")
+    expect(page.locator("#time").get_by_role("note")).to_contain_text("pip install 'emow2v[server]'")
+    expect(page.locator("#summary caption")).to_have_text("50 values over 0:02.0")
+    page.keyboard.press("ArrowRight")
+    expect(page.locator("#cursor-values b").first).to_have_text(re.compile(r"0\.\d\d"))
+    page.get_by_role("button", name="Picture (SVG)").click()
+    expect(page.locator("#message")).to_contain_text("pip install 'emow2v[server]'")
+    page.goto("/live")
+    expect(page.locator("#time").get_by_role("note")).to_contain_text("this server has no plotly.js")

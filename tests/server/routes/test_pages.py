@@ -1,4 +1,7 @@
-"""How the pages are served: whole, guarded, and with nothing from outside. `test_pages.py` looks at them."""
+"""How the pages are served: complete, with security headers, and nothing from other servers.
+
+`tests/server/test_browser.py` opens them in a browser.
+"""
 
 import gzip
 import re
@@ -86,8 +89,10 @@ def test_plotly_comes_from_its_package(client: TestClient) -> None:
 def test_a_server_without_plotly_says_what_to_do(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pages, "_plotly", lambda: ("", None))
     answer = client.get("/static/plotly.min.js")
-    assert answer.status_code == 404 and "pip install" in answer.text
-    assert client.get("/live").status_code == 200
+    assert answer.status_code == 404 and "pip install 'emow2v[server]'" in answer.text
+    for path in PAGES:
+        page = client.get(path)
+        assert page.status_code == 200 and "plotly.min.js" not in page.text and "{plotly}" not in page.text
 
 
 def test_answers_that_are_no_page_may_do_nothing(client: TestClient) -> None:

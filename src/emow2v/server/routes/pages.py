@@ -1,7 +1,7 @@
-"""The pages for people: files of the package, which need nothing from outside and no build step.
+"""The pages for people: files of the package, which load nothing from other servers and need no build step.
 
-What they show they ask of /v1, as any other client does. plotly.js comes from the PyPI package `plotly`, whose Python
-part is never imported.
+Their scripts request everything they show from /v1, as any other client does. plotly.js comes from the PyPI package
+`plotly`, whose Python part is never imported; without it the pages show a sentence in place of the curves.
 """
 
 from __future__ import annotations
@@ -23,20 +23,24 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from emow2v._version import __version__
 
 STATIC = Path(__file__).parents[1] / "static"
-_FOR_EVER = "public, max-age=31536000, immutable"  # of addresses that hold a version
+_IMMUTABLE = "public, max-age=31536000, immutable"  # of addresses that hold a version; 31,536,000 s is a year
+_NO_PLOTLY = (
+    "This server has no plotly.min.js, since the Python package plotly is not installed. "
+    "Install it with: pip install 'emow2v[server]'"
+)
 
-_GUARDS = {
+_SECURITY_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
     "Cross-Origin-Resource-Policy": "same-origin",
-    "Referrer-Policy": "same-origin",  # with no-referrer browsers would send forms without saying from where
+    "Referrer-Policy": "same-origin",  # with no-referrer, browsers send forms with the origin "null"
     "X-Content-Type-Options": "nosniff",
 }
 
 
 def _policy(*, plots: bool = False) -> str:
-    """A Content-Security-Policy: scripts are files of this server, nothing is fetched from elsewhere.
+    """A Content-Security-Policy: scripts are files of this server, and nothing is loaded from elsewhere.
 
-    plotly.js puts styles into the page and into attributes, which cannot be allowed one by one.
+    plotly.js adds styles to the page and to attributes; they cannot be allowed one by one.
     """
     styles = "'self' 'unsafe-inline'" if plots else "'self'"
     return (
@@ -46,27 +50,27 @@ def _policy(*, plots: bool = False) -> str:
 
 
 class Guarded:
-    """An ASGI layer that says what browsers may do with an answer; of all that is no page, nothing."""
+    """An ASGI layer that adds headers for browsers. Responses that are not pages may load and run nothing."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def guarded(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                for name, value in _GUARDS.items():
+                for name, value in _SECURITY_HEADERS.items():
                     headers.setdefault(name, value)
             await send(message)
 
-        await self._app(scope, receive, guarded)
+        await self._app(scope, receive, send_with_headers)
 
 
 def _page(name: str, status: int = 200, *, plots: bool = False, **texts: str) -> Response:
-    """A page with texts of ours put in; nothing that anybody else wrote."""
+    """A page with its placeholders filled. The texts are our own, never those of users."""
     page = (STATIC / name).read_text(encoding="utf-8")
-    for key, text in {"version": __version__, "plotly": _plotly()[0], **texts}.items():
-        page = page.replace(f"{{{key}}}", text)
+    for placeholder, text in {"version": __version__, "plotly": _plotly_tag(), **texts}.items():
+        page = page.replace(f"{{{placeholder}}}", text)
     headers = {
         "Content-Security-Policy": _policy(plots=plots),
         "Cache-Control": "no-cache",
@@ -77,9 +81,13 @@ def _page(name: str, status: int = 200, *, plots: bool = False, **texts: str) ->
 
 
 def login(*, wrong: bool) -> Response:
-    """The page that asks for the token."""
-    said = '<p class="error" role="alert">That is not the token.</p>' if wrong else ""
-    return _page("login.html", 401 if wrong else 200, said=said)
+    """The page that asks for the access token.
+
+    Args:
+        wrong: a wrong token was sent; the page says so
+    """
+    error = '<p class="error" role="alert">The token is wrong. Enter the token of this server.</p>' if wrong else ""
+    return _page("login.html", 401 if wrong else 200, error=error)
 
 
 async def _jobs(request: Request) -> Response:
@@ -96,39 +104,45 @@ async def _live(request: Request) -> Response:
 
 @cache
 def _plotly() -> tuple[str, Path | None]:
-    """Version of the package `plotly`, and where its plotly.min.js lies; none where it is not installed."""
-    found = find_spec("plotly")
-    folders = found.submodule_search_locations if found else None
+    """Version of the package `plotly` and path of its plotly.min.js; "" and None if it is not installed."""
+    spec = find_spec("plotly")
+    folders = spec.submodule_search_locations if spec else None
     paths = [Path(folder) / "package_data" / "plotly.min.js" for folder in folders or ()]
-    path = next((one for one in paths if one.is_file()), None)
+    path = next((path for path in paths if path.is_file()), None)
     return ("", None) if path is None else (version("plotly"), path)
 
 
+def _plotly_tag() -> str:
+    """The element that loads plotly.js; "" if it is not installed."""
+    number, path = _plotly()
+    return "" if path is None else f'<script src="/static/plotly.min.js?v={number}" defer></script>\n'
+
+
 @cache
-def _packed(path: Path) -> bytes:
-    """A third of the bytes, for browsers on other machines."""
+def _compressed(path: Path) -> bytes:
+    """A file as gzip: a third of the bytes, for browsers on other machines."""
     return gzip.compress(path.read_bytes(), 6)
 
 
 async def _plotly_js(request: Request) -> Response:
     _, path = _plotly()
     if path is None:
-        return PlainTextResponse("plotly.min.js is not here; run: pip install 'plotly>=6'.", 404)
-    headers = {"Cache-Control": _FOR_EVER, "Vary": "Accept-Encoding"}
-    packed = "gzip" in request.headers.get("accept-encoding", "")
-    if packed:
+        return PlainTextResponse(_NO_PLOTLY, 404)
+    headers = {"Cache-Control": _IMMUTABLE, "Vary": "Accept-Encoding"}
+    accepts_gzip = "gzip" in request.headers.get("accept-encoding", "")
+    if accepts_gzip:
         headers["Content-Encoding"] = "gzip"
-    body = await run_in_threadpool(_packed if packed else Path.read_bytes, path)
+    body = await run_in_threadpool(_compressed if accepts_gzip else Path.read_bytes, path)
     return Response(body, headers=headers, media_type="text/javascript")
 
 
 class _Static(StaticFiles):
-    """Files of the package; browsers ask whether they have the newest."""
+    """Files of the package. Browsers ask each time whether their copy is the newest."""
 
     async def get_response(self, path: str, scope: Scope) -> Response:
-        answer = await super().get_response(path, scope)
-        answer.headers["Cache-Control"] = "no-cache"
-        return answer
+        response = await super().get_response(path, scope)
+        response.headers["Cache-Control"] = "no-cache"
+        return response
 
 
 ROUTES: tuple[BaseRoute, ...] = (

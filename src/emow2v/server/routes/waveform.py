@@ -1,4 +1,4 @@
-"""A recording as the eye sees it: the lowest and highest sample of every stretch, in one pass and little memory."""
+"""The waveform of a recording: the lowest and highest sample of each stretch, in one pass with little memory."""
 
 from __future__ import annotations
 
@@ -15,10 +15,12 @@ Peaks = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, eq=False)
 class Waveform:
-    """Attributes:
-    duration: seconds
-    step: seconds of a stretch; the last may be shorter
-    lowest, highest: float32 [stretches], -1..1
+    """The lowest and highest samples of a recording.
+
+    Attributes:
+        duration: seconds
+        step: seconds of a stretch; the last one may be shorter
+        lowest, highest: float32 [stretches], -1..1
     """
 
     duration: float
@@ -28,42 +30,41 @@ class Waveform:
 
 
 def waveform(source: Source, points: int, *, track: int | None = None, channel: Channel = "mix") -> Waveform:
-    """Peaks of a recording at its own rate.
+    """Read the waveform of a recording at its own sampling rate.
 
-    How long it is shows only at its end: stretches begin with one sample, and whenever there are too many two
-    become one. Memory depends on the number of points, not on the length of the recording.
+    The length of a recording is known only at its end. Stretches therefore begin with one sample each; whenever there
+    are too many stretches, pairs of them are merged. Memory depends on the number of points, not on the length.
 
     Args:
-        points: at most so many stretches, at least half as many (of recordings with so many samples); 2 or more
-        track, channel: as `audio.open_recording` takes them
+        points: the most stretches, 2 or more; at least half as many are returned if the recording has enough samples
+        track, channel: as for `audio.open_recording`
 
     Raises:
-        AudioError: nothing there, not decodable, or no such track or channel
+        AudioError: the recording does not exist, cannot be decoded, or has no such track or channel
     """
     recording = audio.open_recording(source, target_rate=None, track=track, channel=channel)
-    most = points - points % 2
-    width, count, taken = 1, 0, 0
-    lowest, highest = np.empty(most, np.float32), np.empty(most, np.float32)
+    max_count = points - points % 2  # pairs are merged
+    width, count = 1, 0  # samples of a stretch, stretches so far
+    lowest, highest = np.empty(max_count, np.float32), np.empty(max_count, np.float32)
     rest = np.zeros(0, np.float32)
     try:
         for block in recording:
-            taken += block.size
             rest = np.concatenate([rest, block]) if rest.size else block
             while rest.size >= width:
-                if count == most:
+                if count == max_count:
                     count //= 2
                     lowest[:count] = lowest.reshape(-1, 2).min(axis=1)
                     highest[:count] = highest.reshape(-1, 2).max(axis=1)
                     width *= 2
                     continue
-                whole = min(rest.size // width, most - count)
+                whole = min(rest.size // width, max_count - count)
                 stretches = rest[: whole * width].reshape(whole, width)
                 lowest[count : count + whole] = stretches.min(axis=1)
                 highest[count : count + whole] = stretches.max(axis=1)
                 rest, count = rest[whole * width :], count + whole
     finally:
         recording.close()
-    if rest.size and count < most:
+    if rest.size and count < max_count:
         lowest[count], highest[count] = rest.min(), rest.max()
         count += 1
     elif rest.size:

@@ -1,6 +1,7 @@
 // The dialog that says how to cite a result: a methods paragraph and BibTeX entries, both made by the server.
 
-import { askJSON, byId, save, say } from "./common.js";
+import { announceError, byId, saveFile } from "./elements.js";
+import { requestJSON } from "./requests.js";
 
 /**
  * Connect the button "Cite this result" with its dialog.
@@ -10,11 +11,11 @@ import { askJSON, byId, save, say } from "./common.js";
 export function addCitation(path, stem) {
   byId("cite").addEventListener("click", async () => {
     try {
-      const { methods, bibtex } = await askJSON(path);
+      const { methods, bibtex } = await requestJSON(path);
       byId("methods").textContent = methods;
       byId("bibtex").textContent = bibtex;
     } catch (error) {
-      return say(error.message, true);
+      return announceError(error);
     }
     byId("copied").textContent = "";
     byId("citation").showModal();
@@ -22,19 +23,22 @@ export function addCitation(path, stem) {
   byId("copy-methods").addEventListener("click", () => copy(byId("methods"), "The methods paragraph was copied."));
   byId("copy-bibtex").addEventListener("click", () => copy(byId("bibtex"), "The references were copied."));
   byId("save-bibtex").addEventListener("click", () => {
-    save(`${stem()}.bib`, new Blob([`${byId("bibtex").textContent.trimEnd()}\n`], { type: "application/x-bibtex" }));
+    const text = `${byId("bibtex").textContent.trimEnd()}\n`;
+    saveFile(`${stem()}.bib`, new Blob([text], { type: "application/x-bibtex" }));
   });
 }
 
-/** Copy the text of an element. Over plain http from another computer browsers refuse it; the text is then selected. */
+/** Copy the text of an element. Browsers may refuse that to pages without https; the text is selected then. */
 async function copy(element, success) {
   getSelection().selectAllChildren(element);
-  let copied = false;
+  let isCopied = false;
   try {
     await navigator.clipboard.writeText(element.textContent);
-    copied = true;
+    isCopied = true;
   } catch {
-    copied = document.execCommand("copy"); // older than navigator.clipboard, and works over plain http
+    isCopied = document.execCommand("copy"); // older than navigator.clipboard, works without https
   }
-  byId("copied").textContent = copied ? success : "The browser did not copy the text. It is selected now: press Ctrl+C (or Cmd+C).";
+  byId("copied").textContent = isCopied
+    ? success
+    : "The browser did not copy the text. It is selected now: press Ctrl+C (on a Mac: Cmd+C).";
 }

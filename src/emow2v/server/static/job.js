@@ -1,177 +1,211 @@
-// One job: its curves while they grow, and when it has finished all there is to see, hear and save.
+// The page of one job: its values while they are computed; afterwards the sound, the summary, the table, and all files.
 
-import { ask, askJSON, byId, clock, COLUMNS, counted, jobPath, lasting, make, save, say, showState } from "./common.js";
 import { addCitation } from "./citation.js";
+import { announce, announceError, byId, make, saveFile } from "./elements.js";
+import { cancelJob, isPending, jobPath, queueText, requestLog, showProgress, showState } from "./jobstate.js";
 import { Plane } from "./plane.js";
 import { Player } from "./player.js";
-import { Readout, spoken } from "./readout.js";
-import { Peaks, Series } from "./series.js";
+import { Readout, spokenRow } from "./readout.js";
+import { requestJSON } from "./requests.js";
+import { COLUMNS, Series, Waveform } from "./series.js";
 import { Table } from "./table.js";
+import { clockText, countText, durationText, fileStem, valueText } from "./texts.js";
 import { TimePlot } from "./timeplot.js";
 
 const id = decodeURIComponent(location.pathname.slice("/jobs/".length));
-const EXPORTS = { csv: "CSV", csvw: "CSV with provenance (zip)", json: "JSON", ndjson: "NDJSON", annotation: "NOVA annotations (zip)" };
-const POINTS = 40_000; // of a waveform at most
-const SOON_S = 2; // of running, before a guess at the end is of use
+const EXPORTS = {
+  csv: "CSV",
+  csvw: "CSV with provenance (zip)",
+  json: "JSON",
+  ndjson: "NDJSON",
+  annotation: "NOVA annotations (zip)",
+};
+const STATISTICS = { low: "lowest", mean: "mean", deviation: "SD", high: "highest" };
+const MAX_WAVEFORM_POINTS = 40_000;
+const MIN_ESTIMATE_S = 2; // a job that has run for less gets no estimate of the time left
 
 const series = new Series();
-const plot = new TimePlot(byId("time"), series, { seek: (time) => player.seek(time), seen });
+const plot = new TimePlot(byId("time"), series, { seek: (time) => player.seek(time), onView: showView });
 const plane = new Plane(byId("plane"), series);
-const readout = new Readout(byId("now"));
-const player = new Player(byId("audio"), byId("video"), moved, (sentence) => {
-  byId("mute").textContent = sentence;
-  byId("mute").hidden = !sentence;
+const readout = new Readout(byId("cursor-values"));
+const player = new Player(byId("audio"), byId("video"), showTime, (reason) => {
+  byId("no-playback").textContent = reason;
+  byId("no-playback").hidden = !reason;
 });
 const table = new Table(series, (time) => player.seek(time));
 let job = null;
-let session = 0;
-let run = "";
-let growing = null;
+let session = 0; // number of the recording in the job
+let run = ""; // the server's name for the rows so far; another one means that the job began again
+let newRows = null; // a request in progress
 
-function moved(time, sent) {
+/** Show a time with all that follows it; `follow` moves the view to it. */
+function showTime(time, follow) {
   const row = series.at(time);
-  const plays = !player.media.paused; // then a screen reader should hear the recording, not every value of it
-  plot.cursor(time, { sent, says: plays ? "" : `${clock(time, 2)}, ${spoken(series, row)}` });
+  const spoken = player.isPlaying ? "" : `${clockText(time, 2)}, ${spokenRow(series, row)}`; // not over the recording
+  plot.moveCursor(time, { follow, spoken });
   plane.show(row);
   readout.show(series, row);
   table.show(row);
 }
 
-/** Another part of the time is shown. */
-function seen(from, to) {
+/** Another part of the time is visible. */
+function showView(from, to) {
   const width = to - from;
-  byId("whole").disabled = byId("pan").disabled = !plot.range;
-  byId("out").disabled = !plot.range;
-  if (document.activeElement !== byId("pan") || !plot.range) byId("pan").value = plot.range ? from / (plot.whole - width) : 0.5;
-  byId("pan").setAttribute("aria-valuetext", `${clock(from, 1)} to ${clock(to, 1)}`);
-  if (!byId("about").hidden) summary();
+  byId("zoom-all").disabled = byId("zoom-out").disabled = byId("pan").disabled = !plot.range;
+  const isHeld = document.activeElement === byId("pan") && plot.range;
+  if (!isHeld) byId("pan").value = plot.range ? from / (plot.whole - width) : 0.5;
+  byId("pan").setAttribute("aria-valuetext", `${clockText(from, 1)} to ${clockText(to, 1)}`);
+  if (!byId("about").hidden) showSummary();
 }
 
-function describe() {
+function showJob() {
   byId("name").textContent = job.name;
   document.title = `${job.name}: emow2v`;
   showState(byId("state"), job.state);
-  byId("with").textContent = [job.kind === "process" && "DISCOVER", job.model && `model ${job.model}`, job.state === "waiting" && (job.position ? `${job.position} before it` : "comes next")].filter(Boolean).join(", ");
-  const goes = job.state === "waiting" || job.state === "running";
-  byId("wait").hidden = !goes;
-  if (job.expected_rows) byId("progress").value = Math.min(1, job.rows / job.expected_rows);
-  else byId("progress").removeAttribute("value");
-  const whole = job.expected_rows ? `${job.rows} of ${counted(job.expected_rows, "value")}` : counted(job.rows, "value");
-  byId("done").textContent = job.rows ? `${whole}${left()}` : "";
-  byId("notices").hidden = !job.notices?.length;
-  if (!byId("notices").hidden) byId("notices").replaceChildren(...job.notices.map((sentence) => make("li", {}, sentence)));
-  if (job.state === "error") say(job.error, true);
-  if (job.state === "canceled") say("The job was cancelled; nothing was kept of it but its log.");
+  const details = [
+    job.kind === "process" && "DISCOVER",
+    job.model && `model ${job.model}`,
+    job.state === "waiting" && queueText(job),
+  ];
+  byId("details").textContent = details.filter(Boolean).join(", ");
+  byId("progress-line").hidden = !isPending(job);
+  showProgress(byId("progress"), job);
+  const count = job.expected_rows
+    ? `${job.rows} of ${countText(job.expected_rows, "value")}`
+    : countText(job.rows, "value");
+  byId("progress-text").textContent = job.rows ? `${count}${timeLeftText()}` : "";
+  const notices = job.notices ?? [];
+  byId("notices").hidden = !notices.length;
+  if (notices.length) byId("notices").replaceChildren(...notices.map((sentence) => make("li", {}, sentence)));
+  if (job.state === "error") announce(job.error, true);
+  if (job.state === "canceled") announce("The job was cancelled. Only its log was kept.");
 }
 
-/** A guess at how long it still takes. */
-function left() {
-  const taken = (Date.now() - new Date(job.started)) / 1000;
-  if (!job.started || !job.expected_rows || !(taken > SOON_S)) return "";
-  return `, about ${lasting((taken * Math.max(0, job.expected_rows - job.rows)) / job.rows)} left`;
+/** An estimate of the time left. */
+function timeLeftText() {
+  const seconds = (Date.now() - new Date(job.started)) / 1000;
+  if (!job.started || !job.expected_rows || !(seconds > MIN_ESTIMATE_S)) return "";
+  return `, about ${durationText((seconds * Math.max(0, job.expected_rows - job.rows)) / job.rows)} left`;
 }
 
-/** Rows that came since the last look; another run means that it began anew. */
-function grow() {
-  growing ??= (async () => {
-    const found = await askJSON(jobPath(id, `/rows?first=${series.length}&run=${encodeURIComponent(run)}&session=${session}`));
-    if (found.run && found.run !== run) {
-      run = found.run;
-      if (found.first !== series.length || found.first) series.clear();
-    }
-    if (!found.complete && found.first === series.length && found.rows.length) {
-      series.add(found.rows);
-      refreshed();
-    }
-  })()
-    .catch((error) => say(error.message, true))
-    .finally(() => (growing = null));
+/** Add the rows that were computed since the last request. */
+function addNewRows() {
+  newRows ??= requestNewRows()
+    .catch(announceError)
+    .finally(() => (newRows = null));
 }
 
-function refreshed() {
+async function requestNewRows() {
+  const query = `first=${series.length}&run=${encodeURIComponent(run)}&session=${session}`;
+  const answer = await requestJSON(jobPath(id, `/rows?${query}`));
+  if (answer.run && answer.run !== run) {
+    run = answer.run;
+    if (answer.first !== series.length || answer.first) series.clear();
+  }
+  if (!answer.complete && answer.first === series.length && answer.rows.length) {
+    series.add(answer.rows);
+    redraw();
+  }
+}
+
+function redraw() {
   plot.draw();
-  moved(job.state === "running" && !player.touched ? series.duration : player.time, false); // until somebody looks elsewhere
+  const isFollowing = job.state === "running" && !player.wasUsed; // the newest value, until somebody moves the cursor
+  showTime(isFollowing ? series.duration : player.time, false);
 }
 
-async function sound() {
-  const path = jobPath(id, `/waveform?points=${POINTS}&session=${session}`);
+async function loadSound() {
   const playing = player.load(jobPath(id, `/audio?session=${session}`));
-  plot.peaks = null;
-  plot.note = "The sound is being read…";
+  plot.waveform = null;
+  plot.note = "Reading the sound…";
   try {
-    const seen = await askJSON(path);
-    plot.peaks = new Peaks(seen.step, seen.lowest, seen.highest);
-    plot.duration = player.duration = seen.duration;
+    const peaks = await requestJSON(jobPath(id, `/waveform?points=${MAX_WAVEFORM_POINTS}&session=${session}`));
+    plot.waveform = new Waveform(peaks.step, peaks.lowest, peaks.highest);
+    plot.duration = player.duration = peaks.duration;
   } catch {
-    // it cannot be read any more; the player says why
+    // the recording cannot be read; the player says why
   }
   plot.note = "";
   plot.draw();
   await playing;
 }
 
-async function results() {
-  await growing;
-  say("The values come…");
+async function loadRows() {
+  await newRows;
+  announce("Loading the values…");
   series.clear();
   let total = 1;
   while (series.length < total) {
-    const found = await askJSON(jobPath(id, `/rows?first=${series.length}&session=${session}`));
-    total = found.rows.length ? found.total : 0;
-    series.add(found.rows);
+    const answer = await requestJSON(jobPath(id, `/rows?first=${series.length}&session=${session}`));
+    total = answer.rows.length ? answer.total : 0;
+    series.add(answer.rows);
   }
-  say("");
+  announce("");
   player.duration ||= series.duration;
   byId("about").hidden = false;
-  summary();
-  byId("exports").replaceChildren(
-    ...Object.entries(EXPORTS).map(([format, word]) => make("a", { class: "button", download: true, href: jobPath(id, `/result?format=${format}&session=${session}`) }, word)),
-    make("button", { onclick: () => picture().catch((error) => say(error.message, true)) }, "Picture (SVG)"),
-  );
+  showSummary();
+  showExports();
   table.turn(0, true);
-  refreshed();
-  plot.describe(`Sound, curves and confidence over ${clock(series.duration, 1)}: ${counted(series.length, "value")}; the table below has them all`);
+  redraw();
+  const [duration, count] = [clockText(series.duration, 1), countText(series.length, "value")];
+  plot.describe(`Waveform, curves and confidence over ${duration}: ${count}; the table below has all values`);
 }
 
-async function picture() {
+function showExports() {
+  const links = Object.entries(EXPORTS).map(([format, name]) => {
+    const href = jobPath(id, `/result?format=${format}&session=${session}`);
+    return make("a", { class: "button", download: true, href }, name);
+  });
+  const picture = make("button", { onclick: () => savePicture().catch(announceError) }, "Picture (SVG)");
+  byId("exports").replaceChildren(...links, picture);
+}
+
+async function savePicture() {
   const address = await plot.picture(job.name);
   const text = decodeURIComponent(address.slice(address.indexOf(",") + 1));
-  save(`${fileStem(job.name)}.svg`, new Blob([text], { type: "image/svg+xml" }));
+  saveFile(`${fileStem(job.name)}.svg`, new Blob([text], { type: "image/svg+xml" }));
 }
 
-/** The name of a file without its ending. */
-const fileStem = (name) => name.replace(/\.[^.]*$/, "");
-
-/** Figures of what is shown. */
-function summary() {
+/** Statistics of the visible part. */
+function showSummary() {
   const [from, to] = plot.range ?? [-Infinity, Infinity];
-  const words = { low: "lowest", mean: "mean", deviation: make("abbr", { title: "standard deviation" }, "SD"), high: "highest" };
-  const head = make("tr", {}, make("td"), ...Object.values(words).map((word) => make("th", { scope: "col" }, word)));
+  const names = { ...STATISTICS, deviation: make("abbr", { title: "standard deviation" }, STATISTICS.deviation) };
+  const head = Object.values(names).map((name) => make("th", { scope: "col" }, name));
   let count = 0;
   const lines = COLUMNS.map((name, column) => {
-    const found = series.summary(column, from, to);
-    count = Math.max(count, found?.count ?? 0);
-    const cells = Object.keys(words).map((key) => (found && !Number.isNaN(found[key]) ? found[key].toFixed(3) : "–"));
-    return make("tr", {}, make("th", { scope: "row" }, name), ...cells.map((text) => make("td", {}, text)));
+    const summary = series.summary(column, from, to);
+    count = Math.max(count, summary?.count ?? 0);
+    const cells = Object.keys(names).map((key) => make("td", {}, valueText(summary?.[key], 3)));
+    return make("tr", {}, make("th", { scope: "row" }, name), ...cells);
   });
-  const part = plot.range ? `from ${clock(from, 2)} to ${clock(to, 2)}, the part that is shown` : `over ${clock(series.duration, 1)}`;
-  byId("summary").replaceChildren(make("caption", { class: "quiet" }, `${counted(count, "value")} ${part}`), make("thead", {}, head), make("tbody", {}, ...lines));
+  const part = plot.range
+    ? `from ${clockText(from, 2)} to ${clockText(to, 2)}, the visible part`
+    : `over ${clockText(series.duration, 1)}`;
+  byId("summary").replaceChildren(
+    make("caption", { class: "muted" }, `${countText(count, "value")} ${part}`),
+    make("thead", {}, make("tr", {}, make("td"), ...head)),
+    make("tbody", {}, ...lines),
+  );
 }
 
-function provenance() {
-  byId("provenance").replaceChildren(...Object.entries(job.provenance).flatMap(([key, text]) => [make("dt", {}, key.replaceAll("_", " ")), make("dd", {}, String(text))]));
+function showProvenance() {
+  const entries = Object.entries(job.provenance).flatMap(([name, text]) => [
+    make("dt", {}, name.replaceAll("_", " ")),
+    make("dd", {}, String(text)),
+  ]);
+  byId("provenance").replaceChildren(...entries);
 }
 
-/** The job has ended: everything once more, from what it wrote. */
-async function ended() {
-  describe();
+/** The job has ended: load its results. */
+async function showResult() {
+  showJob();
   byId("log").hidden = false;
   if (job.state !== "finished") {
-    byId("views").hidden = series.length === 0 && !plot.peaks;
+    byId("views").hidden = series.length === 0 && !plot.waveform;
     return;
   }
-  provenance();
-  const names = await askJSON(jobPath(id, "/sessions"));
+  showProvenance();
+  const names = await requestJSON(jobPath(id, "/sessions"));
   if (names.length > 1 && byId("sessions").hidden) {
     byId("sessions").hidden = false;
     byId("session").replaceChildren(...names.map((name, number) => make("option", { value: number }, name)));
@@ -179,37 +213,40 @@ async function ended() {
       session = Number(event.target.value);
       Object.assign(plot, { duration: 0, range: null });
       player.duration = player.time = 0;
-      Promise.all([sound(), results()]).catch((error) => say(error.message, true));
+      Promise.all([loadSound(), loadRows()]).catch(announceError);
     });
   }
-  await results();
+  await loadRows();
 }
 
+/** Follow the job until it ends. */
 function watch() {
   const events = new EventSource(jobPath(id, "/events"));
   events.addEventListener("message", (event) => {
     job = JSON.parse(event.data);
-    if (job.state === "waiting" || job.state === "running") {
-      describe();
-      if (job.rows) grow();
+    if (isPending(job)) {
+      showJob();
+      if (job.rows) addNewRows();
       return;
     }
     events.close();
-    ended().catch((error) => say(error.message, true));
+    showResult().catch(announceError);
   });
   events.addEventListener("error", () => {
-    if (events.readyState === EventSource.CLOSED) say("The server does not answer any more; load this page again.", true);
+    if (events.readyState !== EventSource.CLOSED) return;
+    announce("The server no longer answers. Reload this page when it is running again.", true);
   });
 }
 
-/** Keys of the whole page, but where somebody writes or a control has that key itself. */
-function keys(event) {
-  if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("select, audio, video, pre, dialog")) return;
+/** Keys of the whole page, except where a control has them for itself. */
+function handleKey(event) {
+  if (event.ctrlKey || event.metaKey || event.altKey) return;
+  if (event.target.closest("select, audio, video, pre, dialog")) return;
   if (event.target.closest("input[type=range]") && /^(Arrow|Home|End)/.test(event.key)) return;
   if (event.key === " " && event.target.closest("a, button, summary, input")) return;
   const seconds = event.shiftKey ? 10 : 1;
   const row = series.at(player.time);
-  const todo = {
+  const action = {
     " ": () => player.toggle(),
     ArrowLeft: () => player.seek(player.time - seconds),
     ArrowRight: () => player.seek(player.time + seconds),
@@ -221,9 +258,9 @@ function keys(event) {
     "-": () => plot.scale(2),
     0: () => plot.zoom(null),
   }[event.key];
-  if (!todo) return;
+  if (!action) return;
   event.preventDefault();
-  todo();
+  action();
 }
 
 byId("pan").addEventListener("input", (event) => {
@@ -231,22 +268,22 @@ byId("pan").addEventListener("input", (event) => {
   const start = event.target.value * (plot.whole - (to - from));
   plot.zoom([start, start + to - from]);
 });
-byId("in").addEventListener("click", () => plot.scale(0.5));
-byId("out").addEventListener("click", () => plot.scale(2));
-byId("whole").addEventListener("click", () => plot.zoom(null));
-byId("cancel").addEventListener("click", () => ask(jobPath(id, "/cancel"), { method: "POST" }).catch((error) => say(error.message, true)));
+byId("zoom-in").addEventListener("click", () => plot.scale(0.5));
+byId("zoom-out").addEventListener("click", () => plot.scale(2));
+byId("zoom-all").addEventListener("click", () => plot.zoom(null));
+byId("cancel").addEventListener("click", () => cancelJob(id).catch(announceError));
 byId("log").addEventListener("toggle", async (event) => {
-  if (event.target.open) byId("log-text").textContent = await (await ask(jobPath(id, "/log"))).text();
+  if (event.target.open) byId("log-text").textContent = await requestLog(id);
 });
-addEventListener("keydown", keys);
+addEventListener("keydown", handleKey);
 addCitation(jobPath(id, "/citation"), () => fileStem(job.name));
 
 try {
-  job = await askJSON(jobPath(id));
-  describe();
+  job = await requestJSON(jobPath(id));
+  showJob();
   watch();
-  await sound();
+  await loadSound();
 } catch (error) {
-  byId("wait").hidden = byId("views").hidden = true;
-  say(error.message, true);
+  byId("progress-line").hidden = byId("views").hidden = true;
+  announceError(error);
 }

@@ -1,31 +1,30 @@
-// The plane of arousal and valence: how often the voice was where, its last seconds, and where it is now.
+// The plane of arousal and valence: how often each part of it was visited, the last seconds, and the present value.
 
-import { colour, onTheme } from "./common.js";
+import { colour, drawNextFrame, onThemeChange } from "./elements.js";
+import { COLUMNS } from "./series.js";
 
+const [AROUSAL, VALENCE] = [COLUMNS.indexOf("arousal"), COLUMNS.indexOf("valence")];
 const TRAIL_S = 4;
 const MARGIN = 34; // pixels
 const CELLS = 40; // along each side
-const [FROM, TO] = [-0.05, 1.05]; // what is drawn; scores beyond stay at the border
+const [LOW, HIGH] = [-0.05, 1.05]; // the range that is drawn; scores outside are drawn at the border
 
 export class Plane {
   constructor(canvas, series) {
-    Object.assign(this, { canvas, series, index: -1, drawn: null });
-    new ResizeObserver(() => this.#again()).observe(canvas);
-    onTheme(() => this.#again());
+    Object.assign(this, { canvas, series, index: -1, background: null, draw: drawNextFrame(() => this.#draw()) });
+    new ResizeObserver(() => this.#redraw()).observe(canvas);
+    onThemeChange(() => this.#redraw());
   }
 
-  #again() {
-    this.drawn = null;
-    this.show(this.index);
+  #redraw() {
+    this.background = null;
+    this.draw();
   }
 
   /** Show a row, -1 for none. */
   show(index) {
     this.index = index;
-    this.due ??= requestAnimationFrame(() => {
-      this.due = null;
-      this.#draw();
-    });
+    this.draw();
   }
 
   #draw() {
@@ -34,49 +33,50 @@ export class Plane {
     const size = Math.round(canvas.clientWidth * ratio);
     if (!size) return;
     if (canvas.width !== size || canvas.height !== size) canvas.width = canvas.height = size;
-    const key = `${size} ${series.length} ${series.length ? series.value(series.length - 1, 0) : 0}`;
-    if (!this.drawn || this.key !== key) {
+    const key = `${size} ${series.length} ${series.length ? series.value(series.length - 1, AROUSAL) : 0}`;
+    if (!this.background || this.key !== key) {
       this.key = key;
-      this.drawn = this.#ground(size, ratio);
+      this.background = this.#drawBackground(size, ratio);
     }
     const pen = canvas.getContext("2d");
     pen.clearRect(0, 0, size, size);
-    pen.drawImage(this.drawn, 0, 0);
+    pen.drawImage(this.background, 0, 0);
     if (index < 0 || index >= series.length) return;
-    const place = (row) => this.#place(series.value(row, 2), series.value(row, 0), size, ratio);
+    const position = (row) => this.#position(series.value(row, VALENCE), series.value(row, AROUSAL), size, ratio);
     pen.lineCap = "round";
-    const since = series.start(index) - TRAIL_S;
-    for (const [ink, width] of [["ground", 5], ["accent", 2]]) { // the line has a seam, since cells are dark too
-      pen.strokeStyle = colour(ink);
+    const begin = series.start(index) - TRAIL_S;
+    for (const [name, width] of [["background", 5], ["accent", 2]]) { // the line has a border, since cells are dark too
+      pen.strokeStyle = colour(name);
       pen.lineWidth = width * ratio;
-      for (let k = index; k > 0 && series.start(k) > since; k--) {
+      for (let k = index; k > 0 && series.start(k) > begin; k--) {
         pen.globalAlpha = Math.max(0.03, 1 - (series.start(index) - series.start(k)) / TRAIL_S);
         pen.beginPath();
-        pen.moveTo(...place(k));
-        pen.lineTo(...place(k - 1));
+        pen.moveTo(...position(k));
+        pen.lineTo(...position(k - 1));
         pen.stroke();
       }
     }
     pen.globalAlpha = 1;
     pen.fillStyle = colour("accent");
-    pen.strokeStyle = colour("ground");
+    pen.strokeStyle = colour("background");
     pen.lineWidth = 2 * ratio;
     pen.beginPath();
-    pen.arc(...place(index), 7 * ratio, 0, 2 * Math.PI);
+    pen.arc(...position(index), 7 * ratio, 0, 2 * Math.PI);
     pen.fill();
     pen.stroke();
   }
 
-  #place(valence, arousal, size, ratio) {
-    const room = size - 2 * MARGIN * ratio;
-    const part = (value) => Math.min(Math.max(value, FROM), TO);
-    return [MARGIN * ratio + part(valence) * room, size - MARGIN * ratio - part(arousal) * room];
+  /** Horizontal and vertical place of scores, in pixels. */
+  #position(valence, arousal, size, ratio) {
+    const width = size - 2 * MARGIN * ratio;
+    const clipped = (value) => Math.min(Math.max(value, LOW), HIGH);
+    return [MARGIN * ratio + clipped(valence) * width, size - MARGIN * ratio - clipped(arousal) * width];
   }
 
-  #ground(size, ratio) {
-    const ground = new OffscreenCanvas(size, size);
-    const pen = ground.getContext("2d");
-    this.#density(pen, size, ratio);
+  #drawBackground(size, ratio) {
+    const background = new OffscreenCanvas(size, size);
+    const pen = background.getContext("2d");
+    this.#drawDensity(pen, size, ratio);
     const [low, high] = [MARGIN * ratio, size - MARGIN * ratio];
     pen.strokeStyle = colour("line");
     pen.lineWidth = ratio;
@@ -91,7 +91,7 @@ export class Plane {
       pen.stroke();
     }
     pen.globalAlpha = 1;
-    pen.fillStyle = colour("quiet");
+    pen.fillStyle = colour("muted");
     pen.font = `${12 * ratio}px ${getComputedStyle(document.body).fontFamily}`;
     pen.textAlign = "center";
     const labels = (name) => {
@@ -107,28 +107,28 @@ export class Plane {
     pen.translate(0, 29 * ratio - size);
     labels("arousal →");
     pen.restore();
-    return ground;
+    return background;
   }
 
-  /** How often every cell was visited: the more, the darker. An hour of lines would be one blot. */
-  #density(pen, size, ratio) {
+  /** Draw how often each cell was visited: more often is darker. Lines of an hour would cover everything. */
+  #drawDensity(pen, size, ratio) {
     const { series } = this;
     const counts = new Float64Array(CELLS * CELLS);
-    const cell = (value) => Math.min(CELLS - 1, Math.max(0, Math.floor(((value - FROM) / (TO - FROM)) * CELLS)));
-    let most = 0;
+    const cell = (value) => Math.min(CELLS - 1, Math.max(0, Math.floor(((value - LOW) / (HIGH - LOW)) * CELLS)));
+    let highest = 0;
     for (let k = 0; k < series.length; k++) {
-      const [arousal, valence] = [series.value(k, 0), series.value(k, 2)];
+      const [arousal, valence] = [series.value(k, AROUSAL), series.value(k, VALENCE)];
       if (Number.isNaN(arousal) || Number.isNaN(valence)) continue;
-      most = Math.max(most, ++counts[cell(arousal) * CELLS + cell(valence)]);
+      highest = Math.max(highest, ++counts[cell(arousal) * CELLS + cell(valence)]);
     }
-    pen.fillStyle = colour("visited");
-    const edge = (number) => FROM + (number / CELLS) * (TO - FROM);
+    pen.fillStyle = colour("density");
+    const edge = (number) => LOW + (number / CELLS) * (HIGH - LOW);
     counts.forEach((count, number) => {
       if (!count) return;
       const [row, column] = [Math.floor(number / CELLS), number % CELLS];
-      const [left, bottom] = this.#place(edge(column), edge(row), size, ratio);
-      const [right, top] = this.#place(edge(column + 1), edge(row + 1), size, ratio);
-      pen.globalAlpha = 0.62 + 0.38 * Math.sqrt(count / most); // seen against the ground (3 to 1) also where it was but once
+      const [left, bottom] = this.#position(edge(column), edge(row), size, ratio);
+      const [right, top] = this.#position(edge(column + 1), edge(row + 1), size, ratio);
+      pen.globalAlpha = 0.62 + 0.38 * Math.sqrt(count / highest); // one visit has a contrast of 3 to 1
       pen.fillRect(left, top, right - left, bottom - top);
     });
     pen.globalAlpha = 1;

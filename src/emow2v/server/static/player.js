@@ -1,94 +1,102 @@
-// The recording and the time that everything follows; where nothing can be played the time can be moved all the same.
+// The recording and its time, which the cursor, the plane and the table follow. Without sound the time can still be moved.
 
-import { ask, calm } from "./common.js";
+import { reducedMotion } from "./elements.js";
+import { request } from "./requests.js";
 
 export class Player {
   /**
-   * @param audio, video the elements; recordings with a picture take the second
-   * @param moved is called with the time whenever it is another, and whether somebody sent it there
-   * @param mute takes a sentence where the recording cannot be heard
+   * @param audio, video the elements; the second is for recordings with a picture
+   * @param onTime is called when the time changes: with the time, and whether it was set rather than played
+   * @param onPlayable is called with "" if the recording can be played, else with the reason why it cannot
    */
-  constructor(audio, video, moved, mute) {
-    Object.assign(this, { audio, video, media: audio, moved, mute, time: 0, duration: 0, heard: false, touched: false });
+  constructor(audio, video, onTime, onPlayable) {
+    Object.assign(this, { audio, video, media: audio, onTime, onPlayable });
+    Object.assign(this, { time: 0, duration: 0, isReady: false, wasUsed: false });
     for (const media of [audio, video]) this.#listen(media);
   }
 
   #listen(media) {
-    const on = (kind, todo) => media.addEventListener(kind, () => media === this.media && todo());
+    const on = (kind, action) => media.addEventListener(kind, () => media === this.media && action());
     on("play", () => {
-      this.touched = true;
-      this.moved(this.time, true); // what plays is seen: a cursor outside the part that is shown takes it along
-      this.#run();
+      this.wasUsed = true;
+      this.onTime(this.time, true); // the view moves to the cursor
+      this.#followFrames();
     });
-    for (const kind of ["timeupdate", "seeking", "pause", "ended"]) on(kind, () => this.#tell());
+    for (const kind of ["timeupdate", "seeking", "pause", "ended"]) on(kind, () => this.#update());
     on("loadedmetadata", () => {
-      if (media === this.video && !media.videoWidth) return this.#use(this.audio); // sound in a container for films
-      this.heard = true;
+      if (media === this.video && !media.videoWidth) return this.#use(this.audio); // a video file without a picture
+      this.isReady = true;
       if (this.time) media.currentTime = this.time;
     });
-    on("error", () => this.#fail("This browser cannot play a recording of this kind; the curves can be read all the same."));
+    on("error", () => this.#fail("This browser cannot play this kind of recording. All curves and values are shown nevertheless."));
   }
 
-  /** Load a recording, if it is there. */
+  /** Load a recording, if the server has it. */
   async load(path) {
     let kind;
     try {
-      const answer = await ask(path, { headers: { Range: "bytes=0-0" } });
-      kind = answer.headers.get("Content-Type") ?? "";
-      await answer.arrayBuffer();
+      const response = await request(path, { headers: { Range: "bytes=0-0" } });
+      kind = response.headers.get("Content-Type") ?? "";
+      await response.arrayBuffer();
     } catch (error) {
       return this.#fail(error.message);
     }
     this.path = path;
     this.#use(kind.startsWith("video/") ? this.video : this.audio);
-    return this.mute("");
+    return this.onPlayable("");
   }
 
   #use(media) {
-    this.#still();
+    this.#unload();
     this.media = media;
     media.hidden = false;
     media.src = this.path;
   }
 
-  #still() {
-    this.heard = false;
+  #unload() {
+    this.isReady = false;
     for (const media of [this.audio, this.video]) {
       media.hidden = true;
       media.removeAttribute("src");
     }
   }
 
-  #fail(sentence) {
-    this.#still();
-    this.mute(sentence);
+  #fail(reason) {
+    this.#unload();
+    this.onPlayable(reason);
   }
 
+  get isPlaying() {
+    return !this.media.paused;
+  }
+
+  /** Set the time, in seconds; times outside the recording become its beginning or end. */
   seek(time) {
-    this.touched = true;
+    this.wasUsed = true;
     this.time = Math.min(Math.max(time, 0), this.duration || this.media.duration || 0);
-    if (this.heard) this.media.currentTime = this.time;
-    this.moved(this.time, true);
+    if (this.isReady) this.media.currentTime = this.time;
+    this.onTime(this.time, true);
   }
 
+  /** Play or pause. */
   toggle() {
-    if (!this.heard) return;
-    if (this.media.paused) this.media.play().catch(() => {}); // stopped before it began
-    else this.media.pause();
+    if (!this.isReady) return;
+    if (this.isPlaying) this.media.pause();
+    else this.media.play().catch(() => {}); // it was paused before it began
   }
 
-  #tell() {
-    if (!this.heard || this.time === this.media.currentTime) return;
+  #update() {
+    if (!this.isReady || this.time === this.media.currentTime) return;
     this.time = this.media.currentTime;
-    this.touched = true;
-    this.moved(this.time, false);
+    this.wasUsed = true;
+    this.onTime(this.time, false);
   }
 
-  #run() {
-    if (calm.matches) return; // then it goes on with timeupdate, four times a second
+  #followFrames() {
+    if (reducedMotion.matches) return; // "timeupdate" events come four times a second
     const step = () => {
-      this.#tell();
-      if (!this.media.paused) requestAnimationFrame(step);
+      this.#update();
+      if (this.isPlaying) requestAnimationFrame(step);
     };
     requestAnimationFrame(step);
   }

@@ -1,6 +1,8 @@
-// Values of a row as names and numbers, made once and then only filled.
+// The values of one row as names and numbers. The elements are made once; later only their texts change.
 
-import { COLUMNS, make } from "./common.js";
+import { make, setText } from "./elements.js";
+import { COLUMNS } from "./series.js";
+import { valueText } from "./texts.js";
 
 export class Readout {
   constructor(element) {
@@ -11,19 +13,16 @@ export class Readout {
     });
   }
 
+  /** Show a row; -1 shows dashes. */
   show(series, index) {
-    this.cells.forEach((cell, column) => {
-      const text = shown(series, index, column);
-      if (cell.textContent !== text) cell.textContent = text;
-    });
+    this.cells.forEach((cell, column) => setText(cell, cellText(series, index, column)));
   }
 }
 
-function shown(series, index, column) {
-  const value = index < 0 ? NaN : series.value(index, column);
-  return Number.isNaN(value) ? "–" : value.toFixed(2);
-}
+const cellText = (series, index, column) => valueText(index < 0 ? NaN : series.value(index, column), 2);
 
-/** "arousal 0.51, dominance 0.39, ...": what a screen reader says of a row. */
-export const spoken = (series, index) =>
-  index < 0 ? "no values" : COLUMNS.map((name, column) => `${name} ${shown(series, index, column).replace("–", "unknown")}`).join(", ");
+/** A row as screen readers read it: "arousal 0.51, dominance 0.39, ...". */
+export function spokenRow(series, index) {
+  if (index < 0) return "no values";
+  return COLUMNS.map((name, column) => `${name} ${cellText(series, index, column).replace("–", "unknown")}`).join(", ");
+}

@@ -1,78 +1,78 @@
-// The microphone: 16 bit samples as they come, and afterwards all of them as a WAV file.
+// The microphone: blocks of 16 bit samples while it records, and afterwards all samples as a WAV file.
 
-const PIECE = 500; // blocks that become one Blob, which a browser may put on the disk
+const BLOCKS_PER_PART = 500; // a part is a Blob, which a browser may keep on the disk
+const FULL_SCALE = 32768;
 
 export class Recorder {
   /**
-   * @param heard is called with every block, Int16Array
-   * @param lost is called when the microphone goes away
+   * @param onBlock is called with every block of samples, Int16Array
+   * @param onEnd is called when the microphone is unplugged or its permission is withdrawn
    */
-  constructor(heard, lost) {
-    Object.assign(this, { heard, lost, parts: [], blocks: [], samples: 0, rate: 0 });
+  constructor(onBlock, onEnd) {
+    Object.assign(this, { onBlock, onEnd, parts: [], blocks: [], samples: 0, rate: 0 });
   }
 
   /** Open the microphone; throws an error with a sentence for people. */
   async open() {
     if (!isSecureContext || !navigator.mediaDevices?.getUserMedia) {
-      throw new Error("Browsers give the microphone only to pages of this computer (http://localhost) or with https; start the server with --tls-self-signed, or open the page on the computer it runs on.");
+      throw new Error("The browser allows the microphone only on pages with https, or on the server's own computer (http://localhost). Open this page there, or ask the administrator to start the server with --tls-self-signed.");
     }
     try {
-      // what makes a telephone call pleasant changes how aroused a voice sounds
+      // these filters are made for telephone calls; they change how aroused a voice sounds
       const audio = { channelCount: 1, echoCancellation: false, noiseSuppression: false, autoGainControl: false };
       this.stream = await navigator.mediaDevices.getUserMedia({ audio });
     } catch (error) {
-      throw new Error(refused(error), { cause: error });
+      throw new Error(refusalText(error), { cause: error });
     }
-    for (const track of this.stream.getTracks()) track.addEventListener("ended", () => this.lost());
+    for (const track of this.stream.getTracks()) track.addEventListener("ended", () => this.onEnd());
     this.context = new AudioContext();
     this.rate = this.context.sampleRate;
     await this.context.audioWorklet.addModule("/static/worklet.js");
   }
 
   start() {
-    this.tap = new AudioWorkletNode(this.context, "tap");
-    this.tap.port.onmessage = (event) => this.#take(event.data);
-    this.context.createMediaStreamSource(this.stream).connect(this.tap);
-    this.tap.connect(this.context.destination); // it gives no sound; without a listener it would not run
+    this.node = new AudioWorkletNode(this.context, "blocks");
+    this.node.port.onmessage = (event) => this.#add(event.data);
+    this.context.createMediaStreamSource(this.stream).connect(this.node);
+    this.node.connect(this.context.destination); // the node makes no sound, but runs only if it is connected
     return this.context.resume();
   }
 
-  #take(block) {
-    const rounded = new Int16Array(block.length);
-    for (let k = 0; k < block.length; k++) rounded[k] = Math.max(-32768, Math.min(32767, Math.round(block[k] * 32768)));
-    this.samples += rounded.length;
-    this.blocks.push(rounded);
-    if (this.blocks.length === PIECE) {
+  #add(block) {
+    const samples = Int16Array.from(block, (value) => Math.max(-FULL_SCALE, Math.min(FULL_SCALE - 1, Math.round(value * FULL_SCALE))));
+    this.samples += samples.length;
+    this.blocks.push(samples);
+    if (this.blocks.length === BLOCKS_PER_PART) {
       this.parts.push(new Blob(this.blocks));
       this.blocks = [];
     }
-    this.heard(rounded);
+    this.onBlock(samples);
   }
 
-  /** Let go of the microphone; what was heard until then has been handed on when this is done. */
+  /** Release the microphone. All samples before that have been passed to `onBlock` when this is done. */
   async stop() {
-    if (this.tap) {
-      const last = new Promise((resolve) => {
-        const take = this.tap.port.onmessage;
-        this.tap.port.onmessage = (event) => {
-          take(event);
-          this.tap.port.onmessage = null; // what comes while the context closes is of no stream any more
+    this.stream?.getTracks().forEach((track) => track.stop());
+    if (this.node) {
+      const lastBlock = new Promise((resolve) => {
+        const add = this.node.port.onmessage;
+        this.node.port.onmessage = (event) => {
+          add(event);
+          this.node.port.onmessage = null; // blocks that come while the context closes are after the end
           resolve();
         };
       });
-      this.stream.getTracks().forEach((track) => track.stop());
-      this.tap.port.postMessage("flush");
-      await last;
+      this.node.port.postMessage("flush");
+      await lastBlock;
     }
-    this.stream?.getTracks().forEach((track) => track.stop());
     await this.context?.close();
-    this.tap = this.context = this.stream = null;
+    this.node = this.context = this.stream = null;
   }
 
+  /** All samples as a WAV file (a blob). */
   wav() {
     const size = this.samples * 2;
     const head = new DataView(new ArrayBuffer(44));
-    const text = (at, letters) => [...letters].forEach((letter, k) => head.setUint8(at + k, letter.charCodeAt(0)));
+    const text = (offset, letters) => [...letters].forEach((letter, k) => head.setUint8(offset + k, letter.charCodeAt(0)));
     text(0, "RIFF");
     head.setUint32(4, 36 + size, true);
     text(8, "WAVEfmt ");
@@ -89,12 +89,12 @@ export class Recorder {
   }
 }
 
-function refused(error) {
+function refusalText(error) {
   return (
     {
-      NotAllowedError: "The browser was told not to give the microphone to this page; allow it beside the address, and press Record again.",
-      NotFoundError: "There is no microphone; plug one in, and press Record again.",
-      NotReadableError: "The microphone is in use by another program; close that, and press Record again.",
-    }[error.name] ?? `The microphone cannot be used (${error.message}).`
+      NotAllowedError: "The browser does not allow this page to use the microphone. Allow it in the browser's address bar, then press Record again.",
+      NotFoundError: "No microphone was found. Connect one, then press Record again.",
+      NotReadableError: "Another program uses the microphone. Close it, then press Record again.",
+    }[error.name] ?? `The microphone could not be opened (${error.message}). Check it in another program, then press Record again.`
   );
 }

@@ -1,6 +1,9 @@
-// Values over time as they come, and what of them can be seen at once: an hour has 90,000 rows, a screen 2,000 points.
+// Values over time, and what of them is drawn: an hour has 90,000 rows, a screen shows 2,000 points.
 
-const WIDTH = 6; // start, end, arousal, dominance, valence, confidence
+export const DIMENSIONS = ["arousal", "dominance", "valence"];
+export const COLUMNS = [...DIMENSIONS, "confidence"];
+const WIDTH = 2 + COLUMNS.length; // a row: start, end, arousal, dominance, valence, confidence
+const ROUNDING_S = 1e-9;
 
 export class Series {
   constructor() {
@@ -9,11 +12,11 @@ export class Series {
 
   clear() {
     this.data = new Float64Array(1024 * WIDTH);
-    this.length = this.bounded = 0;
-    [this.low, this.high] = [Infinity, -Infinity];
+    this.length = this.boundedRows = 0;
+    [this.lowest, this.highest] = [Infinity, -Infinity];
   }
 
-  /** Take rows [start, end, arousal, dominance, valence, confidence] that follow those before. */
+  /** Append rows [start, end, arousal, dominance, valence, confidence], in order of time. */
   add(rows) {
     if ((this.length + rows.length) * WIDTH > this.data.length) {
       const larger = new Float64Array(Math.max(2 * this.data.length, (this.length + rows.length) * WIDTH));
@@ -42,7 +45,7 @@ export class Series {
     return (this.start(index) + this.end(index)) / 2;
   }
 
-  /** A value: column 0 is arousal, 3 the confidence. */
+  /** A value; `column` is a place in COLUMNS. */
   value(index, column) {
     return this.data[index * WIDTH + 2 + column];
   }
@@ -51,40 +54,43 @@ export class Series {
     return this.length ? this.end(this.length - 1) : 0;
   }
 
-  /** The row that stands at a time; the first or last where none does, -1 where there are none. */
+  /** The row at a time; the first or last row for times outside, -1 if there are no rows. */
   at(time) {
     let [low, high] = [0, this.length - 1];
     while (low < high) {
       const half = (low + high) >> 1;
-      if (this.end(half) > time + 1e-9) high = half;
+      if (this.end(half) > time + ROUNDING_S) high = half;
       else low = half + 1;
     }
     return this.length ? low : -1;
   }
 
   /**
-   * A column between two times: every value where there are at most so many, else means of stretches, a quarter as many,
-   * and the corners of the band from their lowest to their highest values. `seconds` is the length of a stretch, or 0.
+   * The points of a column between two times.
+   * @param maxPoints up to so many rows, each row is a point. Of more rows, each point is the mean of a stretch of rows,
+   *   and there are a quarter as many points.
+   * @returns x, y; band: the corners of the area between the lowest and highest values of the stretches, or null;
+   *   seconds: the length of a stretch, 0 for single rows
    */
-  points(column, from, to, most) {
+  points(column, from, to, maxPoints) {
     let first = Math.max(0, this.at(from) - 1);
     const last = Math.min(this.length, this.at(to) + 2);
     const [x, y] = [[], []];
-    if (last - first <= most) {
-      for (let k = first; k < last; k++) {
-        x.push(this.middle(k));
-        y.push(this.value(k, column));
+    if (last - first <= maxPoints) {
+      for (let index = first; index < last; index++) {
+        x.push(this.middle(index));
+        y.push(this.value(index, column));
       }
       return { x, y, band: null, seconds: 0 };
     }
-    const stretch = Math.ceil((4 * (last - first)) / most);
-    first -= first % stretch; // the same stretches wherever the view begins
+    const stretch = Math.ceil((4 * (last - first)) / maxPoints);
+    first -= first % stretch; // the stretches are the same wherever the view begins
     const [lows, highs] = [[], []];
     for (let begin = first; begin < last; begin += stretch) {
       const end = Math.min(this.length, begin + stretch);
       let [low, high, sum, count] = [Infinity, -Infinity, 0, 0];
-      for (let k = begin; k < end; k++) {
-        const value = this.value(k, column);
+      for (let index = begin; index < end; index++) {
+        const value = this.value(index, column);
         if (Number.isNaN(value)) continue;
         if (value < low) low = value;
         if (value > high) high = value;
@@ -97,75 +103,78 @@ export class Series {
       lows.push(low);
       highs.push(high);
     }
-    const band = { x: [...x, ...x.toReversed()], y: [...highs, ...lows.toReversed()] };
-    return { x, y, band, seconds: stretch * (this.start(1) - this.start(0)) };
+    return { x, y, band: outline(x, lows, highs), seconds: stretch * (this.start(1) - this.start(0)) };
   }
 
-  /** Lowest and highest score of all. */
+  /** The lowest and highest score of all rows. */
   get bounds() {
-    for (; this.bounded < this.length; this.bounded++) {
-      for (let column = 0; column < 3; column++) {
-        const value = this.value(this.bounded, column);
-        if (value < this.low) this.low = value;
-        if (value > this.high) this.high = value;
+    for (; this.boundedRows < this.length; this.boundedRows++) {
+      for (let column = 0; column < DIMENSIONS.length; column++) {
+        const value = this.value(this.boundedRows, column);
+        if (value < this.lowest) this.lowest = value;
+        if (value > this.highest) this.highest = value;
       }
     }
-    return [this.low, this.high];
+    return [this.lowest, this.highest];
   }
 
-  /** Lowest, mean, standard deviation and highest of a column, of the rows with their middle between two times. */
+  /** Lowest value, mean, standard deviation and highest value of a column, of rows whose middle is between two times. */
   summary(column, from = -Infinity, to = Infinity) {
     let [low, high, sum, count] = [Infinity, -Infinity, 0, 0];
-    const within = (k) => this.middle(k) >= from && this.middle(k) <= to && !Number.isNaN(this.value(k, column));
-    for (let k = 0; k < this.length; k++) {
-      if (!within(k)) continue;
-      const value = this.value(k, column);
+    const counts = (index) =>
+      this.middle(index) >= from && this.middle(index) <= to && !Number.isNaN(this.value(index, column));
+    for (let index = 0; index < this.length; index++) {
+      if (!counts(index)) continue;
+      const value = this.value(index, column);
       [low, high, sum, count] = [Math.min(low, value), Math.max(high, value), sum + value, count + 1];
     }
     if (!count) return null;
     const mean = sum / count;
     let squares = 0;
-    for (let k = 0; k < this.length; k++) if (within(k)) squares += (this.value(k, column) - mean) ** 2;
+    for (let index = 0; index < this.length; index++) if (counts(index)) squares += (this.value(index, column) - mean) ** 2;
     return { count, low, mean, deviation: count > 1 ? Math.sqrt(squares / (count - 1)) : NaN, high };
   }
 }
 
-/** The sound as it is seen: the lowest and highest sample of every `step` seconds. */
-export class Peaks {
+/** The waveform: the lowest and highest sample of every `step` seconds. */
+export class Waveform {
   constructor(step, lowest = [], highest = []) {
-    Object.assign(this, { step, lowest, highest, loudest: 0, looked: 0 });
-    this.#look();
+    Object.assign(this, { step, lowest, highest, loudest: 0, measured: 0 });
+    this.#measure();
   }
 
   add(low, high) {
     this.lowest.push(low);
     this.highest.push(high);
-    this.#look();
+    this.#measure();
   }
 
-  #look() {
-    for (; this.looked < this.lowest.length; this.looked++) {
-      this.loudest = Math.max(this.loudest, -this.lowest[this.looked], this.highest[this.looked]);
+  #measure() {
+    for (; this.measured < this.lowest.length; this.measured++) {
+      this.loudest = Math.max(this.loudest, -this.lowest[this.measured], this.highest[this.measured]);
     }
   }
 
-  /** Corners of the surface between highest and lowest, from left to right and back, at most so many. */
-  outline(from, to, most) {
+  /** Corners of the area between the lowest and highest samples between two times, at most `maxPoints`. */
+  outline(from, to, maxPoints) {
     const first = Math.max(0, Math.floor(from / this.step));
     const last = Math.min(this.lowest.length, Math.ceil(to / this.step) + 1);
-    const stretch = Math.max(1, Math.ceil((2 * (last - first)) / most));
+    const stretch = Math.max(1, Math.ceil((2 * (last - first)) / maxPoints));
     const [middles, lows, highs] = [[], [], []];
     for (let begin = first; begin < last; begin += stretch) {
       const end = Math.min(last, begin + stretch);
       let [low, high] = [Infinity, -Infinity];
-      for (let k = begin; k < end; k++) {
-        low = Math.min(low, this.lowest[k]);
-        high = Math.max(high, this.highest[k]);
+      for (let index = begin; index < end; index++) {
+        low = Math.min(low, this.lowest[index]);
+        high = Math.max(high, this.highest[index]);
       }
       middles.push(((begin + end) / 2) * this.step);
       lows.push(low);
       highs.push(high);
     }
-    return { x: [...middles, ...middles.toReversed()], y: [...highs, ...lows.toReversed()] };
+    return outline(middles, lows, highs);
   }
 }
+
+/** Corners of an area: along the highest values to the right, and back along the lowest. */
+const outline = (x, lows, highs) => ({ x: [...x, ...x.toReversed()], y: [...highs, ...lows.toReversed()] });

@@ -1,53 +1,61 @@
-// Sound, curves and confidence over one time axis, drawn by plotly.js; the cursor is a line of our own above it,
-// since drawing everything anew for every picture of a film would be too slow.
+// Waveform, curves and confidence over one time axis, drawn by plotly.js. The cursor is an element above the plot:
+// to draw the whole plot for every frame of a video would be too slow.
 
-import { clock, colour, COLUMNS, DIMENSIONS, lasting, make, onTheme } from "./common.js";
+import { colour, drawNextFrame, make, onThemeChange, setText } from "./elements.js";
 import { Readout } from "./readout.js";
+import { COLUMNS, DIMENSIONS } from "./series.js";
+import { clockText, durationText } from "./texts.js";
 
 const MARGIN = { l: 46, r: 8, t: 6, b: 30 };
-const STEPS = [0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 14400, 43200, 86400];
-const SHORTEST_S = 0.2; // that can be zoomed to
-const STILL = 5; // pixels that a press may move and still be a click
-const TWICE_MS = 400; // between the two presses of a double click
+const TICK_STEPS_S = [0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 14400, 43200, 86400];
+const MIN_VIEW_S = 0.2;
+const CLICK_PIXELS = 5; // a press that moves less is a click
+const DOUBLE_CLICK_MS = 400;
+const NO_PLOTLY =
+  "The curves cannot be drawn, because this server has no plotly.js. All values can still be read and saved. " +
+  "The administrator can install it with: pip install 'emow2v[server]'";
 
 export class TimePlot {
   /**
-   * @param element takes the plot; the legend goes before it
-   * @param series the values that are shown; `peaks`, the sound, and `note`, a remark on it, are set later
-   * @param seek is called with the time that somebody clicked on; without it there is no cursor
-   * @param seen is called when another part of the time is shown
+   * @param element holds the plot; the legend is put before it
+   * @param series the values; the properties `waveform`, and `note`, a remark beside the legend, are set later
+   * @param seek is called with a time that was clicked on; without it there is no cursor
+   * @param onView is called when another part of the time is visible
    */
-  constructor(element, series, { seek = null, seen = null } = {}) {
-    Object.assign(this, { element, series, seek, seen, peaks: null, duration: 0, range: null, note: "", shown: new Set(DIMENSIONS), at: 0 });
-    this.plot = make("div", { role: "img", "aria-label": "Sound, curves and confidence over time" });
-    this.line = make("div", { class: "cursor", hidden: !seek, role: "slider", tabindex: 0, "aria-label": "Cursor", "aria-valuemin": 0, "aria-valuemax": 0, "aria-valuenow": 0 });
+  constructor(element, series, { seek = null, onView = null } = {}) {
+    Object.assign(this, { element, series, seek, onView, waveform: null, duration: 0, range: null, note: "", time: 0 });
+    this.visible = new Set(DIMENSIONS);
+    this.draw = drawNextFrame(() => this.#draw());
+    this.plot = make("div", { role: "img", "aria-label": "Waveform, curves and confidence over time" });
+    this.cursor = make("div", { class: "cursor", hidden: !seek, role: "slider", tabindex: 0, "aria-label": "Cursor", "aria-valuemin": 0, "aria-valuemax": 0, "aria-valuenow": 0 });
     this.tip = make("div", { class: "tip", hidden: true, "aria-hidden": "true" }, (this.tipTime = make("div")));
     this.tipValues = new Readout(this.tip);
-    element.append(this.plot, this.line, this.tip);
+    element.append(this.plot, this.cursor, this.tip);
     element.before(this.#legend());
     new ResizeObserver(() => this.draw()).observe(element);
-    onTheme(() => this.draw());
-    this.#pointer();
+    onThemeChange(() => this.draw());
+    this.#listen();
   }
 
-  /** Seconds of the whole axis. */
+  /** Seconds of the whole time axis. */
   get whole() {
     return Math.max(this.duration, this.series.duration, 0.001);
   }
 
+  /** The visible part: [from, to] in seconds. */
   get view() {
     return this.range ?? [0, this.whole];
   }
 
-  /** What the picture shows, in a sentence for people who do not see it. */
+  /** Set the sentence by which screen readers describe the plot. */
   describe(sentence) {
     this.plot.setAttribute("aria-label", sentence);
   }
 
-  /** Show a part of the time, or with null all of it. */
+  /** Show a part of the time, or all of it for null. */
   zoom(range) {
     if (range) {
-      const width = Math.min(Math.max(range[1] - range[0], SHORTEST_S), this.whole);
+      const width = Math.min(Math.max(range[1] - range[0], MIN_VIEW_S), this.whole);
       const from = Math.min(Math.max((range[0] + range[1] - width) / 2, 0), this.whole - width);
       range = width >= this.whole ? null : [from, from + width];
     }
@@ -55,99 +63,102 @@ export class TimePlot {
     this.draw();
   }
 
-  /** Zoom by a factor around a time: that of the cursor where it is seen, else the middle. */
+  /** Zoom by a factor around a time; by default around the cursor if it is visible, else around the middle. */
   scale(factor, around = null) {
     const [from, to] = this.view;
-    const centre = around ?? (this.seek && this.at >= from && this.at <= to ? this.at : (from + to) / 2);
+    const centre = around ?? (this.seek && this.time >= from && this.time <= to ? this.time : (from + to) / 2);
     this.zoom([centre - (centre - from) * factor, centre + (to - centre) * factor]);
   }
 
-  /** Move the part that is shown, by a part of its width. */
-  move(part) {
+  /** Move the visible part by a fraction of its width. */
+  move(fraction) {
     if (!this.range) return;
     const [from, to] = this.range;
-    const by = Math.min(Math.max(part * (to - from), -from), this.whole - to);
-    this.zoom([from + by, to + by]);
+    const seconds = Math.min(Math.max(fraction * (to - from), -from), this.whole - to);
+    this.zoom([from + seconds, to + seconds]);
   }
 
-  /** Put the cursor to a time. One that leaves the picture, or is sent elsewhere, takes it along. */
-  cursor(time, { sent = false, says = "" } = {}) {
+  /**
+   * Move the cursor to a time. The view follows when the cursor leaves it.
+   * @param follow the view follows in any case
+   * @param spoken what screen readers say of the cursor; "" leaves it as it is
+   */
+  moveCursor(time, { follow = false, spoken = "" } = {}) {
     const [from, to] = this.view;
-    const was = this.at >= from && this.at <= to;
-    this.at = time;
-    this.line.setAttribute("aria-valuemax", this.whole.toFixed(2));
-    if (says) {
-      this.line.setAttribute("aria-valuenow", time.toFixed(2));
-      this.line.setAttribute("aria-valuetext", says);
+    const wasVisible = this.time >= from && this.time <= to;
+    this.time = time;
+    this.cursor.setAttribute("aria-valuemax", this.whole.toFixed(2));
+    if (spoken) {
+      this.cursor.setAttribute("aria-valuenow", time.toFixed(2));
+      this.cursor.setAttribute("aria-valuetext", spoken);
     }
-    if (this.range && (time < from || time > to) && (was || sent)) {
+    if (this.range && (time < from || time > to) && (wasVisible || follow)) {
       this.zoom([time - 0.1 * (to - from), time + 0.9 * (to - from)]);
       return;
     }
-    this.#place();
+    this.#placeCursor();
   }
 
-  #place() {
+  #placeCursor() {
     const [from, to] = this.view;
     const width = this.element.clientWidth - MARGIN.l - MARGIN.r;
-    const part = (this.at - from) / (to - from);
-    this.line.style.opacity = part >= 0 && part <= 1 ? 1 : 0;
-    this.line.style.transform = `translateX(${MARGIN.l + Math.min(Math.max(part, 0), 1) * width}px)`;
-  }
-
-  /** Draw at the next picture; asked for often, done once. */
-  draw() {
-    this.due ??= requestAnimationFrame(() => {
-      this.due = null;
-      this.#draw();
-    });
+    const fraction = (this.time - from) / (to - from);
+    this.cursor.style.opacity = fraction >= 0 && fraction <= 1 ? 1 : 0;
+    this.cursor.style.transform = `translateX(${MARGIN.l + Math.min(Math.max(fraction, 0), 1) * width}px)`;
   }
 
   #draw() {
     const Plotly = globalThis.Plotly;
     if (!this.element.clientWidth) return;
+    const [from, to] = this.view;
     if (!Plotly) {
-      this.plot.textContent = "The curves cannot be drawn: plotly.js is not on this server (pip install plotly).";
+      this.element.classList.add("no-plot");
+      setText(this.plot, NO_PLOTLY);
+      this.plot.setAttribute("role", "note");
+      this.onView?.(from, to);
       return;
     }
-    const [from, to] = this.view;
     const height = this.element.clientHeight;
-    this.line.style.top = `${MARGIN.t}px`;
-    this.line.style.height = `${height - MARGIN.t - MARGIN.b}px`;
+    this.cursor.style.top = `${MARGIN.t}px`;
+    this.cursor.style.height = `${height - MARGIN.t - MARGIN.b}px`;
     const config = { displayModeBar: false, doubleClick: false, showTips: false, responsive: false };
     Plotly.react(this.plot, this.#traces(from, to), this.#layout(from, to, height), config);
-    if (!this.listening) {
-      this.listening = true;
-      document.getElementById("js-plotly-tester")?.setAttribute("aria-hidden", "true"); // where plotly.js measures texts
+    if (!this.isListening) {
+      this.isListening = true;
+      document.getElementById("js-plotly-tester")?.setAttribute("aria-hidden", "true"); // plotly.js measures texts there
       this.plot.on("plotly_relayout", (change) => {
         const range = change["xaxis.range"] ?? [change["xaxis.range[0]"], change["xaxis.range[1]"]];
         if (Number.isFinite(range[0])) this.zoom(range.map(Number));
       });
     }
-    this.#place();
-    this.seen?.(from, to);
+    this.#placeCursor();
+    this.onView?.(from, to);
   }
 
   #traces(from, to) {
-    const most = Math.max(800, 2 * this.element.clientWidth);
+    const maxPoints = Math.max(800, 2 * this.element.clientWidth);
     const mode = this.series.length === 1 ? "markers" : "lines";
     const traces = [];
-    let stretch = 0;
+    const area = { fill: "toself", showlegend: false };
+    let meanSeconds = 0;
     COLUMNS.forEach((name, column) => {
-      const { x, y, band, seconds } = this.series.points(column, from, to, most);
-      const score = column < DIMENSIONS.length;
-      const ink = colour(score ? name : "quiet");
-      const own = { name, yaxis: score ? "y2" : "y3", visible: !score || this.shown.has(name) };
-      const width = score ? 1.8 : 1.2;
-      if (band) traces.unshift({ ...own, ...band, name: `${name} from lowest to highest`, mode: "none", fill: "toself", fillcolor: `${ink}38`, showlegend: false });
-      traces.push({ ...own, x, y, mode, line: { color: ink, width }, marker: { color: ink, size: 5 * width } });
-      stretch = seconds;
+      const { x, y, band, seconds } = this.series.points(column, from, to, maxPoints);
+      const isScore = column < DIMENSIONS.length;
+      const color = colour(isScore ? name : "muted");
+      const common = { name, yaxis: isScore ? "y2" : "y3", visible: !isScore || this.visible.has(name) };
+      const width = isScore ? 1.8 : 1.2;
+      if (band) traces.unshift({ ...common, ...band, ...area, name: `${name} from lowest to highest`, mode: "none", fillcolor: `${color}38` });
+      traces.push({ ...common, x, y, mode, line: { color, width }, marker: { color, size: 5 * width } });
+      meanSeconds = seconds;
     });
-    const averaged = stretch ? `Lines are means of ${lasting(stretch)}, bands go from lowest to highest; zoom in for single values.` : "";
-    if (this.remark.textContent !== (this.note || averaged)) this.remark.textContent = this.note || averaged;
-    if (this.peaks) {
-      const ink = colour("sound");
-      traces.push({ ...this.peaks.outline(from, to, most), name: "sound", yaxis: "y", mode: "lines", fill: "toself", fillcolor: ink, line: { color: ink, width: 1 }, showlegend: false });
+    const means = meanSeconds
+      ? `Each line shows means of ${durationText(meanSeconds)}, each band the lowest to highest values. Zoom in to see single values.`
+      : "";
+    setText(this.remark, this.note || means);
+    if (this.waveform) {
+      const color = colour("sound");
+      const corners = this.waveform.outline(from, to, maxPoints);
+      traces.push({ ...corners, ...area, name: "sound", yaxis: "y", mode: "lines", fillcolor: color, line: { color, width: 1 } });
     }
     return traces;
   }
@@ -155,8 +166,8 @@ export class TimePlot {
   #layout(from, to, height) {
     const [text, line] = [colour("text"), colour("line")];
     const axis = { gridcolor: line, zerolinecolor: line, linecolor: line, fixedrange: true, tickfont: { size: 11 }, automargin: false };
-    const title = (name) => ({ text: name, font: { size: 11, color: colour("quiet") }, standoff: 4 });
-    const loudest = 1.05 * Math.max(0.01, this.peaks?.loudest ?? 0);
+    const title = (name) => ({ text: name, font: { size: 11, color: colour("muted") }, standoff: 4 });
+    const loudest = 1.05 * Math.max(0.01, this.waveform?.loudest ?? 0);
     const [low, high] = this.series.bounds;
     return {
       width: this.element.clientWidth,
@@ -166,7 +177,7 @@ export class TimePlot {
       plot_bgcolor: "rgba(0,0,0,0)",
       font: { color: text, family: getComputedStyle(document.body).fontFamily },
       showlegend: false,
-      hovermode: false, // the tip says more, and is quicker
+      hovermode: false, // this.tip shows all values, and is faster
       dragmode: matchMedia("(pointer: coarse)").matches ? false : "zoom",
       xaxis: { ...axis, ...this.#ticks(from, to), fixedrange: false, range: [from, to], anchor: "y3", zeroline: false },
       yaxis: { ...axis, domain: [0.83, 1], range: [-loudest, loudest], title: title("sound"), showticklabels: false, showgrid: false },
@@ -176,82 +187,86 @@ export class TimePlot {
   }
 
   #ticks(from, to) {
-    const wanted = (to - from) / Math.max(2, this.element.clientWidth / 90);
-    const step = STEPS.find((one) => one >= wanted) ?? STEPS.at(-1);
+    const minStep = (to - from) / Math.max(2, this.element.clientWidth / 90); // a label every 90 pixels
+    const step = TICK_STEPS_S.find((seconds) => seconds >= minStep) ?? TICK_STEPS_S.at(-1);
     const decimals = step < 0.1 ? 2 : step < 1 ? 1 : 0;
     const tickvals = [];
     for (let k = Math.ceil(from / step - 1e-6); k * step <= to + 1e-9; k++) tickvals.push(k * step);
-    return { tickvals, ticktext: tickvals.map((time) => clock(time, decimals)) };
+    return { tickvals, ticktext: tickvals.map((time) => clockText(time, decimals)) };
   }
 
-  /** What is shown as an SVG picture with a legend, on the page's own ground. */
+  /** The visible part as an SVG picture with a legend, on the background of the page; an address of type data:. */
   async picture(title) {
-    const ground = colour("ground");
+    if (!globalThis.Plotly) throw new Error(NO_PLOTLY);
+    const background = colour("background");
     const layout = { ...this.plot.layout, title: { text: escaped(title), font: { size: 15 } }, showlegend: true, legend: { orientation: "h", y: -0.09 } };
-    Object.assign(layout, { margin: { l: 56, r: 20, t: 44, b: 60 }, paper_bgcolor: ground, plot_bgcolor: ground, height: layout.height + 70 });
+    Object.assign(layout, { margin: { l: 56, r: 20, t: 44, b: 60 }, paper_bgcolor: background, plot_bgcolor: background, height: layout.height + 70 });
     const data = this.plot.data.map((trace) => ({ ...trace, visible: trace.visible !== false }));
     return globalThis.Plotly.toImage({ data, layout }, { format: "svg", width: layout.width, height: layout.height });
   }
 
   #legend() {
     const toggle = (name) => (event) => {
-      const on = !this.shown.has(name);
-      on ? this.shown.add(name) : this.shown.delete(name);
-      event.currentTarget.setAttribute("aria-pressed", String(on));
+      const isVisible = !this.visible.delete(name);
+      if (isVisible) this.visible.add(name);
+      event.currentTarget.setAttribute("aria-pressed", String(isVisible));
       this.draw();
     };
     const buttons = DIMENSIONS.map((name) => make("button", { class: `small ${name}`, "aria-pressed": "true", onclick: toggle(name) }, make("span", { class: "swatch" }), name));
-    this.remark = make("span", { class: "quiet" });
-    return make("div", { class: "legend" }, make("div", { role: "group", "aria-label": "Curves that are shown" }, ...buttons), this.remark);
+    this.remark = make("span", { class: "muted" });
+    return make("div", { class: "legend" }, make("div", { role: "group", "aria-label": "Visible curves" }, ...buttons), this.remark);
   }
 
+  /** The time under the pointer; null beside the axis. */
   #timeAt(event) {
     const [from, to] = this.view;
     const box = this.element.getBoundingClientRect();
-    const part = (event.clientX - box.left - MARGIN.l) / (box.width - MARGIN.l - MARGIN.r);
-    return part >= 0 && part <= 1 ? from + part * (to - from) : null;
+    const fraction = (event.clientX - box.left - MARGIN.l) / (box.width - MARGIN.l - MARGIN.r);
+    return fraction >= 0 && fraction <= 1 ? from + fraction * (to - from) : null;
   }
 
-  /** Values under the mouse. */
-  #hover(event) {
+  /** Show the values under the mouse. */
+  #showTip(event) {
     const time = event.pointerType === "mouse" && !event.buttons ? this.#timeAt(event) : null;
     const row = time === null ? -1 : this.series.at(time);
     this.tip.hidden = row < 0 || time > this.series.duration;
     if (this.tip.hidden) return;
-    this.tipTime.textContent = clock(time, 2);
+    this.tipTime.textContent = clockText(time, 2);
     this.tipValues.show(this.series, row);
     const box = this.element.getBoundingClientRect();
-    const at = event.clientX - box.left;
-    this.tip.classList.toggle("left", at > box.width / 2);
-    this.tip.style.transform = `translateX(${at}px)${at > box.width / 2 ? " translateX(-100%)" : ""}`;
+    const x = event.clientX - box.left;
+    const isLeft = x > box.width / 2;
+    this.tip.classList.toggle("left", isLeft);
+    this.tip.style.transform = `translateX(${x}px)${isLeft ? " translateX(-100%)" : ""}`;
   }
 
-  /** A press that does not move is a click; plotly.js keeps the others for zooming, and covers the page meanwhile. */
-  #pointer() {
-    let [pressed, last] = [null, 0];
-    this.element.addEventListener("pointerdown", (event) => (pressed = event), true);
-    const released = (event) => {
-      const still = pressed && event.type === "pointerup" && Math.hypot(event.clientX - pressed.clientX, event.clientY - pressed.clientY) < STILL;
-      const time = still ? this.#timeAt(event) : null;
-      pressed = null;
+  /** A press without movement is a click. With movement plotly.js zooms; it covers the page during that. */
+  #listen() {
+    let [press, lastClick] = [null, 0];
+    this.element.addEventListener("pointerdown", (event) => (press = event), true);
+    const release = (event) => {
+      const distance = press ? Math.hypot(event.clientX - press.clientX, event.clientY - press.clientY) : Infinity;
+      const time = event.type === "pointerup" && distance < CLICK_PIXELS ? this.#timeAt(event) : null;
+      press = null;
       if (time === null) return;
-      if (event.timeStamp - last < TWICE_MS) this.zoom(null);
+      if (event.timeStamp - lastClick < DOUBLE_CLICK_MS) this.zoom(null);
       else this.seek?.(time);
-      last = event.timeStamp;
+      lastClick = event.timeStamp;
     };
-    for (const kind of ["pointerup", "pointercancel"]) addEventListener(kind, released, true);
-    this.element.addEventListener("pointermove", (event) => this.#hover(event));
+    for (const kind of ["pointerup", "pointercancel"]) addEventListener(kind, release, true);
+    this.element.addEventListener("pointermove", (event) => this.#showTip(event));
     for (const kind of ["pointerleave", "pointerdown"]) this.element.addEventListener(kind, () => (this.tip.hidden = true));
     const wheel = (event) => {
-      const along = event.shiftKey ? event.deltaX || event.deltaY : Math.abs(event.deltaX) > Math.abs(event.deltaY) ? event.deltaX : 0;
-      if (!event.ctrlKey && !(along && this.range)) return; // the page scrolls
+      const isSideways = Math.abs(event.deltaX) > Math.abs(event.deltaY);
+      const sideways = event.shiftKey ? event.deltaX || event.deltaY : isSideways ? event.deltaX : 0;
+      if (!event.ctrlKey && !(sideways && this.range)) return; // the page scrolls
       event.preventDefault();
       if (event.ctrlKey) this.scale(Math.exp(Math.min(Math.max(event.deltaY, -100), 100) / 300), this.#timeAt(event));
-      else this.move(along / this.element.clientWidth);
+      else this.move(sideways / this.element.clientWidth);
     };
     this.element.addEventListener("wheel", wheel, { passive: false });
   }
 }
 
-/** plotly.js takes some markup in titles; names of files are to be seen as they are. */
+/** plotly.js reads some markup in titles; names of files are shown as they are. */
 const escaped = (text) => text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");

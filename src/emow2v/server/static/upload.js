@@ -1,90 +1,90 @@
-// Recordings that are dropped or chosen, sent one after the other.
+// Uploads: files that were dropped or chosen are sent one after the other.
 
-import { askJSON, byId, make, say } from "./common.js";
+import { announce, announceError, byId, make, onFileDrag } from "./elements.js";
 import { refresh } from "./jobs.js";
+import { predictionForm, requestJSON, statusText } from "./requests.js";
 
 const FIELDS = ["model", "unit", "frame_step", "left_context", "right_context", "context", "track", "channel"];
-let last = Promise.resolve();
+let lastUpload = Promise.resolve();
 
-/** Queue files; each gets a line with its progress until it has become a job. */
-function take(files) {
+/** Queue files. Each has a line with its progress until it is a job. */
+function queueFiles(files) {
   for (const file of files) {
     const bar = make("progress", { max: 1, value: 0, "aria-label": `Upload of ${file.name}` });
     const stop = make("button", { class: "small", "aria-label": `Stop the upload of ${file.name}` }, "Stop");
-    const count = make("span", { class: "quiet numbers" }, "waits for its turn");
-    const line = make("li", {}, make("span", { class: "name" }, file.name), bar, count, stop);
+    const progress = make("span", { class: "muted numbers" }, "waiting for the uploads before it");
+    const line = make("li", {}, make("span", { class: "name" }, file.name), bar, progress, stop);
     byId("uploads").append(line);
     const controller = new AbortController();
     stop.addEventListener("click", () => controller.abort());
-    last = last.then(() => send(file, told(bar, count, file.size), controller.signal)).then(
-      () => line.remove(),
-      (error) => {
-        bar.remove();
-        count.remove();
-        stop.replaceWith(make("span", { class: "bad" }, error.message), make("button", { class: "small", "aria-label": `Forget ${file.name}`, onclick: () => line.remove() }, "Close"));
-        say(`${file.name}: ${error.message}`, true);
-      },
-    );
+    const showPart = (part) => {
+      bar.value = part;
+      progress.textContent = part < 1 ? partText(part, file.size) : "sent; the server checks the recording";
+    };
+    const fail = (error) => {
+      const close = { class: "small", "aria-label": `Remove the message about ${file.name}`, onclick: () => line.remove() };
+      const message = make("span", { class: "error" }, error.message);
+      line.replaceChildren(line.firstElementChild, message, make("button", close, "Close"));
+      announce(`${file.name}: ${error.message}`, true);
+    };
+    lastUpload = lastUpload.then(() => send(file, showPart, controller.signal)).then(() => line.remove(), fail);
   }
 }
 
-/** Shows how much of a file has been sent; the server looks into it before it answers. */
-function told(bar, count, size) {
-  return (part) => {
-    bar.value = part;
-    count.textContent = part < 1 ? `${Math.floor(100 * part)} % of ${(size / 1e6).toFixed(size < 1e7 ? 1 : 0)} MB` : "sent, being looked into";
-  };
+function partText(part, bytes) {
+  const megabytes = (bytes / 1e6).toFixed(bytes < 1e7 ? 1 : 0);
+  return `${Math.floor(100 * part)} % of ${megabytes} MB`;
 }
 
-/** XMLHttpRequest, since fetch does not say how far an upload is. */
-function send(file, sent, signal) {
+/** Send a file. XMLHttpRequest reports the progress of an upload, fetch does not. */
+function send(file, showPart, signal) {
   return new Promise((resolve, reject) => {
-    if (signal.aborted) return reject(new Error("stopped"));
-    const form = new FormData();
-    for (const name of FIELDS) form.append(name, byId(name).value);
-    form.append("wait", "false");
-    form.append("file", file);
-    const request = new XMLHttpRequest();
-    request.open("POST", "/v1/predictions");
-    request.responseType = "json";
-    request.upload.addEventListener("progress", (event) => sent(event.loaded / (event.total || 1)));
-    request.addEventListener("load", () => {
-      if (request.status !== 202) return reject(new Error(request.response?.error ?? `The server answered ${request.status}.`));
-      say(`${file.name} was sent.`);
+    const rejectStopped = () => reject(new Error("The upload was stopped."));
+    if (signal.aborted) return rejectStopped();
+    const upload = new XMLHttpRequest();
+    upload.open("POST", "/v1/predictions");
+    upload.responseType = "json";
+    upload.upload.addEventListener("progress", (event) => showPart(event.loaded / (event.total || 1)));
+    upload.addEventListener("load", () => {
+      if (upload.status !== 202) return reject(new Error(upload.response?.error ?? statusText(upload.status)));
+      announce(`${file.name} was uploaded.`);
       resolve(refresh());
     });
-    request.addEventListener("error", () => reject(new Error("The upload broke off; is the server still running, and the file not larger than it takes?")));
-    request.addEventListener("abort", () => reject(new Error("stopped")));
-    signal.addEventListener("abort", () => request.abort());
-    request.send(form);
+    upload.addEventListener("error", () => {
+      const cause = "The server may have stopped, or the file may be larger than it accepts";
+      reject(new Error(`The upload was interrupted. ${cause} (serve --max-upload).`));
+    });
+    upload.addEventListener("abort", rejectStopped);
+    signal.addEventListener("abort", () => upload.abort());
+    const fields = Object.fromEntries(FIELDS.map((name) => [name, byId(name).value]));
+    upload.send(predictionForm(fields, file, file.name));
   });
 }
 
-async function models() {
-  const known = await askJSON("/v1/models");
-  const served = known.find((one) => one.served);
-  byId("model").replaceChildren(...known.map((one) => make("option", { value: one.name, selected: one.served, title: one.description }, `${one.name} ${one.version}`)));
-  byId("served").textContent = served ? `serves ${served.name} ${served.version} (${served.licence})` : "";
+async function showModels() {
+  const models = await requestJSON("/v1/models");
+  const options = models.map(({ name, version, served, description }) =>
+    make("option", { value: name, selected: served, title: description }, `${name} ${version}`),
+  );
+  byId("model").replaceChildren(...options);
+  const served = models.find((model) => model.served);
+  byId("served").textContent = served ? `, default model ${served.name} ${served.version} (${served.licence})` : "";
 }
 
-const drop = byId("drop");
+const area = byId("drop");
 byId("files").addEventListener("change", (event) => {
-  take([...event.target.files]);
+  queueFiles([...event.target.files]);
   event.target.value = "";
 });
-for (const kind of ["dragover", "dragenter"]) {
-  addEventListener(kind, (event) => {
-    if (!event.dataTransfer?.types.includes("Files")) return;
-    event.preventDefault(); // anywhere on the page, so that nobody has to aim
-    event.dataTransfer.dropEffect = "copy";
-    drop.classList.add("over");
+for (const kind of ["dragenter", "dragover"]) {
+  onFileDrag(kind, (transfer) => {
+    transfer.dropEffect = "copy"; // files can be dropped anywhere on this page
+    area.classList.add("over");
   });
 }
-addEventListener("dragleave", (event) => event.relatedTarget ?? drop.classList.remove("over"));
-addEventListener("drop", (event) => {
-  if (!event.dataTransfer?.types.includes("Files")) return;
-  event.preventDefault();
-  drop.classList.remove("over");
-  take([...event.dataTransfer.files]);
+addEventListener("dragleave", (event) => event.relatedTarget ?? area.classList.remove("over"));
+onFileDrag("drop", (transfer) => {
+  area.classList.remove("over");
+  queueFiles([...transfer.files]);
 });
-models().catch((error) => say(error.message, true));
+showModels().catch(announceError);

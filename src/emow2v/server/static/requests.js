@@ -1,0 +1,33 @@
+// Requests to the server. Errors have the server's own sentence.
+
+/** Ask for a route and return the response. */
+export async function request(path, options = {}) {
+  let response;
+  try {
+    response = await fetch(path, { headers: { Accept: "application/json" }, ...options });
+  } catch (error) {
+    throw new Error("The server does not answer. Check that it is running.", { cause: error });
+  }
+  if (!response.ok) throw new Error(await errorText(response));
+  return response;
+}
+
+export const requestJSON = async (path, options) => (await request(path, options)).json();
+
+async function errorText(response) {
+  if (response.status === 401) return "The access token is missing or has expired. Reload this page and enter it.";
+  const content = await response.json().catch(() => null);
+  return content?.error ?? statusText(response.status);
+}
+
+/** A sentence for an answer that has none of its own. */
+export const statusText = (status) => `The server answered with the HTTP status ${status}; expected 200. Its log says more.`;
+
+/** The form of a prediction that is answered with its job at once. */
+export function predictionForm(fields, file, name) {
+  const form = new FormData();
+  for (const [field, value] of Object.entries(fields)) form.append(field, value);
+  form.append("wait", "false");
+  form.append("file", file, name);
+  return form;
+}
