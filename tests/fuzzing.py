@@ -25,10 +25,10 @@ from emow2v import formats
 from emow2v.audio import recording as audio
 from emow2v.discover import options as opts
 from emow2v.discover.descriptors import fill, parse_data
-from emow2v.discover.job import folders, plan
 from emow2v.discover.module import MODULE, cml_info
 from emow2v.discover.names import snake_case
 from emow2v.discover.places import Places, check_job_id, safe_name
+from emow2v.discover.task import DiscoverTask
 from emow2v.errors import Emow2vError
 from emow2v.formats.ssi_read import data_path, read_annotation, read_stream
 from emow2v.formats.table_read import read_table
@@ -303,10 +303,11 @@ def _names(ground: Ground, text: str) -> None:
 
 def _plan(ground: Ground, form: Data) -> None:
     with contextlib.suppress(Emow2vError):
-        folders(form, ground.places)
-    planned = plan(form, ground.places, ground.card)
-    for session in planned.sessions:
-        for output in session.outputs:
+        DiscoverTask(form.get("jobID", ""), form, ground.places).folders()
+    task = DiscoverTask(form.get("jobID", ""), form, ground.places)
+    task.check(ground.card)
+    for number in range(len(task.sessions)):
+        for output in task.outputs(number):
             assert output.path.is_relative_to(ground.data) or output.path.is_relative_to(ground.work / "results")
 
 

@@ -6,8 +6,11 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from fractions import Fraction
+from typing import TypedDict
 
-from emow2v.audio.channels import parse_channel
+from emow2v import cards
+from emow2v.audio.channels import Channel, parse_channel
+from emow2v.cards import Card
 from emow2v.discover import json_text
 from emow2v.discover.module import default_times
 from emow2v.discover.names import nearest, unknown
@@ -118,34 +121,55 @@ def ignored(what: str, names: Iterable[str], known: Iterable[str]) -> list[str]:
     ]
 
 
-def heard(given: Mapping[str, Value]) -> dict[str, int | str]:
+class Hearing(TypedDict, total=False):
+    """The choice of what is heard, as `Model.predict` takes it: the number of a track, and a channel."""
+
+    track: int
+    channel: Channel
+
+
+def hearing(given: Mapping[str, Value]) -> Hearing:
     """The options track and channel, where they are given.
 
     Raises:
-        RequestError: no number of a track, or no channel
+        RequestError: a text that is no number of a track, or no channel
     """
-    return hearing({name: str(given[name]) for name in ("track", "channel") if given.get(name) not in (None, "")})
-
-
-def hearing(given: Mapping[str, str]) -> dict[str, int | str]:
-    """Track and channel out of texts.
-
-    Raises:
-        RequestError: no number of a track, or no channel
-    """
-    found: dict[str, int | str] = {}
-    if track := given.get("track", "").strip():
+    chosen = Hearing()
+    texts = {name: "" if given.get(name) is None else str(given[name]).strip() for name in ("track", "channel")}
+    if track := texts["track"]:
         if not re.fullmatch("0*[1-9][0-9]{0,3}", track, re.ASCII):
             raise RequestError(f"track is '{track[:40]}'; expected the number of a track of sound, from 1.")
-        found["track"] = int(track)
-    if channel := given.get("channel", "").strip().lower():
+        chosen["track"] = int(track)
+    if channel := texts["channel"].lower():
         try:
-            found["channel"] = parse_channel(channel)
+            parsed = parse_channel(channel)
         except AudioError:
             raise RequestError(f"channel is '{channel[:40]}'; expected mix, left, right or a number from 1.") from None
-        if channel == "each":
+        if parsed == "each":
             raise RequestError("channel is 'each'; expected one of them: post the recording once for each channel.")
-    return found
+        chosen["channel"] = parsed
+    return chosen
+
+
+def offered_cards(served: Card) -> dict[str, Card]:
+    """The cards of all models that a request may name, by name: the server's own first, then the installed ones."""
+    return {card.name: card for card in (served, *(card for card in cards.available() if card.name != served.name))}
+
+
+def choose_card(name: str, served: Card) -> Card:
+    """The card of the model that a request names; paths are the administrator's choice.
+
+    Args:
+        name: of the model
+        served: the card of the server's own model
+
+    Raises:
+        RequestError: no such model is installed
+    """
+    offered = offered_cards(served)
+    if name not in offered:
+        raise RequestError(f"The model '{name[:60]}' is not here; expected {', '.join(offered)}.")
+    return offered[name]
 
 
 def flag(name: str, given: Mapping[str, Value]) -> bool:

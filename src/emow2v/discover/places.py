@@ -54,6 +54,10 @@ class Places:
     def uploads(self) -> Path:
         return self.work_dir / "uploads"
 
+    def is_upload(self, path: Path) -> bool:
+        """Whether a path is that of an upload."""
+        return path.resolve().parent == self.uploads.resolve()
+
     def results(self, job_id: str) -> Path:
         """Folder of a job's `request:` outputs; the jobID itself never becomes part of a path."""
         return self.work_dir / "results" / hashlib.sha256(job_id.encode(errors="backslashreplace")).hexdigest()[:32]

@@ -109,7 +109,7 @@ def test_what_is_no_recording(client: TestClient, tmp_path: Path) -> None:
 
 def test_its_description(client: TestClient) -> None:
     described = client.get("/v1/openapi.json").json()
-    of_a_job = ("", "/cancel", "/log", "/events", "/sessions", "/rows", "/waveform", "/audio", "/result")
+    of_a_job = ("", "/cancel", "/log", "/events", "/sessions", "/rows", "/waveform", "/audio", "/result", "/citation")
     assert set(described["paths"]) == {"/predictions", "/jobs", "/models"} | {
         f"/jobs/{{job_id}}{one}" for one in of_a_job
     }

@@ -29,12 +29,13 @@ from emow2v.audio import recording as audio
 from emow2v.cli.demo import request
 from emow2v.discover import probing
 from emow2v.discover.places import Places, safe_name
+from emow2v.discover.task import DiscoverTask
 from emow2v.errors import RequestError
 from emow2v.framing import Framing
 from emow2v.model import Model
 from emow2v.modelstore.verify import EXAMPLE
 from emow2v.server.jobs import database as databases
-from emow2v.server.jobs import history
+from emow2v.server.jobs import history, results
 from emow2v.server.jobs import pool as pools
 from emow2v.server.jobs import store as stores
 from emow2v.server.jobs.pool import Pool
@@ -168,13 +169,13 @@ def test_slow_looks_into_recordings_leave_threads_for_others(
     client: TestClient, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A network drive that hangs, or many sessions, held up every other route."""
-    go_on, planned = threading.Event(), discover.plan
+    go_on, check = threading.Event(), DiscoverTask.check
 
     def slow(*arguments: object) -> object:
         assert go_on.wait(60)
-        return planned(*arguments)  # type: ignore[arg-type]
+        return check(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(discover, "plan", slow)
+    monkeypatch.setattr(DiscoverTask, "check", slow)
     answers: list[int] = []
 
     def post(number: int) -> None:
@@ -253,14 +254,14 @@ def test_a_slow_download_does_not_delete_what_the_next_job_of_that_id_wrote(
 ) -> None:
     client.post("/process", data=fetchable(data))
     assert ended(client) == 2
-    packed = discover._zip
+    packed = results.zip_files
 
     def meanwhile(*arguments: object) -> Path:
         archive = packed(*arguments)  # type: ignore[arg-type]
         client.app.state.store.submit("job", form(data))  # type: ignore[attr-defined]
         return archive
 
-    monkeypatch.setattr(discover, "_zip", meanwhile)
+    monkeypatch.setattr(results, "zip_files", meanwhile)
     folder = client.app.state.settings.places.results("job")  # type: ignore[attr-defined]
     assert client.post("/fetch_result", data={"jobID": "job", "delete_after_download": "1"}).status_code == 200
     assert len(discover._complete(folder)) == 2 or ended(client) == 2

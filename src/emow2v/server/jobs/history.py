@@ -13,8 +13,8 @@ from pathlib import Path
 
 from starlette.concurrency import run_in_threadpool
 
-from emow2v.server.jobs import results
 from emow2v.server.jobs.store import Busy, Job, Store
+from emow2v.server.jobs.task import task_of
 from emow2v.server.options import Settings
 
 logger = logging.getLogger("emow2v.server")
@@ -62,10 +62,10 @@ def erase(settings: Settings, store: Store, job_id: str) -> Job | None:
 
     def remove(job: Job) -> None:
         # the files first: should the server die between the two, the job still shows what is to be erased
-        for upload in results.uploads(job, settings.places):
+        for upload in task_of(job, settings.places).uploads():
             if not store.mentioned(upload.name, but=job):
                 upload.unlink(missing_ok=True)
-        results.remove(job, settings.places)
+        shutil.rmtree(settings.places.results(job.id), ignore_errors=True)
 
     while first and (job := store.get(job_id, brief=True)) is not None and job.number == first.number:
         if job.status.ended:
@@ -103,8 +103,8 @@ def forget(settings: Settings, store: Store) -> None:
     for folder, _ in moved:
         shutil.rmtree(folder, ignore_errors=True)
     for job in forgotten:
-        if job.kind == "prediction" and job.form.get("upload"):
-            (places.uploads / Path(job.form["upload"]).name).unlink(missing_ok=True)
+        if (upload := task_of(job, places).upload) is not None:
+            upload.unlink(missing_ok=True)
     oldest = time.time() - settings.days_kept * 86400
     for upload in places.uploads.glob("*"):
         with contextlib.suppress(OSError):

@@ -7,8 +7,12 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Literal
 
 from emow2v.errors import Emow2vError
+from emow2v.model import Context
+
+Kind = Literal["process", "prediction"]
 
 
 class Busy(Emow2vError):
@@ -47,10 +51,10 @@ class Job:
 
     number: int
     id: str
-    kind: str
+    kind: Kind
     client: str
     form: Mapping[str, str]
-    context: str
+    context: Context
     status: Status
     publishing: bool
     moves: Sequence[tuple[str, str]]

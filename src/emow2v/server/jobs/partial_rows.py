@@ -32,7 +32,7 @@ class GrowingWriter:
     clipped = 0
 
     def __init__(self, folder: Path) -> None:
-        self.staged = _Vanishing(folder)
+        self.staged: Staged = _Vanishing(folder)
         self._folder = folder
         self._file: IO[bytes] | None = None
 

@@ -16,10 +16,10 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-from emow2v.discover.job import folders
 from emow2v.errors import Emow2vError
 from emow2v.server.jobs import worker as workers
 from emow2v.server.jobs.store import Job, Store
+from emow2v.server.jobs.task import task_of
 from emow2v.server.jobs.worker import Served
 from emow2v.server.logs import LogFormat
 from emow2v.storage import files
@@ -256,14 +256,13 @@ class Pool:
         self._store.let_go(job)
 
     def _folders(self, job: Job) -> set[Path]:
-        """Where a job writes."""
-        results = self._served.places.results(job.id)  # also the rows that people watched
-        if job.kind == "prediction":
-            return {results}
+        """The folders that a job writes to."""
+        places = self._served.places
+        results = places.results(job.id)  # also the rows of a job that runs
         try:
-            return {results} | folders(job.form, self._served.places)
+            return {results} | task_of(job, places).folders()
         except Emow2vError:  # the administrator has chosen other data folders
-            return {Path(path).parent for _, path in job.moves}
+            return {results} | {Path(path).parent for _, path in job.moves}
 
 
 def _ending(code: int | None) -> str:

@@ -18,7 +18,7 @@ from emow2v.errors import Emow2vError, RequestError
 from emow2v.server.failures import remedy
 from emow2v.server.jobs import schema
 from emow2v.server.jobs.database import Database
-from emow2v.server.jobs.job import Busy, Job, Status, from_row
+from emow2v.server.jobs.job import Busy, Job, Kind, Status, from_row
 from emow2v.server.jobs.schema import MOST_LISTED
 from emow2v.server.logs import one_line
 
@@ -87,7 +87,7 @@ class Store:
         job_id: str,
         form: Mapping[str, str],
         *,
-        kind: str = "process",
+        kind: Kind = "process",
         client: str = "",
         context: str = "window",
         most_waiting: int = 0,

@@ -14,24 +14,22 @@ import sqlite3
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Protocol, cast
+from typing import Protocol
 
 from emow2v import cards
-from emow2v.discover.job import plan, run
+from emow2v.discover.observer import Observer
 from emow2v.discover.places import Places
-from emow2v.discover.plans import Plan
 from emow2v.errors import Cancelled, Emow2vError
-from emow2v.model import Context, Model, load
+from emow2v.formats import Writer
+from emow2v.model import Model, load
 from emow2v.server import logs
-from emow2v.server.jobs import predictions
 from emow2v.server.jobs.partial_rows import GrowingWriter
-from emow2v.server.jobs.predictions import Prediction, prediction
 from emow2v.server.jobs.store import Job, Store
+from emow2v.server.jobs.task import task_of
 from emow2v.server.logs import LogFormat
 from emow2v.storage import files
 
@@ -39,7 +37,7 @@ logger = logging.getLogger("emow2v.server")
 
 MAX_WARM = 2  # models kept in memory; a request may name another than the one that is served
 LOOK_S = 0.05  # between two looks whether the job is still wanted
-TELL_S = 0.2  # between two reports of progress
+REPORT_S = 0.2  # between two reports of progress
 ALONE_S = 10.0  # after SIGTERM: who stops a whole group has told the parent too, which says STOP in that time
 WAKE, STOP, HURRY, READY, HEARD = b"wake", b"stop", b"hurry", b"ready", b"heard"
 
@@ -178,48 +176,13 @@ class Worker:
 
     def _carry_out(self, job: Job) -> None:
         store, served = self._store, self._served
-        card = served.card
-        asked: Prediction | Plan
-        carry_out: Callable[..., int]
-        if job.kind == "prediction":
-            asked = prediction(job.id, job.form, served.places, card, job.context)
-            carry_out = cast(Callable[..., int], predictions.carry_out)
-        else:
-            asked = plan(job.form, served.places, card, cast(Context, job.context), served.longest_s)
-            carried = partial(run, log=partial(store.log, job), between=partial(store.published, job))
-            carry_out = cast(Callable[..., int], carried)
-        model = self._model(asked.model)
-        store.note(job, model.provenance(asked.framing, asked.context))
+        task = task_of(job, served.places)
+        task.check(served.card, served.longest_s)
+        model = self._model(task.card(served.card).name)
+        store.note(job, model.provenance(task.framing, task.context))
         store.log(job, f"model {model.name} {model.card.version} on {model.engine.name}, {model.engine.precision}")
-        tell = _Throttled(TELL_S)
-        look = _Throttled(LOOK_S)
-
-        def check() -> None:
-            if self._hurried:
-                raise Stopped
-            if look.due() and not store.running(job):
-                raise Cancelled
-
-        def progress(rows: int, expected: int | None) -> None:
-            if tell.due() or rows == expected:
-                store.progress(job, rows, expected)
-
-        def before_publish(moves: Sequence[files.Move]) -> None:
-            if not store.publish(job, moves):
-                raise Cancelled
-
-        folder = served.places.results(job.id)
-        rows = carry_out(
-            asked,
-            model,
-            progress=progress,
-            before_publish=before_publish,
-            check=check,
-            also=lambda: [GrowingWriter(folder)],
-            longest_s=served.longest_s,
-            notice=partial(store.notice, job),
-            note=partial(store.note, job),
-        )
+        observer = StoreObserver(store, job, served.places.results(job.id), lambda: self._hurried)
+        rows = task.run(model, observer, served.longest_s)
         if not store.end(job, rows=rows):
             raise Cancelled
 
@@ -232,6 +195,52 @@ class Worker:
             model = self._served.load(name)
         self._warm[name] = model
         return model
+
+
+class StoreObserver(Observer):
+    """Writes the events of a job into the store, and stops the job when it was cancelled or the server cannot wait.
+
+    Args:
+        folder: of the job's results
+        hurried: whether the server cannot wait for the job
+
+    Raises:
+        Cancelled, Stopped: in `on_step` and `before_publish`
+    """
+
+    def __init__(self, store: Store, job: Job, folder: Path, hurried: Callable[[], bool]) -> None:
+        self._store, self._job, self._folder, self._hurried = store, job, folder, hurried
+        self._report = _Throttled(REPORT_S)
+        self._look = _Throttled(LOOK_S)
+
+    def on_step(self) -> None:
+        if self._hurried():
+            raise Stopped
+        if self._look.due() and not self._store.running(self._job):
+            raise Cancelled
+
+    def on_rows(self, rows: int, expected: int | None) -> None:
+        if self._report.due() or rows == expected:
+            self._store.progress(self._job, rows, expected)
+
+    def before_publish(self, moves: Sequence[files.Move]) -> None:
+        if not self._store.publish(self._job, moves):
+            raise Cancelled
+
+    def after_publish(self) -> None:
+        self._store.published(self._job)
+
+    def on_provenance(self, provenance: Mapping[str, str | float]) -> None:
+        self._store.note(self._job, provenance)
+
+    def log(self, line: str) -> None:
+        self._store.log(self._job, line)
+
+    def notice(self, sentences: Sequence[str]) -> None:
+        self._store.notice(self._job, sentences)
+
+    def writers(self) -> Sequence[Writer]:
+        return [GrowingWriter(self._folder)]
 
 
 class _Throttled:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-import secrets
 import shutil
-import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,13 +19,14 @@ from starlette.routing import Route
 from starlette.types import Message, Receive, Scope, Send
 
 from emow2v.discover import json_text
-from emow2v.discover.job import plan
 from emow2v.discover.module import MODULE, cml_info
 from emow2v.discover.names import snake_case
 from emow2v.discover.options import FIELDS, WITHOUT_USE
 from emow2v.discover.places import safe_name
+from emow2v.discover.task import DiscoverTask
 from emow2v.errors import Emow2vError, TooLong
 from emow2v.server.failures import headers
+from emow2v.server.jobs import results
 from emow2v.server.jobs.store import Busy, Job, Status, Store
 from emow2v.server.jobs.uploads import keep
 from emow2v.server.options import Settings
@@ -95,16 +94,17 @@ async def _process(request: Request) -> Response:
     client = request.client.host if request.client else ""
 
     def post() -> tuple[Job, Sequence[str]]:
-        planned = plan(fields, settings.places, settings.model, settings.context, settings.longest_s)
+        task = DiscoverTask(fields.get("jobID", ""), fields, settings.places, settings.context)
+        task.check(settings.model, settings.longest_s)
         job = store_of(request).submit(
-            planned.job_id,
-            planned.details,
+            task.job_id,
+            task.masked_form,
             client=client,
             context=settings.context,
             most_waiting=settings.most_waiting,
         )
         store_of(request).log(job, repr(_shortened(job.form)))
-        return job, planned.notes
+        return job, task.notes
 
     try:
         async with settings.checking:
@@ -227,7 +227,10 @@ async def _fetch_result(request: Request) -> Response:
     if len(files) == 1:
         return Download(files[0], filename=files[0].name, fetched=fetched, gone=nothing)
     try:
-        archive = await run_in_threadpool(_zip, folder, files, job_id)
+        archive = results.temporary(folder, ".zip")
+        prefix = safe_name(job_id, "job")
+        members = {f"{prefix}/{path.relative_to(folder).as_posix()}": path for path in files}
+        await run_in_threadpool(results.zip_files, archive, members)
     except FileNotFoundError:  # somebody else has fetched it, and it was deleted
         return nothing
     # the media type that NOVA takes for a zip; it refuses application/zip
@@ -274,18 +277,6 @@ class Download(FileResponse):
 def _complete(folder: Path) -> list[Path]:
     """The files that a client may fetch."""
     return sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
-
-
-def _zip(folder: Path, files: list[Path], job_id: str) -> Path:
-    archive = folder.with_name(f"{folder.name}.{secrets.token_hex(4)}.zip")
-    try:
-        with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as packed:
-            for path in files:
-                packed.write(path, f"{safe_name(job_id, 'job')}/{path.relative_to(folder).as_posix()}")
-    except BaseException:
-        archive.unlink(missing_ok=True)
-        raise
-    return archive
 
 
 async def _upload(request: Request) -> Response:

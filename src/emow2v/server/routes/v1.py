@@ -21,14 +21,16 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.requests import ClientDisconnect
 
-from emow2v import cards
 from emow2v._version import __version__
+from emow2v.discover.options import offered_cards
 from emow2v.discover.places import Places
 from emow2v.errors import Emow2vError, TooLong
 from emow2v.server.failures import failure, headers, invalid, sentence
-from emow2v.server.jobs import history, results
-from emow2v.server.jobs.predictions import FORMATS, prediction, probe
+from emow2v.server.jobs import history
+from emow2v.server.jobs.job import Kind
+from emow2v.server.jobs.prediction import FORMATS, PredictionTask
 from emow2v.server.jobs.store import Busy, Job, Status, Store
+from emow2v.server.jobs.task import task_of
 from emow2v.server.jobs.uploads import keep
 from emow2v.server.logs import one_line
 from emow2v.server.options import Settings, Workers
@@ -78,7 +80,7 @@ class JobModel(BaseModel):
 
     id: str
     name: str
-    kind: Literal["process", "prediction"]
+    kind: Kind
     state: State
     position: int | None = None
     rows: int
@@ -140,8 +142,8 @@ def create_v1(settings: Settings, store: Store, workers: Workers) -> FastAPI:
             position = store.position(job) if positions is None else positions.get(job.number)
         return JobModel(
             id=job.id,
-            name=one_line(results.name(job)),
-            kind="prediction" if job.kind == "prediction" else "process",
+            name=one_line(task_of(job, places).name),
+            kind=job.kind,
             state=job.status.name.lower(),  # type: ignore[arg-type]
             position=position,
             rows=job.rows,
@@ -195,7 +197,7 @@ def create_v1(settings: Settings, store: Store, workers: Workers) -> FastAPI:
                 form["name"] = file.filename or "upload"
                 form["upload"] = keep(file.file, file.filename or "", places.uploads)
             try:
-                probe(prediction(job_id, form, places, settings.model, settings.context), settings.longest_s)
+                PredictionTask(job_id, form, places, settings.context).check(settings.model, settings.longest_s)
                 return store.submit(
                     job_id,
                     form,
@@ -268,7 +270,6 @@ def create_v1(settings: Settings, store: Store, workers: Workers) -> FastAPI:
     @api.get("/models")
     def models() -> list[ModelModel]:
         """Models that a request may name."""
-        here = {one.name: one for one in (settings.model, *cards.available())}
         return [
             ModelModel(
                 name=one.name,
@@ -280,7 +281,7 @@ def create_v1(settings: Settings, store: Store, workers: Workers) -> FastAPI:
                 max_seconds=one.max_samples / one.sampling_rate,
                 sampling_rate=one.sampling_rate,
             )
-            for one in here.values()
+            for one in offered_cards(settings.model).values()
         ]
 
     views.add(api, settings, found)

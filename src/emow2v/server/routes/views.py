@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import io
 import math
-import secrets
 import shutil
 from collections.abc import Callable
 from functools import partial
-from typing import Annotated, Any, Literal, TypeVar, cast
+from typing import Annotated, Any, Literal, TypeVar
 
 import numpy as np
 from fastapi import FastAPI, HTTPException, Query
@@ -23,8 +22,9 @@ from emow2v.discover.places import Places
 from emow2v.errors import AudioError, Emow2vError
 from emow2v.formats.table import COLUMNS
 from emow2v.server.jobs import partial_rows, results
-from emow2v.server.jobs.predictions import FORMATS
+from emow2v.server.jobs.prediction import FORMATS
 from emow2v.server.jobs.store import Job, Status
+from emow2v.server.jobs.task import task_of
 from emow2v.server.options import Settings
 from emow2v.server.routes.waveform import waveform
 
@@ -86,7 +86,7 @@ def add(api: FastAPI, settings: Settings, found: Callable[..., Job]) -> None:
     @api.get("/jobs/{job_id}/sessions")
     def sessions(job_id: str) -> list[str]:
         """Names of the job's recordings."""
-        return results.sessions(found(job_id))
+        return task_of(found(job_id), places).sessions
 
     @api.get("/jobs/{job_id}/rows", response_model=RowsModel)
     def rows(
@@ -98,7 +98,7 @@ def add(api: FastAPI, settings: Settings, found: Callable[..., Job]) -> None:
         """Values as they grow; all of them when the job has finished."""
         job = found(job_id)
         if job.status is Status.FINISHED:
-            values = _there(lambda: results.table(job, session, places))
+            values = _there(lambda: task_of(job, places).table(session))
             every = np.column_stack([values.starts, values.ends, values.scores, values.confidence])
             return _rows("", every[first : first + MOST_ROWS], first, len(every), complete=True)
         now = partial_rows.read(places.results(job.id), first, run)
@@ -110,15 +110,15 @@ def add(api: FastAPI, settings: Settings, found: Callable[..., Job]) -> None:
         answer: Response, job_id: str, points: Annotated[int, Query(ge=2, le=100_000)] = 2000, session: Session = 0
     ) -> WaveformModel:
         """The track and channel that the model heard, in at most so many points and at least half as many."""
-        job = await run_in_threadpool(found, job_id)
-        source = await run_in_threadpool(_there, lambda: results.recording(job, session, places))
-        heard = _there(lambda: results.heard(job))
+        task = task_of(await run_in_threadpool(found, job_id), places)
+        source = await run_in_threadpool(_there, lambda: results.recording(task, session))
+        hearing = _there(lambda: task.hearing)
         async with decoding:
             try:
                 sound = io.BytesIO(source) if isinstance(source, bytes) else source
-                seen = await run_in_threadpool(partial(waveform, sound, points, **cast(dict[str, Any], heard)))
+                seen = await run_in_threadpool(partial(waveform, sound, points, **hearing))
             except AudioError as error:  # where uploads lie is nobody's business
-                raise HTTPException(404, str(error).replace(str(source), results.name(job))) from None
+                raise HTTPException(404, str(error).replace(str(source), task.name)) from None
         answer.headers.update(PRIVATE)
         return WaveformModel(
             duration=seen.duration,
@@ -140,8 +140,8 @@ def add(api: FastAPI, settings: Settings, found: Callable[..., Job]) -> None:
     )
     def audio(job_id: str, session: Session = 0) -> Response:
         """The job's recording, to listen to."""
-        job = found(job_id)
-        source = _there(lambda: results.recording(job, session, places))
+        task = task_of(found(job_id), places)
+        source = _there(lambda: results.recording(task, session))
         if isinstance(source, bytes):  # it came inside the request
             return Response(source, media_type=BYTES, headers=PRIVATE)
         kind = MEDIA.get(source.suffix.lower(), BYTES)
@@ -170,26 +170,24 @@ def add(api: FastAPI, settings: Settings, found: Callable[..., Job]) -> None:
         """A methods paragraph and BibTeX for a job that has finished, from its provenance."""
         job = found(job_id, brief=True)
         _check_finished(job)
-        return CitationModel(methods=citation.methods(job.provenance), bibtex=results.references(job, settings.model))
+        return CitationModel(
+            methods=citation.methods(job.provenance), bibtex=results.references(job.provenance, settings.model)
+        )
 
 
 def result(job: Job, places: Places, wanted: str = "", session: int = 0) -> Response:
     """The stored table of a prediction as it is, or made into another format."""
     _check_finished(job)
-    stored = results.stored(job, places)
-    wanted = wanted or (job.form.get("format", "json") if job.kind == "prediction" else "json")
-    if job.kind == "prediction" and not stored.is_file():
-        raise HTTPException(404, "The job has no result here any more; expected one that was not fetched and deleted.")
-    stem = _there(lambda: results.stem(job, session))
-    if job.kind == "prediction" and stored.suffix == f".{wanted}":
+    task = task_of(job, places)
+    wanted = wanted or task.default_format
+    stored = _there(lambda: task.stored(wanted))
+    stem = _there(lambda: task.stem(session))
+    if stored is not None:
         return FileResponse(stored, media_type=FORMATS[wanted], filename=f"{stem}.{wanted}", headers=PRIVATE)
-    folder = places.results(job.id)
-    folder = folder.with_name(
-        f"{folder.name}.{secrets.token_hex(4)}"
-    )  # removed at the next start should this one end now
+    folder = results.temporary(places.results(job.id))
     folder.mkdir(parents=True)
     try:
-        made = _there(lambda: results.export(job, session, places, wanted, folder))
+        made = _there(lambda: results.export(task, job.provenance, session, wanted, folder))
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise

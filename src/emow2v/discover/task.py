@@ -1,0 +1,371 @@
+"""A DISCOVER request as a task: checked from end to end before any work, then one pass a session writes all outputs."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import contextlib
+import io
+import json
+import re
+import shutil
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import TypeVar
+
+from emow2v import storage
+from emow2v.cards import Card
+from emow2v.discover import json_text
+from emow2v.discover import options as opts
+from emow2v.discover.descriptors import Descriptor, parse_data
+from emow2v.discover.module import MODULE
+from emow2v.discover.names import snake_case
+from emow2v.discover.observer import Observer, record_observed
+from emow2v.discover.options import Hearing
+from emow2v.discover.outputs import Output, Session, place, read_table, refuse_clashes
+from emow2v.discover.places import Places, check_job_id, make_folder, safe_name
+from emow2v.discover.probing import probe
+from emow2v.engines.shared_context import check_shared
+from emow2v.errors import Emow2vError, FormatError, FramingError, ModelError, PathError, PlaceTaken, RequestError
+from emow2v.formats import check as check_places
+from emow2v.formats.table_read import Table
+from emow2v.framing import Framing
+from emow2v.model import Context, Model
+
+T = TypeVar("T")
+
+DEFAULT_BATCH_SIZE = 250  # as published
+_MAX_SESSIONS = 10_000
+_SECRET = ("password", "token", "secret")
+# Characters that forge lines of a log, or that no file can hold
+_UNUSABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+
+
+class DiscoverTask:
+    """A /process form. Each part is read when it is first asked for, also when recordings or results are gone.
+
+    Args:
+        job_id: as posted
+        form: as posted, field names in either case
+        places: folders that requests may read and write
+        default_context: how windows are computed where the request does not say
+
+    All parts raise RequestError, with one sentence, where the form cannot be carried out.
+    """
+
+    default_format = "json"
+    upload: Path | None = None  # uploads to /upload have names of their own, and several requests may name one
+    first_row = 0  # annotations hold rows before the start, too
+
+    def __init__(self, job_id: str, form: Mapping[str, str], places: Places, default_context: Context = "window"):
+        self.job_id = job_id
+        self._form = form
+        self._fields = {snake_case(name): value for name, value in form.items()}
+        self._places = places
+        self._default_context = default_context
+
+    # --- the parts of the request ---
+
+    @property
+    def name(self) -> str:
+        """The name that people see."""
+        return self.job_id
+
+    @cached_property
+    def framing(self) -> Framing:
+        """The windows, from the trainer where the request says nothing."""
+        return opts.framing(self._fields)
+
+    @property
+    def context(self) -> Context:
+        """How windows are computed."""
+        # one value for a whole recording has no windows that could share their context
+        default = "window" if self.framing.whole and "context" not in self._options else self._default_context
+        return opts.context(self._options, default)
+
+    @cached_property
+    def hearing(self) -> Hearing:
+        """Track and channel of the recordings, where the request chooses them."""
+        return opts.hearing(self._options)
+
+    @cached_property
+    def sessions(self) -> list[str]:
+        """Names of the recordings."""
+        return _session_names(self._fields.get("sessions", ""))
+
+    def recording(self, number: int) -> Path | bytes:
+        """A session's recording: a path, or the bytes that came inside the request."""
+        source, _ = self._ports
+        return _recording(source, self._dataset, self._session_name(number), self._places)
+
+    def outputs(self, number: int) -> tuple[Output, ...]:
+        """A session's files, whether they exist or not."""
+        _, ports = self._ports
+        return place(self._session_name(number), self._dataset, self.job_id, ports, self._places)
+
+    def folders(self) -> set[Path]:
+        """The folders that the files are written to."""
+        return {output.path.parent for number in range(len(self.sessions)) for output in self.outputs(number)}
+
+    def uploads(self) -> set[Path]:
+        """The uploads that the request names, as far as they exist."""
+        found: set[Path] = set()
+        with contextlib.suppress(Emow2vError):  # a form that cannot be read names none
+            for number in range(len(self.sessions)):
+                with contextlib.suppress(Emow2vError, OSError):
+                    recording = self.recording(number)
+                    if isinstance(recording, Path) and self._places.is_upload(recording):
+                        found.add(recording)
+        return found
+
+    def card(self, served: Card) -> Card:
+        """The card of the model to use.
+
+        Args:
+            served: the card of the server's own model
+        """
+        name = self._options.get("model")
+        return opts.choose_card(served.name if name in (None, "") else str(name).strip(), served)
+
+    @property
+    def notes(self) -> list[str]:
+        """A sentence for each field and option that is unknown and ignored."""
+        notes = opts.ignored("field", set(self._fields) - opts.FIELDS, opts.FIELDS - opts.WITHOUT_USE)
+        return notes + opts.ignored("option", opts.unknown_options(self._options), opts.OPTIONS)
+
+    @property
+    def masked_form(self) -> Mapping[str, str]:
+        """The form with passwords, tokens and secrets masked, which may be stored and shown."""
+        form = _masked(self._form)
+        if (options := _masked(self._options)) != self._options:
+            form = {name: value for name, value in form.items() if snake_case(name) not in ("options", "opt_str")}
+            form["options"] = json.dumps(options)
+        return form
+
+    # --- before, during and after the work ---
+
+    def check(self, served: Card, max_duration_s: float = 0) -> None:
+        """Check everything, the recordings too; the folders of outputs are made.
+
+        Args:
+            served: the card of the server's own model
+            max_duration_s: longest recording in seconds; 0 for no limit
+
+        Raises:
+            RequestError: one sentence on the first error
+            TooLong: a recording is longer
+        """
+        check_job_id(self.job_id)
+        trainer = self._fields.get("trainer_file_path", "")
+        if not trainer.strip():
+            raise RequestError(f"trainerFilePath is missing; expected {MODULE.path}.")
+        if not MODULE.answers_to(trainer):
+            raise RequestError(f"trainerFilePath '{trainer[:100]}' is unknown; expected {MODULE.path}.")
+        if not self._fields.get("data", "").strip():
+            raise RequestError("data is missing; expected a JSON list of data descriptors.")
+        _ = self._descriptors, self.framing, self._options
+        card = self.card(served)
+        _ = self.notes, self.hearing, self._overwrite, self._batch_size
+        if self.context == "shared":
+            try:
+                check_shared(card, self.framing)
+            except (FramingError, ModelError) as error:
+                raise RequestError(str(error)) from None
+        refuse_clashes(self._planned)
+        self._check_places()
+        for session in self._planned:
+            probe(session.recording, self.framing, max_duration_s, self.hearing)
+        for folder in sorted({output.path.parent for session in self._planned for output in session.outputs}):
+            make_folder(folder)
+
+    def run(self, model: Model, observer: Observer | None = None, max_duration_s: float = 0) -> int:
+        """Carry out the request: the files of a session appear together or not at all.
+
+        Args:
+            max_duration_s: longest recording in seconds; 0 for no limit
+
+        Returns:
+            values in all sessions
+
+        Raises:
+            Emow2vError: one sentence on the error; earlier sessions keep their files
+        """
+        observer = observer or Observer()
+        if self.notes:
+            observer.notice(self.notes)
+        shutil.rmtree(self._places.results(self.job_id), ignore_errors=True)  # of an earlier job with the same id
+        rows = 0
+        for number, session in enumerate(self._planned, start=1):
+            if number > 1:
+                observer.after_publish()
+            rows += self._run_session(number, session, model, observer, max_duration_s)
+        return rows
+
+    def stored(self, wanted: str) -> Path | None:
+        """The stored table in a format; a request stores none."""
+        return None
+
+    def table(self, number: int) -> Table:
+        """The values of a session that has finished.
+
+        Raises:
+            RequestError: there is no such session, or it wrote no annotation
+            FormatError: its files are gone, or others lie at their places
+        """
+        return read_table(self.outputs(number))
+
+    def stem(self, number: int) -> str:
+        """The beginning of the names of files that people save."""
+        name = storage.one_line(Path(self._session_name(number)).stem)
+        return safe_name(f"{self.job_id} {name}", "result")
+
+    # --- parts of parts ---
+
+    @cached_property
+    def _descriptors(self) -> list[Descriptor]:
+        return parse_data(self._fields.get("data", ""))
+
+    @cached_property
+    def _ports(self) -> tuple[Descriptor, list[tuple[str, Descriptor]]]:
+        return _by_port(self._descriptors)
+
+    @cached_property
+    def _options(self) -> dict[str, opts.Value]:
+        return opts.options(self._fields)
+
+    @property
+    def _overwrite(self) -> bool:
+        return opts.flag("overwrite", self._options)
+
+    @property
+    def _batch_size(self) -> int:
+        return opts.batch_size(self._options, DEFAULT_BATCH_SIZE)
+
+    @property
+    def _dataset(self) -> str:
+        return self._fields.get("dataset", "").strip() or "dummy_dataset"
+
+    @cached_property
+    def _planned(self) -> list[Session]:
+        source, _ = self._ports
+        planned = []
+        for number, name in enumerate(self.sessions):
+            outputs = self.outputs(number)
+            planned.append(Session(name, _recording(source, self._dataset, name, self._places), outputs))
+        return planned
+
+    def _session_name(self, number: int) -> str:
+        if number >= len(self.sessions):
+            raise RequestError(f"session is {number}; expected 0 to {len(self.sessions) - 1}.")
+        return self.sessions[number]
+
+    def _check_places(self) -> None:
+        """Refuse to replace files that emow2v did not write."""
+        outputs = [output for session in self._planned for output in session.outputs]
+        try:
+            check_places(output.writer(overwrite=self._overwrite) for output in outputs)
+        except PlaceTaken as error:
+            raise RequestError(
+                f'{error.what}; move it, choose another place, or replace it with options={{"overwrite": true}}.'
+            ) from None
+        except FormatError as error:
+            raise RequestError(str(error)) from None
+
+    def _run_session(
+        self, number: int, session: Session, model: Model, observer: Observer, max_duration_s: float
+    ) -> int:
+        writers = [output.writer(overwrite=self._overwrite) for output in session.outputs]
+        recording = session.recording
+        trajectory = model.predict(
+            io.BytesIO(recording) if isinstance(recording, bytes) else recording,
+            framing=self.framing,
+            context=self.context,
+            # the request's batch size is a hint; the server knows how many windows the machine is good for
+            batch_size=min(self._batch_size, model.at_once(self.framing)),
+            check=observer.on_step,
+            longest_s=max_duration_s,
+            **self.hearing,
+        )
+        count = len(self.sessions)
+        observer.log(f"session {session.name} ({number}/{count}): {trajectory.info.source}")
+        rows = record_observed(trajectory, writers, observer)
+        if notices := trajectory.info.notices:
+            observer.notice([f"session {session.name}: {notice}" if count > 1 else notice for notice in notices])
+        if count == 1:
+            observer.on_provenance(trajectory.info.provenance)
+        clipped = sum(writer.clipped for writer in writers)
+        values = storage.counted(rows, "value")
+        observer.log(f"session {session.name}: {values}" + (f", {clipped} clipped to 0..1" if clipped else ""))
+        return rows
+
+
+def _by_port(descriptors: list[Descriptor]) -> tuple[Descriptor, list[tuple[str, Descriptor]]]:
+    """The one audio input, and each output with the id of its port."""
+    inputs = [one for one in descriptors if one.direction == "input"]
+    audios = [one for one in inputs if MODULE.port("input", one.id)]
+    if len(audios) != 1 or audios[0].kind != "stream":
+        raise RequestError(
+            f"data names {len(audios)} inputs with the id audio; expected exactly one, for instance "
+            '{"src": "file:stream:audio", "type": "input", "id": "audio", "uri": "talk.wav"}.'
+        )
+    outputs = []
+    for one in descriptors:
+        if one.direction == "input":
+            continue
+        port = MODULE.port("output", one.id)
+        if port is None:
+            known = ", ".join(port.id for port in MODULE.ports if port.direction == "output")
+            raise RequestError(f"The output id '{one.id[:60]}' is unknown; expected {known}.")
+        kind, sub = port.data.lower().split(":")
+        if one.kind != kind or one.sub not in ("", sub):
+            raise RequestError(f"The output {one.id} is {one.kind}:{one.sub}; expected {port.data}.")
+        outputs.append((port.id, one))
+    if not outputs:
+        raise RequestError(
+            "data names no active output; expected at least one of arousal, dominance, valence, embedding."
+        )
+    return audios[0], outputs
+
+
+def _session_names(text: str) -> list[str]:
+    if not text.strip():
+        return ["dummy_session"]
+    try:
+        names = json_text.parse(text)
+    except json_text.NotJSON:
+        names = None
+    if not isinstance(names, list) or not names or not all(isinstance(name, str) and name for name in names):
+        raise RequestError('sessions is not a JSON list of names; expected for instance ["session1"].')
+    if any(_UNUSABLE.search(name) for name in names):
+        raise RequestError("sessions holds a name with a line end or another control character; expected plain names.")
+    if len(names) > _MAX_SESSIONS:
+        raise RequestError(f"sessions lists {len(names)} names; expected at most {_MAX_SESSIONS}.")
+    return names
+
+
+def _recording(source: Descriptor, dataset: str, session: str, places: Places) -> Path | bytes:
+    if source.origin == "file":
+        return places.input(source.path(dataset, session))
+    uploaded = source.uri or source.payload
+    if len(uploaded) < 100:
+        path = places.uploads / Path(uploaded).name
+        with contextlib.suppress(PathError):  # a text that is too long for a file's name may be the sound itself
+            if storage.is_file(path):
+                return path
+    try:
+        # perhaps in lines, as the command base64 writes it
+        text = "".join((uploaded.partition("base64,")[2] or uploaded).split())
+        return base64.b64decode(text.encode(errors="replace"), validate=True)
+    except binascii.Error:
+        raise RequestError(
+            "The input audio is neither the name of an upload nor base64; post the file to /upload and name what it answers."
+        ) from None
+
+
+def _masked(fields: Mapping[str, T]) -> dict[str, T | str]:
+    """Fields without the values of those that are named like secrets."""
+    return {
+        name: "****" if value and any(word in name.lower() for word in _SECRET) else value
+        for name, value in fields.items()
+    }

@@ -1,0 +1,94 @@
+"""Tasks: what a job asks for, the same for DISCOVER requests and for predictions of /v1."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from emow2v.cards import Card
+from emow2v.discover.observer import Observer
+from emow2v.discover.options import Hearing
+from emow2v.discover.places import Places
+from emow2v.discover.task import DiscoverTask
+from emow2v.formats.table_read import Table
+from emow2v.framing import Framing
+from emow2v.model import Context, Model
+from emow2v.server.jobs.job import Job, Kind
+from emow2v.server.jobs.prediction import PredictionTask
+
+
+class Task(Protocol):
+    """A posted form that a worker can carry out, and the results that it leaves.
+
+    Attributes:
+        job_id: id of the job
+        name: the name that people see
+        sessions: names of the recordings
+        framing, context: the windows, and how they are computed
+        hearing: track and channel of the recordings, where the request chooses them
+        default_format: format of results where a client names none
+        first_row: number of a table's first row, counted from the beginning of the recording
+        upload: the upload that belongs to this job alone
+        notes: sentences on fields and options that are unknown and ignored
+    """
+
+    job_id: str
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def sessions(self) -> list[str]: ...
+    @property
+    def framing(self) -> Framing: ...
+    @property
+    def context(self) -> Context: ...
+    @property
+    def hearing(self) -> Hearing: ...
+    @property
+    def default_format(self) -> str: ...
+    @property
+    def first_row(self) -> int: ...
+    @property
+    def upload(self) -> Path | None: ...
+    @property
+    def notes(self) -> Sequence[str]: ...
+
+    def recording(self, number: int) -> Path | bytes:
+        """The recording of a session; it need not exist any more."""
+
+    def uploads(self) -> set[Path]:
+        """Files that clients sent to the server for this job."""
+
+    def folders(self) -> set[Path]:
+        """Folders that the job writes to."""
+
+    def card(self, served: Card) -> Card:
+        """The card of the model to use; `served` is that of the server's own model."""
+
+    def check(self, served: Card, max_duration_s: float = 0) -> None:
+        """Check the form and its recordings; raises RequestError or TooLong."""
+
+    def run(self, model: Model, observer: Observer | None = None, max_duration_s: float = 0) -> int:
+        """Compute and write the results; gives the number of values, raises Emow2vError."""
+
+    def stored(self, wanted: str) -> Path | None:
+        """The table as it is stored, where it has that format already; raises FormatError where it is gone."""
+
+    def table(self, number: int) -> Table:
+        """The values of a session; raises RequestError or FormatError where it has none."""
+
+    def stem(self, number: int) -> str:
+        """The beginning of the names of files that people save."""
+
+
+_TASKS: dict[Kind, Callable[..., Task]] = {"process": DiscoverTask, "prediction": PredictionTask}
+
+
+def task_of(job: Job, places: Places) -> Task:
+    """The task of a stored job.
+
+    Args:
+        places: folders that requests may read and write
+    """
+    return _TASKS[job.kind](job.id, job.form, places, job.context)
