@@ -83,7 +83,7 @@ def test_prune_train_kill_resume_evaluate_export_add_serve(tmp_path: Path) -> No
     report = json.loads(next((tmp_path / "report").glob("*.json")).read_text())
     assert "arousal" in json.dumps(report)
     emow2v_("export", "--model", tmp_path / "run" / "best", "-o", tmp_path / "package")
-    assert "ours is here" in emow2v_("models", "add", tmp_path / "package", "--name", "ours")
+    assert "installed ours in" in emow2v_("models", "add", tmp_path / "package", "--name", "ours")
 
     clip = tmp_path / "corpus" / "003.wav"
     with serving("--model", "ours", "--data-dir", str(tmp_path / "corpus"), work=tmp_path / "work") as url:
