@@ -68,6 +68,9 @@ def run(folder: Path, console: Console, *, overwrite: bool = False) -> None:
         PlaceTaken: a file of that name exists, and emow2v did not write it
         Emow2vError: the folder cannot be written, or the request failed
     """
+    from emow2v.server.extra import check_installed
+
+    check_installed("emow2v demo")
     from emow2v.modelstore.verify import EXAMPLE
     from emow2v.server.run import Server
 

@@ -90,6 +90,9 @@ def serve(
     ] = LogFormatChoice.text,
 ) -> None:
     """Serve the DISCOVER (NOVA-Server) protocol."""
+    from emow2v.server.extra import check_installed
+
+    check_installed("emow2v serve")
     from emow2v.server import logs
     from emow2v.server.run import Server
 
