@@ -30,7 +30,7 @@ TUTORIALS = ROOT / "docs" / "tutorials"
 PAGES = sorted(
     path
     for path in (*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "modules").rglob("*.md"))
-    if path.name != "CHANGELOG.md"  # which tells of commands that were
+    if path.name != "CHANGELOG.md"  # it names commands of earlier versions
 )
 WITH_EXAMPLES = sorted(
     ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__")
@@ -52,7 +52,7 @@ def named(path: Path) -> str:
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with what examples speak of: recordings, and a manifest of clips with ratings."""
+    """A folder with the files of the examples: recordings, and a manifest of clips with ratings."""
     monkeypatch.chdir(tmp_path)
     shutil.copyfile(EXAMPLE, "example.flac")
     signal, rate = soundfile.read(EXAMPLE, dtype="float32")
@@ -66,12 +66,12 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def run_docstrings(module: Any) -> int:
-    """How many examples there were."""
-    told: list[str] = []
+    """Run the examples of a module, and return how many there were."""
+    failures: list[str] = []
     runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
     for one in doctest.DocTestFinder(exclude_empty=True).find(module):
-        runner.run(one, out=told.append)
-    assert not runner.failures, "".join(told)
+        runner.run(one, out=failures.append)
+    assert not runner.failures, "".join(failures)
     return runner.tries
 
 
@@ -143,7 +143,7 @@ def test_a_block_that_is_not_run_says_why() -> None:
 
 
 def commands(text: str) -> Iterator[tuple[list[str], bool]]:
-    """Words of every command of ours in a page, and whether it stands in a block, complete."""
+    """The words of every command of ours in a page, and whether it is a complete one of a block."""
     for block in _BLOCK.finditer(text):
         if (block["kind"] or "") in _SHELL:
             for line in (block["fenced"] or block["indented"] or "").replace("\\\n", " ").splitlines():
@@ -153,14 +153,17 @@ def commands(text: str) -> Iterator[tuple[list[str], bool]]:
 
 
 def _parts(line: str) -> Iterator[list[str]]:
-    """Of a line of a shell the commands of ours, without redirections and what is piped."""
+    """The commands of ours in a line of a shell, without redirections and without other commands of a pipe."""
     if not re.search(r"(^|[|&;] *)(\$ )?emow2v ", line.strip()):
         return
     lexer = shlex.shlex(line.strip().removeprefix("$ "), posix=True, punctuation_chars="|&;<>")
     lexer.whitespace_split, lexer.commenters = True, "#"
     words: list[str] = []
-    for word in [*lexer, ";"]:
-        if set(word) <= set("|&;"):
+    parts = iter([*lexer, ";"])
+    for word in parts:
+        if set(word) <= set("<>"):
+            next(parts)  # the file of a redirection
+        elif set(word) <= set("|&;"):
             if words[:1] == ["emow2v"]:
                 yield words[1:]
             words = []
@@ -169,7 +172,7 @@ def _parts(line: str) -> Iterator[list[str]]:
 
 
 def fault(words: list[str], complete: bool) -> str:
-    """What is wrong with the words of a command; "" for nothing."""
+    """The fault in the words of a command; "" if there is none."""
     command: Any = typer.main.get_command(cli.app)
     context = command.make_context("emow2v", ["--help"], resilient_parsing=True)
     words = list(words)
@@ -205,7 +208,7 @@ def fault(words: list[str], complete: bool) -> str:
 
 
 def _choices(parameter: Any) -> list[str]:
-    """Values that an option takes; by the type as Click has it, or by the annotation as later versions of Typer have it."""
+    """The values that an option allows: from Click's type, or from the annotation in later versions of Typer."""
     kind = getattr(getattr(parameter, "type_descriptor", None), "annotation", None)
     if isinstance(kind, type) and issubclass(kind, Enum):
         return [str(one.value) for one in kind]
@@ -233,6 +236,7 @@ def test_there_are_commands_in_the_readme() -> None:
         ("emow2v predict talk.wav --speed 2", "--speed"),
         ("cat a.wav | emow2v predict - --fromat csv > out.csv", "--fromat"),
         ("emow2v evaluate -o report", "is missing"),
+        ("emow2v cite talk.csv more.csv > refs.bib", "too many arguments"),
         ("emow2v predict talk.wav --model", "--model"),
         ("emow2v predict talk.wav --unit hours", "unit hours is none of"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,8 @@ def _section(path: tuple[str, ...], command: Command) -> list[str]:
     name = " ".join(path)
     context = command.context_class(command, info_name=name)
     usage = " ".join([name, *command.collect_usage_pieces(context)])
-    parts = [f"## {name}", "", _cell(command.help), "", "```text", usage, "```", ""]
+    paragraphs = [_wrapped(paragraph) for paragraph in (command.help or "").split("\n\n")]
+    parts = [f"## {name}", "", "\n\n".join(paragraphs), "", "```text", usage, "```", ""]
     arguments = [one for one in command.params if one.param_type_name == "argument"]
     options = [one for one in command.params if one.param_type_name == "option" and not one.hidden]
     if arguments:
@@ -77,6 +79,11 @@ def _default(option: Parameter, context: Any) -> str:
     if default is None or default in ("", (), [], False) or callable(default):
         return ""
     return f"`{getattr(default, 'value', default)}`"
+
+
+def _wrapped(text: str) -> str:
+    """A paragraph in lines of fewer than 120 characters."""
+    return textwrap.fill(_cell(text), 119, break_long_words=False, break_on_hyphens=False)
 
 
 def _cell(text: str | None) -> str:

@@ -1,4 +1,4 @@
-"""How commands speak: in one line, with plain numbers, and with a hint where a name looks like an option."""
+"""Help stands below headings in whole sentences, messages are plain, and names that look like options have a hint."""
 
 from __future__ import annotations
 
@@ -60,3 +60,26 @@ def test_nothing_chosen_ends_a_command(tmp_path: Path, capsys: pytest.CaptureFix
 def test_usage_is_plain(command: list[str], usage: str) -> None:
     lines = CliRunner().invoke(main.app, [*command, "--help"]).output.splitlines()
     assert next(line for line in lines if line.startswith("Usage")).endswith(usage)
+
+
+def headings(*arguments: str) -> list[str]:
+    """The unindented lines of a help text, but for its usage."""
+    lines = CliRunner().invoke(main.app, [*arguments, "--help"]).output.splitlines()
+    return [line for line in lines if line and not line.startswith((" ", "Usage"))]
+
+
+def test_commands_stand_below_headings_with_whole_sentences() -> None:
+    assert headings() == ["Options:", "Scores from speech:", "Quality and papers:", "Models:"]
+    output = CliRunner().invoke(main.app, ["--help"]).output
+    listed = [line.split()[0] for line in output.splitlines() if line.startswith("  ") and line[2:3].isalpha()]
+    group = typer.main.get_command(main.app)
+    assert [name for name in listed if name in group.commands] == list(group.commands)  # type: ignore[attr-defined]
+    assert "..." not in output.partition("Options:")[2]
+
+
+def test_options_stand_below_headings_with_plain_ranges_and_defaults() -> None:
+    assert headings("predict") == ["Arguments:", "Options:", "Windows:", "Recording:", "Computation:"]
+    text = " ".join(CliRunner().invoke(main.app, ["predict", "--help"]).output.split())
+    assert "[default: 0; 0 to 1024]" in text and "x>=0" not in text
+    assert "--frame-step TIME One value every TIME (40ms, 0.5s). [default: 40ms]" in text
+    assert "[default: csv]" in text

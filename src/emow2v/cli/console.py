@@ -33,9 +33,12 @@ def print_table(table: Table) -> None:
 # The error of Click, or of the copy of Click in newer versions of Typer
 _UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 
-# Click's words for the range of a number
-_RANGE = re.compile(r"(\d+)<=x<=(\d+)")
-_NOT_NEGATIVE = re.compile(r"; x>=0|\s*\[x>=0\]")
+# Click's notation for ranges of numbers and for defaults in words, and ours
+_NOTATIONS = (
+    (re.compile(r"(\d+)<=x<=(\d+)"), r"\1 to \2"),
+    (re.compile(r"; x>=0|\s*\[x>=0\]"), ""),
+    (re.compile(r"default: \((.*?)\)(?=[;\]])"), r"default: \1"),
+)
 
 
 class CommandGroup(TyperGroup):
@@ -67,7 +70,8 @@ class Command(TyperCommand):
             if record is None:
                 continue
             name, words = record
-            words = _NOT_NEGATIVE.sub("", _RANGE.sub(r"\1 to \2", words))
+            for notation, ours in _NOTATIONS:
+                words = notation.sub(ours, words)
             if parameter.param_type_name == "argument":
                 sections["Arguments"].append((name.partition(" <")[0], words))  # newer versions of Typer add a type
             else:
