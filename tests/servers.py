@@ -42,7 +42,6 @@ class Threads:
 
     def start(self) -> None:
         self.worker = Worker("thread", self.path, self.served)
-        module.files.own("")
         self.thread = threading.Thread(target=self.worker.work)
         self.thread.start()
 

@@ -13,9 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from emow2v import storage
 from emow2v.errors import ModelError
-from emow2v.storage import folders
+from emow2v.storage import atomic, folders
 from emow2v.storage.home import models_folder
 
 logger = logging.getLogger("emow2v.cards")
@@ -255,7 +254,7 @@ def update_card(folder: Path, content: Mapping[str, Any]) -> None:
         OSError: it cannot be written; the last one is as it was
     """
     text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-    with storage.new_file(folder / CARD_FILE) as file:
+    with atomic.atomic_file(folder / CARD_FILE) as file:
         file.write(text.encode(errors="backslashreplace"))
 
 

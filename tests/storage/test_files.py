@@ -18,7 +18,7 @@ from emow2v import formats
 from emow2v.errors import Cancelled, FormatError
 from emow2v.framing import Framing
 from emow2v.storage import files
-from emow2v.storage.files import Staged, publish
+from emow2v.storage.files import StagedFiles, publish
 from emow2v.trajectory import Block, Info, Trajectory
 
 pytestmark = pytest.mark.quick
@@ -41,9 +41,9 @@ def contents(folder: Path) -> dict[str, bytes | None]:
     return {str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}
 
 
-def staged(*, overwrite: bool = False, **files: Path) -> Staged:
+def staged(*, overwrite: bool = False, **files: Path) -> StagedFiles:
     """Files on their way, with the text that names them."""
-    one = Staged(overwrite=overwrite)
+    one = StagedFiles(overwrite=overwrite)
     for text, path in files.items():
         one.open(path).write(text.encode())
     return one
@@ -256,7 +256,7 @@ def test_names_may_be_long_and_strange(tmp_path: Path) -> None:
 def test_names_that_no_file_can_have_are_refused_at_once(tmp_path: Path) -> None:
     for name in ("x" * 300, "zero\0byte"):
         with pytest.raises(FormatError, match="cannot be written"):
-            Staged().open(tmp_path / name)
+            StagedFiles().open(tmp_path / name)
     assert contents(tmp_path) == {}
 
 
@@ -291,31 +291,28 @@ def test_discard_after_publishing_takes_nothing_away(tmp_path: Path) -> None:
 def test_what_a_dead_process_leaves(tmp_path: Path) -> None:
     """Killed between two renames: the complete files go on to their places, the unfinished ones go, others' stay."""
     (tmp_path / "a.csv").write_text("old")
-    files.own("dead")
-    try:
-        staged = Staged(overwrite=True)
-        for name in ("a.csv", "b.csv"):
-            staged.open(tmp_path / name).write(name.encode())
-        moves: list[files.Move] = []
+    staged = StagedFiles(overwrite=True, owner="dead")
+    for name in ("a.csv", "b.csv"):
+        staged.open(tmp_path / name).write(name.encode())
+    moves: list[files.Move] = []
 
-        def die(found: Sequence[files.Move]) -> None:
-            moves.extend(found)
-            moves[0][0].replace(moves[0][1])
-            raise SystemExit
+    def die(coming: Sequence[files.Move]) -> None:
+        moves.extend(coming)
+        moves[0][0].replace(moves[0][1])
+        raise SystemExit
 
-        with pytest.raises(SystemExit):
-            publish([staged], die)
-    finally:
-        files.own("")
+    with pytest.raises(SystemExit):
+        publish([staged], die)
     assert [path for _, path in moves] == [tmp_path / "a.csv", tmp_path / "b.csv"]
+    assert all(part.name.startswith(f".{path.name}.dead") for part, path in moves)
     # publish took its parts away, as a killed process does not
     moves[1][0].write_bytes(b"b.csv")
     for name in (".c.csv.dead0123abcd.part", ".c.csv.dead0123abcd.old", ".c.csv.live0123abcd.part", ".notes.part"):
         (tmp_path / name).write_text("")
-    files.finish(moves)
+    files.finish_publishing(moves)
     assert (tmp_path / "a.csv").read_text() == "a.csv" and (tmp_path / "b.csv").read_text() == "b.csv"
-    files.finish(moves)
-    files.sweep([tmp_path, tmp_path / "none"], "dead")
+    files.finish_publishing(moves)
+    files.remove_unfinished_of("dead", [tmp_path, tmp_path / "none"])
     names = {path.name for path in tmp_path.iterdir()}
     assert names == {"a.csv", "b.csv", ".c.csv.live0123abcd.part", ".notes.part"}
 
@@ -328,7 +325,7 @@ def test_a_signal_right_after_a_file_is_made_leaves_nothing(tmp_path: Path, monk
             raise KeyboardInterrupt
 
     monkeypatch.setattr(files, "_Part", Interrupted)
-    staged = files.Staged()
+    staged = files.StagedFiles()
     with pytest.raises(KeyboardInterrupt):
         staged.open(tmp_path / "out" / "talk.csv")
     staged.discard()

@@ -12,13 +12,13 @@ import pytest
 
 from emow2v.errors import Emow2vError, FormatError
 from emow2v.storage import folders
-from emow2v.storage.folders import appearing
+from emow2v.storage.folders import atomic_folder
 
 NAMES = ("best", "msp-dim", "Studie [2024]", "ふるい " * 20, "a.b.c")  # each is a folder that somebody has
 
 
 def fill(folder: Path, text: str) -> None:
-    with appearing(folder, replace=True) as fresh:
+    with atomic_folder(folder, replace=True) as fresh:
         (fresh / "deep").mkdir()
         (fresh / "deep" / "model.bin").write_text(text)
 
@@ -70,7 +70,7 @@ def test_what_cannot_be_put_back_either_is_named_and_put_back_later(tmp_path: Pa
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from emow2v.storage.folders import appearing
+from emow2v.storage.folders import atomic_folder
 number, calls, replace = int(sys.argv[2]), [], Path.replace
 def killing(self, target):
     calls.append(self)
@@ -78,7 +78,7 @@ def killing(self, target):
         os.kill(os.getpid(), signal.SIGKILL)
     return replace(self, target)
 Path.replace = killing
-with appearing(Path(sys.argv[1]), replace=True) as fresh:
+with atomic_folder(Path(sys.argv[1]), replace=True) as fresh:
     (fresh / "deep").mkdir()
     (fresh / "deep" / "model.bin").write_text("new")
 """
@@ -102,7 +102,7 @@ def test_a_writer_killed_between_its_renames_loses_nothing(tmp_path: Path, name:
     fill(folder, "newer")  # the next writer, without asking
     assert content(folder) == "newer"
     kill_at(folder, 2)
-    with pytest.raises(FormatError, match="there already and not empty"), appearing(folder):
+    with pytest.raises(FormatError, match="there already and not empty"), atomic_folder(folder):
         pass  # it counts as there for who must not replace it
     assert content(folder) == "newer"
     assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == [name]
@@ -145,7 +145,7 @@ def test_two_writers_of_one_folder_do_not_meet(tmp_path: Path) -> None:
         except FormatError as error:
             errors.append(str(error))
 
-    with appearing(tmp_path / "best") as fresh:
+    with atomic_folder(tmp_path / "best") as fresh:
         thread = threading.Thread(target=other)
         thread.start()
         thread.join()
@@ -157,7 +157,7 @@ def test_two_writers_of_one_folder_do_not_meet(tmp_path: Path) -> None:
 
 def test_an_error_or_a_signal_while_it_is_filled_leaves_nothing(tmp_path: Path) -> None:
     for kind in (ValueError, KeyboardInterrupt, Emow2vError):
-        with pytest.raises(kind), appearing(tmp_path / "best") as fresh:
+        with pytest.raises(kind), atomic_folder(tmp_path / "best") as fresh:
             (fresh / "half").write_text("")
             raise kind
     assert list(tmp_path.iterdir()) == []
@@ -179,7 +179,7 @@ def test_the_mask_of_the_process_is_never_touched(tmp_path: Path, monkeypatch) -
 @pytest.mark.parametrize("name", ["x" * 300, "a\0b", "file/below", "é" * 200])
 def test_a_name_that_no_folder_can_have(tmp_path: Path, name: str) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(Emow2vError) as raised, appearing(tmp_path / name, replace=True):
+    with pytest.raises(Emow2vError) as raised, atomic_folder(tmp_path / name, replace=True):
         pass
     assert str(raised.value).count(".") and len(str(raised.value)) < 400
     assert [path.name for path in tmp_path.iterdir()] == ["file"]

@@ -19,7 +19,7 @@ from emow2v.errors import FormatError, PlaceTaken
 from emow2v.formats.plot import plot
 from emow2v.framing import Framing
 from emow2v.storage import files, marks
-from emow2v.storage.marks import Found
+from emow2v.storage.marks import Origin
 from emow2v.trajectory import Block, Info, Trajectory
 
 PROVENANCE: dict[str, str | float] = {"model": "lite", "model_version": "1.0", "software": "emow2v 1.2.3"}
@@ -333,13 +333,13 @@ def test_a_kill_between_two_renames_does_not_bar_the_way(
     done: list[Path] = []
     with monkeypatch.context() as patch:
         patch.setattr(Path, "replace", killed)
-        patch.setattr(files.Staged, "discard", lambda self: None)  # who is killed tidies nothing
+        patch.setattr(files.StagedFiles, "discard", lambda self: None)  # who is killed tidies nothing
         patch.setattr(files.contextlib, "suppress", None)
         with pytest.raises((Killed, TypeError)):
             predict(tmp_path, name)
     assert done[0].exists() and not done[0].name.endswith((".annotation", ".stream", ".json"))
     predict(tmp_path, name, value=0.125)
-    assert marks.found(done[0].with_name(MARKED[name])) == Found.OURS
+    assert marks.origin_of(done[0].with_name(MARKED[name])) == Origin.OURS
 
 
 def test_what_comes_into_the_place_meanwhile_stays(tmp_path: Path) -> None:
@@ -362,15 +362,15 @@ def test_what_comes_into_the_place_while_no_server_runs_stays(tmp_path: Path, fi
     os.utime(part, ns=(0, 0))
     if ours:
         predict(tmp_path, "csv", "json", "annotation")
-        files.finish([(part, place)])
+        files.finish_publishing([(part, place)])
         assert place.read_bytes() == b"complete"
     else:
         place.write_text("typed for hours")
         with pytest.raises(PlaceTaken, match="was put there while no server ran"):
-            files.finish([(part, place)])
+            files.finish_publishing([(part, place)])
         assert place.read_text() == "typed for hours" and part.exists()
         os.utime(place, ns=(0, 0))  # was there before, and may be replaced: that was asked for
-        files.finish([(part, place)])
+        files.finish_publishing([(part, place)])
         assert place.read_bytes() == b"complete"
 
 

@@ -73,46 +73,18 @@ def test_what_else_an_operating_system_answers(monkeypatch: pytest.MonkeyPatch, 
         storage.is_file("share/talk.wav")
 
 
-def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
-    path = tmp_path / "card.json"
-    with storage.new_file(path) as file:
-        file.write(b"first")
-    for error in (OSError(errno.ENOSPC, "full"), ValueError("a mistake"), KeyboardInterrupt()):
-        with pytest.raises(type(error)), storage.new_file(path) as file:
-            file.write(b"half of the sec")
-            raise error
-    assert path.read_bytes() == b"first"
-    assert [one.name for one in tmp_path.iterdir()] == ["card.json"]
+@pytest.mark.parametrize(
+    ("error", "first", "last"),
+    [
+        (ValueError("\n  first line \n\nlast line\n"), "first line", "last line"),
+        (OSError(errno.ENOSPC, "No space left"), "[Errno 28] No space left", "[Errno 28] No space left"),
+        (KeyError(), "KeyError", "KeyError"),
+        (RuntimeError(" \n "), "RuntimeError", "RuntimeError"),
+    ],
+)
+def test_one_line_of_an_error(error: Exception, first: str, last: str) -> None:
+    assert storage.reason(error) == first and storage.reason(error, -1) == last
 
 
-def test_two_writers_of_one_file_do_not_meet(tmp_path: Path) -> None:
-    """Under one fixed hidden name the second would write into the first one's file."""
-    path = tmp_path / "card.json"
-    with storage.new_file(path) as first:
-        first.write(b"a" * 10)
-        with storage.new_file(path) as second:
-            second.write(b"b" * 100)
-        assert path.read_bytes() == b"b" * 100
-    assert path.read_bytes() == b"a" * 10
-    assert [one.name for one in tmp_path.iterdir()] == ["card.json"]
-
-
-def test_what_killed_writers_left_is_swept_and_what_lives_is_not(tmp_path: Path) -> None:
-    path = tmp_path / "state.pt"
-    old, young, other = (tmp_path / name for name in (".state.pt.0.part", ".state.pt.1.part", ".states.pt.2.part"))
-    for part in (old, young, other):
-        part.write_bytes(b"half")
-        os.utime(part, (0, 0))
-    os.utime(young)
-    with storage.new_file(path) as file:
-        file.write(b"whole")
-    assert sorted(tmp_path.iterdir()) == sorted([path, young, other])
-    storage.sweep_unfinished(path)
-    assert sorted(tmp_path.iterdir()) == sorted([path, other])
-
-
-@pytest.mark.parametrize("name", ["談" * 80 + ".json", "x" * 250])
-def test_a_file_whose_own_name_just_fits(tmp_path: Path, name: str) -> None:
-    with storage.new_file(tmp_path / name) as file:
-        file.write(b"whole")
-    assert (tmp_path / name).read_bytes() == b"whole"
+def test_a_long_error_is_cut() -> None:
+    assert storage.reason(ValueError("x" * 1000)) == "x" * 150

@@ -123,11 +123,11 @@ def test_a_full_disk_leaves_the_last_state_and_the_run_goes_on_from_it(tmp_path:
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="of Linux")
 def test_a_disk_that_fills_while_pytorch_writes_is_told_in_words(tmp_path: Path, monkeypatch) -> None:
     states.write(tmp_path, {"made_of": {}, "value": 1})
-    opened = Path.open
+    opened = os.open
     monkeypatch.setattr(
-        Path,
+        os,
         "open",
-        lambda path, *more: opened(Path("/dev/full"), "wb") if path.suffix == ".part" else opened(path, *more),
+        lambda path, *more: opened("/dev/full", os.O_WRONLY) if str(path).endswith(".part") else opened(path, *more),
     )
     with pytest.raises(FormatError, match=r"cannot be written.*No space left.*the last one is whole"):
         states.write(tmp_path, {"made_of": {}, "value": torch.zeros(100_000)})

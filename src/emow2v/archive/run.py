@@ -19,7 +19,7 @@ from emow2v.formats import Writer
 from emow2v.formats.table import csv_head, csv_rows, json_head, json_tail, rows
 from emow2v.framing import Framing
 from emow2v.model import Context, Model
-from emow2v.storage.files import Staged
+from emow2v.storage.files import StagedFiles
 from emow2v.trajectory import Block, Info, Trajectory
 
 
@@ -180,7 +180,7 @@ class _PrintedCSV:
     """One table for all recordings, row by row as they are computed."""
 
     def __init__(self, stream: TextIO) -> None:
-        self.staged = Staged()
+        self.staged = StagedFiles()
         self.clipped = 0
         self._stream = stream
         self._begun = False
@@ -204,7 +204,7 @@ class _PrintedJSON:
     """One JSON document a line for each recording, once it is complete."""
 
     def __init__(self, stream: TextIO) -> None:
-        self.staged = Staged()
+        self.staged = StagedFiles()
         self.clipped = 0
         self._stream = stream
 

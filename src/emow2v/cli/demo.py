@@ -99,7 +99,7 @@ def _prepare(folder: Path, recording: Path, overwrite: bool) -> None:
     """Refuse to replace files that emow2v did not write; with `overwrite`, remove them."""
     from emow2v import formats
     from emow2v.modelstore.verify import EXAMPLE
-    from emow2v.storage.files import Staged
+    from emow2v.storage.files import StagedFiles
 
     writers = formats.writers(("annotation", "stream"), folder, recording.stem)
     picture = folder / f"{recording.stem}.png"
@@ -114,7 +114,7 @@ def _prepare(folder: Path, recording: Path, overwrite: bool) -> None:
             "choose another folder with -o, or replace it with --overwrite",
         )
     formats.check(writers)
-    Staged({picture: None}).check()
+    StagedFiles({picture: None}).check()
 
 
 def post(url: str, route: str, form: dict[str, str]) -> dict[str, Any]:

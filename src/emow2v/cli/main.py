@@ -25,7 +25,7 @@ from emow2v.cli.serve import serve
 from emow2v.cli.train import prune, train
 from emow2v.errors import Emow2vError
 from emow2v.storage import one_line
-from emow2v.storage.home import keep_others_here
+from emow2v.storage.home import redirect_library_caches
 
 app = typer.Typer(
     cls=CommandGroup, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None
@@ -37,7 +37,7 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # names of any script, also where the terminal knows few letters
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
-    keep_others_here()
+    redirect_library_caches()
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     for name in ("SIGTERM", "SIGHUP"):  # as by an exception, so that unfinished files are removed

@@ -33,10 +33,10 @@ def compare(
 ) -> None:
     """How far apart two ways of computing the same recordings lie: two engines, precisions, contexts, models."""
     from emow2v.evaluation import compare as comparing
-    from emow2v.storage.files import Staged, write_text
+    from emow2v.storage.files import StagedFiles, write_text
 
     if to:
-        Staged({to: None}, overwrite=overwrite).check()
+        StagedFiles({to: None}, overwrite=overwrite).check()
     found = comparing.compare(first, second)
     table = Table("", "rows", "mean difference", "largest", "correlation", "CCC", box=None)
     for one in found.together:
@@ -157,14 +157,14 @@ def robustness(
     from emow2v.evaluation.robustness import run as steady
     from emow2v.model import load
     from emow2v.progress import Count
-    from emow2v.storage.files import Staged, write_text
+    from emow2v.storage.files import StagedFiles, write_text
     from emow2v.trajectory import DIMENSIONS
 
     places = []
     if to:
         check_output(to)
         places = [to / name for name in ("robustness.json", "robustness.md", "robustness.png")]
-        Staged(dict.fromkeys(places), overwrite=overwrite).check()
+        StagedFiles(dict.fromkeys(places), overwrite=overwrite).check()
         require("matplotlib")
     chosen = choose(inputs)
     loaded = load(model, engine=engine, precision=precision, threads=threads, device=device)

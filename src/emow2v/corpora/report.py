@@ -21,7 +21,7 @@ from emow2v.corpora.checks import Checked
 from emow2v.corpora.partitions import PARTITIONS
 from emow2v.formats.markdown import table
 from emow2v.storage import marks
-from emow2v.storage.files import Staged, publish, write_text
+from emow2v.storage.files import StagedFiles, write_text
 from emow2v.trajectory import DIMENSIONS
 
 BINS = 10  # of 0..1, for histograms
@@ -165,16 +165,12 @@ def write(checked: Checked, folder: str | Path, *, overwrite: bool = False) -> l
     """
     folder = Path(folder)
     table, described, text = (folder / f"corpus{ending}" for ending in (".csv", ".json", ".md"))
-    staged = Staged({table: described, described: None, text: None}, overwrite=overwrite)
-    try:
+    with StagedFiles({table: described, described: None, text: None}, overwrite=overwrite) as staged:
         staged.check()
         staged.open(table).write(manifest(checked).encode(errors="backslashreplace"))
         plain = (json.dumps(figures(checked), indent=2, ensure_ascii=False) + "\n").encode(errors="backslashreplace")
         staged.open(described).write(marks.marked(plain, ".json", staged.digest(table)))
         staged.open(text).write(marks.marked(markdown(checked).encode(errors="backslashreplace"), ".md"))
-        publish([staged])
-    finally:
-        staged.discard()
     return [described, text, table]
 
 

@@ -13,7 +13,12 @@ class Observer:
     """Receives the events of a running job. Each method may be overridden; by default it does nothing.
 
     `on_step` and `before_publish` may raise an exception: the job then stops, and no further file appears.
+
+    Attributes:
+        owner: name of the process that runs the job, in letters and digits; unfinished files carry it (see `storage.files`)
     """
+
+    owner = ""
 
     def on_step(self) -> None:
         """Called often while the job computes."""
@@ -70,5 +75,5 @@ def record_observed(
         rows += len(block)
         observer.on_rows(rows, expected)
 
-    record(trajectory, [*writers, *observer.writers()], advance, observer.before_publish)
+    record(trajectory, [*writers, *observer.writers()], advance, observer.before_publish, owner=observer.owner)
     return rows

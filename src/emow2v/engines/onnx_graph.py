@@ -16,6 +16,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, external_data_helper, helper, numpy_helper
 
+from emow2v import storage
 from emow2v.errors import FormatError, ModelError, is_own
 from emow2v.trajectory import DIMENSIONS
 
@@ -46,7 +47,7 @@ def read(path: Path) -> Graph:
     except Exception as error:  # protobuf, onnx and the file system each have their own, for a damaged file
         if is_own(error):
             raise
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:150]
+        reason = storage.reason(error)
     raise ModelError(f"{path} is not a whole ONNX graph ({reason}); copy or download it again.")
 
 

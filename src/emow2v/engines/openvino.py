@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from emow2v import storage
 from emow2v.engines import WHOLE, Cuts, Floats, Outputs, cannot_run, cores, need_frames, refuse_lengths
 from emow2v.engines.openvino_rewrites import keep_channels_last
 from emow2v.errors import ModelError
@@ -114,7 +115,7 @@ class OpenVINOEngine:
             return [_section(self._core, self._graph, *pair) for pair in itertools.pairwise(bounds)]
         except RuntimeError as error:
             raise ModelError(
-                f"{self._graph} cannot be run by OpenVINO ({_first_line(error)}); copy or export the model again."
+                f"{self._graph} cannot be run by OpenVINO ({storage.reason(error, -1)}); copy or export the model again."
             ) from None
 
     def _compile(self, parts: list[Any], *, streams: int) -> _Chain:
@@ -133,7 +134,7 @@ class OpenVINOEngine:
             return _Chain(compiled, streams)
         except RuntimeError as error:
             raise ModelError(
-                f"{self._graph} cannot be run by OpenVINO ({_first_line(error)}); copy or export the model again."
+                f"{self._graph} cannot be run by OpenVINO ({storage.reason(error, -1)}); copy or export the model again."
             ) from None
 
 
@@ -171,7 +172,7 @@ class _Chain:
                 cut = next(iter(result.values()))
             return {name: np.array(result[output]) for name, output in self._outputs.items()}
         except RuntimeError as error:
-            raise cannot_run(first, _first_line(error)) from None
+            raise cannot_run(first, storage.reason(error, -1)) from None
         finally:
             self._free.put(requests)
 
@@ -273,8 +274,3 @@ class _Lazy:
             if self._made is None:
                 self._made = self._make()
             return self._made
-
-
-def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1][:200] if lines else type(error).__name__

@@ -16,7 +16,7 @@ from emow2v.evaluation.intervals import Figure, missing
 from emow2v.formats.markdown import table
 from emow2v.formats.plot import COLOURS
 from emow2v.storage import counted, marks
-from emow2v.storage.files import Staged, publish
+from emow2v.storage.files import StagedFiles
 from emow2v.trajectory import DIMENSIONS
 
 FILES = ("evaluation.json", "evaluation.md", "scores.png", "confidence.png")
@@ -35,7 +35,7 @@ def check(folder: Path, *, overwrite: bool = False) -> None:
         PlaceTaken: such a file lies in `folder` under the name of a report's
         FormatError: a folder lies there
     """
-    Staged(dict.fromkeys(folder / name for name in FILES), overwrite=overwrite).check()
+    StagedFiles(dict.fromkeys(folder / name for name in FILES), overwrite=overwrite).check()
 
 
 def write(
@@ -60,15 +60,9 @@ def write(
         "evaluation.md": markdown(evaluation, about or {}, pictures).encode(errors="backslashreplace"),
         **pictures,
     }
-    staged = []
-    try:
+    with StagedFiles(overwrite=overwrite) as staged:
         for name, content in contents.items():
-            staged.append(Staged(overwrite=overwrite))
-            staged[-1].open(folder / name).write(marks.marked(content, Path(name).suffix))
-        publish(staged)
-    finally:
-        for one in staged:
-            one.discard()
+            staged.open(folder / name).write(marks.marked(content, Path(name).suffix))
     return [folder / name for name in contents]
 
 

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from emow2v.errors import FormatError, PlaceTaken
 from emow2v.storage import shown
-from emow2v.storage.files import Move, Staged, publish
+from emow2v.storage.files import Move, StagedFiles, publish
 from emow2v.trajectory import DIMENSIONS, Block, Info, Trajectory
 
 __all__ = ["FORMATS", "Move", "PlaceTaken", "Writer", "check", "record", "write", "writers"]
@@ -27,7 +27,7 @@ class Writer(Protocol):
         clipped: values brought into 0..1 because the format's scheme says so
     """
 
-    staged: Staged
+    staged: StagedFiles
     clipped: int
 
     def open(self, info: Info) -> None: ...
@@ -44,22 +44,24 @@ def record(
     before_publish: Callable[[Sequence[Move]], None] = lambda moves: None,
     *,
     overwrite: bool = False,
+    owner: str = "",
 ) -> None:
     """One pass over the recording feeds all writers; then all files appear, or none.
 
     Args:
         progress: called after each block; may raise to stop, which leaves no file behind
         before_publish: called when all files are complete, before they appear, with what will be renamed; may raise likewise
-        overwrite: also what emow2v did not write makes way, whatever the writers were made for
+        overwrite: replace also what emow2v did not write, whatever the writers were made for
+        owner: name of the process, in letters and digits; unfinished files carry it (see `storage.files`)
 
     Raises:
         PlaceTaken: something that emow2v did not write, or that was changed since, lies in a place; found before any work,
             and looked for again before the files appear
     """
     try:
-        if overwrite:
-            for writer in writers:
-                writer.staged.overwrite = True
+        for writer in writers:
+            writer.staged.overwrite |= overwrite
+            writer.staged.owner = owner
         check(writers)
         for writer in writers:
             writer.open(trajectory.info)

@@ -8,7 +8,7 @@ from typing import Any
 
 from emow2v.errors import FormatError
 from emow2v.storage import marks
-from emow2v.storage.files import Staged, publish
+from emow2v.storage.files import StagedFiles
 from emow2v.trajectory import DIMENSIONS, Trajectory
 
 COLOURS = {"arousal": "#d55e00", "dominance": "#0072b2", "valence": "#009e73"}  # told apart by colour-blind eyes
@@ -27,7 +27,7 @@ def plot(trajectory: Trajectory, path: str | Path, *, overwrite: bool = False) -
     """
     path = Path(path)
     figure = picture(path, 9, 3.6)
-    Staged({path: None}, overwrite=overwrite).check()  # before the work
+    StagedFiles({path: None}, overwrite=overwrite).check()  # before the work
     axes = figure.subplots()
     middle = (trajectory.starts + trajectory.ends) / 2
     for column, name in enumerate(DIMENSIONS):
@@ -59,9 +59,5 @@ def save(figure: Any, path: Path, *, overwrite: bool = False) -> None:
     """Write a figure to its place, whole or not at all, with a mark."""
     drawn = io.BytesIO()
     figure.savefig(drawn, format=path.suffix[1:].lower(), dpi=150)
-    staged = Staged({path: None}, overwrite=overwrite)
-    try:
+    with StagedFiles({path: None}, overwrite=overwrite) as staged:
         staged.open(path).write(marks.marked(drawn.getvalue(), path.suffix))
-        publish([staged])
-    finally:
-        staged.discard()

@@ -21,7 +21,7 @@ import numpy as np
 from emow2v.errors import FormatError
 from emow2v.formats.ssi_read import Annotation, StreamData, data_path, read_annotation, read_stream
 from emow2v.storage import marks
-from emow2v.storage.files import Staged
+from emow2v.storage.files import StagedFiles
 from emow2v.trajectory import DIMENSIONS, EMBEDDING_SIZE, Block, Info
 
 __all__ = ["Annotation", "AnnotationWriter", "StreamData", "StreamWriter", "read_annotation", "read_stream"]
@@ -35,7 +35,7 @@ class _PairWriter(ABC):
     def __init__(self, path: Path, *, overwrite: bool = False) -> None:
         self.path = Path(path)
         # the data before the header: who sees that, sees the data
-        self.staged = Staged({data_path(self.path): self.path, self.path: None}, overwrite=overwrite)
+        self.staged = StagedFiles({data_path(self.path): self.path, self.path: None}, overwrite=overwrite)
         self.clipped = 0
         self._rows = 0
         self._info: Info | None = None

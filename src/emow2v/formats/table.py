@@ -15,7 +15,7 @@ from typing import IO
 from urllib.parse import quote
 
 from emow2v.storage import marks
-from emow2v.storage.files import Staged, replace_beginning
+from emow2v.storage.files import StagedFiles, replace_beginning
 from emow2v.trajectory import DIMENSIONS, Block, Info
 
 COLUMNS = ("file", "start", "end", *DIMENSIONS, "confidence")
@@ -82,7 +82,7 @@ class CSVWriter:
     def __init__(self, path: Path, *, overwrite: bool = False) -> None:
         self.path = path
         self._described = path.with_name(path.name + "-metadata.json")
-        self.staged = Staged({path: self._described, self._described: None}, overwrite=overwrite)
+        self.staged = StagedFiles({path: self._described, self._described: None}, overwrite=overwrite)
         self.clipped = 0
         self._info: Info | None = None
         self._file: IO[bytes] | None = None
@@ -137,7 +137,7 @@ class _OneFile:
 
     def __init__(self, path: Path, *, overwrite: bool = False) -> None:
         self.path = path
-        self.staged = Staged({path: None}, overwrite=overwrite)
+        self.staged = StagedFiles({path: None}, overwrite=overwrite)
         self.clipped = 0
         self._info: Info | None = None
         self._file: IO[bytes] | None = None

@@ -11,8 +11,8 @@ from emow2v import cards, storage
 from emow2v.cards import Card
 from emow2v.errors import ModelError
 from emow2v.modelstore import verify
-from emow2v.modelstore.install import Pulled, alone
-from emow2v.storage.folders import appearing
+from emow2v.modelstore.install import Pulled, install_lock
+from emow2v.storage.folders import atomic_folder
 from emow2v.storage.home import models_folder
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -40,7 +40,7 @@ def add(folder: Path, name: str = "", *, replace: bool = False) -> Pulled:
     if target.resolve() == folder.resolve():
         raise ModelError(f"{folder} is where models lie already; expected a package from elsewhere.")
     card.verify_files()
-    with alone(target, replace), appearing(target, replace=True) as fresh:
+    with install_lock(target, replace), atomic_folder(target, replace=True) as fresh:
         for file in card.files:
             shutil.copyfile(folder / file, fresh / file)
         content = json.loads((folder / cards.CARD_FILE).read_text(encoding="utf-8"))

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from filelock import FileLock, Timeout
 
 from emow2v.errors import ModelError
+from emow2v.storage import locks
 
 PAUSES_S = (1.0, 2.0, 4.0, 8.0, 16.0)  # before each further try; one that brought new bytes begins the row again
 RETRY_AFTER_MAX_S = 60.0  # longer than this a busy server is not waited for
@@ -68,7 +68,7 @@ def fetch(
     """
     if not re.fullmatch(r"sha256:[0-9a-f]{64}|md5:[0-9a-f]{32}|", checksum.lower()):
         raise DownloadError(f"Expected a checksum of the form sha256:HEX or md5:HEX, got '{checksum}'; correct it.")
-    with _alone(path), _client(headers) as client:
+    with _lock(path), _client(headers) as client:
         part = _Part(path, _address(url), checksum.lower())
         failed, most, reached = 0, part.have, False
         while True:
@@ -316,25 +316,15 @@ def _client(headers: Mapping[str, str] | None) -> httpx.Client:
         ) from None
 
 
-@contextlib.contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """Keep every other download to `path` out."""
-    lock = FileLock(f"{path}.lock", timeout=0)
+def _lock(path: Path) -> locks.Lock:
+    """The right to download to `path`."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-        lock.acquire()
-    except Timeout:
-        raise DownloadError(f"{path} is being downloaded by another process; wait for it, or stop it.") from None
+        return locks.acquire(Path(f"{path}.lock"), f"{path} is being downloaded", "stop it", error=DownloadError)
     except (OSError, ValueError) as error:  # ValueError: a name with a zero byte
         raise _unwritable(path, error) from None
-    try:
-        yield
-    finally:
-        with contextlib.suppress(OSError):  # removed while held: afterwards it could be the next one's already
-            Path(lock.lock_file).unlink()
-        lock.release()
 
 
 def _unwritable(path: Path, error: OSError | ValueError) -> DownloadError:

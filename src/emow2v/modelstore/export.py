@@ -20,7 +20,7 @@ from emow2v.modelstore import verify
 from emow2v.networks import wav2vec2
 from emow2v.networks.trace import trace
 from emow2v.networks.wav2vec2 import Wav2Vec2Emotion
-from emow2v.storage.folders import appearing
+from emow2v.storage.folders import atomic_folder
 from emow2v.trajectory import DIMENSIONS
 
 PRECISIONS = ("fp32", "fp16")
@@ -66,7 +66,7 @@ def export(
     source.verify_files()
     checkpoint = wav2vec2.load(source.folder)
     model = checkpoint.model
-    with appearing(output, replace=replace) as folder:
+    with atomic_folder(output, replace=replace) as folder:
         _write_configuration(model, source.folder, folder)
         _write_weights(model, folder, half=precision == "fp16")
         cuts = _write_graphs(model, folder, half=precision == "fp16")

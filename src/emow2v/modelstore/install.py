@@ -14,8 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from emow2v import cards, storage
 from emow2v.cards import Card
 from emow2v.errors import Emow2vError, ModelError, is_own
@@ -24,8 +22,8 @@ from emow2v.modelstore.download import DownloadError, fetch
 from emow2v.modelstore.hub import Progress, from_hub, object_of, objects_of
 from emow2v.modelstore.published import KNOWN, Known
 from emow2v.modelstore.verify import Row
-from emow2v.storage import folders
-from emow2v.storage.folders import appearing
+from emow2v.storage import folders, locks
+from emow2v.storage.folders import atomic_folder
 from emow2v.storage.home import home, models_folder
 
 ZENODO = "https://zenodo.org/api/records"
@@ -71,7 +69,7 @@ def pull(
         raise ModelError(f"Source '{source}' is unknown; expected {' or '.join(SOURCES)}.")
     downloads = home() / "downloads"
     try:
-        with alone(target, replace), appearing(target, replace=True) as folder:
+        with install_lock(target, replace), atomic_folder(target, replace=True) as folder:
             _install(known, folder / "package", source, origin, downloads, progress, say)
             for path in (folder / "package").iterdir():
                 path.replace(folder / path.name)
@@ -90,39 +88,34 @@ def pull(
 
 
 @contextlib.contextmanager
-def alone(target: Path, replace: bool) -> Iterator[None]:
-    """One pull of a model at a time; what a killed one left is swept away.
+def install_lock(target: Path, replace: bool) -> Iterator[None]:
+    """The right to install or remove one model; the leftovers of killed installations are removed first.
 
     Raises:
-        ModelError: another process is at it, it is here already and not to be replaced, or the place cannot be written
+        ModelError: another process installs it, it is installed already and `replace` is False, or the folder cannot be
+            written
     """
-    lock = FileLock(target.parent / f".{target.name}.lock", timeout=0)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-    except Timeout:
-        raise ModelError(f"Model {target.name} is being installed by another process; wait for it.") from None
+        path = target.parent / f".{target.name}.lock"
+        lock = locks.acquire(path, f"Model {target.name} is being installed", error=ModelError)
     except OSError as error:
         raise ModelError(
             f"{target.parent} cannot be written ({error.strerror}); set EMOW2V_HOME to a folder."
         ) from None
-    try:
-        folders.restore(target)  # of which a killed pull left the old one only
+    with lock:
+        folders.restore(target)
         if (target / cards.CARD_FILE).is_file() and not replace:
             raise ModelError(f"Model {target.name} is here already, in {target}; add --force to replace it.")
-        _sweep(target)
+        _remove_unfinished(target)
         yield
-    finally:
-        with contextlib.suppress(OSError):  # removed while held: afterwards it could be the next one's already
-            Path(lock.lock_file).unlink()
-        lock.release()
 
 
-def _sweep(target: Path) -> None:
-    """Remove what a killed pull of version 0.1.0 left unfinished: .NAME.xxxxxxxx; ours are removed by `appearing`."""
-    for left in target.parent.iterdir():
-        if re.fullmatch(rf"\.{re.escape(target.name)}\.[a-z0-9_]{{8}}", left.name):
-            shutil.rmtree(left, ignore_errors=True)
+def _remove_unfinished(target: Path) -> None:
+    """Remove .NAME.xxxxxxxx, which a killed pull of version 0.1.0 left; `atomic_folder` removes those of later versions."""
+    for path in target.parent.iterdir():
+        if re.fullmatch(rf"\.{re.escape(target.name)}\.[a-z0-9_]{{8}}", path.name):
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def remove(name: str) -> int:
@@ -140,7 +133,7 @@ def remove(name: str) -> int:
     if folder.is_symlink():
         raise ModelError(f"{folder} is a link to a folder elsewhere; remove the link yourself.")
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    with alone(folder, replace=True):  # not while it is being pulled; what a killed pull left goes too
+    with install_lock(folder, replace=True):  # not while it is being pulled; what a killed pull left goes too
         try:
             folders.remove(folder)
         except OSError as error:

@@ -15,7 +15,7 @@ from emow2v.cards import Card
 from emow2v.engines import Cuts, Engine, installed, onnx_graph, open_graph
 from emow2v.errors import ModelError
 from emow2v.modelstore import verify
-from emow2v.storage.folders import appearing
+from emow2v.storage.folders import atomic_folder
 from emow2v.trajectory import DIMENSIONS
 
 logger = logging.getLogger("emow2v.modelstore.onnx_import")
@@ -43,7 +43,7 @@ def import_graph(path: Path, output: Path, identity: Mapping[str, Any], *, repla
         raise ModelError("No engine for ONNX graphs is installed; run: pip install openvino")
     original = open_graph(name, path)
     inside, moved = _normalises(original)
-    with appearing(output, replace=replace) as folder:
+    with atomic_folder(output, replace=replace) as folder:
         onnx_graph.write_weights(onnx_graph.take_out(graph), folder / onnx_graph.WEIGHTS)
         if not inside:
             onnx_graph.add_normalisation(graph)

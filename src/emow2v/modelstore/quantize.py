@@ -25,7 +25,7 @@ from emow2v.engines.openvino import OpenVINOEngine, find_port, import_openvino, 
 from emow2v.engines.openvino_rewrites import keep_channels_last
 from emow2v.errors import AudioError, ModelError
 from emow2v.modelstore.verify import EXAMPLE, own_expectations
-from emow2v.storage.folders import appearing
+from emow2v.storage.folders import atomic_folder
 from emow2v.storage.home import models_folder
 
 GRAPH = "model.xml"  # OpenVINO's own form: its 8-bit operations have no ONNX that every engine reads alike
@@ -74,7 +74,7 @@ def quantize(
     exact = OpenVINOEngine(graph)
     say(f"calibrating on {len(calibration)} windows")
     model = _quantized(graph, source.features, calibration)
-    with appearing(output, replace=replace) as folder:
+    with atomic_folder(output, replace=replace) as folder:
         import_openvino().save_model(model, folder / GRAPH, compress_to_fp16=False)
         say(f"measuring the error on {len(held_back)} windows")
         engine = OpenVINOEngine(folder / GRAPH, precision=cards.INT8)

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from emow2v import storage
 from emow2v.cards import WEIGHT_FILES
 from emow2v.errors import ModelError, is_own
 from emow2v.framing import SAMPLING_RATE
@@ -208,7 +209,7 @@ def load(folder: Path, *, trainable: bool = False, settings: Mapping[str, Any] |
         if is_own(error):
             raise
         raise ModelError(
-            f"{folder / 'config.json'} is not a {kind} configuration ({_line(error)}); copy or download it again."
+            f"{folder / 'config.json'} is not a {kind} configuration ({storage.reason(error)}); copy or download it again."
         ) from None
     if folded in tensors:
         model.fold()
@@ -284,7 +285,7 @@ def _configuration(folder: Path, settings: Mapping[str, Any]) -> tuple[Any, bool
         if is_own(error):
             raise
         raise ModelError(
-            f"{folder / 'config.json'} is not a {kind} configuration ({_line(error)}); copy or download it again."
+            f"{folder / 'config.json'} is not a {kind} configuration ({storage.reason(error)}); copy or download it again."
         ) from None
     if min((*config.conv_kernel, *config.conv_stride)) < 1:
         raise ModelError(f"{folder / 'config.json'} has convolutions of size or stride 0; expected 1 or more.")
@@ -347,7 +348,9 @@ def read_tensors(folder: Path) -> dict[str, Tensor]:
         except Exception as error:  # a damaged pickle or archive can fail anywhere in PyTorch
             if is_own(error):
                 raise
-            raise ModelError(f"{path} is damaged or cut off ({_line(error)}); copy or download it again.") from None
+            raise ModelError(
+                f"{path} is damaged or cut off ({storage.reason(error)}); copy or download it again."
+            ) from None
         if isinstance(loaded, Mapping) and all(isinstance(value, Tensor) for value in loaded.values()):
             return dict(loaded)
         raise ModelError(f"{path} holds no table of tensors; expected the state_dict of a checkpoint.")
@@ -367,8 +370,3 @@ def spelled(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def _some(names: list[str] | tuple[str, ...]) -> str:
     return ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
-
-
-def _line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0][:150] if lines else type(error).__name__

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import uvicorn
-from filelock import FileLock, Timeout
 
 from emow2v import cards, storage
 from emow2v.discover.places import Places
@@ -36,6 +35,7 @@ from emow2v.server.protocol import Protocol
 from emow2v.server.routes.live import Live
 from emow2v.server.security.tls import self_signed
 from emow2v.server.security.walls import Walls, check_open, own_hosts
+from emow2v.storage import locks
 from emow2v.storage.home import home
 
 logger = logging.getLogger("emow2v.server")
@@ -129,7 +129,7 @@ class Server:
         self._socket = _bind(host, port)
         with contextlib.ExitStack() as unless_made:
             unless_made.callback(self._socket.close)
-            self._lock = _own(places.work_dir)
+            self._lock = _lock(places.work_dir)
             unless_made.callback(self._lock.release)
             certificate, key = _certificate(tls_cert, tls_key, tls_self_signed, places.work_dir, host)
             path = places.work_dir / "jobs.sqlite"
@@ -254,20 +254,17 @@ def _certificate(
     return certificate, key
 
 
-def _own(work_dir: Path) -> FileLock:
-    """Jobs belong to one server."""
+def _lock(work_dir: Path) -> locks.Lock:
+    """The right to use a work folder: jobs belong to one server."""
     try:
         if not storage.is_folder(work_dir):
             work_dir.mkdir(mode=0o700, parents=True)  # voices of people
-        lock = FileLock(work_dir / "server.lock", thread_local=False)  # let go of by the thread that runs the server
-        lock.acquire(blocking=False)
-    except Timeout:
-        raise Emow2vError(f"Another server uses the work folder {work_dir}; choose another --work-dir.") from None
+        activity = f"The work folder {work_dir} is being used"
+        return locks.acquire(work_dir / "server.lock", activity, "choose another --work-dir", error=Emow2vError)
     except OSError as error:
         raise Emow2vError(
             f"The work folder {work_dir} cannot be used ({error.strerror}); choose another --work-dir."
         ) from None
-    return lock
 
 
 def _bind(host: str, port: int) -> socket.socket:

@@ -1,4 +1,4 @@
-"""Where emow2v keeps what it must not lose between two runs: pulled models, uploads, results to fetch."""
+"""The folder in which emow2v keeps its own files between two runs: pulled models, uploads, results to fetch."""
 
 from __future__ import annotations
 
@@ -17,21 +17,22 @@ def home() -> Path:
 
 
 def models_folder() -> Path:
+    """The folder of pulled models: one folder a model, by its name."""
     return home() / "models"
 
 
-def keep_others_here() -> None:
-    """Have Matplotlib and PyTorch keep their caches in ours, instead of in folders of their own.
+def redirect_library_caches() -> None:
+    """Let Matplotlib and PyTorch keep their caches in `home()` instead of in folders of their own.
 
-    For processes that are ours, never for a program that imports emow2v. What the environment names already stays, and so
-    does everything where nothing can be written into our folder.
+    This is for emow2v's own processes, never for a program that imports emow2v. Variables that are set stay, and nothing is
+    changed where `home()` cannot be written.
     """
     try:
         folder = home()
-    except RuntimeError:  # EMOW2V_HOME begins with ~, and nobody knows whose
+    except RuntimeError:  # EMOW2V_HOME begins with ~, and the user has no home folder
         return
-    above = next((one for one in (folder, *folder.parents) if os.path.lexists(one)), None)
-    if above is None or not os.access(above, os.W_OK | os.X_OK):
+    existing = next((one for one in (folder, *folder.parents) if os.path.lexists(one)), None)
+    if existing is None or not os.access(existing, os.W_OK | os.X_OK):
         return
-    for name, below in (("MPLCONFIGDIR", "matplotlib"), ("TORCHINDUCTOR_CACHE_DIR", "torch")):
-        os.environ.setdefault(name, str(folder / below))
+    for name, subfolder in (("MPLCONFIGDIR", "matplotlib"), ("TORCHINDUCTOR_CACHE_DIR", "torch")):
+        os.environ.setdefault(name, str(folder / subfolder))

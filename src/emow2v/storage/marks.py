@@ -1,10 +1,10 @@
-"""Marks: what tells a file that emow2v wrote, and nobody has changed since, from every other.
+"""Marks: they tell a file that emow2v wrote, and nobody has changed since, from every other file.
 
 A mark is the text `emow2v:sha256:` and the SHA-256, in 64 digits, of the whole file with zeros in place of these digits
 (in a PNG also in place of the check sum behind them). It stands where a format has room for a remark: a member
 "mark" of a JSON object or of the first line of NDJSON, an attribute of the element <meta>, a comment of Markdown, SVG and PDF,
-a text chunk of a PNG. A file without such room (CSV, the data of an annotation or a stream) is vouched for by the one beside
-it that describes it: `emow2v:data:` and its digest stand before that file's own mark.
+a text chunk of a PNG. A file without such room (CSV, the data of an annotation or a stream) has a voucher: the file beside
+it that describes it holds `emow2v:data:` and the digest of that data, before its own mark.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ _DATA = re.compile(rb"emow2v:data:([0-9a-f]{64}) emow2v:sha256:")
 _OLD = re.compile(rb'"software": "emow2v |[; "]software: emow2v ')  # how 0.1.0 names itself
 _NEAR = 4096  # bytes from an end of the file within which its mark stands
 _HEAD = 65536  # bytes within which 0.1.0 said that it wrote the file
-_PIECE = 1 << 20
+_PIECE_BYTES = 1 << 20
 _PNG = b"\x89PNG\r\n\x1a\n"
 _COMMENTS = {".md": "\n<!-- {} -->\n", ".svg": "<!-- {} -->\n", ".pdf": "% {}\n"}
 
 
-class Found(Enum):
-    """What lies at a place."""
+class Origin(Enum):
+    """Where a file comes from."""
 
-    NOTHING = "nothing"
-    OURS = "what emow2v wrote, as it wrote it"
-    CHANGED = "what emow2v wrote, changed since"
-    OLD = "what emow2v 0.1.0 wrote, which left no mark"
+    NOTHING = "no file"
+    OURS = "written by emow2v, unchanged"
+    CHANGED = "written by emow2v, changed since"
+    OLD = "written by emow2v 0.1.0, which left no mark"
     FOREIGN = "something else"
 
 
@@ -46,7 +46,7 @@ def text(data: str = "") -> str:
     """A mark to be filled in by `seal`.
 
     Args:
-        data: digest of a file that it vouches for
+        data: digest of the file that the marked file vouches for
     """
     return f"emow2v:data:{data} {BLANK}" if data else BLANK
 
@@ -66,10 +66,10 @@ def seal(file: IO[bytes]) -> None:
 
 
 def marked(content: bytes, ending: str, data: str = "") -> bytes:
-    """A small file with its mark: .json (an object), .md, .svg, .pdf or .png; what has no room for one stays as it is.
+    """The content of a small file with its mark: .json (an object), .md, .svg, .pdf or .png; others stay as they are.
 
     Args:
-        data: digest of a file that it vouches for
+        data: digest of the file that this one vouches for
     """
     whole = _with_blank(content, ending.lower(), text(data))
     if whole is None:
@@ -92,12 +92,12 @@ def _with_blank(content: bytes, ending: str, mark: str) -> bytes | None:
     return None
 
 
-def found(path: Path, voucher: Path | None = None) -> Found:
-    """What lies at a place.
+def origin_of(path: Path, voucher: Path | None = None) -> Origin:
+    """Where the file at a path comes from.
 
     Args:
-        voucher: the file beside it that vouches for it, where it can hold no mark itself; one that a process which was
-            killed had not renamed yet counts too
+        voucher: the file beside it that vouches for it, where it can hold no mark itself; an unfinished one that a killed
+            process left counts too
 
     Raises:
         OSError, ValueError: the operating system does not say
@@ -105,50 +105,50 @@ def found(path: Path, voucher: Path | None = None) -> Found:
     try:
         path.lstat()
     except (FileNotFoundError, NotADirectoryError):
-        return Found.NOTHING
+        return Origin.NOTHING
     try:
         if not stat.S_ISREG(path.stat().st_mode):
-            return Found.FOREIGN
+            return Origin.FOREIGN
         if voucher is None:
             with path.open("rb") as file:
-                return _judged(file)[0]
-        return _vouched(path, voucher)
-    except OSError:  # a link that leads nowhere, or a file that may not be read: whose it is, nobody can say
-        return Found.FOREIGN
+                return _judge(file)[0]
+        return _origin_by_voucher(path, voucher)
+    except OSError:  # a link that leads nowhere, or a file that may not be read
+        return Origin.FOREIGN
 
 
-def _vouched(path: Path, voucher: Path) -> Found:
+def _origin_by_voucher(path: Path, voucher: Path) -> Origin:
     with path.open("rb") as file:
         digest = ""
-        verdict = Found.FOREIGN
-        waiting = glob.escape(f".{voucher.name[:40]}.") + "*.part"
-        for place in [voucher, *voucher.parent.glob(waiting)]:
+        origin = Origin.FOREIGN
+        unfinished = glob.escape(f".{voucher.name[:40]}.") + "*.part"
+        for place in [voucher, *voucher.parent.glob(unfinished)]:
             if not place.is_file():
                 continue
             with place.open("rb") as beside:
-                judged, data = _judged(beside)
-            if judged == Found.OURS and data:
+                other, data = _judge(beside)
+            if other == Origin.OURS and data:
                 digest = digest or _digest(file)
                 if data == digest:
-                    return Found.OURS
-            if place == voucher and judged != Found.FOREIGN:
-                verdict = Found.OLD if judged == Found.OLD else Found.CHANGED
-    return verdict
+                    return Origin.OURS
+            if place == voucher and other != Origin.FOREIGN:
+                origin = Origin.OLD if other == Origin.OLD else Origin.CHANGED
+    return origin
 
 
-def _judged(file: IO[bytes]) -> tuple[Found, str]:
-    """Whose a file is, and the digest of what it vouches for."""
+def _judge(file: IO[bytes]) -> tuple[Origin, str]:
+    """The origin of a file that has room for a mark, and the digest of the data that it vouches for."""
     place = _place(file)
     if place is None:
         file.seek(0)
-        return (Found.OLD if _OLD.search(file.read(_HEAD)) else Found.FOREIGN), ""
+        return (Origin.OLD if _OLD.search(file.read(_HEAD)) else Origin.FOREIGN), ""
     file.seek(place[0])
     stated = file.read(64).decode()
     if _digest(file, *place) != stated:
-        return Found.CHANGED, ""
+        return Origin.CHANGED, ""
     file.seek(max(0, place[0] - 200))
     data = list(_DATA.finditer(file.read(min(200, place[0]))))
-    return Found.OURS, data[-1][1].decode() if data else ""
+    return Origin.OURS, data[-1][1].decode() if data else ""
 
 
 def _place(file: IO[bytes]) -> tuple[int, int] | None:
@@ -173,12 +173,12 @@ def _digest(file: IO[bytes], begin: int = 0, count: int = 0) -> str:
     file.seek(0)
     left = begin
     while count and left:
-        piece = file.read(min(left, _PIECE))
+        piece = file.read(min(left, _PIECE_BYTES))
         total.update(piece)
         left -= len(piece)
     if count:
         total.update(b"0" * count)
         file.seek(begin + count)
-    while piece := file.read(_PIECE):
+    while piece := file.read(_PIECE_BYTES):
         total.update(piece)
     return total.hexdigest()

@@ -10,9 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from filelock import FileLock, Timeout
-
 from emow2v.errors import FormatError
+from emow2v.storage import locks
 from emow2v.storage.files import write_text
 from emow2v.training import state as states
 
@@ -111,12 +110,10 @@ class Loop:
         """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            with FileLock(self.folder / ".lock", timeout=0, is_singleton=False) if self.writes else _Nothing():
+            if not self.writes:
                 return self._run()
-        except Timeout:
-            raise FormatError(
-                f"{self.folder} is being trained in by another process; wait, or choose another."
-            ) from None
+            with locks.acquire(self.folder / ".lock", f"{self.folder} is being trained in", "choose another folder"):
+                return self._run()
         except OSError as error:
             raise FormatError(f"{self.folder} cannot be written ({error.strerror or error}); make room.") from None
 
@@ -187,9 +184,3 @@ class Loop:
         lines = "".join(json.dumps(record) + "\n" for record in self._history)
         if lines:
             write_text(self.folder / LOG, lines, overwrite=True)
-
-
-class _Nothing:
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, *_: object) -> None: ...

@@ -66,14 +66,15 @@ def read(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
         try:
             given[key] = yaml.safe_load(value)
         except (yaml.YAMLError, ValueError) as error:
-            reason = str(error).splitlines()[0]
-            raise FormatError(f"'{change}' cannot be read ({reason}); expected key=value, the value in YAML.") from None
+            raise FormatError(
+                f"'{change}' cannot be read ({storage.reason(error)}); expected key=value, the value in YAML."
+            ) from None
     return dict(given)
 
 
 def _no_recipe(path: Path, why: Exception | str) -> FormatError:
     return FormatError(
-        f"{storage.shown(path)} is no recipe: {str(why).splitlines()[0]}; expected YAML with a value for each key."
+        f"{storage.shown(path)} is no recipe: {storage.reason(why)}; expected YAML with a value for each key."
     )
 
 

@@ -11,6 +11,7 @@ import torch
 
 from emow2v import storage
 from emow2v.errors import FormatError, is_own
+from emow2v.storage.atomic import atomic_file, remove_unfinished
 
 FILE = "state.pt"
 
@@ -36,7 +37,7 @@ def save(path: Path, content: Mapping[str, Any], what: str, left: str) -> None:
         FormatError: the disk is full or cannot be written; what stood there is as it was
     """
     try:
-        with storage.new_file(path) as file:
+        with atomic_file(path) as file:
             torch.save(dict(content), file)
     except (OSError, RuntimeError) as error:  # PyTorch's writer has an error of its own
         raise FormatError(f"{what} cannot be written to {path} ({_reason(error)}); {left}. Make room.") from None
@@ -44,7 +45,7 @@ def save(path: Path, content: Mapping[str, Any], what: str, left: str) -> None:
 
 def sweep(folder: Path) -> None:
     """Remove the unfinished states of a run that was killed; for the one process that may write in the folder."""
-    storage.sweep_unfinished(folder / FILE)
+    remove_unfinished(folder / FILE)
     with contextlib.suppress(OSError):
         (folder / f"{FILE}.part").unlink(missing_ok=True)  # version 0.1.0's
 
@@ -54,7 +55,7 @@ def _reason(error: BaseException) -> str:
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, OSError):
         cause = cause.__context__
-    return (cause.strerror if cause else None) or str(error).splitlines()[0][:150]
+    return (cause.strerror if cause else None) or storage.reason(error)
 
 
 def read(folder: Path, made_of: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -74,8 +75,9 @@ def read(folder: Path, made_of: Mapping[str, Any]) -> dict[str, Any] | None:
     except Exception as error:  # a damaged pickle or archive can fail anywhere in PyTorch
         if is_own(error):
             raise
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:150]
-        raise FormatError(f"{path} is no state of a training ({reason}); choose another folder or remove it.") from None
+        raise FormatError(
+            f"{path} is no state of a training ({storage.reason(error)}); choose another folder or remove it."
+        ) from None
     before = state.get("made_of") if isinstance(state, dict) else None
     if not isinstance(before, dict):
         raise FormatError(f"{path} is no state of a training (it holds another); choose another folder or remove it.")

@@ -224,7 +224,10 @@ def test_a_server_that_was_killed_goes_on_where_it_was(data: Path, tmp_path: Pat
         whole(data, "long", 375)
         assert not hidden(data)
         third = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert third.returncode == 1 and "Another server uses the work folder" in third.stderr
+        assert (
+            third.returncode == 1
+            and "is being used by another process; wait for it, or choose another --work-dir" in third.stderr
+        )
     finally:
         second.terminate()
         second.communicate(timeout=60)

@@ -550,10 +550,10 @@ def test_hang_ups_floods_and_nonsense_leave_nothing_open(
 
 
 def test_a_name_of_unfinished_files_is_taken_from_no_request(data: Path) -> None:
-    """What `sweep` removes is named after the worker, with eight hexadecimal digits; nothing of a user's looks like that."""
+    """`remove_unfinished_of` removes files named after the worker, with eight hexadecimal digits; nothing of a user's looks like that."""
     (data / ".hidden.abcd1234.part").touch()
     (data / "abcd.part").touch()
-    files.sweep([data], "beef")
+    files.remove_unfinished_of("beef", [data])
     assert len(list(data.iterdir())) == 3
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from emow2v.errors import FormatError
-from emow2v.storage.files import Staged
+from emow2v.storage.files import StagedFiles
 from emow2v.trajectory import Block, Info
 
 _COLUMNS = 6  # start, end, three scores, confidence
@@ -32,7 +32,7 @@ class GrowingWriter:
     clipped = 0
 
     def __init__(self, folder: Path) -> None:
-        self.staged: Staged = _Vanishing(folder)
+        self.staged: StagedFiles = _Vanishing(folder)
         self._folder = folder
         self._file: IO[bytes] | None = None
 
@@ -53,7 +53,7 @@ class GrowingWriter:
         self.staged.discard()
 
 
-class _Vanishing(Staged):
+class _Vanishing(StagedFiles):
     """Takes the folder along when nothing else lies in it."""
 
     def __init__(self, folder: Path) -> None:

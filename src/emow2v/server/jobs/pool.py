@@ -244,15 +244,15 @@ class Pool:
     def _take_up(self, job: Job, why: str) -> None:
         """Bring complete files of an interrupted job to their places, remove unfinished ones, let it wait again."""
         try:
-            files.finish([(Path(part), Path(path)) for part, path in job.moves])
-            files.sweep(self._folders(job), job.worker)
+            files.finish_publishing([(Path(part), Path(path)) for part, path in job.moves])
+            files.remove_unfinished_of(job.worker, self._folders(job))
         except Emow2vError as error:
             self._store.log(job, str(error), "ERROR")
         self._store.requeue(job, why)
 
     def _leave(self, job: Job) -> None:
         """Remove what is left of a job that was cancelled, whose worker died before it could."""
-        files.sweep(self._folders(job), job.worker)
+        files.remove_unfinished_of(job.worker, self._folders(job))
         self._store.let_go(job)
 
     def _folders(self, job: Job) -> set[Path]:

@@ -31,7 +31,7 @@ from emow2v.server.jobs.partial_rows import GrowingWriter
 from emow2v.server.jobs.store import Job, Store
 from emow2v.server.jobs.task import task_of
 from emow2v.server.logs import LogFormat
-from emow2v.storage import files
+from emow2v.storage.files import Move
 
 logger = logging.getLogger("emow2v.server")
 
@@ -108,7 +108,6 @@ class Worker:
         self._awake = threading.Event()
         self._stopping = False
         self._hurried = False
-        files.own(name)
 
     def listen(self, parent: Connection) -> None:
         """Follow the parent's words until there is none."""
@@ -210,6 +209,7 @@ class StoreObserver(Observer):
 
     def __init__(self, store: Store, job: Job, folder: Path, hurried: Callable[[], bool]) -> None:
         self._store, self._job, self._folder, self._hurried = store, job, folder, hurried
+        self.owner = job.worker
         self._report = _Throttled(REPORT_S)
         self._look = _Throttled(LOOK_S)
 
@@ -223,7 +223,7 @@ class StoreObserver(Observer):
         if self._report.due() or rows == expected:
             self._store.progress(self._job, rows, expected)
 
-    def before_publish(self, moves: Sequence[files.Move]) -> None:
+    def before_publish(self, moves: Sequence[Move]) -> None:
         if not self._store.publish(self._job, moves):
             raise Cancelled
 

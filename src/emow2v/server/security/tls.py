@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ipaddress
 import logging
-import os
 import socket
 import ssl
 from datetime import UTC, datetime, timedelta
@@ -12,6 +11,7 @@ from pathlib import Path
 
 from emow2v import storage
 from emow2v.errors import Emow2vError
+from emow2v.storage.atomic import atomic_file
 
 logger = logging.getLogger("emow2v.server")
 
@@ -38,13 +38,8 @@ def self_signed(folder: Path, host: str = "") -> tuple[Path, Path]:
             return certificate, key
         folder.mkdir(parents=True, exist_ok=True)
         for path, text in zip((certificate, key), _made(host), strict=True):
-            part = path.with_name(f".{path.name}.part")
-            part.unlink(missing_ok=True)
-            with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:  # noqa: PTH123 (a mode at birth)
+            with atomic_file(path, mode=0o600) as file:
                 file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            part.replace(path)
     except OSError as error:
         raise Emow2vError(
             f"No certificate can be made in {folder} ({error}); choose another --work-dir, or give --tls-cert and --tls-key."

@@ -17,7 +17,7 @@ from emow2v.errors import ModelError
 from emow2v.modelstore.hub import Progress, from_hub
 from emow2v.networks import checkpoint
 from emow2v.networks.wav2vec2 import ENCODERS, load, read_json, read_tensors, spelled, unfolded
-from emow2v.storage.folders import appearing
+from emow2v.storage.folders import atomic_folder
 from emow2v.storage.home import home
 from emow2v.trajectory import DIMENSIONS
 
@@ -103,7 +103,7 @@ def prune(
     said = read_json(model / "preprocessor_config.json") if (model / "preprocessor_config.json").is_file() else {}
     tensors = encoder | _head(size, range_, seed)
     say("writing")
-    with appearing(output, replace=replace) as fresh:
+    with atomic_folder(output, replace=replace) as fresh:
         checkpoint.write(
             fresh,
             tensors,

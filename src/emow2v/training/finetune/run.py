@@ -12,7 +12,7 @@ from typing import Any
 from accelerate import Accelerator
 from rich.console import Console
 
-from emow2v import cards
+from emow2v import cards, storage
 from emow2v.corpora import report
 from emow2v.corpora.checks import Checked, check
 from emow2v.corpora.segments import Segment, read_corpus
@@ -115,8 +115,9 @@ def _accelerator(recipe: Recipe) -> Accelerator:
     try:
         return Accelerator(mixed_precision=PRECISIONS[recipe.precision])
     except (ValueError, ImportError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
-        raise ModelError(f"Training cannot begin in {recipe.precision} here ({reason}); try precision=fp32.") from None
+        raise ModelError(
+            f"Training cannot begin in {recipe.precision} here ({storage.reason(error)}); try precision=fp32."
+        ) from None
 
 
 def _corpus(recipe: Recipe, console: Console, check_stop: Callable[[], None]) -> Checked:

@@ -23,7 +23,7 @@ from emow2v.corpora.partitions import DEVELOPMENT, TRAIN
 from emow2v.errors import FormatError, ModelError
 from emow2v.framing import SAMPLING_RATE, Signal
 from emow2v.networks import checkpoint, wav2vec2
-from emow2v.storage.folders import appearing
+from emow2v.storage.folders import atomic_folder
 from emow2v.training.finetune.batches import Clips, Indices, draws, order, together
 from emow2v.training.finetune.whole_batch_loss import backward
 from emow2v.training.losses import ccc_loss
@@ -250,7 +250,7 @@ class FineTuning:
             f"{front}# {self.source.resolve().name}, fine-tuned\n\nAn encoder of the type {content['model_type']} with a "
             f"regression head for {', '.join(DIMENSIONS)}, fine-tuned by `emow2v train`; training.json says how.\n"
         )
-        with appearing(self.folder / BEST, replace=True) as fresh:
+        with atomic_folder(self.folder / BEST, replace=True) as fresh:
             state = self.model.state_dict()
             checkpoint.write(fresh, state, content, normalise=self.model.normalise, readme=readme)
             (fresh / "training.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")

@@ -23,7 +23,7 @@ from emow2v.audio import recording
 from emow2v.corpora.checks import SILENT, is_there
 from emow2v.corpora.csv_rows import read_rows
 from emow2v.errors import AudioError, Emow2vError, FormatError, exit_with_message
-from emow2v.storage.files import Staged, publish
+from emow2v.storage.files import StagedFiles
 
 EMOTIONS = ("neutral", "calm", "happiness", "sadness", "anger", "fear", "disgust", "surprise")
 
@@ -157,12 +157,8 @@ def decode(
     offsets = np.concatenate([[0], np.cumsum([signal.size for signal in signals])]).astype(np.int64)
     samples = np.concatenate(signals) if signals else np.zeros(0, np.int16)
     if cache:
-        staged = Staged(overwrite=True)
-        try:
+        with StagedFiles(overwrite=True) as staged:
             np.savez(staged.open(cache), names=names, samples=samples, offsets=offsets, why=np.array(why, np.str_))
-            publish([staged])
-        finally:
-            staged.discard()
     return Signals(samples, offsets, tuple(why))
 
 
