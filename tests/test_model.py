@@ -163,7 +163,7 @@ def test_rows_are_lazy_repeatable_and_indexed_as_audformat_does(lite: Model, tmp
     assert frame.index.names == ["file", "start", "end"]
     assert list(frame.columns) == ["arousal", "dominance", "valence", "confidence"]
     assert frame.attrs["model"] == "lite"
-    assert trajectory.to_frame(embeddings=True).shape == (len(frame), 1024)
+    assert trajectory.to_frame(embeddings=True).shape == (len(frame), 4 + 1024)
     np.testing.assert_array_equal(frame["arousal"], first[:, 0])
 
 

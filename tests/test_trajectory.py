@@ -19,7 +19,7 @@ import soundfile
 
 from emow2v import formats
 from emow2v.audio.recording import Recording
-from emow2v.errors import AudioError, Closed
+from emow2v.errors import AudioError, Closed, FormatError, PlaceTaken
 from emow2v.framing import Framing
 from emow2v.model import Model
 from emow2v.modelstore.verify import EXAMPLE
@@ -181,8 +181,59 @@ def test_the_frame_is_indexed_as_audformat_has_it(counted: Counted) -> None:
     assert list(frame.columns) == ["arousal", "dominance", "valence", "confidence"]
     assert frame.index[3] == ("talk.wav", pd.Timedelta("120ms"), pd.Timedelta("160ms"))
     assert frame["confidence"].eq(0.25).all() and frame["valence"].tolist() == [k + 0.5 for k in range(12)]
-    features = counted.trajectory.to_frame(embeddings=True)
-    assert features.shape == (12, 1024) and features.index.equals(frame.index) and counted.passes == 1
+
+
+def test_scores_and_embeddings_stand_in_one_frame_with_names(counted: Counted) -> None:
+    """The embeddings had columns 0 .. 1023 without scores: nobody could tell rows of a saved table apart."""
+    frame = counted.trajectory.to_frame(embeddings=True)
+    scores = counted.trajectory.to_frame()
+    features = frame.filter(like="embedding_")
+    assert list(frame.columns[:4]) == list(scores.columns) and frame.iloc[:, :4].equals(scores)
+    assert list(features.columns) == [f"embedding_{number}" for number in range(1024)]
+    np.testing.assert_array_equal(features, counted.trajectory.embeddings)
+    assert (features.dtypes == np.float32).all() and frame.attrs == PROVENANCE and counted.passes == 1
+
+
+def test_a_frame_names_the_channel_where_each_has_its_own() -> None:
+    info = Info("talk.wav", Framing(), PROVENANCE, channel="left")
+    frame = Trajectory(info, lambda: iter([block(0)])).to_frame()
+    assert list(frame.columns) == ["arousal", "dominance", "valence", "confidence", "channel"]
+    assert frame["channel"].tolist() == ["left"] * 4
+
+
+def test_the_frame_is_an_index_of_audformat(counted: Counted) -> None:
+    audformat = pytest.importorskip("audformat")
+    audformat.assert_index(counted.trajectory.to_frame().index)
+    audformat.assert_index(Trajectory(counted.trajectory.info, lambda: iter(())).to_frame().index)
+
+
+def test_the_mean_is_that_of_every_row(counted: Counted) -> None:
+    mean = counted.trajectory.mean()
+    assert mean == pytest.approx((5.5, 5.75, 6.0)) and mean.valence == 6.0
+    assert mean._fields == ("arousal", "dominance", "valence") and counted.passes == 1
+    assert np.isnan(Trajectory(counted.trajectory.info, lambda: iter(())).mean()).all()
+
+
+def test_load_keeps_the_rows_and_gives_the_trajectory(counted: Counted) -> None:
+    assert counted.trajectory.load() is counted.trajectory
+    assert len(counted.trajectory) == 12 and counted.passes == 1
+
+
+def test_saving_writes_what_the_ending_says_block_by_block(counted: Counted, tmp_path: Path) -> None:
+    """As `formats.write` does; judged by pandas."""
+    counted.trajectory.save(tmp_path / "talk.csv")
+    assert counted.passes == 1
+    with pytest.raises(TypeError):
+        len(counted.trajectory)  # nothing was kept
+    table = pd.read_csv(tmp_path / "talk.csv")
+    assert table["valence"].tolist() == [k + 0.5 for k in range(12)]
+    (tmp_path / "talk.csv").write_text("labels by hand")
+    with pytest.raises(PlaceTaken):
+        counted.trajectory.save(tmp_path / "talk.csv")
+    counted.trajectory.save(str(tmp_path / "talk.csv"), overwrite=True)
+    assert len(pd.read_csv(tmp_path / "talk.csv")) == 12
+    with pytest.raises(FormatError, match="expected csv, json, ndjson, annotation or stream"):
+        counted.trajectory.save(tmp_path / "talk.xlsx")
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Generator, Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,14 +21,13 @@ from emow2v.engines import Engine, Outputs, choose, overlapped
 from emow2v.engines.outputs import WeightedMean, stacked
 from emow2v.engines.shared_context import SHARED, SharedContext, check_shared
 from emow2v.errors import AudioError, FramingError, PathError
+from emow2v.framing import Context as Context
 from emow2v.framing import Framing, Signal
+from emow2v.framing import Unit as Unit
 from emow2v.framing.windows import Pieces, Windower
 from emow2v.storage import counted
 from emow2v.stream import Stream as Stream
 from emow2v.trajectory import Block, Info, Trajectory
-
-Unit = Literal["windows", "files"]
-Context = Literal["window", "shared"]
 
 
 def _is_pipe(source: Source) -> bool:

@@ -1,4 +1,4 @@
-"""What a prediction is: times, scores, embeddings and where they came from."""
+"""A trajectory: scores and embeddings of one recording over time, computed when they are needed."""
 
 from __future__ import annotations
 
@@ -6,80 +6,32 @@ import contextlib
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NoReturn
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
-import numpy.typing as npt
 
 from emow2v.errors import Closed
-from emow2v.framing import Framing
+from emow2v.rows import DIMENSIONS, EMBEDDING_SIZE, Block, Floats, Info, MeanScores, Seconds, concatenate
 from emow2v.storage import counted
 
 if TYPE_CHECKING:
     import pandas as pd
 
-DIMENSIONS = ("arousal", "dominance", "valence")
-EMBEDDING_SIZE = 1024
-_MOST_HINTED = 1 << 16  # a header may state any duration, and list() makes room for what is hinted
+__all__ = ["DIMENSIONS", "EMBEDDING_SIZE", "Block", "Info", "MeanScores", "Trajectory", "concatenate"]
 
-Floats = npt.NDArray[np.float32]
-Seconds = npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Info:
-    """What is known of a trajectory before its first row.
-
-    Attributes:
-        source: the recording's path or name
-        framing: how it was cut
-        provenance: model, weights, engine, framing, licence, citation, and of the recording the track and channel that were
-            heard; plain strings and numbers. What the pass comes upon (damage, gaps ...) stands in it once it has ended
-        expected_rows: rows to come as far as the container tells, None where it does not; for progress only
-        channel: named in tables, where each channel of a recording has a result of its own
-        notices: a plain sentence for each thing that is missing or unusual in the recording; complete once the pass has ended
-    """
-
-    source: str
-    framing: Framing
-    provenance: Mapping[str, str | float]
-    expected_rows: int | None = None
-    channel: str = ""
-    notices: list[str] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class Block:
-    """Consecutive rows of a trajectory.
-
-    Attributes:
-        first: index of the first row; row i of a regular trajectory stands for step i of the recording
-        starts, ends: float64 [rows], seconds
-        embeddings: float32 [rows, 1024]
-        scores: float32 [rows, 3], arousal, dominance, valence as the model gives them, about 0..1
-        confidence: float32 [rows, 3], 0..1; 1 where the model gives none
-    """
-
-    first: int
-    starts: Seconds
-    ends: Seconds
-    embeddings: Floats
-    scores: Floats
-    confidence: Floats
-
-    def __len__(self) -> int:
-        return len(self.starts)
+_MOST_HINTED = 1 << 16  # a header may state any duration, and list() makes room for the hint
 
 
 class Trajectory:
-    """Scores and embeddings of one recording over time, computed when they are asked for.
+    """Scores and embeddings of one recording over time, computed when they are needed.
 
-    Iterating gives blocks while they are computed, in memory that does not grow with the recording; every
-    new iteration computes anew. `scores`, `embeddings`, `starts`, `ends`, `confidence` and `to_frame` compute
-    once and keep the rows; then `len` counts them. Several threads may use one trajectory, and one iterator of it.
+    Iterating gives blocks while they are computed, in memory that does not grow with the recording. Every new iteration
+    computes anew. `load`, and everything that needs all rows (`scores`, `embeddings`, `starts`, `ends`, `confidence`,
+    `mean`, `to_frame`), computes once and keeps the rows; then `len` counts them. Several threads may use one
+    trajectory, and one iterator of it.
 
-    A recording is let go of when an iteration has ended. `close`, or `with`, lets go of it before that:
+    The recording is closed when an iteration has ended. `close`, or `with`, closes it before that:
 
     >>> import numpy as np
     >>> import emow2v
@@ -90,9 +42,9 @@ class Trajectory:
     (3, 1024)
 
     Args:
-        info: what is known before the first row
-        blocks: gives an iterator over the blocks; called for every iteration
-        close: called once, when the trajectory is closed or nobody has it any more
+        info: facts that are known before the first row
+        blocks: returns an iterator over the blocks; called for every iteration
+        close: called once, when the trajectory is closed or garbage collected
     """
 
     def __init__(
@@ -100,33 +52,33 @@ class Trajectory:
     ) -> None:
         self.info = info
         self._blocks = blocks
-        self._kept: Block | None = None
-        self._keeping = threading.Lock()
+        self._rows: Block | None = None
+        self._computing = threading.Lock()
         self._passes: weakref.WeakSet[_Pass] = weakref.WeakSet()
-        self._let_go = weakref.finalize(self, close)
+        self._close_source = weakref.finalize(self, close)
         self._closed = False
 
     def __iter__(self) -> _Pass:
-        if self._kept is not None:
-            return _Pass(self, iter([self._kept]))
+        if self._rows is not None:
+            return _Pass(self, iter([self._rows]))
         if self._closed:
             raise _closed(self.info.source)
-        found = _Pass(self, self._blocks())
-        self._passes.add(found)
-        return found
+        iteration = _Pass(self, self._blocks())
+        self._passes.add(iteration)
+        return iteration
 
     def __bool__(self) -> bool:
-        return True  # without computing what it holds
+        return True  # without computing the rows
 
     def __len__(self) -> int:
-        """Rows, where they are kept.
+        """Number of rows, once they are computed.
 
         Raises:
-            TypeError: nothing is kept so far, so nothing was counted; `list` and its like, which ask, go on without
+            TypeError: the rows are not kept, so nothing was counted; `list` and others that ask continue without
         """
-        if self._kept is None:
+        if self._rows is None:
             raise TypeError("The rows are not computed yet; len(trajectory.starts) computes and counts them.")
-        return len(self._kept)
+        return len(self._rows)
 
     def __length_hint__(self) -> int:
         return min(self.info.expected_rows or 0, _MOST_HINTED)
@@ -138,14 +90,14 @@ class Trajectory:
         self.close()
 
     def close(self) -> None:
-        """Let go of the recording and of the threads of iterations that have not ended; rows that are kept stay.
+        """Close the recording and end the threads of unfinished iterations; rows that are kept stay.
 
-        An iteration that goes on all the same raises `Closed`: it never looks as if the recording had ended.
+        An iteration that is continued after that raises `Closed`: it never looks as if the recording had ended.
         """
         self._closed = True
         for one in list(self._passes):
             one.close()
-        self._let_go()
+        self._close_source()
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(
@@ -154,27 +106,28 @@ class Trajectory:
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else "not computed yet"
-        if self._kept is not None:
-            state = counted(len(self._kept), "row")
+        if self._rows is not None:
+            state = counted(len(self._rows), "row")
         return f"<Trajectory of {self.info.source}: {state}>"
 
     @property
     def provenance(self) -> Mapping[str, str | float]:
+        """Model, weights, engine, framing, licence and citation, as plain strings and numbers."""
         return self.info.provenance
 
     @property
     def notices(self) -> list[str]:
-        """What is missing or unusual in the recording, a plain sentence each; complete once the pass has ended."""
+        """One sentence for each thing that is missing or unusual in the recording; complete when the pass has ended."""
         return self.info.notices
 
     @property
     def starts(self) -> Seconds:
-        """Seconds [rows] at which each value's step begins."""
+        """float64 [rows], seconds at which each value's step begins."""
         return self._all().starts
 
     @property
     def ends(self) -> Seconds:
-        """Seconds [rows] at which each value's step ends."""
+        """float64 [rows], seconds at which each value's step ends."""
         return self._all().ends
 
     @property
@@ -189,47 +142,80 @@ class Trajectory:
 
     @property
     def confidence(self) -> Floats:
-        """float32 [rows, 3]."""
+        """float32 [rows, 3], 0..1; 1 where the model gives none."""
         return self._all().confidence
 
-    def to_frame(self, *, embeddings: bool = False) -> pd.DataFrame:
-        """A table indexed (file, start, end), as audformat and audinterface have it.
+    def load(self) -> Trajectory:
+        """Compute all rows now and keep them; returns the trajectory itself.
 
-        Columns arousal, dominance, valence and confidence (of the three the lowest), or with
-        `embeddings=True` the 1024 features. `attrs` holds the provenance.
+        Raises:
+            AudioError: the recording cannot be decoded, or is too short for a value
+            Closed: the trajectory was closed before
         """
-        import pandas as pd
+        self._all()
+        return self
 
-        rows = self._all()
-        index = pd.MultiIndex.from_arrays(
-            [
-                [self.info.source] * len(rows),
-                pd.to_timedelta(rows.starts, unit="s"),
-                pd.to_timedelta(rows.ends, unit="s"),
-            ],
-            names=["file", "start", "end"],
-        )
-        if embeddings:
-            frame = pd.DataFrame(rows.embeddings, index=index)
-        else:
-            frame = pd.DataFrame(rows.scores, index=index, columns=list(DIMENSIONS))
-            frame["confidence"] = rows.confidence.min(axis=1)
-        frame.attrs.update(self.info.provenance)
-        return frame
+    def mean(self) -> MeanScores:
+        """Mean of the scores over all rows. Every row counts the same: rows without speech, such as silence, are in it.
+
+        >>> import numpy as np
+        >>> import emow2v
+        >>> noise = np.random.default_rng(0).normal(0, 0.1, 2 * 16000)
+        >>> mean = emow2v.load("lite").predict(noise, 16000).mean()
+        >>> mean._fields
+        ('arousal', 'dominance', 'valence')
+
+        Raises:
+            AudioError: as `load`
+        """
+        scores = self._all().scores
+        return MeanScores(*(scores.mean(axis=0, dtype=np.float64).tolist() if len(scores) else [float("nan")] * 3))
+
+    def save(self, path: str | Path, *, overwrite: bool = False) -> None:
+        """Write the trajectory to a file; the ending of the name chooses the format.
+
+        Rows that are not computed yet are computed and written block by block, in memory that does not grow.
+
+        Args:
+            path: `talk.csv`, `talk.json` or `talk.ndjson` for scores; `talk.stream` for embeddings; `talk.annotation`
+                for three pairs of SSI files, `talk.valence.annotation` for one
+            overwrite: also replace files that emow2v did not write, or that were changed since
+
+        Raises:
+            PlaceTaken: a file lies there that emow2v did not write, or that was changed since
+            FormatError: the ending is unknown, or the place cannot be written
+        """
+        from emow2v import formats
+
+        formats.write(self, path, overwrite=overwrite)
+
+    def to_frame(self, *, embeddings: bool = False) -> pd.DataFrame:
+        """All rows as a table indexed (file, start, end), as audformat and audinterface do it.
+
+        Args:
+            embeddings: add the columns embedding_0 .. embedding_1023; `table.filter(like="embedding_")` selects them
+
+        Returns:
+            Columns arousal, dominance, valence and confidence (the lowest of the three); with embeddings 1024 more;
+            and channel, where each channel has a trajectory of its own. `attrs` holds the provenance.
+        """
+        from emow2v.formats.frame import frame_of
+
+        return frame_of(self.info, self._all(), embeddings=embeddings)
 
     def _all(self) -> Block:
-        with self._keeping:  # two threads that ask at once are served by one pass
-            if self._kept is None:
+        with self._computing:  # two threads that need the rows at once share one pass
+            if self._rows is None:
                 with contextlib.closing(iter(self)) as blocks:
-                    self._kept = concatenate(list(blocks))
-            return self._kept
+                    self._rows = concatenate(list(blocks))
+            return self._rows
 
 
 class _Pass(Iterator[Block]):
-    """One iteration: threads may share it, it can be closed, and it never ends early without a word."""
+    """One iteration: threads may share it, it can be closed, and it never ends early without an error."""
 
     def __init__(self, trajectory: Trajectory, blocks: Iterator[Block]) -> None:
-        self._trajectory = trajectory  # which would let go of its recording when nobody has it any more
+        self._trajectory = trajectory  # keeps the recording open as long as the iteration lives
         self._blocks = blocks
         self._lock = threading.RLock()
         self._running = self._ended = self._closed = False
@@ -250,30 +236,13 @@ class _Pass(Iterator[Block]):
                     self.close()
 
     def close(self) -> None:
-        """Let go of the recording; waits for a block that another thread computes."""
+        """Close the recording; waits for a block that another thread computes."""
         with self._lock:
             self._closed = True
             close = getattr(self._blocks, "close", None)
-            if close is not None and not self._running:  # else it is done behind the block that is being computed
+            if close is not None and not self._running:  # else it happens after the block that is being computed
                 close()
 
 
 def _closed(source: str) -> Closed:
     return Closed(f"The trajectory of {source} is closed; expected an open one; predict again.")
-
-
-def concatenate(blocks: list[Block]) -> Block:
-    """Consecutive blocks as one."""
-
-    def joined(name: str, *shape: int) -> Any:
-        parts = [getattr(block, name) for block in blocks]
-        return np.concatenate(parts) if parts else np.zeros((0, *shape), np.float32)
-
-    return Block(
-        first=blocks[0].first if blocks else 0,
-        starts=joined("starts"),
-        ends=joined("ends"),
-        embeddings=joined("embeddings", EMBEDDING_SIZE),
-        scores=joined("scores", len(DIMENSIONS)),
-        confidence=joined("confidence", len(DIMENSIONS)),
-    )

@@ -1,4 +1,4 @@
-"""Many recordings through the corridor, one after the other; one that fails does not stop the others."""
+"""Results of many recordings as files, or printed: the work of `emow2v predict`."""
 
 from __future__ import annotations
 
@@ -11,20 +11,21 @@ from pathlib import Path
 from typing import Literal, TextIO
 
 from emow2v import formats, storage
+from emow2v.archive.loop import Predictor, each, trajectories
 from emow2v.audio.channels import Channel
 from emow2v.audio.inputs import STDIN, Input, Outcome
 from emow2v.audio.notices import about
-from emow2v.errors import AudioError, Emow2vError, FormatError
+from emow2v.errors import AudioError, FormatError
 from emow2v.formats import Writer
 from emow2v.formats.table import csv_head, csv_rows, json_head, json_tail, rows
-from emow2v.framing import Framing
-from emow2v.model import Context, Model
+from emow2v.framing import Context, Framing
+from emow2v.rows import Block, Info
 from emow2v.storage.files import StagedFiles
-from emow2v.trajectory import Block, Info, Trajectory
+from emow2v.trajectory import Trajectory
 
 
 def predict(
-    model: Model,
+    model: Predictor,
     inputs: Sequence[Input],
     output: Path | None,
     *,
@@ -42,51 +43,49 @@ def predict(
     Args:
         output: folder of the results; None prints them
         names: formats, see `formats.writers`; for printing csv or json, one of them
-        overwrite: also what emow2v did not write makes way for results
+        overwrite: also replace files that emow2v did not write, or that were changed since
         track, channel: as `Model.predict` takes them; "each" gives a result for each channel, the channel in its name
         progress: called after each block
 
     Raises:
-        FormatError: a format that is not known or cannot be printed
+        FormatError: an unknown format, or one that cannot be printed
     """
     printer = None if output else _printer(names, sys.stdout)
     formats.writers(names, output or Path(), "check")  # an unknown format is found before any work
-    for one in inputs:
-        try:
-            source = sys.stdin.buffer if one.path == STDIN else one.path
-            if channel == "each":
-                trajectories = model.predict_channels(
-                    source, framing=framing, context=context, batch_size=batch_size, track=track
-                )
-            else:
-                trajectories = [
-                    model.predict(
-                        source, framing=framing, context=context, batch_size=batch_size, track=track, channel=channel
-                    )
-                ]
-            if output is None and printer:
-                yield _together([_record(one, trajectory, [printer], progress) for trajectory in trajectories])
-                continue
-            folder = (output or Path()) / one.folder
-            stems = [one.stem + _channel_ending(trajectory.info.channel) for trajectory in trajectories]
-            outcome = _together(
-                [
-                    _record(one, trajectory, formats.writers(names, folder, stem, overwrite=overwrite), progress)
-                    for trajectory, stem in zip(trajectories, stems, strict=True)
-                ]
-            )
-            if not outcome.files[0].name.startswith(f"{one.stem}."):
-                notice = (
-                    f"{storage.shown(one.path)}: its name is too long for results; it was cut: {outcome.files[0].name}"
-                )
-                outcome = replace(outcome, notices=(*outcome.notices, notice))
-            yield outcome
-        except Emow2vError as error:
-            yield Outcome(one.path, error=str(error))
-        except BrokenPipeError:
-            raise
-        except OSError as error:
-            yield Outcome(one.path, error=str(storage.unreadable(error.filename or one.path, error)))
+    options = {"framing": framing, "context": context, "batch_size": batch_size, "track": track}
+
+    def work(one: Input) -> Outcome:
+        source = sys.stdin.buffer if one.path == STDIN else one.path
+        found = trajectories(model, source, channel, options)
+        if printer:
+            return _of_channels([_record(one, trajectory, [printer], progress) for trajectory in found])
+        return _write(one, found, names, output or Path(), overwrite, progress)
+
+    for done in each(inputs, work, lambda one: one.path):
+        yield done.value or Outcome(done.item.path, error=done.error)
+
+
+def _write(
+    one: Input,
+    found: Sequence[Trajectory],
+    names: Sequence[str],
+    output: Path,
+    overwrite: bool,
+    progress: Callable[[Block, Info], None],
+) -> Outcome:
+    """Write the trajectories of one recording to files named after it."""
+    stems = [one.stem + _channel_ending(trajectory.info.channel) for trajectory in found]
+    outcome = _of_channels(
+        [
+            _record(one, trajectory, formats.writers(names, output / one.folder, stem, overwrite=overwrite), progress)
+            for trajectory, stem in zip(found, stems, strict=True)
+        ]
+    )
+    if outcome.files[0].name.startswith(f"{one.stem}."):
+        return outcome
+    name = storage.shown(one.path)
+    notice = f"{name}: its name is too long for results; it was cut: {outcome.files[0].name}"
+    return replace(outcome, notices=(*outcome.notices, notice))
 
 
 def format_names(text: str, *, printed: bool) -> list[str]:
@@ -123,12 +122,12 @@ def check_output(folder: Path) -> None:
 
 
 def _channel_ending(channel: str) -> str:
-    """What a result's name has behind the recording's: talk.left, talk.channel3."""
+    """The part of a result's name that follows the recording's: talk.left, talk.channel3."""
     return f".channel{channel}" if channel.isdecimal() else f".{channel}" if channel else ""
 
 
-def _together(outcomes: Sequence[Outcome]) -> Outcome:
-    """What became of the channels of one recording."""
+def _of_channels(outcomes: Sequence[Outcome]) -> Outcome:
+    """The outcomes of one recording's channels as one."""
     first = outcomes[0]
     files = tuple(file for one in outcomes for file in one.files)
     notices = tuple(dict.fromkeys(notice for one in outcomes for notice in one.notices))
@@ -166,8 +165,8 @@ def _printer(names: Sequence[str], stream: TextIO | None) -> Writer:
 
 
 @contextlib.contextmanager
-def _printing() -> Iterator[None]:
-    """A reader that has seen enough ends the program quietly; a full disk is an error like others."""
+def _output_errors() -> Iterator[None]:
+    """Turn errors of standard output into one sentence, but for the end of a pipe, which ends the program quietly."""
     try:
         yield
     except BrokenPipeError:
@@ -189,14 +188,14 @@ class _PrintedCSV:
         self._info = info
 
     def add(self, block: Block) -> None:
-        with _printing():
+        with _output_errors():
             if not self._begun:
                 self._stream.write(csv_head(self._info))
                 self._begun = True
             self._stream.write(csv_rows(self._info, block))
 
     def close(self) -> None:
-        with _printing():
+        with _output_errors():
             self._stream.flush()
 
 
@@ -217,13 +216,13 @@ class _PrintedJSON:
 
     def close(self) -> None:
         document = json_head(self._info) + ", ".join(self._rows) + json_tail(self._info)
-        with _printing():
+        with _output_errors():
             self._stream.write(document + "\n")
             self._stream.flush()
 
 
 def refuse_terminal(stream: TextIO | None) -> None:
-    """A terminal as input would wait for somebody to type a recording.
+    """Refuse a terminal as input: the program would wait for somebody to type a recording.
 
     Raises:
         AudioError: standard input is a terminal, or closed

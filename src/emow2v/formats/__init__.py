@@ -1,4 +1,4 @@
-"""One file a format: writers that take a trajectory block by block, readers where the format is ours to read."""
+"""One file a format, its writer and its reader together; writers take a trajectory block by block."""
 
 from __future__ import annotations
 
@@ -9,22 +9,30 @@ from pathlib import Path
 from typing import Protocol
 
 from emow2v.errors import FormatError, PlaceTaken
+from emow2v.rows import DIMENSIONS, Block, Info, Rows
 from emow2v.storage import shown
 from emow2v.storage.files import Move, StagedFiles, publish
-from emow2v.trajectory import DIMENSIONS, Block, Info, Trajectory
 
 __all__ = ["FORMATS", "Move", "PlaceTaken", "Writer", "check", "record", "write", "writers"]
 
-FORMATS = ("csv", "json", "ndjson", "annotation", "stream")
+# Endings of the files that each format writes, behind the recording's name
+_ENDINGS = {
+    "csv": (".csv",),
+    "json": (".json",),
+    "ndjson": (".ndjson",),
+    "annotation": tuple(f".{name}.annotation" for name in DIMENSIONS),
+    "stream": (".embeddings.stream",),
+}
+FORMATS = tuple(_ENDINGS)
 _LONGEST_STEM = 255 - len(".dominance.annotation~")  # bytes of a name before the longest ending
 
 
 class Writer(Protocol):
-    """Takes one trajectory; its files lie in `staged` until they are published.
+    """Writes one trajectory; its files are temporary, in `staged`, until they are published.
 
     Attributes:
-        staged: the files on their way
-        clipped: values brought into 0..1 because the format's scheme says so
+        staged: the temporary files
+        clipped: number of values that were clipped because the format's scheme ends at 0 and 1
     """
 
     staged: StagedFiles
@@ -38,7 +46,7 @@ class Writer(Protocol):
 
 
 def record(
-    trajectory: Trajectory,
+    trajectory: Rows,
     writers: Sequence[Writer],
     progress: Callable[[Block], None] = lambda block: None,
     before_publish: Callable[[Sequence[Move]], None] = lambda moves: None,
@@ -50,13 +58,13 @@ def record(
 
     Args:
         progress: called after each block; may raise to stop, which leaves no file behind
-        before_publish: called when all files are complete, before they appear, with what will be renamed; may raise likewise
-        overwrite: replace also what emow2v did not write, whatever the writers were made for
+        before_publish: called when all files are complete, before they appear, with the renames to come; may raise likewise
+        overwrite: also replace files that emow2v did not write, whatever the writers were made with
         owner: name of the process, in letters and digits; unfinished files carry it (see `storage.files`)
 
     Raises:
-        PlaceTaken: something that emow2v did not write, or that was changed since, lies in a place; found before any work,
-            and looked for again before the files appear
+        PlaceTaken: a file lies there that emow2v did not write, or that was changed since; checked before any work and
+            again before the files appear
     """
     try:
         for writer in writers:
@@ -74,18 +82,18 @@ def record(
             writer.close()
         publish([writer.staged for writer in writers], before_publish)
     except BaseException:
-        for writer in reversed(writers):  # who made a folder comes last
+        for writer in reversed(writers):  # the writer that made a folder comes last
             writer.staged.discard()
         raise
 
 
 def check(writers: Iterable[Writer]) -> None:
-    """Refuse to replace what emow2v did not write, or what was changed since; nothing is made or opened for writing.
+    """Refuse to replace files that emow2v did not write, or that were changed since; nothing is created.
 
-    Only what emow2v wrote itself and nobody has changed since makes way for new results (see `formats.marks`).
+    Only files that emow2v wrote and nobody has changed are replaced by new results (see `storage.marks`).
 
     Raises:
-        PlaceTaken: one sentence on the first such place, with what to do
+        PlaceTaken: one sentence on the first such file, with the remedy
         FormatError: a folder, a pipe or a device lies there, or no file can have the name
     """
     for writer in writers:
@@ -97,35 +105,37 @@ def writers(formats: Iterable[str], folder: Path, stem: str, *, overwrite: bool 
 
     Args:
         formats: "csv", "json", "ndjson", "annotation" (three pairs of files, one a dimension) or "stream" (embeddings), in
-            upper or lower case; one that comes twice counts once
-        folder: where they go; made where it is missing
-        stem: first part of every name; where it is too long for the endings it is cut, and eight digits tell it from others
-        overwrite: also what emow2v did not write makes way
+            upper or lower case; a format that is named twice counts once
+        folder: where the files go; created where it is missing
+        stem: first part of every name; where it is too long for the endings it is cut, and eight digits keep it distinct
+        overwrite: also replace files that emow2v did not write, or that were changed since
 
     Raises:
-        FormatError: a format that is not known
+        FormatError: an unknown format
     """
+    stem = _shortened(stem)
+    names = list(dict.fromkeys(name.strip().lower() for name in formats))
+    for name in names:
+        if name not in _ENDINGS:
+            raise FormatError(f"Format '{shown(name)}' is unknown; expected {known()}.")
+    return [_writer(folder / f"{stem}{ending}", overwrite=overwrite) for name in names for ending in _ENDINGS[name]]
+
+
+def _writer(path: Path, *, overwrite: bool) -> Writer:
+    """The writer of one file, or of one pair of files, by the ending of its name."""
     from emow2v.formats.ssi import AnnotationWriter, StreamWriter
     from emow2v.formats.table import CSVWriter, JSONWriter, NDJSONWriter
 
-    stem = _shortened(stem)
-    result: list[Writer] = []
-    for name in dict.fromkeys(one.strip().lower() for one in formats):
-        if name == "csv":
-            result.append(CSVWriter(folder / f"{stem}.csv", overwrite=overwrite))
-        elif name == "json":
-            result.append(JSONWriter(folder / f"{stem}.json", overwrite=overwrite))
-        elif name == "ndjson":
-            result.append(NDJSONWriter(folder / f"{stem}.ndjson", overwrite=overwrite))
-        elif name == "annotation":
-            result += [
-                AnnotationWriter(folder / f"{stem}.{one}.annotation", one, overwrite=overwrite) for one in DIMENSIONS
-            ]
-        elif name == "stream":
-            result.append(StreamWriter(folder / f"{stem}.embeddings.stream", overwrite=overwrite))
-        else:
-            raise FormatError(f"Format '{shown(name)}' is unknown; expected {known()}.")
-    return result
+    ending = path.suffix.lower()
+    if ending == ".annotation":
+        return AnnotationWriter(path, Path(path.stem).suffix[1:], overwrite=overwrite)
+    classes: dict[str, Callable[..., Writer]] = {
+        ".csv": CSVWriter,
+        ".json": JSONWriter,
+        ".ndjson": NDJSONWriter,
+        ".stream": StreamWriter,
+    }
+    return classes[ending](path, overwrite=overwrite)
 
 
 def known() -> str:
@@ -149,34 +159,23 @@ def _encoded(name: str) -> bytes:
     return name.encode("utf-8", "surrogatepass")  # what no file can be called is refused later, with a sentence
 
 
-def write(trajectory: Trajectory, path: str | Path, *, overwrite: bool = False) -> None:
-    """Write a trajectory; the name's ending says how.
+def write(trajectory: Rows, path: str | Path, *, overwrite: bool = False) -> None:
+    """Write a trajectory; the ending of the name chooses the format. `Trajectory.save` does the same.
 
-    `talk.csv` and `talk.json` are tables, `talk.stream` holds the embeddings, `talk.annotation` becomes
-    three pairs of files, `talk.arousal.annotation` and so on; with a dimension in its name just that one.
+    `talk.csv`, `talk.json` and `talk.ndjson` are tables, `talk.stream` holds the embeddings, `talk.annotation` becomes
+    three pairs of files, `talk.arousal.annotation` and so on; a dimension in the name writes only that one.
 
     Args:
-        overwrite: also what emow2v did not write makes way
+        overwrite: also replace files that emow2v did not write, or that were changed since
 
     Raises:
-        PlaceTaken: something that emow2v did not write, or that was changed since, lies there
-        FormatError: an ending that is not known, or a place that cannot be written
+        PlaceTaken: a file lies there that emow2v did not write, or that was changed since
+        FormatError: the ending is unknown, or the place cannot be written
     """
-    from emow2v.formats.ssi import AnnotationWriter, StreamWriter
-    from emow2v.formats.table import CSVWriter, JSONWriter, NDJSONWriter
-
     path = Path(path)
-    ending = path.suffix.lower()
-    dimension = Path(path.stem).suffix[1:]
-    if ending == ".annotation" and dimension in DIMENSIONS:
-        record(trajectory, [AnnotationWriter(path, dimension, overwrite=overwrite)])
-    elif ending == ".stream":
-        record(trajectory, [StreamWriter(path, overwrite=overwrite)])
-    elif ending == ".csv":  # talk.CSV stays talk.CSV
-        record(trajectory, [CSVWriter(path, overwrite=overwrite)])
-    elif ending == ".json":
-        record(trajectory, [JSONWriter(path, overwrite=overwrite)])
-    elif ending == ".ndjson":
-        record(trajectory, [NDJSONWriter(path, overwrite=overwrite)])
+    name, dimension = path.suffix.lower()[1:], Path(path.stem).suffix[1:]
+    if name in _ENDINGS and (name != "annotation" or dimension in DIMENSIONS):
+        found = [_writer(path, overwrite=overwrite)]  # talk.CSV stays talk.CSV
     else:
-        record(trajectory, writers([ending[1:]], path.parent, path.stem, overwrite=overwrite))
+        found = writers([name], path.parent, path.stem, overwrite=overwrite)
+    record(trajectory, found)

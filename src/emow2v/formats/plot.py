@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from emow2v.errors import FormatError
+from emow2v.rows import DIMENSIONS, Rows
 from emow2v.storage import marks
 from emow2v.storage.files import StagedFiles
-from emow2v.trajectory import DIMENSIONS, Trajectory
 
 COLOURS = {"arousal": "#d55e00", "dominance": "#0072b2", "valence": "#009e73"}  # told apart by colour-blind eyes
 ENDINGS = (".png", ".svg", ".pdf")
 
 
-def plot(trajectory: Trajectory, path: str | Path, *, overwrite: bool = False) -> None:
+def plot(trajectory: Rows, path: str | Path, *, overwrite: bool = False) -> None:
     """The three curves over time as a picture; the name's ending (.png, .svg, .pdf) says which kind.
 
     Args:

@@ -20,9 +20,9 @@ import numpy as np
 
 from emow2v.errors import FormatError
 from emow2v.formats.ssi_read import Annotation, StreamData, data_path, read_annotation, read_stream
+from emow2v.rows import DIMENSIONS, EMBEDDING_SIZE, Block, Info
 from emow2v.storage import marks
 from emow2v.storage.files import StagedFiles
-from emow2v.trajectory import DIMENSIONS, EMBEDDING_SIZE, Block, Info
 
 __all__ = ["Annotation", "AnnotationWriter", "StreamData", "StreamWriter", "read_annotation", "read_stream"]
 

@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from emow2v.errors import FormatError
+from emow2v.rows import Seconds
 from emow2v.storage import counted
-from emow2v.trajectory import Seconds
 
 _VALUES = {"CONTINUOUS": np.float64, "DISCRETE": np.int64, "FREE": object}
 _TYPES = {

@@ -22,6 +22,8 @@ from emow2v.errors import FramingError
 SAMPLING_RATE = 16000  # Hz: every model takes 16 kHz, and every recording is brought to it
 
 Padding = Literal["edge", "zeros"]
+Unit = Literal["windows", "files"]  # values over time, or one value for a whole recording
+Context = Literal["window", "shared"]  # each window computed by itself, or pooled out of longer stretches
 Signal = npt.NDArray[np.float32]  # mono samples
 
 _TIME = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*(ms|s)?\s*", re.IGNORECASE | re.ASCII)
