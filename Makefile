@@ -1,12 +1,12 @@
 # `make demo` runs the main job, `make test` the tests; each makes its own virtual environment first.
-# PYTHON chooses the Python, 3.11 to 3.14. TORCH=yes installs PyTorch for the tests however large it is, TORCH=no
-# never; else where pip finds a build without CUDA.
+# PYTHON chooses the Python, 3.11 to 3.14. TORCH=yes installs PyTorch for the tests, whatever its size; TORCH=no never
+# does; by default it is installed if pip finds a build without CUDA.
 PYTHON ?= python3
 PARALLEL ?= -n auto --dist worksteal
 TORCH ?= auto
 PIP = bin/python -m pip install --quiet --disable-pip-version-check
 
-# Environments are made anew when the Python or the lists change: a stamp in them bears the version.
+# A new environment is made when the Python or the lists change: a stamp in it has the version.
 VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d.%d" % sys.version_info[:3])' 2>/dev/null)
 ifneq ($(MAKECMDGOALS),clean)
 ifneq ($(shell $(PYTHON) -c 'import sys; print(sys.version_info >= (3, 11))' 2>/dev/null),True)
@@ -16,7 +16,7 @@ endif
 
 .PHONY: demo test test-slow test-random lint bench site clean
 
-# what is older than the start was not made by it
+# fails unless the demonstration made a new result
 demo: .venv-demo/$(VERSION)
 	@touch .venv-demo/start
 	.venv-demo/bin/emow2v demo --output demo-output
@@ -26,11 +26,11 @@ demo: .venv-demo/$(VERSION)
 test: .venv-test/torch-$(TORCH)-$(VERSION)
 	.venv-test/bin/python -m pytest -m "not slow" $(PARALLEL)
 
-# what takes long: whole trainings, exports at full size, storms of faults
+# slow tests: whole trainings, exports at full size, injected faults
 test-slow: .venv-test/torch-$(TORCH)-$(VERSION)
 	.venv-test/bin/python -m pytest -m slow $(PARALLEL)
 
-# property tests with examples of this run; its head names the seed that repeats it
+# property tests with new examples; the header names the seed that repeats them
 test-random: .venv-test/torch-$(TORCH)-$(VERSION)
 	EMOW2V_HYPOTHESIS=$(or $(EMOW2V_HYPOTHESIS),random) .venv-test/bin/python -m pytest -m "hypothesis and not slow" $(PARALLEL)
 
@@ -48,7 +48,7 @@ bench: .venv-test/torch-$(TORCH)-$(VERSION)
 	.venv-test/bin/python benchmarks/fidelity.py
 	.venv-test/bin/python benchmarks/memory.py
 
-# the documentation, into site/; index.html opens from the disk
+# the documentation in site/; a browser can open index.html from the disk
 site: .venv-docs/$(VERSION)
 	NO_COLOR=1 .venv-docs/bin/zensical build --clean --strict
 	.venv-docs/bin/python scripts/check_site.py site

@@ -1,4 +1,4 @@
-"""Checks that a built documentation site loads nothing from elsewhere and leads nowhere in vain: check_site.py FOLDER"""
+"""Checks that a built documentation site loads nothing from other servers and has no dead links: check_site.py FOLDER"""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-# what a browser fetches by itself; <a href> leads elsewhere only where a reader follows it
+# Attributes that a browser loads by itself; it loads the target of <a href> only when a reader follows the link
 _LOADED = {
     "audio": "src", "iframe": "src", "img": "src", "input": "src", "link": "href", "object": "data",
     "script": "src", "source": "src", "track": "src", "video": "src",
@@ -32,7 +32,7 @@ class _Page(HTMLParser):
 
 
 def faults(site: Path) -> Iterator[str]:
-    """A sentence for each page that loads something foreign or links to nothing."""
+    """A sentence for each page that loads something from another server or has a dead link."""
     pages = {path.resolve(): _Page() for path in sorted(site.rglob("*.html"))}
     for path, page in pages.items():
         page.feed(path.read_text("utf-8"))
@@ -51,7 +51,7 @@ def faults(site: Path) -> Iterator[str]:
 
 def _broken(page: Path, address: str, pages: dict[Path, _Page]) -> str:
     parts = urlsplit(address)
-    if parts.scheme or parts.netloc or page.name == "404.html":  # which is served at any depth
+    if parts.scheme or parts.netloc or page.name == "404.html":  # the server shows it at any depth
         return ""
     target = (page.parent / unquote(parts.path)).resolve() if parts.path else page
     if target.is_dir():
@@ -66,15 +66,13 @@ def _broken(page: Path, address: str, pages: dict[Path, _Page]) -> str:
 def main() -> None:
     site = Path(sys.argv[1])
     if not (site / "index.html").is_file():
-        raise SystemExit(f"{site} is no built site; expected index.html in it; run: make site")
+        raise SystemExit(f"{site} is not a built site; expected index.html in it; run: make site")
     found = list(faults(site))
     for sentence in found:
         print(sentence)
     if found:
         raise SystemExit(1)
-    print(
-        f"{len(list(site.rglob('*.html')))} pages load nothing from elsewhere, and every link in them leads somewhere"
-    )
+    print(f"{len(list(site.rglob('*.html')))} pages load nothing from elsewhere, and have no dead links")
 
 
 if __name__ == "__main__":

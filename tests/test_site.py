@@ -1,4 +1,4 @@
-"""The documentation site: nothing is left out of it, its command reference is today's, and the check of it can fail."""
+"""The documentation site: every page is in it, its command reference is up to date, and its check finds faults."""
 
 import importlib.util
 import re
@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 
-# What users of such models ask most, each by a word of its heading
+# The questions that users of such models ask most, each by a word of its heading
 QUESTIONS = (
     "batch", "offline", "range", "nobody speaks", "normalise", "segment", "over time", "fine-tune", "categories", "faster",
     "many files", "not initialised", "languages", "commercially", "Windows",
@@ -68,7 +68,7 @@ def test_each_question_has_a_heading() -> None:
         ('<a href="index.html#none">', "no such heading"),
     ],
 )
-def test_the_check_of_the_site_sees(tmp_path: Path, content: str, fault: str) -> None:
+def test_the_check_of_the_site_finds(tmp_path: Path, content: str, fault: str) -> None:
     (tmp_path / "index.html").write_text(f"<h1 id='here'>x</h1>{content}")
     assert [one for one in script("scripts/check_site.py").faults(tmp_path) if fault in one]
 

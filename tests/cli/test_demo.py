@@ -1,4 +1,4 @@
-"""The demonstration, and `make demo`, fail where nothing was made."""
+"""The demonstration shows the main job; it and `make demo` fail if nothing was made."""
 
 import os
 import shutil
@@ -49,7 +49,7 @@ def ssi_annotation(path: Path) -> None:
 @pytest.mark.parametrize(
     ("body", "passes"),
     [
-        ("echo emow2v 0.1.0", False),  # what Typer 0.12.5 made of every command
+        ("echo emow2v 0.1.0", False),  # every command did this with Typer 0.12.5
         ("mkdir -p demo-output", False),
         ("mkdir -p demo-output; : >demo-output/example.arousal.annotation~", False),
         ("mkdir -p demo-output; touch -d 2020-01-01 demo-output/old; exit 1", False),
@@ -70,10 +70,10 @@ def test_make_demo_looks_at_what_was_made(tmp_path: Path, body: str, passes: boo
         (tmp_path / ".venv-demo" / stamp).write_text("")
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
     command = ["make", "demo", f"PYTHON={sys.executable}"]
-    told = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
-    assert (told.returncode == 0) is passes, told
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert (done.returncode == 0) is passes, done
     if not passes and "exit 1" not in body:
-        assert "expected demo-output/example.arousal.annotation~" in told.stderr
+        assert "expected demo-output/example.arousal.annotation~" in done.stderr
 
 
 @needs_make
@@ -82,6 +82,6 @@ def test_a_python_that_is_too_old_or_absent_is_one_sentence(tmp_path: Path) -> N
     old = tmp_path / "python3.9"
     old.write_text(f'#!/bin/sh\nexec {sys.executable} -c "import sys; sys.version_info = (3, 9, 2); $2"\n')
     old.chmod(0o755)
-    for python, what in ((old, "is 3.9.2"), ("python3.99", "is no Python")):
-        told = subprocess.run(["make", "test", f"PYTHON={python}"], cwd=tmp_path, capture_output=True, text=True)
-        assert told.returncode == 2 and f"{what}; expected Python 3.11 or newer" in told.stderr
+    for python, fault in ((old, "is 3.9.2"), ("python3.99", "is no Python")):
+        done = subprocess.run(["make", "test", f"PYTHON={python}"], cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 2 and f"{fault}; expected Python 3.11 or newer" in done.stderr

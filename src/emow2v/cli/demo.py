@@ -33,7 +33,7 @@ def demo(
     ),
     overwrite: OverwriteOption = False,
 ) -> None:
-    """Show the main job: start a server, send the published request on a short example, draw a picture."""
+    """Show the main job: a server gets the published request on a short example; see the results (extra server)."""
     run(to, output, overwrite=overwrite)
 
 
