@@ -22,10 +22,12 @@ from sklearn.preprocessing import StandardScaler
 sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
 import common
 from baseline import frozen
+from emow2v.agreement import pearson
+from emow2v.corpora.clip import Clip
 from emow2v.evaluation.embeddings import recall
-from emow2v.evaluation.intervals import pearson
-from emow2v.training.lite.emotion_targets import EMOTIONS, Clip, Signals, decode, read_manifest
 from emow2v.training.lite.memory import keep_memory
+from emow2v.training.lite.signals import Signals, decode
+from emow2v.training.lite.targets import read_acted_clips, target_of
 from emow2v.trajectory import DIMENSIONS
 
 LAYERS = 6
@@ -73,7 +75,7 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, help="decoded clips (.npz), kept for the next run")
     options = parser.parse_args()
     keep_memory()
-    clips = read_manifest(options.data / "manifest.csv")
+    clips = read_acted_clips(options.data / "manifest.csv")
     signals = decode(clips, options.cache)
     indices = [
         index
@@ -83,8 +85,8 @@ def main() -> None:
     with common.console.status("encoding"):
         values = pooled(options.encoder, clips, signals, indices)
     corpora = np.array([clips[index].corpus for index in indices])
-    targets = np.array([clips[index].targets for index in indices], np.float32)
-    emotions = np.array([EMOTIONS[clips[index].emotion] for index in indices])
+    targets = np.array([target_of(clips[index]) for index in indices], np.float32)
+    emotions = np.array([clips[index].emotion for index in indices])
     speakers = np.unique([clips[index].speaker for index in indices], return_inverse=True)[1]
     part = {name: corpora == name for name in np.unique(corpora)}
     rows: list[list[Any]] = []

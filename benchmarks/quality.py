@@ -16,6 +16,9 @@ from typing import Any
 
 from rich.table import Table
 
+from evaluation_manifests import OTHER_CORPORA, write_manifests
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
 import emow2v
 from common import FOLDER, console
 from emow2v.corpora.csv_manifest import read_manifest
@@ -26,7 +29,6 @@ from emow2v.evaluation.figures import figures
 from emow2v.evaluation.robustness.run import robustness
 from emow2v.model import Model
 from emow2v.storage.files import write_text
-from emow2v.training.lite.emotion_targets import OTHER_CORPORA, write_manifests
 
 REPORTS = FOLDER / "quality"
 ROBUSTNESS_CLIPS = 200  # of held-out speakers, evenly chosen
@@ -79,7 +81,7 @@ def row(plain: dict[str, Any]) -> list[str]:
 
 
 def measure_robustness(model: Model, manifest: Path, folder: Path) -> None:
-    clips = [clip for clip in read_manifest(manifest) if clip.groups["corpus"] != "baved"]  # single words
+    clips = [clip for clip in read_manifest(manifest) if clip.corpus != "baved"]  # single words
     chosen = [clips[k * len(clips) // ROBUSTNESS_CLIPS].file for k in range(ROBUSTNESS_CLIPS)]
     found = robustness(model, chosen)
     write_text(folder / "robustness.json", json.dumps(found.figures(), indent=1) + "\n")

@@ -25,11 +25,11 @@ import soundfile
 import torch
 
 from common import cores, keep, parser, show
-from emow2v.corpora.checks import Checked
-from emow2v.corpora.segments import Segment
+from emow2v.corpora.checks import CheckedCorpus
+from emow2v.corpora.clip import Clip
 from emow2v.framing import SAMPLING_RATE
 from emow2v.training import recipe as recipes
-from emow2v.training.finetune.task import FineTuning, Recipe
+from emow2v.training.finetune.task import FineTuning, FineTuningRecipe
 from fullsize import checkpoint
 
 WAYS: dict[str, dict[str, Any]] = {
@@ -41,22 +41,23 @@ WAYS: dict[str, dict[str, Any]] = {
 COLUMNS = ("precision", "way", "s a step", "CPU s a step", "clips a second", "peak memory, GB", "loss")
 
 
-def paper() -> Recipe:
-    given = recipes.read(recipes.find("msp-dim"))
-    recipes.task(given)
-    return replace(recipes.fill(Recipe(), given), network={"layerdrop": 0.0})
+def paper() -> FineTuningRecipe:
+    values = recipes.read(recipes.find("msp-dim"))
+    recipes.task(values)
+    return replace(recipes.parse(FineTuningRecipe, values), network={"layerdrop": 0.0})
 
 
-def corpus(folder: Path, clips: int, seconds: float) -> Checked:
+def corpus(folder: Path, clips: int, seconds: float) -> CheckedCorpus:
     """Noise with labels by chance; two more clips to develop on, which no step touches."""
     rng = np.random.default_rng(0)
-    segments = []
+    made = []
     for k in range(clips + 2):
         soundfile.write(folder / f"{k}.wav", rng.normal(0, 0.1, round(seconds * SAMPLING_RATE)), SAMPLING_RATE)
         arousal, dominance, valence = rng.uniform(size=3).tolist()
         part = "train" if k < clips else "development"
-        segments.append(Segment(folder / f"{k}.wav", 0.0, None, part, part, (arousal, dominance, valence)))
-    return Checked(tuple(segments), np.full(len(segments), seconds), (), (), False)
+        ratings = (arousal, dominance, valence)
+        made.append(Clip(folder / f"{k}.wav", f"{k}.wav", speaker=part, partition=part, ratings=ratings))
+    return CheckedCorpus(tuple(made), np.full(len(made), seconds), (), (), False)
 
 
 def measure(options: argparse.Namespace) -> dict[str, float]:

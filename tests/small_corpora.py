@@ -9,7 +9,17 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
+from emow2v.corpora.clip import Clip, Ratings
+
 RATE = 16000
+HALF: Ratings = (0.5, 0.5, 0.5)
+
+
+def stretch(
+    file: Path, start: float, end: float | None, speaker: str = "s0", partition: str = "train", ratings: Ratings = HALF
+) -> Clip:
+    """A clip of a recording, rated in the middle."""
+    return Clip(file, file.name, start, end, speaker=speaker, partition=partition, ratings=ratings)
 
 
 def write_noise(path: Path, seconds: float = 0.5, *, level: float = 0.1, rate: int = RATE, seed: int = 0) -> Path:

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from emow2v import cards
+from emow2v.corpora.clip import Clip
 from emow2v.engines import onnx_graph
 from emow2v.engines.openvino import OpenVINOEngine
 from emow2v.errors import exit_with_message
@@ -22,8 +23,9 @@ from emow2v.modelstore.verify import own_expectations
 from emow2v.networks.lite import Lite, LiteConfig, load_whisper
 from emow2v.networks.trace import MIN_SAMPLES
 from emow2v.training.finetune.prune import source
-from emow2v.training.lite.emotion_targets import EMOTIONS, Clip, Signals, decode, read_manifest, sounding
 from emow2v.training.lite.package import write_graph
+from emow2v.training.lite.signals import Signals, decode
+from emow2v.training.lite.targets import EMOTIONS, emotion_of, is_held_out, read_acted_clips, target_of
 from emow2v.training.losses import ccc_loss
 
 STEPS = 3000
@@ -85,12 +87,12 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--encoder", default="openai/whisper-base", help="folder or name of the Whisper encoder")
     parser.add_argument("-o", "--output", type=Path, required=True, help="folder of the package")
     options = parser.parse_args(arguments)
-    clips = read_manifest(options.data / "manifest.csv")
-    clips, signals = sounding(clips, decode(clips))
-    indices = [index for index, clip in enumerate(clips) if not clip.held_out]
+    clips = read_acted_clips(options.data / "manifest.csv")
+    clips, signals = decode(clips).usable(clips)
+    indices = [index for index, clip in enumerate(clips) if not is_held_out(clip)]
     model = frozen(options.encoder)
-    targets = torch.tensor([clips[index].targets for index in indices], dtype=torch.float32)
-    emotions = torch.tensor([clips[index].emotion for index in indices])
+    targets = torch.tensor([target_of(clips[index]) for index in indices], dtype=torch.float32)
+    emotions = torch.tensor([emotion_of(clips[index]) for index in indices])
     fit_head(model, embeddings(model, clips, signals, indices), targets, emotions)
     model.emotion = None
     path = options.output / onnx_graph.SINGLE

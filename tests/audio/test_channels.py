@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from emow2v.corpora import checks
-from emow2v.corpora.csv_manifest import Clip
-from emow2v.corpora.segments import Segment, load
+from emow2v.corpora import contents
+from emow2v.corpora.clip import Clip
+from emow2v.corpora.read import load
 from emow2v.evaluation.evaluate import _signal
 from emow2v.framing import Framing
 from emow2v.model import Model
@@ -114,16 +114,16 @@ def heard(lite: Model, path: Path) -> np.ndarray:
 def test_training_and_evaluation_hear_what_predict_hears(lite: Model, recording: Path) -> None:
     whole = heard(lite, recording)
     assert whole.size >= 65 * RATE
-    segments = [Segment(recording, start, end, "s", "train", (0.1, 0.2, 0.3)) for start, end in STRETCHES]
-    for segment in segments:
-        expected = whole[round(segment.start * RATE) : round(segment.end * RATE)]
-        for signal in (load(segment), _signal(Clip(recording, recording.name, segment.start, segment.end))):
+    clips = [Clip(recording, recording.name, start, end) for start, end in STRETCHES]
+    for clip in clips:
+        expected = whole[round(clip.start * RATE) : round(clip.end * RATE)]
+        for signal in (load(clip), _signal(clip)):
             assert signal.size == expected.size
             np.testing.assert_allclose(signal, expected, atol=2e-3)
     # the check hears by the loader: its digests are those of what the loader gives
-    found = checks._listen({recording: segments}, recording)
+    found = contents._decoded({recording: clips}, recording)
     assert not found.corrupt
-    for segment, digest in zip(segments, found.digests, strict=True):
-        alone = checks._Sound()
-        alone.add(load(segment))
+    for clip, digest in zip(clips, found.digests, strict=True):
+        alone = contents._Sound()
+        alone.add(load(clip))
         assert alone.digest.digest() == digest

@@ -11,9 +11,10 @@ import pandas as pd
 import pytest
 import soundfile
 
-from emow2v.corpora.csv_manifest import Clip, read_manifest
+from emow2v.corpora.clip import Clip
+from emow2v.corpora.csv_manifest import read_manifest
 from emow2v.corpora.csv_rows import seconds
-from emow2v.corpora.segments import Segment, read_corpus
+from emow2v.corpora.read import read_corpus
 from emow2v.errors import FormatError
 
 CASES = Path(__file__).resolve().parents[2].parent / "shared" / "cases" / "tables"
@@ -27,16 +28,15 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def both(folder: Path, content: str | bytes, encoding: str = "utf-8") -> list[list[Clip | Segment]]:
+def both(folder: Path, content: str | bytes, encoding: str = "utf-8") -> list[list[Clip]]:
     """A table as `evaluate` and as `train` read it."""
     path = folder / "table.csv"
     path.write_bytes(content if isinstance(content, bytes) else content.encode(encoding))
     return [list(read_manifest(path)), list(read_corpus("csv", path, development_share=0, test_share=0))]
 
 
-def facts(one: Clip | Segment) -> tuple[str, float, float | None, str, float]:
-    arousal = (one.ratings if isinstance(one, Clip) else one.targets)[0]
-    return one.file.name, one.start, one.end, one.speaker, arousal
+def facts(one: Clip) -> tuple[str, float, float | None, str, float]:
+    return one.file.name, one.start, one.end, one.speaker, one.ratings[0]
 
 
 @pytest.mark.parametrize(
@@ -241,4 +241,4 @@ def test_tables_from_the_field(name: str) -> None:
     clips = read_manifest(path)
     assert clips[0].ratings[0] == 0.5 and clips[0].file.name == "c1.wav"
     trained = read_corpus("csv", path, development_share=0, test_share=0)
-    np.testing.assert_array_equal([one.targets for one in trained], [clip.ratings for clip in clips])
+    np.testing.assert_array_equal([one.ratings for one in trained], [clip.ratings for clip in clips])

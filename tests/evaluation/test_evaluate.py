@@ -10,7 +10,9 @@ import soundfile
 from commands import caller
 from emow2v.agreement import pearson
 from emow2v.audio import excerpts, recording
-from emow2v.corpora.csv_manifest import Clip, parse_scale, read_manifest, speakers
+from emow2v.corpora.clip import Clip, speaker_numbers
+from emow2v.corpora.csv_manifest import read_manifest
+from emow2v.corpora.scales import parse_scale
 from emow2v.errors import Emow2vError, FormatError, FramingError
 from emow2v.evaluation import report
 from emow2v.evaluation.embeddings import opensmile, recall
@@ -81,7 +83,7 @@ def test_manifests_of_spreadsheets(tmp_path: Path) -> None:
     path.write_text(text, encoding="utf-8", newline="")
     clips = read_manifest(path)
     assert [(clip.start, clip.end) for clip in clips] == [(0.1, 0.5), (0.5, None)]
-    assert speakers(clips).tolist() == [0, 1]
+    assert speaker_numbers(clips).tolist() == [0, 1]
 
 
 @pytest.mark.parametrize(
@@ -245,7 +247,7 @@ def test_parts_of_a_recording_and_what_cannot_be_read(level: Model, tmp_path: Pa
     ]
     parts += [Clip(tmp_path / "a.wav", "a.wav", 0.0, 0.001), Clip(tmp_path / "text.wav", "text.wav")]
     told = []
-    found = evaluate(level, parts, draws=0, done=told.append)
+    found = evaluate(level, parts, draws=0, on_clip=told.append)
     assert [round(float(one.whole[0]), 2) for one in found.judged] == [0.2, 0.6] and len(told) == 5
     assert "ends before 9 s" in found.skipped["a.wav from 9 s"] and "too short" in found.skipped["a.wav from 0 s"]
     assert "text.wav" in found.skipped and "could not be judged" in report.markdown(found, {})

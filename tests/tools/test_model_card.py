@@ -12,7 +12,7 @@ pytest.importorskip("pyroomacoustics")
 
 import model_card
 from emow2v.cli import main as cli
-from emow2v.corpora.csv_manifest import Clip
+from emow2v.corpora.clip import Clip
 from emow2v.evaluation.evaluate import evaluate
 from emow2v.evaluation.figures import figures
 from emow2v.model import Model

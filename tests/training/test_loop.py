@@ -5,9 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -18,45 +16,7 @@ from filelock import FileLock
 from emow2v.errors import FormatError
 from emow2v.training import state as states
 from emow2v.training.loop import Loop
-
-
-class Counting:
-    """A task whose loss tells where it is."""
-
-    steps_per_epoch = 3
-
-    def __init__(self, scores: list[float]) -> None:
-        self.scores, self.value, self.epoch, self.kept = scores, torch.zeros(1), 0, []
-        self.done: list[tuple[int, int]] = []
-
-    def begin_epoch(self, epoch: int, first: int) -> None:
-        self.epoch, self.at = epoch, first
-
-    def step(self) -> float:
-        self.done.append((self.epoch, self.at))
-        self.at += 1
-        self.value = self.value * 1.1 + self.at
-        return float(self.value)
-
-    def evaluate(self) -> tuple[dict[str, Any], float]:
-        return {"value": float(self.value)}, self.scores[self.epoch]
-
-    def keep_best(self, figures: Mapping[str, Any]) -> None:
-        self.kept.append(figures["epoch"])
-
-    def state(self, *, finished: bool) -> dict[str, Any]:
-        return {"value": self.value}
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        self.value = state["value"]
-
-
-class StopError(Exception):
-    pass
-
-
-def plain(history: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [{key: value for key, value in record.items() if key != "seconds"} for record in history]
+from runs import Counting, plain, stopped_after
 
 
 def test_a_run_that_was_stopped_anywhere_goes_on_to_the_same_numbers(tmp_path: Path) -> None:
@@ -65,16 +25,8 @@ def test_a_run_that_was_stopped_anywhere_goes_on_to_the_same_numbers(tmp_path: P
     assert whole.done == [(epoch, step) for epoch in range(3) for step in range(3)] and whole.kept == [1, 2]
     for stop in range(1, 10):
         folder = tmp_path / str(stop)
-        left = stop
-
-        def check() -> None:
-            nonlocal left
-            left -= 1
-            if not left:
-                raise StopError
-
-        with pytest.raises(StopError):
-            Loop(Counting([0.1, 0.3, 0.2]), folder, {"a": 1}, 3, checkpoint_steps=2, check=check).run()
+        with stopped_after(Counting, stop):
+            Loop(Counting([0.1, 0.3, 0.2]), folder, {"a": 1}, 3, checkpoint_steps=2).run()
         resumed = Counting([0.1, 0.3, 0.2])
         assert plain(Loop(resumed, folder, {"a": 1}, 3, checkpoint_steps=2).run()) == plain(expected)
         assert len(resumed.done) <= 9 - stop + 2  # at most what was done since the last state

@@ -80,7 +80,8 @@ def evaluate(
     """How good a model is: against ratings or classes of a corpus, as JSON, Markdown and pictures (extra evaluate)."""
     from emow2v.archive.run import check_output
     from emow2v.audio.notices import about
-    from emow2v.corpora.csv_manifest import parse_scale, read_manifest
+    from emow2v.corpora.csv_manifest import read_manifest
+    from emow2v.corpora.scales import parse_scales
     from emow2v.evaluation import report
     from emow2v.evaluation.embeddings import FEATURES
     from emow2v.evaluation.evaluate import evaluate as run
@@ -92,7 +93,7 @@ def evaluate(
     check_output(to)
     report.check(to, overwrite=overwrite)
     require("confidence_intervals", "matplotlib", "scipy", "sklearn")
-    scales = {name: span for text in scale or () for name, span in parse_scale(text).items()}
+    scales = parse_scales(scale or [])
     clips = read_manifest(data, scales=scales, only=_wanted(only or []))
     window_ms, step_ms = parse_time(window, "--window"), parse_time(step, "--step")
     loaded = load(model, engine=engine, precision=precision, threads=threads, device=device)
@@ -104,7 +105,7 @@ def evaluate(
             step_ms=step_ms,
             draws=draws,
             features=FEATURES if opensmile else (),
-            done=lambda clip: bar.advance(),
+            on_clip=lambda clip: bar.advance(),
         )
     for line in dict.fromkeys(line for one in found.judged for line in about(one.clip.name, one.notices)):
         errors.print(one_line(line))

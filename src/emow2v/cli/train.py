@@ -79,14 +79,14 @@ def train(
     need("torch", "transformers", "accelerate", "yaml")
     from emow2v.training import recipe as recipes
     from emow2v.training.finetune.run import run
-    from emow2v.training.finetune.task import Recipe
+    from emow2v.training.finetune.task import FineTuningRecipe
     from emow2v.training.watch import in_words
 
     given = recipes.read(recipes.find(config), changes or [])
     if recipes.task(given) == recipes.LITE:
         _lite(given, to)
         return
-    chosen = recipes.fill(Recipe(), given)
+    chosen = recipes.parse(FineTuningRecipe, given)
     if chosen.tensorboard:
         need("tensorboard")
     result = run(chosen, to, errors)
@@ -105,10 +105,10 @@ def _lite(given: dict[str, Any], to: Path) -> None:
     need("sklearn")
     from emow2v.training import recipe as recipes
     from emow2v.training.lite.run import run
-    from emow2v.training.lite.task import Recipe
+    from emow2v.training.lite.task import LiteRecipe
     from emow2v.training.watch import in_words
 
-    chosen = recipes.fill(Recipe(), given)
+    chosen = recipes.parse(LiteRecipe, given)
     if chosen.tensorboard:
         need("tensorboard")
     result = run(chosen, to, errors)

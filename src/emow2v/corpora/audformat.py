@@ -13,10 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from emow2v import storage
-from emow2v.corpora.csv_manifest import Scale
+from emow2v.corpora.clip import Clip
 from emow2v.corpora.partitions import DEVELOPMENT, TEST, TRAIN
-from emow2v.corpora.readers import Scales, parse_scales
-from emow2v.corpora.segments import Segment
+from emow2v.corpora.scales import Scale, Scales, parse_scales
 from emow2v.errors import FormatError
 from emow2v.trajectory import DIMENSIONS
 
@@ -27,14 +26,14 @@ _Key = tuple[str, float, float | None]  # file, start, end
 
 def read_audformat(
     path: Path, *, tables: str | Sequence[str] | None = None, scale: Scales | None = None, speaker: str = "speaker"
-) -> list[Segment]:
+) -> list[Clip]:
     """A database (the folder with its db.yaml) whose columns or their schemes are named arousal, dominance and valence.
 
-    Several columns of one scheme, as of several raters, are averaged. A table's split is the partition of its segments.
+    Several columns of one scheme, as of several raters, are averaged. The split of a table is the partition of its clips.
 
     Args:
-        tables: those that count; None takes every one with such columns
-        scale: lowest and highest rating where a scheme does not say them, as a CSV file's
+        tables: names of the tables to read; None for every table with such columns
+        scale: lowest and highest rating where a scheme does not state them; written as for a CSV file
         speaker: scheme or column that names speakers, in any table
 
     Raises:
@@ -45,14 +44,14 @@ def read_audformat(
     except ImportError:
         raise FormatError("audformat databases need its package; run: pip install 'emow2v[audformat]'") from None
     database = _load(audformat, path)
-    asked = [tables] if isinstance(tables, str) else list(database.tables) if tables is None else list(tables)
-    unknown = [name for name in asked if name not in database.tables]
+    names = [tables] if isinstance(tables, str) else list(database.tables) if tables is None else list(tables)
+    unknown = [name for name in names if name not in database.tables]
     if unknown:
         raise FormatError(f"{path} has no table {unknown[0]}; it has {', '.join(database.tables)}.")
-    given = parse_scales(scale) if scale is not None else {}
+    scales = parse_scales(scale) if scale is not None else {}
     ratings: dict[_Key, list[float]] = {}
     partitions: dict[_Key, str] = {}
-    for name in asked:
+    for name in names:
         table = database.tables[name]
         columns = {dimension: _columns(table, dimension) for dimension in DIMENSIONS}
         if not any(columns.values()):
@@ -67,33 +66,35 @@ def read_audformat(
                     f"{path}: {key[0]} is in {partitions[key]} and, by the table {name}, in {split}; "
                     "expected one of them; choose tables."
                 )
-        for place, (dimension, found) in enumerate(columns.items()):
-            if found:
-                low, high = _scale(database, table, found[0], dimension, given)
-                means = _means(f"{path}, table {name}", frame, found)
+        for place, (dimension, rated) in enumerate(columns.items()):
+            if rated:
+                low, high = _scale(database, table, rated[0], dimension, scales)
+                means = _means(f"{path}, table {name}", frame, rated)
                 for key, value in zip(keys, ((means - low) / (high - low)).tolist(), strict=True):
                     if not math.isnan(value):
                         ratings[key][place] = value
     if not ratings:
         raise FormatError(
-            f"{path} has no column or scheme named arousal, dominance or valence in {', '.join(asked) or 'any table'}; name other tables."
+            f"{path} has no column or scheme named arousal, dominance or valence in {', '.join(names) or 'any table'}; "
+            "name other tables."
         )
     speakers = _speakers(audformat, database, speaker)
     return [
-        Segment(
-            path / key[0],
-            key[1],
-            key[2],
-            speakers.get(key) or speakers.get((key[0], 0.0, None), ""),
-            partitions.get(key, ""),
-            (values[0], values[1], values[2]),
+        Clip(
+            file=path / key[0],
+            name=key[0],
+            start=key[1],
+            end=key[2],
+            speaker=speakers.get(key) or speakers.get((key[0], 0.0, None), ""),
+            ratings=(values[0], values[1], values[2]),
+            partition=partitions.get(key, ""),
         )
         for key, values in ratings.items()
     ]
 
 
 def _load(audformat: Any, path: Path) -> Any:
-    """A database, whose tables are read when they are asked for."""
+    """A database; its tables are read when they are used."""
     import yaml  # comes with audformat
 
     file = path / "db.yaml"
@@ -122,7 +123,8 @@ def _frame(path: Path, name: str, table: Any) -> Any:
     except (OSError, EOFError, ValueError, KeyError, lzma.LZMAError, pickle.UnpicklingError) as error:
         reason = " ".join(str(error).split())[:200]
         raise FormatError(
-            f"{path}: the table {name} cannot be read ({reason}); expected one that audformat wrote; fetch the database again."
+            f"{path}: the table {name} cannot be read ({reason}); expected one that audformat wrote; "
+            "fetch the database again."
         ) from None
 
 
@@ -136,25 +138,25 @@ def _means(where: str, frame: Any, columns: Sequence[str]) -> npt.NDArray[np.flo
 
 
 def _columns(table: Any, dimension: str) -> list[str]:
-    """Columns of a table with ratings of a dimension: the one of its name, else all of its scheme."""
+    """Columns of a table with ratings of a dimension: the column of its name, or else all columns of its scheme."""
     named = [name for name in table.columns if name.lower() == dimension]
     return named or [name for name, column in table.columns.items() if (column.scheme_id or "").lower() == dimension]
 
 
-def _scale(database: Any, table: Any, column: str, dimension: str, given: dict[str, Scale]) -> Scale:
+def _scale(database: Any, table: Any, column: str, dimension: str, scales: dict[str, Scale]) -> Scale:
     scheme = database.schemes.get(table.columns[column].scheme_id)
     if scheme is not None and scheme.minimum is not None and scheme.maximum is not None:
         return float(scheme.minimum), float(scheme.maximum)
-    if dimension not in given:
+    if dimension not in scales:
         raise FormatError(
             f"The scheme of {column} does not say its lowest and highest value; expected a minimum and a maximum; "
             f'give them as scale, such as "{dimension}=1:7".'
         )
-    return given[dimension]
+    return scales[dimension]
 
 
 def _keys(index: Any) -> list[_Key]:
-    """File, start and end of each entry of a segmented index; end is None where it is the file's own."""
+    """File, start and end of each entry of a segmented index; end is None for the end of the file."""
     starts = index.get_level_values("start").total_seconds()
     ends = index.get_level_values("end").total_seconds()
     files = index.get_level_values("file")
@@ -165,7 +167,7 @@ def _keys(index: Any) -> list[_Key]:
 
 
 def _speakers(audformat: Any, database: Any, scheme: str) -> dict[_Key, str]:
-    """Speakers of files and segments, as far as any table names them."""
+    """Speakers of files and of stretches of files, as far as a table names them."""
     try:
         frame = database.get(scheme)
     except ValueError as error:
@@ -173,5 +175,5 @@ def _speakers(audformat: Any, database: Any, scheme: str) -> dict[_Key, str]:
     if frame.empty:
         return {}
     keys = _keys(audformat.utils.to_segmented_index(frame.index))
-    named = frame[scheme]
-    return {key: str(name) for key, name, there in zip(keys, named, named.notna(), strict=True) if there}
+    names = frame[scheme]
+    return {key: str(name) for key, name, is_known in zip(keys, names, names.notna(), strict=True) if is_known}

@@ -1,4 +1,4 @@
-"""A corpus as a CSV file: where its clips are, who speaks, how they were rated or what class they have."""
+"""A corpus as a CSV file: a line for each clip, with its recording, its speaker, and its ratings or its class."""
 
 from __future__ import annotations
 
@@ -6,54 +6,22 @@ import logging
 import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
-
 from emow2v import storage
+from emow2v.corpora.clip import Clip, Ratings, is_missing
 from emow2v.corpora.csv_rows import known, number, read_rows, seconds
-from emow2v.errors import FormatError, PathError
+from emow2v.corpora.partitions import partition_of
+from emow2v.corpora.scales import Scale, Scales, parse_scales
+from emow2v.errors import FormatError
 from emow2v.trajectory import DIMENSIONS
 
 logger = logging.getLogger("emow2v.tables")
 
-GROUPS = ("sex", "language", "corpus")  # columns that figures are also given by
-COLUMNS = ("file", "start", "end", "speaker", *DIMENSIONS, "emotion", *GROUPS, "partition")
-Scale = tuple[float, float]
+GROUPS = ("sex", "language", "corpus")  # columns whose values also have figures of their own
+COLUMNS = ("file", "start", "end", "speaker", *DIMENSIONS, "emotion", "intensity", *GROUPS, "partition")
 _LONGEST_NAME = 255  # bytes, on every common file system
-
-
-@dataclass(frozen=True)
-class Clip:
-    """A stretch of a recording and what people said of it.
-
-    Attributes:
-        file: where the recording is
-        name: as the manifest writes it
-        start, end: seconds; end is None for the recording's own
-        speaker: "" where nobody wrote it down; such clips count as speakers of their own
-        ratings: arousal, dominance, valence on 0..1, NaN where there is none
-        emotion: class, "" where there is none
-        groups: of sex, language and corpus, what is known
-        partition: as the manifest names it, "" where it does not
-    """
-
-    file: Path
-    name: str
-    start: float = 0.0
-    end: float | None = None
-    speaker: str = ""
-    ratings: tuple[float, float, float] = (math.nan, math.nan, math.nan)
-    emotion: str = ""
-    groups: Mapping[str, str] = field(default_factory=dict)
-    partition: str = ""
-
-    @property
-    def label(self) -> str:
-        """What reports call it."""
-        return self.name if not self.start and self.end is None else f"{self.name} from {self.start:g} s"
 
 
 def read_manifest(
@@ -61,35 +29,44 @@ def read_manifest(
     *,
     scales: Mapping[str, Scale] | None = None,
     only: Mapping[str, Sequence[str]] | None = None,
+    required: Sequence[str] = (),
     missing_files: bool = False,
 ) -> list[Clip]:
-    """Clips of a CSV file with the column `file` and any of start, end (seconds, or as audformat writes them), speaker,
-    arousal, dominance, valence, emotion, sex, language, corpus, partition. Files are named relative to it; other columns
-    are left alone. Empty, NA, NaN and NaT are unknown; see `csv_rows` for separators and encodings.
+    """The clips of a CSV file: a column file, and any of start and end (seconds, or as audformat writes them), speaker,
+    arousal, dominance, valence, emotion, intensity, sex, language, corpus, partition. Names of files are relative to the
+    CSV file; other columns are ignored. Empty, NA, NaN and NaT are unknown; see `csv_rows` for separators and encodings.
 
     Args:
-        scales: lowest and highest rating of a dimension, which become 0 and 1; without one ratings are on 0..1 already
-        only: values of a column that are wanted, for instance {"corpus": ["emodb"]}
-        missing_files: whether clips whose file does not exist are given too
+        scales: lowest and highest rating of a dimension, which become 0 and 1; without one, ratings are on 0..1
+        only: the values of a column that are taken, for instance {"corpus": ["emodb"]}
+        required: columns that must be there, beside file
+        missing_files: whether clips are taken whose file does not exist
 
     Raises:
-        FormatError: no such file or column, files that do not exist, a number that is none, ratings outside their scale
+        FormatError: no such file or column, files that do not exist, text where a number is expected, ratings outside
+            their scale
     """
     path = Path(path)
-    rows = read_rows(path, "file", "file, and speaker, arousal, dominance, valence or emotion", COLUMNS)
-    for column, wanted in (only or {}).items():
-        columns = next(iter(rows.values()))
+    expected = (
+        ", ".join(("file", *required)) if required else "file, and speaker, arousal, dominance, valence or emotion"
+    )
+    rows = read_rows(path, "file", expected, COLUMNS)
+    columns = next(iter(rows.values()))
+    for column in required:
+        if column not in columns:
+            raise FormatError(f"{path} has no column '{column}'; expected {expected}.")
+    for column, values in (only or {}).items():
         column = column.lower() if column.lower() in COLUMNS else column
         if column not in columns:
             raise FormatError(f"{path} has no column {column}; it has {', '.join(columns)}.")
-        rows = {line: row for line, row in rows.items() if row[column] in wanted}
+        rows = {line: row for line, row in rows.items() if row[column] in values}
         if not rows:
             raise FormatError(
-                f"{path} has no clip whose {column} is {' or '.join(wanted)}; expected a value of that column."
+                f"{path} has no clip whose {column} is {' or '.join(values)}; expected a value of that column."
             )
     clips = [_clip(path, line, row, scales or {}) for line, row in rows.items()]
     clips = _with_slashes(path, clips)
-    missing = list(dict.fromkeys(clip.name for clip in clips if not missing_files and _is_missing(clip.file)))
+    missing = list(dict.fromkeys(clip.name for clip in clips if not missing_files and is_missing(clip.file)))
     if missing:
         files = len({clip.file for clip in clips})
         remedy = ", with / between folders" if "\\" in missing[0] else ""
@@ -100,47 +77,35 @@ def read_manifest(
     return clips
 
 
-def _is_missing(file: Path) -> bool:
-    """Whether nothing is there; what the operating system refuses to say is told when the clip's turn comes."""
-    try:
-        return not storage.is_file(file)
-    except PathError:
-        return False
+def read_csv(path: Path, *, scale: Scales = "0:1") -> list[Clip]:
+    """The clips of a CSV file for a training: files may be missing (see `checks`), partitions are those of `partitions`.
+
+    Args:
+        scale: "1:7", or by dimension ["arousal=1:5", "valence=-3:3"] or {"arousal": "1:5"}
+
+    Raises:
+        FormatError: see `read_manifest`; a name in the column partition that is not one of a partition
+    """
+    clips = read_manifest(path, scales=parse_scales(scale), missing_files=True)
+    return [replace(clip, partition=partition_of(f"{path}, {clip.name}", clip.partition)) for clip in clips]
 
 
 def _with_slashes(path: Path, clips: list[Clip]) -> list[Clip]:
-    """Clips whose names a Windows program wrote with backslashes, as they are called here."""
+    """Clips with / between folders, where a Windows program wrote backslashes."""
     if os.sep == "\\":
         return clips
     result = []
     changed = 0
     for clip in clips:
-        if "\\" in clip.name and _is_missing(clip.file):
+        if "\\" in clip.name and is_missing(clip.file):
             file = path.parent / clip.name.replace("\\", "/")
-            if not _is_missing(file):
+            if not is_missing(file):
                 clip = replace(clip, file=file)
                 changed += 1
         result.append(clip)
     if changed:
         logger.warning("%s: backslashes in names of files are taken as /.", path)
     return result
-
-
-def parse_scale(text: str) -> dict[str, Scale]:
-    """ "1:7" for all dimensions, "arousal=1:5" for one.
-
-    Raises:
-        FormatError: another form
-    """
-    name, _, span = text.rpartition("=")
-    low, _, high = span.partition(":")
-    try:
-        scale = float(low), float(high)
-    except ValueError:
-        scale = (math.nan, math.nan)
-    if not scale[0] < scale[1] or name not in ("", *DIMENSIONS):
-        raise FormatError(f"'{text}' is no scale; expected LOW:HIGH such as 1:7, or arousal=1:7.")
-    return dict.fromkeys((name,) if name else DIMENSIONS, scale)
 
 
 def _clip(path: Path, line: int, row: Mapping[str, str], scales: Mapping[str, Scale]) -> Clip:
@@ -164,12 +129,13 @@ def _clip(path: Path, line: int, row: Mapping[str, str], scales: Mapping[str, Sc
         speaker=known(row.get("speaker", "")),
         ratings=_ratings(where, [number(where, row, name) for name in DIMENSIONS], scales),
         emotion=known(row.get("emotion", "")),
+        intensity=known(row.get("intensity", "")),
         groups={name: known(row[name]) for name in GROUPS if known(row.get(name, ""))},
         partition=known(row.get("partition", "")),
     )
 
 
-def _ratings(where: str, values: Sequence[float], scales: Mapping[str, Scale]) -> tuple[float, float, float]:
+def _ratings(where: str, values: Sequence[float], scales: Mapping[str, Scale]) -> Ratings:
     scaled = []
     for name, value in zip(DIMENSIONS, values, strict=True):
         low, high = scales.get(name, (0.0, 1.0))
@@ -181,10 +147,3 @@ def _ratings(where: str, values: Sequence[float], scales: Mapping[str, Scale]) -
         scaled.append((value - low) / (high - low))
     arousal, dominance, valence = scaled
     return arousal, dominance, valence
-
-
-def speakers(clips: Sequence[Clip]) -> npt.NDArray[np.int64]:
-    """A number for each clip's speaker, [clips]."""
-    names = [clip.speaker or f"\0{number}" for number, clip in enumerate(clips)]
-    order = {name: number for number, name in enumerate(dict.fromkeys(names))}
-    return np.array([order[name] for name in names], np.int64)

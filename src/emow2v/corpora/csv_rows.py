@@ -34,28 +34,28 @@ _UNIT = re.compile(r"([\d.,]+)\s*(ms|s)", re.IGNORECASE)
 def read_rows(path: Path, needed: str, expected: str, names: Iterable[str] = ()) -> dict[int, dict[str, str]]:
     """Rows of a CSV file with the column `needed`, by the line they end on; values without the spaces around them.
 
-    Commas, semicolons, tabs or bars separate values, which the header tells; UTF-8, UTF-16 or Windows-1252.
+    Commas, semicolons, tabs or bars separate values; the header shows which. Text is UTF-8, UTF-16 or Windows-1252.
 
     Args:
         expected: columns, as an error names them
-        names: of columns that are found whatever the case of their letters, with `needed`
+        names: columns that are recognised in letters of any case, like `needed`
 
     Raises:
         FormatError: no such file or column, no CSV, no row, a column twice
     """
     text = _text(path)
     first = text.split("\n", 1)[0].strip()
-    stated = re.fullmatch(r'"?sep=(.)"?', first, re.IGNORECASE)  # Excel's own way to say it
-    wanted = {name.lower(): name for name in (*names, needed)}
+    stated = re.fullmatch(r'"?sep=(.)"?', first, re.IGNORECASE)  # a line that Excel writes above the header
+    spellings = {name.lower(): name for name in (*names, needed)}
     separator = stated[1] if stated else _separator(text, needed)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     rows: dict[int, dict[str, str]] = {}
     columns: list[str] = []
-    empty: dict[int, dict[str, str]] = {}  # rows of a spreadsheet that nothing was written into
+    empty: dict[int, dict[str, str]] = {}  # rows of a spreadsheet without a value
     try:
         if stated:
             next(reader)
-        columns = _columns(path, next(reader, []), wanted)
+        columns = _columns(path, next(reader, []), spellings)
         for values in reader:
             if not values:
                 continue
@@ -71,46 +71,47 @@ def read_rows(path: Path, needed: str, expected: str, names: Iterable[str] = ())
             "close every quotation mark."
         ) from None
     if needed not in columns:
-        met = f"; its first line is {storage.shown(first)}" if first else ""
-        raise FormatError(f"{path} has no column {needed}; expected {expected}{met}.")
+        line = f"; its first line is {storage.shown(first)}" if first else ""
+        raise FormatError(f"{path} has no column {needed}; expected {expected}{line}.")
     rows = rows or empty
     if not rows:
         raise FormatError(f"{path} names no clip; expected a line for each below its header.")
     return rows
 
 
-def _columns(path: Path, header: list[str], wanted: Mapping[str, str]) -> list[str]:
-    """Names of columns; those that are wanted in their own letters."""
+def _columns(path: Path, header: list[str], spellings: Mapping[str, str]) -> list[str]:
+    """Names of columns; a name that differs from one in `spellings` by the case of its letters is spelled as there."""
     columns = [name.strip() for name in header]
     twice = [name for name, count in Counter(columns).items() if name and count > 1]
     if twice:
         raise FormatError(f"{path} has the column {twice[0]} twice; expected each once; rename one of them.")
-    other = {}
+    renamed = {}
     for number, name in enumerate(columns):
-        meant = wanted.get(name.lower())
-        if meant and meant not in columns:
-            other[name] = columns[number] = meant
-    if other:
-        told = ", ".join(f"{name} as {meant}" for name, meant in other.items())
-        logger.warning("%s: columns are taken by the letters of their names: %s.", path, told)
+        spelling = spellings.get(name.lower())
+        if spelling and spelling not in columns:
+            renamed[name] = columns[number] = spelling
+    if renamed:
+        pairs = ", ".join(f"{name} as {spelling}" for name, spelling in renamed.items())
+        logger.warning("%s: columns are recognised whatever the case of their letters: %s.", path, pairs)
     return columns
 
 
 def _separator(text: str, needed: str) -> str:
-    """What separates values: what gives the header its needed column, else most columns."""
+    """The separator by which the header has the column `needed`, or else by which it has most columns."""
 
-    def worth(separator: str) -> tuple[bool, int]:
+    def rank(separator: str) -> tuple[bool, int]:
         try:
             header = next(csv.reader(io.StringIO(text[: 1 << 16], newline=""), delimiter=separator), [])
         except csv.Error:
             return False, 0
         return needed.lower() in (name.strip().lower() for name in header), len(header)
 
-    return max(SEPARATORS, key=worth)  # the first of equal ones: commas
+    return max(SEPARATORS, key=rank)  # the first of equal ones: commas
 
 
 def _too_many(path: Path, line: int, separator: str) -> str:
-    sentence = f"{path}, line {line} has more values than the header has names; expected {SEPARATORS.get(separator, separator)}"
+    name = SEPARATORS.get(separator, separator)
+    sentence = f"{path}, line {line} has more values than the header has names; expected {name}"
     if separator == ",":
         return f"{sentence} between values only: quote those that have some, such as decimal commas, or use semicolons."
     return f"{sentence} between values only: quote those that have some."
@@ -142,10 +143,8 @@ def _text(path: Path) -> str:
 def _decoded(path: Path, content: bytes) -> str | None:
     if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
         return _strictly(content, "utf-16")
-    for begin, encoding in (
-        (1, "utf-16-le"),
-        (0, "utf-16-be"),
-    ):  # without a mark every other byte of plain letters is 0
+    # without a byte order mark, every other byte of plain letters is 0
+    for begin, encoding in ((1, "utf-16-le"), (0, "utf-16-be")):
         zeros = content[begin:200:2]
         if len(zeros) > 1 and zeros.count(0) > 0.9 * len(zeros):
             return _strictly(content, encoding)
@@ -165,16 +164,30 @@ def _strictly(content: bytes, encoding: str) -> str | None:
         return None
 
 
+def read_lines(path: Path) -> list[str]:
+    """Lines of a text file of a release, in UTF-8; other bytes become the replacement character.
+
+    Raises:
+        FormatError: the file cannot be read
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
+    except OSError as error:
+        raise FormatError(
+            f"{path} cannot be read: {error.strerror or error}; check its name and permissions."
+        ) from None
+
+
 def known(text: str) -> str:
-    """A name, or "" where a table says that there is none."""
+    """A name, or "" for the words by which tables say that a value is unknown."""
     return "" if text.lower() in UNKNOWN else text
 
 
 def number(where: str, row: Mapping[str, str], column: str) -> float:
-    """The value of a column, NaN where there is none; 0,5 is 0.5.
+    """The number in a column, NaN where there is none; 0,5 is 0.5.
 
     Raises:
-        FormatError: it is no number
+        FormatError: text that is no number
     """
     text = row.get(column, "").replace("\N{MINUS SIGN}", "-")
     if text.lower() in _NO_NUMBER:
@@ -189,23 +202,23 @@ def seconds(where: str, row: Mapping[str, str], column: str) -> float:
     0:00:01.5, 1500 ms; inf is infinity.
 
     Raises:
-        FormatError: it is no time
+        FormatError: text that is no time
     """
     text = row.get(column, "").replace("\N{MINUS SIGN}", "-")
     if text.lower() in _NO_NUMBER:
         return math.nan
-    found = _TIMEDELTA.fullmatch(text)
+    delta = _TIMEDELTA.fullmatch(text)
     unit = _UNIT.fullmatch(text)
     if _NUMBER.fullmatch(text):
         value = float(text.replace(",", "."))
     elif unit and _NUMBER.fullmatch(unit[1]):
         value = float(unit[1].replace(",", ".")) / (1000 if unit[2].lower() == "ms" else 1)
-    elif found and (found["days"] or found["hours"]):
+    elif delta and (delta["days"] or delta["hours"]):
         # as pandas counts: -1 days +23:59:59 is a second before 0, the sign is that of the days
-        days = float(found["days"] or 0) * (-1 if found["sign"] else 1)
-        clock = float(found["hours"] or 0) * 3600 + float(found["minutes"] or 0) * 60
-        clock += float((found["seconds"] or "0").replace(",", "."))
-        value = days * 86400 + (-clock if found["sign"] and not found["days"] else clock)
+        days = float(delta["days"] or 0) * (-1 if delta["sign"] else 1)
+        clock = float(delta["hours"] or 0) * 3600 + float(delta["minutes"] or 0) * 60
+        clock += float((delta["seconds"] or "0").replace(",", "."))
+        value = days * 86400 + (-clock if delta["sign"] and not delta["days"] else clock)
     else:
         raise FormatError(
             f"{where}: {column} is '{storage.shown(text)}'; expected seconds, such as 1.5, or 0 days 00:00:01.500000."

@@ -1,4 +1,4 @@
-"""The evaluation of a model on a corpus: what it says of each clip as a whole, and of short windows of it."""
+"""Evaluation of a model on a corpus: its scores of each clip as a whole, and of short windows of the clip."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from collections.abc import Callable, Sequence
 from fractions import Fraction
 
 import numpy as np
-import numpy.typing as npt
 
 from emow2v.audio.excerpts import read_stretch
-from emow2v.corpora.csv_manifest import Clip
+from emow2v.corpora.clip import Clip
 from emow2v.errors import AudioError, Emow2vError, FramingError
 from emow2v.evaluation.embeddings import opensmile
 from emow2v.evaluation.figures import Evaluation, Floats, Judged, evaluation_of
-from emow2v.framing import SAMPLING_RATE
+from emow2v.framing import SAMPLING_RATE, Framing, Signal
+from emow2v.framing.windows import cut
 from emow2v.model import Model
 
 
@@ -25,44 +25,41 @@ def evaluate(
     step_ms: Fraction | int = 500,
     draws: int = 1000,
     features: Sequence[str] = (),
-    check: Callable[[], None] = lambda: None,
-    done: Callable[[Clip], None] = lambda clip: None,
+    on_clip: Callable[[Clip], None] = lambda clip: None,
 ) -> Evaluation:
-    """Judge a model by a corpus with ratings or classes.
+    """Compare the scores of a model with the ratings or classes of a corpus.
 
     Args:
-        window_ms, step_ms: of short windows; all lie within the clip, and a shorter clip is one window
+        window_ms, step_ms: length of short windows, and time from one to the next; all lie within the clip, and a clip
+            that is shorter than a window is one window
         draws: of the bootstrap, for 95 % intervals; 0 for none
-        features: of openSMILE, to compare the embeddings with on the same folds ("ComParE_2016", "eGeMAPSv02")
-        check: called before every clip; may raise to stop
-        done: called with every clip that was judged or skipped
+        features: sets of features of openSMILE ("ComParE_2016", "eGeMAPSv02") that the embeddings are compared with, on
+            the same folds
+        on_clip: called after each clip, scored or skipped; may raise to stop
 
     Raises:
+        FramingError: windows that are too short for the model, or no step
         Emow2vError: no clip that can be read, a library that is not installed
     """
-    rate = model.card.sampling_rate
-    size, step = (round(ms * rate / 1000) for ms in (window_ms, step_ms))
-    if size < model.card.min_samples or step < 1:
-        raise FramingError(
-            f"Windows of {float(window_ms):g} ms every {float(step_ms):g} ms are too short for {model.name}; "
-            f"expected at least {model.card.min_samples / rate * 1000:g} ms, and a step."
-        )
+    windows = Framing(frame_step_ms=step_ms, frame_size_ms=window_ms, left_context_ms=0)
+    if windows.whole:
+        raise FramingError("The step from one short window to the next is 0 ms; expected a time such as 500 ms.")
+    model.check(windows)
     functionals = {name: opensmile(name) for name in features}
     rows: dict[str, list[Floats]] = {name: [] for name in features}
     judged: list[Judged] = []
     skipped: dict[str, str] = {}
     for clip in clips:
-        check()
         try:
             notices: list[str] = []
             signal = _signal(clip, notices.extend)
-            judged.append(_judge(model, clip, signal, size, step, notices))
+            judged.append(_judge(model, clip, signal, windows, notices))
         except Emow2vError as error:
             skipped[clip.label] = str(error)
         else:
-            for name, take in functionals.items():
-                rows[name].append(take(signal))
-        done(clip)
+            for name, functional in functionals.items():
+                rows[name].append(functional(signal))
+        on_clip(clip)
     if not judged:
         raise Emow2vError(
             f"None of the {len(clips)} clips could be read; the first: {next(iter(skipped.values()), 'there is none')}"
@@ -71,11 +68,11 @@ def evaluate(
         "engine": model.engine.name, "precision": model.engine.precision,
         "window_ms": float(window_ms), "step_ms": float(step_ms),
     }  # fmt: skip
-    return evaluation_of(about, judged, skipped, draws, {name: np.stack(found) for name, found in rows.items()})
+    return evaluation_of(about, judged, skipped, draws, {name: np.stack(values) for name, values in rows.items()})
 
 
-def _signal(clip: Clip, notice: Callable[[Sequence[str]], object] = lambda sentences: None) -> npt.NDArray[np.float32]:
-    """A clip [samples] at the models' rate; of a long recording little more than the clip is decoded and kept.
+def _signal(clip: Clip, notice: Callable[[Sequence[str]], object] = lambda sentences: None) -> Signal:
+    """The signal of a clip [samples] at 16 kHz; of a long recording little more than the clip is decoded and kept.
 
     Raises:
         AudioError: nothing there, not decodable, or the recording ends before the clip begins
@@ -88,23 +85,20 @@ def _signal(clip: Clip, notice: Callable[[Sequence[str]], object] = lambda sente
     return signal
 
 
-def _judge(
-    model: Model, clip: Clip, signal: npt.NDArray[np.float32], size: int, step: int, notices: Sequence[str]
-) -> Judged:
+def _judge(model: Model, clip: Clip, signal: Signal, windows: Framing, notices: Sequence[str]) -> Judged:
     whole = next(iter(model.predict(signal, SAMPLING_RATE, unit="files")))
-    if signal.size <= size:
-        windows, sure = whole.scores, whole.confidence
+    if signal.size <= windows.window_samples(SAMPLING_RATE):
+        scores, confidence = whole.scores, whole.confidence
     else:
-        cut = np.lib.stride_tricks.sliding_window_view(signal, size)[::step]
-        _, windows, found = model.run(np.ascontiguousarray(cut))
-        sure = np.ones_like(windows) if found is None else found
+        _, scores, known = model.run(cut(signal, windows))
+        confidence = np.ones_like(scores) if known is None else known
     return Judged(
         clip=clip,
         seconds=signal.size / SAMPLING_RATE,
         whole=whole.scores[0],
         confidence=whole.confidence[0],
         embedding=whole.embeddings[0],
-        windows=windows,
-        sure=sure,
+        windows=scores,
+        window_confidence=confidence,
         notices=tuple(notices),
     )

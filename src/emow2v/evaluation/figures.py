@@ -10,7 +10,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from emow2v.corpora.csv_manifest import GROUPS, Clip, speakers
+from emow2v.corpora.clip import Clip, speaker_numbers
+from emow2v.corpora.csv_manifest import GROUPS
 from emow2v.evaluation.embeddings import Recall, Undefined, recall
 from emow2v.evaluation.intervals import Figure, agreement, difference, missing
 from emow2v.evaluation.norms import norm
@@ -32,7 +33,7 @@ class Judged:
         whole, confidence: [3], of the clip as one utterance
         embedding: [1024]
         windows: [windows, 3]
-        sure: confidence of the windows, [windows, 3]
+        window_confidence: [windows, 3]
         notices: sentences on what is missing or unusual in the recording
     """
 
@@ -42,7 +43,7 @@ class Judged:
     confidence: Floats
     embedding: Floats
     windows: Floats
-    sure: Floats
+    window_confidence: Floats
     notices: tuple[str, ...] = ()
 
 
@@ -115,10 +116,10 @@ def evaluation_of(
     """
     clips = [one.clip for one in judged]
     truth, ratings = truth_of(clips)
-    who = speakers(clips)
+    who = speaker_numbers(clips)
     whole = np.stack([one.whole for one in judged])
     averaged = np.stack([one.windows.mean(axis=0) for one in judged])
-    weighted = np.stack([_weighted(one.windows, one.sure) for one in judged])
+    weighted = np.stack([_weighted(one.windows, one.window_confidence) for one in judged])
     counts = [len(one.windows) for one in judged]
     groups = _groups(clips)
     women = np.array([clip.groups.get("sex", "").lower() in ("f", "female", "w", "woman") for clip in clips])
@@ -302,7 +303,7 @@ def figures(evaluation: Evaluation) -> dict[str, object]:
         **evaluation.about,
         "truth": evaluation.truth,
         "clips": len(judged),
-        "speakers": int(np.unique(speakers([one.clip for one in judged])).size),
+        "speakers": int(np.unique(speaker_numbers([one.clip for one in judged])).size),
         "hours": round(sum(one.seconds for one in judged) / 3600, 3),
         "skipped": dict(evaluation.skipped),
         "notices": {one.clip.label: list(one.notices) for one in judged if one.notices},

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from emow2v.errors import FramingError
-from emow2v.framing import Framing, Signal, exact
+from emow2v.framing import SAMPLING_RATE, Framing, Signal, exact
 
 
 class _Grid:
@@ -282,3 +282,15 @@ class Pieces:
         if self._new:
             yield np.concatenate([self._last, *self._chunks])[-self.longest :], self._new
         self._last, self._chunks, self._new = np.zeros(0, np.float32), [], 0
+
+
+def cut(signal: Signal, framing: Framing, sampling_rate: int = SAMPLING_RATE) -> Signal:
+    """All windows of a short signal [samples] that lie within it, without padding, [windows, samples]; none where it is
+    shorter than a window. The first one begins with the signal where the framing has no left context.
+    """
+    grid = _Grid(framing, sampling_rate)
+    begins = [begin for index in range(grid.inside(signal.size)) if (begin := grid.begin(index)) >= 0]
+    windows = np.empty((len(begins), grid.length), np.float32)
+    for window, begin in zip(windows, begins, strict=True):
+        window[:] = signal[begin : begin + grid.length]
+    return windows

@@ -1,4 +1,4 @@
-"""The loop of every training here: epochs of steps, a state to go on from, the best network, when to stop."""
+"""The loop of every training: epochs of steps, a state to continue from, the best network, the end."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,53 +14,35 @@ from emow2v.errors import FormatError
 from emow2v.storage import locks
 from emow2v.storage.files import write_text
 from emow2v.training import state as states
+from emow2v.training.watch import Watch
 
 LOG = "log.jsonl"  # a line an epoch
 
 
 class Task(Protocol):
-    """What is trained. With the same state and the same next step its numbers are the same."""
+    """A network in training. The same state and the same next step give the same numbers."""
 
     @property
     def steps_per_epoch(self) -> int: ...
 
     def begin_epoch(self, epoch: int, first: int) -> None:
-        """Make ready for the steps of an epoch (from 0), of which `first` are done."""
+        """Prepare the steps of an epoch (from 0), of which `first` are done."""
 
     def step(self) -> float:
-        """The next step; gives its loss."""
+        """Do the next step; returns its loss."""
 
     def evaluate(self) -> tuple[dict[str, Any], float | None]:
-        """At an epoch's end: figures for the log, with `ccc` by dimension, and the one that decides which network is the
-        best (more is better); None where none is chosen, and what counts is the last."""
+        """Measure the network at the end of an epoch: figures for the log, with `ccc` by dimension, and the figure by which
+        the best network is chosen (more is better), or None where the last one is the result."""
 
     def keep_best(self, figures: Mapping[str, Any]) -> None:
-        """Write the network as it is, in the place of the best one so far; not asked where none is chosen."""
+        """Write the network in the place of the best one so far; not called where none is chosen."""
 
     def state(self, *, finished: bool) -> dict[str, Any]:
-        """All that the next step depends on: tensors, numbers, words; or what is wanted when there is no next step."""
+        """All that the next step depends on: tensors, numbers, words; of a finished run, what its result depends on."""
 
-    def restore(self, state: Mapping[str, Any]) -> None: ...
-
-
-class Watcher(Protocol):
-    """What is told while a training runs, in its order."""
-
-    def begin(self, step: int, steps: int) -> None: ...
-
-    def step(self, step: int, epoch: int, loss: float) -> None: ...
-
-    def epoch(self, step: int, record: Mapping[str, Any]) -> None: ...
-
-
-class Silent:
-    """Nobody watches."""
-
-    def begin(self, step: int, steps: int) -> None: ...
-
-    def step(self, step: int, epoch: int, loss: float) -> None: ...
-
-    def epoch(self, step: int, record: Mapping[str, Any]) -> None: ...
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Continue from a state."""
 
 
 @dataclass
@@ -68,14 +50,14 @@ class Loop:
     """A run in a folder.
 
     Attributes:
-        made_of: what decides its numbers; a run that was begun with something else is not gone on with
+        made_of: everything on which its result depends; a run that was begun with something else is refused
         epochs: at most
         patience: epochs without a better figure after which it ends; 0 for all epochs
         checkpoint_steps: steps from one state on the disk to the next, beside those at the end of an epoch; 0 for none
         writes: False in all processes but one
-        together: waits for the other processes
-        check: called after each step; may raise to stop the run
-        begun: called when it is certain that the folder is this run's
+        watch: shows the progress
+        wait_for_all: waits for the other processes
+        on_begin: called before the first step, when the folder is known to be of this run
     """
 
     task: Task
@@ -85,10 +67,9 @@ class Loop:
     patience: int = 0
     checkpoint_steps: int = 0
     writes: bool = True
-    watcher: Watcher = field(default_factory=Silent)
-    together: Callable[[], None] = lambda: None
-    check: Callable[[], None] = lambda: None
-    begun: Callable[[], None] = lambda: None
+    watch: Watch | None = None
+    wait_for_all: Callable[[], None] = lambda: None
+    on_begin: Callable[[], None] = lambda: None
 
     def __post_init__(self) -> None:
         self._epoch = self._step = 0
@@ -103,7 +84,7 @@ class Loop:
         return max(scored, key=lambda record: float(record["score"])) if scored else None
 
     def run(self) -> list[dict[str, Any]]:
-        """To the end, from where it was left; gives a record an epoch.
+        """Train to the end, from the last state on the disk; returns the record of each epoch.
 
         Raises:
             FormatError: another run is in the folder, or the disk cannot be written
@@ -128,23 +109,24 @@ class Loop:
             if state["finished"]:
                 return self._history
             del state
-        self.together()  # nobody writes before all have read
-        self.begun()
+        self.wait_for_all()  # no process writes before all have read
+        self.on_begin()
         per_epoch = self.task.steps_per_epoch
         done = self._epoch * per_epoch + self._step
-        self.watcher.begin(done, self.epochs * per_epoch)
+        if self.watch:
+            self.watch.begin(done, self.epochs * per_epoch)
         since = time.monotonic()
-        while self._epoch < self.epochs and not self._enough():
+        while self._epoch < self.epochs and not self._is_over():
             self.task.begin_epoch(self._epoch, self._step)
             while self._step < per_epoch:
                 loss = self.task.step()
                 self._losses.append(loss)
                 self._step, done = self._step + 1, done + 1
-                self.watcher.step(done, self._epoch, loss)
+                if self.watch:
+                    self.watch.step(done, self._epoch, loss)
                 if self.checkpoint_steps and self._step % self.checkpoint_steps == 0 and self._step < per_epoch:
                     self._seconds, since = self._seconds + time.monotonic() - since, time.monotonic()
                     self._save()
-                self.check()
             figures, score = self.task.evaluate()
             best = self.best
             self._seconds, since = self._seconds + time.monotonic() - since, time.monotonic()
@@ -152,22 +134,23 @@ class Loop:
             record = {"epoch": self._epoch + 1, "loss": loss, "seconds": self._seconds}
             record |= figures if score is None else {"score": score, **figures}
             self._history.append(record)
-            # the best network is there before the state says so: what is cut off between is done again alike
+            # the best network is written before the state that names it: a run killed between does the epoch again, alike
             better = score is not None and not math.isnan(score) and (best is None or score > best["score"])
             if self.writes and better:
                 self.task.keep_best(record)
             self._epoch, self._step, self._losses, self._seconds = self._epoch + 1, 0, [], 0.0
-            self._save(finished=self._epoch == self.epochs or self._enough())
-            self.watcher.epoch(done, record)
+            self._save(finished=self._epoch == self.epochs or self._is_over())
+            if self.watch:
+                self.watch.epoch(done, record)
         return self._history
 
-    def _enough(self) -> bool:
-        """Whether so many epochs brought nothing better."""
+    def _is_over(self) -> bool:
+        """Whether the last `patience` epochs brought nothing better."""
         best = self.best
         return bool(self.patience and best and self._epoch - best["epoch"] >= self.patience)
 
     def _save(self, *, finished: bool = False) -> None:
-        self.together()
+        self.wait_for_all()
         if not self.writes:
             return
         state = {

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +43,11 @@ def save(path: Path, content: Mapping[str, Any], what: str, left: str) -> None:
             torch.save(dict(content), file)
     except (OSError, RuntimeError) as error:  # PyTorch's writer has an error of its own
         raise FormatError(f"{what} cannot be written to {path} ({_reason(error)}); {left}. Make room.") from None
+
+
+def digest(rows: Sequence[Sequence[Any]]) -> str:
+    """SHA-256 of rows of plain values, by which a run knows its corpus again."""
+    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
 
 
 def sweep(folder: Path) -> None:

@@ -11,8 +11,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from emow2v.corpora.checks import SILENT
-from emow2v.corpora.segments import Segment, load
+from emow2v.corpora.clip import Clip
+from emow2v.corpora.contents import is_silent
+from emow2v.corpora.read import load
 from emow2v.errors import AudioError
 from emow2v.framing import SAMPLING_RATE, Signal
 
@@ -57,8 +58,8 @@ def together(signals: Sequence[Signal]) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(batch), torch.from_numpy(lengths)
 
 
-class Clips:
-    """The signals of segments, decoded when they are asked for, a few batches ahead.
+class ClipSignals:
+    """The signals of clips, decoded a few batches before they are needed.
 
     Args:
         shortest: samples that a signal must have
@@ -69,25 +70,25 @@ class Clips:
         skipped: what could not be used, with the sentence why
     """
 
-    def __init__(self, segments: Sequence[Segment], *, shortest: int, longest: int, workers: int = 2) -> None:
-        self._segments = segments
+    def __init__(self, clips: Sequence[Clip], *, shortest: int, longest: int, workers: int = 2) -> None:
+        self._clips = clips
         self._shortest, self._longest = shortest, longest
         self._workers = max(1, workers)
         self.skipped: dict[int, str] = {}
 
     def read(self, index: int, rng: np.random.Generator | None = None) -> Signal | None:
         """One signal [samples], or None where there is none that can be used."""
-        segment = self._segments[index]
+        clip = self._clips[index]
         try:
-            signal = load(segment)
+            signal = load(clip)
         except AudioError as error:
             self.skipped[index] = str(error)
             return None
         if signal.size < self._shortest:
-            self.skipped[index] = f"{segment.file} has {signal.size / SAMPLING_RATE:.2f} s there, too few."
+            self.skipped[index] = f"{clip.file} has {signal.size / SAMPLING_RATE:.2f} s there, too few."
             return None
-        if float(signal.max() - signal.min()) <= 2 * SILENT:
-            self.skipped[index] = f"{segment.file} is silent there."
+        if is_silent(signal):
+            self.skipped[index] = f"{clip.file} is silent there."
             return None
         spare = signal.size - self._longest
         if spare > 0:

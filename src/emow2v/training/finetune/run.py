@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,20 +12,21 @@ from rich.console import Console
 
 from emow2v import cards, storage
 from emow2v.corpora import report
-from emow2v.corpora.checks import Checked, check
-from emow2v.corpora.segments import Segment, read_corpus
+from emow2v.corpora.checks import CheckedCorpus, check
+from emow2v.corpora.clip import Clip
+from emow2v.corpora.read import read_corpus
 from emow2v.errors import FormatError, ModelError
 from emow2v.progress import Count, Steps
 from emow2v.storage.folders import restore
 from emow2v.training import recipe as recipes
 from emow2v.training import state
-from emow2v.training.finetune.task import BEST, PRECISIONS, FineTuning, Recipe
+from emow2v.training.finetune.task import BEST, PRECISIONS, FineTuning, FineTuningRecipe
 from emow2v.training.loop import Loop
 from emow2v.training.watch import CURVES, Watch
 
 
 @dataclass(frozen=True)
-class Result:
+class FineTuningResult:
     """What a run came to.
 
     Attributes:
@@ -43,17 +42,11 @@ class Result:
     main: bool = True
 
 
-def run(
-    recipe: Recipe,
-    output: Path,
-    console: Console,
-    check_stop: Callable[[], None] = lambda: None,
-) -> Result:
+def run(recipe: FineTuningRecipe, output: Path, console: Console) -> FineTuningResult:
     """Train, from the beginning or from where a run in that folder was left.
 
     Args:
         console: where the corpus, the progress and a line an epoch are shown
-        check_stop: called between steps; may raise
 
     Raises:
         FormatError: something is wrong with the recipe or the corpus, another run is in the folder, no room on the disk
@@ -67,12 +60,12 @@ def run(
     main = accelerator.is_main_process
     quiet = Console(stderr=True, quiet=True)
     shown = console if main else quiet
-    corpus = _corpus(recipe, shown, check_stop)
+    corpus = _corpus(recipe, shown)
     task = FineTuning(recipe, corpus, accelerator, output)
     made_of = {
         **recipe.numbers(),
         "processes": accelerator.num_processes,
-        "the corpus": _digest(corpus.segments),
+        "the corpus": _digest(corpus.clips),
         "the checkpoint": weights,
     }
     if main:
@@ -91,10 +84,9 @@ def run(
             patience=recipe.patience,
             checkpoint_steps=recipe.checkpoint_steps,
             writes=main,
-            watcher=watch,
-            together=accelerator.wait_for_everyone,
-            check=check_stop,
-            begun=lambda: _begun(loop, recipe, corpus) if main else None,
+            watch=watch,
+            wait_for_all=accelerator.wait_for_everyone,
+            on_begin=lambda: _begun(loop, recipe, corpus) if main else None,
         )
         try:
             loop.run()
@@ -102,16 +94,15 @@ def run(
             accelerator.end_training()
     if main:
         _expect_best(loop)
-        late = [(corpus.segments[index], sentence) for index, sentence in sorted(task.clips.skipped.items())]
-        left_out = [*((one.segment, one.sentence) for one in corpus.skipped), *late]
-        report.write_skipped(output, [(one.file, one.start, one.end, why) for one, why in left_out])
+        late = [(corpus.clips[index], sentence) for index, sentence in sorted(task.signals.skipped.items())]
+        report.write_skipped(output, [*((one.clip, one.sentence) for one in corpus.skipped), *late])
     best = loop.best
     assert best is not None  # an epoch without a figure is an error
-    sentences = (*(one.sentence for one in corpus.skipped), *task.clips.skipped.values())
-    return Result(output / BEST, best, sentences, main)
+    sentences = (*(one.sentence for one in corpus.skipped), *task.signals.skipped.values())
+    return FineTuningResult(output / BEST, best, sentences, main)
 
 
-def _accelerator(recipe: Recipe) -> Accelerator:
+def _accelerator(recipe: FineTuningRecipe) -> Accelerator:
     try:
         return Accelerator(mixed_precision=PRECISIONS[recipe.precision])
     except (ValueError, ImportError, RuntimeError) as error:
@@ -120,28 +111,23 @@ def _accelerator(recipe: Recipe) -> Accelerator:
         ) from None
 
 
-def _corpus(recipe: Recipe, console: Console, check_stop: Callable[[], None]) -> Checked:
-    options = {str(name): value for name, value in recipe.corpus_options.items()}  # YAML has keys of other kinds too
-    segments = read_corpus(recipe.corpus, recipe.data, **options)
-    with Count("checking", len({segment.file for segment in segments}), console) as bar:
-        return check(
-            segments,
-            thorough=recipe.thorough,
-            allow=recipe.allow,
-            pause=check_stop,
-            done=lambda file: bar.advance(),
-        )
+def _corpus(recipe: FineTuningRecipe, console: Console) -> CheckedCorpus:
+    clips = read_corpus(recipe.corpus, recipe.data, **recipe.corpus_options)
+    with Count("checking", len({clip.file for clip in clips}), console) as bar:
+        return check(clips, thorough=recipe.thorough, allow=recipe.allow, on_file=lambda file: bar.advance())
 
 
-def _digest(segments: Sequence[Segment]) -> str:
-    """Of what is said of a corpus, wherever it lies."""
-    rows = [
-        (one.file.name, one.start, one.end, one.speaker, one.partition, *map(repr, one.targets)) for one in segments
-    ]
-    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
+def _digest(clips: Sequence[Clip]) -> str:
+    """Of what is said of a corpus, wherever it lies; as version 0.1.0 computed it, whose runs are gone on with."""
+    return state.digest(
+        [
+            (clip.file.name, clip.start, clip.end, clip.speaker, clip.partition, *map(repr, clip.ratings))
+            for clip in clips
+        ]
+    )
 
 
-def _begun(loop: Loop, recipe: Recipe, corpus: Checked) -> None:
+def _begun(loop: Loop, recipe: FineTuningRecipe, corpus: CheckedCorpus) -> None:
     """The recipe as it is run and the corpus as it was found, beside what comes of them."""
     _expect_best(loop)
     recipes.write(loop.folder, recipes.FINE_TUNING, recipe)

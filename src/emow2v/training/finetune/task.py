@@ -5,28 +5,31 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 import transformers
 from accelerate.utils import gather_object
+from pydantic.dataclasses import dataclass
 from torch import Tensor
 
 from emow2v import cards
 from emow2v._version import __version__
 from emow2v.agreement import ccc
-from emow2v.corpora.checks import Checked
+from emow2v.corpora.checks import CheckedCorpus
 from emow2v.corpora.partitions import DEVELOPMENT, TRAIN
 from emow2v.errors import FormatError, ModelError
 from emow2v.framing import SAMPLING_RATE, Signal
 from emow2v.networks import checkpoint, wav2vec2
 from emow2v.storage.folders import atomic_folder
-from emow2v.training.finetune.batches import Clips, Indices, draws, order, together
+from emow2v.training import recipe as recipes
+from emow2v.training.finetune.batches import ClipSignals, Indices, draws, order, together
 from emow2v.training.finetune.whole_batch_loss import backward
 from emow2v.training.losses import ccc_loss
+from emow2v.training.recipe import Count, CountFromZero, NumberFromZero, PositiveNumber, Switch
 from emow2v.trajectory import DIMENSIONS
 
 BEST = "best"  # folder of the best network
@@ -37,27 +40,27 @@ SETTINGS = ("activation_dropout", "attention_dropout", "feat_proj_dropout", "fin
             "mask_feature_length", "mask_feature_min_masks")  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """What a run is made of; the same recipe, data, device and number of threads give the same network.
+@dataclass(frozen=True, config=recipes.CONFIG)
+class FineTuningRecipe:
+    """The settings of a fine-tuning. The same recipe, data, device and number of threads give the same network.
 
     Attributes:
         model: folder of a checkpoint with a regression head, such as `emow2v prune` writes
         corpus, data: kind of corpus and where it lies
-        corpus_options: of the corpus's reader
-        allow: what may be wrong with the corpus, by its name in `emow2v.corpora.checks`
+        corpus_options: options of the reader of the corpus
+        allow: faults of the corpus that do not stop the run, by their names in `emow2v.corpora.checks`
         thorough: decode the whole corpus before the first step, to find silence and damage
         batch_size: clips in a step, over all processes; the loss is that of the whole batch
-        micro_batch: clips that a process computes at a time, for memory; 0 for its whole share
+        micro_batch: clips that a process computes at a time, to save memory; 0 for its whole share
         max_seconds: of a longer clip a random stretch of that length is trained on, and its middle evaluated
         learning_rate: of Adam, the same in every step
         max_gradient_norm: longer gradients are shortened to it; 0 leaves them
-        freeze_feature_encoder: leave the convolutions as they are
-        network: dropouts, layerdrop and masks instead of those in the checkpoint's config.json
-        precision: of the encoder's arithmetic: fp32, bf16 or fp16
+        freeze_feature_encoder: do not train the convolutions
+        network: dropouts, layerdrop and masks in place of those in the checkpoint's config.json
+        precision: of the encoder's arithmetic
         gradient_checkpointing: compute layers again on the way back instead of keeping them: less memory, a third slower
         patience: epochs without a better CCC on the development part after which the run ends; 0 for all epochs
-        checkpoint_steps: from one state on the disk to the next, within an epoch
+        checkpoint_steps: steps from one state on the disk to the next, within an epoch; 0 writes one at an epoch's end
         workers: threads that decode
     """
 
@@ -66,39 +69,31 @@ class Recipe:
     data: str = ""
     corpus_options: dict[str, Any] = field(default_factory=dict)
     allow: tuple[str, ...] = ()
-    thorough: bool = True
-    epochs: int = 5
-    batch_size: int = 32
-    micro_batch: int = 0
-    max_seconds: float = 30.0
-    learning_rate: float = 1e-4
-    max_gradient_norm: float = 0.0
-    freeze_feature_encoder: bool = True
+    thorough: Switch = True
+    epochs: Count = 5
+    batch_size: Count = 32
+    micro_batch: CountFromZero = 0
+    max_seconds: PositiveNumber = 30.0
+    learning_rate: PositiveNumber = 1e-4
+    max_gradient_norm: NumberFromZero = 0.0
+    freeze_feature_encoder: Switch = True
     network: dict[str, Any] = field(default_factory=dict)
-    precision: str = "fp32"
-    gradient_checkpointing: bool = False
-    patience: int = 0
-    checkpoint_steps: int = 500
-    tensorboard: bool = True
-    workers: int = 2
-    seed: int = 1
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    gradient_checkpointing: Switch = False
+    patience: CountFromZero = 0
+    checkpoint_steps: CountFromZero = 500
+    tensorboard: Switch = True
+    workers: Count = 2
+    seed: CountFromZero = 1
 
     def __post_init__(self) -> None:
-        positive = ("epochs", "batch_size", "max_seconds", "learning_rate", "workers")
-        wrong = [(name, "a number above 0") for name in positive if not getattr(self, name) > 0]
-        from_zero = ("micro_batch", "max_gradient_norm", "patience", "checkpoint_steps", "seed")
-        wrong += [(name, "0 or more") for name in from_zero if not getattr(self, name) >= 0]
-        if wrong:
-            name, expected = wrong[0]
-            raise FormatError(f"'{name}' of a recipe is {getattr(self, name)}; expected {expected}.")
-        if self.precision not in PRECISIONS:
-            raise FormatError(f"'precision' of a recipe is '{self.precision}'; expected {', '.join(PRECISIONS)}.")
-        unknown = [name for name in self.network if name not in SETTINGS]
-        if unknown:
-            raise FormatError(f"'network' of a recipe has no '{unknown[0]}'; it may have {', '.join(SETTINGS)}.")
+        for name in self.network:
+            if name not in SETTINGS:
+                known = recipes.known_names(name, SETTINGS)
+                raise FormatError(f"'network' of a recipe has no '{name}'; it may have {known}.")
 
     def numbers(self) -> dict[str, Any]:
-        """What the numbers of a run follow from, beside its corpus and first weights."""
+        """The settings on which the result of a run depends, beside its corpus and first weights."""
         free = ("model", "data", "thorough", "checkpoint_steps", "tensorboard", "workers")
         return {name: value for name, value in asdict(self).items() if name not in free}
 
@@ -107,12 +102,12 @@ class FineTuning:
     """The task of a `Loop`: steps on the training part, CCC on the development part.
 
     Args:
-        corpus: checked segments
+        corpus: checked clips
         accelerator: Accelerate's
         folder: in which the best network is kept
     """
 
-    def __init__(self, recipe: Recipe, corpus: Checked, accelerator: Any, folder: Path) -> None:
+    def __init__(self, recipe: FineTuningRecipe, corpus: CheckedCorpus, accelerator: Any, folder: Path) -> None:
         self.recipe, self.accelerator, self.folder = recipe, accelerator, folder
         self.source = Path(recipe.model)
         self.model = wav2vec2.load(self.source, trainable=True, settings=recipe.network).model.to(accelerator.device)
@@ -125,13 +120,13 @@ class FineTuning:
         self._parameters = [one for one in self.model.parameters() if one.requires_grad]
         adam = torch.optim.Adam(self._parameters, lr=recipe.learning_rate)
         self.optimizer = accelerator.prepare_optimizer(adam)
-        parts = np.array([segment.partition for segment in corpus.segments])
+        parts = np.array([clip.partition for clip in corpus.clips])
         self.train, self.development = (np.flatnonzero(parts == name) for name in (TRAIN, DEVELOPMENT))
         self._durations = corpus.durations
-        targets = [segment.targets for segment in corpus.segments]
+        targets = [clip.ratings for clip in corpus.clips]
         self._targets = torch.tensor(targets, dtype=torch.float32, device=accelerator.device)
         longest = max(int(recipe.max_seconds * SAMPLING_RATE), self._shortest())
-        self.clips = Clips(corpus.segments, shortest=self._shortest(), longest=longest, workers=recipe.workers)
+        self.signals = ClipSignals(corpus.clips, shortest=self._shortest(), longest=longest, workers=recipe.workers)
         # a network that normalises over time takes clips of one length only: one at a time
         self._micro = (recipe.micro_batch or recipe.batch_size) if self.model.masks else 1
         self._epoch = self._step = 0
@@ -155,7 +150,7 @@ class FineTuning:
         self._batches = [self.train[batch] for batch in chosen]
         self._epoch, self._step = epoch, first
         mine = [batch[rank::processes].tolist() for batch in self._batches[first:]]
-        self._signals = self.clips.ahead(mine, recipe.seed, epoch)
+        self._signals = self.signals.ahead(mine, recipe.seed, epoch)
         self.model.train()
 
     def step(self) -> float:
@@ -205,7 +200,7 @@ class FineTuning:
         batches = [mine[begin : begin + size] for begin in range(0, len(mine), size)]
         scores = torch.zeros(len(self._targets), len(DIMENSIONS), device=accelerator.device)
         usable = torch.zeros(len(self._targets), device=accelerator.device)
-        for batch, signals in zip(batches, self.clips.ahead([one.tolist() for one in batches]), strict=True):
+        for batch, signals in zip(batches, self.signals.ahead([one.tolist() for one in batches]), strict=True):
             here = [k for k, signal in enumerate(signals) if signal is not None]
             if here:
                 with torch.inference_mode():
@@ -214,12 +209,12 @@ class FineTuning:
         scores, usable = (accelerator.reduce(one, reduction="sum").cpu() for one in (scores, usable))
         chosen = self.development[usable[self.development].numpy() > 0]
         truth, found = self._targets[chosen].double().cpu().numpy(), scores[chosen].double().numpy()
-        for skipped in gather_object([self.clips.skipped]):
-            self.clips.skipped.update(skipped)
-        if all(int(index) in self.clips.skipped for index in self.train):
+        for skipped in gather_object([self.signals.skipped]):
+            self.signals.skipped.update(skipped)
+        if all(int(index) in self.signals.skipped for index in self.train):
             raise FormatError(
                 f"None of the {len(self.train)} clips of the training part can be used, so that nothing was learnt; the "
-                f"first: {self.clips.skipped[int(self.train[0])]}"
+                f"first: {self.signals.skipped[int(self.train[0])]}"
             )
         figures = {name: ccc(truth[:, k], found[:, k]) for k, name in enumerate(DIMENSIONS)}
         known = [value for value in figures.values() if not math.isnan(value)]
@@ -229,7 +224,7 @@ class FineTuning:
                 "expected two or more with different labels."
             )
         told = {name: value for name, value in figures.items() if not math.isnan(value)}
-        return {"ccc": told, "skipped": len(self.clips.skipped)}, math.fsum(known) / len(known)
+        return {"ccc": told, "skipped": len(self.signals.skipped)}, math.fsum(known) / len(known)
 
     def keep_best(self, figures: Mapping[str, Any]) -> None:
         content = {**wav2vec2.read_json(self.source / "config.json"), **self.recipe.network}
@@ -256,7 +251,7 @@ class FineTuning:
             (fresh / "training.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
 
     def state(self, *, finished: bool) -> dict[str, Any]:
-        skipped = dict(self.clips.skipped)
+        skipped = dict(self.signals.skipped)
         if finished:  # Adam's moments take twice the room of the network, which is there
             return {"skipped": skipped}
         scaler = self.accelerator.scaler
@@ -268,7 +263,7 @@ class FineTuning:
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        self.clips.skipped.update(state["skipped"])
+        self.signals.skipped.update(state["skipped"])
         if "model" not in state:
             return
         self.model.load_state_dict(state["model"])

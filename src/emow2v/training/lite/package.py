@@ -21,7 +21,7 @@ from emow2v.framing import SAMPLING_RATE
 from emow2v.modelstore.verify import own_expectations
 from emow2v.networks.lite import FRAME_HOP, Lite, LiteConfig
 from emow2v.networks.trace import MIN_SAMPLES, trace
-from emow2v.training.lite.emotion_targets import EXPRESSIVENESS, TARGETS
+from emow2v.training.lite.targets import EXPRESSIVENESS, TARGETS
 
 VERSION = "1.0"
 

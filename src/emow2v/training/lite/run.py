@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +14,18 @@ from rich.console import Console
 from torch import Tensor
 
 from emow2v.corpora import report
+from emow2v.corpora.clip import Clip
 from emow2v.errors import FormatError, ModelError
 from emow2v.networks.lite import Lite, LiteConfig, load_whisper
 from emow2v.progress import Count, Steps
 from emow2v.training import recipe as recipes
 from emow2v.training import state
 from emow2v.training.finetune.prune import source
-from emow2v.training.lite.emotion_targets import EMOTIONS, Clip, decode, read_manifest, sounding
 from emow2v.training.lite.held_out import held_out_figures
 from emow2v.training.lite.memory import keep_memory
-from emow2v.training.lite.task import LiteTraining, Recipe
+from emow2v.training.lite.signals import decode
+from emow2v.training.lite.targets import EMOTIONS, emotion_of, read_acted_clips, target_of
+from emow2v.training.lite.task import LiteRecipe, LiteTraining
 from emow2v.training.loop import Loop
 from emow2v.training.watch import CURVES, Watch
 
@@ -33,7 +34,7 @@ SIGNALS = "signals.npz"  # the corpora, decoded
 
 
 @dataclass(frozen=True)
-class Result:
+class LiteResult:
     """What a run came to.
 
     Attributes:
@@ -47,12 +48,11 @@ class Result:
     skipped: tuple[str, ...]
 
 
-def run(recipe: Recipe, output: Path, console: Console, check_stop: Callable[[], None] = lambda: None) -> Result:
+def run(recipe: LiteRecipe, output: Path, console: Console) -> LiteResult:
     """Train, from the beginning or from where a run in that folder was left.
 
     Args:
         console: where the progress and a line an epoch are shown
-        check_stop: called between clips and steps; may raise
 
     Raises:
         FormatError: something is wrong with the recipe or the corpora, another run is in the folder, no room on the disk
@@ -66,20 +66,18 @@ def run(recipe: Recipe, output: Path, console: Console, check_stop: Callable[[],
     if recipe.threads:
         torch.set_num_threads(recipe.threads)
     keep_memory()
-    manifest = read_manifest(Path(recipe.data) / "manifest.csv")
-    everything = [replace(clip, left_out=clip.corpus == recipe.leave_out) for clip in manifest]
-
-    def decoded(clip: Clip) -> None:
-        bar.advance()
-        check_stop()
-
+    everything = read_acted_clips(Path(recipe.data) / "manifest.csv")
     with Count("decoding", len(everything), console) as bar:
-        every_signal = decode(everything, output / SIGNALS, decoded)
-    clips, signals = sounding(everything, every_signal)
+        decoded = decode(everything, output / SIGNALS, lambda clip: bar.advance())
+    clips, signals = decoded.usable(everything)
     model = _network(recipe)
-    made_of = {**recipe.numbers(), "the corpus": _digest(clips), "the first weights": _weights(model.state_dict())}
+    made_of = {
+        **recipe.numbers(),
+        "the corpus": _digest(clips, recipe.leave_out),
+        "the first weights": _weights(model.state_dict()),
+    }
     task = LiteTraining(recipe, model, clips, signals, device)
-    left_out = [(clip, why) for clip, why in zip(everything, every_signal.why, strict=True) if why]
+    left_out = [(clip, fault) for clip, fault in zip(everything, decoded.faults, strict=True) if fault]
     console.print(
         f"training on {len(task.indices)} clips, {task.steps_per_epoch} steps an epoch, on {device} in "
         f"{'bf16' if recipe.half else 'fp32'}; seed {recipe.seed}"
@@ -91,18 +89,17 @@ def run(recipe: Recipe, output: Path, console: Console, check_stop: Callable[[],
             made_of,
             epochs=recipe.epochs,
             checkpoint_steps=recipe.checkpoint_steps,
-            watcher=watch,
-            check=check_stop,
-            begun=lambda: recipes.write(output, recipes.LITE, recipe),
+            watch=watch,
+            on_begin=lambda: recipes.write(output, recipes.LITE, recipe),
         ).run()
-    report.write_skipped(output, [(clip.file, 0.0, None, why) for clip, why in left_out])
+    report.write_skipped(output, left_out)
     trained = task.averaged()
-    figures = held_out_figures(trained, clips, signals, recall=True)
+    figures = held_out_figures(trained, clips, signals, task.held_out, recall=True)
     _keep(output / NETWORK, trained, recipe, figures)
-    return Result(output / NETWORK, figures, tuple(why for _, why in left_out))
+    return LiteResult(output / NETWORK, figures, tuple(fault for _, fault in left_out))
 
 
-def _network(recipe: Recipe) -> Lite:
+def _network(recipe: LiteRecipe) -> Lite:
     """The encoder's lower layers under heads that have learnt nothing yet."""
     torch.manual_seed(recipe.seed)
     model = Lite(LiteConfig(emotions=len(EMOTIONS), confidence=1))
@@ -117,10 +114,13 @@ def _network(recipe: Recipe) -> Lite:
     return model
 
 
-def _digest(clips: Sequence[Clip]) -> str:
-    """Of what is said of a corpus, wherever it lies."""
-    rows = [(one.file.name, one.corpus, one.speaker, repr(one.targets), one.emotion, one.left_out) for one in clips]
-    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
+def _digest(clips: Sequence[Clip], leave_out: str) -> str:
+    """Of what is said of a corpus, wherever it lies; as version 0.1.0 computed it, whose runs are gone on with."""
+    rows = [
+        (clip.file.name, clip.corpus, clip.speaker, repr(target_of(clip)), emotion_of(clip), clip.corpus == leave_out)
+        for clip in clips
+    ]
+    return state.digest(rows)
 
 
 def _weights(tensors: Mapping[str, Tensor]) -> str:
@@ -130,7 +130,7 @@ def _weights(tensors: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def _keep(path: Path, model: Lite, recipe: Recipe, figures: Mapping[str, Any]) -> None:
+def _keep(path: Path, model: Lite, recipe: LiteRecipe, figures: Mapping[str, Any]) -> None:
     content = {
         "config": model.config.to_dict(),
         "recipe": recipe.numbers(),

@@ -4,23 +4,36 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any, cast
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, field
+from typing import Any, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from pydantic.dataclasses import dataclass
 from torch import Tensor
 from torch.nn import functional
 
+from emow2v.corpora.clip import Clip
 from emow2v.errors import FormatError, ModelError
 from emow2v.framing import SAMPLING_RATE
 from emow2v.networks.lite import FRAME_HOP, Lite, LiteConfig
+from emow2v.training import recipe as recipes
 from emow2v.training.lite.augment import Augmenter
-from emow2v.training.lite.emotion_targets import TARGETS, Clip, Signals
 from emow2v.training.lite.held_out import held_out_figures
+from emow2v.training.lite.signals import Signals
+from emow2v.training.lite.targets import TARGETS, emotion_of, is_held_out, target_of
 from emow2v.training.losses import ccc_loss
+from emow2v.training.recipe import (
+    Count,
+    CountFromZero,
+    Number,
+    NumberFromZero,
+    PositiveNumber,
+    Share,
+    Switch,
+)
 
 NEUTRAL = torch.tensor(TARGETS["neutral"])
 SURE_WITHIN = 0.15  # a distance from the target at which the network should be sure by 1 / e
@@ -29,72 +42,67 @@ STATISTICS_BATCHES = 64  # of 32 crops, for the mean and deviation of embeddings
 WATCHED = 12  # of the held-out clips one in so many is looked at after an epoch
 SHORTEST_S = 0.1  # of a crop, from which the averaged network hears up to LARGEST_SHIFT less
 LONGEST_S = (LiteConfig.positions - 1) * FRAME_HOP / SAMPLING_RATE  # 9.98 s
-DEVICES = ("auto", "cpu", "cuda")
 # Of a recipe: where a run finds things and what it shows, none of which its numbers are made of
 FREE = ("data", "encoder", "checkpoint_steps", "tensorboard", "threads", "device")
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """What a run is made of; the same recipe, data, device and number of threads give the same network.
+@dataclass(frozen=True, config=recipes.CONFIG)
+class LiteRecipe:
+    """The settings of a training of `lite`. The same recipe, data, device and number of threads give the same network.
 
     Attributes:
-        data: folder with the corpora and their manifest.csv (`emow2v.training.lite.emotion_targets`)
+        data: folder with the corpora and their manifest.csv (`emow2v.training.lite.targets`)
         encoder: folder of a Whisper base encoder, or its name on the hub
-        leave_out: a corpus that is not trained on but measured, whole, with the held-out speakers; for experiments
-        corpus_shares: of the clips in an epoch; corpora that are not named, and an empty mapping, go by their size
-        crop_seconds: shortest and longest crop, one length a batch, short ones more often (its logarithm is uniform)
-        long_share: of batches with crops of `long_seconds`
+        leave_out: a corpus that is measured as a whole, with the held-out speakers, and not trained on; for experiments
+        corpus_shares: share of each corpus in the clips of an epoch; a corpus that is not named has the share of its size
+        crop_seconds: shortest and longest crop; one length a batch, short ones more often (its logarithm is uniform)
+        long_share: share of batches with crops of `long_seconds`
         repeat_short: share of the clips shorter than their crop that are repeated to its length; the others lie in zeros
-        speed: largest change of tempo and pitch together, a share
-        frozen_layers: of the encoder, left as they are with the convolutions and positions; 0 trains everything
+        speed: largest change of tempo and pitch together, as a share
+        frozen_layers: lower layers of the encoder that are not trained, nor are convolutions and positions; 0 trains all
         emotion_weight, consistency_weight, confidence_weight: of the parts of the loss beside the CCC of the scores:
-            classes; distance from what the averaged network says of the unchanged crop, less its first 0 to 62 ms; how
-            sure it should be
-        consistency_from: epoch (from 0) at which the averaged network has learnt enough to be followed
-        no_speech: rows of a batch that hold none, and are to be neutral and not sure
-        average_decay: of the averaged weights, which are what is kept
+            classes; distance from the scores of the averaged network for the unchanged crop, less its first 0 to 62 ms;
+            confidence
+        consistency_from: epoch (from 0) from which the distance from the averaged network counts
+        no_speech: rows of a batch without speech, whose target is neutral with no confidence
+        average_decay: of the averaged weights, which are the result
         half: compute in bf16 where that is safe (autocast)
-        checkpoint_steps: from one state on the disk to the next, within an epoch; 0 for those at an epoch's end only
+        checkpoint_steps: steps from one state on the disk to the next, within an epoch; 0 writes one at an epoch's end
         threads: of the processor; 0 leaves their number to PyTorch
         device: cpu, cuda, or auto for a GPU where there is one
     """
 
     data: str = ""
     encoder: str = "openai/whisper-base"
-    epochs: int = 6
-    batch_size: int = 32
+    epochs: Count = 6
+    batch_size: Count = 32
     leave_out: str = ""
-    corpus_shares: dict[str, float] = field(default_factory=lambda: {"nemo": 0.48, "ravdess": 0.32, "baved": 0.20})
-    crop_seconds: tuple[float, float] = (0.8, 4.0)
-    long_share: float = 0.05
-    long_seconds: float = 8.0
-    repeat_short: float = 0.7
-    speed: float = 0.1
-    frozen_layers: int = 1
-    trunk_rate: float = 1e-4
-    head_rate: float = 7e-4
-    weight_decay: float = 0.02
-    emotion_weight: float = 0.5
-    consistency_weight: float = 4.0
-    consistency_from: int = 3
-    confidence_weight: float = 0.3
-    no_speech: int = 2
-    average_decay: float = 0.998
-    half: bool = False
-    checkpoint_steps: int = 100
-    tensorboard: bool = True
-    threads: int = 0
-    device: str = "auto"
-    seed: int = 1
+    corpus_shares: dict[str, NumberFromZero] = field(
+        default_factory=lambda: {"nemo": 0.48, "ravdess": 0.32, "baved": 0.20}
+    )
+    crop_seconds: tuple[Number, Number] = (0.8, 4.0)
+    long_share: Share = 0.05
+    long_seconds: Number = 8.0
+    repeat_short: Share = 0.7
+    speed: Share = 0.1
+    frozen_layers: CountFromZero = 1
+    trunk_rate: PositiveNumber = 1e-4
+    head_rate: PositiveNumber = 7e-4
+    weight_decay: NumberFromZero = 0.02
+    emotion_weight: NumberFromZero = 0.5
+    consistency_weight: NumberFromZero = 4.0
+    consistency_from: CountFromZero = 3
+    confidence_weight: NumberFromZero = 0.3
+    no_speech: CountFromZero = 2
+    average_decay: Share = 0.998
+    half: Switch = False
+    checkpoint_steps: CountFromZero = 100
+    tensorboard: Switch = True
+    threads: CountFromZero = 0
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    seed: CountFromZero = 1
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "trunk_rate", "head_rate"):
-            if not getattr(self, name) > 0:
-                raise FormatError(f"'{name}' of a recipe is {getattr(self, name)}; expected a number above 0.")
-        for name in ("checkpoint_steps", "threads", "seed", "no_speech", "frozen_layers"):
-            if getattr(self, name) < 0:
-                raise FormatError(f"'{name}' of a recipe is {getattr(self, name)}; expected 0 or more.")
         shortest, longest = self.crop_seconds
         if not SHORTEST_S <= shortest <= longest <= LONGEST_S or not SHORTEST_S <= self.long_seconds <= LONGEST_S:
             raise FormatError(
@@ -103,13 +111,12 @@ class Recipe:
             )
         if self.no_speech > self.batch_size - 2:
             raise FormatError(
-                f"'no_speech' of a recipe is {self.no_speech} of {self.batch_size} rows; expected two with speech or more."
+                f"'no_speech' of a recipe is {self.no_speech} of {self.batch_size} rows; expected two rows with speech or "
+                "more."
             )
-        if self.device not in DEVICES:
-            raise FormatError(f"'device' of a recipe is '{self.device}'; expected {', '.join(DEVICES)}.")
 
     def numbers(self) -> dict[str, Any]:
-        """What the numbers of a run follow from, beside its corpus and first weights."""
+        """The settings on which the result of a run depends, beside its corpus and first weights."""
         return {name: value for name, value in asdict(self).items() if name not in FREE}
 
 
@@ -145,22 +152,26 @@ class LiteTraining:
         FormatError: fewer clips to train on than a batch has, or no held-out speaker among them
     """
 
-    def __init__(self, recipe: Recipe, model: Lite, clips: list[Clip], signals: Signals, device: str = "cpu") -> None:
+    def __init__(
+        self, recipe: LiteRecipe, model: Lite, clips: Sequence[Clip], signals: Signals, device: str = "cpu"
+    ) -> None:
         self.recipe, self.clips, self.signals = recipe, clips, signals
         self.device = torch.device(device)
         self.model = model.to(self.device)
-        self.indices = [index for index, clip in enumerate(clips) if not clip.held_out]
+        held_out = [is_held_out(clip, recipe.leave_out) for clip in clips]
+        self.indices = [index for index, out in enumerate(held_out) if not out]
+        self.held_out = [index for index, out in enumerate(held_out) if out]
         if len(self.indices) < recipe.batch_size:
             raise FormatError(
                 f"{len(self.indices)} clips are there to train on; expected a batch of {recipe.batch_size} or more."
             )
-        if len(self.indices) == len(clips):
+        if not self.held_out:
             raise FormatError(
-                f"None of {len(clips)} clips is by a held-out speaker; expected some, to see what is learnt; "
-                "emow2v/training/lite/emotion_targets.py names them."
+                f"None of {len(clips)} clips is by a held-out speaker; expected some, to measure what is learnt; "
+                "emow2v/training/lite/targets.py names them."
             )
-        self.targets = torch.tensor([clip.targets for clip in clips], dtype=torch.float32, device=self.device)
-        self.emotions = torch.tensor([clip.emotion for clip in clips], device=self.device)
+        self.targets = torch.tensor([target_of(clip) for clip in clips], dtype=torch.float32, device=self.device)
+        self.emotions = torch.tensor([emotion_of(clip) for clip in clips], device=self.device)
         frozen = ("conv1.", "conv2.", "embed_positions.", *(f"layers.{k}." for k in range(recipe.frozen_layers)))
         if recipe.frozen_layers:
             for name, parameter in model.named_parameters():
@@ -232,7 +243,7 @@ class LiteTraining:
         return value
 
     def evaluate(self) -> tuple[dict[str, Any], None]:
-        figures = held_out_figures(self.averaged(), self.clips, self.signals, every=WATCHED)
+        figures = held_out_figures(self.averaged(), self.clips, self.signals, self.held_out[::WATCHED])
         return {"ccc": figures.pop("whole"), **figures}, None
 
     def keep_best(self, figures: Mapping[str, Any]) -> None:

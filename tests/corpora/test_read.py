@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import soundfile
 
+from emow2v.corpora.clip import Clip
 from emow2v.corpora.partitions import split
-from emow2v.corpora.segments import Segment, load, read_corpus
+from emow2v.corpora.read import load, read_corpus
 from emow2v.errors import AudioError, Emow2vError, FormatError
 from small_corpora import (
     audformat_database,
@@ -19,6 +20,7 @@ from small_corpora import (
     iemocap,
     msp_podcast,
     old_msp_podcast,
+    stretch,
     write_csv,
     write_noise,
 )
@@ -28,11 +30,11 @@ NAN = math.nan
 pytestmark = pytest.mark.filterwarnings("ignore:The inplace keyword", "ignore:The 'float_precision' argument")
 
 
-def speakers(segments: list[Segment]) -> dict[str, set[str]]:
+def speakers(clips: list[Clip]) -> dict[str, set[str]]:
     """Of each partition."""
     found: dict[str, set[str]] = {}
-    for segment in segments:
-        found.setdefault(segment.partition, set()).add(segment.speaker)
+    for clip in clips:
+        found.setdefault(clip.partition, set()).add(clip.speaker)
     return found
 
 
@@ -40,12 +42,12 @@ def speakers(segments: list[Segment]) -> dict[str, set[str]]:
     "labels", ["Labels/labels_consensus.csv", "Labels/labels_concensus.csv", "labels_consensus.csv"]
 )
 def test_msp_podcast(tmp_path: Path, labels: str) -> None:
-    segments = read_corpus("msp-podcast", msp_podcast(tmp_path, labels=labels))
-    assert [segment.partition for segment in segments] == ["train"] * 3 + ["development", "test"]
-    assert [segment.speaker for segment in segments] == ["127", "127", "", "9", "11"]
-    assert segments[0].targets == pytest.approx((0.2, 1.6 / 6, 0.5))  # arousal, dominance, valence
-    assert segments[2].targets == (1.0, 1.0, 0.0)
-    assert all(segment.file.is_file() and segment.end is None for segment in segments)
+    clips = read_corpus("msp-podcast", msp_podcast(tmp_path, labels=labels))
+    assert [clip.partition for clip in clips] == ["train"] * 3 + ["development", "test"]
+    assert [clip.speaker for clip in clips] == ["127", "127", "", "9", "11"]
+    assert clips[0].ratings == pytest.approx((0.2, 1.6 / 6, 0.5))  # arousal, dominance, valence
+    assert clips[2].ratings == (1.0, 1.0, 0.0)
+    assert all(clip.file.is_file() and clip.end is None for clip in clips)
 
 
 def test_old_and_new_releases_of_msp_podcast_say_the_same(tmp_path: Path) -> None:
@@ -54,17 +56,17 @@ def test_old_and_new_releases_of_msp_podcast_say_the_same(tmp_path: Path) -> Non
     assert len(new) == 6 and new[-1].partition == "test"
     for one, other in zip(new, old, strict=True):
         assert (one.file.name, one.speaker, one.partition) == (other.file.name, other.speaker, other.partition)
-        assert one.targets == pytest.approx(other.targets)
+        assert one.ratings == pytest.approx(other.ratings)
         assert other.file.is_file()
 
 
 def test_iemocap(tmp_path: Path) -> None:
-    segments = read_corpus("iemocap", iemocap(tmp_path / "IEMOCAP_full_release"))
-    assert len(segments) == 5 * 2 * 2
-    assert segments[0].file.is_file() and segments[0].file.name == "Ses01F_impro01_F000.wav"
-    assert segments[0].targets == pytest.approx((0.5, 0.75, 0.375))
-    assert segments[1].speaker == "Ses01M" and segments[1].targets == pytest.approx((1.0, 3.6667 / 4, 0.0))
-    folds = speakers(segments)
+    clips = read_corpus("iemocap", iemocap(tmp_path / "IEMOCAP_full_release"))
+    assert len(clips) == 5 * 2 * 2
+    assert clips[0].file.is_file() and clips[0].file.name == "Ses01F_impro01_F000.wav"
+    assert clips[0].ratings == pytest.approx((0.5, 0.75, 0.375))
+    assert clips[1].speaker == "Ses01M" and clips[1].ratings == pytest.approx((1.0, 3.6667 / 4, 0.0))
+    folds = speakers(clips)
     assert folds["test"] == {"Ses05F", "Ses05M"} and folds["development"] == {"Ses04F", "Ses04M"}
     assert len(folds["train"]) == 6
     other = speakers(read_corpus("iemocap", tmp_path, test_session=1, development_session=2))
@@ -73,17 +75,17 @@ def test_iemocap(tmp_path: Path) -> None:
 
 def test_audformat(tmp_path: Path) -> None:
     pytest.importorskip("audformat")
-    segments = sorted(read_corpus("audformat", audformat_database(tmp_path)), key=lambda one: (one.file, one.start))
-    assert [(one.file.name, one.start, one.end, one.speaker, one.partition) for one in segments] == [
+    clips = sorted(read_corpus("audformat", audformat_database(tmp_path)), key=lambda one: (one.file, one.start))
+    assert [(one.file.name, one.start, one.end, one.speaker, one.partition) for one in clips] == [
         ("a.wav", 0.0, None, "ann", "train"),
         ("b.wav", 0.0, None, "bob", "development"),
         ("c.wav", 0.0, 0.5, "cem", "test"),
         ("c.wav", 0.5, None, "cem", "test"),
     ]
-    assert segments[0].targets == (0.5, 1.0, 0.25)
-    assert segments[2].targets == pytest.approx((0.75, NAN, NAN), nan_ok=True)  # two raters, from -1 to 1
-    assert segments[3].targets[0] == 0.5  # one of them said nothing
-    assert all(one.file.is_file() for one in segments)
+    assert clips[0].ratings == (0.5, 1.0, 0.25)
+    assert clips[2].ratings == pytest.approx((0.75, NAN, NAN), nan_ok=True)  # two raters, from -1 to 1
+    assert clips[3].ratings[0] == 0.5  # one of them said nothing
+    assert all(one.file.is_file() for one in clips)
     only = read_corpus("audformat", tmp_path, tables="emotion.train", development_share=0)
     assert [one.file.name for one in only] == ["a.wav"]
 
@@ -98,8 +100,8 @@ def test_audformat_without_a_scale(tmp_path: Path) -> None:
     database.save(tmp_path)
     with pytest.raises(FormatError, match=r'Valence does not say its lowest.*"valence=1:7"'):
         read_corpus("audformat", tmp_path, development_share=0, test_share=0)
-    (segment,) = read_corpus("audformat", tmp_path, scale="1:7", development_share=0, test_share=0)
-    assert segment.targets[2] == 0.5 and segment.speaker == "" and segment.partition == "train"
+    (clip,) = read_corpus("audformat", tmp_path, scale="1:7", development_share=0, test_share=0)
+    assert clip.ratings[2] == 0.5 and clip.speaker == "" and clip.partition == "train"
 
 
 @pytest.mark.parametrize(
@@ -108,9 +110,9 @@ def test_audformat_without_a_scale(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_csv(tmp_path: Path, scale: object, first: tuple[float, float, float]) -> None:
     path = csv_corpus(tmp_path, partitions=["Train", "dev", "TEST"])
-    segments = read_corpus("csv", path, scale=scale)
-    assert segments[0].targets == pytest.approx(first)
-    assert speakers(segments) == {"train": {"s0", "s3"}, "development": {"s1", "s4"}, "test": {"s2", "s5"}}
+    clips = read_corpus("csv", path, scale=scale)
+    assert clips[0].ratings == pytest.approx(first)
+    assert speakers(clips) == {"train": {"s0", "s3"}, "development": {"s1", "s4"}, "test": {"s2", "s5"}}
 
 
 def test_partitions_are_drawn_by_speakers_and_seed(tmp_path: Path) -> None:
@@ -127,21 +129,21 @@ def test_partitions_are_drawn_by_speakers_and_seed(tmp_path: Path) -> None:
 
 
 def test_development_is_drawn_from_train_alone(tmp_path: Path) -> None:
-    segments = read_corpus("csv", csv_corpus(tmp_path, speakers=10, partitions=["train", "test"]), scale="1:7")
-    found = speakers(segments)
+    clips = read_corpus("csv", csv_corpus(tmp_path, speakers=10, partitions=["train", "test"]), scale="1:7")
+    found = speakers(clips)
     assert found["test"] == {"s1", "s3", "s5", "s7", "s9"}
     assert found["development"] < {"s0", "s2", "s4", "s6", "s8"} and found["train"] and found["development"]
 
 
 def test_a_speaker_with_most_of_the_clips_stays_in_train() -> None:
-    many = [Segment(Path("a"), k, k + 1, "loud", "", (0.5, 0.5, 0.5)) for k in range(90)]
-    few = [Segment(Path("b"), k, k + 1, f"s{k}", "", (0.5, 0.5, 0.5)) for k in range(10)]
+    many = [stretch(Path("a"), k, k + 1, "loud", "") for k in range(90)]
+    few = [stretch(Path("b"), k, k + 1, f"s{k}", "") for k in range(10)]
     for seed in range(10):
         assert {one.partition for one in split(many + few, seed=seed) if one.speaker == "loud"} == {"train"}
 
 
 def test_what_nobody_named_is_told_apart_by_files() -> None:
-    clips = [Segment(Path(f"{k % 5}.wav"), k, k + 1, "", "", (0.5, 0.5, 0.5)) for k in range(20)]
+    clips = [stretch(Path(f"{k % 5}.wav"), k, k + 1, "", "") for k in range(20)]
     parts = split(clips, development_share=0.2, test_share=0.2)
     assert len({(one.file, one.partition) for one in parts}) == 5
 
@@ -149,10 +151,9 @@ def test_what_nobody_named_is_told_apart_by_files() -> None:
 def test_load_gives_the_stretch(tmp_path: Path) -> None:
     path = write_noise(tmp_path / "a.wav", 3.0)
     signal, _ = soundfile.read(path, dtype="float32")
-    segment = Segment(path, 0.25, 1.0, "", "train", (NAN, NAN, NAN))
-    np.testing.assert_array_equal(load(segment), signal[4000:16000])
+    np.testing.assert_array_equal(load(stretch(path, 0.25, 1.0)), signal[4000:16000])
     with pytest.raises(AudioError, match="ends before 7 s"):
-        load(Segment(path, 7.0, None, "", "train", (NAN, NAN, NAN)))
+        load(stretch(path, 7.0, None))
 
 
 def ambiguous(folder: Path) -> Path:
@@ -193,7 +194,7 @@ def test_corpora_that_are_none(tmp_path: Path) -> None:
         ("csv", bad, {"tests": "Test1"}, "kind csv has no option tests; it has scale, development_share"),
         ("csv", tmp_path / "none.csv", {}, "cannot be read"),
         ("csv", bad, {}, "b.wav: 'left' is no partition; expected train, development or test"),
-        ("csv", some, {}, "1 of 2 segments have no partition"),
+        ("csv", some, {}, "1 of 2 clips have no partition"),
         ("csv", some, {"scale": 67}, r'67 is no scale; expected LOW:HIGH in quotes, such as "1:7"'),
         ("csv", some, {"scale": {"mood": "1:7"}}, "is no scale"),
         ("csv", some, {"test_share": 0.5, "development_share": 0.5}, "sum is below 1"),
@@ -224,8 +225,8 @@ def test_too_few_speakers_to_draw_from(tmp_path: Path) -> None:
 
 
 def test_corpora_need_no_pytorch() -> None:
-    code = "import sys, emow2v.corpora.checks, emow2v.corpora.report, emow2v.corpora.segments; "
-    code += "import emow2v.corpora.audformat, emow2v.corpora.readers; sys.exit('torch' in sys.modules)"
+    code = "import sys, emow2v.corpora.checks, emow2v.corpora.report, emow2v.corpora.read; "
+    code += "sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
