@@ -21,12 +21,12 @@ import pytest
 
 import emow2v
 from emow2v import cards
+from emow2v.cards import published as known
+from emow2v.cards.published import MSP_DIM, Expectation
 from emow2v.cli import main as cli
 from emow2v.engines import choose
 from emow2v.errors import ModelError
 from emow2v.modelstore import download, install, verify
-from emow2v.modelstore import published as known
-from emow2v.modelstore.published import MSP_DIM, Expectation
 
 HUB_NAME = MSP_DIM.hub
 REVISION = "0123456789abcdef0123456789abcdef01234567"
@@ -99,7 +99,7 @@ def archive(checkpoint, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def published(checkpoint) -> known.Known:
+def published(checkpoint) -> known.Published:
     """As if the small checkpoint were what was published: its own numbers."""
     run = choose(cards.find(checkpoint), "torch").run
     rows = [
@@ -108,12 +108,12 @@ def published(checkpoint) -> known.Known:
         )
         for one in verify.own_expectations(run, "")
     ]  # fmt: skip
-    return replace(MSP_DIM, published=tuple(rows))
+    return replace(MSP_DIM, expectations=tuple(rows))
 
 
 @pytest.fixture(autouse=True)
 def small_is_msp_dim(published, monkeypatch) -> None:
-    monkeypatch.setitem(known.KNOWN, "msp-dim", published)
+    monkeypatch.setitem(known.PUBLISHED, "msp-dim", published)
 
 
 def serve_zenodo(server: Server, archive: Path, **change: object) -> str:

@@ -13,11 +13,11 @@ import pytest
 import soundfile
 
 from emow2v import cards
+from emow2v.cards.published import MSP_DIM, PUBLISHED, Expectation
 from emow2v.engines import choose
 from emow2v.errors import ModelError
 from emow2v.modelstore import verify
 from emow2v.modelstore.onnx_import import import_graph
-from emow2v.modelstore.published import KNOWN, MSP_DIM, Expectation
 from emow2v.modelstore.verify import EXAMPLE, own_expectations, signal
 
 PARITY = Path(__file__).resolve().parents[3] / "shared" / "data" / "parity" / "bagus-test_16000.wav"
@@ -88,17 +88,19 @@ def test_numbers_published_without_normalisation_are_recognised(
     published = Expectation(
         "example", 0, 48000, tuple(loud["logits"]), tuple(loud["first"]), tuple(loud["last"]), "published, ONNX", onnx=True
     )  # fmt: skip
-    monkeypatch.setitem(KNOWN, "small", replace(MSP_DIM, name="small", published=(published,)))
+    monkeypatch.setitem(PUBLISHED, "small", replace(MSP_DIM, name="small", expectations=(published,)))
     monkeypatch.setattr(verify, "installed", lambda name: name == engine)
     folder = Path(shutil.copytree(package, tmp_path / "small"))
     row = verify.verify(cards.find(folder))[0]
     assert row.passed and row.note.startswith("published without normalisation of the input; with it, as here: ")
-    monkeypatch.setitem(KNOWN, "small", replace(MSP_DIM, name="small", published=(replace(published, onnx=False),)))
+    monkeypatch.setitem(
+        PUBLISHED, "small", replace(MSP_DIM, name="small", expectations=(replace(published, onnx=False),))
+    )
     assert not verify.verify(cards.find(folder))[0].passed
     assert sorted(path.name for path in folder.parent.iterdir()) == ["small", "theirs"]  # nothing left lying about
     if engine != "torch":  # the same for a graph whose normalisation was added
         card = import_graph(plain, tmp_path / "package" / "small", {**IDENTITY, "name": "small"})
-        monkeypatch.setitem(KNOWN, "small", replace(MSP_DIM, name="small", published=(published,)))
+        monkeypatch.setitem(PUBLISHED, "small", replace(MSP_DIM, name="small", expectations=(published,)))
         assert verify.verify(card)[0].passed
 
 

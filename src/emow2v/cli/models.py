@@ -36,7 +36,7 @@ def list_models() -> None:
         size = f"{card.size / 1e6:.0f} MB"
         cells = (card.name, card.version, size, card.licence, verify.verdict(card), card.description)
         table.add_row(*(Text(cell) for cell in cells))  # as text: what looks like markup is none
-    for name in cards.PULLABLE:
+    for name in cards.PUBLISHED:
         if name not in {card.name for card in here}:
             table.add_row(name, "-", "-", "-", "-", f"not installed; run: emow2v models pull {name}")
     print_table(table)
@@ -139,7 +139,7 @@ def verify_models(
     failed = False
     for card in [cards.find(name)] if name else cards.available():
         try:
-            rows = verify.verify(card, speech=speech if name or card.name in cards.PULLABLE else None)
+            rows = verify.verify(card, speech=speech if name or card.name in cards.PUBLISHED else None)
         except ModelError as error:
             errors.print(str(error))
             failed = True

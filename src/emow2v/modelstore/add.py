@@ -59,7 +59,7 @@ def add(folder: Path, name: str = "", *, replace: bool = False) -> Pulled:
 
 def _check_name(name: str) -> None:
     taken: list[Card] = [card for card in cards.available() if card.folder.parent == cards.EMBEDDED]
-    if name in cards.PULLABLE or name in {card.name for card in taken}:
+    if name in cards.PUBLISHED or name in {card.name for card in taken}:
         raise ModelError(f"'{name}' is the name of a published model; choose another with --name.")
     if not _NAME.fullmatch(name):
         raise ModelError(

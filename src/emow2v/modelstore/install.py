@@ -16,11 +16,11 @@ from typing import Any
 
 from emow2v import cards, storage
 from emow2v.cards import Card
+from emow2v.cards.published import PUBLISHED, Published
 from emow2v.errors import Emow2vError, ModelError, is_own
 from emow2v.modelstore import verify
 from emow2v.modelstore.download import DownloadError, fetch
 from emow2v.modelstore.hub import Progress, from_hub, object_of, objects_of
-from emow2v.modelstore.published import KNOWN, Known
 from emow2v.modelstore.verify import Row
 from emow2v.storage import folders, locks
 from emow2v.storage.folders import atomic_folder
@@ -141,18 +141,18 @@ def remove(name: str) -> int:
     return size
 
 
-def lookup(name: str) -> Known:
+def lookup(name: str) -> Published:
     """A published model by its name.
 
     Raises:
         ModelError: not one that can be pulled
     """
-    if name not in KNOWN:
-        raise ModelError(f"Model '{name}' cannot be pulled; expected {', '.join(KNOWN)}.")
-    return KNOWN[name]
+    if name not in PUBLISHED:
+        raise ModelError(f"Model '{name}' cannot be pulled; expected {', '.join(PUBLISHED)}.")
+    return PUBLISHED[name]
 
 
-def by_hand(known: Known) -> str:
+def by_hand(known: Published) -> str:
     """The two ways to bring a model without a network here, as the end of a sentence."""
     return (
         f"By hand: get {known.zenodo_file} from https://zenodo.org/records/{known.zenodo} and run emow2v models pull "
@@ -161,7 +161,7 @@ def by_hand(known: Known) -> str:
 
 
 def _install(
-    known: Known,
+    known: Published,
     output: Path,
     source: str,
     origin: str | Path | None,
@@ -192,7 +192,7 @@ def _install(
         raise ModelError(f"{origin} does not exist; expected a folder, a zip, or the address of a zip.")
 
 
-def _from_zenodo(known: Known, folder: Path, progress: Progress) -> Path:
+def _from_zenodo(known: Published, folder: Path, progress: Progress) -> Path:
     """The zip of the record, its size and checksum as Zenodo states them."""
     listing = folder / "record.json"
     listing.unlink(missing_ok=True)
@@ -222,7 +222,7 @@ def _is_whole(path: Path, size: int, checksum: str) -> bool:
         return hashlib.file_digest(file, kind).hexdigest() == expected
 
 
-def _from_zip(known: Known, path: Path, output: Path, say: Callable[[str], None]) -> None:
+def _from_zip(known: Published, path: Path, output: Path, say: Callable[[str], None]) -> None:
     """The ONNX graph in a zip, wherever it lies there; nothing else is unpacked."""
     say(f"unpacking {path.name}")
     with tempfile.TemporaryDirectory(dir=output.parent) as folder:
@@ -242,7 +242,7 @@ def _from_zip(known: Known, path: Path, output: Path, say: Callable[[str], None]
             raise ModelError(str(error).replace(str(Path(folder) / "model.onnx"), str(path))) from None
 
 
-def _unpack(known: Known, path: Path, folder: Path) -> None:
+def _unpack(known: Published, path: Path, folder: Path) -> None:
     with zipfile.ZipFile(path) as archive:
         # Finder puts a shadow of each file into __MACOSX, named ._
         members = [
@@ -260,7 +260,7 @@ def _unpack(known: Known, path: Path, folder: Path) -> None:
                 shutil.copyfileobj(packed, unpacked, 1 << 20)
 
 
-def _from_folder(known: Known, folder: Path, output: Path, say: Callable[[str], None]) -> None:
+def _from_folder(known: Published, folder: Path, output: Path, say: Callable[[str], None]) -> None:
     if (folder / cards.CARD_FILE).is_file():
         _copy(known, cards.read_card(folder), output)
     elif (folder / "config.json").is_file():
@@ -279,14 +279,16 @@ def _from_folder(known: Known, folder: Path, output: Path, say: Callable[[str], 
         _from_graph(known, graphs[0], output, say, {})
 
 
-def _from_graph(known: Known, path: Path, output: Path, say: Callable[[str], None], more: Mapping[str, Any]) -> None:
+def _from_graph(
+    known: Published, path: Path, output: Path, say: Callable[[str], None], more: Mapping[str, Any]
+) -> None:
     from emow2v.modelstore.onnx_import import import_graph
 
     say("fitting the graph")
     import_graph(path, output, {**_identity(known), **more})
 
 
-def _copy(known: Known, card: Card, output: Path) -> None:
+def _copy(known: Published, card: Card, output: Path) -> None:
     card.verify_files()
     output.mkdir(parents=True)
     for name in card.files:
@@ -298,7 +300,7 @@ def _copy(known: Known, card: Card, output: Path) -> None:
     cards.update_card(output, {**kept, **cards.WAV2VEC2_LIMITS, **_identity(known)})
 
 
-def _identity(known: Known) -> dict[str, Any]:
+def _identity(known: Published) -> dict[str, Any]:
     return {
         "name": known.name,
         "version": known.version,
@@ -309,7 +311,7 @@ def _identity(known: Known) -> dict[str, Any]:
     }
 
 
-def _need_pytorch(known: Known) -> None:
+def _need_pytorch(known: Published) -> None:
     from emow2v.engines import installed
 
     if not installed("torch"):
@@ -319,7 +321,7 @@ def _need_pytorch(known: Known) -> None:
         )
 
 
-def _refuse_strangers(known: Known, rows: list[Row]) -> None:
+def _refuse_strangers(known: Published, rows: list[Row]) -> None:
     wrong = [row for row in rows if not row.passed]
     if wrong:
         worst = max(wrong, key=lambda row: row.difference)

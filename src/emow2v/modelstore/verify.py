@@ -19,9 +19,9 @@ import numpy.typing as npt
 from emow2v._version import __version__
 from emow2v.audio import recording as audio
 from emow2v.cards import CARD_FILE, Card, file_sha256, is_pulled, read_card, update_card
+from emow2v.cards.published import PUBLISHED, Expectation
 from emow2v.engines import Engine, Outputs, able, choose, installed, open_graph, precisions
 from emow2v.errors import ModelError
-from emow2v.modelstore.published import KNOWN, Expectation
 from emow2v.storage.home import models_folder
 
 Floats = npt.NDArray[np.float32]
@@ -73,8 +73,8 @@ def verify(card: Card, *, speech: Path | None = None) -> list[Row]:
     Raises:
         ModelError: nothing is known of this model, its files are damaged, or that is another recording
     """
-    known = KNOWN.get(card.name)
-    expectations = [*(known.published if known else ()), *stated(card)]
+    known = PUBLISHED.get(card.name)
+    expectations = [*(known.expectations if known else ()), *stated(card)]
     if speech is not None:
         if known is None:
             raise ModelError(f"No recording is known for {card.name}; leave --speech out.")

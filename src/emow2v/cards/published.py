@@ -1,4 +1,4 @@
-"""Models that others published: where they lie, on what terms, and what they must answer."""
+"""Published models that emow2v installs: where they are, their terms, and the numbers that they must give."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Expectation:
-    """What a model gives for a known input.
+    """The numbers that a model must give for a known input.
 
     Attributes:
         input: "zeros"; "noise", `numpy.random.seed(0)` and `normal(size=samples)`; "example", the clip in this
-            package from its start; "speech", a recording that the user has
-        begin, end: samples of it
+            package; "speech", a recording that the user has
+        begin, end: first sample of the window in the input, and the one behind its last
         logits: arousal, dominance, valence
-        first, last: a few hidden states from either end
-        source: who says so
-        onnx: computed by a graph of which nobody said whether it normalises its input
+        first, last: the first and the last few hidden states
+        source: where the numbers come from
+        onnx: the numbers are those of a graph for which it is not known whether it normalises its input
     """
 
     input: str
@@ -30,8 +30,17 @@ class Expectation:
 
 
 @dataclass(frozen=True)
-class Known:
-    """A published model."""
+class Published:
+    """A published model.
+
+    Attributes:
+        name, version, description, licence, citation: as in a `Card`
+        terms: the licence in a sentence, shown before the model is installed
+        zenodo, zenodo_file: number of the record on Zenodo, and name of the zip in it
+        hub: owner and name on the model hub
+        speech, speech_sha256: the recording that some of the numbers belong to, in words, and its checksum
+        expectations: the published numbers
+    """
 
     name: str
     version: str
@@ -44,7 +53,7 @@ class Known:
     hub: str
     speech: str
     speech_sha256: str
-    published: tuple[Expectation, ...]
+    expectations: tuple[Expectation, ...]
 
 
 _SECONDS = (
@@ -56,7 +65,7 @@ _SECONDS = (
     (0.38564402, 0.43214017, 0.37035757),
 )
 
-MSP_DIM = Known(
+MSP_DIM = Published(
     name="msp-dim",
     version="1.1.0",
     description="wav2vec2-large-robust pruned to 12 layers, fine-tuned on MSP-Podcast 1.7.",
@@ -75,7 +84,7 @@ MSP_DIM = Known(
     hub="audeering/wav2vec2-large-robust-12-ft-emotion-msp-dim",
     speech="bagus-test_16000.wav (13.31 s, 16 kHz)",
     speech_sha256="ad05320575c877c7f34269a704f9b23bece1160205660d1d3bfab80dca686c92",
-    published=(
+    expectations=(
         Expectation(
             "zeros", 0, 16000, (0.5460754, 0.6062266, 0.40431657),
             (-0.00752167, 0.0065819, -0.00746342), (0.00663632, 0.00848748, 0.00599211),
@@ -95,4 +104,4 @@ MSP_DIM = Known(
     ),
 )  # fmt: skip
 
-KNOWN = {MSP_DIM.name: MSP_DIM}
+PUBLISHED = {MSP_DIM.name: MSP_DIM}  # by name; the one list of models that `emow2v models pull` knows

@@ -1,0 +1,248 @@
+"""The card of a model package: its name, its files with their checksums, its terms, and the sounds that it takes."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from emow2v.errors import ModelError
+from emow2v.storage.atomic import atomic_file
+from emow2v.storage.home import models_folder
+
+CARD_FILE = "card.json"
+INT8 = "int8"
+
+# Attributes of a card by the type of their values in the file. A validator such as pydantic would double the time to
+# import what `emow2v.load` needs (0.3 s more), for these few lines.
+_TEXTS = (
+    "name", "version", "description", "licence", "citation", "graph", "weights", "features", "frames", "precision",
+)  # fmt: skip
+_POSITIVE = ("sampling_rate", "min_samples", "max_samples", "batch_samples")
+_MOST = 2**40  # no number of samples or windows reaches it
+
+
+@dataclass(frozen=True)
+class Card:
+    """A model package: a folder with card.json and the files that it names; or a checkpoint, which has no card.json.
+
+    The card is the one place that says how much of a recording a value of the model depends on: today that is its
+    window, of `min_samples` to `max_samples`. A model that remembers earlier sound will say here how far it looks back.
+
+    Attributes:
+        name, version, description: names and one sentence for people
+        licence: SPDX expression of the weights' terms
+        citation: reference of the paper
+        files: name in the folder to {"sha256", "bytes"}; the files of a checkpoint have no checksums
+        graph: name of the ONNX graph from signal [batch, samples] to hidden_states [batch, 1024] and
+            logits [batch, 3], and confidence [batch, 3] where the model has it; "" for a checkpoint
+        weights: name of the file with the tensors, for PyTorch or beside the graph; "" where the graph holds them
+        sampling_rate: Hz of the signal
+        min_samples, max_samples: shortest and longest window in one piece
+        max_batch: most windows in a batch; None for any number
+        batch_samples: most samples in a batch, whatever the batch size: they take memory
+        features: name of the graph's tensor behind its front end (normalisation, spectrum), which stays in float32
+            in every precision; "" where it is not known
+        frames: name of the graph's tensor [batch, time, width] before pooling over time; "" where it is not known
+        frame_hop: samples from one frame to the next; 0 where it is not known
+        precision: of the arithmetic that the graph was made for: "fp32", or "int8" for a quantised graph
+        pytorch: PyTorch can run the weights file
+        details: everything else in the card: figures, training data, warnings
+        folder: folder of the package
+    """
+
+    name: str
+    version: str
+    description: str
+    licence: str
+    citation: str
+    files: Mapping[str, Mapping[str, Any]]
+    graph: str
+    sampling_rate: int
+    min_samples: int
+    max_samples: int
+    folder: Path = field(repr=False)
+    weights: str = ""
+    max_batch: int | None = None
+    batch_samples: int = 4_000_000
+    features: str = ""
+    frames: str = ""
+    frame_hop: int = 0
+    precision: str = "fp32"
+    pytorch: bool = False
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+    @functools.cached_property
+    def sha256(self) -> str:
+        """SHA-256, in hex, of the file that holds the weights: `weights`, else the graph."""
+        name = self.weights or self.graph
+        return str(self.files[name].get("sha256") or file_sha256(self.folder / name))
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files together."""
+        return sum(int(entry["bytes"]) for entry in self.files.values())
+
+    def unchanged(self) -> bool:
+        """Whether the card in the folder still names the same files; True where it cannot be read any more."""
+        try:
+            return not (self.folder / CARD_FILE).is_file() or read_card(self.folder).files == self.files
+        except ModelError:
+            return True
+
+    def verify_files(self) -> None:
+        """Compare the checksum of every file with the card.
+
+        Raises:
+            ModelError: a file is missing, or another one than the card names
+        """
+        for name, entry in self.files.items():
+            path = self.folder / name
+            if not path.is_file():
+                raise ModelError(f"{path} is missing from model {self.name}; install or copy the package again.")
+            if "sha256" in entry and (digest := file_sha256(path)) != entry["sha256"]:
+                raise ModelError(
+                    f"{path} is damaged: expected SHA-256 {entry['sha256'][:12]}..., got {digest[:12]}...; "
+                    "install or copy the package again."
+                )
+
+    def verified_graph(self) -> Path:
+        """Path of the graph, after `verify_files`.
+
+        Raises:
+            ModelError: the model is a checkpoint, which has no graph; see also `verify_files`
+        """
+        if not self.graph:
+            raise ModelError(
+                f"Model {self.name} is a checkpoint, which runs on the engine torch; for the others run: "
+                f"emow2v export --model {self.folder} --output DIR"
+            )
+        self.verify_files()
+        return self.folder / self.graph
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file, in hex.
+
+    Raises:
+        ModelError: it cannot be read
+    """
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read ({error.strerror}); copy the model again.") from None
+
+
+def read_card(folder: Path) -> Card:
+    """The card in a folder.
+
+    Raises:
+        ModelError: the folder holds no card, or one with missing or impossible values
+    """
+    path = folder / CARD_FILE
+    try:
+        content = _read_object(path)
+        values = {one.name: _pop(content, one.name) for one in dataclasses.fields(Card) if _is_in_file(one, content)}
+        card = Card(**values, details=content, folder=folder)
+        _check(card)
+    except OSError:
+        if list(folder.glob("*.onnx")):
+            raise ModelError(
+                f"{folder} holds a graph but no {CARD_FILE}; if it is msp-dim, run: emow2v models pull msp-dim --from {folder}"
+            ) from None
+        raise ModelError(f"{folder} holds no {CARD_FILE}; expected a model package or a checkpoint.") from None
+    except _CardError as error:
+        again = (
+            f"emow2v models pull {folder.name} --force" if is_pulled(folder) else "install or copy the package again"
+        )
+        raise ModelError(f"{path} is not a model card ({error}); {again}.") from None
+    return card
+
+
+class _CardError(Exception):
+    """A card is impossible; the message names what is missing or wrong."""
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise _CardError(str(error)) from None
+    if not isinstance(content, dict):
+        raise _CardError("no object")
+    return content
+
+
+def _pop(content: dict[str, Any], name: str) -> Any:
+    if name not in content:
+        raise _CardError(f"no {name}")
+    return content.pop(name)
+
+
+def _is_in_file(one: dataclasses.Field[Any], content: Mapping[str, Any]) -> bool:
+    """Whether an attribute is read from the file; attributes without a default are always read."""
+    if one.name in ("details", "folder"):
+        return False
+    return one.default is dataclasses.MISSING or one.name in content
+
+
+def _check(card: Card) -> None:
+    """Raise `_CardError` with the names of impossible values."""
+    if not isinstance(card.files, dict) or not all(isinstance(entry, dict) for entry in card.files.values()):
+        raise _CardError("files")
+    wrong = {name for name in _TEXTS if not isinstance(getattr(card, name), str)}
+    numbers = {name: getattr(card, name) for name in _POSITIVE}
+    if card.max_batch is not None:
+        numbers["max_batch"] = card.max_batch
+    wrong |= {name for name, value in numbers.items() if type(value) is not int or not 0 < value < _MOST}
+    if type(card.frame_hop) is not int or card.frame_hop < 0:
+        wrong.add("frame_hop")
+    if card.precision not in ("fp32", INT8):
+        wrong.add("precision")
+    if not isinstance(card.pytorch, bool):
+        wrong.add("pytorch")
+    if not wrong and card.min_samples > card.max_samples:
+        wrong.add("max_samples")
+    for name, entry in card.files.items():
+        if Path(name).name != name or not isinstance(entry.get("sha256"), str) or type(entry.get("bytes")) is not int:
+            wrong.add("files")
+    if not wrong and (card.graph not in card.files or (card.weights and card.weights not in card.files)):
+        wrong.add("graph")
+    if wrong:
+        raise _CardError(", ".join(sorted(wrong)))
+
+
+def write_card(folder: Path, content: Mapping[str, Any]) -> Card:
+    """Write the card of a package, with the size and SHA-256 of every other file in the folder."""
+    files = {
+        path.name: {"sha256": file_sha256(path), "bytes": path.stat().st_size}
+        for path in sorted(folder.iterdir())
+        if path.is_file() and path.name != CARD_FILE
+    }
+    update_card(folder, {**content, "files": files})
+    return read_card(folder)
+
+
+def update_card(folder: Path, content: Mapping[str, Any]) -> None:
+    """Replace the text of a card; the card is whole at every moment, also with several writers.
+
+    Raises:
+        OSError: it cannot be written; the card is as it was
+    """
+    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    with atomic_file(folder / CARD_FILE) as file:
+        file.write(text.encode(errors="backslashreplace"))
+
+
+def is_pulled(folder: Path) -> bool:
+    """Whether a folder lies in the folder of pulled models."""
+    try:
+        return folder.resolve().parent == models_folder().resolve()
+    except (OSError, RuntimeError):  # links that lead in a circle
+        return False
