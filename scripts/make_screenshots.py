@@ -1,7 +1,7 @@
 """Makes the pictures of docs/pages.md: python scripts/make_screenshots.py
 
-Starts a server on the speech example of the package, and looks at its pages in Chromium. Needs a chromium on the path
-and the package playwright (both are there where the tests run).
+Starts a server on the speech example of the package and opens its pages in Chromium. Requires `chromium` on the path
+and the Python package playwright, as the tests of the pages do.
 """
 
 from __future__ import annotations
@@ -24,13 +24,16 @@ from emow2v.modelstore.verify import EXAMPLE
 from emow2v.server.run import Server
 
 OUTPUT = Path(__file__).parents[1] / "docs" / "pages"
-QUALITY = 84  # of WebP
-LONG_S = 1200  # of a recording that is still running when the list is looked at
+QUALITY = 84  # of WebP, 0..100
+LONG_S = 300  # a recording that is still being computed when the list of jobs is pictured
+MAX_BYTES = 200_000  # of a picture
+DESKTOP, PHONE = (1180, 1010), (390, 844)  # width and height in pixels
 
 
 def main() -> None:
+    """Make all pictures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--output", type=Path, default=OUTPUT)
+    parser.add_argument("--output", type=Path, default=OUTPUT, help="folder of the pictures")
     output: Path = parser.parse_args().output
     output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as name:
@@ -40,31 +43,50 @@ def main() -> None:
         soundfile.write(folder / "interview 07.flac", np.resize(signal, LONG_S * rate), rate)
         server = Server(port=0, data_dirs=[folder], work_dir=folder / "work")
         with server.running() as url, chromium(folder / "microphone.wav") as browser:
-            done = post(url, EXAMPLE, wait=True)
-            look(browser, f"{url}/jobs/{done}", output / "result.webp", result)
-            look(browser, f"{url}/jobs/{done}", output / "phone.webp", result, dark=True, size=(390, 844))
-            look(browser, f"{url}/live", output / "live.webp", live, dark=True, size=(1180, 760))
+            finished = post(url, EXAMPLE, wait=True)
+            take(browser, f"{url}/jobs/{finished}", output / "result.webp", move_cursor)
+            take(browser, f"{url}/jobs/{finished}", output / "cite.webp", open_citation, size=(1180, 800))
+            take(browser, f"{url}/jobs/{finished}", output / "phone.webp", move_cursor, dark=True, size=PHONE)
+            take(browser, f"{url}/live", output / "live.webp", record, dark=True, size=(1180, 760))
             running = post(url, folder / "interview 07.flac", wait=False)
             post(url, EXAMPLE, wait=False)
-            look(browser, url, output / "jobs.webp", jobs, size=(1180, 620))
+            take(browser, url, output / "jobs.webp", wait_for_progress, size=(1180, 620))
             httpx.post(f"{url}/v1/jobs/{running}/cancel", trust_env=False)
     for path in sorted(output.glob("*.webp")):
-        print(f"{path.name}: {path.stat().st_size / 1000:.0f} kB")
+        size = path.stat().st_size
+        print(f"{path.name}: {size / 1000:.0f} kB")
+        if size > MAX_BYTES:
+            raise SystemExit(f"{path.name} has {size} bytes; expected at most {MAX_BYTES}. Lower QUALITY.")
 
 
 @contextlib.contextmanager
 def chromium(microphone: Path) -> Iterator[Browser]:
-    flags = ["--no-sandbox", "--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"]
+    """A browser whose microphone plays a file.
+
+    Args:
+        microphone: a WAV file
+    """
+    flags = [
+        "--no-sandbox",  # Chromium refuses its sandbox to root, as in a container
+        "--use-fake-ui-for-media-stream",
+        "--use-fake-device-for-media-stream",
+        f"--use-file-for-fake-audio-capture={microphone}",
+    ]
     with sync_playwright() as playwright:
-        program = shutil.which("chromium")
-        flags.append(f"--use-file-for-fake-audio-capture={microphone}")
-        browser = playwright.chromium.launch(executable_path=program, args=flags)
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=flags)
         yield browser
         browser.close()
 
 
 def post(url: str, recording: Path, *, wait: bool) -> str:
-    """Post a recording; gives its job's id."""
+    """Post a recording to a server.
+
+    Args:
+        wait: return when its job has ended
+
+    Returns:
+        the id of its job
+    """
     with httpx.Client(base_url=url, timeout=300, trust_env=False) as client, recording.open("rb") as file:
         form = {"wait": "false"}
         job = client.post("/v1/predictions", files={"file": (recording.name, file)}, data=form).json()
@@ -73,16 +95,23 @@ def post(url: str, recording: Path, *, wait: bool) -> str:
     return str(job["id"])
 
 
-def look(
+def take(
     browser: Browser,
     url: str,
     path: Path,
     prepare: Callable[[Page], None],
     *,
     dark: bool = False,
-    size: tuple[int, int] = (1180, 1010),
+    size: tuple[int, int] = DESKTOP,
 ) -> None:
-    """Open a page, do something there, and keep a picture of it."""
+    """Open a page, prepare it, and write a picture of it.
+
+    Args:
+        path: of the picture, WebP
+        prepare: uses the page until it shows what the picture is to show
+        dark: in the dark theme
+        size: width and height of the window in pixels
+    """
     width, height = size
     context = browser.new_context(
         viewport={"width": width, "height": height}, color_scheme="dark" if dark else "light", locale="en-GB"
@@ -92,30 +121,38 @@ def look(
     page = context.new_page()
     page.goto(url)
     prepare(page)
-    page.wait_for_timeout(700)  # what was asked for is drawn with the next picture
+    page.wait_for_timeout(700)  # the page draws with the next frame of the screen
     picture = context.new_cdp_session(page).send("Page.captureScreenshot", {"format": "webp", "quality": QUALITY})
     path.write_bytes(base64.b64decode(picture["data"]))
     context.close()
 
 
-def result(page: Page) -> None:
-    """In the middle of the excited sentence."""
+def move_cursor(page: Page) -> None:
+    """Move the cursor to the excited sentence of the example, at 7 s."""
     page.locator("#about:not([hidden])").wait_for()
     page.locator(".js-plotly-plot .trace").nth(4).wait_for(state="attached")
     for _ in range(7):
         page.keyboard.press("ArrowRight")
 
 
-def live(page: Page) -> None:
-    """After some seconds of speech."""
+def open_citation(page: Page) -> None:
+    """Open the dialog that says how to cite the result."""
+    page.get_by_role("button", name="Cite this result").click()
+    page.get_by_role("dialog").wait_for()
+
+
+def record(page: Page) -> None:
+    """Record eleven seconds of speech; with few values, so that they are in time on a busy machine too."""
+    page.get_by_label("One value every").select_option("250ms")
     page.get_by_role("button", name="Record").click()
     page.wait_for_timeout(11_000)
 
 
-def jobs(page: Page) -> None:
-    """While one job runs, and another waits for it."""
-    page.locator("tbody tr").first.wait_for()
-    page.wait_for_timeout(6_000)
+def wait_for_progress(page: Page) -> None:
+    """Wait until a fifth of the running job is done; another job waits for it."""
+    bar = page.locator("tbody progress:visible")
+    while bar.evaluate("bar => bar.value") < 0.2:
+        page.wait_for_timeout(200)
 
 
 if __name__ == "__main__":
