@@ -18,8 +18,9 @@ from emow2v import cards
 from emow2v.discover.places import Places
 from emow2v.server.app import create_app
 from emow2v.server.jobs.store import Store
-from emow2v.server.options import Settings
+from emow2v.server.options import ServerOptions
 from emow2v.server.routes.live import Live
+from emow2v.server.state import ServerState
 
 QUERIES = ("?limit=100", "?state=waiting&limit=1", "?state=waiting&limit=100", "?state=finished", "?limit=10000")
 
@@ -52,8 +53,11 @@ def main() -> None:
                 [(f"{number:024x}", form, form) for number in range(given.waiting)],
             )
         card = cards.find("lite")
-        settings = Settings(card, Places([folder], folder / "work"))
-        app = create_app(settings, store, Idle(), Live(lambda: (_ for _ in ()).throw(RuntimeError("no stream"))))
+        places = Places([folder], folder / "work")
+        app = create_app(
+            ServerState(ServerOptions(host="0.0.0.0"), card, places, store, Idle()),
+            Live(lambda: (_ for _ in ()).throw(RuntimeError("no stream"))),
+        )
         rows = []
         with TestClient(app) as client:
             for query in QUERIES:

@@ -71,7 +71,7 @@ class Ground:
         for name in ("a.csv", "a.json", "a.ndjson", "a.stream", "a.arousal.annotation"):
             formats.write(trajectory, self.files / name)
         self.places = Places([self.data], self.work)
-        served = app(self.card, [self.data], self.work, lambda name: model, most_kept=50)
+        served = app(self.card, [self.data], self.work, lambda name: model, keep_jobs=50)
         self.client = self._open.enter_context(TestClient(served, raise_server_exceptions=False))
         return self
 

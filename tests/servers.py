@@ -2,8 +2,9 @@
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
@@ -18,8 +19,9 @@ from emow2v.server.app import create_app
 from emow2v.server.jobs import worker as module
 from emow2v.server.jobs.store import Job, Store
 from emow2v.server.jobs.worker import Worker
-from emow2v.server.options import Settings
+from emow2v.server.options import ServerOptions
 from emow2v.server.routes.live import Live
+from emow2v.server.state import ServerState
 
 
 @dataclass(frozen=True)
@@ -29,19 +31,19 @@ class Loaded:
     card: Card
     places: Places
     load: Callable[[str], Model]
-    longest_s: float
+    max_duration_s: float
 
 
 @dataclass
 class Threads:
-    """A worker in a thread; the same face as `Pool`."""
+    """A worker in a thread; the same interface as `Pool`."""
 
     path: Path
-    served: Loaded
+    config: Loaded
     deaths = 0
 
     def start(self) -> None:
-        self.worker = Worker("thread", self.path, self.served)
+        self.worker = Worker("thread", self.path, self.config)
         self.thread = threading.Thread(target=self.worker.work)
         self.thread.start()
 
@@ -58,12 +60,13 @@ class Threads:
         self.thread.join()
 
 
-def app(card: Card, data: list[Path], work: Path, load: Callable[[str], Model], **settings: object) -> Starlette:
+def app(card: Card, data: list[Path], work: Path, load: Callable[[str], Model], **options: Any) -> Starlette:
+    """The application with a worker in a thread. It answers to every name, unless `options` has another host."""
     places = Places(data, work)
+    chosen = ServerOptions(**{"host": "0.0.0.0", **options})
     path = work / "jobs.sqlite"
-    chosen = replace(Settings(card, places), **settings)  # type: ignore[arg-type]
-    workers = Threads(path, Loaded(card, places, load, chosen.longest_s))
-    return create_app(chosen, Store(path), workers, Live(lambda: load(card.name)))
+    workers = Threads(path, Loaded(card, places, load, chosen.max_duration_s))
+    return create_app(ServerState(chosen, card, places, Store(path), workers), Live(lambda: load(card.name)))
 
 
 def form(data: Path, name: str, seconds: float, **changes: str) -> dict[str, str]:

@@ -4,12 +4,17 @@ import json
 import subprocess
 import sys
 import tomllib
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 
+from emow2v.cli import main
 from emow2v.modelstore.verify import EXAMPLE
 from emow2v.server.extra import PACKAGES
+from emow2v.server.options import ServerOptions
 
 ROOT = Path(__file__).parents[2]
 
@@ -64,3 +69,44 @@ def test_the_extra_holds_these_packages_and_the_base_none_of_them() -> None:
     extra = {line.partition(">")[0].replace("-", "_") for line in project["optional-dependencies"]["server"]}
     base = {line.partition(">")[0].replace("-", "_") for line in project["dependencies"]}
     assert extra == set(PACKAGES) and not extra & base
+
+
+# What 0.1.0 took, which people have in their scripts, units and compose files
+FLAGS = """
+--host --port --model --engine --precision --device --threads --context --data-dir --work-dir --workers --token --insecure
+--allow-host --tls-cert --tls-key --tls-self-signed --nova-status --max-upload --max-duration --max-waiting --max-streams
+--keep-jobs --keep-days --patience --log-format
+""".split()
+VARIABLES = """
+HOST PORT MODEL ENGINE PRECISION DEVICE THREADS CONTEXT DATA_DIR WORK_DIR WORKERS TOKEN ALLOW_HOST TLS_CERT TLS_KEY
+LOG_FORMAT
+""".split()
+
+
+def test_every_option_of_the_server_is_an_option_of_the_command() -> None:
+    command: Any = typer.main.get_command(main.app)
+    options = {option.name: option for option in command.commands["serve"].params}
+    assert sorted(flag for option in options.values() for flag in option.opts) == sorted(FLAGS)
+    variables = {str(option.envvar) for option in options.values() if option.envvar}
+    assert variables == {f"EMOW2V_{name}" for name in VARIABLES}
+    for name, default in asdict(ServerOptions()).items():
+        shown = options[name].default
+        assert shown in (None, default), name  # None: the default of `ServerOptions` holds
+        assert options[name].help[0].isupper() or name == "context", name
+        assert options[name].help.endswith("."), name
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--host", "0.0.0.0"], "0.0.0.0 can be reached from other machines"),
+        (["--data-dir", ".", "--data-dir", "no"], "The data folder no is not there"),
+        (["--tls-cert", "a.pem"], "--tls-cert and --tls-key belong together"),
+        (["--context", "shared", "--model", "nobody"], "Model 'nobody' was not found"),
+    ],
+)
+def test_options_reach_the_server(words: list[str], sentence: str, tmp_path: Path) -> None:
+    """Each is refused by the server itself, in its own words."""
+    command = [sys.executable, "-m", "emow2v", "serve", "--port", "0", "--work-dir", "work", *words]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 1 and sentence in done.stderr, done.stderr

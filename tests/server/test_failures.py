@@ -82,7 +82,7 @@ def test_what_the_database_refuses(tmp_path: Path, caplog: pytest.LogCaptureFixt
 def test_both_faces_answer_alike(client: TestClient, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from emow2v.cli.demo import request
 
-    store: Store = client.app.state.store  # type: ignore[attr-defined]
+    store: Store = client.app.state.server.store  # type: ignore[attr-defined]
     said: list[Exception] = [
         OSError(errno.EMFILE, "Too many open files"),
         sqlite3.OperationalError("database is locked"),

@@ -1,4 +1,4 @@
-"""The application: the routes of DISCOVER, of /v1 and of its own, and the walls around them."""
+"""The application: the routes of DISCOVER, of /v1 and of the pages, and the access checks around them."""
 
 from __future__ import annotations
 
@@ -21,50 +21,57 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from emow2v.errors import Emow2vError
 from emow2v.server.failures import failure, headers, sentence
 from emow2v.server.jobs import history
-from emow2v.server.jobs.store import Store
-from emow2v.server.options import Settings, Workers
 from emow2v.server.routes import pages
-from emow2v.server.routes.discover import (
+from emow2v.server.routes.forms import read_form
+from emow2v.server.routes.live import Live
+from emow2v.server.routes.metrics import Counting, Metrics
+from emow2v.server.routes.nova import (
     FORMS,
     ROUTES,
     CompactJSON,
     refusal,
-    settings_of,
+    state_of,
 )
-from emow2v.server.routes.forms import read_form
-from emow2v.server.routes.live import Live
-from emow2v.server.routes.metrics import Counting, Metrics
 from emow2v.server.routes.v1 import create_v1
-from emow2v.server.security.walls import COOKIE, FIELD, BodyWall, HostWall, SiteWall, TokenWall, matches
+from emow2v.server.security.access import (
+    COOKIE,
+    FIELD,
+    BodyCheck,
+    HostCheck,
+    SiteCheck,
+    TokenCheck,
+    host_names,
+    matches,
+)
+from emow2v.server.state import ServerState
 
 
-def create_app(settings: Settings, store: Store, workers: Workers, live: Live) -> Starlette:
-    """The application.
+def create_app(state: ServerState, live: Live) -> Starlette:
+    """The application; it starts and stops the workers and closes the store.
 
     Args:
-        store: of its jobs
-        workers: are started and stopped with it
         live: its WebSocket
     """
+    options, store, workers = state.options, state.store, state.workers
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        app.state.settings, app.state.store, app.state.workers = settings, store, workers
+        app.state.server = state
         try:
-            await run_in_threadpool(history.clear, settings, store)
+            await run_in_threadpool(history.clear, store, state.places, options.keep_days)
             await run_in_threadpool(workers.start)
-            bounded = asyncio.create_task(history.keep_bounded(settings, store))
+            forgetting = asyncio.create_task(history.keep_bounded(store, state.places, options))
             yield
-            bounded.cancel()
+            forgetting.cancel()
             with contextlib.suppress(asyncio.CancelledError):
-                await bounded
-            await run_in_threadpool(workers.stop, settings.patience_s)
+                await forgetting
+            await run_in_threadpool(workers.stop, options.patience_s)
         finally:
             await run_in_threadpool(store.close)
 
-    walls = settings.walls
+    hosts = host_names(options.host, options.allow_hosts)
     metrics = Metrics(store, workers, live)
-    v1 = create_v1(settings, store, workers)
+    v1 = create_v1(state)
     routes: list[BaseRoute] = [
         *pages.ROUTES,
         *ROUTES,
@@ -75,18 +82,18 @@ def create_app(settings: Settings, store: Store, workers: Workers, live: Live) -
         Route("/healthz", _healthz),
         Route("/readyz", _readyz),
     ]
-    named = frozenset(one.path for one in routes if isinstance(one, Route))
-    named |= {f"/v1{one.path}" for one in v1.routes if isinstance(one, Route)}
+    paths = frozenset(route.path for route in routes if isinstance(route, Route))
+    paths |= {f"/v1{route.path}" for route in v1.routes if isinstance(route, Route)}
     return Starlette(
         routes=routes,
         lifespan=lifespan,
         middleware=[
-            Middleware(Counting, metrics, named),
+            Middleware(Counting, metrics, paths),
             Middleware(pages.Guarded),
-            Middleware(HostWall, walls, _refuse),
-            Middleware(SiteWall, _refuse),
-            Middleware(TokenWall, walls, _refuse, lambda scope: scope["path"] in FORMS),
-            Middleware(BodyWall, walls, _refuse),  # behind the former: of strangers it takes less
+            Middleware(HostCheck, hosts, _refuse),
+            Middleware(SiteCheck, _refuse),
+            Middleware(TokenCheck, options.token, _refuse, lambda scope: scope["path"] in FORMS),
+            Middleware(BodyCheck, options.max_body, _refuse),  # after the token: strangers may send less
         ],
         exception_handlers={
             HTTPException: _http_error,
@@ -100,7 +107,7 @@ def create_app(settings: Settings, store: Store, workers: Workers, live: Live) -
 
 
 def _refuse(status: int, sentence: str) -> ASGIApp:
-    """An answer of the walls, also to a WebSocket that is not even opened."""
+    """The answer of an access check, also to a WebSocket that is not opened then."""
 
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
@@ -115,19 +122,19 @@ def _refuse(status: int, sentence: str) -> ASGIApp:
 
 
 async def _login(request: Request) -> Response:
-    """The token, once, for a browser: kept in a cookie that scripts cannot read and other sites cannot send."""
-    token = settings_of(request).walls.token
+    """Takes the token from a browser and stores it in a cookie that scripts cannot read and other sites cannot send."""
+    token = state_of(request).options.token
     target = request.query_params.get("next", "/")
     if not target.startswith("/") or target.startswith("//"):  # nowhere else
         target = "/"
     if request.method == "GET":
         return pages.login(wrong=False)
     async with read_form(request, max_files=1, max_fields=10, max_part_size=1 << 16) as form:
-        given = form.get(FIELD, "")
-    if not isinstance(given, str) or not matches(token, given):
+        candidate = form.get(FIELD, "")
+    if not isinstance(candidate, str) or not matches(token, candidate):
         return pages.login(wrong=True)
     answer = RedirectResponse(target, 303)
-    answer.set_cookie(COOKIE, given, httponly=True, samesite="strict", secure=request.url.scheme == "https")
+    answer.set_cookie(COOKIE, candidate, httponly=True, samesite="strict", secure=request.url.scheme == "https")
     return answer
 
 
@@ -136,7 +143,7 @@ async def _healthz(request: Request) -> Response:
 
 
 async def _readyz(request: Request) -> Response:
-    ready = request.app.state.workers.ready
+    ready = state_of(request).workers.ready
     return CompactJSON({"status": "ready" if ready else "starting", "workers": ready}, 200 if ready else 503)
 
 

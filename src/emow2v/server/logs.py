@@ -7,9 +7,8 @@ import logging
 import re
 import sys
 from datetime import UTC, datetime
-from typing import Literal
 
-LogFormat = Literal["text", "json"]
+from emow2v.server.options import LogFormat
 
 # Breaks of lines, and signs that turn the direction of what follows: a name would read as another, evil.wav as vaw.live
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")

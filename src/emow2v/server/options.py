@@ -1,63 +1,161 @@
-"""What a server is made of: what its administrator chose, and what runs its jobs."""
+"""The options of a server: each is written once, for `emow2v serve`, for `Server` and for its workers."""
+
+# ruff: noqa: RUF009 (the calls in the dataclass make fields)
 
 from __future__ import annotations
 
-import asyncio
-import threading
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
-from emow2v.cards import Card
-from emow2v.discover.places import Places
-from emow2v.model import Context
-from emow2v.server.security.walls import Walls
+if TYPE_CHECKING:  # this module is read by every start of the command line
+    from emow2v.model import Context
+
+LogFormat = Literal["text", "json"]
+
+# Headings of `emow2v serve --help`
+FOLDERS, ACCESS, HTTPS, LIMITS, JOBS = "Folders", "Access", "HTTPS", "Limits", "Jobs and log"
 
 
 @dataclass(frozen=True)
-class Settings:
-    """What an administrator chooses.
+class Spec:
+    """How the command line shows an option.
 
     Attributes:
-        model: the card of the model that is used where a request names none
-        places: folders that requests may read and write
-        context: how windows are computed where a request does not say
-        most_kept, days_kept: ended jobs and their results
-        most_waiting: jobs in the queue
-        longest_s: of a recording, 0 for any length
-        patience_s: how long running jobs may go on when the server is told to stop
-        nova_status: 3 for cancelled jobs, since NOVA knows no 4
-        walls: who may ask, and how much
-        checking: of how many requests the recordings are looked into at once, so that many, or slow ones on a network drive,
-            leave threads for all other routes
-        stopping: set when the server is told to stop, so that nobody is left waiting
+        help: one sentence
+        flag: without the dashes; "" for the field's own name
+        environment: whether EMOW2V_NAME sets it, too
+        unit: of a number, or the kind of value, as `--help` shows it
+        minimum, maximum: of a number; None for no bound
+        shown: the default as text; False hides it
+        heading: of `--help`
     """
 
-    model: Card
-    places: Places
+    help: str
+    flag: str = ""
+    environment: bool = False
+    unit: str = ""
+    minimum: float | None = None
+    maximum: float | None = None
+    shown: str | bool = True
+    heading: str = ""
+
+
+def _option(default: Any, help: str, **spec: Any) -> Any:  # noqa: A002 (the command line's word)
+    return field(default=default, metadata={"spec": Spec(help, **spec)})
+
+
+@dataclass(frozen=True)
+class ServerOptions:
+    """What an administrator chooses.
+
+    The fields from `model` to `context` mean what they mean to `emow2v.load` and `Model.predict`; threads are shared
+    among the workers.
+    """
+
+    host: str = _option(
+        "127.0.0.1",
+        "Address to listen on; 0.0.0.0 lets other machines reach the server.",
+        environment=True,
+        unit="ADDRESS",
+    )
+    port: int = _option(
+        8080, "Port to listen on; 0 chooses a free one.", environment=True, unit="N", minimum=0, maximum=65535
+    )
+
+    model: str = "lite"
+    engine: str = "auto"
+    precision: str = ""
+    device: str = "auto"
+    threads: int = 0
     context: Context = "window"
-    most_kept: int = 1000
-    days_kept: float = 30.0
-    most_waiting: int = 10_000
-    longest_s: float = 0
-    patience_s: float = 10.0
-    nova_status: bool = False
-    walls: Walls = field(default_factory=Walls)
-    checking: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(8))
-    stopping: threading.Event = field(default_factory=threading.Event)
 
+    data_dirs: Sequence[Path] = _option(
+        (Path(),),
+        "Folder that requests may read and write. May be repeated.",
+        flag="data-dir", unit="DIR", environment=True, shown=".", heading=FOLDERS,
+    )  # fmt: skip
+    work_dir: Path | None = _option(
+        None,
+        "Folder for jobs, uploads and results to fetch, of one server at a time; by default a folder in EMOW2V_HOME.",
+        unit="DIR", environment=True, heading=FOLDERS,
+    )  # fmt: skip
 
-class Workers(Protocol):
-    """What runs the jobs of the store."""
+    token: str = _option(
+        "",
+        "Access token that clients must send. Set it in the environment, where other users of the machine cannot see it.",
+        unit="TEXT", environment=True, shown=False, heading=ACCESS,
+    )  # fmt: skip
+    insecure: bool = _option(
+        False, "Listen on a public address without a token, because something else controls access.", heading=ACCESS
+    )
+    allow_hosts: Sequence[str] = _option(
+        (),
+        "Host name that the server answers to, besides its own address. May be repeated.",
+        flag="allow-host", unit="NAME", environment=True, heading=ACCESS,
+    )  # fmt: skip
 
-    def start(self) -> None: ...
-    def wake(self) -> None: ...
-    def stop(self, patience_s: float) -> None: ...
+    tls_cert: Path | None = _option(
+        None, "Certificate (PEM) with which the server speaks HTTPS.", unit="FILE", environment=True, heading=HTTPS
+    )
+    tls_key: Path | None = _option(
+        None, "Private key (PEM) of the certificate.", unit="FILE", environment=True, heading=HTTPS
+    )
+    tls_self_signed: bool = _option(
+        False,
+        "Speak HTTPS with a certificate made here, which NOVA accepts. Requires the extra tls.",
+        heading=HTTPS,
+    )
+
+    max_upload_mb: float = _option(
+        2000, "Largest request in megabytes; 0 for no limit.", flag="max-upload", unit="MB", minimum=0, heading=LIMITS
+    )
+    max_duration_h: float = _option(
+        24, "Longest recording in hours; 0 for no limit.", flag="max-duration", unit="HOURS", minimum=0, heading=LIMITS
+    )
+    max_waiting: int = _option(
+        10_000, "Number of jobs that may wait in the queue; 0 for no limit.", unit="N", minimum=0, heading=LIMITS
+    )
+    max_streams: int = _option(
+        0,
+        "Number of live streams at the same time; 0 for as many as the machine computes in real time, as measured.",
+        unit="N", minimum=0, heading=LIMITS,
+    )  # fmt: skip
+
+    workers: int = _option(
+        1, "Processes that run jobs, each with its own copy of the model in memory.",
+        unit="N", environment=True, minimum=1, maximum=64, heading=JOBS,
+    )  # fmt: skip
+    keep_jobs: int = _option(
+        1000, "Number of finished jobs to keep, with their results.", unit="N", minimum=0, heading=JOBS
+    )
+    keep_days: float = _option(
+        30,
+        "Number of days to keep finished jobs, with their results.",
+        unit="DAYS",
+        minimum=0,
+        maximum=36_500,
+        heading=JOBS,
+    )
+    patience_s: float = _option(
+        10,
+        "Seconds that running jobs may take to finish when the server is stopped by SIGTERM.",
+        flag="patience", unit="SECONDS", minimum=0, heading=JOBS,
+    )  # fmt: skip
+    nova_status: bool = _option(
+        False, "Report cancelled jobs with status 3, because NOVA does not know status 4.", heading=JOBS
+    )
+    log_format: LogFormat = _option(
+        "text", "Format of the log: text, or one JSON object per line.", environment=True, heading=JOBS
+    )
+
     @property
-    def ready(self) -> int:
-        """Workers with a warm model."""
-        ...
+    def max_duration_s(self) -> float:
+        """Longest recording in seconds; 0 for no limit."""
+        return self.max_duration_h * 3600
 
     @property
-    def deaths(self) -> int:
-        """Workers that died since the start."""
-        ...
+    def max_body(self) -> int:
+        """Largest request in bytes; 0 for no limit."""
+        return round(self.max_upload_mb * 1e6)

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,8 @@ from emow2v.model import Model
 from emow2v.server.jobs import pool as pools
 from emow2v.server.jobs.pool import Pool
 from emow2v.server.jobs.store import Status, Store
-from emow2v.server.jobs.worker import Served
+from emow2v.server.jobs.worker import WorkerConfig
+from emow2v.server.options import ServerOptions
 from servers import form, now
 from waiting import HANG_S, until
 
@@ -42,13 +44,13 @@ def store(tmp_path: Path) -> Store:
 
 
 @pytest.fixture
-def served(data: Path, tmp_path: Path) -> Served:
-    return Served("lite", "auto", "", "auto", 1, Places([data], tmp_path / "work"))
+def served(data: Path, tmp_path: Path) -> WorkerConfig:
+    return WorkerConfig(ServerOptions(threads=1), Places([data], tmp_path / "work"))
 
 
 @contextlib.contextmanager
-def running(store: Store, served: Served, number: int = 1) -> Iterator[Pool]:
-    pool = Pool(store._path, served, number)
+def running(store: Store, served: WorkerConfig, number: int = 1) -> Iterator[Pool]:
+    pool = Pool(store._path, replace(served, options=replace(served.options, workers=number)))
     pool.start()
     try:
         until(lambda: pool.ready == number)
@@ -74,7 +76,7 @@ def hidden(data: Path) -> list[str]:
 
 
 def test_jobs_run_in_processes_and_a_killed_one_is_replaced(
-    store: Store, served: Served, data: Path, lite: Model
+    store: Store, served: WorkerConfig, data: Path, lite: Model
 ) -> None:
     with running(store, served) as pool:
         (worker,) = pool._processes
@@ -102,7 +104,7 @@ def test_jobs_run_in_processes_and_a_killed_one_is_replaced(
 
 
 def test_stopping_lets_what_runs_wait_for_the_next_start(
-    store: Store, served: Served, data: Path, monkeypatch: pytest.MonkeyPatch
+    store: Store, served: WorkerConfig, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pools, "HURRY_S", HANG_S)  # on a busy machine too it leaves by itself
     with running(store, served) as pool:
@@ -118,7 +120,7 @@ def test_stopping_lets_what_runs_wait_for_the_next_start(
         store.cancel("long")
 
 
-def test_cancel_reaches_the_process(store: Store, served: Served, data: Path) -> None:
+def test_cancel_reaches_the_process(store: Store, served: WorkerConfig, data: Path) -> None:
     with running(store, served) as pool:
         store.submit("long", form(data, "long", 15, leftContext="600s"))  # would take hours
         store.submit("next", form(data, "next", 1))
@@ -132,7 +134,7 @@ def test_cancel_reaches_the_process(store: Store, served: Served, data: Path) ->
 
 
 def test_a_worker_that_does_not_notice_a_cancel_is_killed_and_leaves_nothing(
-    store: Store, served: Served, data: Path, monkeypatch: pytest.MonkeyPatch
+    store: Store, served: WorkerConfig, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pools, "STUCK_S", 0.1)
     with running(store, served) as pool:
@@ -150,7 +152,7 @@ def test_a_worker_that_does_not_notice_a_cancel_is_killed_and_leaves_nothing(
 
 
 def test_a_cancelled_id_posted_again_while_the_worker_dies_leaves_only_the_new_job(
-    store: Store, served: Served, data: Path
+    store: Store, served: WorkerConfig, data: Path
 ) -> None:
     with running(store, served) as pool:
         store.submit("talk", form(data, "talk", 30))
@@ -172,7 +174,7 @@ def test_a_cancelled_id_posted_again_while_the_worker_dies_leaves_only_the_new_j
 
 
 def test_a_cancelled_id_posted_again_before_the_server_dies_leaves_only_the_new_job(
-    store: Store, served: Served, data: Path
+    store: Store, served: WorkerConfig, data: Path
 ) -> None:
     store.submit("talk", form(data, "talk", 1))
     assert store.claim("0123abcd") is not None
@@ -183,7 +185,7 @@ def test_a_cancelled_id_posted_again_before_the_server_dies_leaves_only_the_new_
         path.write_text("half")
     assert store.cancel("talk")
     store.submit("talk", form(data, "talk", 1))
-    pool = Pool(store._path, served, 0)
+    pool = Pool(store._path, replace(served, options=replace(served.options, workers=0)))
     pool.start()  # as the next server does
     try:
         assert store.held() == [] and not any(path.exists() for path in left)

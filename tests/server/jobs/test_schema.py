@@ -8,12 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from emow2v.cards import find
 from emow2v.discover.places import Places
 from emow2v.errors import Emow2vError
 from emow2v.server.jobs import history, schema
 from emow2v.server.jobs.store import Status, Store
-from emow2v.server.options import Settings
 
 # As earlier versions had them, word for word (comments left out).
 FIRST = """number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, kind TEXT NOT NULL, client TEXT NOT NULL,
@@ -125,8 +123,8 @@ def test_a_store_that_cannot_be_brought_on_stays_as_it_was(tmp_path: Path, monke
 def test_a_store_that_was_moved_away_takes_no_results_with_it(tmp_path: Path) -> None:
     data = tmp_path / "data"
     data.mkdir()
-    settings = Settings(find("lite"), Places([data], tmp_path / "work"))
-    kept = settings.places.results("talk")
+    places = Places([data], tmp_path / "work")
+    kept = places.results("talk")
     kept.mkdir(parents=True)
     (kept / "x.stream").write_text("result")
     sending = kept.with_name(f"{kept.name}.0123abcd")
@@ -134,7 +132,7 @@ def test_a_store_that_was_moved_away_takes_no_results_with_it(tmp_path: Path) ->
     store = Store(tmp_path / "work" / "jobs.sqlite")
     assert store.new
     for _ in range(2):  # also at the next start
-        history.clear(settings, store)
+        history.clear(store, places, keep_days=30)
         assert (kept / "x.stream").read_text() == "result" and not sending.exists()
     store.close()
 

@@ -193,11 +193,11 @@ def test_history_is_bounded_by_number_and_age(store: Store, monkeypatch: pytest.
 
 def test_a_queue_has_an_end(store: Store) -> None:
     for number in range(3):
-        store.submit(f"{number}", {}, most_waiting=3)
+        store.submit(f"{number}", {}, max_waiting=3)
     with pytest.raises(Busy, match="3 jobs are waiting"):
-        store.submit("one more", {}, most_waiting=3)
+        store.submit("one more", {}, max_waiting=3)
     store.claim("w")
-    store.submit("one more", {}, most_waiting=3)
+    store.submit("one more", {}, max_waiting=3)
 
 
 def test_files_that_are_no_store(tmp_path: Path) -> None:

@@ -14,7 +14,6 @@ from emow2v.framing import Framing
 from emow2v.model import Model
 from emow2v.modelstore.verify import EXAMPLE
 from emow2v.server.routes import live as module
-from emow2v.server.security.walls import Walls, own_hosts
 from servers import app
 
 
@@ -116,9 +115,10 @@ def test_one_stream_too_many_is_refused_and_later_taken(client: TestClient, monk
         assert "provenance" in again.receive_json()
 
 
-def test_the_walls_stand_before_it_too(lite: Model, tmp_path: Path) -> None:
-    walls = Walls(token="t", hosts=own_hosts("127.0.0.1"))
-    with TestClient(app(lite.card, [tmp_path], tmp_path / "work", lambda name: lite, walls=walls)) as client:
+def test_access_is_checked_here_too(lite: Model, tmp_path: Path) -> None:
+    with TestClient(
+        app(lite.card, [tmp_path], tmp_path / "work", lambda name: lite, token="t", host="127.0.0.1")
+    ) as client:
         for headers in (
             {},
             {"Authorization": "Bearer x"},

@@ -15,7 +15,6 @@ from starlette.testclient import TestClient
 
 from emow2v.model import Model
 from emow2v.server.routes import pages
-from emow2v.server.security.walls import Walls
 from servers import app
 
 PAGES = ("/", "/jobs/any", "/live")
@@ -103,8 +102,7 @@ def test_answers_that_are_no_page_may_do_nothing(client: TestClient) -> None:
 
 
 def test_login_leads_back_and_nowhere_else(lite: Model, tmp_path: Path) -> None:
-    walls = Walls(token="the token")
-    with TestClient(app(lite.card, [tmp_path], tmp_path / "work", lambda name: lite, walls=walls)) as client:
+    with TestClient(app(lite.card, [tmp_path], tmp_path / "work", lambda name: lite, token="the token")) as client:
         sent = client.get("/jobs/a%20b", headers={"Accept": "text/html"}, follow_redirects=False)
         assert sent.status_code == 303 and sent.headers["location"] == "/login?next=/jobs/a%20b"
         for path in ("/static/style.css", "/static/icon.svg", "/login"):

@@ -14,7 +14,6 @@ from emow2v.cards import EMBEDDED
 from emow2v.framing import Framing
 from emow2v.model import Model
 from emow2v.modelstore.verify import EXAMPLE
-from emow2v.server.security.walls import Walls
 from servers import app
 from waiting import until
 
@@ -117,8 +116,7 @@ def test_its_description(client: TestClient) -> None:
 
 
 def test_the_token_guards_it_too(lite: Model, data: Path, tmp_path: Path) -> None:
-    walls = Walls(token="t")
-    with TestClient(app(lite.card, [data], tmp_path / "work", lambda name: lite, walls=walls)) as client:
+    with TestClient(app(lite.card, [data], tmp_path / "work", lambda name: lite, token="t")) as client:
         for path in ("/v1/jobs", "/v1/models", "/v1/openapi.json"):
             assert client.get(path).status_code == 401
         assert client.post("/v1/predictions", data={"path": "a", "token": "t"}).status_code == 401

@@ -40,12 +40,11 @@ from emow2v.server.jobs import pool as pools
 from emow2v.server.jobs import store as stores
 from emow2v.server.jobs.pool import Pool
 from emow2v.server.jobs.store import Status, Store
-from emow2v.server.jobs.worker import Served
-from emow2v.server.options import Settings
-from emow2v.server.routes import discover, live
+from emow2v.server.jobs.worker import WorkerConfig
+from emow2v.server.options import ServerOptions
+from emow2v.server.routes import live, nova
 from emow2v.server.run import Server
-from emow2v.server.security import walls
-from emow2v.server.security.walls import Walls
+from emow2v.server.security import access
 from emow2v.storage import files
 from servers import app
 from waiting import until
@@ -146,8 +145,8 @@ def test_names_that_windows_or_a_file_system_cannot_have(client: TestClient, dat
 def test_bodies_stay_small_where_they_are_held_in_memory(
     lite: Model, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(walls, "MAX_FORM", 2000)
-    served = app(lite.card, [data], tmp_path / "work", lambda name: lite, walls=Walls(max_body=10_000))
+    monkeypatch.setattr(access, "MAX_FORM", 2000)
+    served = app(lite.card, [data], tmp_path / "work", lambda name: lite, max_upload_mb=0.01)
     with TestClient(served, raise_server_exceptions=False) as client:
         for content in (b"a" * 3000, iter([b"a" * 1000] * 3)):
             headers = {"Content-Type": "application/x-www-form-urlencoded"}
@@ -236,14 +235,14 @@ def test_results_that_are_fetched_and_deleted_by_two_at_once(
     client.post("/process", data=fetchable(data))
     assert ended(client) == 2
     results = tmp_path / "work" / "results"
-    listed = discover._complete
+    listed = nova._complete
 
     def gone_meanwhile(folder: Path) -> list[Path]:
         found = listed(folder)
         found[-1].unlink()
         return found
 
-    monkeypatch.setattr(discover, "_complete", gone_meanwhile)
+    monkeypatch.setattr(nova, "_complete", gone_meanwhile)
     assert client.post("/fetch_result", data={"jobID": "job"}).status_code == 404  # of two files one is gone
     assert client.post("/fetch_result", data={"jobID": "job"}).status_code == 404  # of one file none is left
     assert not list(results.glob("*.zip"))
@@ -258,13 +257,13 @@ def test_a_slow_download_does_not_delete_what_the_next_job_of_that_id_wrote(
 
     def meanwhile(*arguments: object) -> Path:
         archive = packed(*arguments)  # type: ignore[arg-type]
-        client.app.state.store.submit("job", form(data))  # type: ignore[attr-defined]
+        client.app.state.server.store.submit("job", form(data))  # type: ignore[attr-defined]
         return archive
 
     monkeypatch.setattr(results, "zip_files", meanwhile)
-    folder = client.app.state.settings.places.results("job")  # type: ignore[attr-defined]
+    folder = client.app.state.server.places.results("job")  # type: ignore[attr-defined]
     assert client.post("/fetch_result", data={"jobID": "job", "delete_after_download": "1"}).status_code == 200
-    assert len(discover._complete(folder)) == 2 or ended(client) == 2
+    assert len(nova._complete(folder)) == 2 or ended(client) == 2
 
 
 def test_part_files_of_a_dead_worker_are_found_when_its_recording_is_gone(
@@ -272,7 +271,7 @@ def test_part_files_of_a_dead_worker_are_found_when_its_recording_is_gone(
 ) -> None:
     places = Places([data], tmp_path / "work")
     store = Store(tmp_path / "work" / "jobs.sqlite")
-    pool = Pool(store._path, Served("lite", "auto", "", "auto", 1, places), 1)
+    pool = Pool(store._path, WorkerConfig(ServerOptions(threads=1), places))
     store.submit("job", form(data))
     job = store.claim("abcd")
     assert job is not None
@@ -287,17 +286,17 @@ def test_part_files_of_a_dead_worker_are_found_when_its_recording_is_gone(
 
 
 @pytest.fixture
-def served(data: Path, tmp_path: Path) -> Served:
-    return Served("lite", "auto", "", "auto", 1, Places([data], tmp_path / "work"))
+def served(data: Path, tmp_path: Path) -> WorkerConfig:
+    return WorkerConfig(ServerOptions(threads=1), Places([data], tmp_path / "work"))
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="kills by signals")
 def test_a_store_that_cannot_be_written_does_not_end_the_watch(
-    served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    served: WorkerConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pools, "AGAIN_S", 0.05)
     store = Store(tmp_path / "work" / "jobs.sqlite")
-    pool = Pool(store._path, served, 1)
+    pool = Pool(store._path, served)
     pool.start()
     try:
         until(lambda: pool.ready == 1)
@@ -319,9 +318,9 @@ def test_a_store_that_cannot_be_written_does_not_end_the_watch(
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="kills by signals")
-def test_a_worker_that_keeps_dying_does_not_hold_up_the_others(served: Served, tmp_path: Path) -> None:
+def test_a_worker_that_keeps_dying_does_not_hold_up_the_others(served: WorkerConfig, tmp_path: Path) -> None:
     store = Store(tmp_path / "work" / "jobs.sqlite")
-    pool = Pool(store._path, served, 2)
+    pool = Pool(store._path, replace(served, options=replace(served.options, workers=2)))
     pool.start()
     try:
         until(lambda: pool.ready == 2)
@@ -344,7 +343,7 @@ def test_a_worker_that_keeps_dying_does_not_hold_up_the_others(served: Served, t
 def test_a_full_disk_is_told_and_over_when_there_is_room(
     client: TestClient, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store: Store = client.app.state.store  # type: ignore[attr-defined]
+    store: Store = client.app.state.server.store  # type: ignore[attr-defined]
     connected, limited = store._data.handle, True
 
     def full() -> databases._Handle:
@@ -382,7 +381,7 @@ def test_lists_of_jobs_do_not_hold_their_recordings(tmp_path: Path) -> None:
 
 def test_what_belongs_to_forgotten_jobs_goes_with_them(tmp_path: Path, lite: Model) -> None:
     places = Places([tmp_path], tmp_path / "work")
-    settings = replace(Settings(lite.card, places), most_kept=1)
+    options = ServerOptions(keep_jobs=1)
     store = Store(tmp_path / "work" / "jobs.sqlite")
     places.uploads.mkdir(parents=True)
     for number in range(3):
@@ -392,11 +391,11 @@ def test_what_belongs_to_forgotten_jobs_goes_with_them(tmp_path: Path, lite: Mod
         job = store.claim("w")
         assert job is not None and store.end(job)
     (places.uploads / "other.wav").touch()
-    history.forget(settings, store)
+    history.forget(store, places, options)
     assert sorted(path.name for path in places.uploads.iterdir()) == ["2.wav", "other.wav"]
     assert len(list((tmp_path / "work" / "results").iterdir())) == 1
     (tmp_path / "work" / "results" / "half.1234.zip").touch()
-    history.clear(settings, store)
+    history.clear(store, places, options.keep_days)
     assert len(list((tmp_path / "work" / "results").iterdir())) == 1
 
 

@@ -1,4 +1,4 @@
-"""What a server remembers, bounded by age and number, and erased when somebody asks: ended jobs, their results, uploads."""
+"""The history of a server: finished jobs, their results and uploads, limited in age and number, and erased on request."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from pathlib import Path
 
 from starlette.concurrency import run_in_threadpool
 
+from emow2v.discover.places import Places
 from emow2v.server.jobs.store import Busy, Job, Store
 from emow2v.server.jobs.task import task_of
-from emow2v.server.options import Settings
+from emow2v.server.options import ServerOptions
 
 logger = logging.getLogger("emow2v.server")
 
@@ -24,14 +25,13 @@ PATIENCE_S = 10.0  # for files that are appearing
 LOOK_S = 0.02
 
 
-def clear(settings: Settings, store: Store) -> None:
-    """Remove what a server that was killed was about to send, or to erase: nobody waits for it any more.
+def clear(store: Store, places: Places, keep_days: float) -> None:
+    """Remove files that a server that was killed was about to send or to erase; no client waits for them any more.
 
-    Results that no job of the store has made stay until they are as old as is kept: the store may be new, or moved away.
+    Results of no known job stay for `keep_days`, because the store may be new or may have been moved away.
     """
-    places = settings.places
     known = {places.results(job.id).name for job in store.all()}
-    oldest = time.time() - settings.days_kept * 86400
+    oldest = time.time() - keep_days * 86400
     unknown = 0
     for path in places.results("").parent.glob("*"):
         if path.suffix == ".zip":
@@ -44,28 +44,28 @@ def clear(settings: Settings, store: Store) -> None:
         logger.warning(
             "%d results belong to no job in the store; they stay until they are %g days old",
             unknown,
-            settings.days_kept,
+            keep_days,
         )
 
 
-def erase(settings: Settings, store: Store, job_id: str) -> Job | None:
-    """Leave nothing of a job on this machine but what it wrote below the data folders; one that goes on is cancelled first.
+def erase(store: Store, places: Places, job_id: str) -> Job | None:
+    """Erase a job, its log, results and uploads; a job that runs is cancelled first. Files below the data folders stay.
 
     Returns:
-        the job as it last stood; None where there was none
+        the last state of the job; None where no such job exists
 
     Raises:
-        Busy: its files are appearing, or are held open, and still are after a while
+        Busy: its files are being published, or are open, for longer than `PATIENCE_S`
     """
     deadline = time.monotonic() + PATIENCE_S
     first = store.get(job_id, brief=True)
 
     def remove(job: Job) -> None:
         # the files first: should the server die between the two, the job still shows what is to be erased
-        for upload in task_of(job, settings.places).uploads():
+        for upload in task_of(job, places).uploads():
             if not store.mentioned(upload.name, but=job):
                 upload.unlink(missing_ok=True)
-        shutil.rmtree(settings.places.results(job.id), ignore_errors=True)
+        shutil.rmtree(places.results(job.id), ignore_errors=True)
 
     while first and (job := store.get(job_id, brief=True)) is not None and job.number == first.number:
         if job.status.ended:
@@ -82,20 +82,19 @@ def erase(settings: Settings, store: Store, job_id: str) -> Job | None:
     return None
 
 
-def forget(settings: Settings, store: Store) -> None:
-    """Drop what is too old or too much, with the results that nobody fetched and the uploads behind them."""
-    places = settings.places
+def forget(store: Store, places: Places, options: ServerOptions) -> None:
+    """Remove finished jobs beyond the limits of age and number, with their results and uploads."""
     moved: list[tuple[Path, Path]] = []
 
-    def aside(jobs: list[Job]) -> None:
-        """The results of a job that takes one's id at once are another's."""
+    def set_aside(jobs: list[Job]) -> None:
+        """Rename the results: a job that takes one of the ids at once has results of its own."""
         for job in jobs:
             folder = places.results(job.id)
             with contextlib.suppress(OSError):
                 moved.append((folder.rename(folder.with_name(f"{folder.name}.{secrets.token_hex(4)}")), folder))
 
     try:
-        forgotten = store.forget(most=settings.most_kept, days=settings.days_kept, before=aside)
+        forgotten = store.forget(most=options.keep_jobs, days=options.keep_days, before=set_aside)
     except BaseException:  # a full disk, say
         for now, before in moved:
             now.rename(before)
@@ -105,17 +104,17 @@ def forget(settings: Settings, store: Store) -> None:
     for job in forgotten:
         if (upload := task_of(job, places).upload) is not None:
             upload.unlink(missing_ok=True)
-    oldest = time.time() - settings.days_kept * 86400
+    oldest = time.time() - options.keep_days * 86400
     for upload in places.uploads.glob("*"):
         with contextlib.suppress(OSError):
             if upload.stat().st_mtime < oldest and not store.mentioned(upload.name):
                 upload.unlink()
 
 
-async def keep_bounded(settings: Settings, store: Store) -> None:
-    """Forget every minute, for as long as the server runs."""
+async def keep_bounded(store: Store, places: Places, options: ServerOptions) -> None:
+    """Call `forget` every minute, while the server runs."""
     while True:
-        forgetting = asyncio.ensure_future(run_in_threadpool(forget, settings, store))
+        forgetting = asyncio.ensure_future(run_in_threadpool(forget, store, places, options))
         try:
             await asyncio.shield(forgetting)
         except asyncio.CancelledError:

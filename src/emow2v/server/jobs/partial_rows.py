@@ -1,7 +1,7 @@
-"""Rows of a job that runs, for people who watch: a plain file that grows, and is gone when the results appear.
+"""The rows of a running job, for people who watch: a file that grows and is removed when the results appear.
 
-It has the name of an unfinished file (see `formats.files`), so that it is removed wherever those are: when the job ends,
-is cancelled or fails, and after a crash.
+The file has the name of an unfinished one (see `storage.files`), and is removed with those: when the job ends, is
+cancelled or fails, and after a crash.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ _COLUMNS = 6  # start, end, three scores, confidence
 _ROW = _COLUMNS * 8  # bytes
 
 
-class GrowingWriter:
-    """Takes blocks as a writer of `formats` does, and never stops a job: where nothing can be written, nobody watches.
+class PartialRowsWriter:
+    """A writer as in `formats` that never stops a job: where the file cannot be written, nobody can watch.
 
     Args:
         folder: of the job's results
@@ -32,7 +32,7 @@ class GrowingWriter:
     clipped = 0
 
     def __init__(self, folder: Path) -> None:
-        self.staged: StagedFiles = _Vanishing(folder)
+        self.staged: StagedFiles = _WithFolder(folder)
         self._folder = folder
         self._file: IO[bytes] | None = None
 
@@ -53,8 +53,8 @@ class GrowingWriter:
         self.staged.discard()
 
 
-class _Vanishing(StagedFiles):
-    """Takes the folder along when nothing else lies in it."""
+class _WithFolder(StagedFiles):
+    """Removes the folder, too, when it is empty."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__()
@@ -73,24 +73,24 @@ def as_rows(block: Block) -> npt.NDArray[np.float64]:
 
 
 @dataclass(frozen=True, eq=False)
-class Growing:
-    """What is there so far.
+class PartialRows:
+    """The rows so far.
 
     Attributes:
-        run: of one recording by one worker; another where it began anew, "" where nothing grows
-        rows: float64 [rows, 6], from the asked one on
+        run: identifies one pass over one recording; "" where the job has no rows yet
+        rows: float64 [rows, 6], from the requested row on
     """
 
     run: str
     rows: npt.NDArray[np.float64]
 
 
-def read(folder: Path, first: int, run: str = "") -> Growing:
-    """Rows from the one numbered `first` on, of a run; from the beginning where another goes on by now."""
+def read(folder: Path, first: int, run: str = "") -> PartialRows:
+    """Rows from number `first` on; from the beginning where another run than `run` goes on by now."""
     for path in folder.glob(".rows.*.part"):
         now = path.name.split(".")[-2]
         with contextlib.suppress(OSError), path.open("rb") as file:
             file.seek(first * _ROW if now == run or not run else 0)
             data = file.read()
-            return Growing(now, np.frombuffer(data[: len(data) // _ROW * _ROW], "<f8").reshape(-1, _COLUMNS))
-    return Growing("", np.zeros((0, _COLUMNS)))
+            return PartialRows(now, np.frombuffer(data[: len(data) // _ROW * _ROW], "<f8").reshape(-1, _COLUMNS))
+    return PartialRows("", np.zeros((0, _COLUMNS)))

@@ -20,8 +20,7 @@ from emow2v.errors import Emow2vError
 from emow2v.server.jobs import worker as workers
 from emow2v.server.jobs.store import Job, Store
 from emow2v.server.jobs.task import task_of
-from emow2v.server.jobs.worker import Served
-from emow2v.server.logs import LogFormat
+from emow2v.server.jobs.worker import WorkerConfig
 from emow2v.storage import files
 
 logger = logging.getLogger("emow2v.server")
@@ -91,13 +90,11 @@ class Pool:
 
     Args:
         path: of the store
-        served: what they run
-        number: of processes
-        log_format: of what they say
+        config: of each worker; its options say how many there are
     """
 
-    def __init__(self, path: Path, served: Served, number: int, log_format: LogFormat = "text") -> None:
-        self._path, self._served, self._number, self._log_format = path, served, number, log_format
+    def __init__(self, path: Path, config: WorkerConfig) -> None:
+        self._path, self._config = path, config
         self._store = Store(path)
         self._context = multiprocessing.get_context("spawn")  # alike on every platform, and no thread is ever forked
         self._processes: list[_Process] = []
@@ -109,7 +106,7 @@ class Pool:
     def start(self) -> None:
         """Take up what an earlier server left, then start the workers."""
         self._sweep()
-        self._processes = [self._started() for _ in range(self._number)]
+        self._processes = [self._started() for _ in range(self._config.options.workers)]
         self._thread.start()
 
     def wake(self) -> None:
@@ -162,7 +159,7 @@ class Pool:
         name = secrets.token_hex(4)
         process = self._context.Process(
             target=workers.main,
-            args=(name, self._path, self._served, there, logger.getEffectiveLevel(), self._log_format),
+            args=(name, self._path, self._config, there, logger.getEffectiveLevel()),
             name=f"emow2v-worker-{name}",
             daemon=True,
         )
@@ -257,7 +254,7 @@ class Pool:
 
     def _folders(self, job: Job) -> set[Path]:
         """The folders that a job writes to."""
-        places = self._served.places
+        places = self._config.places
         results = places.results(job.id)  # also the rows of a job that runs
         try:
             return {results} | task_of(job, places).folders()

@@ -90,12 +90,12 @@ class Store:
         kind: Kind = "process",
         client: str = "",
         context: str = "window",
-        most_waiting: int = 0,
+        max_waiting: int = 0,
     ) -> Job:
         """Queue a job; the id of one that has ended may be used again, and its history is gone then.
 
         Args:
-            most_waiting: jobs that may wait, 0 for any number
+            max_waiting: jobs that may wait, 0 for any number
 
         Raises:
             Busy: too many wait already
@@ -115,7 +115,7 @@ class Store:
                 )
                 database.execute("DELETE FROM jobs WHERE number = ?", (old["number"],))
             waiting = database.execute("SELECT count(*) FROM jobs WHERE status = 0").fetchone()[0]
-            if most_waiting and waiting >= most_waiting:
+            if max_waiting and waiting >= max_waiting:
                 raise Busy(f"{waiting} jobs are waiting, as many as are taken; try again later.")
             made = database.execute(
                 "INSERT INTO jobs (id, kind, client, brief, context, status, posted, form) VALUES (?, ?, ?, ?, ?, 0, ?, ?) "

@@ -27,10 +27,10 @@ from emow2v.errors import Cancelled, Emow2vError
 from emow2v.formats import Writer
 from emow2v.model import Model, load
 from emow2v.server import logs
-from emow2v.server.jobs.partial_rows import GrowingWriter
+from emow2v.server.jobs.partial_rows import PartialRowsWriter
 from emow2v.server.jobs.store import Job, Store
 from emow2v.server.jobs.task import task_of
-from emow2v.server.logs import LogFormat
+from emow2v.server.options import ServerOptions
 from emow2v.storage.files import Move
 
 logger = logging.getLogger("emow2v.server")
@@ -43,15 +43,18 @@ WAKE, STOP, HURRY, READY, HEARD = b"wake", b"stop", b"hurry", b"ready", b"heard"
 
 
 class Models(Protocol):
-    """What a worker runs jobs with: where they may read and write, and models by the names that requests know."""
+    """Folders that requests may read and write, and models by the names that requests know."""
 
     @property
     def places(self) -> Places: ...
     @property
-    def longest_s(self) -> float: ...
+    def max_duration_s(self) -> float:
+        """Longest recording in seconds; 0 for no limit."""
+        ...
+
     @property
     def card(self) -> cards.Card:
-        """Of the model that is used where a request names none."""
+        """The card of the model that is used where a request names none."""
         ...
 
     @property
@@ -59,37 +62,36 @@ class Models(Protocol):
 
 
 @dataclass(frozen=True)
-class Served:
-    """What a server runs; the same for all its workers, and picklable.
+class WorkerConfig:
+    """What the workers of a server need; picklable.
 
     Attributes:
-        model: name or folder of the model that is used where a request names none
-        engine, precision, device: of all models
-        threads: of one worker
+        options: of the server; its threads are those of one worker
         places: folders that requests may read and write
-        longest_s: of a recording, 0 for any length
     """
 
-    model: str
-    engine: str
-    precision: str
-    device: str
-    threads: int
+    options: ServerOptions
     places: Places
-    longest_s: float = 0
+
+    @property
+    def max_duration_s(self) -> float:
+        """Longest recording in seconds; 0 for no limit."""
+        return self.options.max_duration_s
 
     @property
     def card(self) -> cards.Card:
-        return cards.find(self.model)
+        """The card of the model that is used where a request names none."""
+        return cards.find(self.options.model)
 
     def load(self, name: str) -> Model:
-        """A model by the name that requests know it by."""
+        """Load a model by the name that requests know."""
+        options = self.options
         return load(
-            self.model if name == self.card.name else name,
-            engine=self.engine,
-            precision=self.precision,
-            threads=self.threads,
-            device=self.device,
+            options.model if name == self.card.name else name,
+            engine=options.engine,
+            precision=options.precision,
+            threads=options.threads,
+            device=options.device,
         )
 
 
@@ -100,10 +102,10 @@ class Stopped(BaseException):
 class Worker:
     """What happens in the process."""
 
-    def __init__(self, name: str, path: Path, served: Models) -> None:
+    def __init__(self, name: str, path: Path, config: Models) -> None:
         self.name = name
         self._store = Store(path)
-        self._served = served
+        self._config = config
         self._warm: dict[str, Model] = {}
         self._awake = threading.Event()
         self._stopping = False
@@ -132,7 +134,7 @@ class Worker:
 
     def warm_up(self) -> None:
         """Load the model that most requests will want, and let it run once."""
-        card = self._served.card
+        card = self._config.card
         model = self._model(card.name)
         import numpy as np
 
@@ -174,14 +176,14 @@ class Worker:
         self._store.let_go(job)
 
     def _carry_out(self, job: Job) -> None:
-        store, served = self._store, self._served
-        task = task_of(job, served.places)
-        task.check(served.card, served.longest_s)
-        model = self._model(task.card(served.card).name)
+        store, config = self._store, self._config
+        task = task_of(job, config.places)
+        task.check(config.card, config.max_duration_s)
+        model = self._model(task.card(config.card).name)
         store.note(job, model.provenance(task.framing, task.context))
         store.log(job, f"model {model.name} {model.card.version} on {model.engine.name}, {model.engine.precision}")
-        observer = StoreObserver(store, job, served.places.results(job.id), lambda: self._hurried)
-        rows = task.run(model, observer, served.longest_s)
+        observer = StoreObserver(store, job, config.places.results(job.id), lambda: self._hurried)
+        rows = task.run(model, observer, config.max_duration_s)
         if not store.end(job, rows=rows):
             raise Cancelled
 
@@ -191,7 +193,7 @@ class Worker:
         if model is None or not model.card.unchanged():
             while len(self._warm) >= MAX_WARM:
                 del self._warm[next(iter(self._warm))]
-            model = self._served.load(name)
+            model = self._config.load(name)
         self._warm[name] = model
         return model
 
@@ -240,7 +242,7 @@ class StoreObserver(Observer):
         self._store.notice(self._job, sentences)
 
     def writers(self) -> Sequence[Writer]:
-        return [GrowingWriter(self._folder)]
+        return [PartialRowsWriter(self._folder)]
 
 
 class _Throttled:
@@ -257,15 +259,21 @@ class _Throttled:
         return True
 
 
-def main(name: str, path: Path, served: Served, parent: Connection, level: int, log_format: LogFormat = "text") -> None:
-    """Entry point of the process."""
+def main(name: str, path: Path, config: WorkerConfig, parent: Connection, level: int) -> None:
+    """Entry point of the process.
+
+    Args:
+        name: of the worker
+        path: of the store
+        level: of the log
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal tells everybody; the parent decides
-    logs.set_up(log_format, level)
+    logs.set_up(config.options.log_format, level)
     if hasattr(os, "nice"):
         with contextlib.suppress(OSError):
             os.nice(5)  # answers and live streams go first
     try:
-        worker = Worker(name, path, served)
+        worker = Worker(name, path, config)
 
         def terminated(number: int, frame: object) -> None:  # in a thread: what it interrupts may hold what it needs
             threading.Thread(target=worker.terminated, name="emow2v-terminated", daemon=True).start()

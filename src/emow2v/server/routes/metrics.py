@@ -15,8 +15,8 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from emow2v.server.jobs.store import Store
-from emow2v.server.options import Workers
 from emow2v.server.routes.live import Live
+from emow2v.server.state import Workers
 
 BUCKETS = (0.001, 0.005, 0.02, 0.1, 0.5, 2, 10, 60, 600)  # seconds
 

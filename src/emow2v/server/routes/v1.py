@@ -23,7 +23,6 @@ from starlette.requests import ClientDisconnect
 
 from emow2v._version import __version__
 from emow2v.discover.options import offered_cards
-from emow2v.discover.places import Places
 from emow2v.errors import Emow2vError, TooLong
 from emow2v.server.failures import failure, headers, invalid, sentence
 from emow2v.server.jobs import history
@@ -33,9 +32,9 @@ from emow2v.server.jobs.store import Busy, Job, Status, Store
 from emow2v.server.jobs.task import task_of
 from emow2v.server.jobs.uploads import keep
 from emow2v.server.logs import one_line
-from emow2v.server.options import Settings, Workers
 from emow2v.server.routes import views
 from emow2v.server.routes.forms import prepare, refuse_unknown
+from emow2v.server.state import ServerState
 
 logger = logging.getLogger("emow2v.server")
 
@@ -110,8 +109,9 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
 }
 
 
-def create_v1(settings: Settings, store: Store, workers: Workers) -> FastAPI:
+def create_v1(state: ServerState) -> FastAPI:
     """The routes below /v1, with their description at /v1/openapi.json."""
+    options, store, places = state.options, state.store, state.places
     api = FastAPI(
         title="emow2v",
         version=__version__,
@@ -128,7 +128,6 @@ def create_v1(settings: Settings, store: Store, workers: Workers) -> FastAPI:
     api.add_exception_handler(ClientDisconnect, _gone)
     for kind in (OSError, sqlite3.Error):
         api.add_exception_handler(kind, _failed)
-    places: Places = settings.places
 
     def found(job_id: str, *, brief: bool = False) -> Job:
         job = store.get(job_id, brief=brief)
@@ -197,27 +196,27 @@ def create_v1(settings: Settings, store: Store, workers: Workers) -> FastAPI:
                 form["name"] = file.filename or "upload"
                 form["upload"] = keep(file.file, file.filename or "", places.uploads)
             try:
-                PredictionTask(job_id, form, places, settings.context).check(settings.model, settings.longest_s)
+                PredictionTask(job_id, form, places, options.context).check(state.card, options.max_duration_s)
                 return store.submit(
                     job_id,
                     form,
                     kind="prediction",
                     client=client,
-                    context=settings.context,
-                    most_waiting=settings.most_waiting,
+                    context=options.context,
+                    max_waiting=options.max_waiting,
                 )
             except BaseException:
                 if "upload" in form:
                     (places.uploads / form["upload"]).unlink(missing_ok=True)
                 raise
 
-        async with settings.checking:
+        async with state.checking:
             job = await run_in_threadpool(post)
         logger.info("job %s: posted", job.id, extra={"job": job.id, "client": client})
-        workers.wake()
+        state.workers.wake()
         if not wait:
             return JSONResponse(shown(job).model_dump(), 202, headers={"Location": f"jobs/{job.id}"})
-        ended = await _ended(request, store, job, settings.stopping)
+        ended = await _ended(request, store, job, state.stopping)
         if ended is None:
             await run_in_threadpool(store.cancel, job.id)
             return Response(status_code=400)  # the client hung up: nobody reads this
@@ -251,7 +250,7 @@ def create_v1(settings: Settings, store: Store, workers: Workers) -> FastAPI:
     @api.delete("/jobs/{job_id}")
     def erase(job_id: str) -> JobModel:
         """Forget a job with its log, result and upload, at once; one that goes on is cancelled. Answers how it last stood."""
-        erased = history.erase(settings, store, found(job_id, brief=True).id)
+        erased = history.erase(store, places, found(job_id, brief=True).id)
         if erased is None:
             raise HTTPException(404, "Somebody else has erased the job.")
         logger.info("job %s: erased", erased.id, extra={"job": erased.id})
@@ -265,7 +264,7 @@ def create_v1(settings: Settings, store: Store, workers: Workers) -> FastAPI:
     async def events(job_id: str) -> StreamingResponse:
         """Server-sent events: the job whenever it changes, until it has ended."""
         await run_in_threadpool(found, job_id, brief=True)
-        return StreamingResponse(_events(store, job_id, shown, settings.stopping), media_type="text/event-stream")
+        return StreamingResponse(_events(store, job_id, shown, state.stopping), media_type="text/event-stream")
 
     @api.get("/models")
     def models() -> list[ModelModel]:
@@ -276,15 +275,15 @@ def create_v1(settings: Settings, store: Store, workers: Workers) -> FastAPI:
                 version=one.version,
                 description=one.description,
                 licence=one.licence,
-                served=one.name == settings.model.name,
+                served=one.name == state.card.name,
                 min_seconds=one.min_samples / one.sampling_rate,
                 max_seconds=one.max_samples / one.sampling_rate,
                 sampling_rate=one.sampling_rate,
             )
-            for one in offered_cards(settings.model).values()
+            for one in offered_cards(state.card).values()
         ]
 
-    views.add(api, settings, found)
+    views.add(api, state, found)
     described = api.openapi
     api.openapi = lambda: _with_problems(described())  # type: ignore[method-assign]
     return api

@@ -25,8 +25,8 @@ from emow2v.server.jobs import partial_rows, results
 from emow2v.server.jobs.prediction import FORMATS
 from emow2v.server.jobs.store import Job, Status
 from emow2v.server.jobs.task import task_of
-from emow2v.server.options import Settings
 from emow2v.server.routes.waveform import waveform
+from emow2v.server.state import ServerState
 
 T = TypeVar("T")
 Format = Literal["", "json", "csv", "csvw", "ndjson", "annotation"]
@@ -74,13 +74,13 @@ class CitationModel(BaseModel):
     bibtex: str
 
 
-def add(api: FastAPI, settings: Settings, found: Callable[..., Job]) -> None:
+def add(api: FastAPI, state: ServerState, found: Callable[..., Job]) -> None:
     """Add the routes.
 
     Args:
         found: gives a job by its id, or answers 404; with brief=True its form is shortened
     """
-    places = settings.places
+    places = state.places
     decoding = asyncio.Semaphore(DECODED_AT_ONCE)
 
     @api.get("/jobs/{job_id}/sessions")
@@ -171,7 +171,7 @@ def add(api: FastAPI, settings: Settings, found: Callable[..., Job]) -> None:
         job = found(job_id, brief=True)
         _check_finished(job)
         return CitationModel(
-            methods=citation.methods(job.provenance), bibtex=results.references(job.provenance, settings.model)
+            methods=citation.methods(job.provenance), bibtex=results.references(job.provenance, state.card)
         )
 
 

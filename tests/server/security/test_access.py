@@ -4,6 +4,7 @@ import io
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import soundfile
@@ -15,9 +16,9 @@ from emow2v.errors import Emow2vError
 from emow2v.model import Model
 from emow2v.modelstore.verify import EXAMPLE
 from emow2v.server.run import Server
-from emow2v.server.security import walls as module
+from emow2v.server.security import access as module
+from emow2v.server.security.access import check_exposure, host_names, is_loopback
 from emow2v.server.security.tls import self_signed
-from emow2v.server.security.walls import Walls, check_open, is_loopback, own_hosts
 from servers import app
 from waiting import until
 
@@ -26,18 +27,16 @@ FORMS = ["/process", "/job_status", "/log", "/cancel", "/fetch_result", "/upload
 OTHERS = ["/", "/job_status_all", "/data", "/log/x", "/api/update_progress"]
 
 
-def served(tmp_path: Path, walls: Walls) -> TestClient:
+def served(tmp_path: Path, **options: Any) -> TestClient:
     def never(name: str):
         raise AssertionError("no job runs here")
 
-    return TestClient(
-        app(find("lite"), [tmp_path], tmp_path / "work", never, walls=walls), raise_server_exceptions=False
-    )
+    return TestClient(app(find("lite"), [tmp_path], tmp_path / "work", never, **options), raise_server_exceptions=False)
 
 
 @pytest.fixture
 def locked(tmp_path: Path) -> Iterator[TestClient]:
-    with served(tmp_path, Walls(token=TOKEN)) as client:
+    with served(tmp_path, token=TOKEN) as client:
         yield client
 
 
@@ -85,7 +84,7 @@ def test_health_is_open(locked: TestClient) -> None:
 
 
 def test_pages_of_other_sites_change_nothing(tmp_path: Path) -> None:
-    with served(tmp_path, Walls()) as client:
+    with served(tmp_path) as client:
         for headers in (
             {"Origin": "https://evil.example"},
             {"Origin": "null"},
@@ -101,16 +100,16 @@ def test_pages_of_other_sites_change_nothing(tmp_path: Path) -> None:
 
 
 def test_names_the_server_does_not_have(tmp_path: Path) -> None:
-    with served(tmp_path, Walls(hosts=own_hosts("127.0.0.1"))) as client:
+    with served(tmp_path, host="127.0.0.1") as client:
         for host in ("localhost", "localhost:8080", "127.0.0.1:1", "[::1]:8080", "LOCALHOST"):
             assert client.get("/healthz", headers={"Host": host}).status_code == 200, host
         for host in ("evil.example", "evil.example:8080", "127.0.0.1.evil.example", ""):
             assert client.get("/healthz", headers={"Host": host}).status_code == 421, host
-    assert own_hosts("0.0.0.0") == frozenset() and "lab" in own_hosts("0.0.0.0", ["Lab"])
+    assert host_names("0.0.0.0") == frozenset() and "lab" in host_names("0.0.0.0", ["Lab"])
 
 
 def test_bodies_have_an_end(tmp_path: Path) -> None:
-    with served(tmp_path, Walls(max_body=1000)) as client:
+    with served(tmp_path, max_upload_mb=0.001) as client:
         assert client.post("/job_status", data={"jobID": "a" * 500}).status_code == 200
         answer = client.post("/upload", files={"file": ("a.wav", bytes(2000))})
         assert answer.status_code == 413 and "--max-upload" in answer.json()["error"]
@@ -127,7 +126,7 @@ def test_bodies_have_an_end(tmp_path: Path) -> None:
 def test_strangers_send_less(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_FORM", 2000)
     headers = {"Authorization": f"Bearer {TOKEN}"}
-    with served(tmp_path, Walls(token=TOKEN, max_body=10_000)) as client:
+    with served(tmp_path, token=TOKEN, max_upload_mb=0.01) as client:
         sound = {"file": ("a.wav", bytes(5000))}
         answer = client.post("/upload", files=sound, data={"token": TOKEN})
         assert answer.status_code == 413 and "Authorization: Bearer TOKEN" in answer.json()["error"]
@@ -139,7 +138,7 @@ def test_strangers_send_less(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_what_is_held_in_memory_of_uploads_is_little(tmp_path: Path) -> None:
-    with served(tmp_path, Walls()) as client:
+    with served(tmp_path) as client:
         for route in ("/upload", "/v1/predictions"):
             for fields in ({f"{number}": "" for number in range(60)}, {"name": "x" * 100_000}):
                 answer = client.post(route, files={"file": ("a.wav", b"")}, data=fields)
@@ -158,7 +157,9 @@ def test_recordings_have_an_end(lite: Model, tmp_path: Path) -> None:
     honest, lying = tmp_path / "honest.flac", tmp_path / "lying.flac"
     honest.write_bytes(sound.getvalue())
     lying.write_bytes(said)
-    with TestClient(app(lite.card, [tmp_path], tmp_path / "work", lambda name: lite, longest_s=2)) as client:
+    with TestClient(
+        app(lite.card, [tmp_path], tmp_path / "work", lambda name: lite, max_duration_h=2 / 3600)
+    ) as client:
         for path, status in ((honest, 413), (lying, 200)):
             form = request(tmp_path, path) | {"jobID": path.stem}
             answer = client.post("/process", data=form)
@@ -180,15 +181,15 @@ def test_recordings_have_an_end(lite: Model, tmp_path: Path) -> None:
 def test_an_open_server_needs_a_token() -> None:
     for host in ("127.0.0.1", "localhost", "::1", "[::1]", "127.8.0.1"):
         assert is_loopback(host)
-        check_open(host, "", insecure=False)
+        check_exposure(host, "", insecure=False)
     for host in ("0.0.0.0", "::", "192.168.1.2", "lab.example"):
         with pytest.raises(Emow2vError, match="Give --token"):
-            check_open(host, "", insecure=False)
-        check_open(host, "t", insecure=False)
-        check_open(host, "", insecure=True)
+            check_exposure(host, "", insecure=False)
+        check_exposure(host, "t", insecure=False)
+        check_exposure(host, "", insecure=True)
     for token in ("gehäim", "a\nb", " a", "a\t", "\x7f"):
         with pytest.raises(Emow2vError, match="no header can"):
-            check_open("127.0.0.1", token, insecure=True)
+            check_exposure("127.0.0.1", token, insecure=True)
 
 
 def test_a_certificate_of_its_own(tmp_path: Path) -> None:
@@ -234,7 +235,7 @@ def test_servers_that_do_not_start(tmp_path: Path, options: dict[str, object], s
     ],
 )
 def test_a_proxy_that_rewrites_the_host_is_told_what_to_pass_on(tmp_path: Path, host: str, origin: str) -> None:
-    with served(tmp_path, Walls()) as client:
+    with served(tmp_path) as client:
         answer = client.post("/cancel", data={"jobID": "a"}, headers={"Host": host, "Origin": origin})
         said = answer.json()["error"]
         assert answer.status_code == 403 and "nginx: proxy_set_header Host $http_host;" in said

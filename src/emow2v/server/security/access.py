@@ -1,6 +1,6 @@
-"""Who may ask: a token, the names the server answers to, pages of other sites, bodies that are too large.
+"""Access: the token, the server's own names, requests of other sites' pages, and the size of requests.
 
-Each is an ASGI layer around the application, so that no route can forget it.
+Each check is an ASGI layer around the application, so that no route can omit it.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ import codecs
 import hmac
 import ipaddress
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from http.cookies import CookieError, SimpleCookie
 from urllib.parse import urlsplit
 
@@ -21,36 +20,25 @@ from emow2v.errors import Emow2vError
 
 COOKIE = "emow2v-token"
 FIELD = "token"  # of a form, for clients that can send no header
-OPEN_PATHS = frozenset(
-    ["/healthz", "/readyz", "/login", "/static/style.css", "/static/icon.svg"]
-)  # say nothing of anybody's data
-AUTHORISED = "emow2v.authorised"  # in a request's scope: the token was in a header or a cookie
-RECORDINGS = frozenset(["/upload", "/v1/predictions"])  # what comes in is put on the disk; elsewhere it stays in memory
+OPEN_PATHS = frozenset(["/healthz", "/readyz", "/login", "/static/style.css", "/static/icon.svg"])  # hold nobody's data
+AUTHORISED = "emow2v.authorised"  # in a request's scope: a header or a cookie held the token
+RECORDINGS = frozenset(["/upload", "/v1/predictions"])  # uploads go to the disk; other bodies stay in memory
 MAX_FORM = 64 << 20  # bytes of a request to any other route
-# What the texts of a form may be written in. Others that Python knows raise errors of their own (undefined, punycode)
+# Charsets of the texts in a form. Others that Python knows raise errors of their own (undefined, punycode)
 # or give characters that no file can hold (unicode_escape, utf-7).
 CHARSETS = frozenset(["utf-8", "ascii", "iso8859-1", "cp1252"])
 
-Answer = Callable[[int, str], ASGIApp]
+NO_HEADER = "The token is missing or wrong; send the header 'Authorization: Bearer TOKEN'."
+NO_TOKEN = "The token is missing or wrong; send the header 'Authorization: Bearer TOKEN', or a form field token."
+
+Refuse = Callable[[int, str], ASGIApp]  # an answer with a status and a sentence
 
 
-@dataclass(frozen=True)
-class Walls:
-    """What an administrator chose.
+def check_exposure(host: str, token: str, *, insecure: bool) -> None:
+    """Refuse to listen on a public address without a token.
 
-    Attributes:
-        token: that requests must bring, "" for none
-        hosts: names and addresses that the server answers to, without ports; empty for any
-        max_body: bytes of a request; 0 for any number
-    """
-
-    token: str = ""
-    hosts: frozenset[str] = frozenset()
-    max_body: int = 0
-
-
-def check_open(host: str, token: str, *, insecure: bool) -> None:
-    """Refuse to listen where everybody can reach the server and nobody must say who they are.
+    Args:
+        insecure: something else controls access
 
     Raises:
         Emow2vError: a public address without a token, or a token that no header can hold
@@ -60,8 +48,8 @@ def check_open(host: str, token: str, *, insecure: bool) -> None:
     if token or insecure or is_loopback(host):
         return
     raise Emow2vError(
-        f"{host} can be reached from other machines, and there is no token: whoever reaches it could read recordings and "
-        "write results. Give --token (or EMOW2V_TOKEN), listen on 127.0.0.1, or say --insecure if something else guards it."
+        f"{host} can be reached from other machines, and there is no token: anybody there could read recordings and write "
+        "results. Give --token (or EMOW2V_TOKEN), listen on 127.0.0.1, or give --insecure if something else controls access."
     )
 
 
@@ -75,28 +63,36 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def own_hosts(host: str, more: Iterable[str] = ()) -> frozenset[str]:
-    """The names that a server on an address answers to; empty (any) where it listens on all of them.
+def host_names(host: str, more: Iterable[str] = ()) -> frozenset[str]:
+    """The names that a server answers to; empty for any name, where it listens on a public address and `more` is empty.
 
-    On a loopback address a page of another site could otherwise reach the server under a name of its own that points here
-    (DNS rebinding), and would then not count as another site.
+    Without the check, a page of another site could reach a server on a loopback address under a name that points here
+    (DNS rebinding), and would not count as another site.
+
+    Args:
+        host: address that the server listens on
+        more: names that the administrator added
     """
-    named = {one.lower() for one in more}
+    named = {name.lower() for name in more}
     if named or is_loopback(host):
         return frozenset({"localhost", "127.0.0.1", "::1", host.strip("[]").lower(), *named})
     return frozenset()
 
 
-def matches(token: str, given: str) -> bool:
-    """Whether a token is the right one, in a time that does not tell how much of it is right."""
-    return hmac.compare_digest(token.encode(), given.encode(errors="backslashreplace"))
+def matches(token: str, candidate: str) -> bool:
+    """Whether a candidate is the token; the time taken does not tell how much of it is right."""
+    return hmac.compare_digest(token.encode(), candidate.encode(errors="backslashreplace"))
 
 
-class HostWall:
-    """Answers requests to its own names only."""
+class HostCheck:
+    """Refuses requests to names that are not the server's.
 
-    def __init__(self, app: ASGIApp, walls: Walls, refuse: Answer) -> None:
-        self._app, self._hosts, self._refuse = app, walls.hosts, refuse
+    Args:
+        hosts: names and addresses without ports; empty for any
+    """
+
+    def __init__(self, app: ASGIApp, hosts: frozenset[str], refuse: Refuse) -> None:
+        self._app, self._hosts, self._refuse = app, hosts, refuse
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] in ("http", "websocket") and self._hosts:
@@ -109,13 +105,13 @@ class HostWall:
         await self._app(scope, receive, send)
 
 
-class SiteWall:
-    """Refuses what a page of another site sends on behalf of somebody's browser (cross-site request forgery).
+class SiteCheck:
+    """Refuses changes that a page of another site requests through a user's browser (cross-site request forgery).
 
-    Browsers say where a request comes from, in Origin or Sec-Fetch-Site; other programs say neither, and are not stopped.
+    Browsers state the origin of a request in Origin or Sec-Fetch-Site. Other programs send neither and are let through.
     """
 
-    def __init__(self, app: ASGIApp, refuse: Answer) -> None:
+    def __init__(self, app: ASGIApp, refuse: Refuse) -> None:
         self._app, self._refuse = app, refuse
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -127,34 +123,35 @@ class SiteWall:
             origin, site = headers.get("origin"), headers.get("sec-fetch-site", "none")
             elsewhere = origin is not None and _authority(origin) != headers.get("host", "").lower()
             if elsewhere or site not in ("same-origin", "none"):
-                await self._refuse(403, _foreign(origin, headers.get("host", "")))(scope, receive, send)
+                await self._refuse(403, _other_site(origin, headers.get("host", "")))(scope, receive, send)
                 return
         await self._app(scope, receive, send)
 
 
-class TokenWall:
-    """Lets in who brings the token: "Authorization: Bearer TOKEN", or the cookie of the login page.
+class TokenCheck:
+    """Requires the token, in "Authorization: Bearer TOKEN" or in the cookie of the login page.
 
-    Forms may also hold it in a field; they are let through to the routes, which read the form anyway and refuse it
-    (see `AUTHORISED`). Everything else stops here.
+    Args:
+        token: empty for none
+        forms: whether a request's form may hold the token in a field; its route then checks it (see `AUTHORISED`)
     """
 
-    def __init__(self, app: ASGIApp, walls: Walls, refuse: Answer, forms: Callable[[Scope], bool]) -> None:
-        self._app, self._token, self._refuse, self._forms = app, walls.token, refuse, forms
+    def __init__(self, app: ASGIApp, token: str, refuse: Refuse, forms: Callable[[Scope], bool]) -> None:
+        self._app, self._token, self._refuse, self._forms = app, token, refuse, forms
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
-        scope[AUTHORISED] = not self._token or self._brings(Headers(scope=scope))
+        scope[AUTHORISED] = not self._token or self._holds_token(Headers(scope=scope))
         if scope[AUTHORISED] or scope["path"] in OPEN_PATHS or self._forms(scope):
             await self._app(scope, receive, send)
         else:
             await self._refuse(401, NO_HEADER)(scope, receive, send)
 
-    def _brings(self, headers: Headers) -> bool:
-        kind, _, given = headers.get("authorization", "").partition(" ")
-        if kind.lower() == "bearer" and matches(self._token, given.strip()):
+    def _holds_token(self, headers: Headers) -> bool:
+        kind, _, candidate = headers.get("authorization", "").partition(" ")
+        if kind.lower() == "bearer" and matches(self._token, candidate.strip()):
             return True
         cookie: SimpleCookie = SimpleCookie()
         try:
@@ -164,8 +161,8 @@ class TokenWall:
         return COOKIE in cookie and matches(self._token, cookie[COOKIE].value)
 
 
-def _foreign(origin: str | None, host: str) -> str:
-    """Why a request counts as another site's, and what a proxy must pass on where it is none."""
+def _other_site(origin: str | None, host: str) -> str:
+    """The sentence for a request of another site, with the setting of a proxy that makes its own pages look like one."""
     came = f" ({_authority(origin)[:100] or 'no address'}; the server was asked as {host[:100]})" if origin else ""
     return (
         f"A page of another site{came} may not do this; use this server's own pages. Behind a proxy, let it pass the Host "
@@ -173,15 +170,15 @@ def _foreign(origin: str | None, host: str) -> str:
     )
 
 
-NO_HEADER = "The token is missing or wrong; send the header 'Authorization: Bearer TOKEN'."
-NO_TOKEN = "The token is missing or wrong; send the header 'Authorization: Bearer TOKEN', or a form field token."
+class BodyCheck:
+    """Refuses bodies that state or reach too large a size, and unusual charsets.
 
+    Args:
+        max_bytes: of a request with a recording; 0 for no limit
+    """
 
-class BodyWall:
-    """Refuses bodies that are too large, by what they say of themselves or as soon as they are, and odd charsets."""
-
-    def __init__(self, app: ASGIApp, walls: Walls, refuse: Answer) -> None:
-        self._app, self._most, self._refuse = app, walls.max_body, refuse
+    def __init__(self, app: ASGIApp, max_bytes: int, refuse: Refuse) -> None:
+        self._app, self._max_bytes, self._refuse = app, max_bytes, refuse
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -193,34 +190,34 @@ class BodyWall:
             await self._refuse(415, f"The form's charset is '{charset[:40]}'; expected utf-8.")(scope, receive, send)
             return
         kind = headers.get("content-type", "").partition(";")[0].strip().lower()
-        large = scope["path"] in RECORDINGS and kind == "multipart/form-data"  # whose files go to the disk as they come
+        large = scope["path"] in RECORDINGS and kind == "multipart/form-data"  # its files go to the disk as they come
         known = scope.get(AUTHORISED, True)
-        most = self._most if large and known else min(self._most or MAX_FORM, MAX_FORM)
-        if most == self._most:
+        limit = self._max_bytes if large and known else min(self._max_bytes or MAX_FORM, MAX_FORM)
+        if limit == self._max_bytes:
             remedy = ", or see --max-upload."
         elif large:
             remedy = ", or the token in a header (Authorization: Bearer TOKEN)."
         else:
             remedy = ", and post recordings to /upload, as multipart/form-data."
-        sentence = f"The request is larger than the {most / 1e6:g} MB that are taken here; send less{remedy}"
-        said = headers.get("content-length", "")
-        if most and said.isascii() and said.isdigit() and int(said[:30]) > most:
+        sentence = f"The request is larger than the {limit / 1e6:g} MB that are taken here; send less{remedy}"
+        stated = headers.get("content-length", "")
+        if limit and stated.isascii() and stated.isdigit() and int(stated[:30]) > limit:
             await self._refuse(413, sentence)(scope, receive, send)
             return
-        taken, begun = 0, False
+        size, begun = 0, False
 
         async def counted() -> Message:
-            nonlocal taken
+            nonlocal size
             message = await receive()
-            taken += len(message.get("body", b""))
-            if most and taken > most:
+            size += len(message.get("body", b""))
+            if limit and size > limit:
                 raise _TooLarge
             return message
 
         async def watched(message: Message) -> None:
             nonlocal begun
-            if most and taken > most and not begun:
-                raise _TooLarge  # an answer that takes what was refused here for a body that cannot be read
+            if limit and size > limit and not begun:
+                raise _TooLarge  # the application took the refusal for a body that cannot be read
             begun = True
             await send(message)
 
@@ -232,23 +229,23 @@ class BodyWall:
 
 
 class _TooLarge(Exception):
-    """Raised where the application reads on."""
+    """Raised in the application's next read."""
 
 
 def _charset(content_type: str) -> str:
-    """The charset of a multipart form, by Python's name for it where it has one."""
+    """The charset of a multipart form, by Python's name where Python knows it."""
     kind, options = parse_options_header(content_type)
-    given = options.get(b"charset", b"utf-8").decode("latin-1") if kind == b"multipart/form-data" else "utf-8"
+    name = options.get(b"charset", b"utf-8").decode("latin-1") if kind == b"multipart/form-data" else "utf-8"
     try:
-        return codecs.lookup(given).name
+        return codecs.lookup(name).name
     except LookupError:  # no such charset
-        return given
-    except ValueError:  # a zero byte in its name
-        return given
+        return name
+    except ValueError:  # a zero byte in the name
+        return name
 
 
 def _authority(origin: str) -> str:
-    """Host and port of an Origin header; empty where it is none."""
+    """Host and port of an Origin header; empty where the header holds no address."""
     try:
         return urlsplit(origin).netloc.lower()
     except ValueError:

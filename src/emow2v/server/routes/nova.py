@@ -1,4 +1,4 @@
-"""The routes of the DISCOVER protocol; what they mean is in `discover`, what becomes of it in `store` and `worker`."""
+"""The routes of the DISCOVER protocol, as NOVA calls them; `emow2v.discover` reads the requests, workers carry them out."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ from emow2v.server.failures import headers
 from emow2v.server.jobs import results
 from emow2v.server.jobs.store import Busy, Job, Status, Store
 from emow2v.server.jobs.uploads import keep
-from emow2v.server.options import Settings
 from emow2v.server.routes.forms import read_form, refuse_twice
-from emow2v.server.security.walls import AUTHORISED, FIELD, NO_TOKEN, matches
+from emow2v.server.security.access import AUTHORISED, FIELD, NO_TOKEN, matches
+from emow2v.server.state import ServerState
 
 logger = logging.getLogger("emow2v.server")
 
@@ -43,7 +43,7 @@ _OTHERS = frozenset(
 
 
 class CompactJSON(JSONResponse):
-    """JSON as the reference writes it: keys sorted, no blanks, a newline at the end."""
+    """JSON as the reference server writes it: keys sorted, no blanks, a newline at the end."""
 
     def render(self, content: Any) -> bytes:
         return (json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False) + "\n").encode(
@@ -66,20 +66,21 @@ def _authorised(request: Request, fields: dict[str, str]) -> dict[str, str]:
     Raises:
         HTTPException: it is missing or wrong
     """
-    given = fields.pop(FIELD, "")
-    if not request.scope[AUTHORISED] and not matches(settings_of(request).walls.token, given):
+    candidate = fields.pop(FIELD, "")
+    if not request.scope[AUTHORISED] and not matches(state_of(request).options.token, candidate):
         raise HTTPException(401, NO_TOKEN)
     return fields
 
 
+def state_of(request: Request) -> ServerState:
+    """The state of the server that answers."""
+    state: ServerState = request.app.state.server
+    return state
+
+
 def store_of(request: Request) -> Store:
-    store: Store = request.app.state.store
-    return store
-
-
-def settings_of(request: Request) -> Settings:
-    settings: Settings = request.app.state.settings
-    return settings
+    """The store of its jobs."""
+    return state_of(request).store
 
 
 def refusal(
@@ -90,24 +91,25 @@ def refusal(
 
 async def _process(request: Request) -> Response:
     fields = await _fields(request)
-    settings = settings_of(request)
+    state = state_of(request)
+    options, store = state.options, state.store
     client = request.client.host if request.client else ""
 
     def post() -> tuple[Job, Sequence[str]]:
-        task = DiscoverTask(fields.get("jobID", ""), fields, settings.places, settings.context)
-        task.check(settings.model, settings.longest_s)
-        job = store_of(request).submit(
+        task = DiscoverTask(fields.get("jobID", ""), fields, state.places, options.context)
+        task.check(state.card, options.max_duration_s)
+        job = store.submit(
             task.job_id,
             task.masked_form,
             client=client,
-            context=settings.context,
-            most_waiting=settings.most_waiting,
+            context=options.context,
+            max_waiting=options.max_waiting,
         )
-        store_of(request).log(job, repr(_shortened(job.form)))
+        store.log(job, repr(_shortened(job.form)))
         return job, task.notes
 
     try:
-        async with settings.checking:
+        async with state.checking:
             job, notes = await run_in_threadpool(post)
     except Busy as error:
         return refusal(error, 429, headers=headers(429))
@@ -116,7 +118,7 @@ async def _process(request: Request) -> Response:
     except Emow2vError as error:
         return refusal(error)
     logger.info("job %s: posted", job.id, extra={"job": job.id, "client": client})
-    request.app.state.workers.wake()
+    state.workers.wake()
     return CompactJSON({"success": "True", "jobID": job.id} | ({"notice": "; ".join(notes)} if notes else {}))
 
 
@@ -156,7 +158,7 @@ async def _job_status(request: Request) -> Response:
     if job is None:  # the reference's answer, which clients expect, told apart by a field that they ignore
         return CompactJSON({"status": 0, "known": "false"})
     status = int(job.status)
-    if job.status is Status.CANCELED and settings_of(request).nova_status:
+    if job.status is Status.CANCELED and state_of(request).options.nova_status:
         status = int(Status.ERROR)
     return CompactJSON({"status": status} | ({"error": job.error} if job.error else {}))
 
@@ -207,7 +209,7 @@ async def _fetch_result(request: Request) -> Response:
         return refusal(
             f"Job '{job_id[:60]}' is {job.status.name.lower()}; results can be fetched once it has finished.", 404
         )
-    folder = settings_of(request).places.results(job_id)
+    folder = state_of(request).places.results(job_id)
     files = await run_in_threadpool(_complete, folder)
     nothing = refusal(
         f"No data for job '{job_id[:60]}' on the server; only outputs with origin request: can be fetched.", 404
@@ -280,7 +282,7 @@ def _complete(folder: Path) -> list[Path]:
 
 
 async def _upload(request: Request) -> Response:
-    uploads = settings_of(request).places.uploads
+    uploads = state_of(request).places.uploads
     async with read_form(request, max_files=4, max_fields=20, max_part_size=1 << 16) as form:
         _authorised(request, {name: value for name, value in form.items() if isinstance(value, str)})
         part = form.get("file")

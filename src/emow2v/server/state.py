@@ -1,0 +1,53 @@
+"""The state of a running server, which its routes share."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from emow2v.cards import Card
+from emow2v.discover.places import Places
+from emow2v.server.jobs.store import Store
+from emow2v.server.options import ServerOptions
+
+CHECKED_AT_ONCE = 8  # requests; recordings on a slow network drive leave threads for all other routes
+
+
+class Workers(Protocol):
+    """The processes that run the jobs of the store."""
+
+    def start(self) -> None: ...
+    def wake(self) -> None: ...
+    def stop(self, patience_s: float) -> None: ...
+    @property
+    def ready(self) -> int:
+        """Number of workers with a loaded model."""
+        ...
+
+    @property
+    def deaths(self) -> int:
+        """Number of workers that died since the start."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class ServerState:
+    """Attributes:
+    options: as the administrator chose them
+    card: of the model that is used where a request names none
+    places: folders that requests may read and write
+    store: of the jobs
+    workers: run the jobs
+    checking: held by each request whose recordings are checked
+    stopping: set when the server stops, so that no client is left waiting
+    """
+
+    options: ServerOptions
+    card: Card
+    places: Places
+    store: Store
+    workers: Workers
+    checking: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(CHECKED_AT_ONCE))
+    stopping: threading.Event = field(default_factory=threading.Event)
