@@ -40,7 +40,7 @@ def test_workers_that_are_ready_are_counted(tmp_path: Path) -> None:
     served = app(find("lite"), [tmp_path], tmp_path / "work", never)
     with TestClient(served) as client:
         assert told(client)["emow2v_workers_ready",] == 1 and client.get("/readyz").status_code == 200
-        workers = served.state.workers
+        workers = served.state.server.workers
         workers.stop(0)
         assert told(client)["emow2v_workers_ready",] == 0 and client.get("/readyz").status_code == 503
         workers.start()
