@@ -61,7 +61,7 @@ def _section(path: tuple[str, ...], command: Command) -> list[str]:
 def _row(option: Parameter, context: Any) -> str:
     spellings = [*option.opts, *option.secondary_opts]
     if option.metavar:
-        spellings[-1] += f" {option.metavar}"
+        spellings[-1] += f" {_cell(option.metavar)}"
     names = ", ".join(f"`{name}`" for name in spellings)
     variables = [option.envvar] if isinstance(option.envvar, str) else list(option.envvar or ())
     words = _cell(option.help)

@@ -17,8 +17,8 @@ from emow2v.cli import console, main
 def test_names_that_begin_with_a_dash(name: str, command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     result = CliRunner().invoke(main.app, [command, "a.wav", name])
     assert result.exit_code == 2
-    said = " ".join(result.output.split())
-    assert f"{name} is taken for an option; write -- before names that begin with a dash" in said
+    words = " ".join(result.output.split())
+    assert f"{name} is taken for an option; write -- before names that begin with a dash" in words
 
 
 @pytest.mark.parametrize("arguments", [["--formt", "csv", "a.wav"], ["-x", "a.wav"], ["--", "-a.wav"]])
@@ -32,8 +32,8 @@ def test_what_looks_like_markup_is_none(text: str, capsys: pytest.CaptureFixture
     table = Table(f"head {text}", box=None)
     table.add_row(f"run: pip install 'x{text}'")
     console.print_table(table)
-    said = capsys.readouterr().out
-    assert f"head {text}" in said and f"pip install 'x{text}'" in said
+    words = capsys.readouterr().out
+    assert f"head {text}" in words and f"pip install 'x{text}'" in words
     with console.output.capture() as captured:
         console.output.print(f"run: {text}")
     assert captured.get() == f"run: {text}\n"

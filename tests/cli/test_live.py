@@ -1,4 +1,4 @@
-"""Live speech on this machine: a pipe here, a microphone where there is one."""
+"""Live speech on this machine, from a pipe; the microphone is imitated."""
 
 import io
 import json
@@ -11,7 +11,7 @@ import pytest
 import soundfile
 
 from emow2v.audio.microphone import microphone, pipe, samples
-from emow2v.cli.live import predicted
+from emow2v.cli.live import stream_rows
 from emow2v.errors import AudioError
 from emow2v.framing import Framing
 from emow2v.model import Model
@@ -24,7 +24,7 @@ def test_a_pipe_gives_what_its_file_gives(lite: Model, tmp_path: Path) -> None:
     framing = Framing(frame_step_ms=200, left_context_ms=800)
     expected = lite.predict(tmp_path / "a.wav", framing=framing)
     blocks = list(
-        predicted(lite, pipe(io.BytesIO(signal.tobytes() + b"x"), "s16le"), 16000, framing)
+        stream_rows(lite, pipe(io.BytesIO(signal.tobytes() + b"x"), "s16le"), 16000, framing)
     )  # half a sample at the end
     np.testing.assert_allclose(np.concatenate([block.scores for block in blocks]), expected.scores, atol=1e-5)
 
@@ -37,7 +37,7 @@ def test_samples() -> None:
 
 
 @pytest.mark.parametrize("kind", ["WAV", "FLAC", "OGG", "AIFF", "AU", "RF64"])
-def test_a_recording_with_a_header_is_not_heard_as_samples(kind: str) -> None:
+def test_a_recording_with_a_header_is_not_taken_for_samples(kind: str) -> None:
     buffer = io.BytesIO()
     soundfile.write(buffer, np.zeros(16000), 16000, format=kind)
     with pytest.raises(AudioError, match="use emow2v predict -, or convert it"):
@@ -55,11 +55,11 @@ def test_other_headers_are_no_samples_either(head: bytes) -> None:
         list(pipe(io.BytesIO(head + bytes(64)), "s16le"))
 
 
-def test_few_samples_come_too() -> None:
+def test_few_samples_arrive_too() -> None:
     assert [block.size for block in pipe(io.BytesIO(bytes(8)), "s16le")] == [4]
 
 
-def test_a_microphone_that_is_none_names_its_own_option(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_microphone_names_its_own_option(monkeypatch: pytest.MonkeyPatch) -> None:
     class Nobody:
         PortAudioError = OSError
 

@@ -46,14 +46,14 @@ def test_shared_context_and_what_it_cannot_do(clip: Path, tmp_path: Path) -> Non
 
 
 def test_batch_sizes_are_taken_as_asked(lite: Model, monkeypatch) -> None:
-    seen = []
-    beside = lite.engine.run_beside
-    monkeypatch.setattr(lite.engine, "run_beside", lambda windows: seen.append(len(windows)) or beside(windows))
+    sizes = []
+    run_beside = lite.engine.run_beside
+    monkeypatch.setattr(lite.engine, "run_beside", lambda windows: sizes.append(len(windows)) or run_beside(windows))
     signal = np.random.default_rng(0).normal(0, 0.1, 32000).astype(np.float32)
     for asked, largest in ((None, 16), (3, 3), (40, 40)):
-        seen.clear()
+        sizes.clear()
         assert len(lite.predict(signal, 16000, batch_size=asked).starts) == 50
-        assert max(seen) == largest
+        assert max(sizes) == largest
 
 
 def test_every_format_agrees_with_the_library(invoke, lite: Model, clip: Path, tmp_path: Path) -> None:
@@ -162,6 +162,6 @@ def test_a_stopped_run_leaves_nothing_half_written(tmp_path: Path, name: str) ->
     )
     until(lambda: out.exists() and any(out.iterdir()), alive=lambda: process.poll() is None)
     process.send_signal(getattr(signal, name))
-    _, said = process.communicate(timeout=60)
-    assert process.returncode == 128 + getattr(signal, name) and b"Traceback" not in said
-    assert not out.exists() and b"0 of 1 recording done, 1 not done." in said
+    _, messages = process.communicate(timeout=60)
+    assert process.returncode == 128 + getattr(signal, name) and b"Traceback" not in messages
+    assert not out.exists() and b"0 of 1 recording done, 1 not done." in messages

@@ -78,12 +78,12 @@ def live(
             raise FormatError(
                 "Standard input is a terminal; expected raw PCM, for instance from ffmpeg -f s16le -ac 1 -ar 16000 -."
             )
-        rate, blocks = sampling_rate or 16000, sources.pipe(sys.stdin.buffer, encoding)
+        rate, signals = sampling_rate or 16000, sources.pipe(sys.stdin.buffer, encoding)
     else:
-        rate, blocks = sources.microphone(sampling_rate or None, microphone)
+        rate, signals = sources.microphone(sampling_rate or None, microphone)
         errors.print(f"listening at {rate} Hz; press Ctrl+C to stop")
     as_bars, count = sys.stdout.isatty(), 0
-    for block in predicted(loaded, blocks, rate, framing):
+    for block in stream_rows(loaded, signals, rate, framing):
         for row in rows(block):
             sys.stdout.write((_line(row) if as_bars else ndjson_row(row)) + "\n")
         sys.stdout.flush()
@@ -95,21 +95,22 @@ def live(
         )
 
 
-def predicted(
-    model: Model, blocks: Iterator[Signal], sampling_rate: int, framing: Framing | None = None
+def stream_rows(
+    model: Model, signals: Iterator[Signal], sampling_rate: int, framing: Framing | None = None
 ) -> Iterator[Block]:
-    """Rows as soon as their audio has arrived, and the last ones when the blocks end."""
-    session = model.stream(framing, sampling_rate=sampling_rate)
-    for block in blocks:
-        yield from session.add(block, flush=True)
-    yield from session.finish()
+    """Rows as soon as their audio has arrived, and the last ones when the signals end."""
+    stream = model.stream(framing, sampling_rate=sampling_rate)
+    for signal in signals:
+        yield from stream.add(signal, flush=True)
+    yield from stream.finish()
 
 
 def _line(row: tuple[str, ...]) -> str:
     """A row with a bar for each dimension."""
     _, end, *scores, _ = row
     bars = []
-    for name, text in zip("ADV", scores, strict=True):
-        filled = round(min(1.0, max(0.0, float(text) if text != "null" else 0.0)) * WIDTH)
-        bars.append(f"{name} {'█' * filled}{'·' * (WIDTH - filled)} {float(text) if text != 'null' else 0.0:.2f}")
+    for letter, text in zip("ADV", scores, strict=True):
+        score = 0.0 if text == "null" else float(text)
+        filled = round(min(1.0, max(0.0, score)) * WIDTH)
+        bars.append(f"{letter} {'█' * filled}{'·' * (WIDTH - filled)} {score:.2f}")
     return f"{float(end):8.2f} s  " + "  ".join(bars)

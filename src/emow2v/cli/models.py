@@ -31,13 +31,13 @@ def list_models() -> None:
     from emow2v.modelstore import verify
 
     table = Table("name", "version", "size", "licence", "verified", "description", box=None)
-    here = cards.available()
-    for card in here:
+    installed = cards.available()
+    for card in installed:
         size = f"{card.size / 1e6:.0f} MB"
         cells = (card.name, card.version, size, card.licence, verify.verdict(card), card.description)
-        table.add_row(*(Text(cell) for cell in cells))  # as text: what looks like markup is none
+        table.add_row(*(Text(cell) for cell in cells))  # as text, never as markup
     for name in cards.PUBLISHED:
-        if name not in {card.name for card in here}:
+        if name not in {card.name for card in installed}:
             table.add_row(name, "-", "-", "-", "-", f"not installed; run: emow2v models pull {name}")
     print_table(table)
 
@@ -69,7 +69,7 @@ def info(
 @models.command("pull", cls=Command)
 @stoppable
 def pull_model(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A published model: msp-dim.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Published model: msp-dim.")],
     source: Annotated[
         str,
         typer.Option(
@@ -97,14 +97,13 @@ def pull_model(
     from emow2v.modelstore import install
     from emow2v.progress import DownloadProgress
 
-    known = install.lookup(name)
-    errors.print(known.terms)
-    if not accept_licence and not _agreed():
+    errors.print(install.lookup(name).terms)
+    if not accept_licence and not _confirm_licence():
         raise ModelError(
             "The licence was not accepted, so nothing was downloaded; expected yes, or --accept-licence in a script."
         )
     with DownloadProgress(errors) as progress:
-        pulled = install.pull(
+        installation = install.pull(
             name,
             source=source,
             origin=origin or None,
@@ -113,9 +112,9 @@ def pull_model(
             progress=progress.update,
             say=progress.say,
         )
-    _print_rows(pulled.rows)
-    output.print(f"installed {name} in {pulled.card.folder} ({pulled.card.size / 1e6:.0f} MB)", markup=False)
-    if not all(row.passed for row in pulled.rows):
+    _print_rows(installation.rows)
+    _print_place(installation.card)
+    if not all(row.passed for row in installation.rows):
         raise typer.Exit(1)
 
 
@@ -184,21 +183,21 @@ def quantize_model(
     from emow2v.progress import Status
 
     source = cards.find(name)
-    found, failed = expand(speech or [])
+    recordings, failed = expand(speech or [])
     for outcome in failed:
         raise FormatError(outcome.error)
     with Status("quantising", errors) as status:
         card = quantize.quantize(
             source,
             to or quantize.default_place(source),
-            speech=[one.path for one in found],
+            speech=[recording.path for recording in recordings],
             replace=force,
             say=status.update,
         )
-    for what, figures in card.details["error_against_fp32"].items():
+    for score, figures in card.details["error_against_fp32"].items():
         if isinstance(figures, dict):
             output.print(
-                f"{what:10} mean difference {figures['mean']}, largest {figures['largest']}, CCC {figures['ccc']}",
+                f"{score:10} mean difference {figures['mean']}, largest {figures['largest']}, CCC {figures['ccc']}",
                 markup=False,
             )
     output.print(
@@ -222,9 +221,9 @@ def add_model(
     from emow2v.progress import Status
 
     with Status("copying and checking its numbers", errors):
-        added = add.add(folder, name, replace=force)
-    _print_rows(added.rows)
-    output.print(f"installed {added.card.name} in {added.card.folder} ({added.card.size / 1e6:.0f} MB)", markup=False)
+        installation = add.add(folder, name, replace=force)
+    _print_rows(installation.rows)
+    _print_place(installation.card)
 
 
 @models.command("remove", cls=Command)
@@ -238,20 +237,20 @@ def remove_model(
 
 
 def _summary(card: Card) -> list[str]:
-    """A card in ten lines; what it does not say is left out."""
+    """A card in ten lines, without those that it has no content for."""
     from emow2v.modelstore import verify
 
     details = card.details
     corpora = details.get("training_data")
-    trained = [
-        f"{one['corpus']} ({one['language']})" if "language" in one else str(one["corpus"])
-        for one in (corpora if isinstance(corpora, list) else ())
-        if isinstance(one, dict) and "corpus" in one
+    trained_on = [
+        f"{corpus['corpus']} ({corpus['language']})" if "language" in corpus else str(corpus["corpus"])
+        for corpus in (corpora if isinstance(corpora, list) else ())
+        if isinstance(corpus, dict) and "corpus" in corpus
     ]
     held_out = details.get("held_out")
     whole = held_out.get("whole") if isinstance(held_out, dict) else None
     figures = ", ".join(f"{name} {value}" for name, value in whole.items()) if isinstance(whole, dict) else ""
-    what = f" ({held_out['what']})" if isinstance(held_out, dict) and "what" in held_out else ""
+    meaning = f" ({held_out['what']})" if isinstance(held_out, dict) and "what" in held_out else ""
     limits = str(details.get("limits", ""))
     rate = card.sampling_rate
     rows = {
@@ -260,8 +259,8 @@ def _summary(card: Card) -> list[str]:
         "size": f"{card.size / 1e6:.0f} MB, weights SHA-256 {card.sha256[:12]}...",
         "verified": verify.verdict(card),
         "takes": f"{rate / 1000:g} kHz; windows of {card.min_samples / rate * 1000:g} ms to {card.max_samples / rate:g} s",
-        "trained on": ", ".join(trained),
-        "held out": f"{figures}{what}" if figures else "",
+        "trained on": ", ".join(trained_on),
+        "held out": f"{figures}{meaning}" if figures else "",
         "limits": limits.partition(". ")[0] + "." * (". " in limits),
         "licence": card.licence,
         "citation": card.citation,
@@ -269,10 +268,15 @@ def _summary(card: Card) -> list[str]:
     return [f"{name}: {one_line(text)}" if name else one_line(text) for name, text in rows.items() if text]
 
 
-def _agreed() -> bool:
+def _confirm_licence() -> bool:
+    """Ask on a terminal; elsewhere nobody can answer."""
     if not sys.stdin.isatty():
         return False
     return typer.confirm("Do you accept this licence?", err=True)
+
+
+def _print_place(card: Card) -> None:
+    output.print(f"installed {card.name} in {card.folder} ({card.size / 1e6:.0f} MB)", markup=False)
 
 
 def _print_rows(rows: list[Row]) -> None:

@@ -95,6 +95,7 @@ ContextOption = Annotated[
     ContextChoice,
     typer.Option(
         "--context",
+        metavar="window|shared",
         envvar="EMOW2V_CONTEXT",
         help="window: each window is computed by itself. shared: long stretches are computed once for all their "
         "windows; much faster, and the scores differ.",

@@ -61,7 +61,11 @@ def predict(
     overwrite: OverwriteOption = False,
     unit: Annotated[
         UnitChoice,
-        typer.Option(help="windows: values over time. files: one value for each recording.", rich_help_panel=WINDOWS),
+        typer.Option(
+            metavar="windows|files",
+            help="windows: values over time. files: one value for each recording.",
+            rich_help_panel=WINDOWS,
+        ),
     ] = UnitChoice.windows,
     frame_step: FrameStepOption = "40ms",
     left_context: LeftContextOption = "960ms",
@@ -72,6 +76,7 @@ def predict(
     padding: Annotated[
         PaddingChoice,
         typer.Option(
+            metavar="edge|zeros",
             help="Sound before a recording begins: edge repeats its first sample, zeros is silence.",
             rich_help_panel=WINDOWS,
         ),
