@@ -1,4 +1,4 @@
-"""The pages, in a real Chromium, on a real server: what people see, hear, press and save."""
+"""The pages in a real Chromium on a real server: what they show, play and save, and how they are used."""
 
 import csv
 import io
@@ -56,7 +56,7 @@ HOSTILE = '<img src=x onerror="document.title=1">&amp;.wav'
 
 @pytest.fixture(scope="module")
 def speech(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two seconds of the example, as a file; the microphone hears it, too."""
+    """Two seconds of the example as a file, which the microphone of the browser plays, too."""
     signal, rate = soundfile.read(EXAMPLE, dtype="float32")
     assert rate == RATE
     path = tmp_path_factory.mktemp("speech") / "speech.wav"
@@ -84,21 +84,21 @@ def url(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def browser(speech: Path) -> Iterator["api.Browser"]:
-    with chromium(speech) as found:
-        yield found
+    with chromium(speech) as chrome:
+        yield chrome
 
 
 @pytest.fixture
 def visit(browser: "api.Browser", url: str) -> Iterator[Callable[..., Visitor]]:
     visitors: list[Visitor] = []
 
-    def come(**context: object) -> Visitor:
+    def open_page(**context: object) -> Visitor:
         visitors.append(Visitor(browser, url, **context))
         return visitors[-1]
 
-    yield come
-    for one in visitors:
-        one.leave()
+    yield open_page
+    for visitor in visitors:
+        visitor.leave()
 
 
 @pytest.fixture
@@ -107,7 +107,7 @@ def page(visit: Callable[..., Visitor]) -> "api.Page":
 
 
 @pytest.fixture(scope="module")
-def done(url: str, speech: Path) -> str:
+def finished_job(url: str, speech: Path) -> str:
     """The id of a prediction that has finished."""
     return posted(url, "a talk.wav", speech.read_bytes(), wait=True)
 
@@ -122,9 +122,9 @@ def test_a_dropped_file_becomes_the_curves_that_v1_has(page: "api.Page", speech:
     expect(page.get_by_role("heading", name="dropped.wav")).to_be_visible()
     drawn(page)
     job = page.url.rpartition("/")[2]
-    told = asked(page, f"/v1/jobs/{job}/rows")
-    rows = np.array(told["rows"])
-    assert told["complete"] and rows.shape == (50, 6)  # two seconds, a value every 40 ms
+    answer = asked(page, f"/v1/jobs/{job}/rows")
+    rows = np.array(answer["rows"])
+    assert answer["complete"] and rows.shape == (50, 6)  # two seconds, a value every 40 ms
     for column, name in enumerate((*DIMENSIONS, "confidence"), 2):
         x, y = plot(page)[name]
         np.testing.assert_allclose(x, rows[:, :2].mean(axis=1))
@@ -137,41 +137,40 @@ def test_a_dropped_file_becomes_the_curves_that_v1_has(page: "api.Page", speech:
         cells = page.locator("#summary tr").filter(has_text=name).locator("td").all_text_contents()
         values = rows[:, column]
         expected = [values.min(), values.mean(), values.std(ddof=1), values.max()]
-        assert cells == [f"{one:.3f}" for one in expected]
+        assert cells == [f"{value:.3f}" for value in expected]
 
 
-def test_playing_moves_the_cursor_and_what_goes_with_it(page: "api.Page", done: str) -> None:
-    opened(page, done)
+def test_playing_moves_the_cursor_and_the_values(page: "api.Page", finished_job: str) -> None:
+    opened(page, finished_job)
     cursor, audio = page.get_by_role("slider", name="Cursor"), page.locator("#audio")
-    rows = np.array(asked(page, f"/v1/jobs/{done}/rows")["rows"])
+    rows = np.array(asked(page, f"/v1/jobs/{finished_job}/rows")["rows"])
 
     def at() -> float:
         return float(cursor.get_attribute("style").partition("translateX(")[2].partition("px")[0])  # type: ignore[union-attr]
 
     page.keyboard.press("ArrowRight")
-    assert audio.evaluate("one => one.currentTime") == pytest.approx(1)
+    assert audio.evaluate("element => element.currentTime") == pytest.approx(1)
     assert cursor.get_attribute("aria-valuetext").startswith("0:01.00, arousal ")  # type: ignore[union-attr]
-    there = rows[np.searchsorted(rows[:, 1], 1, side="right")]
-    assert page.locator("#cursor-values b").all_text_contents() == [f"{value:.2f}" for value in there[2:]]
+    row_values = rows[np.searchsorted(rows[:, 1], 1, side="right")]
+    assert page.locator("#cursor-values b").all_text_contents() == [f"{value:.2f}" for value in row_values[2:]]
     box = page.locator("#time").bounding_box()
     assert box
-    page.mouse.click(
-        box["x"] + 46 + 0.25 * (box["width"] - 54), box["y"] + 200
-    )  # a quarter of the axis between its margins
-    assert audio.evaluate("one => one.currentTime") == pytest.approx(0.5, abs=0.01)
+    quarter = box["x"] + 46 + 0.25 * (box["width"] - 54)  # of the axis between its margins
+    page.mouse.click(quarter, box["y"] + 200)
+    assert audio.evaluate("element => element.currentTime") == pytest.approx(0.5, abs=0.01)
     before = at()
     page.keyboard.press(" ")
     until(page, lambda: at() > before + 20, "the cursor moves")
     page.keyboard.press(" ")
-    assert audio.evaluate("one => one.paused")
+    assert audio.evaluate("element => element.paused")
     page.keyboard.press("End")
-    assert audio.evaluate("one => one.currentTime") == pytest.approx(2, abs=0.01)
+    assert audio.evaluate("element => element.currentTime") == pytest.approx(2, abs=0.01)
     page.keyboard.press(",")
     assert cursor.get_attribute("aria-valuetext").startswith("0:01.92, ")  # type: ignore[union-attr]
 
 
-def test_zoom_by_mouse_and_keys(page: "api.Page", done: str) -> None:
-    opened(page, done)
+def test_zoom_by_mouse_and_keys(page: "api.Page", finished_job: str) -> None:
+    opened(page, finished_job)
     box = page.locator("#time").bounding_box()
     assert box
     middle = box["y"] + 200
@@ -187,7 +186,7 @@ def test_zoom_by_mouse_and_keys(page: "api.Page", done: str) -> None:
     until(page, lambda: view(page) != (0, 2), "dragging zooms")
     np.testing.assert_allclose(view(page), (0.5, 1.5), atol=0.02)
     expect(page.locator("#summary caption")).to_contain_text("from 0:00.50 to 0:01.50, the visible part")
-    rows = np.array(asked(page, f"/v1/jobs/{done}/rows")["rows"])
+    rows = np.array(asked(page, f"/v1/jobs/{finished_job}/rows")["rows"])
     inside = rows[(rows[:, :2].mean(axis=1) > view(page)[0]) & (rows[:, :2].mean(axis=1) < view(page)[1])]
     cells = page.locator("#summary tr").filter(has_text="arousal").locator("td").all_text_contents()
     assert cells[1] == f"{inside[:, 2].mean():.3f}"
@@ -222,26 +221,26 @@ def test_the_table_goes_with_the_cursor(page: "api.Page", url: str, speech: Path
     expect(page.locator("#page")).to_have_text("51 to 100 of 100")
     page.get_by_role("button", name="Earlier").click()
     page.get_by_role("button", name="Go to 0:00.40").click()
-    assert page.locator("#audio").evaluate("one => one.currentTime") == pytest.approx(0.4)
+    assert page.locator("#audio").evaluate("element => element.currentTime") == pytest.approx(0.4)
     expect(now.locator("td").first).to_have_text("0:00.40")
 
 
-def test_exports(page: "api.Page", done: str, described_by_predict: dict) -> None:
-    opened(page, done)
-    told = asked(page, f"/v1/jobs/{done}/rows")
-    rows = np.array(told["rows"])
+def test_exports(page: "api.Page", finished_job: str, predict_metadata: dict) -> None:
+    opened(page, finished_job)
+    answer = asked(page, f"/v1/jobs/{finished_job}/rows")
+    rows = np.array(answer["rows"])
     name, text = saved(page, page.get_by_role("link", name="CSV", exact=True))
     table = list(csv.DictReader(io.StringIO(text.decode())))
     assert name == "a talk.csv" and {line["file"] for line in table} == {"a talk.wav"}
-    np.testing.assert_allclose([[float(line[key]) for key in told["columns"]] for line in table], rows, atol=1e-6)
+    np.testing.assert_allclose([[float(line[key]) for key in answer["columns"]] for line in table], rows, atol=1e-6)
     name, packed = saved(page, page.get_by_role("link", name="CSV with provenance (zip)"))
     assert name == "a talk.csv.zip"
     with zipfile.ZipFile(io.BytesIO(packed)) as archive:
         assert archive.read("a talk.csv") == text
         described = json.loads(archive.read("a talk.csv-metadata.json"))
-    provenance = asked(page, f"/v1/jobs/{done}")["provenance"]
+    provenance = asked(page, f"/v1/jobs/{finished_job}")["provenance"]
     assert provenance.items() <= described["emow2v:provenance"].items() and provenance["model"] == "lite"
-    assert described["url"] == "a%20talk.csv" and described["tableSchema"] == described_by_predict["tableSchema"]
+    assert described["url"] == "a%20talk.csv" and described["tableSchema"] == predict_metadata["tableSchema"]
     name, text = saved(page, page.get_by_role("link", name="JSON", exact=True))
     assert name == "a talk.json"
     np.testing.assert_allclose(json.loads(text)["rows"], rows, atol=1e-6)
@@ -269,9 +268,9 @@ def test_watching_a_job_that_runs_and_cancelling_it(page: "api.Page", url: str, 
     until(page, lambda: plot(page).get("arousal", ([], []))[0].size >= 50, "curves grow")
     first = plot(page)["arousal"][0].size
     until(page, lambda: plot(page)["arousal"][0].size > first, "and go on growing")
-    seen = plot(page)["arousal"][1]
+    arousal = plot(page)["arousal"][1]
     rows = np.array(asked(page, f"/v1/jobs/{job}/rows")["rows"])
-    np.testing.assert_array_equal(seen, rows[: len(seen), 2])
+    np.testing.assert_array_equal(arousal, rows[: len(arousal), 2])
     expect(page.locator("#progress-text")).to_have_text(re.compile(r"^\d+ of 22500 values"))
     page.get_by_role("button", name="Cancel").click()
     expect(page.locator("#state")).to_have_text("cancelled")
@@ -310,6 +309,9 @@ def test_jobs_of_nova_appear_and_can_be_looked_at(page: "api.Page", url: str, da
     expect(line).to_contain_text("finished")
     line.get_by_role("link", name="nova 1", exact=True).click()
     drawn(page)
+    page.get_by_role("button", name="Cite this result").click()
+    expect(page.get_by_role("dialog").get_by_role("textbox").first).to_contain_text("Arousal, dominance and valence")
+    page.get_by_role("button", name="Close").click()
     described = ElementTree.parse(data / "session.arousal.annotation")
     assert described.find("info").get("size") == "50"  # type: ignore[union-attr]
     lines = (data / "session.arousal.annotation~").read_text().split()
@@ -317,20 +319,18 @@ def test_jobs_of_nova_appear_and_can_be_looked_at(page: "api.Page", url: str, da
 
 
 @pytest.fixture
-def described_by_predict(lite: Model, speech: Path, tmp_path: Path) -> dict:
-    """What stands beside a table that the command line writes."""
+def predict_metadata(lite: Model, speech: Path, tmp_path: Path) -> dict:
+    """The description that the command line writes beside a table."""
     formats.write(lite.predict(speech), tmp_path / "speech.csv")
     return json.loads((tmp_path / "speech.csv-metadata.json").read_text(encoding="utf-8"))
 
 
-def test_live_values_grow_and_are_those_of_the_file(page: "api.Page", described_by_predict: dict) -> None:
+def test_live_values_grow_and_are_those_of_the_file(page: "api.Page", predict_metadata: dict) -> None:
     page.context.grant_permissions(["microphone"])
     page.goto("/live")
     page.get_by_role("button", name="Record").click()
     until(page, lambda: plot(page)["arousal"][0].size >= 25, "a second of values")
-    assert (
-        float(page.locator("#level").get_attribute("value") or page.locator("#level").evaluate("one => one.value")) >= 0
-    )
+    until(page, lambda: page.locator("#level").evaluate("meter => meter.value") > 0.05, "the level of the speech")
     page.get_by_role("button", name="Stop").click()
     expect(page.locator("#message")).to_contain_text("recorded")
     name, packed = saved(page, page.get_by_role("button", name="Save the values (CSV, zip)"))
@@ -338,18 +338,19 @@ def test_live_values_grow_and_are_those_of_the_file(page: "api.Page", described_
     with zipfile.ZipFile(io.BytesIO(packed)) as archive:
         assert archive.testzip() is None
         assert archive.namelist() == [name[:-4], f"{name[:-4]}-metadata.json"]
-        text, described = (archive.read(one) for one in archive.namelist())
+        text, described = (archive.read(name) for name in archive.namelist())
     lines = list(csv.DictReader(io.StringIO(text.decode())))
     made = json.loads(described)
     assert made["emow2v:provenance"]["model"] == "lite" and made["url"] == name[:-4]
-    assert [one["name"] for one in made["tableSchema"]["columns"]] == list(lines[0])
-    assert made["@context"] == described_by_predict["@context"]
-    assert made["tableSchema"] == described_by_predict["tableSchema"]
+    assert [column["name"] for column in made["tableSchema"]["columns"]] == list(lines[0])
+    assert made["@context"] == predict_metadata["@context"]
+    assert made["tableSchema"] == predict_metadata["tableSchema"]
     live = np.array([[float(line[key]) for key in ("start", "end", *DIMENSIONS, "confidence")] for line in lines])
     assert len(live) >= 25 and np.ptp(live[:, 2]) > 0.01
     name, sound = saved(page, page.get_by_role("button", name="Save the sound (WAV)"))
-    heard, rate = soundfile.read(io.BytesIO(sound))
-    assert name.endswith(".wav") and np.abs(heard).max() > 0.05 and len(live) == int(len(heard) / rate / 0.04 + 1e-9)
+    samples, rate = soundfile.read(io.BytesIO(sound))
+    assert name.endswith(".wav") and np.abs(samples).max() > 0.05
+    assert len(live) == int(len(samples) / rate / 0.04 + 1e-9)  # a value every 40 ms
     page.get_by_role("button", name="Store the recording").click()
     page.wait_for_url("**/jobs/*")
     drawn(page)
@@ -357,25 +358,25 @@ def test_live_values_grow_and_are_those_of_the_file(page: "api.Page", described_
     np.testing.assert_allclose(live, rows, atol=1e-5)
 
 
-def test_a_stream_that_breaks_off_is_told_and_what_came_is_kept(page: "api.Page") -> None:
+def test_a_broken_stream_is_announced_and_the_sound_can_be_saved(page: "api.Page") -> None:
     page.context.grant_permissions(["microphone"])
 
-    def stops(socket: "api.WebSocketRoute") -> None:
+    def break_off(socket: "api.WebSocketRoute") -> None:
         server = socket.connect_to_server()
-        told = 0
+        count = 0
 
-        def hand_on(message: str | bytes) -> None:
-            nonlocal told
-            told += 1
-            if told > 10:
+        def forward(message: str | bytes) -> None:
+            nonlocal count
+            count += 1
+            if count > 10:
                 socket.send(json.dumps({"error": "Others need the time; try again later."}))
                 socket.close(code=1013)
             else:
                 socket.send(message)
 
-        server.on_message(hand_on)
+        server.on_message(forward)
 
-    page.route_web_socket("**/v1/stream*", stops)
+    page.route_web_socket("**/v1/stream*", break_off)
     page.goto("/live")
     page.get_by_role("button", name="Record").click()
     expect(page.locator("#message")).to_have_text("Others need the time; try again later.")
@@ -385,17 +386,17 @@ def test_a_stream_that_breaks_off_is_told_and_what_came_is_kept(page: "api.Page"
 
 def test_nothing_but_a_keyboard(page: "api.Page", speech: Path) -> None:
     choosers: list[api.FileChooser] = []
-    # from the beginning: Playwright has Chromium hand choosers over only once that has been told to, which may come later than
-    # a key that is pressed at the same time. The space bar opens when it is let go, and so was late enough; Enter was not.
+    # Registered before any key: Playwright asks Chromium to report choosers, and a key pressed at once could be earlier
+    # than that. The space bar opens the chooser on release, which was late enough; Enter opens it on the press.
     page.on("filechooser", lambda chooser: choosers.append(chooser))
     page.goto("/")
     expect(page.locator("#model option")).not_to_have_count(0)
 
     def to(name: str, role: str) -> None:
         """Press Tab until the control has the focus."""
-        wanted = page.get_by_role(role, name=name, exact=True)  # type: ignore[arg-type]
+        control = page.get_by_role(role, name=name, exact=True)  # type: ignore[arg-type]
         for _ in range(60):
-            if wanted.count() == 1 and wanted.evaluate("one => one === document.activeElement"):
+            if control.count() == 1 and control.evaluate("element => element === document.activeElement"):
                 return
             page.keyboard.press("Tab")
         raise AssertionError(f"Tab never comes to {name}")
@@ -418,21 +419,21 @@ def test_nothing_but_a_keyboard(page: "api.Page", speech: Path) -> None:
     page.wait_for_url("**/jobs/*")
     expect(page.locator("#about")).to_be_visible()
     page.keyboard.press("End")
-    until(page, lambda: page.locator("#audio").evaluate("one => one.currentTime") > 1.9, "the end")
+    until(page, lambda: page.locator("#audio").evaluate("element => element.currentTime") > 1.9, "the end")
     to("Zoom in", "button")
     page.keyboard.press("Enter")
     until(page, lambda: view(page)[1] - view(page)[0] < 1.1, "zoomed")
-    page.keyboard.press("ArrowLeft")  # also where a button has the focus
-    until(page, lambda: page.locator("#audio").evaluate("one => one.currentTime") < 1.1, "a second back")
+    page.keyboard.press("ArrowLeft")  # although a button has the focus
+    until(page, lambda: page.locator("#audio").evaluate("element => element.currentTime") < 1.1, "a second back")
     to("CSV", "link")
     with page.expect_download() as download:
         page.keyboard.press("Enter")
     assert download.value.suggested_filename == "keys.csv"
 
 
-def test_names_are_texts_whatever_they_hold(visit: Callable[..., Visitor], url: str, speech: Path) -> None:
+def test_names_are_shown_as_text_also_if_they_hold_html(visit: Callable[..., Visitor], url: str, speech: Path) -> None:
     visitor = visit()
-    visitor.expected = [REFUSED]  # of what is no sound
+    visitor.expected = [REFUSED]  # of a file without sound
     page = visitor.page
     job = posted(url, HOSTILE, speech.read_bytes(), wait=True)
     page.goto("/")
@@ -467,17 +468,17 @@ def test_errors_are_the_servers_sentence(visit: Callable[..., Visitor], data: Pa
     expect(page.locator("#time")).to_contain_text("this server has no plotly.js")
 
 
-def test_an_hour_stays_small_in_the_page(page: "api.Page", done: str) -> None:
+def test_an_hour_stays_small_in_the_page(page: "api.Page", finished_job: str) -> None:
     count = 90_000
     ends = np.arange(1, count + 1) * 0.04
     values = np.random.default_rng(0).uniform(0.2, 0.8, (count, 4))
     values[70_000, 0], values[123, 2] = 0.99, 0.01
     rows = np.column_stack([ends - 0.04, ends, values]).round(6).tolist()
-    told = {"run": "", "first": 0, "total": count, "complete": True, "columns": [], "rows": rows}
+    answer = {"run": "", "first": 0, "total": count, "complete": True, "columns": [], "rows": rows}
     peaks = {"duration": 3600, "step": 0.18, "lowest": [-0.5] * 20_000, "highest": [0.5] * 20_000}
-    page.route("**/rows?*", lambda route: route.fulfill(json=told))
+    page.route("**/rows?*", lambda route: route.fulfill(json=answer))
     page.route("**/waveform?*", lambda route: route.fulfill(json=peaks))
-    opened(page, done)
+    opened(page, finished_job)
     assert view(page) == (0, 3600)
     assert all(x.size <= 4000 for x, _ in plot(page).values())
     x, y = plot(page)["arousal"]
@@ -495,7 +496,7 @@ def test_an_hour_stays_small_in_the_page(page: "api.Page", done: str) -> None:
     np.testing.assert_array_equal(y[: len(y) - 1], values[: len(y) - 1, 0].round(6))
 
 
-def test_a_film_is_seen(page: "api.Page", url: str, speech: Path, tmp_path: Path) -> None:
+def test_a_video_is_shown(page: "api.Page", url: str, speech: Path, tmp_path: Path) -> None:
     signal, _ = soundfile.read(speech, dtype="int16")
     with av.open(tmp_path / "film.webm", "w") as made:
         film = made.add_stream("libvpx", rate=10)
@@ -505,17 +506,17 @@ def test_a_film_is_seen(page: "api.Page", url: str, speech: Path, tmp_path: Path
             frame = av.VideoFrame.from_ndarray(np.full((72, 64), 128, np.uint8), "yuv420p")
             made.mux(film.encode(frame))
         made.mux(film.encode())
-        heard = av.AudioFrame.from_ndarray(np.repeat(signal, 3)[None], "s16", "mono")
-        heard.sample_rate = 48_000
-        made.mux(sound.encode(heard))
+        audio = av.AudioFrame.from_ndarray(np.repeat(signal, 3)[None], "s16", "mono")
+        audio.sample_rate = 48_000
+        made.mux(sound.encode(audio))
         made.mux(sound.encode())
     opened(page, posted(url, "film.webm", (tmp_path / "film.webm").read_bytes(), wait=True))
     video = page.locator("#video")
     expect(video).to_be_visible()
     expect(page.locator("#audio")).to_be_hidden()
-    assert video.evaluate("one => [one.videoWidth, one.videoHeight]") == [64, 48]
+    assert video.evaluate("element => [element.videoWidth, element.videoHeight]") == [64, 48]
     page.keyboard.press("ArrowRight")
-    assert video.evaluate("one => one.currentTime") == pytest.approx(1)
+    assert video.evaluate("element => element.currentTime") == pytest.approx(1)
 
 
 def test_the_token_is_asked_for_once(browser: "api.Browser", data: Path, tmp_path: Path) -> None:
@@ -538,61 +539,61 @@ def test_the_token_is_asked_for_once(browser: "api.Browser", data: Path, tmp_pat
         visitor.leave()
 
 
-PAGES = {"jobs": "/", "job": "/jobs/{done}", "live": "/live", "login": "/login", "unknown": "/jobs/never"}
+PAGES = {"jobs": "/", "job": "/jobs/{finished_job}", "live": "/live", "login": "/login", "unknown": "/jobs/never"}
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_everybody_can_use_them(visit: Callable[..., Visitor], done: str, scheme: str) -> None:
+def test_pages_are_accessible(visit: Callable[..., Visitor], finished_job: str, scheme: str) -> None:
     visitor = visit(color_scheme=scheme)
     visitor.expected = [REFUSED]
     page = visitor.page
     grounds = set()
     for name, path in PAGES.items():
-        page.goto(path.format(done=done))
+        page.goto(path.format(finished_job=finished_job))
         if name == "job":
-            opened(page, done)
+            opened(page, finished_job)
         else:
             page.wait_for_load_state("networkidle")
-        for one in page.locator("details:visible > summary").all():
-            one.click()
+        for summary in page.locator("details:visible > summary").all():
+            summary.click()
         bare, roles = unnamed(page)
         assert bare == [], name
         assert roles.count("main") == 1 and roles.count("banner") == 1, name
-        levels = page.locator("h1:visible, h2:visible").evaluate_all("all => all.map((one) => one.tagName)")
+        levels = page.locator("h1:visible, h2:visible").evaluate_all("all => all.map((heading) => heading.tagName)")
         assert levels.count("H1") == 1 and levels[0] == "H1", name
-        ids = page.evaluate("[...document.querySelectorAll('[id]')].map((one) => one.id)")
+        ids = page.evaluate("[...document.querySelectorAll('[id]')].map((element) => element.id)")
         assert len(ids) == len(set(ids)), name
-        seen, weak = page.evaluate(CONTRAST)
-        assert seen >= 4 and weak == [], name
+        count, weak = page.evaluate(CONTRAST)
+        assert count >= 4 and weak == [], name
         grounds.add(page.evaluate("getComputedStyle(document.documentElement).backgroundColor"))
     assert len(grounds) == 1 and (grounds == {"rgb(255, 255, 255)"}) == (scheme == "light")
 
 
-def test_a_phone(visit: Callable[..., Visitor], done: str) -> None:
+def test_pages_fit_a_phone(visit: Callable[..., Visitor], finished_job: str) -> None:
     visitor = visit(is_mobile=True, has_touch=True)
     visitor.expected = [REFUSED]
     page = visitor.page
     page.set_viewport_size({"width": 320, "height": 700})
     for path in PAGES.values():
-        page.goto(path.format(done=done))
+        page.goto(path.format(finished_job=finished_job))
         page.wait_for_load_state("networkidle")
-        for one in page.locator("details:visible > summary").all():
-            one.click()
+        for summary in page.locator("details:visible > summary").all():
+            summary.click()
         assert page.evaluate("document.documentElement.scrollWidth") <= 320, path
-    opened(page, done)
+    opened(page, finished_job)
     box = page.locator("#time").bounding_box()
     assert box
     page.touchscreen.tap(box["x"] + 46 + 0.5 * (box["width"] - 54), box["y"] + 150)
-    assert page.locator("#audio").evaluate("one => one.currentTime") == pytest.approx(1, abs=0.02)
+    assert page.locator("#audio").evaluate("element => element.currentTime") == pytest.approx(1, abs=0.02)
 
 
-def test_playing_shows_what_plays(page: "api.Page", done: str) -> None:
-    """After somebody has looked elsewhere, the space bar and the player's own button bring the view to the cursor."""
+def test_the_view_follows_when_playing_begins(page: "api.Page", finished_job: str) -> None:
+    """After a zoom elsewhere, the space bar and the player's own button bring the view to the cursor."""
     for play in (
         lambda: page.keyboard.press(" "),
-        lambda: page.locator("#audio").evaluate("one => { one.play(); }"),
+        lambda: page.locator("#audio").evaluate("element => { element.play(); }"),
     ):
-        opened(page, done)
+        opened(page, finished_job)
         page.keyboard.press("+")
         page.keyboard.press("+")
         page.locator("#pan").fill("1")
@@ -601,20 +602,20 @@ def test_playing_shows_what_plays(page: "api.Page", done: str) -> None:
         page.locator("h1").click()  # the slider has keys of its own
         play()
         until(page, lambda: view(page)[0] < 0.2, "the view goes to where it plays")
-        page.locator("#audio").evaluate("one => one.pause()")
+        page.locator("#audio").evaluate("element => element.pause()")
 
 
 @pytest.mark.parametrize("rows", [0, 1, 2])
-def test_few_values(visit: Callable[..., Visitor], url: str, done: str, speech: Path, rows: int) -> None:
+def test_few_values(visit: Callable[..., Visitor], url: str, finished_job: str, speech: Path, rows: int) -> None:
     page = visit().page
     counted = {0: "0 values", 1: "1 value", 2: "2 values"}[rows]
     if rows:
         form = {"unit": "files"} if rows == 1 else {"frame_step": "1s"}
         job = posted(url, f"few {rows}.wav", speech.read_bytes(), wait=True, **form)
-    else:  # no recording that the server takes has none
-        told = {"run": "", "first": 0, "total": 0, "complete": True, "columns": [], "rows": []}
-        page.route("**/rows?*", lambda route: route.fulfill(json=told))
-        job = done
+    else:  # the server accepts no recording without values
+        answer = {"run": "", "first": 0, "total": 0, "complete": True, "columns": [], "rows": []}
+        page.route("**/rows?*", lambda route: route.fulfill(json=answer))
+        job = finished_job
     page.goto(f"/jobs/{job}")
     expect(page.locator("#summary caption")).to_have_text(re.compile(f"^{counted} over 0:0"))
     expect(page.locator("#time > [role=img]")).to_have_attribute("aria-label", re.compile(f": {counted}; "))
@@ -633,39 +634,39 @@ def test_a_finished_job_has_as_many_values_as_it_delivered(page: "api.Page", url
     expect(page.locator("#summary caption")).to_contain_text(f"{delivered} values over")
 
 
-def test_notices_are_shown_with_the_job(page: "api.Page", done: str) -> None:
-    sentences = ["3 of 177 packets are damaged; 0.3 s have no sound.", f"Track 2 of 2 was heard, {HOSTILE}."]
+def test_notices_are_shown_with_the_job(page: "api.Page", finished_job: str) -> None:
+    sentences = ["3 of 177 packets are damaged; 0.3 s have no sound.", f"Track 2 of 2 was used, {HOSTILE}."]
 
     def noticed(route: "api.Route") -> None:
-        told = route.fetch()
-        jobs = told.json()
+        answer = route.fetch()
+        jobs = answer.json()
         for job in jobs if isinstance(jobs, list) else [jobs]:
-            job["notices"] = sentences if job["id"] == done else []
+            job["notices"] = sentences if job["id"] == finished_job else []
         route.fulfill(json=jobs)
 
     page.route(re.compile(r"/v1/jobs\?limit"), noticed)
     page.goto("/")
-    numbers = page.locator(f'tr[data-id="{done}"] .numbers')
+    numbers = page.locator(f'tr[data-id="{finished_job}"] .numbers')
     expect(numbers).to_have_text("50 values, 2 notices")
     expect(numbers).to_have_attribute("title", "\n".join(sentences))
     page.unroute_all()
-    told = {**asked(page, f"/v1/jobs/{done}"), "notices": sentences}
-    body = f"data: {json.dumps(told)}\n\n"
+    answer = {**asked(page, f"/v1/jobs/{finished_job}"), "notices": sentences}
+    body = f"data: {json.dumps(answer)}\n\n"
     page.route("**/events", lambda route: route.fulfill(body=body, content_type="text/event-stream"))
-    page.goto(f"/jobs/{done}")
+    page.goto(f"/jobs/{finished_job}")
     expect(page.get_by_role("list", name=re.compile("Notices")).get_by_role("listitem")).to_have_text(sentences)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_cells_of_the_plane_are_seen(visit: Callable[..., Visitor], done: str, scheme: str) -> None:
-    """Where the voice was but once as well: 3 to 1 against the ground, as WCAG asks of graphics."""
+def test_cells_of_the_plane_have_contrast(visit: Callable[..., Visitor], finished_job: str, scheme: str) -> None:
+    """A cell that was visited once has a contrast of 3 to 1 with the background, as WCAG requires of graphics."""
     page = visit(color_scheme=scheme).page
     values = [[k * 0.04, k * 0.04 + 0.04, 0.1, 0.5, 0.1, 1] for k in range(1999)] + [[79.96, 80, 0.9, 0.5, 0.9, 1]]
-    told = {"run": "", "first": 0, "total": 2000, "complete": True, "columns": [], "rows": values}
-    page.route("**/rows?*", lambda route: route.fulfill(json=told))
-    opened(page, done)
+    answer = {"run": "", "first": 0, "total": 2000, "complete": True, "columns": [], "rows": values}
+    page.route("**/rows?*", lambda route: route.fulfill(json=answer))
+    opened(page, finished_job)
     page.wait_for_timeout(300)
-    found = page.evaluate(
+    contrast = page.evaluate(
         """() => {
         const canvas = document.querySelector("#plane");
         const pen = canvas.getContext("2d");
@@ -675,32 +676,34 @@ def test_cells_of_the_plane_are_seen(visit: Callable[..., Visitor], done: str, s
         const [x, y] = [at(0.9), canvas.height - at(0.9)];
         const ground = getComputedStyle(document.documentElement).backgroundColor.match(/[0-9]+/g).map(Number);
         const [r, g, b, a] = pen.getImageData(Math.round(x), Math.round(y), 1, 1).data;
-        const ink = [r, g, b].map((one, k) => (one * a + ground[k] * (255 - a)) / 255);
-        const light = (rgb) => rgb.map((one) => one / 255).map((one) => one <= 0.04045 ? one / 12.92 : ((one + 0.055) / 1.055) ** 2.4)
-            .reduce((sum, one, k) => sum + one * [0.2126, 0.7152, 0.0722][k], 0);
-        const [low, high] = [light(ink), light(ground)].sort((one, other) => one - other);
+        const cellColour = [r, g, b].map((part, k) => (part * a + ground[k] * (255 - a)) / 255);
+        const luminance = (rgb) => rgb.map((part) => part / 255).map((part) => part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4)
+            .reduce((sum, part, k) => sum + part * [0.2126, 0.7152, 0.0722][k], 0);
+        const [low, high] = [luminance(cellColour), luminance(ground)].sort((first, second) => first - second);
         return (high + 0.05) / (low + 0.05);
     }"""
     )
-    assert found >= 3
+    assert contrast >= 3
 
 
 @pytest.mark.parametrize("width", [390, 320])
-def test_the_summary_is_whole_on_a_phone(visit: Callable[..., Visitor], done: str, width: int) -> None:
+def test_the_summary_fits_a_phone(visit: Callable[..., Visitor], finished_job: str, width: int) -> None:
     page = visit(is_mobile=True, has_touch=True).page
     page.set_viewport_size({"width": width, "height": 800})
-    opened(page, done)
+    opened(page, finished_job)
     cells = (
         page.locator("#summary")
         .locator("th, td, caption")
-        .evaluate_all("all => all.map((one) => one.getBoundingClientRect().right)")
+        .evaluate_all("all => all.map((cell) => cell.getBoundingClientRect().right)")
     )
     assert len(cells) == 26 and max(cells) <= width
-    assert page.locator("#summary").evaluate("one => one.parentElement.scrollWidth <= one.parentElement.clientWidth")
-    assert page.locator("#plane").evaluate("one => one.clientWidth") >= 240  # its labels need room
+    assert page.locator("#summary").evaluate(
+        "element => element.parentElement.scrollWidth <= element.parentElement.clientWidth"
+    )
+    assert page.locator("#plane").evaluate("element => element.clientWidth") >= 240  # its labels need room
 
 
-def test_the_form_chooses_what_is_heard(page: "api.Page", speech: Path) -> None:
+def test_the_form_chooses_track_and_channel(page: "api.Page", speech: Path) -> None:
     signal, _ = soundfile.read(speech, dtype="float32")
     stereo = io.BytesIO()
     soundfile.write(stereo, np.stack([np.zeros_like(signal), signal], axis=1), RATE, format="WAV")
@@ -720,17 +723,17 @@ def test_the_form_chooses_what_is_heard(page: "api.Page", speech: Path) -> None:
         job = page.url.rpartition("/")[2]
         assert str(asked(page, f"/v1/jobs/{job}")["provenance"]["channel"]) in (channel, str(1 + (channel == "right")))
         arousal.append(plot(page)["arousal"][1])
-    assert np.ptp(arousal[1]) > 0.01 > np.ptp(arousal[0])  # on the left nobody speaks
+    assert np.ptp(arousal[1]) > 0.01 > np.ptp(arousal[0])  # the left channel is silent
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_a_result_says_how_to_cite_it(visit: Callable[..., Visitor], done: str, scheme: str) -> None:
+def test_a_result_says_how_to_cite_it(visit: Callable[..., Visitor], finished_job: str, scheme: str) -> None:
     """By keyboard alone, on the narrowest phone: the dialog has the text of the library, to copy and to save."""
     page = visit(color_scheme=scheme, permissions=["clipboard-read", "clipboard-write"]).page
     page.set_viewport_size({"width": 320, "height": 700})
-    provenance = asked(page, f"/v1/jobs/{done}")["provenance"]
+    provenance = asked(page, f"/v1/jobs/{finished_job}")["provenance"]
     expected = {"methods": citation.methods(provenance), "bibtex": citation.references(provenance, cards.find("lite"))}
-    opened(page, done)
+    opened(page, finished_job)
     button = page.get_by_role("button", name="Cite this result")
     button.press("Enter")
     dialog = page.get_by_role("dialog", name="Cite this result")
@@ -747,29 +750,29 @@ def test_a_result_says_how_to_cite_it(visit: Callable[..., Visitor], done: str, 
     assert dialog.evaluate("element => element.scrollWidth <= element.clientWidth")
     bare, roles = unnamed(page)
     assert bare == [] and "dialog" in roles
-    seen, weak = page.evaluate(CONTRAST)
-    assert seen >= 4 and weak == []
+    count, weak = page.evaluate(CONTRAST)
+    assert count >= 4 and weak == []
     page.keyboard.press("Escape")
     expect(dialog).to_be_hidden()
     expect(button).to_be_focused()
 
 
-def test_a_citation_that_is_not_there_is_an_error_in_words(visit: Callable[..., Visitor], done: str) -> None:
+def test_a_missing_citation_is_announced(visit: Callable[..., Visitor], finished_job: str) -> None:
     visitor = visit()
     visitor.expected = [REFUSED]
     page = visitor.page
     page.route("**/citation", lambda route: route.fulfill(status=404, json={"error": "The job has no provenance."}))
-    opened(page, done)
+    opened(page, finished_job)
     page.get_by_role("button", name="Cite this result").click()
     expect(page.locator("#message")).to_have_text("The job has no provenance.")
     expect(page.get_by_role("dialog")).to_have_count(0)
 
 
-def test_text_can_be_copied_where_the_browser_refuses_the_clipboard(page: "api.Page", done: str) -> None:
+def test_text_can_be_copied_without_the_clipboard_of_the_browser(page: "api.Page", finished_job: str) -> None:
     """As over plain http from another computer: the text is copied the older way, or is selected for the keyboard."""
     page.route("**/citation", lambda route: route.fulfill(json={"methods": "A paragraph.", "bibtex": "@misc{a}"}))
     page.add_init_script("Object.defineProperty(navigator, 'clipboard', {value: undefined})")
-    opened(page, done)
+    opened(page, finished_job)
     page.get_by_role("button", name="Cite this result").click()
     page.get_by_role("button", name="Copy the references").click()
     expect(page.locator("#copied")).to_have_text("The references were copied.")
@@ -780,14 +783,14 @@ def test_text_can_be_copied_where_the_browser_refuses_the_clipboard(page: "api.P
 
 
 @pytest.mark.parametrize("width", [390, 320])
-def test_the_table_of_values_fits_a_phone(visit: Callable[..., Visitor], done: str, width: int) -> None:
-    """No cell is cut or beside the screen, also where times have hours; on a wide screen a row stays one line."""
+def test_the_table_of_values_fits_a_phone(visit: Callable[..., Visitor], finished_job: str, width: int) -> None:
+    """No cell is cut or outside the screen, also if times have hours; on a wide screen a row is one line."""
     page = visit(is_mobile=True, has_touch=True).page
     page.set_viewport_size({"width": width, "height": 800})
     rows = [[36000 + k / 25, 36000 + (k + 1) / 25, -0.123, 0.456, 0.789, 1] for k in range(120)]
     answer = {"run": "", "first": 0, "total": 120, "complete": True, "columns": [], "rows": rows}
     page.route("**/rows?*", lambda route: route.fulfill(json=answer))
-    opened(page, done)
+    opened(page, finished_job)
     page.locator("#values > summary").click()
     cells = page.locator("#rows").locator("th, td")
     expect(cells).to_have_count(6 + 50 * 6)
@@ -797,7 +800,9 @@ def test_the_table_of_values_fits_a_phone(visit: Callable[..., Visitor], done: s
     })"""
     boxes = np.array(cells.evaluate_all(measure))
     assert boxes[:, 0].min() >= 0 and boxes[:, 1].max() <= width and boxes[:, 3].max() <= 0
-    assert page.locator("#rows").evaluate("one => one.parentElement.scrollWidth <= one.parentElement.clientWidth")
+    assert page.locator("#rows").evaluate(
+        "element => element.parentElement.scrollWidth <= element.parentElement.clientWidth"
+    )
     assert (boxes[3:6, 0] - boxes[2:5, 1]).min() >= 6  # names of the columns do not touch
     lines = boxes[6:12, 2]
     assert len(set(lines[:2])) == len(set(lines[2:])) == 1 and lines[2] > lines[0]  # times, and below them the values
@@ -806,12 +811,12 @@ def test_the_table_of_values_fits_a_phone(visit: Callable[..., Visitor], done: s
 
 
 def test_pages_of_a_server_without_plotly(
-    visit: Callable[..., Visitor], done: str, monkeypatch: pytest.MonkeyPatch
+    visit: Callable[..., Visitor], finished_job: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In place of the curves stands what to install; summary, table and files are there all the same."""
+    """A sentence in place of the curves says what to install; summary, values and files remain."""
     monkeypatch.setattr(pages, "_plotly", lambda: ("", None))
-    page = visit().page  # which also sees that nothing was requested in vain
-    page.goto(f"/jobs/{done}")
+    page = visit().page  # a visitor fails on requests without an answer
+    page.goto(f"/jobs/{finished_job}")
     expect(page.locator("#time").get_by_role("note")).to_contain_text("pip install 'emow2v[server]'")
     expect(page.locator("#summary caption")).to_have_text("50 values over 0:02.0")
     page.keyboard.press("ArrowRight")

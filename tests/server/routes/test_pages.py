@@ -22,12 +22,12 @@ PAGES = ("/", "/jobs/any", "/live")
 
 @pytest.fixture
 def client(lite: Model, tmp_path: Path) -> Iterator[TestClient]:
-    with TestClient(app(lite.card, [tmp_path], tmp_path / "work", lambda name: lite)) as one:
-        yield one
+    with TestClient(app(lite.card, [tmp_path], tmp_path / "work", lambda name: lite)) as client:
+        yield client
 
 
 class Linked(HTMLParser):
-    """Addresses that a page loads, and what it says inline."""
+    """Addresses that a page loads, and its inline scripts and styles."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -36,18 +36,18 @@ class Linked(HTMLParser):
         self.feed(page)
 
     def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
-        given = {name: value or "" for name, value in attributes}
-        self.addresses += [given[name] for name in ("src", "href", "action") if name in given]
-        self.inline += [name for name in given if name.startswith("on") or name == "style"]
-        if tag == "script" and "src" not in given:
+        values = {name: value or "" for name, value in attributes}
+        self.addresses += [values[name] for name in ("src", "href", "action") if name in values]
+        self.inline += [name for name in values if name.startswith("on") or name == "style"]
+        if tag == "script" and "src" not in values:
             self.inline.append(tag)
 
 
 @pytest.mark.parametrize("path", PAGES)
-def test_all_that_a_page_loads_is_here(client: TestClient, path: str) -> None:
+def test_a_page_loads_files_of_this_server_only(client: TestClient, path: str) -> None:
     answer = client.get(path)
     assert answer.status_code == 200 and answer.headers["content-type"].startswith("text/html")
-    assert "{" not in re.sub(r"<script.*?</script>", "", answer.text)  # every text was put in
+    assert "{" not in re.sub(r"<script.*?</script>", "", answer.text)  # no placeholder is left
     linked = Linked(answer.text)
     assert linked.inline == []
     for address in linked.addresses:
@@ -60,7 +60,7 @@ def test_all_that_a_page_loads_is_here(client: TestClient, path: str) -> None:
     assert answer.headers["cache-control"] == "no-cache"
 
 
-def test_every_file_of_a_script_is_here(client: TestClient) -> None:
+def test_scripts_import_files_of_this_server_only(client: TestClient) -> None:
     scripts = sorted(pages.STATIC.glob("*.js"))
     assert len(scripts) > 10
     for script in scripts:
@@ -75,7 +75,7 @@ def test_every_file_of_a_script_is_here(client: TestClient) -> None:
 
 
 def test_plotly_comes_from_its_package(client: TestClient) -> None:
-    address = next(one for one in Linked(client.get("/live").text).addresses if "plotly" in one)
+    address = next(address for address in Linked(client.get("/live").text).addresses if "plotly" in address)
     assert address == f"/static/plotly.min.js?v={version('plotly')}"
     plain = client.get(address, headers={"Accept-Encoding": "identity"})
     assert "content-encoding" not in plain.headers and "immutable" in plain.headers["cache-control"]
@@ -94,7 +94,7 @@ def test_a_server_without_plotly_says_what_to_do(client: TestClient, monkeypatch
         assert page.status_code == 200 and "plotly.min.js" not in page.text and "{plotly}" not in page.text
 
 
-def test_answers_that_are_no_page_may_do_nothing(client: TestClient) -> None:
+def test_responses_that_are_no_pages_may_load_nothing(client: TestClient) -> None:
     for path in ("/v1/jobs", "/healthz", "/v1/jobs/never", "/nothing"):
         headers = client.get(path).headers
         assert headers["content-security-policy"] == "default-src 'none'; frame-ancestors 'none'"

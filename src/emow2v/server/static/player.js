@@ -28,7 +28,7 @@ export class Player {
       this.isReady = true;
       if (this.time) media.currentTime = this.time;
     });
-    on("error", () => this.#fail("This browser cannot play this kind of recording. All curves and values are shown nevertheless."));
+    on("error", () => this.#fail("This browser cannot play this kind of recording. The curves and values are complete."));
   }
 
   /** Load a recording, if the server has it. */

@@ -2,6 +2,9 @@
 
 const BLOCKS_PER_PART = 500; // a part is a Blob, which a browser may keep on the disk
 const FULL_SCALE = 32768;
+const NO_PERMISSION_WITHOUT_HTTPS =
+  "The browser allows the microphone only on pages with https, or on the server's own computer (http://localhost). " +
+  "Open this page there, or ask the administrator to start the server with --tls-self-signed.";
 
 export class Recorder {
   /**
@@ -15,7 +18,7 @@ export class Recorder {
   /** Open the microphone; throws an error with a sentence for people. */
   async open() {
     if (!isSecureContext || !navigator.mediaDevices?.getUserMedia) {
-      throw new Error("The browser allows the microphone only on pages with https, or on the server's own computer (http://localhost). Open this page there, or ask the administrator to start the server with --tls-self-signed.");
+      throw new Error(NO_PERMISSION_WITHOUT_HTTPS);
     }
     try {
       // these filters are made for telephone calls; they change how aroused a voice sounds
@@ -39,7 +42,8 @@ export class Recorder {
   }
 
   #add(block) {
-    const samples = Int16Array.from(block, (value) => Math.max(-FULL_SCALE, Math.min(FULL_SCALE - 1, Math.round(value * FULL_SCALE))));
+    const toInteger = (value) => Math.max(-FULL_SCALE, Math.min(FULL_SCALE - 1, Math.round(value * FULL_SCALE)));
+    const samples = Int16Array.from(block, toInteger);
     this.samples += samples.length;
     this.blocks.push(samples);
     if (this.blocks.length === BLOCKS_PER_PART) {
@@ -92,9 +96,12 @@ export class Recorder {
 function refusalText(error) {
   return (
     {
-      NotAllowedError: "The browser does not allow this page to use the microphone. Allow it in the browser's address bar, then press Record again.",
+      NotAllowedError:
+        "The browser does not allow this page to use the microphone. " +
+        "Allow it in the browser's address bar, then press Record again.",
       NotFoundError: "No microphone was found. Connect one, then press Record again.",
       NotReadableError: "Another program uses the microphone. Close it, then press Record again.",
-    }[error.name] ?? `The microphone could not be opened (${error.message}). Check it in another program, then press Record again.`
+    }[error.name] ??
+    `The microphone could not be opened (${error.message}). Check it in another program, then press Record again.`
   );
 }

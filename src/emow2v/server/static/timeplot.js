@@ -7,7 +7,13 @@ import { COLUMNS, DIMENSIONS } from "./series.js";
 import { clockText, durationText } from "./texts.js";
 
 const MARGIN = { l: 46, r: 8, t: 6, b: 30 };
-const TICK_STEPS_S = [0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 14400, 43200, 86400];
+const MINUTE_S = 60;
+const HOUR_S = 3600;
+const TICK_STEPS_S = [
+  ...[0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30],
+  ...[1, 2, 5, 10, 20, 30].map((minutes) => minutes * MINUTE_S),
+  ...[1, 2, 4, 12, 24].map((hours) => hours * HOUR_S),
+];
 const MIN_VIEW_S = 0.2;
 const CLICK_PIXELS = 5; // a press that moves less is a click
 const DOUBLE_CLICK_MS = 400;
@@ -27,7 +33,9 @@ export class TimePlot {
     this.visible = new Set(DIMENSIONS);
     this.draw = drawNextFrame(() => this.#draw());
     this.plot = make("div", { role: "img", "aria-label": "Waveform, curves and confidence over time" });
-    this.cursor = make("div", { class: "cursor", hidden: !seek, role: "slider", tabindex: 0, "aria-label": "Cursor", "aria-valuemin": 0, "aria-valuemax": 0, "aria-valuenow": 0 });
+    const range = { "aria-valuemin": 0, "aria-valuemax": 0, "aria-valuenow": 0 };
+    const slider = { role: "slider", tabindex: 0, "aria-label": "Cursor", ...range };
+    this.cursor = make("div", { class: "cursor", hidden: !seek, ...slider });
     this.tip = make("div", { class: "tip", hidden: true, "aria-hidden": "true" }, (this.tipTime = make("div")));
     this.tipValues = new Readout(this.tip);
     element.append(this.plot, this.cursor, this.tip);
@@ -147,12 +155,14 @@ export class TimePlot {
       const color = colour(isScore ? name : "muted");
       const common = { name, yaxis: isScore ? "y2" : "y3", visible: !isScore || this.visible.has(name) };
       const width = isScore ? 1.8 : 1.2;
-      if (band) traces.unshift({ ...common, ...band, ...area, name: `${name} from lowest to highest`, mode: "none", fillcolor: `${color}38` });
+      const range = { name: `${name} from lowest to highest`, mode: "none", fillcolor: `${color}38` };
+      if (band) traces.unshift({ ...common, ...band, ...area, ...range });
       traces.push({ ...common, x, y, mode, line: { color, width }, marker: { color, size: 5 * width } });
       meanSeconds = seconds;
     });
     const means = meanSeconds
-      ? `Each line shows means of ${durationText(meanSeconds)}, each band the lowest to highest values. Zoom in to see single values.`
+      ? `Each line shows means of ${durationText(meanSeconds)}, each band the lowest to highest values. ` +
+        "Zoom in to see single values."
       : "";
     setText(this.remark, this.note || means);
     if (this.waveform) {
@@ -212,7 +222,10 @@ export class TimePlot {
       event.currentTarget.setAttribute("aria-pressed", String(isVisible));
       this.draw();
     };
-    const buttons = DIMENSIONS.map((name) => make("button", { class: `small ${name}`, "aria-pressed": "true", onclick: toggle(name) }, make("span", { class: "swatch" }), name));
+    const buttons = DIMENSIONS.map((name) => {
+      const attributes = { class: `small ${name}`, "aria-pressed": "true", onclick: toggle(name) };
+      return make("button", attributes, make("span", { class: "swatch" }), name);
+    });
     this.remark = make("span", { class: "muted" });
     return make("div", { class: "legend" }, make("div", { role: "group", "aria-label": "Visible curves" }, ...buttons), this.remark);
   }
