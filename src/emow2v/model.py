@@ -26,7 +26,7 @@ from emow2v.framing import Framing, Signal
 from emow2v.framing import Unit as Unit
 from emow2v.framing.windows import Pieces, Windower
 from emow2v.storage import counted
-from emow2v.stream import Stream as Stream
+from emow2v.stream import SAMPLING_RATES, Stream as Stream
 from emow2v.trajectory import Block, Info, Trajectory
 
 
@@ -218,7 +218,7 @@ class Model:
         """
         framing = framing or Framing()
         self.check(framing)
-        if sampling_rate is not None and not 1000 <= sampling_rate <= 768_000:
+        if sampling_rate is not None and sampling_rate not in SAMPLING_RATES:
             raise FramingError(f"sampling_rate is {sampling_rate}; expected 1000 to 768000 Hz.")
         return Stream(self, framing, self.at_once(framing, batch_size), sampling_rate=sampling_rate)
 

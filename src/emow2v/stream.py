@@ -15,6 +15,8 @@ from emow2v.trajectory import Block
 if TYPE_CHECKING:
     from emow2v.model import Model
 
+SAMPLING_RATES = range(1000, 768_001)  # Hz, of samples that a stream takes
+
 
 class Stream:
     """Samples in, blocks out: the live form of `Model.predict`. For one thread; `close`, or `with`, forgets what is held.

@@ -17,7 +17,8 @@ from websockets.sync.client import connect
 
 from emow2v.cli.demo import request
 from emow2v.modelstore.verify import EXAMPLE
-from emow2v.server.logs import JSONFormatter, TextFormatter, masked, one_line
+from emow2v.server.logs import JSONFormatter, TextFormatter, masked
+from emow2v.storage import one_line
 from waiting import until
 
 TOKEN = "correct-horse-battery"
@@ -30,7 +31,7 @@ def record(message: str, **extra: object) -> logging.LogRecord:
 
 
 def test_a_message_stays_on_its_line() -> None:
-    assert one_line("a\nb\r\n\tc\x1b[31m\u2028\x85\udcff ä") == "a b   c\\x1b[31m\\x2028\\x85\\udcff ä"
+    assert one_line("a\nb\r\n\tc\x1b[31m\u2028\x85\udcff ä") == "a\\nb\\r\\n\\tc\\x1b[31m\\u2028\\x85\\udcff ä"
     forged = "talk.wav\n2026-01-01 00:00:00,000 INFO job x: finished"
     assert "\n" not in TextFormatter().format(record(forged))
     assert json.loads(JSONFormatter().format(record(forged)))["message"] == forged
@@ -113,5 +114,6 @@ def test_a_server_with_its_workers(tmp_path: Path) -> None:
 @pytest.mark.parametrize("turn", ["\u202a", "\u202b", "\u202d", "\u202e", "\u2066", "\u2067"])
 def test_no_name_reads_as_another(turn: str) -> None:
     """Signs that turn the direction of writing are seen as what they are; Arabic and Hebrew need none of them."""
-    assert one_line(f"talk{turn}evil.wav") == f"talk\\x{ord(turn):02x}evil.wav"
-    assert one_line("مقابلة שלום.wav") == "مقابلة שלום.wav"
+    assert one_line(f"talk{turn}evil.wav") == f"talk\\u{ord(turn):04x}evil.wav"
+    for name in ("مقابلة שלום.wav", "Bildschirm 9.41\u202fAM.mov", "\N{WOMAN}\u200d\N{PERSONAL COMPUTER}.wav"):
+        assert one_line(name) == name

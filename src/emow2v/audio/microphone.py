@@ -30,29 +30,49 @@ def samples(data: bytes, encoding: str) -> Signal:
     return values.astype(np.float32)
 
 
+class PCMReader:
+    """Cuts raw mono PCM that arrives in pieces of any size into whole samples.
+
+    Args:
+        encoding: one of `ENCODINGS`
+    """
+
+    def __init__(self, encoding: str) -> None:
+        self._encoding = encoding
+        self._rest = b""
+
+    def add(self, data: bytes) -> Signal:
+        """The samples that are complete now, about -1..1.
+
+        Raises:
+            AudioError: NaN or infinity
+        """
+        data = self._rest + data
+        whole = len(data) - len(data) % ENCODINGS[self._encoding].itemsize
+        self._rest = data[whole:]
+        return samples(data[:whole], self._encoding)
+
+
 def pipe(file: IO[bytes], encoding: str) -> Iterator[Signal]:
     """Raw mono PCM from a file that grows, as it comes.
 
     Raises:
         AudioError: a recording with a header
     """
-    kind = ENCODINGS[encoding]
-    rest, begun = b"", False
+    reader = PCMReader(encoding)
+    head, begun = b"", False
     read = getattr(file, "read1", file.read)  # what is there, not what was asked for
     while data := read(1 << 16):
-        data = rest + data
         if not begun:
-            if len(data) < 12:
-                rest = data
+            data = head = head + data
+            if len(head) < 12:
                 continue
             begun = True
-            _refuse_header(data)
-        whole = len(data) - len(data) % kind.itemsize
-        rest = data[whole:]
-        if whole:
-            yield samples(data[:whole], encoding)
-    if whole := len(rest) - len(rest) % kind.itemsize:  # less than a header
-        yield samples(rest[:whole], encoding)
+            _refuse_header(head)
+        if (block := reader.add(data)).size:
+            yield block
+    if not begun and (block := reader.add(head)).size:  # less than a header
+        yield block
 
 
 def _refuse_header(data: bytes) -> None:

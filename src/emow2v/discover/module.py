@@ -1,4 +1,4 @@
-"""The built-in module `emow2v` as one constant, and the forms in which DISCOVER's clients ask for it."""
+"""The module `emow2v` as DISCOVER describes modules: its ports and options, as a trainer file and as /cml_info answers."""
 
 from __future__ import annotations
 
@@ -26,8 +26,47 @@ class Port:
 
 
 @dataclass(frozen=True)
+class Option:
+    """An option of the module.
+
+    Attributes:
+        name: as requests spell it
+        default: the value where a request does not set it; the first of `choices`
+        choices: values that a client may offer in a list; empty for any text
+        server, drop_in: whether requests to `emow2v serve`, and to a stock server with modules/emow2v, may set it
+        listed: whether the answer of /cml_info offers it
+    """
+
+    name: str
+    default: str = ""
+    choices: tuple[str, ...] = ()
+    server: bool = False
+    drop_in: bool = False
+    listed: bool = False
+
+    def __str__(self) -> str:
+        """The option as trainer files write it."""
+        kind = "LIST" if self.choices else "STRING"
+        return f"{{{self.name}:{kind}:{','.join(self.choices) or self.default}}}"
+
+
+# Engine and precision are the administrator's choice at `emow2v serve`; a stock server decodes and has no shared context.
+OPTIONS = (
+    Option("batch_size", "250", server=True, drop_in=True, listed=True),
+    Option("model", "lite", server=True, drop_in=True),
+    Option("engine", "auto", ("auto", "openvino", "onnxruntime", "torch"), drop_in=True),
+    Option("precision", "fp32", ("fp32", "bf16", "fp16", "int8"), drop_in=True),
+    Option("channel", "mix", server=True),
+    Option("context", "window", ("window", "shared"), server=True),
+    Option("overwrite", "false", ("false", "true"), server=True),
+    Option("track", server=True),
+)
+DROP_IN_OPTIONS = ";".join(str(option) for option in OPTIONS if option.drop_in)
+
+
+@dataclass(frozen=True)
 class Module:
-    """What DISCOVER calls a module: a trainer file and the script that it names."""
+    """A module of DISCOVER: a trainer file and the script that it names."""
 
     name: str
     class_name: str
@@ -65,7 +104,7 @@ MODULE = Module(
     frame_step_ms=40,
     left_context_ms=960,
     right_context_ms=0,
-    options="{batch_size:STRING:250}",
+    options=";".join(str(option) for option in OPTIONS if option.listed),
     ports=(
         Port("input", "audio", "stream:Audio", "audio"),
         *(Port("output", name, "annotation:Continuous", name) for name in DIMENSIONS),

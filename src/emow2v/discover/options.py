@@ -11,7 +11,7 @@ from typing import TypedDict
 from emow2v import cards
 from emow2v.audio.channels import Channel, parse_channel
 from emow2v.cards import Card
-from emow2v.discover import json_text
+from emow2v.discover import json_text, module
 from emow2v.discover.module import default_times
 from emow2v.discover.names import nearest, unknown
 from emow2v.errors import AudioError, FramingError, RequestError
@@ -22,7 +22,7 @@ Value = str | int | float | bool | None
 
 MAX_BATCH_SIZE = 1024  # windows; more takes memory and brings no speed
 
-OPTIONS = ("batch_size", "channel", "context", "model", "overwrite", "track")
+OPTIONS = tuple(sorted(option.name for option in module.OPTIONS if option.server))
 
 # Fields of a request that mean something here; others are named in the job's log and ignored.
 _MEANT = "job_id trainer_file_path data dataset sessions frame_size stride left_context right_context start end options opt_str"

@@ -1,4 +1,4 @@
-"""What a server says of itself on standard error: lines for people, or one JSON object a line for collectors."""
+"""The log of a server on standard error: lines for people, or one JSON object per line for collectors."""
 
 from __future__ import annotations
 
@@ -9,15 +9,14 @@ import sys
 from datetime import UTC, datetime
 
 from emow2v.server.options import LogFormat
+from emow2v.storage import one_line
 
-# Breaks of lines, and signs that turn the direction of what follows: a name would read as another, evil.wav as vaw.live
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
-# Uvicorn tells the address of a WebSocket with its query, in which somebody may put what belongs into a header.
+# Uvicorn logs the address of a WebSocket with its query, in which a client may send a secret that belongs into a header.
 _SECRET = re.compile(r"([?&][^=&\s]*(?:token|password|secret)[^=&\s]*=)[^&\s\"']+", re.IGNORECASE)
 
 
 def set_up(kind: LogFormat, level: int = logging.INFO) -> None:
-    """Send all that this process logs to standard error; uvicorn's own lines and Python's warnings too."""
+    """Send the whole log of this process to standard error, with Uvicorn's lines and Python's warnings."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JSONFormatter() if kind == "json" else TextFormatter())
     root = logging.getLogger()
@@ -28,19 +27,13 @@ def set_up(kind: LogFormat, level: int = logging.INFO) -> None:
     logging.captureWarnings(True)
 
 
-def one_line(text: str) -> str:
-    """A text that stays on its line and can be written as UTF-8, whatever a file or a request was named."""
-    plain = text.encode(errors="backslashreplace").decode()
-    return _CONTROL.sub(lambda found: " " if found[0] in "\t\n\r" else f"\\x{ord(found[0]):02x}", plain)
-
-
 def masked(text: str) -> str:
     """A text without the values of query fields that are named like secrets."""
     return _SECRET.sub(r"\1****", text)
 
 
 class TextFormatter(logging.Formatter):
-    """One line a message; tracebacks follow below theirs."""
+    """One line per message; a traceback follows below its message."""
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)s %(message)s")
@@ -50,15 +43,15 @@ class TextFormatter(logging.Formatter):
 
 
 class JSONFormatter(logging.Formatter):
-    """One object a line: time (UTC, ISO 8601), level, message; job and client where it is about one, error with a traceback."""
+    """One object per line: time (UTC, ISO 8601), level, message; job and client of a line about a job; error with a traceback."""
 
     def format(self, record: logging.LogRecord) -> str:
-        told = {
+        fields = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname,
             "message": masked(record.getMessage()),
         }
-        told |= {name: value for name in ("job", "client") if (value := getattr(record, name, None))}
+        fields |= {name: value for name in ("job", "client") if (value := getattr(record, name, None))}
         if record.exc_info:
-            told["error"] = self.formatException(record.exc_info)
-        return json.dumps(told, default=str)
+            fields["error"] = self.formatException(record.exc_info)
+        return json.dumps(fields, default=str)

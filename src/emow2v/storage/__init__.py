@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import unicodedata
 from pathlib import Path
 from typing import Literal
 
@@ -65,8 +66,16 @@ def shown(path: str | os.PathLike[str]) -> str:
 
 
 def one_line(text: str) -> str:
-    """A text on one line: characters that would end the line, or control the terminal, as escapes."""
-    return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in text)
+    """A text for one line of a terminal or a log, which UTF-8 can hold.
+
+    Characters that break lines, control terminals or turn the direction of writing are shown as their numbers. Spaces of
+    any width stay, and the joiners that emoji and Persian need: names from macOS hold them.
+    """
+    return "".join(sign if _is_plain(sign) else ascii(sign)[1:-1] for sign in text)
+
+
+def _is_plain(sign: str) -> bool:
+    return sign.isprintable() or sign in "\u200c\u200d" or unicodedata.category(sign) == "Zs"
 
 
 def reason(error: BaseException | str, line: int = 0) -> str:

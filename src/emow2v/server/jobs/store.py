@@ -20,7 +20,7 @@ from emow2v.server.jobs import schema
 from emow2v.server.jobs.database import Database
 from emow2v.server.jobs.job import Busy, Job, Kind, Status, from_row
 from emow2v.server.jobs.schema import MOST_LISTED
-from emow2v.server.logs import one_line
+from emow2v.storage import one_line
 
 __all__ = ["MOST_LISTED", "Busy", "Job", "Status", "Store"]
 

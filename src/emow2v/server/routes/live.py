@@ -22,14 +22,14 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import QueryParams
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from emow2v.audio.microphone import ENCODINGS, samples
+from emow2v.audio.microphone import ENCODINGS, PCMReader
 from emow2v.discover.names import unknown
 from emow2v.errors import Emow2vError, RequestError
 from emow2v.formats.table import ndjson_row, rows
 from emow2v.framing import Framing, parse_time
 from emow2v.model import Model
 from emow2v.server.jobs.store import Busy
-from emow2v.stream import Stream
+from emow2v.stream import SAMPLING_RATES, Stream
 from emow2v.trajectory import Block
 
 MOST_LOAD = 0.7  # of the machine's time, for all live streams together; jobs wait for the rest
@@ -97,7 +97,7 @@ class Live:
         if encoding not in ENCODINGS:
             raise RequestError(f"encoding is '{encoding[:20]}'; expected {' or '.join(ENCODINGS)}.")
         rate = query.get("sampling_rate", "16000")
-        if not rate.isdecimal() or not 1000 <= int(rate[:7]) <= 768_000:
+        if not rate.isdecimal() or int(rate[:7]) not in SAMPLING_RATES:
             raise RequestError(f"sampling_rate is '{rate[:20]}'; expected 1000 to 768000 Hz.")
         padding = query.get("padding", "edge")
         if padding not in ("edge", "zeros"):
@@ -163,8 +163,7 @@ class Live:
     async def _talk(self, socket: WebSocket, model: Model, framing: Framing, rate: int, encoding: str) -> None:
         session = model.stream(framing, sampling_rate=rate)
         await socket.send_json({"provenance": model.provenance(framing)})
-        size = ENCODINGS[encoding].itemsize
-        rest = b""
+        reader = PCMReader(encoding)
         told = 0
         while True:
             try:
@@ -179,10 +178,7 @@ class Live:
                         f"A text message is '{message['text'][:20]}'; expected binary samples, or {END}."
                     )
                 break
-            data = rest + message["bytes"]
-            whole = len(data) - len(data) % size
-            rest = data[whole:]
-            sound = samples(data[:whole], encoding)
+            sound = reader.add(message["bytes"])
             for begin in range(0, sound.size, rate * AT_ONCE_S):
                 piece = sound[begin : begin + rate * AT_ONCE_S]
                 told = await _tell(socket, await run_in_threadpool(_computed, session, piece), told)

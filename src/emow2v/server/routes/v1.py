@@ -31,10 +31,10 @@ from emow2v.server.jobs.prediction import FORMATS, PredictionTask
 from emow2v.server.jobs.store import Busy, Job, Status, Store
 from emow2v.server.jobs.task import task_of
 from emow2v.server.jobs.uploads import keep
-from emow2v.server.logs import one_line
 from emow2v.server.routes import views
 from emow2v.server.routes.forms import prepare, refuse_unknown
 from emow2v.server.state import ServerState
+from emow2v.storage import one_line
 
 logger = logging.getLogger("emow2v.server")
 
