@@ -26,7 +26,8 @@ from emow2v.framing import Framing, Signal
 from emow2v.framing import Unit as Unit
 from emow2v.framing.windows import Pieces, Windower
 from emow2v.storage import counted
-from emow2v.stream import SAMPLING_RATES, Stream as Stream
+from emow2v.stream import SAMPLING_RATES
+from emow2v.stream import Stream as Stream
 from emow2v.trajectory import Block, Info, Trajectory
 
 
