@@ -57,6 +57,19 @@ def test_each_question_has_a_heading() -> None:
         assert question.lower() in heading.lower()
 
 
+def test_the_table_of_rooms_is_that_of_import_linter() -> None:
+    layers = next(
+        contract["layers"]
+        for contract in tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"]["contracts"]
+        if contract["type"] == "layers"
+    )
+    rooms = [sorted(re.split(r" [|:] ", layer)) for layer in reversed(layers) if not layer.startswith("_")]
+    lines = (DOCS / "architecture.md").read_text("utf-8").partition("| room |")[2].partition("\n\n")[0].splitlines()[2:]
+    assert [room for layer in rooms for room in layer] == [
+        name for line in lines for name in re.findall(r"`(\w+)`", line.split("|")[1])
+    ]
+
+
 @pytest.mark.parametrize(
     ("content", "fault"),
     [
