@@ -124,7 +124,7 @@ def overhead_table(minutes: float) -> list[dict[str, object]]:
                        "--frame-step", f"{step}ms", "--left-context", f"{1000 - step}ms",
                        "--format", "csv,annotation,stream"]  # fmt: skip
             engine = choose(card, "openvino")
-            at_once = emow2v.Model(card, engine).at_once(framing)
+            at_once = emow2v.Model(card, engine).batch_size(framing)
             batch = np.random.default_rng(0).normal(0, 0.1, (at_once, 16000)).astype(np.float32)
             windows = int(minutes * 60_000 / step)
 

@@ -17,29 +17,47 @@ from emow2v._version import __version__
 if TYPE_CHECKING:
     from emow2v import formats
     from emow2v.cards import Card
-    from emow2v.errors import Emow2vError
+    from emow2v.errors import (
+        AudioError,
+        Cancelled,
+        Closed,
+        Emow2vError,
+        FormatError,
+        FramingError,
+        ModelError,
+        PathError,
+        PlaceTaken,
+        RequestError,
+        TooLong,
+    )
     from emow2v.framing import Framing
     from emow2v.model import Model, load
+    from emow2v.rows import Block, MeanScores
     from emow2v.stream import Stream
-    from emow2v.trajectory import Block, Trajectory
+    from emow2v.trajectory import Trajectory
 
 __all__ = [
-    "Block", "Card", "Emow2vError", "Framing", "Model", "Stream", "Trajectory", "__version__", "formats", "load",
-    "models",
+    "AudioError", "Block", "Cancelled", "Card", "Closed", "Emow2vError", "FormatError", "Framing", "FramingError",
+    "MeanScores", "Model", "ModelError", "PathError", "PlaceTaken", "RequestError", "Stream", "TooLong", "Trajectory",
+    "__version__", "formats", "load", "models",
 ]  # fmt: skip
 
-_HOMES = {
-    "Block": "trajectory", "Card": "cards", "Emow2vError": "errors", "Framing": "framing", "Model": "model",
-    "Stream": "stream", "Trajectory": "trajectory", "load": "model",
-}  # fmt: skip
+_MODULES = {
+    "Block": "rows", "Card": "cards", "Framing": "framing", "MeanScores": "rows", "Model": "model", "Stream": "stream",
+    "Trajectory": "trajectory", "load": "model",
+} | dict.fromkeys(
+    ("AudioError", "Cancelled", "Closed", "Emow2vError", "FormatError", "FramingError", "ModelError", "PathError",
+     "PlaceTaken", "RequestError", "TooLong"),
+    "errors",
+)  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:
-    # NumPy and the decoder are imported with the first use: importing emow2v itself costs nothing.
+    # NumPy and the decoder are imported at the first use, so that importing emow2v costs nothing.
     from importlib import import_module
 
-    if name in _HOMES:
-        return getattr(import_module(f"emow2v.{_HOMES[name]}"), name)
+    if name in _MODULES:
+        return getattr(import_module(f"emow2v.{_MODULES[name]}"), name)
     if name == "formats":
         return import_module("emow2v.formats")
     raise AttributeError(f"module 'emow2v' has no attribute '{name}'")
@@ -50,7 +68,7 @@ def __dir__() -> list[str]:
 
 
 def models() -> list[Card]:
-    """The cards of every model that can be loaded by name."""
+    """The cards of all models that can be loaded by name: those in the package, and those that were pulled."""
     from emow2v import cards
 
     return cards.available()

@@ -1,45 +1,50 @@
-"""A model: its card, an engine that runs it, and the one corridor from a recording to its trajectory."""
+"""A model: its card, the engine that runs it, and the way from recordings to trajectories and tables."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Generator, Iterator
-from fractions import Fraction
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
 import numpy.typing as npt
 
-from emow2v import cards, storage
-from emow2v._version import __version__
+from emow2v import cards
 from emow2v.audio import recording as audio
-from emow2v.audio.recording import Channel, Recording, Source
-from emow2v.blocks import block_of, blocks_of, checked, expected_rows, fed
-from emow2v.blocks import no_values as no_values
-from emow2v.engines import Engine, Outputs, choose, overlapped
-from emow2v.engines.outputs import WeightedMean, stacked
-from emow2v.engines.shared_context import SHARED, SharedContext, check_shared
-from emow2v.errors import AudioError, FramingError, PathError
+from emow2v.audio.recording import Channel, Source
+from emow2v.engines import Engine, Outputs, choose
+from emow2v.errors import AudioError, Closed, FramingError
 from emow2v.framing import Context as Context
 from emow2v.framing import Framing, Signal
 from emow2v.framing import Unit as Unit
-from emow2v.framing.windows import Pieces, Windower
-from emow2v.storage import counted
-from emow2v.stream import SAMPLING_RATES
+from emow2v.prediction import trajectories
+from emow2v.prediction.blocks import no_values as no_values
+from emow2v.prediction.computation import Computation, go_on
+from emow2v.prediction.processes import Sent, sent
+from emow2v.prediction.trajectories import Progress
 from emow2v.stream import Stream as Stream
-from emow2v.trajectory import Block, Info, Trajectory
+from emow2v.trajectory import Trajectory
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from emow2v.archive.tables import Paths, Times
 
 
-def _is_pipe(source: Source) -> bool:
-    try:
-        return isinstance(source, str | os.PathLike) and storage.kind_of(source) == "other"
-    except PathError:  # told where it is opened
-        return False
+@dataclass(frozen=True)
+class Options:
+    """How `load` opens a model; see there."""
 
+    engine: str = "auto"
+    precision: str = ""
+    threads: int = 0
+    device: str = "auto"
 
-def _go_on() -> None:
-    """Nothing asks to stop."""
+    def open(self, card: cards.Card) -> Model:
+        """The model of a card, on the engine that these options choose."""
+        engine = choose(card, self.engine, precision=self.precision, threads=self.threads, device=self.device)
+        return Model(card, engine, self)
 
 
 def load(
@@ -54,9 +59,9 @@ def load(
 
     Args:
         engine: auto, openvino, onnxruntime or torch
-        precision: of the arithmetic: "fp32", "bf16", "fp16" (on a GPU), "int8" (with a quantised package);
+        precision: numeric precision: "fp32", "bf16", "fp16" (on a GPU), "int8" (with a quantised package);
             "" for float32, or int8 where the model is a quantised package
-        threads: CPU threads; 0 takes every core the process may use
+        threads: CPU threads; 0 for every core that the process may use
         device: for the engine torch: auto, cpu, cuda or mps
 
     >>> import emow2v
@@ -65,25 +70,70 @@ def load(
     'lite'
 
     Raises:
-        ModelError: no such model or engine, or its files are not whole
+        ModelError: there is no such model or engine, or its files are damaged
     """
     card = cards.for_precision(cards.find(model), precision)
-    return Model(card, choose(card, engine, precision=precision, threads=threads, device=device))
+    return Options(engine, precision, threads, device).open(card)
 
 
 class Model:
-    """A network with its card and the framing of recordings; safe to use from several threads."""
+    """A network with its card and engine. Several threads may use one model; `close`, or `with`, frees the engine.
 
-    def __init__(self, card: cards.Card, engine: Engine) -> None:
-        self.card = card
-        self.engine = engine
+    It can be pickled: another process loads the same package once, and refuses other weights.
+
+    Attributes:
+        card: name, version, licence, citation and limits of the model
+    """
+
+    def __init__(self, card: cards.Card, engine: Engine, options: Options | None = None) -> None:
+        self.card, self._options = card, options
+        self._open: Computation | None = Computation(card, engine)
+
+    def __enter__(self) -> Model:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Free the engine; later predictions raise `Closed`. Iterations that are under way may end first."""
+        self._open = None
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._open is None
+
+    def __reduce__(self) -> tuple[Callable[[Sent], Model], tuple[Sent]]:
+        if self._options is None:
+            raise TypeError("Only a model that emow2v.load opened can be sent to another process; load it there.")
+        return sent(self, self.card, self._options)
+
+    def __repr__(self) -> str:
+        return f"<Model {self.name} {self.card.version}{' (closed)' if self.closed else ''}>"
 
     @property
     def name(self) -> str:
+        """The model's name, such as lite."""
         return self.card.name
 
-    def __call__(self, signal: npt.NDArray[np.generic], sampling_rate: int) -> dict[str, Signal]:
-        """One signal as one window, in audonnx's words.
+    @property
+    def engine(self) -> Engine:
+        """The engine that runs the model; its `name` and `precision` stand in every provenance.
+
+        Raises:
+            Closed: the model was closed
+        """
+        return self._computation.engine
+
+    @property
+    def _computation(self) -> Computation:
+        if self._open is None:
+            raise Closed(f"The model {self.name} is closed; expected an open one; load it again.")
+        return self._open
+
+    def __call__(self, signal: npt.ArrayLike, sampling_rate: int) -> dict[str, Signal]:
+        """One signal as one window, with the names that audonnx uses.
 
         Args:
             signal: [samples] or [channels, samples]
@@ -92,6 +142,9 @@ class Model:
         Returns:
             hidden_states: float32 [1, 1024]
             logits: float32 [1, 3], arousal, dominance, valence
+
+        Raises:
+            AudioError: as `predict`
         """
         with self.predict(signal, sampling_rate, unit="files") as trajectory:
             block = next(iter(trajectory))
@@ -106,97 +159,65 @@ class Model:
         framing: Framing | None = None,
         context: Context = "window",
         batch_size: int | None = None,
-        check: Callable[[], None] = _go_on,
+        check: Callable[[], None] = go_on,
+        on_progress: Progress | None = None,
         longest_s: float = 0,
         track: int | None = None,
         channel: Channel = "mix",
         name_channel: str = "",
     ) -> Trajectory:
-        """The trajectory of a recording; the work is done when it is iterated or asked for its rows.
+        """The trajectory of a recording; it is computed when it is iterated or its rows are needed.
 
         Args:
-            source: path, binary file object, or array [samples] or [channels, samples]
+            source: path, binary file object, or array [samples] or [channels, samples]; tensors and lists are arrays
             sampling_rate: Hz of an array
-            unit: "windows" for values over time, "files" for one value over all
-            framing: step, contexts and padding; default: a value every 40 ms over the second before
-            context: "window" computes every window by itself, exactly; "shared" computes stretches of 8 s once and
+            unit: "windows" for values over time, "files" for one value for the whole recording
+            framing: step, contexts and padding; default: a value every 40 ms for the second before
+            context: "window" computes each window by itself, exactly; "shared" computes stretches of 8 s once and
                 pools each window's frames out of them: some 20 times less work at 25 windows a second, other numbers
-            batch_size: windows given to the engine at once; None for what the model and the machine are good for
-            check: called often while the work goes on; may raise to stop it
-            longest_s: of the recording, or of it until `end`; 0 for any length
-            track: number of its track of sound, from 1; None for the one that is marked as default, or else the first
+            batch_size: windows computed at once; None for as many as suit the model and the machine
+            check: called often during the work; may raise to stop it
+            on_progress: called after each block with the rows done and the rows expected (None where the recording
+                does not state its duration); may raise to stop the work
+            longest_s: longest recording in seconds, or longest part of it until `end`; 0 for any length
+            track: number of the audio track, from 1; None for the one that is marked as default, or else the first
             channel: "mix" for the mean of all, "left", "right", or a channel's number from 1
-            name_channel: what tables call the channel; "" where they need no name (`predict_channels` gives names)
+            name_channel: the channel's name in tables; "" where they need none (`predict_channels` gives names)
 
         Raises:
-            AudioError: nothing there that can be decoded (found when the source is opened, here)
-            TooLong: found when so much has been decoded, whatever the recording says of itself
-            FramingError: a framing the model cannot take
+            AudioError: the source cannot be decoded; raised here, or during the work
+            TooLong: `longest_s` is reached; raised during the work, whatever duration the recording states
+            FramingError: the model cannot compute such windows
         """
-        if unit not in ("windows", "files"):
-            raise FramingError(f"unit is '{unit}'; expected windows or files.")
-        if batch_size is not None and batch_size < 1:
-            raise FramingError(f"batch_size is {batch_size}; expected 1 or more.")
-        framing = framing or (Framing() if unit == "windows" else Framing.files())
-        if unit == "files" and not framing.whole:
-            framing = Framing.files(start_ms=framing.start_ms, end_ms=framing.end_ms)
-        self.check(framing, context)
-        rate = self.card.sampling_rate
-        # what cannot be opened again for another pass: a stream, a pipe with a name
-        once = hasattr(source, "read") or _is_pipe(source)
-        opened = audio.open_recording(source, sampling_rate, target_rate=rate, track=track, channel=channel)
-        waiting = [opened] if once or isinstance(source, np.ndarray) else []
-        if not waiting:
-            opened.close()
-        expected = opened.expected_duration
-        facts = self.provenance(framing, context) | opened.facts
-        info = Info(
-            source=opened.name,
-            framing=framing,
-            provenance=facts,
-            channel=name_channel,
-            expected_rows=None if expected is None else expected_rows(expected, framing),
+        framing = self._framing(unit, framing, context, batch_size)
+        return trajectories.predict(
+            lambda: self._computation,
+            source,
+            sampling_rate,
+            framing,
+            context=context,
+            batch_size=batch_size,
+            check=check,
+            on_progress=on_progress,
+            longest_s=longest_s,
+            track=track,
+            channel=channel,
+            name_channel=name_channel,
         )
-
-        def blocks() -> Iterator[Block]:
-            recording = _taken(waiting)
-            if once and recording is None:
-                raise AudioError("A stream can be read only once; keep its rows or open it again.")
-            recording = recording or opened.again()
-            recording.longest_s = longest_s
-            try:
-                if framing.whole:
-                    yield from self._whole(recording, framing, check)
-                elif context == "shared":
-                    yield from self._shared(recording, framing, check)
-                else:
-                    yield from self._framed(recording, framing, batch_size, check)
-            finally:
-                recording.close()
-                info.notices[:] = recording.notices
-                facts.update(recording.facts)
-                if info.notices:
-                    facts["notices"] = " ".join(info.notices)
-
-        def close() -> None:
-            while (recording := _taken(waiting)) is not None:
-                recording.close()
-
-        return Trajectory(info, blocks, close)
 
     def predict_channels(
         self, source: Source, sampling_rate: int | None = None, *, track: int | None = None, **options: Any
     ) -> list[Trajectory]:
-        """A trajectory for each channel of a recording, by names that tables have: left and right, or numbers.
+        """A trajectory for each channel of a recording, with the channels' names: left and right, or numbers.
 
         Args:
             source: path or array; a stream can be read only once
-            options: as `predict` takes them
+            options: those of `predict`
 
         Raises:
             AudioError: as `predict`, or a stream
         """
-        if hasattr(source, "read") or _is_pipe(source):
+        if trajectories.can_be_read_once(source):
             raise AudioError("A stream can be read only once; save it as a file to have each of its channels.")
         opened = audio.open_recording(source, sampling_rate, target_rate=self.card.sampling_rate, track=track)
         opened.close()
@@ -208,166 +229,169 @@ class Model:
             for number, name in enumerate(names, 1)
         ]
 
+    def predict_batch(
+        self,
+        signals: Iterable[npt.ArrayLike],
+        sampling_rate: int,
+        *,
+        unit: Unit = "windows",
+        framing: Framing | None = None,
+        batch_size: int | None = None,
+        check: Callable[[], None] = go_on,
+    ) -> list[Trajectory]:
+        """The trajectories of many short signals, of equal or different lengths, with the numbers that `predict` gives.
+
+        Windows of equal length share batches, whichever signal they are from. All rows are computed when this returns.
+
+        Args:
+            signals: arrays [samples] or [channels, samples], as `predict` takes them; or one array [clips, samples]
+            sampling_rate: Hz of all of them
+            unit, framing, batch_size, check: as `predict`
+
+        >>> import numpy as np
+        >>> import emow2v
+        >>> noise = np.random.default_rng(0).normal(0, 0.1, 32000)
+        >>> clips = emow2v.load("lite").predict_batch([noise[:20000], noise], 16000, unit="files")
+        >>> np.concatenate([clip.embeddings for clip in clips]).shape
+        (2, 1024)
+
+        Raises:
+            AudioError: a signal that `predict` refuses, or that is too short; the sentence has its index
+            FramingError: the model cannot compute such windows
+        """
+        framing = self._framing(unit, framing, "window", batch_size)
+        return trajectories.predict_batch(self._computation, signals, sampling_rate, framing, batch_size, check)
+
+    def predict_files(
+        self,
+        files: Paths,
+        starts: Times = None,
+        ends: Times = None,
+        *,
+        root: str | os.PathLike[str] | None = None,
+        unit: Unit = "windows",
+        framing: Framing | None = None,
+        context: Context = "window",
+        batch_size: int | None = None,
+        track: int | None = None,
+        channel: Channel | Literal["each"] = "mix",
+        embeddings: bool = False,
+        errors: Literal["raise", "skip"] = "raise",
+        progress: bool = False,
+        on_progress: Progress | None = None,
+    ) -> pd.DataFrame:
+        """Scores of many recordings, or of segments of them, in one table.
+
+        Args:
+            files: paths; one that comes with several starts is repeated
+            starts, ends: of segments: seconds or timedeltas, one for all or one for each file; None or NaT for the
+                recording's own. A value belongs to a segment if its step lies in it; its window may begin before
+            root: folder that relative paths begin at; the table has the paths as they are given
+            unit, framing, context, batch_size, track: as `predict`
+            channel: as `predict`, or "each" for rows of each channel, named in the column channel
+            embeddings: add the columns embedding_0 .. embedding_1023, 4 KB a row
+            errors: "raise" stops at the first recording that fails; "skip" leaves it out, warns (`UserWarning`), and lists
+                it in `attrs["errors"]`
+            progress: show a bar on standard error
+            on_progress: called after each segment with the number done and the number of all; may raise to stop
+
+        Returns:
+            Table indexed (file, start, end) as audformat and audinterface do it: arousal, dominance, valence and
+            confidence (the lowest of the three). With unit "files" one row for each segment, with its start and end.
+            `attrs` has the provenance that all recordings share, and as lists of {row, file, start, end, ...} with times in
+            seconds "errors" (error: the sentence) and "notices" (notice: what is missing or unusual in the recording).
+
+        Raises:
+            AudioError: a recording cannot be decoded, or has no value in its segment
+            FramingError: the times do not fit the files, or the model cannot compute such windows
+        """
+        from emow2v.archive import tables
+
+        options: dict[str, Any] = {"framing": self._framing(unit, framing, context, batch_size), "context": context}
+        options |= {"batch_size": batch_size, "track": track, "channel": channel}
+        request = tables.Request(options, embeddings, errors, progress, on_progress)
+        return tables.predict(self, tables.segments_of_files(files, starts, ends, root), request)
+
+    def predict_index(
+        self,
+        index: pd.Index,
+        *,
+        root: str | os.PathLike[str] | None = None,
+        preserve_index: bool = False,
+        **options: Any,
+    ) -> pd.DataFrame:
+        """Scores of the files or segments of an index of audformat, in one table.
+
+        Args:
+            index: levels file, or file, start and end; NaT as the end for the recording's own
+            root: folder that relative paths begin at
+            preserve_index: the table has this very index, also where an end is NaT; needs unit="files"
+            options: those of `predict_files`, from unit on
+
+        Returns:
+            As `predict_files`; with unit "files" indexed as the argument is, but for NaT, which is the recording's end
+
+        Raises:
+            Emow2vError: as `predict_files`, or another index
+        """
+        from emow2v.archive import tables
+
+        if preserve_index:
+            tables.check_preserved(options.get("unit", "windows"), options.get("channel", "mix"))
+        files, starts, ends = tables.columns_of_index(index)
+        table = self.predict_files(files, starts, ends, root=root, **options)
+        return tables.preserve(table, index) if preserve_index else table
+
     def stream(
         self, framing: Framing | None = None, *, sampling_rate: int | None = None, batch_size: int | None = None
     ) -> Stream:
-        """A live session: samples in, blocks out as soon as their windows are complete, with a file's numbers.
+        """A live session: samples in, blocks out as soon as their windows are complete, with the numbers of a file.
 
         Args:
-            sampling_rate: Hz of the samples; default: the model's own. Another rate delays values by what the resampler
-                looks ahead, some 10 ms
+            sampling_rate: Hz of the samples; default: the model's own. Another rate delays values by some 10 ms, which
+                the resampler looks ahead
+
+        Raises:
+            FramingError: the model cannot compute such windows
         """
         framing = framing or Framing()
         self.check(framing)
-        if sampling_rate is not None and sampling_rate not in SAMPLING_RATES:
-            raise FramingError(f"sampling_rate is {sampling_rate}; expected 1000 to 768000 Hz.")
-        return Stream(self, framing, self.at_once(framing, batch_size), sampling_rate=sampling_rate)
+        return Stream(self, framing, self.batch_size(framing, batch_size), sampling_rate=sampling_rate)
 
     def provenance(self, framing: Framing, context: Context = "window") -> dict[str, str | float]:
-        """What a reader needs to know, or to compute the same again, in plain strings and numbers."""
-        facts: dict[str, str | float] = {
-            "model": self.card.name,
-            "model_version": self.card.version,
-            "weights_sha256": self.card.sha256,
-            "licence": self.card.licence,
-            "citation": self.card.citation,
-            "engine": self.engine.name,
-            "precision": self.engine.precision,
-            "software": f"emow2v {__version__}",
-            "frame_step_ms": float(framing.step_ms),
-            "frame_size_ms": float(framing.core_ms),
-            "left_context_ms": float(framing.left_context_ms),
-            "right_context_ms": float(framing.right_context_ms),
-            "padding": framing.padding,
-            "context": context,
-        }
-        if context == "shared":
-            facts["shared_context"] = SHARED
-        if framing.start_ms:
-            facts["start_ms"] = float(framing.start_ms)
-        if framing.end_ms:
-            facts["end_ms"] = float(framing.end_ms)
-        longest = self.card.max_samples
-        if framing.whole or framing.window_samples(self.card.sampling_rate) > longest:
-            facts["long_windows"] = (
-                f"what is longer than {longest / self.card.sampling_rate:g} s is cut into pieces of that length, the last "
-                "one ending with the window, and averaged by the length of audio that each adds"
-            )
-        return facts
+        """The facts that a reader needs to judge a result or to compute it again, as strings and numbers."""
+        return self._computation.provenance(framing, context)
 
     def check(self, framing: Framing, context: Context = "window") -> None:
-        """Refuse what this model cannot compute.
+        """Refuse windows that this model cannot compute: `FramingError`, or `ModelError` for shared context."""
+        self._computation.check(framing, context)
+
+    def batch_size(self, framing: Framing, batch_size: int | None = None) -> int:
+        """Windows in a batch: `batch_size`, or as many as suit the model and the device's memory."""
+        return self._computation.batch_size(framing, batch_size)
+
+    def run(self, windows: Signal, check: Callable[[], None] = go_on) -> Outputs:
+        """Windows that the caller cut, at the model's sampling rate; long ones are computed in pieces and averaged.
+
+        Args:
+            windows: float32 [batch, samples]
+
+        Returns:
+            embeddings float32 [batch, 1024], scores float32 [batch, 3], confidence float32 [batch, 3] or None
 
         Raises:
-            FramingError: windows too short, or too long to share their context
-            ModelError: shared context with a model whose frames are not known
+            FramingError: the windows are shorter than the model takes
         """
-        if context not in ("window", "shared"):
-            raise FramingError(f"context is '{context}'; expected window or shared.")
-        rate = self.card.sampling_rate
-        if context == "shared":
-            check_shared(self.card, framing)
-        if not framing.whole and framing.window_samples(rate) < self.card.min_samples:
-            raise FramingError(
-                f"A window of {float(framing.window_ms):g} ms is too short for {self.name}; "
-                f"expected at least {self.card.min_samples / rate * 1000:g} ms with its contexts."
-            )
+        return self._computation.run(windows, check)
 
-    def at_once(self, framing: Framing, batch_size: int | None = None) -> int:
-        """Windows in a batch: what is asked for, or what the model and the device's memory are good for."""
-        if framing.whole:
-            return 1
-        samples = min(framing.window_samples(self.card.sampling_rate), self.card.max_samples)
-        wanted = batch_size or self._good(samples)
-        return min(wanted, self.card.max_batch or wanted)
-
-    def _good(self, samples: int) -> int:
-        """Windows of so many samples that the model and the device's memory are good for at once."""
-        good = max(1, (self.engine.batch_samples or self.card.batch_samples) // samples)
-        return min(good, self.card.max_batch or good)
-
-    def _framed(
-        self, recording: Recording, framing: Framing, batch_size: int | None, check: Callable[[], None]
-    ) -> Iterator[Block]:
-        windower = Windower(framing, self.card.sampling_rate, self.at_once(framing, batch_size))
-        batches = fed(recording, windower, check)
-        if framing.window_samples(self.card.sampling_rate) > self.card.max_samples:
-            done = self._in_pieces(batches, check)
-        else:
-            done = overlapped(self.engine, batches, self.engine.run_beside)
-        yield from blocks_of(done, recording, framing, check)
-
-    def _shared(self, recording: Recording, framing: Framing, check: Callable[[], None]) -> Iterator[Block]:
-        shared = SharedContext(self.card, self.engine, framing)
-        stretches = ((one.first, one) for one in fed(recording, shared.stretches(), check))
-        done = overlapped(self.engine, stretches, shared.run)
-        yield from blocks_of(done, recording, framing, check)
-
-    def _whole(self, recording: Recording, framing: Framing, check: Callable[[], None]) -> Iterator[Block]:
-        rate = self.card.sampling_rate
-        begin, end = (round(float(ms or 0) * rate / 1000) for ms in (framing.start_ms, framing.end_ms))
-        mean = WeightedMean()
-        pieces = Pieces(self.card.max_samples)
-        position = 0
-        used = 0
-        for samples in recording:
-            part = samples[max(0, begin - position) : (end - position if end else None)]
-            position += samples.size
-            used += part.size
-            check()
-            for piece, weight in pieces.add(part):
-                mean.add(self.engine.run(piece[None]), weight)
-            if end and position >= end:
-                break
-        if used < self.card.min_samples:
-            raise no_values(recording.name, Fraction(position, rate), framing, self.card.min_samples / rate)
-        for piece, weight in pieces.finish():
-            mean.add(self.engine.run(piece[None]), weight)
-        start = float(framing.start_ms) / 1000
-        stop = start + used / rate
-        yield block_of(0, (np.array([start]), np.array([stop])), mean.result())
-
-    def _in_pieces(
-        self, batches: Iterator[tuple[int, Signal]], check: Callable[[], None]
-    ) -> Generator[tuple[int, Outputs]]:
-        for first, windows in batches:
-            yield first, self.run(windows, check)
-
-    def run(self, windows: Signal, check: Callable[[], None] = _go_on) -> Outputs:
-        """Windows [batch, samples] of any length; long ones are cut and averaged.
-
-        Raises:
-            FramingError: windows shorter than the model takes
-        """
-        if windows.shape[1] < self.card.min_samples:
-            raise FramingError(
-                f"Windows of {counted(windows.shape[1], 'sample')} are too short for {self.name}; expected {self.card.min_samples} or more."
-            )
-        longest = self.card.max_samples
-        at_once = self._good(min(windows.shape[1], longest))
-        if len(windows) > at_once:
-            batches = ((begin, windows[begin : begin + at_once]) for begin in range(0, len(windows), at_once))
-            if windows.shape[1] > longest:
-                return stacked([outputs for _, outputs in self._in_pieces(batches, check)])
-            return stacked(
-                [outputs for _, outputs in overlapped(self.engine, checked(batches, check), self.engine.run_beside)]
-            )
-        check()
-        if windows.shape[1] <= longest:
-            return self.engine.run(windows)
-        mean = WeightedMean()
-        total = windows.shape[1]
-        for begin in range(0, total, longest):
-            check()
-            weight = min(longest, total - begin)
-            first = min(begin, total - longest)
-            mean.add(self.engine.run(windows[:, first : first + longest]), weight)
-        return mean.result()
-
-
-def _taken(waiting: list[Recording]) -> Recording | None:
-    """The recording that waits to be read, for one thread only."""
-    try:
-        return waiting.pop()
-    except IndexError:
-        return None
+    def _framing(self, unit: Unit, framing: Framing | None, context: Context, batch_size: int | None) -> Framing:
+        """The framing of a prediction, when unit, framing, context and batch size were checked."""
+        if unit not in ("windows", "files"):
+            raise FramingError(f"unit is '{unit}'; expected windows or files.")
+        if batch_size is not None and batch_size < 1:
+            raise FramingError(f"batch_size is {batch_size}; expected 1 or more.")
+        framing = framing or (Framing() if unit == "windows" else Framing.files())
+        if unit == "files" and not framing.whole:
+            framing = Framing.files(start_ms=framing.start_ms, end_ms=framing.end_ms)
+        self.check(framing, context)
+        return framing

@@ -1,16 +1,19 @@
-"""The live form of a prediction: samples in, blocks out."""
+"""The live variant of a prediction: samples in, blocks out."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+import numpy.typing as npt
+
+from emow2v.audio.arrays import mono
 from emow2v.audio.resampling import Resampler
-from emow2v.blocks import block_of
-from emow2v.errors import Closed
+from emow2v.errors import Closed, FramingError
 from emow2v.framing import Framing, Signal
 from emow2v.framing.windows import Windower
-from emow2v.trajectory import Block
+from emow2v.prediction.blocks import block_of
+from emow2v.rows import Block
 
 if TYPE_CHECKING:
     from emow2v.model import Model
@@ -19,7 +22,7 @@ SAMPLING_RATES = range(1000, 768_001)  # Hz, of samples that a stream takes
 
 
 class Stream:
-    """Samples in, blocks out: the live form of `Model.predict`. For one thread; `close`, or `with`, forgets what is held.
+    """Samples in, blocks out: the live variant of `Model.predict`, for one thread. `close`, or `with`, ends it.
 
     >>> import numpy as np
     >>> import emow2v
@@ -30,6 +33,9 @@ class Stream:
     """
 
     def __init__(self, model: Model, framing: Framing, batch_size: int, *, sampling_rate: int | None = None) -> None:
+        if sampling_rate is not None and sampling_rate not in SAMPLING_RATES:
+            lowest, highest = SAMPLING_RATES[0], SAMPLING_RATES[-1]
+            raise FramingError(f"sampling_rate is {sampling_rate}; expected {lowest} to {highest} Hz.")
         self._model = model
         self._framing = framing
         self._rate = sampling_rate or model.card.sampling_rate
@@ -44,22 +50,24 @@ class Stream:
         self.close()
 
     def close(self) -> None:
-        """Forget the samples that are held; further ones are refused."""
+        """Drop the samples that are buffered; further ones are refused."""
         self._closed = True
         self._resampler = Resampler(self._model.card.sampling_rate)
         self._windower = Windower(self._framing, self._model.card.sampling_rate)
 
-    def add(self, samples: Signal, *, flush: bool = False) -> Iterator[Block]:
-        """Take mono samples, float32 [samples] of any number, about -1..1.
+    def add(self, samples: npt.ArrayLike, *, flush: bool = False) -> Iterator[Block]:
+        """Take samples of one channel; gives the blocks whose windows became complete.
 
         Args:
+            samples: [samples], any number of them, about -1..1; an array, a tensor or a list
             flush: do not wait for a whole batch (live use: lowest latency)
 
         Raises:
             Closed: the stream was closed
+            AudioError: no numbers, or several channels
         """
         self._check_open()
-        yield from self._run(self._windower.add(self._resampler.add(samples, self._rate)))
+        yield from self._run(self._windower.add(self._resampler.add(mono(samples), self._rate)))
         if flush:
             yield from self._run(self._windower.flush())
 
@@ -71,7 +79,7 @@ class Stream:
 
     @property
     def exhausted(self) -> bool:
-        """No frame can follow, since `end` is reached."""
+        """Whether `end` is reached, so that no frame can follow."""
         return self._windower.exhausted
 
     def _check_open(self) -> None:

@@ -16,12 +16,13 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from emow2v.audio import container as containers
+from emow2v.audio.arrays import channels_of, is_array
 from emow2v.audio.channels import Channel, Channels, check_channel, check_track
 from emow2v.audio.decoding import BLOCK, check_rate, decoded
 from emow2v.audio.notices import sentences
@@ -42,7 +43,7 @@ __all__ = [
 
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
-Source = str | os.PathLike[str] | IO[bytes] | npt.NDArray[Any]
+Source = str | os.PathLike[str] | IO[bytes] | npt.ArrayLike  # an array, a tensor, a list of numbers
 
 
 @dataclass
@@ -135,17 +136,17 @@ def open_recording(
     channel, track = check_channel(channel), check_track(track)
     if sampling_rate is not None and not isinstance(sampling_rate, int | float | np.number):
         raise AudioError(f"The sampling rate is {sampling_rate!r}; expected a number of Hz, such as 16000.")
-    if isinstance(source, np.ndarray):
+    if is_array(source):
         if track not in (None, 1):
             raise AudioError(f"An array has no tracks; track {track} was asked for; choose a channel instead.")
-        return _open_array(source, sampling_rate, target_rate, channel)
+        return open_array(source, sampling_rate, target_rate, channel)
     if isinstance(source, str | os.PathLike):
         recording = _open_file(source, target_rate, start, track, channel)
         again = partial(open_recording, source, sampling_rate, target_rate=target_rate, start=start)
         recording._again = partial(again, track=track, channel=channel)
     elif hasattr(source, "read"):
         name = str(getattr(source, "name", "stream"))
-        recording = _open_stream(source, name, target_rate, start, track, channel)
+        recording = _open_stream(cast(IO[bytes], source), name, target_rate, start, track, channel)
     else:
         remedy = "io.BytesIO makes a file" if isinstance(source, bytes | bytearray) else "numpy.asarray makes an array"
         raise AudioError(f"Expected a path, a binary file object or an array, got {type(source).__name__}; {remedy}.")
@@ -176,9 +177,10 @@ def read(
     return signal, recording.sampling_rate
 
 
-def _open_array(
-    signal: npt.NDArray[Any], sampling_rate: float | None, target_rate: int | None, channel: Channel
+def open_array(
+    source: npt.ArrayLike, sampling_rate: float | None, target_rate: int | None, channel: Channel
 ) -> Recording:
+    """Open an array, tensor or list [samples] or [channels, samples]; raises as `open_recording` does."""
     if sampling_rate is None or not sampling_rate > 0:
         raise AudioError("An array needs its sampling rate in Hz: predict(signal, sampling_rate=16000).")
     check_rate("The signal", sampling_rate)
@@ -186,20 +188,11 @@ def _open_array(
         raise AudioError(
             f"The sampling rate is {sampling_rate!r}; expected whole Hz; resample the signal to such a rate."
         )
-    signal = np.atleast_1d(signal)
-    if signal.ndim > 2 or (signal.ndim == 2 and signal.shape[0] > max(32, signal.shape[1])):
-        raise AudioError(f"Expected an array [samples] or [channels, samples], got {list(signal.shape)}; transpose it.")
-    if signal.shape[0] == 0 and signal.ndim == 2:
-        raise AudioError(
-            f"Expected an array [samples] or [channels, samples], got no channels {list(signal.shape)}; give it one or more."
-        )
-    if signal.dtype.kind not in "fiu":
-        raise AudioError(f"Expected an array of floats or integers, got {signal.dtype}; convert it to float32.")
-    signal = np.atleast_2d(signal)
+    signal = channels_of(source)
     channels = Channels("The signal", channel)
     channels.expect(len(signal))
     rate = int(sampling_rate)
-    mono = np.zeros(signal.shape[1], np.float32)  # its own samples: the caller may change his
+    mono = np.zeros(signal.shape[1], np.float32)  # a copy: the caller may change the array
     for begin in range(0, mono.size, BLOCK):
         mono[begin : begin + BLOCK] = channels.mono(signal[:, begin : begin + BLOCK])
     if not np.isfinite(mono).all():

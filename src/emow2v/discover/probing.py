@@ -6,10 +6,10 @@ import io
 from pathlib import Path
 
 from emow2v.audio import recording as audio
-from emow2v.blocks import no_values
 from emow2v.discover.options import Hearing
 from emow2v.errors import AudioError, RequestError, TooLong
 from emow2v.framing import Framing
+from emow2v.prediction.blocks import no_values
 
 _PROBED_S = 60  # of sound at most, where a request begins late in its recording
 

@@ -282,7 +282,7 @@ class DiscoverTask:
             framing=self.framing,
             context=self.context,
             # the request's batch size is a hint; the server knows how many windows the machine is good for
-            batch_size=min(self._batch_size, model.at_once(self.framing)),
+            batch_size=min(self._batch_size, model.batch_size(self.framing)),
             check=observer.on_step,
             longest_s=max_duration_s,
             **self.hearing,

@@ -335,7 +335,7 @@ class Gate:
         self.name, self.card, self.engine = model.name, model.card, model.engine
         self.provenance = model.provenance
 
-    def at_once(self, framing: object) -> int:
+    def batch_size(self, framing: object) -> int:
         return 16
 
     def predict(self, *arguments: object, **options: object):

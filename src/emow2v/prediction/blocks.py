@@ -15,7 +15,7 @@ from emow2v.audio.recording import Recording
 from emow2v.engines import Outputs
 from emow2v.errors import AudioError
 from emow2v.framing import Framing, Signal
-from emow2v.trajectory import Block
+from emow2v.rows import Block
 
 T = TypeVar("T")
 Cut = TypeVar("Cut", covariant=True)

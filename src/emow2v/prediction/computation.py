@@ -1,0 +1,257 @@
+"""The computation of a model: windows of recordings through its engine, one recording at a time or many in one batch."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+
+import numpy as np
+
+from emow2v._version import __version__
+from emow2v.audio.recording import Recording
+from emow2v.cards import Card
+from emow2v.engines import Engine, Outputs, overlapped
+from emow2v.engines.outputs import WeightedMean, stacked
+from emow2v.engines.shared_context import SHARED, SharedContext, check_shared
+from emow2v.errors import FramingError
+from emow2v.framing import Context, Framing, Signal
+from emow2v.framing.windows import Pieces, Windower
+from emow2v.prediction.blocks import block_of, blocks_of, checked, fed, no_values
+from emow2v.rows import Block, concatenate
+from emow2v.storage import counted
+
+
+def go_on() -> None:
+    """The `check` of callers that never stop early."""
+
+
+class Computation:
+    """A card and its engine: the windows it can take, in which batches, and their outputs."""
+
+    def __init__(self, card: Card, engine: Engine) -> None:
+        self.card = card
+        self.engine = engine
+
+    def check(self, framing: Framing, context: Context = "window") -> None:
+        """Refuse windows that the model cannot compute; see `Model.check`."""
+        if context not in ("window", "shared"):
+            raise FramingError(f"context is '{context}'; expected window or shared.")
+        rate = self.card.sampling_rate
+        if context == "shared":
+            check_shared(self.card, framing)
+        if not framing.whole and framing.window_samples(rate) < self.card.min_samples:
+            raise FramingError(
+                f"A window of {float(framing.window_ms):g} ms is too short for {self.card.name}; "
+                f"expected at least {self.card.min_samples / rate * 1000:g} ms with its contexts."
+            )
+
+    def provenance(self, framing: Framing, context: Context = "window") -> dict[str, str | float]:
+        """The facts that a reader needs to judge a result or to compute it again; see `Model.provenance`."""
+        facts: dict[str, str | float] = {
+            "model": self.card.name,
+            "model_version": self.card.version,
+            "weights_sha256": self.card.sha256,
+            "licence": self.card.licence,
+            "citation": self.card.citation,
+            "engine": self.engine.name,
+            "precision": self.engine.precision,
+            "software": f"emow2v {__version__}",
+            "frame_step_ms": float(framing.step_ms),
+            "frame_size_ms": float(framing.core_ms),
+            "left_context_ms": float(framing.left_context_ms),
+            "right_context_ms": float(framing.right_context_ms),
+            "padding": framing.padding,
+            "context": context,
+        }
+        if context == "shared":
+            facts["shared_context"] = SHARED
+        if framing.start_ms:
+            facts["start_ms"] = float(framing.start_ms)
+        if framing.end_ms:
+            facts["end_ms"] = float(framing.end_ms)
+        longest = self.card.max_samples
+        if framing.whole or framing.window_samples(self.card.sampling_rate) > longest:
+            facts["long_windows"] = (
+                f"what is longer than {longest / self.card.sampling_rate:g} s is cut into pieces of that length, the last "
+                "one ending with the window, and averaged by the length of audio that each adds"
+            )
+        return facts
+
+    def batch_size(self, framing: Framing, batch_size: int | None = None) -> int:
+        """Windows in a batch: `batch_size`, or as many as suit the model and the device's memory."""
+        if framing.whole:
+            return 1
+        samples = min(framing.window_samples(self.card.sampling_rate), self.card.max_samples)
+        wanted = batch_size or self._suitable(samples)
+        return min(wanted, self.card.max_batch or wanted)
+
+    def _suitable(self, samples: int) -> int:
+        """Number of windows of so many samples that suit the model and the device's memory."""
+        suitable = max(1, (self.engine.batch_samples or self.card.batch_samples) // samples)
+        return min(suitable, self.card.max_batch or suitable)
+
+    def blocks(
+        self,
+        recording: Recording,
+        framing: Framing,
+        context: Context = "window",
+        batch_size: int | None = None,
+        check: Callable[[], None] = go_on,
+    ) -> Generator[Block]:
+        """The rows of one recording, block by block, as they are computed."""
+        if framing.whole:
+            yield self._whole(recording, framing, check)
+            return
+        if context == "shared":
+            shared = SharedContext(self.card, self.engine, framing)
+            stretches = ((one.first, one) for one in fed(recording, shared.stretches(), check))
+            computed = overlapped(self.engine, stretches, shared.run)
+        else:
+            windower = Windower(framing, self.card.sampling_rate, self.batch_size(framing, batch_size))
+            computed = self._outputs(fed(recording, windower, check), framing, check)
+        yield from blocks_of(computed, recording, framing, check)
+
+    def _outputs(
+        self, batches: Iterator[tuple[int, Signal]], framing: Framing, check: Callable[[], None]
+    ) -> Generator[tuple[int, Outputs]]:
+        """Numbered batches of windows to their outputs; windows that are too long for the model in pieces."""
+        if framing.window_samples(self.card.sampling_rate) > self.card.max_samples:
+            return self._in_pieces(batches, check)
+        return overlapped(self.engine, batches, self.engine.run_beside)
+
+    def _whole(self, recording: Recording, framing: Framing, check: Callable[[], None]) -> Block:
+        rate = self.card.sampling_rate
+        mean, pieces = WeightedMean(), Pieces(self.card.max_samples)
+        used = 0
+        for part in _between(recording, framing, check):
+            used += part.size
+            for piece, weight in pieces.add(part):
+                mean.add(self.engine.run(piece[None]), weight)
+        self._check_length(recording, framing, used)
+        for piece, weight in pieces.finish():
+            mean.add(self.engine.run(piece[None]), weight)
+        return _whole_block(framing, used / rate, mean.result())
+
+    def _check_length(self, recording: Recording, framing: Framing, samples: int) -> None:
+        if samples < self.card.min_samples:
+            needed_s = self.card.min_samples / self.card.sampling_rate
+            raise no_values(recording.name, recording.duration, framing, needed_s)
+
+    def _in_pieces(
+        self, batches: Iterable[tuple[int, Signal]], check: Callable[[], None]
+    ) -> Generator[tuple[int, Outputs]]:
+        for number, windows in batches:
+            yield number, self.run(windows, check)
+
+    def batch(
+        self, recordings: Sequence[Recording], framing: Framing, batch_size: int | None, check: Callable[[], None]
+    ) -> list[Block]:
+        """The rows of each of many short recordings; windows of equal length share batches, whichever recording they are of."""
+        if framing.whole:
+            return self._whole_batch(recordings, framing, check)
+        size = self.batch_size(framing, batch_size)
+        members: list[list[tuple[int, int, int]]] = []  # of each batch: recording, its first row, its rows
+
+        def windows() -> Iterator[tuple[int, int, Signal]]:
+            for number, recording in enumerate(recordings):
+                windower, rows = Windower(framing, self.card.sampling_rate, size), 0
+                for first, batch in fed(recording, windower, check):
+                    rows += len(batch)
+                    yield number, first, batch
+                if not rows:
+                    raise no_values(recording.name, recording.duration, framing)
+
+        def batches() -> Iterator[tuple[int, Signal]]:
+            for group in _grouped(windows(), size):
+                members.append([(number, first, len(part)) for number, first, part in group])
+                parts = [part for _, _, part in group]
+                yield len(members) - 1, parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+        blocks: list[list[Block]] = [[] for _ in recordings]
+        for index, (embeddings, scores, confidence) in self._outputs(batches(), framing, check):
+            check()
+            begin = 0
+            for number, first, rows in members[index]:
+                part = slice(begin, begin := begin + rows)
+                outputs = embeddings[part], scores[part], None if confidence is None else confidence[part]
+                blocks[number].append(block_of(first, framing.times(first, rows), outputs))
+        return [concatenate(one) for one in blocks]
+
+    def _whole_batch(self, recordings: Sequence[Recording], framing: Framing, check: Callable[[], None]) -> list[Block]:
+        """One row for each recording; recordings of equal length share batches."""
+        signals: list[Signal] = []
+        lengths: dict[int, list[int]] = defaultdict(list)
+        for number, recording in enumerate(recordings):
+            signal = np.concatenate([np.zeros(0, np.float32), *_between(recording, framing, check)])
+            self._check_length(recording, framing, signal.size)
+            lengths[signal.size].append(number)
+            signals.append(signal)
+        blocks: dict[int, Block] = {}
+        for samples, numbers in lengths.items():
+            embeddings, scores, confidence = self.run(np.stack([signals[number] for number in numbers]), check)
+            for row, number in enumerate(numbers):
+                part = slice(row, row + 1)
+                outputs = embeddings[part], scores[part], None if confidence is None else confidence[part]
+                blocks[number] = _whole_block(framing, samples / self.card.sampling_rate, outputs)
+        return [blocks[number] for number in range(len(recordings))]
+
+    def run(self, windows: Signal, check: Callable[[], None] = go_on) -> Outputs:
+        """Windows [batch, samples] of any length to their outputs; see `Model.run`."""
+        if windows.shape[1] < self.card.min_samples:
+            raise FramingError(
+                f"Windows of {counted(windows.shape[1], 'sample')} are too short for {self.card.name}; "
+                f"expected {self.card.min_samples} or more."
+            )
+        longest = self.card.max_samples
+        size = self._suitable(min(windows.shape[1], longest))
+        if len(windows) > size:
+            batches = ((begin, windows[begin : begin + size]) for begin in range(0, len(windows), size))
+            if windows.shape[1] > longest:
+                return stacked([outputs for _, outputs in self._in_pieces(batches, check)])
+            computed = overlapped(self.engine, checked(batches, check), self.engine.run_beside)
+            return stacked([outputs for _, outputs in computed])
+        check()
+        if windows.shape[1] <= longest:
+            return self.engine.run(windows)
+        mean = WeightedMean()
+        total = windows.shape[1]
+        for begin in range(0, total, longest):
+            check()
+            weight = min(longest, total - begin)
+            first = min(begin, total - longest)
+            mean.add(self.engine.run(windows[:, first : first + longest]), weight)
+        return mean.result()
+
+
+def _between(recording: Recording, framing: Framing, check: Callable[[], None]) -> Iterator[Signal]:
+    """The samples of a recording between start and end of a framing, block by block."""
+    begin, end = (round(float(ms or 0) * recording.sampling_rate / 1000) for ms in (framing.start_ms, framing.end_ms))
+    position = 0
+    for samples in recording:
+        check()
+        yield samples[max(0, begin - position) : (end - position if end else None)]
+        position += samples.size
+        if end and position >= end:
+            break
+
+
+def _grouped(parts: Iterator[tuple[int, int, Signal]], size: int) -> Iterator[list[tuple[int, int, Signal]]]:
+    """Consecutive parts together, as long as they have no more than `size` windows."""
+    group: list[tuple[int, int, Signal]] = []
+    windows = 0
+    for number, first, part in parts:
+        while len(part):
+            taken, part = part[: size - windows], part[size - windows :]
+            group.append((number, first, taken))
+            first, windows = first + len(taken), windows + len(taken)
+            if windows == size:
+                yield group
+                group, windows = [], 0
+    if group:
+        yield group
+
+
+def _whole_block(framing: Framing, seconds: float, outputs: Outputs) -> Block:
+    """The one row of a recording of which so many seconds lie between start and end."""
+    start = float(framing.start_ms) / 1000
+    return block_of(0, (np.array([start]), np.array([start + seconds])), outputs)

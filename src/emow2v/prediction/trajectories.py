@@ -1,0 +1,142 @@
+"""Trajectories of recordings: sources are opened at once, and computed when their rows are needed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Generator, Iterable, Iterator
+from typing import Any
+
+import numpy.typing as npt
+
+from emow2v import storage
+from emow2v.audio import recording as audio
+from emow2v.audio.recording import Channel, Recording, Source
+from emow2v.errors import AudioError, PathError
+from emow2v.framing import Context, Framing
+from emow2v.prediction.blocks import expected_rows
+from emow2v.prediction.computation import Computation
+from emow2v.rows import Block, Info
+from emow2v.trajectory import Trajectory
+
+Progress = Callable[[int, int | None], None]
+
+
+def can_be_read_once(source: Source) -> bool:
+    """Whether a source cannot be opened again for another pass: a stream, or a pipe with a name."""
+    if hasattr(source, "read"):
+        return True
+    try:
+        return isinstance(source, str | os.PathLike) and storage.kind_of(source) == "other"
+    except PathError:  # raised where the source is opened
+        return False
+
+
+def predict(
+    computation: Callable[[], Computation],
+    source: Source,
+    sampling_rate: float | None,
+    framing: Framing,
+    *,
+    context: Context,
+    batch_size: int | None,
+    check: Callable[[], None],
+    on_progress: Progress | None,
+    longest_s: float,
+    track: int | None,
+    channel: Channel,
+    name_channel: str,
+) -> Trajectory:
+    """The trajectory of one recording; see `Model.predict`.
+
+    Args:
+        computation: returns the model's, for each pass, and raises when the model was closed
+    """
+    once = can_be_read_once(source)
+    rate = computation().card.sampling_rate
+    opened = audio.open_recording(source, sampling_rate, target_rate=rate, track=track, channel=channel)
+    waiting = [opened] if once or not isinstance(source, str | os.PathLike) else []
+    if not waiting:
+        opened.close()
+    expected = opened.expected_duration
+    facts = computation().provenance(framing, context) | opened.facts
+    info = Info(
+        source=opened.name,
+        framing=framing,
+        provenance=facts,
+        channel=name_channel,
+        expected_rows=None if expected is None else expected_rows(expected, framing),
+    )
+
+    def blocks() -> Iterator[Block]:
+        run = computation()
+        recording = _take(waiting)
+        if once and recording is None:
+            raise AudioError("A stream can be read only once; keep its rows or open it again.")
+        recording = recording or opened.again()
+        recording.longest_s = longest_s
+        try:
+            computed = run.blocks(recording, framing, context, batch_size, check)
+            yield from _reported(computed, info, on_progress) if on_progress else computed
+        finally:
+            recording.close()
+            info.notices[:] = recording.notices
+            facts.update(recording.facts)
+            if info.notices:
+                facts["notices"] = " ".join(info.notices)
+
+    def close() -> None:
+        while (recording := _take(waiting)) is not None:
+            recording.close()
+
+    return Trajectory(info, blocks, close)
+
+
+def predict_batch(
+    computation: Computation,
+    signals: Iterable[npt.ArrayLike],
+    sampling_rate: float,
+    framing: Framing,
+    batch_size: int | None,
+    check: Callable[[], None],
+) -> list[Trajectory]:
+    """The trajectories of many short signals, all computed; see `Model.predict_batch`."""
+    recordings: list[Recording] = []
+    for number, signal in enumerate(signals):
+        name = f"signals[{number}]"
+        try:
+            recording = audio.open_array(signal, sampling_rate, computation.card.sampling_rate, "mix")
+        except AudioError as error:
+            raise AudioError(f"{name}: {error}") from None
+        recording.name = name
+        recordings.append(recording)
+    blocks = computation.batch(recordings, framing, batch_size, check)
+    facts = computation.provenance(framing)
+    return [_computed(one, framing, facts, block) for one, block in zip(recordings, blocks, strict=True)]
+
+
+def _reported(blocks: Generator[Block], info: Info, on_progress: Progress) -> Iterator[Block]:
+    """Blocks, with a call of `on_progress` for each."""
+    rows = 0
+    with contextlib.closing(blocks):
+        for block in blocks:
+            rows += len(block)
+            on_progress(rows, info.expected_rows)
+            yield block
+
+
+def _computed(recording: Recording, framing: Framing, facts: dict[str, Any], block: Block) -> Trajectory:
+    """The trajectory of a signal whose rows are computed."""
+    provenance = facts | recording.facts
+    if recording.notices:
+        provenance["notices"] = " ".join(recording.notices)
+    info = Info(recording.name, framing, provenance, len(block), notices=recording.notices)
+    return Trajectory(info, lambda: iter([block])).load()
+
+
+def _take(waiting: list[Recording]) -> Recording | None:
+    """The recording that waits to be read, for one thread only."""
+    try:
+        return waiting.pop()
+    except IndexError:
+        return None
