@@ -1,20 +1,23 @@
-"""A model card in Markdown from a package's card.json and the JSON files of evaluate and robustness.
+"""Makes a model card in Markdown from the card.json of a package and the JSON files of evaluate and robustness.
 
 python tools/model_card.py --package DIR --results DIR [--beside DIR ...] -o FILE.md [-o FILE.md]
 
-A results folder holds CORPUS.json files of evaluate and robustness.json, as benchmarks/quality.py writes them; those
-given with --beside are of other models on the same corpora, to compare with.
+A folder of results holds CORPUS.json files of evaluate and robustness.json, as benchmarks/quality.py writes them. The
+folders of --beside hold results of other models on the same corpora, which the card compares with.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from emow2v.errors import FormatError, exit_with_message
+from emow2v.evaluation import report
+from emow2v.evaluation.intervals import Figure
 from emow2v.formats.markdown import table
 from emow2v.storage.files import write_text
 from emow2v.trajectory import DIMENSIONS
@@ -24,15 +27,15 @@ HELD_OUT = "held-out"
 
 # Regulation (EU) 2024/1689: Article 5(1)(f) with recital 44, Annex III point 1(c), Article 50(3).
 _USES = """\
-**Meant for** research on how things are said: trajectories over time within a recording, comparison of conditions within
-a speaker, embeddings for one's own labels, tools that a person looks at.
+**Meant for** research on how things are said: trajectories over time within a recording, comparison of conditions
+within a speaker, embeddings as features for your own labels, tools whose results a person checks.
 
-**Not meant for** decisions about people: hiring, grading, policing, diagnosis, insurance, checking of employees. A score
-says how a voice sounds to listeners on average, not what somebody feels, and acted speech is not felt speech. In the
-European Union the [AI Act](https://eur-lex.europa.eu/eli/reg/2024/1689/oj) (Regulation (EU) 2024/1689) prohibits systems
-that infer emotions of people at the workplace and in education, save for medical or safety reasons (Article 5(1)(f));
-elsewhere emotion recognition counts as high-risk (Annex III, point 1(c)), and people it is used on must be told
-(Article 50(3)). Voices are personal data: everything here runs on your own machine."""
+**Not meant for** decisions about people: hiring, grading, policing, diagnosis, insurance, checking of employees. A
+score says how a voice sounds to listeners on average, not how somebody feels, and acted speech is not felt speech.
+In the European Union the [AI Act](https://eur-lex.europa.eu/eli/reg/2024/1689/oj) (Regulation (EU) 2024/1689)
+prohibits systems that infer emotions of people at the workplace and in education, save for medical or safety
+reasons (Article 5(1)(f)); elsewhere emotion recognition counts as high-risk (Annex III, point 1(c)), and people it
+is used on must be told (Article 50(3)). Voices are personal data: everything here runs on your own machine."""
 
 Results = Mapping[str, Any]
 
@@ -41,26 +44,26 @@ def read_results(folder: Path) -> dict[str, Results]:
     """JSON files of a folder by their names without ending.
 
     Raises:
-        FormatError: none there, or one that cannot be read
+        FormatError: no JSON file there, or one that cannot be read
     """
-    found = {}
+    results = {}
     for path in sorted(folder.glob("*.json")):
         try:
-            found[path.stem] = json.loads(path.read_text(encoding="utf-8"))
+            results[path.stem] = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise FormatError(f"{path} cannot be read: {error}; check its name.") from None
-    if not found:
+    if not results:
         raise FormatError(f"{folder} holds no results; expected JSON files of emow2v evaluate and robustness.")
-    return found
+    return results
 
 
 def model_card(card: Mapping[str, Any], results: Mapping[str, Results], beside: Sequence[Mapping[str, Results]]) -> str:
-    """The card's text.
+    """The text of a card.
 
     Args:
-        card: what stands in card.json
+        card: content of card.json
         results: of this model, by corpus, and "robustness"
-        beside: those of others
+        beside: of other models
     """
     parts = [
         f"# {card['name']} {card['version']}",
@@ -78,7 +81,14 @@ def model_card(card: Mapping[str, Any], results: Mapping[str, Results], beside: 
         "## Where the figures come from",
         *_commands(results),
     ]
-    return "\n\n".join(part for part in parts if part) + "\n"
+    return "\n\n".join(map(_wrapped, filter(None, parts))) + "\n"
+
+
+def _wrapped(part: str) -> str:
+    """A paragraph in lines of at most 119 characters; tables and parts that have lines stay as they are."""
+    if "\n" in part:
+        return part
+    return textwrap.fill(part, 119, break_long_words=False, break_on_hyphens=False)
 
 
 def _facts(card: Mapping[str, Any]) -> str:
@@ -86,13 +96,16 @@ def _facts(card: Mapping[str, Any]) -> str:
     if "size" in card:
         rows.append(["size", f"{card['size'] / 1e6:.1f} MB"])
     if "multiply_adds" in card:
-        rows.append(["work", f"{card['multiply_adds'] / 1e9:.2f} G multiply-adds for a window of 1 s"])
+        rows.append(["computation", f"{card['multiply_adds'] / 1e9:.2f} G multiply-adds for a window of 1 s"])
     rate = card["sampling_rate"]
     rows.append(
         ["windows", f"{card['min_samples'] / rate * 1000:g} ms to {card['max_samples'] / rate:g} s of {rate} Hz"]
     )
     rows.append(
-        ["out", "1024 embeddings, scores of arousal, dominance and valence (about 0..1), and how sure it is of each"]
+        [
+            "output",
+            "1024 embeddings, and scores of arousal, dominance and valence (about 0..1) with a confidence for each",
+        ]
     )
     return "\n".join(table(("", ""), rows))
 
@@ -107,7 +120,7 @@ def _training(card: Mapping[str, Any]) -> Iterator[str]:
         yield "\n".join(table(("class", *DIMENSIONS), rows))
     if card.get("recipe"):
         recipe = ", ".join(f"{name} {value}" for name, value in card["recipe"].items())
-        yield f"Recipe (see `emow2v.training.lite.task.Recipe`): {recipe}."
+        yield f"Recipe (see `emow2v.training.lite.task.LiteRecipe`): {recipe}."
 
 
 def _quality(results: Mapping[str, Results], beside: Sequence[Mapping[str, Results]]) -> Iterator[str]:
@@ -116,8 +129,9 @@ def _quality(results: Mapping[str, Results], beside: Sequence[Mapping[str, Resul
     if HELD_OUT in results:
         corpora.remove(HELD_OUT)
         yield (
-            "**Speakers never trained on**, of the training corpora, against the values the classes were given: CCC, with its "
-            "95 % interval over speakers; what share of it the mean of 1 s windows keeps, plain and by confidence."
+            "**Speakers not seen in training**, of the training corpora, compared with the values of their classes: CCC with\n"
+            "its 95 % interval over speakers, and the share of it that the mean of 1 s windows keeps, plain and weighted by\n"
+            "confidence."
         )
         rows = [row for one in everyone if HELD_OUT in one for row in _agreement_rows(one[HELD_OUT])]
         yield "\n".join(
@@ -125,9 +139,9 @@ def _quality(results: Mapping[str, Results], beside: Sequence[Mapping[str, Resul
         )
     if corpora:
         yield (
-            "**Corpora never trained on, tuned on or chosen by.** Nobody rated them: scores are compared with the norms of Mehrabian and "
-            "Russell (1977) for the emotion words, which judge dominance in speech poorly. UAR is the unweighted average recall of a "
-            "support vector machine on the embeddings, tested on speakers it was not trained on."
+            "**Corpora that were not used for training, tuning or choosing.** They have no ratings: scores are compared with\n"
+            "the norms of Mehrabian and Russell (1977) for the emotion words, which judge dominance in speech poorly.\n"
+            f"UAR: {report.RECALL[0].lower()}{report.RECALL[1:]}."
         )
         rows = [
             row for corpus in corpora for one in everyone if corpus in one for row in _corpus_row(corpus, one[corpus])
@@ -149,34 +163,23 @@ def _quality(results: Mapping[str, Results], beside: Sequence[Mapping[str, Resul
     ]
     if differences:
         yield (
-            "**Women and men.** CCC of women's clips less that of men's, where five or more of each speak: "
-            + "; ".join(differences) + "."
+            "**Women and men.** CCC of women's clips less that of men's, where five or more of each speak:\n\n"
+            + "\n".join(f"* {one}" for one in differences)
         )  # fmt: skip
     if HELD_OUT in results and results[HELD_OUT]["confidence"]:
-        yield (
-            "**Confidence.** Mean absolute error on the held-out speakers, from the fifth of clips the model is least sure of to "
-            "that it is surest of, and the rank correlation of confidence and error:"
-        )
-        rows = [
-            [name, *(f"{error:.3f}" for error in one["mean_absolute_error"]), f"{one['rank_correlation']:.2f}"]
-            for name, one in results[HELD_OUT]["confidence"].items()
-        ]
-        yield "\n".join(table(("", "least sure", "", "", "", "surest", "rank correlation"), rows))
+        yield ("**Confidence** on the held-out speakers.")
+        yield "\n".join(report.confidence_table(results[HELD_OUT]["confidence"]))
     if HELD_OUT in results:
-        yield "**Where the classes lie** (held-out speakers, mean and deviation):"
-        rows = [
-            [name, str(one["clips"]), *(f"{one[d]['mean']:.2f} ± {one[d]['deviation']:.2f}" for d in DIMENSIONS)]
-            for name, one in results[HELD_OUT]["classes"].items()
-        ]
-        yield "\n".join(table(("class", "clips", *DIMENSIONS), rows))
+        yield "**Scores of the classes** (held-out speakers, mean and deviation):"
+        yield "\n".join(report.class_table(results[HELD_OUT]["classes"]))
 
 
 def _agreement_rows(one: Results) -> Iterator[list[str]]:
     for name, values in one["whole"].items():
         kept, weighted = (one[key].get(name) for key in ("windows_keep", "weighted_windows_keep"))
         yield [
-            _named(one), name, _interval(values["ccc"]), _plain(values["pearson"]), _plain(values["bias"]),
-            _plain(one["single_windows"][name]["ccc"]), *("-" if share is None else f"{share:.0%}" for share in (kept, weighted)),
+            _named(one), name, _interval(values["ccc"]), _value(values["pearson"]), _value(values["bias"]),
+            _value(one["single_windows"][name]["ccc"]), *("-" if share is None else f"{share:.0%}" for share in (kept, weighted)),
         ]  # fmt: skip
 
 
@@ -184,16 +187,16 @@ def _corpus_row(corpus: str, one: Results) -> Iterator[list[str]]:
     whole = one["whole"]
 
     def value(dimension: str, key: str) -> str:
-        return _plain(whole[dimension][key]) if dimension in whole else "-"
+        return _value(whole[dimension][key]) if dimension in whole else "-"
 
     kept = one["windows_keep"].get("arousal")
-    recalls = [(features, found["uar"]) for parts in one["recall"].values() for features, found in parts.items()]
+    recalls = [(features, recall["uar"]) for parts in one["recall"].values() for features, recall in parts.items()]
     yield [
         corpus, _named(one), *(value(name, "pearson") for name in DIMENSIONS), value("arousal", "ccc"),
         value("valence", "ccc"), *([_interval(recalls[0][1])] if recalls else ["-"]), "-" if kept is None else f"{kept:.0%}",
     ]  # fmt: skip
-    for features, found in recalls[1:]:
-        yield [corpus, f"openSMILE {features}", *["-"] * 5, _interval(found), "-"]
+    for features, recall in recalls[1:]:
+        yield [corpus, f"openSMILE {features}", *["-"] * 5, _interval(recall), "-"]
 
 
 def _steadiness(results: Mapping[str, Results], beside: Sequence[Mapping[str, Results]]) -> Iterator[str]:
@@ -202,8 +205,9 @@ def _steadiness(results: Mapping[str, Results], beside: Sequence[Mapping[str, Re
     yield "## How steady it is"
     one = results[ROBUSTNESS]
     yield (
-        f"Share of scores that move by less than {one['limit']:g} when a recording is changed, after Derington et al. "
-        f"(arXiv 2312.06270); {one['files']} clips of held-out speakers. More than the threshold must stay."
+        f"Share of scores that change by less than {one['limit']:g} when a recording is changed, after Derington et al.\n"
+        f"(arXiv 2312.06270); {one['files']} clips of held-out speakers. A test is passed when the share of every dimension\n"
+        "is above the threshold."
     )
     others = [other[ROBUSTNESS] for other in beside if ROBUSTNESS in other]
     rows = [
@@ -219,10 +223,10 @@ def _steadiness(results: Mapping[str, Results], beside: Sequence[Mapping[str, Re
             for other in (one, *others)
             if group in other["groups"]
         ]
-        yield "Means of the groups, beside other models:"
+        yield "Means of the groups, compared with other models:"
         yield "\n".join(table(("group", "model", *DIMENSIONS), rows))
     made = sorted(test["test"] for test in one["tests"] if test["sound"] == "synthetic")
-    yield f"Synthetic sounds stood in for recorded ones in: {', '.join(made)}. Rooms were simulated by image sources."
+    yield f"Sounds were synthetic in: {', '.join(made)}. Rooms were simulated by image sources."
 
 
 def _commands(results: Mapping[str, Results]) -> Iterator[str]:
@@ -238,14 +242,11 @@ def _named(one: Results) -> str:
 
 
 def _interval(figure: Mapping[str, float | None]) -> str:
-    if figure["value"] is None:
-        return "-"
-    low, high = figure["low"], figure["high"]
-    return f"{figure['value']:.3f}" + (f" ({low:.3f} to {high:.3f})" if low is not None and high is not None else "")
+    return report.interval(Figure.from_json(figure))
 
 
-def _plain(figure: Mapping[str, float | None]) -> str:
-    return "-" if figure["value"] is None else f"{figure['value']:.3f}"
+def _value(figure: Mapping[str, float | None]) -> str:
+    return report.interval(Figure(Figure.from_json(figure).value))
 
 
 def _share(share: float | None) -> str:
@@ -257,7 +258,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python tools/model_card.py", description="A model card.")
     parser.add_argument("--package", type=Path, required=True, help="folder with card.json")
     parser.add_argument("--results", type=Path, required=True, help="folder of this model's JSON files")
-    parser.add_argument("--beside", type=Path, action="append", default=[], help="of another model; repeatable")
+    parser.add_argument(
+        "--beside", type=Path, action="append", default=[], help="folder of the JSON files of another model; repeatable"
+    )
     parser.add_argument("-o", "--output", type=Path, action="append", required=True, help="Markdown file; repeatable")
     options = parser.parse_args(arguments)
     card = json.loads((options.package / "card.json").read_text(encoding="utf-8"))

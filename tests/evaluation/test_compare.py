@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from emow2v.agreement import agreement, ccc, relative_distance
 from emow2v.cli import main
 from emow2v.errors import Emow2vError, FormatError
-from emow2v.evaluation.compare import compare, report
+from emow2v.evaluation.compare import compare, figures
 from emow2v.formats import write
 from emow2v.formats.table import read_table
 from emow2v.framing import Framing
@@ -63,17 +63,17 @@ def test_results_of_every_format(tmp_path, scores: np.ndarray, ending: str) -> N
         write(trajectory(scores + change, embeddings * (1 + change)), tmp_path / folder / f"talk.{ending}")
     found = compare(tmp_path / "a", tmp_path / "b")
     names = ["embeddings"] if ending == "stream" else list(DIMENSIONS)
-    assert [one.name for one in found.together] == names
-    for one in found.together:
+    assert [one.name for one in found.overall] == names
+    for one in found.overall:
         assert one.rows == 50
         assert one.mean == pytest.approx(0.05, abs=1e-5) and one.correlation == pytest.approx(1, abs=1e-6)
-    assert found.alone == ()
+    assert found.unmatched == ()
 
 
 def test_two_files_of_any_name_and_only_the_times_they_share(tmp_path, scores: np.ndarray) -> None:
     write(trajectory(scores), tmp_path / "one.csv")
     write(trajectory(scores[10:] + 0.1, first=10, name="other.wav"), tmp_path / "two.json")
-    (row, *_) = compare(tmp_path / "one.csv", tmp_path / "two.json").together
+    (row, *_) = compare(tmp_path / "one.csv", tmp_path / "two.json").overall
     assert row.rows == 40 and row.mean == pytest.approx(0.1, abs=1e-5)
 
 
@@ -84,8 +84,10 @@ def test_folders_are_matched_by_name(tmp_path, scores: np.ndarray) -> None:
     write(trajectory(scores), tmp_path / "a" / "more.csv")
     (tmp_path / "b" / "notes.txt").write_text("nothing of ours")
     found = compare(tmp_path / "a", tmp_path / "b")
-    assert found.alone == ("more.csv",) and list(found.each) == ["sub/talk.csv".replace("/", __import__("os").sep)]
-    assert found.together[0].largest == 0 and found.together[0].ccc == pytest.approx(1)
+    assert found.unmatched == ("more.csv",) and list(found.by_recording) == [
+        "sub/talk.csv".replace("/", __import__("os").sep)
+    ]
+    assert found.overall[0].largest == 0 and found.overall[0].ccc == pytest.approx(1)
 
 
 def test_one_table_of_several_recordings(tmp_path, scores: np.ndarray) -> None:
@@ -96,14 +98,14 @@ def test_one_table_of_several_recordings(tmp_path, scores: np.ndarray) -> None:
         (tmp_path / f"{name}.json").write_text("\n".join(lines))
     assert list(read_table(tmp_path / "a.json")) == ["0.wav", "1.wav"]
     found = compare(tmp_path / "a.json", tmp_path / "b.json")
-    assert len(found.each) == 2 and found.together[0].rows == 100
+    assert len(found.by_recording) == 2 and found.overall[0].rows == 100
 
 
 def test_missing_values_are_left_out(tmp_path, scores: np.ndarray) -> None:
     scores[3, 1] = np.nan
     write(trajectory(scores), tmp_path / "one.csv")
     write(trajectory(scores), tmp_path / "two.csv")
-    assert [one.rows for one in compare(tmp_path / "one.csv", tmp_path / "two.csv").together] == [50, 49, 50]
+    assert [one.rows for one in compare(tmp_path / "one.csv", tmp_path / "two.csv").overall] == [50, 49, 50]
 
 
 def refusals(folder, scores):
@@ -118,7 +120,7 @@ def refusals(folder, scores):
     (folder / "picture.png").write_bytes(b"\x89PNG")
     (folder / "folder").mkdir()
     return [
-        ("later.csv", "no times in common"), ("good.stream", "hold different things"), ("text.csv", "its columns are a, b"),
+        ("later.csv", "no times in common"), ("good.stream", "hold different dimensions"), ("text.csv", "its columns are a, b"),
         ("cut.json", "no table of scores"), ("short.csv", "no table of scores"), ("empty.csv", "its columns are none"),
         ("rows.csv", "holds no rows"), ("picture.png", "no result that can be compared"), ("missing.csv", "cannot be read"),
         ("folder", "holds no results"),
@@ -139,10 +141,10 @@ def test_the_command(tmp_path, scores: np.ndarray) -> None:
         ["compare", str(tmp_path / "one.csv"), str(tmp_path / "two.csv"), "--json", str(tmp_path / "figures.json")],
     )
     assert result.exit_code == 0 and "arousal" in result.output and "0.2500" in result.output
-    figures = json.loads((tmp_path / "figures.json").read_text())
-    assert figures.pop("mark").startswith("emow2v:sha256:")
-    assert figures == json.loads(json.dumps(report(compare(tmp_path / "one.csv", tmp_path / "two.csv"))))
-    assert figures["together"]["valence"]["largest"] == pytest.approx(0.25, abs=1e-5)
+    written = json.loads((tmp_path / "figures.json").read_text())
+    assert written.pop("mark").startswith("emow2v:sha256:")
+    assert written == json.loads(json.dumps(figures(compare(tmp_path / "one.csv", tmp_path / "two.csv"))))
+    assert written["together"]["valence"]["largest"] == pytest.approx(0.25, abs=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from emow2v.errors import Emow2vError, FormatError, FramingError
 from emow2v.evaluation import report
 from emow2v.evaluation.embeddings import opensmile, recall
 from emow2v.evaluation.evaluate import evaluate
-from emow2v.evaluation.figures import _weighted, figures, kept
+from emow2v.evaluation.figures import _weighted, ccc_kept, figures
 from emow2v.evaluation.intervals import Draws, Figure, agreement, difference, mae
 from emow2v.evaluation.norms import norm
 from emow2v.formats.markdown import table
@@ -200,12 +200,12 @@ def test_evaluation_of_a_model_that_is_right(level: Model, corpus: Path) -> None
     assert found.truth == "ratings" and not found.skipped and set(found.whole) == {"arousal", "dominance"}
     ccc = found.whole["arousal"]["ccc"]
     assert isinstance(ccc, Figure) and ccc.value == pytest.approx(1, abs=1e-4) and ccc.low > 0.99
-    assert kept(found)["arousal"] == pytest.approx(1, abs=1e-3)
+    assert ccc_kept(found)["arousal"] == pytest.approx(1, abs=1e-3)
     # 1 to 1.9 s: one window, or two where a second one half a second on fits
-    assert [len(one.windows) for one in found.judged[:4]] == [1, 1, 2, 2]
+    assert [len(one.windows) for one in found.scored[:4]] == [1, 1, 2, 2]
     assert set(found.groups) == {"sex"} and set(found.groups["sex"]) == {"female", "male"}
-    assert not found.sexes  # three speakers each tell nothing
-    assert found.surer == {}  # a model without confidence of its own
+    assert not found.women_less_men  # three speakers each tell nothing
+    assert found.confidence == {}  # a model without confidence of its own
     assert found.recalls["made"]["embeddings"].uar.value > 0.9
     assert found.stability["arousal"].within < 1e-3 < found.stability["arousal"].between
     assert found.classes["anger"]["clips"] == 6
@@ -219,12 +219,12 @@ def test_confidence_sexes_and_norms(lite: Model, corpus: Path) -> None:
     model = Model(lite.card, LevelEngine(confidence=True))  # type: ignore[arg-type]
     several = [dataclasses.replace(clip, speaker=f"{clip.speaker} {n % 2}") for n, clip in enumerate(clips)]
     found = evaluate(model, several, draws=20)
-    assert set(found.sexes) == {"arousal", "dominance"} and abs(found.sexes["arousal"].value) < 0.01
-    surer = found.surer["arousal"]
+    assert set(found.women_less_men) == {"arousal", "dominance"} and abs(found.women_less_men["arousal"].value) < 0.01
+    surer = found.confidence["arousal"]
     confidence = surer["confidence"]
     assert isinstance(confidence, list) and confidence == sorted(confidence) and len(confidence) == 5
     # 0.2 + 0.2 * 1 as 1 - score: all windows of a clip are as sure, so that weights change nothing
-    assert kept(found, weighted=True) == pytest.approx(kept(found), abs=1e-3)
+    assert ccc_kept(found, weighted=True) == pytest.approx(ccc_kept(found), abs=1e-3)
     np.testing.assert_allclose(_weighted(np.array([[1.0], [3.0]]), np.array([[3.0], [1.0]])), [1.5])
     np.testing.assert_allclose(_weighted(np.array([[1.0], [3.0]]), np.zeros((2, 1))), [2.0])
     unrated = [dataclasses.replace(clip, ratings=(math.nan,) * 3) for clip in clips]
@@ -248,9 +248,9 @@ def test_parts_of_a_recording_and_what_cannot_be_read(level: Model, tmp_path: Pa
     parts += [Clip(tmp_path / "a.wav", "a.wav", 0.0, 0.001), Clip(tmp_path / "text.wav", "text.wav")]
     told = []
     found = evaluate(level, parts, draws=0, on_clip=told.append)
-    assert [round(float(one.whole[0]), 2) for one in found.judged] == [0.2, 0.6] and len(told) == 5
+    assert [round(float(one.whole[0]), 2) for one in found.scored] == [0.2, 0.6] and len(told) == 5
     assert "ends before 9 s" in found.skipped["a.wav from 9 s"] and "too short" in found.skipped["a.wav from 0 s"]
-    assert "text.wav" in found.skipped and "could not be judged" in report.markdown(found, {})
+    assert "text.wav" in found.skipped and "could not be scored" in report.markdown(found, {})
     with pytest.raises(Emow2vError, match="None of the 1 clips could be read"):
         evaluate(level, parts[-1:])
     with pytest.raises(FramingError, match="too short"):
@@ -313,7 +313,7 @@ def test_a_figure_that_is_undefined_costs_no_other(level: Model, tmp_path: Path,
     assert not found.recalls and sentence in found.undefined["recall of all"]
     assert sentence in report.markdown(found, {}) and set(found.classes) == {row.split()[0] for row in rows}
     plain = json.dumps(figures(found), allow_nan=False)  # JSON knows no NaN
-    assert len(found.judged) == len(rows) and sentence in plain
+    assert len(found.scored) == len(rows) and sentence in plain
     for path in report.write(found, tmp_path / "out"):
         assert path.stat().st_size
 
@@ -359,7 +359,7 @@ def test_stretches_are_read_and_not_whole_recordings(level: Model, tmp_path: Pat
     for start in (290.0, 2.5, 100.25, 7.0):
         clips.append(Clip(tmp_path / "long.wav", "long.wav", start, start + 1.5))
         clips.append(Clip(tmp_path / "short.wav", "short.wav"))
-    judged = evaluate(level, clips, draws=0).judged
+    judged = evaluate(level, clips, draws=0).scored
     assert max(largest) == int(1.5 * RATE)
     for one in judged:
         whole, _ = recording.read(one.clip.file)

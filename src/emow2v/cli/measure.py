@@ -1,4 +1,4 @@
-"""`emow2v compare`, `evaluate`, `robustness`: how alike results are, how good a model is, and how steady."""
+"""`emow2v compare`, `evaluate`, `robustness`: agreement of results, agreement with ratings, stability of a model."""
 
 from __future__ import annotations
 
@@ -26,58 +26,95 @@ from emow2v.storage import counted, one_line
 
 @stoppable
 def compare(
-    first: Annotated[Path, typer.Argument(metavar="A", help="Result file, or folder of results.")],
-    second: Annotated[Path, typer.Argument(metavar="B", help="The same recordings, computed in another way.")],
-    to: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Also write the figures here.")] = None,
+    first: Annotated[Path, typer.Argument(metavar="A", help="A result file, or a folder of results.")],
+    second: Annotated[
+        Path, typer.Argument(metavar="B", help="Results of the same recordings, computed in another way.")
+    ],
+    to: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Also write the figures to this file.")
+    ] = None,
     overwrite: OverwriteOption = False,
 ) -> None:
-    """How far apart two ways of computing the same recordings lie: two engines, precisions, contexts, models."""
+    """Compare two sets of results of the same recordings: two engines, precisions, contexts or models.
+
+    For each dimension it prints the mean and the largest difference, and how well the values agree (Pearson's
+    correlation; CCC, which is 1 only for the same values).
+    """
     from emow2v.evaluation import compare as comparing
     from emow2v.storage.files import StagedFiles, write_text
 
     if to:
         StagedFiles({to: None}, overwrite=overwrite).check()
-    found = comparing.compare(first, second)
+    comparison = comparing.compare(first, second)
     table = Table("", "rows", "mean difference", "largest", "correlation", "CCC", box=None)
-    for one in found.together:
-        figures = (f"{value:.4f}" for value in (one.mean, one.largest, one.correlation, one.ccc))
-        table.add_row(one.name, str(one.rows), *figures)
+    for one in comparison.overall:
+        values = (f"{value:.4f}" for value in (one.mean, one.largest, one.correlation, one.ccc))
+        table.add_row(one.name, str(one.rows), *values)
     print_table(table)
-    for name in found.alone:
+    for name in comparison.unmatched:
         errors.print(one_line(f"{name} is in one of the two only"))
     if to:
-        report = json.dumps(comparing.report(found), indent=2, ensure_ascii=False) + "\n"
+        report = json.dumps(comparing.figures(comparison), indent=2, ensure_ascii=False) + "\n"
         write_text(to, report, overwrite=overwrite)
 
 
 @stoppable
 def evaluate(
     data: Annotated[
-        Path, typer.Option(metavar="CSV", help="Manifest: file, and speaker, arousal, dominance, valence, emotion, ...")
+        Path,
+        typer.Option(
+            metavar="CSV",
+            help="Table with a line for each clip. Columns: file, and any of start, end, speaker, arousal, dominance, "
+            "valence, emotion, sex, language, corpus, partition.",
+        ),
     ],
-    to: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Folder of the report.")],
+    to: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Folder for the report.")],
     model: ModelOption = "lite",
     scale: Annotated[
-        list[str] | None, typer.Option(help="Scale of the ratings: 1:7, or arousal=1:5; repeatable. [default: 0:1]")
+        list[str] | None,
+        typer.Option(
+            metavar="LOW:HIGH",
+            help="Lowest and highest rating that raters could give: 1:7, or for one dimension arousal=1:5; repeatable. "
+            "[default: 0:1]",
+        ),
     ] = None,
     only: Annotated[
-        list[str] | None, typer.Option(metavar="COLUMN=VALUE", help="Clips to take, such as corpus=emodb; repeatable.")
+        list[str] | None,
+        typer.Option(
+            metavar="COLUMN=VALUE", help="Take only clips with this value, such as partition=test; repeatable."
+        ),
     ] = None,
-    window: Annotated[str, typer.Option(help="Length of short windows.")] = "1s",
-    step: Annotated[str, typer.Option(help="From one short window to the next.")] = "500ms",
+    window: Annotated[
+        str, typer.Option(metavar="TIME", help="Length of the short windows that are compared with whole clips.")
+    ] = "1s",
+    step: Annotated[str, typer.Option(metavar="TIME", help="One short window every TIME.")] = "500ms",
     draws: Annotated[
-        int, typer.Option(min=0, max=100_000, help="Draws of the bootstrap, for intervals; 0: none.")
+        int,
+        typer.Option(
+            min=0,
+            max=100_000,
+            help="Draws of the bootstrap for 95 % intervals; 0: no intervals, which is quicker.",
+        ),
     ] = 1000,
     overwrite: OverwriteOption = False,
     opensmile: Annotated[
-        bool, typer.Option("--opensmile", help="Compare embeddings with ComParE 2016 and eGeMAPS (extra opensmile).")
+        bool,
+        typer.Option(
+            "--opensmile",
+            help="Compare the embeddings with the features ComParE 2016 and eGeMAPS (extra opensmile).",
+        ),
     ] = False,
     engine: EngineOption = "auto",
     precision: PrecisionOption = "",
     device: DeviceOption = "auto",
     threads: ThreadsOption = 0,
 ) -> None:
-    """How good a model is: against ratings or classes of a corpus, as JSON, Markdown and pictures (extra evaluate)."""
+    """Compare the scores of a model with the ratings or emotion classes of a corpus (extra evaluate).
+
+    The report has the agreement with 95 % intervals over speakers, for whole clips and short windows, by sex, language
+    and corpus; what confidence is worth; and how well the embeddings tell classes apart. It is written as JSON, Markdown
+    and pictures.
+    """
     from emow2v.archive.run import check_output
     from emow2v.audio.notices import about
     from emow2v.corpora.csv_manifest import read_manifest
@@ -94,11 +131,11 @@ def evaluate(
     report.check(to, overwrite=overwrite)
     require("confidence_intervals", "matplotlib", "scipy", "sklearn")
     scales = parse_scales(scale or [])
-    clips = read_manifest(data, scales=scales, only=_wanted(only or []))
+    clips = read_manifest(data, scales=scales, only=_values_by_column(only or []))
     window_ms, step_ms = parse_time(window, "--window"), parse_time(step, "--step")
     loaded = load(model, engine=engine, precision=precision, threads=threads, device=device)
     with Count("evaluating", len(clips), errors) as bar:
-        found = run(
+        evaluation = run(
             loaded,
             clips,
             window_ms=window_ms,
@@ -107,55 +144,66 @@ def evaluate(
             features=FEATURES if opensmile else (),
             on_clip=lambda clip: bar.advance(),
         )
-    for line in dict.fromkeys(line for one in found.judged for line in about(one.clip.name, one.notices)):
+    for line in dict.fromkeys(line for one in evaluation.scored for line in about(one.clip.name, one.notices)):
         errors.print(one_line(line))
-    for name, sentence in found.skipped.items():
+    for name, sentence in evaluation.skipped.items():
         errors.print(one_line(f"{name} was left out: {sentence}"))
-    for name, sentence in found.undefined.items():
+    for name, sentence in evaluation.undefined.items():
         errors.print(one_line(f"{name} is not defined: {sentence}"))
-    files = report.write(found, to, about={"command": shlex.join(["emow2v", *sys.argv[1:]])}, overwrite=overwrite)
-    if found.whole:
+    files = report.write(evaluation, to, about={"command": shlex.join(["emow2v", *sys.argv[1:]])}, overwrite=overwrite)
+    if evaluation.whole:
         table = Table("", "CCC", "Pearson", "mean absolute error", "bias", "clips", box=None)
-        for name, values in found.whole.items():
+        for name, values in evaluation.whole.items():
             keys = ("ccc", "pearson", "mae", "bias", "clips")
             table.add_row(name, *(report.interval(values[key]) for key in keys))
         print_table(table)
-    for corpus, parts in found.recalls.items():
-        told = ", ".join(f"{name} {report.interval(one.uar)}" for name, one in parts.items())
-        output.print(f"unweighted average recall, {corpus}: {told}", markup=False)
-    errors.print(_closing(len(found.judged), len(found.skipped), "clip"))
+    for corpus, parts in evaluation.recalls.items():
+        figures = ", ".join(f"{name} {report.interval(one.uar)}" for name, one in parts.items())
+        output.print(f"unweighted average recall, {corpus}: {figures}", markup=False)
+    errors.print(_closing(len(evaluation.scored), len(evaluation.skipped), "clip"))
     output.print(f"wrote {', '.join(map(str, files))}")
-    if found.skipped:
+    if evaluation.skipped:
         raise typer.Exit(1)
 
 
 @stoppable
 def robustness(
-    inputs: Annotated[list[str], typer.Argument(metavar="INPUT", help="Recordings of speech, folders, or patterns.")],
+    inputs: Annotated[
+        list[str],
+        typer.Argument(metavar="INPUT", help="Recordings of speech, folders of them, or patterns such as *.wav."),
+    ],
     to: Annotated[
-        Path | None, typer.Option("-o", "--output", metavar="DIR", help="Also write JSON, Markdown and a picture here.")
+        Path | None,
+        typer.Option("-o", "--output", metavar="DIR", help="Also write JSON, Markdown and a picture to this folder."),
     ] = None,
     model: ModelOption = "lite",
     noises: Annotated[
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="Recordings in folders babble, coughs, environment, music, sneezes. [default: synthetic]",
+            help="Folder of background sounds, in sub-folders babble, coughs, environment, music, sneezes. "
+            "[default: synthetic sounds]",
         ),
     ] = None,
-    limit: Annotated[float, typer.Option(help="A score that moves by less is unchanged.")] = 0.05,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of everything that is drawn.")] = 0,
+    limit: Annotated[float, typer.Option(help="A score that moves by less than this counts as unchanged.")] = 0.05,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Seed of the random choices; the same seed gives the same changes.")
+    ] = 0,
     overwrite: OverwriteOption = False,
     engine: EngineOption = "auto",
     precision: PrecisionOption = "",
     device: DeviceOption = "auto",
     threads: ThreadsOption = 0,
 ) -> None:
-    """How steady a model is: how many scores stay when recordings change as they do in life (extra evaluate)."""
+    """Measure how steady a model is: the share of scores that stay when recordings change as they do in life (extra evaluate).
+
+    Each recording is scored as it is, and again with noise, in other rooms, through telephones and codecs, and so on.
+    No labels are needed.
+    """
     from emow2v.archive.run import check_output
     from emow2v.audio.notices import about
     from emow2v.evaluation.intervals import require
-    from emow2v.evaluation.robustness import run as steady
+    from emow2v.evaluation.robustness import run as robustness_tests
     from emow2v.model import load
     from emow2v.progress import Count
     from emow2v.storage.files import StagedFiles, write_text
@@ -170,13 +218,13 @@ def robustness(
     chosen = choose(inputs)
     loaded = load(model, engine=engine, precision=precision, threads=threads, device=device)
     with Count("changing", len(chosen.inputs), errors) as bar:
-        result = steady.robustness(
+        result = robustness_tests.robustness(
             loaded,
             [one.path for one in chosen.inputs],
             noises=noises,
             limit=limit,
             seed=seed,
-            progress=lambda name: bar.advance(),
+            on_file=lambda name: bar.advance(),
         )
     for name, sentences in result.notices.items():
         for line in about(name, sentences):
@@ -194,7 +242,7 @@ def robustness(
         figures = json.dumps(command | result.figures(), indent=2, ensure_ascii=False) + "\n"
         write_text(to / "robustness.json", figures, overwrite=overwrite)
         write_text(to / "robustness.md", result.markdown(), overwrite=overwrite)
-        steady.plot(result, to / "robustness.png", overwrite=overwrite)
+        robustness_tests.plot(result, to / "robustness.png", overwrite=overwrite)
         output.print(f"wrote {', '.join(map(str, places))}")
     failures = chosen.failed + len(result.skipped)
     errors.print(_closing(result.files, failures, "recording", chosen.left_out))
@@ -210,11 +258,11 @@ def _closing(done: int, failed: int, noun: str, left_out: int = 0) -> str:
     return f"{sentence}, {counted(left_out, 'other file')} left out." if left_out else f"{sentence}."
 
 
-def _wanted(texts: list[str]) -> dict[str, list[str]]:
-    wanted: dict[str, list[str]] = {}
+def _values_by_column(texts: list[str]) -> dict[str, list[str]]:
+    values: dict[str, list[str]] = {}
     for text in texts:
         column, sign, value = text.partition("=")
         if not sign or not column:
             raise FormatError(f"'{text}' chooses nothing; expected COLUMN=VALUE, such as --only corpus=emodb.")
-        wanted.setdefault(column, []).append(value)
-    return wanted
+        values.setdefault(column, []).append(value)
+    return values

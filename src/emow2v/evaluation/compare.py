@@ -1,4 +1,4 @@
-"""How far apart two ways of computing the same recordings lie: results of one against those of the other."""
+"""Comparison of two sets of results of the same recordings."""
 
 from __future__ import annotations
 
@@ -31,28 +31,31 @@ class Series:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Attributes:
-    together: one agreement a dimension, over all recordings
-    each: the same for every recording, by its name
-    alone: names of results that only one side has
+    """The agreement of two sets of results.
+
+    Attributes:
+        overall: one agreement a dimension, over all recordings
+        by_recording: the same for each recording, by its name
+        unmatched: names of results that only one of the two sets has
     """
 
-    together: tuple[Agreement, ...]
-    each: Mapping[str, tuple[Agreement, ...]]
-    alone: tuple[str, ...]
+    overall: tuple[Agreement, ...]
+    by_recording: Mapping[str, tuple[Agreement, ...]]
+    unmatched: tuple[str, ...]
 
 
 def compare(first: Path, second: Path) -> Comparison:
     """Compare two result files, or two folders with results of the same names.
 
     Raises:
-        FormatError: a file that cannot be read, or nothing that both have
+        FormatError: a file that cannot be read, or no recording that both have
     """
-    one, other = _results(first), _results(second)
-    if len(one) == len(other) == 1:  # the same recording, whatever the files are called
-        pairs = {next(iter(one)): (next(iter(one.values())), next(iter(other.values())))}
+    these, those = _results(first), _results(second)
+    single = len(these) == len(those) == 1  # the same recording, whatever the files are called
+    if single:
+        pairs = {next(iter(these)): (next(iter(these.values())), next(iter(those.values())))}
     else:
-        pairs = {name: (one[name], other[name]) for name in one if name in other}
+        pairs = {name: (these[name], those[name]) for name in these if name in those}
     if not pairs:
         raise FormatError(
             f"{first} and {second} hold no results of the same name; expected the same recordings in both."
@@ -61,16 +64,16 @@ def compare(first: Path, second: Path) -> Comparison:
     each = {name: tuple(_agreements(values)) for name, values in aligned.items()}
     names = dict.fromkeys(dimension for values in aligned.values() for dimension in values)
     everything = {dimension: (_joined(aligned, dimension, 0), _joined(aligned, dimension, 1)) for dimension in names}
-    alone = () if len(pairs) == 1 and len(one) == len(other) == 1 else tuple(sorted(one.keys() ^ other.keys()))
-    return Comparison(tuple(_agreements(everything)), each, alone)
+    unmatched = () if single else tuple(sorted(these.keys() ^ those.keys()))
+    return Comparison(tuple(_agreements(everything)), each, unmatched)
 
 
-def report(found: Comparison) -> dict[str, object]:
-    """A comparison's figures, for JSON."""
+def figures(comparison: Comparison) -> dict[str, object]:
+    """The figures of a comparison for JSON: "together" (overall), "each" (by recording), "alone" (unmatched)."""
     return {
-        "together": {one.name: one.figures() for one in found.together},
-        "each": {name: {one.name: one.figures() for one in rows} for name, rows in found.each.items()},
-        "alone": list(found.alone),
+        "together": {one.name: one.figures() for one in comparison.overall},
+        "each": {name: {one.name: one.figures() for one in rows} for name, rows in comparison.by_recording.items()},
+        "alone": list(comparison.unmatched),
     }
 
 
@@ -89,17 +92,17 @@ def _agreements(values: Mapping[str, tuple[Floats, Floats]]) -> list[Agreement]:
 
 
 def _results(path: Path) -> dict[str, Series]:
-    """What a file or a folder holds, by the names that both sides share."""
+    """The results in a file or a folder, by the path below the folder."""
     if not storage.is_folder(path):
         return _read(path, "")
-    found: dict[str, Series] = {}
+    results: dict[str, Series] = {}
     for file in sorted(_below(path)):
         described = file.name.endswith("-metadata.json")  # what stands beside a CSV
         if file.suffix.lower() in ENDINGS and storage.is_file(file) and not described:
-            found |= _read(file, str(file.relative_to(path)))
-    if not found:
+            results |= _read(file, str(file.relative_to(path)))
+    if not results:
         raise FormatError(f"{path} holds no results; expected {', '.join(ENDINGS)} files of emow2v.")
-    return found
+    return results
 
 
 def _below(folder: Path) -> Iterator[Path]:
@@ -148,7 +151,7 @@ def _aligned(name: str, first: Series, second: Series) -> dict[str, tuple[Floats
             f"The two results {where}have no times in common; expected the same step over the same recording."
         )
     if not shared:
-        raise FormatError(f"The two results {where}hold different things; expected the same dimensions in both.")
+        raise FormatError(f"The two results {where}hold different dimensions; expected the same in both.")
     values = {dimension: (first.values[dimension][here], second.values[dimension][there]) for dimension in shared}
     if any(one.shape != other.shape for one, other in values.values()):
         raise FormatError(f"The two results {where}have embeddings of different sizes; expected the same model.")

@@ -1,4 +1,4 @@
-"""What embeddings are worth: a support vector machine that meets only speakers it was not trained on."""
+"""How well embeddings tell classes apart: a support vector machine, tested on speakers not seen in training."""
 
 from __future__ import annotations
 
@@ -27,10 +27,12 @@ class Undefined(Emow2vError):
 
 @dataclass(frozen=True)
 class Recall:
-    """Attributes:
-    uar: unweighted average recall over the classes, over the clips of all folds together
-    by_class: recall of each class
-    folds: speakers left out one by one, or groups of them
+    """The recall of a classifier.
+
+    Attributes:
+        uar: unweighted average recall of the classes, over the clips of all folds together
+        by_class: recall of each class
+        folds: number of speakers, or of groups of speakers, that were left out in turn
     """
 
     uar: Figure
@@ -43,13 +45,13 @@ class Recall:
 
 
 def recall(values: Floats, classes: Sequence[str], speakers: npt.NDArray[np.int64], draws: int = 0) -> Recall:
-    """Classes told by an SVM from values [clips, features], each standardised over the speakers it is trained on.
+    """The recall of an SVM for classes from values [clips, features], standardised over the speakers in training.
 
-    The machine is scikit-learn's with its radial kernel (gamma one over the number of features, C 1): what the authors
-    of msp-dim use on emodb. Speakers are left out one at a time, or in ten groups where there are more than thirty.
+    It is the one of scikit-learn with its radial kernel (gamma one over the number of features, C 1), as the authors
+    of msp-dim use it on emodb. Speakers are left out one at a time, or in ten groups where there are more than thirty.
 
     Raises:
-        Undefined: fewer than two classes or speakers, or speakers without whom one class is left to learn
+        Undefined: fewer than two classes or speakers, or speakers without whom only one class is left
         Emow2vError: scikit-learn is not installed
     """
     labels = np.asarray(classes)
@@ -68,29 +70,29 @@ def recall(values: Floats, classes: Sequence[str], speakers: npt.NDArray[np.int6
     except ImportError:
         raise missing() from None
     folds: Any = LeaveOneGroupOut() if count <= MOST_FOLDS else GroupKFold(SHARED_FOLDS)
-    for learnt, _ in folds.split(values, labels, speakers):
-        if np.unique(labels[learnt]).size < 2:
-            left_out = ", ".join(sorted({str(name) for name in labels[learnt]}))
+    for training, _ in folds.split(values, labels, speakers):
+        if np.unique(labels[training]).size < 2:
+            remaining = ", ".join(sorted({str(name) for name in labels[training]}))
             raise Undefined(
-                f"without some speakers only the class {left_out} is left to learn; expected two or more classes of other "
+                f"without some speakers only the class {remaining} is left to learn; expected two or more classes of other "
                 "speakers for every speaker."
             )
     machine = make_pipeline(StandardScaler(), SVC(gamma="auto"))
-    told = cross_val_predict(machine, values, labels, groups=speakers, cv=folds)
+    predicted = cross_val_predict(machine, values, labels, groups=speakers, cv=folds)
 
     def uar(truth: npt.NDArray[Any], prediction: npt.NDArray[Any]) -> float:
         return float(np.mean([np.mean(prediction[truth == name] == name) for name in names if (truth == name).any()]))
 
-    each = recall_score(labels, told, labels=names, average=None)
+    each = recall_score(labels, predicted, labels=names, average=None)
     return Recall(
-        uar=Draws(speakers, draws).figure(uar, labels, told),
+        uar=Draws(speakers, draws).figure(uar, labels, predicted),
         by_class=dict(zip(names.tolist(), each.tolist(), strict=True)),
         folds=min(count, SHARED_FOLDS if count > MOST_FOLDS else count),
     )
 
 
 def opensmile(feature_set: str) -> Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]:
-    """What gives functionals [features] of openSMILE's `feature_set` for a signal [samples] at 16 kHz.
+    """A function from a signal [samples] at 16 kHz to the functionals [features] of a feature set of openSMILE.
 
     Raises:
         Emow2vError: openSMILE's package is not installed

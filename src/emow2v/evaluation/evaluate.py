@@ -11,7 +11,7 @@ from emow2v.audio.excerpts import read_stretch
 from emow2v.corpora.clip import Clip
 from emow2v.errors import AudioError, Emow2vError, FramingError
 from emow2v.evaluation.embeddings import opensmile
-from emow2v.evaluation.figures import Evaluation, Floats, Judged, evaluation_of
+from emow2v.evaluation.figures import Evaluation, Floats, ScoredClip, evaluation_of
 from emow2v.framing import SAMPLING_RATE, Framing, Signal
 from emow2v.framing.windows import cut
 from emow2v.model import Model
@@ -47,20 +47,20 @@ def evaluate(
     model.check(windows)
     functionals = {name: opensmile(name) for name in features}
     rows: dict[str, list[Floats]] = {name: [] for name in features}
-    judged: list[Judged] = []
+    scored: list[ScoredClip] = []
     skipped: dict[str, str] = {}
     for clip in clips:
         try:
             notices: list[str] = []
             signal = _signal(clip, notices.extend)
-            judged.append(_judge(model, clip, signal, windows, notices))
+            scored.append(_score(model, clip, signal, windows, notices))
         except Emow2vError as error:
             skipped[clip.label] = str(error)
         else:
             for name, functional in functionals.items():
                 rows[name].append(functional(signal))
         on_clip(clip)
-    if not judged:
+    if not scored:
         raise Emow2vError(
             f"None of the {len(clips)} clips could be read; the first: {next(iter(skipped.values()), 'there is none')}"
         )
@@ -68,7 +68,7 @@ def evaluate(
         "engine": model.engine.name, "precision": model.engine.precision,
         "window_ms": float(window_ms), "step_ms": float(step_ms),
     }  # fmt: skip
-    return evaluation_of(about, judged, skipped, draws, {name: np.stack(values) for name, values in rows.items()})
+    return evaluation_of(about, scored, skipped, draws, {name: np.stack(values) for name, values in rows.items()})
 
 
 def _signal(clip: Clip, notice: Callable[[Sequence[str]], object] = lambda sentences: None) -> Signal:
@@ -85,14 +85,14 @@ def _signal(clip: Clip, notice: Callable[[Sequence[str]], object] = lambda sente
     return signal
 
 
-def _judge(model: Model, clip: Clip, signal: Signal, windows: Framing, notices: Sequence[str]) -> Judged:
+def _score(model: Model, clip: Clip, signal: Signal, windows: Framing, notices: Sequence[str]) -> ScoredClip:
     whole = next(iter(model.predict(signal, SAMPLING_RATE, unit="files")))
     if signal.size <= windows.window_samples(SAMPLING_RATE):
         scores, confidence = whole.scores, whole.confidence
     else:
         _, scores, known = model.run(cut(signal, windows))
         confidence = np.ones_like(scores) if known is None else known
-    return Judged(
+    return ScoredClip(
         clip=clip,
         seconds=signal.size / SAMPLING_RATE,
         whole=whole.scores[0],

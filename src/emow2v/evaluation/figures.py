@@ -1,4 +1,4 @@
-"""Figures of a corpus: agreement, groups, stability, confidence and recall of the clips that were judged."""
+"""Figures of a model on a corpus: agreement, groups, stability, confidence and recall."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ ENOUGH_SPEAKERS = 5  # of each group, to speak of a difference between two
 
 
 @dataclass(frozen=True)
-class Judged:
-    """What a model said of one clip.
+class ScoredClip:
+    """A clip with the scores of a model.
 
     Attributes:
         whole, confidence: [3], of the clip as one utterance
         embedding: [1024]
         windows: [windows, 3]
         window_confidence: [windows, 3]
-        notices: sentences on what is missing or unusual in the recording
+        notices: sentences about missing or unusual parts of the recording
     """
 
     clip: Clip
@@ -70,32 +70,32 @@ class Evaluation:
 
     Attributes:
         about: model, framing, software: plain strings and numbers
-        truth: what scores were compared with: people's ratings, the norms of emotion words, or nothing
-        judged: the clips, in the manifest's order
+        truth: whether scores were compared with people's ratings, with norms of emotion words, or with nothing
+        scored: the clips in the order of the manifest
         skipped: names of clips that could not be read, with the sentence why
-        whole: scores of whole clips; windows_averaged: the mean of their windows; windows_weighted: their mean by
-            confidence, which counts silence for little; single_windows: each by itself
+        whole: agreement of the scores of whole clips; windows_averaged: of the mean of their windows; windows_weighted:
+            of their mean by confidence, in which silence counts for little; single_windows: of each by itself
         groups: by sex, language and corpus where there is more than one, the figures of whole clips
-        sexes: CCC of the women's clips less the men's, where each are enough speakers
+        women_less_men: CCC of the clips of women less that of men, where enough speakers of both speak
         stability: by dimension
-        surer: by dimension, mean confidence and mean absolute error of the fifths of clips from unsure to sure
-        recalls: by corpus, by features, what an SVM makes of them
-        classes: mean and deviation of the scores of each
+        confidence: by dimension, mean confidence and mean absolute error of fifths of the clips, by rising confidence
+        recalls: by corpus and by features, the recall of an SVM
+        classes: by class, mean and deviation of the scores
         undefined: figures that these clips do not define, each with the sentence why
     """
 
     about: Mapping[str, object]
     truth: Truth
-    judged: Sequence[Judged]
+    scored: Sequence[ScoredClip]
     skipped: Mapping[str, str]
     whole: Agreement
     windows_averaged: Agreement
     windows_weighted: Agreement
     single_windows: Agreement
     groups: Mapping[str, Mapping[str, Agreement]]
-    sexes: Mapping[str, Figure]
+    women_less_men: Mapping[str, Figure]
     stability: Mapping[str, Stability]
-    surer: Mapping[str, Mapping[str, object]]
+    confidence: Mapping[str, Mapping[str, object]]
     recalls: Mapping[str, Mapping[str, Recall]]
     classes: Mapping[str, Mapping[str, object]]
     undefined: Mapping[str, str] = field(default_factory=dict)
@@ -103,57 +103,58 @@ class Evaluation:
 
 def evaluation_of(
     about: Mapping[str, object],
-    judged: Sequence[Judged],
+    scored: Sequence[ScoredClip],
     skipped: Mapping[str, str],
     draws: int,
     features: Mapping[str, Floats],
 ) -> Evaluation:
-    """All figures of clips that were judged.
+    """All figures of clips with their scores.
 
     Args:
         draws: of the bootstrap; 0 for none
         features: by name, rows of openSMILE, as many as clips
     """
-    clips = [one.clip for one in judged]
+    clips = [one.clip for one in scored]
     truth, ratings = truth_of(clips)
-    who = speaker_numbers(clips)
-    whole = np.stack([one.whole for one in judged])
-    averaged = np.stack([one.windows.mean(axis=0) for one in judged])
-    weighted = np.stack([_weighted(one.windows, one.window_confidence) for one in judged])
-    counts = [len(one.windows) for one in judged]
+    speakers = speaker_numbers(clips)
+    whole = np.stack([one.whole for one in scored])
+    averaged = np.stack([one.windows.mean(axis=0) for one in scored])
+    weighted = np.stack([_weighted(one.windows, one.window_confidence) for one in scored])
+    counts = [len(one.windows) for one in scored]
     groups = _groups(clips)
     women = np.array([clip.groups.get("sex", "").lower() in ("f", "female", "w", "woman") for clip in clips])
     men = np.array([clip.groups.get("sex", "").lower() in ("m", "male", "man") for clip in clips])
-    enough = min(np.unique(who[women]).size, np.unique(who[men]).size) >= ENOUGH_SPEAKERS
+    enough = min(np.unique(speakers[women]).size, np.unique(speakers[men]).size) >= ENOUGH_SPEAKERS
     known = women | men
-    agreed = agreement(ratings, whole, who, draws)
+    agreed = agreement(ratings, whole, speakers, draws)
     undefined = _undefined(ratings, agreed)
     recalls = _recalls(
-        clips, who, {"embeddings": np.stack([one.embedding for one in judged]), **features}, draws, undefined
+        clips, speakers, {"embeddings": np.stack([one.embedding for one in scored]), **features}, draws, undefined
     )
     return Evaluation(
         about=about,
         truth=truth,
-        judged=judged,
+        scored=scored,
         skipped=skipped,
         whole=agreed,
-        windows_averaged=agreement(ratings, averaged, who, draws),
-        windows_weighted=agreement(ratings, weighted, who, draws),
+        windows_averaged=agreement(ratings, averaged, speakers, draws),
+        windows_weighted=agreement(ratings, weighted, speakers, draws),
         single_windows=agreement(
             np.repeat(ratings, counts, axis=0),
-            np.concatenate([one.windows for one in judged]),
-            np.repeat(who, counts),
+            np.concatenate([one.windows for one in scored]),
+            np.repeat(speakers, counts),
             0,
         ),
         groups={
             name: {
-                value: agreement(ratings[chosen], whole[chosen], who[chosen], draws) for value, chosen in parts.items()
+                value: agreement(ratings[chosen], whole[chosen], speakers[chosen], draws)
+                for value, chosen in parts.items()
             }
             for name, parts in groups.items()
         },
-        sexes=difference(ratings[known], whole[known], who[known], women[known], draws) if enough else {},
-        stability=_stability([one.windows for one in judged]),
-        surer=_surer(ratings, whole, np.stack([one.confidence for one in judged])),
+        women_less_men=difference(ratings[known], whole[known], speakers[known], women[known], draws) if enough else {},
+        stability=_stability([one.windows for one in scored]),
+        confidence=_confidence(ratings, whole, np.stack([one.confidence for one in scored])),
         recalls=recalls,
         classes=_classes(clips, whole),
         undefined=undefined,
@@ -168,7 +169,7 @@ def _weighted(scores: Floats, weights: Floats) -> Floats:
 
 
 def truth_of(clips: Sequence[Clip]) -> tuple[Truth, Floats]:
-    """What there is to compare scores with, [clips, 3]: ratings if there are any, else norms of the classes' words."""
+    """The values that scores are compared with, [clips, 3]: ratings if there are any, else norms of the classes."""
     ratings = np.array([clip.ratings for clip in clips], np.float64)
     if np.isfinite(ratings).any():
         return "ratings", ratings
@@ -177,14 +178,14 @@ def truth_of(clips: Sequence[Clip]) -> tuple[Truth, Floats]:
 
 
 def _groups(clips: Sequence[Clip]) -> dict[str, dict[str, npt.NDArray[np.intp]]]:
-    """Of each column that tells clips apart, the clips of each value."""
-    found = {}
+    """By column with several values, the indices of the clips of each value."""
+    groups = {}
     for name in GROUPS:
         values = np.array([clip.groups.get(name, "") for clip in clips])
         parts = {value: np.flatnonzero(values == value) for value in np.unique(values).tolist() if value}
         if len(parts) > 1:
-            found[name] = parts
-    return found
+            groups[name] = parts
+    return groups
 
 
 def _stability(windows: Sequence[Floats]) -> dict[str, Stability]:
@@ -197,9 +198,9 @@ def _stability(windows: Sequence[Floats]) -> dict[str, Stability]:
     return {name: Stability(float(steps[k]), float(within[k]), float(between[k])) for k, name in enumerate(DIMENSIONS)}
 
 
-def _surer(ratings: Floats, scores: Floats, confidence: Floats) -> dict[str, dict[str, object]]:
-    """Do errors fall as confidence rises? Nothing for models that are always sure."""
-    found: dict[str, dict[str, object]] = {}
+def _confidence(ratings: Floats, scores: Floats, confidence: Floats) -> dict[str, dict[str, object]]:
+    """Whether errors fall as confidence rises; empty for models without a confidence."""
+    fifths: dict[str, dict[str, object]] = {}
     for column, name in enumerate(DIMENSIONS):
         rated = np.isfinite(ratings[:, column])
         sure = confidence[rated, column]
@@ -207,12 +208,12 @@ def _surer(ratings: Floats, scores: Floats, confidence: Floats) -> dict[str, dic
             continue
         error = np.abs(scores[rated, column] - ratings[rated, column])
         order = np.array_split(np.argsort(sure, kind="stable"), FIFTHS)
-        found[name] = {
+        fifths[name] = {
             "rank_correlation": _spearman(sure, error),
             "confidence": [round(float(sure[part].mean()), 4) for part in order],
             "mean_absolute_error": [round(float(error[part].mean()), 4) for part in order],
         }
-    return found
+    return fifths
 
 
 def _spearman(first: Floats, second: Floats) -> float | None:
@@ -227,7 +228,7 @@ def _spearman(first: Floats, second: Floats) -> float | None:
 
 
 def _classes(clips: Sequence[Clip], scores: Floats) -> dict[str, dict[str, object]]:
-    """Where the classes lie: mean and deviation of the scores of each."""
+    """Mean and deviation of the scores of each class."""
     emotions = np.array([clip.emotion for clip in clips])
     return {
         name: {"clips": int((emotions == name).sum())}
@@ -241,50 +242,50 @@ def _classes(clips: Sequence[Clip], scores: Floats) -> dict[str, dict[str, objec
 
 
 def _undefined(ratings: Floats, whole: Agreement) -> dict[str, str]:
-    """Of dimensions with ratings, those whose agreement is not defined."""
-    found = {}
+    """Dimensions with ratings whose agreement is not defined, with the sentence why."""
+    sentences = {}
     for column, name in enumerate(DIMENSIONS):
         rated = int(np.isfinite(ratings[:, column]).sum())
         pearson = whole[name]["pearson"] if name in whole else None
         if rated == 1:
-            found[f"agreement of {name}"] = "only one clip has a value to compare with; expected two or more."
+            sentences[f"agreement of {name}"] = "only one clip has a value to compare with; expected two or more."
         elif isinstance(pearson, Figure) and math.isnan(pearson.value):
-            found[f"correlation of {name}"] = (
+            sentences[f"correlation of {name}"] = (
                 "what is compared is the same for every clip; expected values that differ."
             )
-    return found
+    return sentences
 
 
 def _recalls(
     clips: Sequence[Clip],
-    who: npt.NDArray[np.int64],
+    speakers: npt.NDArray[np.int64],
     values: Mapping[str, Floats],
     draws: int,
     undefined: dict[str, str],
 ) -> dict[str, dict[str, Recall]]:
-    """Of every corpus whose clips have classes; what one does not define is told in `undefined`."""
+    """The recall on every corpus whose clips have classes; where it is not defined, `undefined` gets the sentence why."""
     emotions = np.array([clip.emotion for clip in clips])
     corpora = np.array([clip.groups.get("corpus", "") for clip in clips])
-    found = {}
+    recalls = {}
     for corpus in np.unique(corpora).tolist():
         chosen = np.flatnonzero((corpora == corpus) & (emotions != ""))
         if not chosen.size:
             continue
         try:
-            found[corpus or "all"] = {
-                name: recall(rows[chosen], emotions[chosen].tolist(), who[chosen], draws)
+            recalls[corpus or "all"] = {
+                name: recall(rows[chosen], emotions[chosen].tolist(), speakers[chosen], draws)
                 for name, rows in values.items()
             }
         except Undefined as error:
             undefined[f"recall of {corpus or 'all'}"] = str(error)
-    return found
+    return recalls
 
 
-def kept(evaluation: Evaluation, *, weighted: bool = False) -> dict[str, float]:
-    """By dimension, CCC of the averaged windows as a share of that of whole clips; where that one is above 0.
+def ccc_kept(evaluation: Evaluation, *, weighted: bool = False) -> dict[str, float]:
+    """By dimension, CCC of the averaged windows as a share of the CCC of whole clips, where that is above 0.
 
     Args:
-        weighted: averaged by confidence
+        weighted: whether windows are averaged by confidence
     """
     averaged = evaluation.windows_weighted if weighted else evaluation.windows_averaged
     shares = {}
@@ -298,28 +299,28 @@ def kept(evaluation: Evaluation, *, weighted: bool = False) -> dict[str, float]:
 
 def figures(evaluation: Evaluation) -> dict[str, object]:
     """An evaluation for JSON."""
-    judged = evaluation.judged
+    scored = evaluation.scored
     return {
         **evaluation.about,
         "truth": evaluation.truth,
-        "clips": len(judged),
-        "speakers": int(np.unique(speaker_numbers([one.clip for one in judged])).size),
-        "hours": round(sum(one.seconds for one in judged) / 3600, 3),
+        "clips": len(scored),
+        "speakers": int(np.unique(speaker_numbers([one.clip for one in scored])).size),
+        "hours": round(sum(one.seconds for one in scored) / 3600, 3),
         "skipped": dict(evaluation.skipped),
-        "notices": {one.clip.label: list(one.notices) for one in judged if one.notices},
+        "notices": {one.clip.label: list(one.notices) for one in scored if one.notices},
         "undefined": dict(evaluation.undefined),
         "whole": _plain(evaluation.whole),
         "windows_averaged": _plain(evaluation.windows_averaged),
         "windows_weighted": _plain(evaluation.windows_weighted),
         "single_windows": _plain(evaluation.single_windows),
-        "windows_keep": {name: round(value, 4) for name, value in kept(evaluation).items()},
-        "weighted_windows_keep": {name: round(value, 4) for name, value in kept(evaluation, weighted=True).items()},
+        "windows_keep": {name: round(value, 4) for name, value in ccc_kept(evaluation).items()},
+        "weighted_windows_keep": {name: round(value, 4) for name, value in ccc_kept(evaluation, weighted=True).items()},
         "groups": {
             name: {value: _plain(one) for value, one in parts.items()} for name, parts in evaluation.groups.items()
         },
-        "women_less_men_ccc": {name: one.to_json() for name, one in evaluation.sexes.items()},
+        "women_less_men_ccc": {name: one.to_json() for name, one in evaluation.women_less_men.items()},
         "stability": {name: one.to_json() for name, one in evaluation.stability.items()},
-        "confidence": dict(evaluation.surer),
+        "confidence": dict(evaluation.confidence),
         "classes": dict(evaluation.classes),
         "recall": {
             corpus: {name: one.to_json() for name, one in parts.items()} for corpus, parts in evaluation.recalls.items()
@@ -327,8 +328,8 @@ def figures(evaluation: Evaluation) -> dict[str, object]:
     }
 
 
-def _plain(found: Agreement) -> dict[str, dict[str, object]]:
+def _plain(figures: Agreement) -> dict[str, dict[str, object]]:
     return {
         name: {key: one.to_json() if isinstance(one, Figure) else one for key, one in values.items()}
-        for name, values in found.items()
+        for name, values in figures.items()
     }

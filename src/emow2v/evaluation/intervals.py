@@ -1,4 +1,4 @@
-"""Figures with intervals: a sample of speakers stands for all speakers, not a sample of clips for all clips.
+"""Figures with intervals for another sample of speakers, not only of their clips.
 
 Intervals are those of the package confidence_intervals (Ferrer and Riera): speakers are drawn with replacement, then
 clips of the drawn speakers; the 2.5th and 97.5th percentile of the figure over the draws.
@@ -18,7 +18,7 @@ from emow2v.agreement import ccc, pearson
 from emow2v.errors import Emow2vError
 from emow2v.trajectory import DIMENSIONS
 
-FEWEST_SPEAKERS = 3  # with fewer there is nothing to draw from
+FEWEST_SPEAKERS = 3  # with fewer there are no intervals
 
 Floats = npt.NDArray[np.floating]
 Metric = Callable[[Floats, Floats], float]
@@ -31,6 +31,11 @@ class Figure:
     value: float
     low: float = math.nan
     high: float = math.nan
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, float | None]) -> Figure:
+        """The figure that `to_json` wrote, rounded."""
+        return cls(*(math.nan if (value := values[name]) is None else value for name in ("value", "low", "high")))
 
     def to_json(self) -> dict[str, float | None]:
         values = {"value": self.value, "low": self.low, "high": self.high}
@@ -95,7 +100,7 @@ def agreement(
         draws: for the intervals
     """
     figures: dict[str, dict[str, Figure | int]] = {}
-    shared: dict[bytes, Draws] = {}  # dimensions that are rated on the same clips
+    shared: dict[bytes, Draws] = {}  # by the clips that are rated, for dimensions with ratings of the same clips
     for column, name in enumerate(DIMENSIONS):
         rated = np.flatnonzero(np.isfinite(ratings[:, column]))
         if rated.size < 2:
@@ -120,18 +125,20 @@ def difference(
         of_first = chosen > 0
         return ccc(truth[of_first], prediction[of_first]) - ccc(truth[~of_first], prediction[~of_first])
 
-    found = {}
+    differences = {}
     for column, name in enumerate(DIMENSIONS):
         rated = np.isfinite(ratings[:, column])
         if not (rated & first).any() or not (rated & ~first).any():
             continue
         drawn = Draws(speakers[rated], draws)
-        found[name] = drawn.figure(gap, ratings[rated, column], scores[rated, column], first[rated].astype(np.float64))
-    return found
+        differences[name] = drawn.figure(
+            gap, ratings[rated, column], scores[rated, column], first[rated].astype(np.float64)
+        )
+    return differences
 
 
 def require(*packages: str) -> None:
-    """Refuse to begin without what the extra `evaluate` brings: found out before hours of work.
+    """Check, before hours of work, that packages of the extra `evaluate` are installed.
 
     Raises:
         Emow2vError: one of them is not installed
@@ -141,5 +148,5 @@ def require(*packages: str) -> None:
 
 
 def missing() -> Emow2vError:
-    """The error for a library of the extra that is not here."""
+    """The error for a library of the extra `evaluate` that is not installed."""
     return Emow2vError("Evaluation needs its own libraries; run: pip install 'emow2v[evaluate]'")

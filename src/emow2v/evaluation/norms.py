@@ -1,4 +1,4 @@
-"""What published norms say of emotion words, for corpora that have classes and no ratings."""
+"""Published norms of emotion words, for corpora that have classes and no ratings."""
 
 from __future__ import annotations
 

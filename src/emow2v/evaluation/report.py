@@ -1,4 +1,4 @@
-"""An evaluation as files: JSON for programs, Markdown and pictures for people."""
+"""The report of an evaluation: JSON for programs, Markdown and pictures for readers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from emow2v.evaluation.figures import Agreement, Evaluation, figures, kept, truth_of
+from emow2v.evaluation.figures import Agreement, Evaluation, ccc_kept, figures, truth_of
 from emow2v.evaluation.intervals import Figure, missing
 from emow2v.formats.markdown import table
 from emow2v.formats.plot import COLOURS
@@ -20,6 +20,10 @@ from emow2v.storage.files import StagedFiles
 from emow2v.trajectory import DIMENSIONS
 
 FILES = ("evaluation.json", "evaluation.md", "scores.png", "confidence.png")
+RECALL = (
+    "Unweighted average recall of a support vector machine (radial kernel, standardised features) that is tested on\n"
+    "speakers it was not trained on"
+)
 _TRUTHS = {
     "ratings": "what people rated",
     "norms": "published norms of the emotion words that clips are labelled with (Mehrabian and Russell 1977): no listener "
@@ -29,10 +33,10 @@ _TRUTHS = {
 
 
 def check(folder: Path, *, overwrite: bool = False) -> None:
-    """Refuse, before any work, to replace files that emow2v did not write.
+    """Check, before any work, that only files are replaced that emow2v wrote.
 
     Raises:
-        PlaceTaken: such a file lies in `folder` under the name of a report's
+        PlaceTaken: a file of that name lies in `folder` that emow2v did not write, or that was changed since
         FormatError: a folder lies there
     """
     StagedFiles(dict.fromkeys(folder / name for name in FILES), overwrite=overwrite).check()
@@ -44,15 +48,15 @@ def write(
     """evaluation.json, evaluation.md and pictures in `folder`, together or not at all.
 
     Args:
-        about: more to say in both, such as the command
-        overwrite: also what emow2v did not write makes way
+        about: more lines for both, such as the command
+        overwrite: whether files are replaced that emow2v did not write
 
     Raises:
         PlaceTaken: something that emow2v did not write, or that was changed since, lies there
         FormatError: a place that cannot be written
     """
     pictures = {"scores.png": scores_picture(evaluation)} if evaluation.truth != "none" else {}
-    if evaluation.surer:
+    if evaluation.confidence:
         pictures["confidence.png"] = confidence_picture(evaluation)
     plain = json.dumps({**(about or {}), **figures(evaluation)}, indent=2, ensure_ascii=False) + "\n"
     contents = {
@@ -67,21 +71,21 @@ def write(
 
 
 def markdown(evaluation: Evaluation, about: Mapping[str, str], pictures: Iterable[str] = ()) -> str:
-    """The report that people read."""
-    judged = evaluation.judged
-    hours = sum(one.seconds for one in judged) / 3600
+    """The report for readers."""
+    scored = evaluation.scored
+    hours = sum(one.seconds for one in scored) / 3600
     model = f"{evaluation.about['model']} {evaluation.about['version']}".strip()
     lines = [f"# {model}: evaluation", ""]
     lines += [f"{name.capitalize()}: `{value}`  " for name, value in about.items()]
     lines += [
-        f"{len(judged)} clips, {hours:.2f} hours. Scores are compared with {_TRUTHS[evaluation.truth]}.",
+        f"{len(scored)} clips, {hours:.2f} hours. Scores are compared with {_TRUTHS[evaluation.truth]}.",
         "Intervals are 95 %, bootstrapped over speakers; there is none with fewer than three.",
         "",
     ]
     if evaluation.skipped:
-        lines += [f"{counted(len(evaluation.skipped), 'clip')} could not be judged:", ""]
+        lines += [f"{counted(len(evaluation.skipped), 'clip')} could not be scored:", ""]
         lines += [f"* {name}: {sentence}" for name, sentence in evaluation.skipped.items()] + [""]
-    if noticed := sum(bool(one.notices) for one in judged):
+    if noticed := sum(bool(one.notices) for one in scored):
         what = "something was missing or unusual in the recording"
         lines += [f"In {counted(noticed, 'clip')} {what}; evaluation.json says what, under notices.", ""]
     if evaluation.undefined:
@@ -93,21 +97,21 @@ def markdown(evaluation: Evaluation, about: Mapping[str, str], pictures: Iterabl
     for group, parts in evaluation.groups.items():
         if any(parts.values()):
             lines += [f"## By {group}", "", *_group_table(group, parts), ""]
-    if evaluation.sexes:
+    if evaluation.women_less_men:
         lines += ["CCC of women's clips less that of men's:"]
-        lines += [", ".join(f"{name} {interval(one)}" for name, one in evaluation.sexes.items()) + ".", ""]
-    if evaluation.surer:
-        lines += ["## Confidence", "", *_confidence_table(evaluation), ""]
+        lines += [", ".join(f"{name} {interval(one)}" for name, one in evaluation.women_less_men.items()) + ".", ""]
+    if evaluation.confidence:
+        lines += ["## Confidence", "", *confidence_table(evaluation.confidence), ""]
     if evaluation.recalls:
         lines += ["## Embeddings", "", *recall_table(evaluation), ""]
     if evaluation.classes:
-        lines += ["## Classes", "", *_class_table(evaluation.classes), ""]
+        lines += ["## Classes", "", *class_table(evaluation.classes), ""]
     lines += [f"![{Path(name).stem}]({name})\n" for name in pictures]
     return "\n".join(lines)
 
 
 def interval(figure: Figure | int) -> str:
-    """.81 (.77 to .85), or what there is of it."""
+    """A figure with its interval in words, such as .810 (.770 to .850); a dash where it is not defined."""
     if isinstance(figure, int):
         return str(figure)
     if math.isnan(figure.value):
@@ -121,15 +125,15 @@ def _short(value: float) -> str:
     return f"{value:.3f}".replace("0.", ".", 1) if abs(value) < 1 else f"{value:.3f}"
 
 
-def agreement_table(found: Agreement) -> list[str]:
-    """A line for each dimension."""
+def agreement_table(agreement: Agreement) -> list[str]:
+    """Lines of a Markdown table with a row for each dimension."""
     keys = ("ccc", "pearson", "mae", "bias", "clips", "speakers")
     head = ("", "CCC", "Pearson", "mean absolute error", "bias", "clips", "speakers")
-    return table(head, ([name, *(interval(values[key]) for key in keys)] for name, values in found.items()))
+    return table(head, ([name, *(interval(values[key]) for key in keys)] for name, values in agreement.items()))
 
 
 def _windows(evaluation: Evaluation) -> list[str]:
-    shares, weighted = kept(evaluation), kept(evaluation, weighted=True)
+    shares, weighted = ccc_kept(evaluation), ccc_kept(evaluation, weighted=True)
     rows = []
     for name in evaluation.whole:
         parts = (evaluation.whole, evaluation.windows_averaged, evaluation.windows_weighted, evaluation.single_windows)
@@ -172,18 +176,13 @@ def _group_table(group: str, parts: Mapping[str, Agreement]) -> list[str]:
     return table((group, "", "CCC", "bias", "clips", "speakers"), rows)
 
 
-def _confidence_table(evaluation: Evaluation) -> list[str]:
+def confidence_table(confidence: Mapping[str, Mapping[str, object]]) -> list[str]:
+    """Lines of Markdown with the mean absolute error of fifths of the clips, by rising confidence."""
     rows = []
-    for name, values in evaluation.surer.items():
-        errors = values["mean_absolute_error"]
+    for name, values in confidence.items():
+        errors, rank = values["mean_absolute_error"], values["rank_correlation"]
         assert isinstance(errors, list)
-        rows.append(
-            [
-                name,
-                *(f"{error:.3f}" for error in errors),
-                "-" if (rank := values["rank_correlation"]) is None else f"{rank}",
-            ]
-        )
+        rows.append([name, *(f"{error:.3f}" for error in errors), "-" if rank is None else f"{rank}"])
     return [
         "Mean absolute error of the fifths of clips, from those the model is least sure of to those it is most sure of,",
         "and the rank correlation of confidence and error (the lower the better).",
@@ -193,28 +192,28 @@ def _confidence_table(evaluation: Evaluation) -> list[str]:
 
 
 def recall_table(evaluation: Evaluation) -> list[str]:
-    """Unweighted average recall by corpus and features."""
+    """Lines of Markdown with the unweighted average recall by corpus and features."""
     rows = [
         [corpus, features, interval(one.uar), str(len(one.by_class)), str(one.folds)]
         for corpus, parts in evaluation.recalls.items()
         for features, one in parts.items()
     ]
     return [
-        "Unweighted average recall of a support vector machine (radial kernel, standardised features) that is tested on",
-        "speakers it was not trained on.",
+        f"{RECALL}.",
         "",
         *table(("corpus", "features", "UAR", "classes", "folds"), rows),
     ]
 
 
-def _class_table(classes: Mapping[str, Mapping[str, object]]) -> list[str]:
+def class_table(classes: Mapping[str, Mapping[str, object]]) -> list[str]:
+    """Lines of a Markdown table with mean and deviation of the scores of each class."""
     rows = []
     for name, values in classes.items():
         row = [name, str(values["clips"])]
         for dimension in DIMENSIONS:
-            found = values[dimension]
-            assert isinstance(found, dict)
-            row.append(f"{found['mean']:.2f} ± {found['deviation']:.2f}")
+            scores = values[dimension]
+            assert isinstance(scores, dict)
+            row.append(f"{scores['mean']:.2f} ± {scores['deviation']:.2f}")
         rows.append(row)
     return table(("class", "clips", *DIMENSIONS), rows)
 
@@ -223,8 +222,8 @@ def scores_picture(evaluation: Evaluation) -> bytes:
     """Scores over ratings, or over norms, a panel for each dimension; PNG."""
     figure_type = _matplotlib()
     figure = figure_type(figsize=(10.5, 3.8), layout="constrained")
-    truth = np.asarray(truth_of([one.clip for one in evaluation.judged])[1])
-    scores = np.stack([one.whole for one in evaluation.judged])
+    truth = np.asarray(truth_of([one.clip for one in evaluation.scored])[1])
+    scores = np.stack([one.whole for one in evaluation.scored])
     jitter = np.random.default_rng(0).uniform(-0.008, 0.008, len(scores)) if evaluation.truth == "norms" else 0.0
     for k, (name, axes) in enumerate(zip(DIMENSIONS, figure.subplots(1, 3), strict=True)):
         axes.plot([0, 1], [0, 1], color="0.6", linewidth=1)
@@ -240,7 +239,7 @@ def confidence_picture(evaluation: Evaluation) -> bytes:
     """Mean absolute error over confidence, the fifths of clips as points; PNG."""
     figure = _matplotlib()(figsize=(5.5, 3.8), layout="constrained")
     axes = figure.subplots()
-    for name, values in evaluation.surer.items():
+    for name, values in evaluation.confidence.items():
         axes.plot(values["confidence"], values["mean_absolute_error"], "o-", label=name, color=COLOURS[name])
     axes.set(xlabel="confidence (mean of a fifth of the clips)", ylabel="mean absolute error")
     axes.set_ylim(bottom=0)

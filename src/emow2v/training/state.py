@@ -1,4 +1,4 @@
-"""The state of a training on the disk: one file, whole at every moment, from which the run goes on."""
+"""The state of a training on the disk: one file, whole at every moment, from which the run continues."""
 
 from __future__ import annotations
 
@@ -66,13 +66,13 @@ def _reason(error: BaseException) -> str:
 
 
 def read(folder: Path, made_of: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The last state in a folder, on the processor; None where none is.
+    """The last state in a folder, on the processor; None where there is none.
 
     Args:
-        made_of: what decides the numbers of the run: recipe, corpus, first weights
+        made_of: what the result of the run depends on: recipe, corpus, first weights
 
     Raises:
-        FormatError: a damaged file, or a run that was made of something else
+        FormatError: a damaged file, or a run of another recipe, corpus or first weights
     """
     path = folder / FILE
     if not path.exists():
@@ -90,10 +90,10 @@ def read(folder: Path, made_of: Mapping[str, Any]) -> dict[str, Any] | None:
         raise FormatError(f"{path} is no state of a training (it holds another); choose another folder or remove it.")
     changed = [key for key in {**before, **made_of} if _plain(before.get(key)) != _plain(made_of.get(key))]
     if changed:
-        told = ", ".join(
+        changes = ", ".join(
             f"{key} was {_short(before.get(key))} and is {_short(made_of.get(key))}" for key in changed[:3]
         )
-        raise FormatError(f"{path} was made by another recipe ({told}); take that one, or choose another folder.")
+        raise FormatError(f"{path} was made by another recipe ({changes}); take that one, or choose another folder.")
     return state
 
 

@@ -22,7 +22,7 @@ from emow2v.evaluation.robustness import changes as module
 from emow2v.evaluation.robustness import noises, transmission
 from emow2v.evaluation.robustness import run as robustness
 from emow2v.evaluation.robustness.changes import GROUPS, Change, changes, mix
-from emow2v.evaluation.robustness.run import Result, _Count
+from emow2v.evaluation.robustness.run import ChangeResult, _Count
 from emow2v.evaluation.robustness.transmission import Codec, Unfit
 from emow2v.modelstore.verify import EXAMPLE
 
@@ -91,9 +91,8 @@ class Fake:
     def __init__(self, scores):
         self._scores = scores
 
-    def predict(self, signal, sampling_rate, *, unit, check):
+    def predict(self, signal, sampling_rate, *, unit):
         assert sampling_rate == RATE and unit == "files"
-        check()
         return SimpleNamespace(scores=np.array([self._scores(signal)], np.float32))
 
 
@@ -340,7 +339,7 @@ def test_codecs_are_in_time(name, samples):
 @needs_amr
 def test_telephone_is_in_time():
     real = recording.read(EXAMPLE)[0][16000:48000]  # what is made here repeats itself after each period
-    assert lag(transmission.AMR.there_and_back(real), real) == 0
+    assert lag(transmission.AMR.coded(real), real) == 0
     phone = applied(module.PHONE, "AMR telephone", real)
     assert abs(lag(phone, real)) <= 1
     assert decibels(phone) == pytest.approx(decibels(real), abs=0.01) or np.abs(phone).max() == pytest.approx(1)
@@ -350,7 +349,7 @@ def test_telephone_is_in_time():
 def test_telephone_loses_its_upper_band():
     # hiss stands above 3 kHz in place of the speech that was there
     noise = np.random.default_rng(0).standard_normal(RATE).astype(np.float32) / 10
-    coded = transmission.AMR.there_and_back(noise)
+    coded = transmission.AMR.coded(noise)
     power = np.abs(np.fft.rfft(coded)) ** 2
     assert power[4100:].sum() < 1e-3 * power[:3400].sum()
 
@@ -377,7 +376,7 @@ def test_codecs_of_next_to_nothing():
 
 def test_codec_that_is_not_there():
     with pytest.raises(Unfit, match="no_such_codec"):
-        Codec("no_such_codec", "wav").there_and_back(SPEECH)
+        Codec("no_such_codec", "wav").coded(SPEECH)
 
 
 @pytest.mark.parametrize("group", [module.PHONE, module.CONDITION, module.TILT])
@@ -404,7 +403,7 @@ def test_rooms_keep_time_and_fill_the_scale():
     click = np.zeros(8000, np.float32)
     click[2000] = 0.1
     for place in module.POSITIONS:
-        heard = module.HALL.hear(click, *place)
+        heard = module.HALL.reverberated(click, *place)
         assert heard.size == click.size and abs(int(np.argmax(np.abs(heard))) - 2000) <= 1
         assert np.abs(heard).max() == pytest.approx(1)
     seen = {applied(module.CONDITION, "simulated room", seed=seed).tobytes() for seed in range(12)}
@@ -439,13 +438,13 @@ def test_share_counts_what_moves_less_than_the_limit():
     count.add(np.array([0.0, 0.0, 0.0]), 0.05)
     result = count.result(ALL[0])
     assert result.unchanged == (1.0, 0.5, 0.5) and result.files == 2
-    assert result.moved == pytest.approx((0.02, 0.025, 0.03))
+    assert result.mean_change == pytest.approx((0.02, 0.025, 0.03))
     assert result.passed == (True, False, False)
 
 
 def test_more_than_the_threshold_passes():
     def passed(share):
-        return Result(change_of(np.copy), 40, {}, (share,) * 3, (0.0,) * 3).passed
+        return ChangeResult(change_of(np.copy), 40, {}, (share,) * 3, (0.0,) * 3).passed
 
     assert passed(38 / 40) == (False,) * 3
     assert passed(39 / 40) == (True,) * 3
@@ -458,7 +457,7 @@ def test_constant_model_is_robust(files):
     assert found.files == 3 and found.seconds == pytest.approx(4.5) and not found.skipped and not found.shortened
     assert [one.change.name for one in found.results] == [one.name for one in ALL]
     for one in found.results:
-        assert one.files == 3 and one.unchanged == (1.0,) * 3 and one.moved == (0.0,) * 3 and all(one.passed)
+        assert one.files == 3 and one.unchanged == (1.0,) * 3 and one.mean_change == (0.0,) * 3 and all(one.passed)
     assert set(found.groups().values()) == {(1.0,) * 3}
 
 
@@ -467,7 +466,7 @@ def test_model_that_hears_loudness(files):
     by_name = {(one.change.group, one.change.name): one for one in found.results}
     gain = by_name[module.SMALL, "gain"]
     assert gain.unchanged == (0.0, 1.0, 1.0) and gain.passed == (False, True, True)
-    assert 0.1 <= gain.moved[0] <= 0.2 and gain.moved[1:] == (0.0, 0.0)
+    assert 0.1 <= gain.mean_change[0] <= 0.2 and gain.mean_change[1:] == (0.0, 0.0)
     for name in ("music", "babble", "white noise"):  # mixed at the level of the signal
         assert by_name[module.BACKGROUND, name].unchanged == (1.0,) * 3
     assert found.groups()[module.TILT] == (1.0,) * 3
@@ -515,12 +514,12 @@ def test_files_that_cannot_be_heard_are_told(files, tmp_path):
     broken = tmp_path / "broken.wav"
     broken.write_bytes(b"no sound")
     names = []
-    found = robustness.robustness(CONSTANT, [*files, broken, tmp_path / "gone.wav"], progress=names.append)
+    found = robustness.robustness(CONSTANT, [*files, broken, tmp_path / "gone.wav"], on_file=names.append)
     assert found.files == 3 and list(found.skipped) == [str(broken), str(tmp_path / "gone.wav")]
     assert "does not exist" in found.skipped[str(tmp_path / "gone.wav")]
     assert names == [str(path) for path in (*files, broken, tmp_path / "gone.wav")]
     assert f"* Skipped {broken}: " in found.markdown()
-    with pytest.raises(Emow2vError, match="None of 1 files can be heard; expected recordings"):
+    with pytest.raises(Emow2vError, match="None of 1 files can be read; expected recordings"):
         robustness.robustness(CONSTANT, [broken])
     with pytest.raises(Emow2vError, match="None of 0 files"):
         robustness.robustness(CONSTANT, [])
@@ -534,7 +533,7 @@ def test_long_files_are_cut(tmp_path, monkeypatch):
     model = Fake(lambda signal: sizes.append(signal.size) or (0, 0, 0))
     found = robustness.robustness(model, [long, exact])
     assert set(sizes) == {30 * RATE} and found.seconds == 60 and found.shortened == 1
-    assert "Of longer files the first 30 s were heard: 1 of 2." in found.markdown()
+    assert "Of longer files the first 30 s were used: 1 of 2." in found.markdown()
 
 
 def test_what_does_not_fit_is_left_out_and_counted(files, tmp_path):
@@ -591,12 +590,12 @@ def test_nobody_talks_behind_himself(files, monkeypatch):
     assert heard == [False] * 3
 
 
-def test_check_stops(files):
-    def check():
+def test_a_run_can_be_stopped(files):
+    def stop(name):
         raise Cancelled("Enough.")
 
     with pytest.raises(Cancelled):
-        robustness.robustness(CONSTANT, files, check=check)
+        robustness.robustness(CONSTANT, files, on_file=stop)
 
 
 # --- the whole run ---

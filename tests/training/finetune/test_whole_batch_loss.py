@@ -15,7 +15,7 @@ from accelerate import Accelerator
 from torch import nn
 
 from emow2v.networks import wav2vec2
-from emow2v.training.finetune.batches import order, together
+from emow2v.training.finetune.batches import order, padded
 from emow2v.training.finetune.prune import prune
 from emow2v.training.finetune.whole_batch_loss import backward
 from emow2v.training.losses import ccc_loss
@@ -49,7 +49,7 @@ def test_gradients_are_those_of_a_plain_reference_on_the_whole_batch(tmp_path: P
     parts = [np.arange(begin, min(begin + micro, 5)) for begin in range(0, 5, micro)]
 
     def forward(k: int) -> torch.Tensor:
-        return model(*together([signals[row] for row in parts[k]]))[1]
+        return model(*padded([signals[row] for row in parts[k]]))[1]
 
     value = backward(Accelerator(cpu=True), forward, parts, truth, model.parameters(), ccc_loss)
     assert value == pytest.approx(reference.item(), abs=1e-6)

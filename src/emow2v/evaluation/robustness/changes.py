@@ -1,4 +1,4 @@
-"""Changes of a recording that should not change what a model says of it, and how often they may.
+"""Changes of a recording that should not change its scores, and how often they may.
 
 They follow Derington et al., Testing Correctness, Fairness, and Robustness of Speech Emotion Recognition Models
 (arXiv 2312.06270), with the parameters and thresholds of the authors' documentation and public test code
@@ -33,15 +33,15 @@ Apply = Callable[[Signal, Generator, Sequence[Signal]], Signal]
 
 @dataclass(frozen=True)
 class Change:
-    """A way to change a signal, and how many predictions must stay where they are.
+    """A way to change a signal, and the share of predictions that must stay the same.
 
     Attributes:
         name, group: as tables write them
         threshold: the test is passed when a larger share of predictions is unchanged
-        does: what is done, in a sentence
+        does: the change in a sentence
         change: (signal, random generator, other signals of the run) to the changed signal
-        reference: makes of a signal what the changed one is compared with; None for the signal as it is
-        sound: "synthetic" or "recorded" where something is heard in the background, else ""
+        reference: (signal) to the signal that the changed one is compared with; None for the signal as it is
+        sound: "synthetic" or "recorded" where there is a background sound, else ""
         published: whether test and threshold are those of the paper, or ours
     """
 
@@ -58,7 +58,7 @@ class Change:
         """The changed signal [samples], float32 at 16 kHz; `signal` itself stays as it is.
 
         Args:
-            others: who else may be heard
+            others: signals of other recordings, for babble
 
         Raises:
             Unfit: the signal is too short or silent, or the machine lacks the codec
@@ -89,12 +89,12 @@ def versions() -> dict[str, str]:
 
 
 def _drawn(change: Callable[[Signal, Generator, float], Signal], *values: float) -> Apply:
-    """A change by one of some values."""
+    """A change by one of these values at random."""
     return lambda signal, rng, others: change(signal, rng, float(rng.choice(values)))
 
 
 def _fixed(change: Callable[[Signal], Signal]) -> Apply:
-    """A change that leaves nothing to chance."""
+    """A change without random choices."""
     return lambda signal, rng, others: change(signal)
 
 
@@ -136,7 +136,7 @@ def _appended(signal: Signal, rng: Generator, samples: float) -> Signal:
 
 def _without_beginning(signal: Signal, rng: Generator, samples: float) -> Signal:
     if signal.size <= samples:
-        raise Unfit("The recording is no longer than what is left out of it.")
+        raise Unfit("The recording is no longer than the part that is cut off.")
     return signal[int(samples) :]
 
 
@@ -175,7 +175,7 @@ def _white_noise(signal: Signal, rng: Generator, snr_db: float) -> Signal:
 
 
 def _background(folder: str | Path | None) -> Iterator[Change]:
-    heard = noises.backgrounds(folder)
+    sounds = noises.backgrounds(folder)
     for kind, snr_db, does in (
         ("babble", 20, "4 to 7 voices talk 20 dB below the signal."),
         ("coughs", 10, "Somebody coughs once, 10 dB below the whole signal."),
@@ -183,10 +183,10 @@ def _background(folder: str | Path | None) -> Iterator[Change]:
         ("music", 20, "Music 20 dB below the signal."),
         ("sneezes", 10, "Somebody sneezes once, 10 dB below the whole signal."),
     ):
-        if kind in heard:
-            sound = "recorded" if heard[kind].recorded else "synthetic"
-            yield Change(kind, BACKGROUND, 0.9, does, _with_sound(heard[kind].sound, snr_db), sound=sound)
-        else:  # no recordings of voices: other files of the run talk
+        if kind in sounds:
+            sound = "recorded" if sounds[kind].recorded else "synthetic"
+            yield Change(kind, BACKGROUND, 0.9, does, _with_sound(sounds[kind].sound, snr_db), sound=sound)
+        else:  # no recordings of voices: other files of the run are the voices
             yield Change(kind, BACKGROUND, 0.9, does, partial(_with_others, snr_db), sound="recorded")
     louder = _drawn(lambda signal, rng, snr_db: as_loud(_white_noise(signal, rng, snr_db), signal), 20)
     yield Change("white noise", BACKGROUND, 0.9, "Gaussian noise 20 dB below the signal.", louder, sound="synthetic")
@@ -239,11 +239,11 @@ def _conditions() -> Iterator[Change]:
     elsewhere = [position for position in POSITIONS if position != AHEAD]
 
     def moved(signal: Signal, rng: Generator, others: Sequence[Signal]) -> Signal:
-        return HALL.hear(signal, *elsewhere[rng.integers(len(elsewhere))])
+        return HALL.reverberated(signal, *elsewhere[rng.integers(len(elsewhere))])
 
     def another_room(signal: Signal, rng: Generator, others: Sequence[Signal]) -> Signal:
         room, metres = ROOMS[rng.integers(len(ROOMS))]
-        return room.hear(signal, metres)
+        return room.reverberated(signal, metres)
 
     booth, distance = BOOTH
     yield Change(
@@ -252,7 +252,7 @@ def _conditions() -> Iterator[Change]:
         0.8,
         "In one room 1 to 3 m away, also to the side, against 1 m straight ahead.",
         moved,
-        reference=lambda signal: HALL.hear(signal, *AHEAD),
+        reference=lambda signal: HALL.reverberated(signal, *AHEAD),
     )
     yield Change(
         "simulated room",
@@ -260,7 +260,7 @@ def _conditions() -> Iterator[Change]:
         0.8,
         "In a lecture room, a meeting room or an office, against a recording booth.",
         another_room,
-        reference=lambda signal: booth.hear(signal, distance),
+        reference=lambda signal: booth.reverberated(signal, distance),
     )
 
 
@@ -281,4 +281,4 @@ def _codecs() -> Iterator[Change]:
         ("MP3", 0.9, "MP3 at 32 kbit/s.", Codec("libmp3lame", "mp3", 32000)),
         ("Opus", 0.9, "Opus at 16 kbit/s.", Codec("libopus", "ogg", 16000)),
     ):
-        yield Change(name, CODECS, threshold, does, _fixed(codec.there_and_back), published=False)
+        yield Change(name, CODECS, threshold, does, _fixed(codec.coded), published=False)

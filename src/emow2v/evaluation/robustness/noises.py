@@ -1,4 +1,4 @@
-"""What is heard behind speech: the user's recordings, or stand-ins made of noise and tones (no sound is shipped)."""
+"""Background sounds: recordings of the user, or synthetic ones made of noise and tones (no sound is shipped)."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ import numpy as np
 import numpy.typing as npt
 
 from emow2v import storage
-from emow2v.audio import recording as audio
+from emow2v.audio.excerpts import read_stretch
 from emow2v.audio.inputs import expand
 from emow2v.errors import AudioError, FormatError
 from emow2v.framing import SAMPLING_RATE, Signal
 
 KINDS = ("babble", "coughs", "environment", "music", "sneezes")  # the names of a folder's sub-folders
-LONGEST_S = 300  # of a recording of noise no more is read
+LONGEST_S = 300  # of a recording of noise only so much is read
 
 Generator = np.random.Generator
-# so many samples of a sound, another one at each call
+# A sound of so many samples, another one at each call
 Sound = Callable[[Generator, int], Signal]
 _Floats = npt.NDArray[np.float64]
 
@@ -34,34 +34,34 @@ class Background:
 
 
 def backgrounds(folder: str | Path | None = None) -> Mapping[str, Background]:
-    """Sounds by kind (`KINDS`). Babble is among them only if it is recorded: otherwise others of the run talk.
+    """Sounds by kind (`KINDS`). Babble is among them only where it is recorded; otherwise it is made of other files.
 
     Args:
-        folder: has sub-folders named as `KINDS`; what has none is synthetic
+        folder: with sub-folders named as `KINDS`; a kind without a sub-folder is synthetic
 
     Raises:
         FormatError: no such folder, or none of the sub-folders holds a recording
     """
-    found = {
+    sounds = {
         "coughs": Background(partial(_once, cough), False),
         "environment": Background(environment, False),
         "music": Background(music, False),
         "sneezes": Background(partial(_once, sneeze), False),
     }
     if folder is None:
-        return found
+        return sounds
     recordings = {kind: files for kind in KINDS if (files := _recordings(Path(folder) / kind))}
     if not recordings:
         raise FormatError(f"{folder} holds no noises; expected recordings in folders {', '.join(KINDS)} below it.")
     for kind, files in recordings.items():
         stretches = partial(_stretch_of_one, files)
         if kind == "babble":
-            found[kind] = Background(partial(babble, voice=stretches), True)
+            sounds[kind] = Background(partial(babble, voice=stretches), True)
         elif kind in ("coughs", "sneezes"):
-            found[kind] = Background(partial(_once, partial(_one, files)), True)
+            sounds[kind] = Background(partial(_once, partial(_one, files)), True)
         else:
-            found[kind] = Background(stretches, True)
-    return found
+            sounds[kind] = Background(stretches, True)
+    return sounds
 
 
 def beginning(
@@ -70,26 +70,16 @@ def beginning(
     """The first seconds of a recording at 16 kHz, and whether it goes on after them; no more is decoded.
 
     Args:
-        notice: called with sentences on what is missing or unusual
+        notice: called with sentences about missing or unusual parts of it
 
     Raises:
         AudioError: nothing there that can be decoded
     """
-    wanted = round(seconds * SAMPLING_RATE)
-    recording = audio.open_recording(path)
-    blocks: list[Signal] = []
-    samples = 0
-    try:
-        for block in recording:
-            blocks.append(block)
-            samples += block.size
-            if samples > wanted:
-                break
-    finally:
-        recording.close()
-    notice(recording.notices)
-    signal = np.concatenate(blocks) if blocks else np.zeros(0, np.float32)
-    return signal[:wanted], samples > wanted
+    samples = round(seconds * SAMPLING_RATE)
+    signal = read_stretch(
+        path, end=(samples + 1) / SAMPLING_RATE, notice=notice
+    )  # one more, to see whether there is one
+    return signal[:samples], signal.size > samples
 
 
 def babble(rng: Generator, samples: int, voice: Sound) -> Signal:
@@ -99,7 +89,7 @@ def babble(rng: Generator, samples: int, voice: Sound) -> Signal:
 
 
 def one_of(signals: Sequence[Signal], rng: Generator, samples: int) -> Signal:
-    """A stretch of a signal that is drawn from some."""
+    """A stretch of one of the signals, both at random."""
     return _stretch(signals[int(rng.integers(len(signals)))], rng, samples)
 
 
@@ -124,11 +114,11 @@ def cough(rng: Generator) -> Signal:
 
 
 def sneeze(rng: Generator) -> Signal:
-    """Air drawn in for 0.3 to 0.6 s, then let out at once, brighter than a cough."""
-    drawn = _seconds(rng.uniform(0.3, 0.6))
-    inwards = 0.1 * (drawn / drawn[-1]) ** 2 * coloured(rng, drawn.size, 0.5)
-    let_out = _seconds(rng.uniform(0.25, 0.4))
-    outwards = np.exp(-let_out / 0.1) * coloured(rng, let_out.size, 0.0)
+    """Air inhaled for 0.3 to 0.6 s, then exhaled at once, brighter than a cough."""
+    inhaled = _seconds(rng.uniform(0.3, 0.6))
+    inwards = 0.1 * (inhaled / inhaled[-1]) ** 2 * coloured(rng, inhaled.size, 0.5)
+    exhaled = _seconds(rng.uniform(0.25, 0.4))
+    outwards = np.exp(-exhaled / 0.1) * coloured(rng, exhaled.size, 0.0)
     return _faded(np.concatenate([inwards, outwards]))
 
 
@@ -151,7 +141,7 @@ def music(rng: Generator, samples: int) -> Signal:
 
 
 def environment(rng: Generator, samples: int) -> Signal:
-    """Wind, rain or traffic: noise of a drawn colour that swells and fades, with a knock here and there."""
+    """Wind, rain or traffic: noise of a random colour that swells and fades, with a knock here and there."""
     swell = np.cumsum(rng.standard_normal(samples // 1600 + 2))  # a step every 0.1 s
     swell = (swell - swell.min()) / max(np.ptp(swell), 1e-12)
     loudness = 0.3 + 0.7 * np.interp(np.arange(samples) / 1600, np.arange(swell.size), swell)
@@ -171,7 +161,7 @@ def _recordings(folder: Path) -> tuple[Path, ...]:
 
 
 def _one(files: Sequence[Path], rng: Generator) -> Signal:
-    """A recording that is drawn from some; what cannot be read or is silent is passed over."""
+    """One of the recordings at random; one that cannot be read or is silent is skipped."""
     for number in rng.permutation(len(files)):
         try:
             signal, _ = beginning(files[number], LONGEST_S)
@@ -187,12 +177,12 @@ def _stretch_of_one(files: Sequence[Path], rng: Generator, samples: int) -> Sign
 
 
 def _stretch(signal: Signal, rng: Generator, samples: int) -> Signal:
-    """So many samples of a signal from a drawn place on, again from its beginning where it ends."""
+    """So many samples of a signal from a random place on, again from its beginning where it ends."""
     return np.resize(np.roll(signal, -int(rng.integers(signal.size))), samples)
 
 
 def _once(sound: Callable[[Generator], Signal], rng: Generator, samples: int) -> Signal:
-    """A sound at a drawn place of a silence, as much of it as fits."""
+    """A sound at a random place in silence, as much of it as fits."""
     event = sound(rng)[:samples]
     silence = np.zeros(samples, np.float32)
     begin = int(rng.integers(samples - event.size + 1))

@@ -1,4 +1,4 @@
-"""How often a model's answers stay where they are when recordings change in ways that should not matter; needs no labels.
+"""The share of scores that stay the same when recordings change in ways that should not matter; needs no labels.
 
 The share of unchanged predictions is that of Derington et al. (arXiv 2312.06270): of those that move by less than 0.05,
 for each dimension by itself. Every file is one prediction.
@@ -25,28 +25,29 @@ from emow2v.model import Model
 from emow2v.trajectory import DIMENSIONS
 
 LIMIT = 0.05
-LONGEST_S = 30  # of a file no more is heard
-VOICES = 8  # files of the run that are held for babble
+LONGEST_S = 30  # of a file only so much is used
+VOICES = 8  # files of the run that are kept in memory for babble
 
 _Three = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Result:
-    """What became of the predictions by one change.
+class ChangeResult:
+    """The predictions of all files after one change, compared with those before.
 
     Attributes:
-        files: that were changed
-        left_out: how many were not, by the sentence that says why
-        unchanged: share of predictions that moved by less than the limit, [arousal, dominance, valence]; NaN without files
-        moved: mean absolute change of the predictions, likewise
+        files: number of files that were changed
+        left_out: number of files that were not, by the sentence that says why
+        unchanged: share of predictions that changed by less than the limit, [arousal, dominance, valence]; NaN without
+            files
+        mean_change: mean absolute change of the predictions, likewise
     """
 
     change: Change
     files: int
     left_out: Mapping[str, int]
     unchanged: tuple[float, ...]
-    moved: tuple[float, ...]
+    mean_change: tuple[float, ...]
 
     @property
     def passed(self) -> tuple[bool, ...]:
@@ -64,22 +65,24 @@ class Result:
             "threshold": self.change.threshold,
             "files": self.files,
             "left_out": dict(self.left_out),
-            "unchanged": _named(self.unchanged),
-            "mean_change": _named(self.moved),
+            "unchanged": _by_dimension(self.unchanged),
+            "mean_change": _by_dimension(self.mean_change),
             "passed": dict(zip(DIMENSIONS, self.passed, strict=True)) if self.files else None,
         }
 
 
 @dataclass(frozen=True)
 class Robustness:
-    """Attributes:
-    model, version, weights_sha256: what was tested
-    limit: a prediction that moves by less is unchanged
-    files, seconds: that were heard
-    shortened: how many of the files are longer than `LONGEST_S` and were heard only so far
-    skipped: files that could not be heard, each with the sentence that says why
-    software: versions of the libraries that make the changes
-    notices: by file, sentences on what is missing or unusual
+    """The stability of a model.
+
+    Attributes:
+        model, version, weights_sha256: of the model that was tested
+        limit: a prediction that changes by less counts as unchanged
+        files, seconds: of the recordings that were used
+        shortened: number of files that are longer than `LONGEST_S`, of which only so much was used
+        skipped: files that cannot be read, each with the sentence that says why
+        software: versions of the libraries that make the changes
+        notices: by file, sentences about missing or unusual parts
     """
 
     model: str
@@ -91,18 +94,18 @@ class Robustness:
     seconds: float
     shortened: int
     skipped: Mapping[str, str]
-    results: tuple[Result, ...]
+    results: tuple[ChangeResult, ...]
     software: Mapping[str, str]
     notices: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def groups(self) -> dict[str, tuple[float, ...]]:
-        """Mean share of unchanged predictions by group of tests, [arousal, dominance, valence]; tests without files apart."""
-        found = {}
+        """Mean share of unchanged predictions by group of tests, [arousal, dominance, valence]; without tests of no files."""
+        means = {}
         for group in GROUPS:
             shares = [one.unchanged for one in self.results if one.change.group == group and one.files]
             if shares:
-                found[group] = tuple(np.mean(shares, axis=0).tolist())
-        return found
+                means[group] = tuple(np.mean(shares, axis=0).tolist())
+        return means
 
     def figures(self) -> dict[str, object]:
         """For JSON; None where there is no figure."""
@@ -120,7 +123,11 @@ class Robustness:
             "notices": {name: list(sentences) for name, sentences in self.notices.items()},
             "software": dict(self.software),
             "groups": {
-                group: {"unchanged": _named(shares), "lowest": round(min(shares), 4), "passed": self._passed(group)}
+                group: {
+                    "unchanged": _by_dimension(shares),
+                    "lowest": round(min(shares), 4),
+                    "passed": self._passed(group),
+                }
                 for group, shares in self.groups().items()
             },
             "tests": [one.figures() for one in self.results],
@@ -164,7 +171,7 @@ class Robustness:
         if own:
             notes.append(f"Neither tests nor thresholds of the paper: {', '.join(own)}.")
         if self.shortened:
-            notes.append(f"Of longer files the first {LONGEST_S} s were heard: {self.shortened} of {self.files}.")
+            notes.append(f"Of longer files the first {LONGEST_S} s were used: {self.shortened} of {self.files}.")
         for one in self.results:
             left_out = one.left_out.items()
             notes += [f"{one.change.name}: left out for {count} of {self.files}. {why}" for why, count in left_out]
@@ -183,56 +190,53 @@ def robustness(
     noises: str | Path | None = None,
     limit: float = LIMIT,
     seed: int = 0,
-    check: Callable[[], None] = lambda: None,
-    progress: Callable[[str], None] = lambda name: None,
+    on_file: Callable[[str], None] = lambda name: None,
 ) -> Robustness:
-    """Predict every file as it is and changed in every way, and count the predictions that stay.
+    """Score every file as it is and after every change, and count the scores that stay the same.
 
-    A change that a file is too short or too silent for is left out for it. Files go by one after the other; in memory
-    are one of them and up to `VOICES` others that talk in babble.
+    A change is left out for a file that is too short or too silent for it. Files are read one after the other; memory
+    holds one of them, and up to `VOICES` others for babble.
 
     Args:
-        files: recordings of any length; of long ones the first `LONGEST_S` seconds are heard
-        noises: folder with recordings in folders music, coughs, sneezes, environment or babble, in place of synthetic ones
-        limit: a prediction that moves by less is unchanged
-        seed: of everything that is drawn; the same seed and files give the same changes
-        check: called before every prediction; may raise to stop
-        progress: called with the name of every file that is done
+        files: recordings of any length; of long ones the first `LONGEST_S` seconds are used
+        noises: folder with recordings in folders music, coughs, sneezes, environment or babble, in place of synthetic
+            sounds
+        limit: a score that changes by less counts as unchanged
+        seed: of all random choices; the same seed and files give the same changes
+        on_file: called with the name of every file that is done; may raise to stop
 
     Raises:
         FormatError: a folder of noises without any
         AudioError: none of the noises of a kind can be read
-        Emow2vError: no file that can be heard, a limit or seed that is none, a library that is not installed
+        Emow2vError: no file that can be read, a limit or seed out of range, a library that is not installed
     """
     if not 0 < limit < math.inf or seed < 0:
         raise Emow2vError(f"limit is {limit:g} and seed {seed}; expected a limit above 0 and a seed of 0 or more.")
     tests = changes(noises)
-    software = versions()  # what is not installed is found before any work
+    software = versions()  # a library that is missing is an error before any work
     counts = [_Count() for _ in tests]
     voices = _voices(files, seed)
     skipped: dict[str, str] = {}
     notices: dict[str, list[str]] = {}
-    heard, seconds, shortened = 0, 0.0, 0
+    used, seconds, shortened = 0, 0.0, 0
 
     def predicted(signal: Signal) -> _Three:
-        check()
-        scores = model.predict(signal, SAMPLING_RATE, unit="files", check=check).scores
+        scores = model.predict(signal, SAMPLING_RATE, unit="files").scores
         return np.asarray(scores[0], np.float64)
 
     for number, file in enumerate(files):
-        check()
         try:
-            found: list[str] = []
-            signal, goes_on = beginning(file, LONGEST_S, found.extend)
+            sentences: list[str] = []
+            signal, goes_on = beginning(file, LONGEST_S, sentences.extend)
             plain = predicted(signal)
         except AudioError as error:
             skipped[str(file)] = str(error)
-            progress(str(file))
+            on_file(str(file))
             continue
-        if found:
-            notices[str(file)] = found
-        heard, seconds, shortened = heard + 1, seconds + signal.size / SAMPLING_RATE, shortened + goes_on
-        others = [voice for held, voice in voices.items() if held != number]
+        if sentences:
+            notices[str(file)] = sentences
+        used, seconds, shortened = used + 1, seconds + signal.size / SAMPLING_RATE, shortened + goes_on
+        others = [voice for index, voice in voices.items() if index != number]
         for test, count in zip(tests, counts, strict=True):
             rng = np.random.default_rng([seed, number, zlib.crc32(f"{test.group}: {test.name}".encode())])
             try:
@@ -246,23 +250,23 @@ def robustness(
                 count.add(np.abs(predicted(changed) - before), limit)
             except AudioError:
                 count.leave_out("What it leaves is too short for the model.")
-        progress(str(file))
-    if not heard:
+        on_file(str(file))
+    if not used:
         first = next(iter(skipped.values()), "there is none.")
-        raise Emow2vError(f"None of {len(files)} files can be heard; expected recordings of speech. The first: {first}")
+        raise Emow2vError(f"None of {len(files)} files can be read; expected recordings of speech. The first: {first}")
     results = tuple(count.result(test) for test, count in zip(tests, counts, strict=True))
     about = (model.name, model.card.version, model.card.sha256)
-    return Robustness(*about, limit, seed, heard, seconds, shortened, skipped, results, software, notices)
+    return Robustness(*about, limit, seed, used, seconds, shortened, skipped, results, software, notices)
 
 
-def plot(found: Robustness, path: str | Path, *, overwrite: bool = False) -> None:
+def plot(result: Robustness, path: str | Path, *, overwrite: bool = False) -> None:
     """Shares of unchanged predictions as bars, with the threshold of every test; .png, .svg or .pdf.
 
     Raises:
         FormatError: matplotlib is not installed, another ending, or a place that cannot be written
     """
     path = Path(path)
-    shown = [one for one in found.results if one.files]
+    shown = [one for one in result.results if one.files]
     figure = picture(path, 8, 1.2 + 0.34 * len(shown))
     axes = figure.subplots()
     places = np.arange(len(shown), dtype=np.float64)
@@ -272,8 +276,8 @@ def plot(found: Robustness, path: str | Path, *, overwrite: bool = False) -> Non
     thresholds = [100 * one.change.threshold for one in shown]
     axes.vlines(thresholds, places - 0.45, places + 0.45, color="black", linewidth=1.6, label="threshold")
     axes.set_yticks(places, [f"{one.change.group}: {one.change.name}" for one in shown])
-    axes.set(xlabel=f"predictions that move by less than {found.limit:g} (%)", xlim=(0, 100))
-    axes.set_title(f"{found.model} {found.version}, {found.files} files")
+    axes.set(xlabel=f"predictions that move by less than {result.limit:g} (%)", xlim=(0, 100))
+    axes.set_title(f"{result.model} {result.version}, {result.files} files")
     axes.invert_yaxis()
     axes.margins(y=0.01)
     axes.grid(axis="x", alpha=0.25)
@@ -282,7 +286,7 @@ def plot(found: Robustness, path: str | Path, *, overwrite: bool = False) -> Non
 
 
 class _Count:
-    """What is kept of the predictions of one test: sums, however many files there are."""
+    """Sums over the predictions of one test."""
 
     def __init__(self) -> None:
         self._files = 0
@@ -298,27 +302,27 @@ class _Count:
     def leave_out(self, why: str) -> None:
         self._left_out[why] = self._left_out.get(why, 0) + 1
 
-    def result(self, change: Change) -> Result:
+    def result(self, change: Change) -> ChangeResult:
         share, moved = ((total / (self._files or math.nan)).tolist() for total in (self._unchanged, self._moved))
-        return Result(change, self._files, self._left_out, tuple(share), tuple(moved))
+        return ChangeResult(change, self._files, self._left_out, tuple(share), tuple(moved))
 
 
 def _voices(files: Sequence[str | Path], seed: int) -> dict[int, Signal]:
-    """Some files, drawn, by their number."""
+    """Some files at random, by their number."""
     voices: dict[int, Signal] = {}
     for number in np.random.default_rng(seed).permutation(len(files)).tolist():
         if len(voices) == VOICES:
             break
         try:
             signal, _ = beginning(files[number], LONGEST_S)
-        except AudioError:  # told when its turn comes
+        except AudioError:  # reported when its turn comes
             continue
         if signal.any():
             voices[number] = signal
     return voices
 
 
-def _named(values: Sequence[float]) -> dict[str, float | None]:
+def _by_dimension(values: Sequence[float]) -> dict[str, float | None]:
     return {name: round(x, 4) if math.isfinite(x) else None for name, x in zip(DIMENSIONS, values, strict=True)}
 
 
@@ -326,7 +330,7 @@ def _percent(share: float) -> str:
     return f"{100 * share:.1f}" if math.isfinite(share) else "-"
 
 
-def _row(one: Result) -> str:
+def _row(one: ChangeResult) -> str:
     failed = [name for name, passed in zip(DIMENSIONS, one.passed, strict=True) if not passed]
     mark = ("yes" if not failed else f"no: {', '.join(failed)}") if one.files else "-"
     shares = " | ".join(map(_percent, one.unchanged))

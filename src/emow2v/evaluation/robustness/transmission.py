@@ -1,4 +1,4 @@
-"""What lies between a speaker and a file: a room, a microphone's colour, a telephone, a codec."""
+"""The way of sound from a speaker to a file: room, colour of the microphone, telephone, codec."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from emow2v.evaluation.robustness.noises import Generator, coloured
 from emow2v.framing import SAMPLING_RATE, Signal
 
 _Floats = npt.NDArray[np.floating]
-_SINGLE = np.finfo(np.float32).tiny  # what float32 can hold
+_SINGLE = np.finfo(np.float32).tiny  # the smallest level that float32 can hold
 
 
 class Unfit(Emow2vError):
@@ -27,7 +27,7 @@ class Unfit(Emow2vError):
 
 
 def library(name: str) -> Any:
-    """A module of the extra; it may take a second or two to import, so this is asked where it is used.
+    """A module of the extra `evaluate`; it may take a second or two to import, so it is imported where it is used.
 
     Raises:
         Emow2vError: it is not installed
@@ -51,7 +51,7 @@ def level(signal: _Floats) -> float:
 
 
 def as_loud(changed: _Floats, signal: Signal) -> Signal:
-    """What became of a signal at the signal's level, or as near to it as goes without clipping.
+    """A changed signal at the level of the signal before, or as near to it as is possible without clipping.
 
     Raises:
         Unfit: one of the two is silent
@@ -69,7 +69,7 @@ class Codec:
     """An encoder of FFmpeg and the container that goes with it.
 
     Attributes:
-        bit_rate: bits a second; 0 where the codec has but one
+        bit_rate: bits a second; 0 where the codec has only one
         sampling_rate: Hz that it works at
         delay: samples at its own rate by which the decoder is late, where the container does not say so
     """
@@ -80,7 +80,7 @@ class Codec:
     sampling_rate: int = SAMPLING_RATE
     delay: int = 0
 
-    def there_and_back(self, signal: Signal) -> Signal:
+    def coded(self, signal: Signal) -> Signal:
         """The signal coded and decoded in memory: as long as before, and in time with it.
 
         Raises:
@@ -89,7 +89,7 @@ class Codec:
         encoded = self._encoded(_resampled(np.clip(signal, -1, 1), SAMPLING_RATE, self.sampling_rate))
         try:
             decoded, _ = audio.read(encoded, target_rate=self.sampling_rate)
-        except AudioError:  # so few samples that no packet came of them
+        except AudioError:  # too few samples for a packet
             raise Unfit(f"Nothing comes back from {self.encoder}; expected a longer signal.") from None
         decoded = _resampled(decoded[self.delay :], self.sampling_rate, SAMPLING_RATE)
         return np.pad(decoded, (0, max(0, signal.size - decoded.size)))[: signal.size]
@@ -121,7 +121,7 @@ def telephone(signal: Signal, rng: Generator) -> Signal:
         Unfit: silence, or no such codec
     """
     level(signal)
-    coded = AMR.there_and_back(_overdriven(signal / np.abs(signal).max()))
+    coded = AMR.coded(_overdriven(signal / np.abs(signal).max()))
     level(coded)
     high_pass = library("scipy.signal").butter(2, 3000, "highpass", fs=SAMPLING_RATE, output="sos")
     # the documentation's -25 dB, taken as those of pink noise that fills -1..1, under speech that does
@@ -180,21 +180,21 @@ class Room:
     size: tuple[float, float, float]
     absorption: float
 
-    def hear(self, signal: Signal, metres: float, degrees: float = 0.0) -> Signal:
-        """A signal from so far away and so far to the side, in time with it, its peak at full scale.
+    def reverberated(self, signal: Signal, metres: float, degrees: float = 0.0) -> Signal:
+        """The signal at a microphone so far away and so far to the side, in time with it, its peak at full scale.
 
         Raises:
             Unfit: silence
         """
         response, delay = response_of(self, metres, degrees)
-        heard = library("scipy.signal").fftconvolve(signal, response)[delay : delay + signal.size]
-        level(heard)
-        return np.asarray(heard / np.abs(heard).max(), np.float32)
+        changed = library("scipy.signal").fftconvolve(signal, response)[delay : delay + signal.size]
+        level(changed)
+        return np.asarray(changed / np.abs(changed).max(), np.float32)
 
 
 @lru_cache
 def response_of(room: Room, metres: float, degrees: float) -> tuple[npt.NDArray[np.float64], int]:
-    """Impulse response by image sources, and the samples until the direct sound is there."""
+    """Impulse response by image sources, and the samples until the direct sound arrives."""
     pyroomacoustics = library("pyroomacoustics")
     length, width, _ = room.size
     microphone = np.array([0.2 * length, 0.46 * width, 1.2])  # off the axis, where reflections do not coincide

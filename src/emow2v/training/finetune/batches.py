@@ -1,4 +1,4 @@
-"""Batches of clips of about one length, their signals decoded while the last batch is computed."""
+"""Batches of clips of similar length, whose signals are decoded while the batch before is computed."""
 
 from __future__ import annotations
 
@@ -26,14 +26,15 @@ Indices = npt.NDArray[np.int64]
 
 
 def draws(*numbers: int) -> np.random.Generator:
-    """Random numbers that follow from a seed and a place (epoch, step, ...), not from what was drawn before."""
+    """Random numbers that depend on a seed and a place (epoch, step, ...) only, not on earlier draws."""
     return np.random.default_rng(list(numbers))
 
 
 def order(durations: npt.NDArray[np.float64], batch_size: int, *, seed: int, epoch: int) -> list[Indices]:
-    """The batches of an epoch: every clip once, in batches of about one length (few batches: of any), in random order.
+    """The batches of an epoch in random order: every clip once, in batches of similar length unless they are few.
 
-    Clips beyond the last whole batch wait for the next epoch's; where there are fewer than a batch, that is the batch.
+    Clips beyond the last whole batch are left out of the epoch; where there are fewer clips than a batch has, they are
+    the batch.
     """
     rng = draws(seed, epoch)
     shuffled = rng.permutation(len(durations))
@@ -49,8 +50,8 @@ def order(durations: npt.NDArray[np.float64], batch_size: int, *, seed: int, epo
     return [batches[k] for k in rng.permutation(len(batches))]
 
 
-def together(signals: Sequence[Signal]) -> tuple[Tensor, Tensor]:
-    """Signals in one tensor, zeros behind the shorter ones: [clips, samples], and their lengths [clips]."""
+def padded(signals: Sequence[Signal]) -> tuple[Tensor, Tensor]:
+    """Signals in one tensor [clips, samples], zeros behind the shorter ones, and their lengths [clips]."""
     lengths = np.array([signal.size for signal in signals], np.int64)
     batch = np.zeros((len(signals), int(lengths.max())), np.float32)
     for row, signal in zip(batch, signals, strict=True):
@@ -67,7 +68,7 @@ class ClipSignals:
         workers: clips that are decoded at a time
 
     Attributes:
-        skipped: what could not be used, with the sentence why
+        skipped: clips that could not be used, by their number, with the sentence why
     """
 
     def __init__(self, clips: Sequence[Clip], *, shortest: int, longest: int, workers: int = 2) -> None:
@@ -77,7 +78,7 @@ class ClipSignals:
         self.skipped: dict[int, str] = {}
 
     def read(self, index: int, rng: np.random.Generator | None = None) -> Signal | None:
-        """One signal [samples], or None where there is none that can be used."""
+        """One signal [samples], or None where it cannot be used."""
         clip = self._clips[index]
         try:
             signal = load(clip)

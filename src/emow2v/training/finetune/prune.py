@@ -1,4 +1,4 @@
-"""A pre-trained encoder's lowest layers under a new regression head: where a fine-tuning begins.
+"""The lowest layers of a pre-trained encoder with a new regression head: the network that a fine-tuning begins with.
 
 Wagner et al. (2023) took 12 of the 24 layers of wav2vec2-large-robust this way and lost nothing.
 """
@@ -28,13 +28,13 @@ _ENCODER = ("feature_extractor.", "feature_projection.", "encoder.", "masked_spe
 
 @dataclass(frozen=True)
 class Pruned:
-    """What was written.
+    """A checkpoint that was written.
 
     Attributes:
         kind: wav2vec2, hubert or wavlm
-        kept: numbers of the layers, from 0, of `layers`
+        kept: numbers, from 0, of the layers that were kept, of `layers`
         parameters: of the new network, head included
-        left_over: names of tensors that were not taken, layers aside: heads and quantisers of the pre-training
+        left_over: names of the other tensors that were left out, layers aside: heads and quantisers of the pre-training
     """
 
     folder: Path
@@ -46,7 +46,7 @@ class Pruned:
 
 
 def source(model: str | Path, progress: Progress = lambda what, done, total: None) -> Path:
-    """The folder of a checkpoint: a path, or a name on the model hub, whose files are brought here.
+    """The folder of a checkpoint: a path, or a name on the model hub, whose files are downloaded.
 
     Raises:
         ModelError: neither a folder nor a name on the hub
@@ -70,16 +70,17 @@ def prune(
     keep: Sequence[int] | int,
     seed: int = 0,
     replace: bool = False,
-    say: Callable[[str], None] = lambda sentence: None,
+    on_stage: Callable[[str], None] = lambda stage: None,
 ) -> Pruned:
-    """Write the layers of a checkpoint that are kept, and a head that knows nothing yet.
+    """Write a checkpoint with some layers of another, and a head that is not trained.
 
     Args:
         model: folder of a wav2vec2, HuBERT or WavLM checkpoint, pre-trained or fine-tuned to anything
         output: new folder; it appears whole or not at all
         keep: how many of the lowest layers, or the numbers of the layers, from 0
         seed: of the head's weights
-        replace: a folder that is there makes way
+        replace: whether a folder at that place is replaced
+        on_stage: called with the name of each stage: reading, writing
 
     Raises:
         ModelError: another architecture, layers that are not there, tensors missing
@@ -93,25 +94,27 @@ def prune(
     if type(layers) is not int or layers < 1:
         raise ModelError(f"{model / 'config.json'} has {layers!r} layers; expected a number from 1.")
     kept = _kept(keep, layers)
-    say("reading")
+    on_stage("reading")
     encoder, left_over = _encoder(kind, read_tensors(model), kept, model)
     size = content.get("hidden_size", 768)
     range_ = content.get("initializer_range", 0.02)
     if content.get("mask_time_prob", 0.05) or content.get("mask_feature_prob", 0.0):
-        # published encoders have one; where masking was never on, it begins as Transformers begins it
+        # published encoders have one; where masking was never on, it is drawn as in Transformers
         encoder.setdefault(f"{kind}.masked_spec_embed", torch.rand(size, generator=torch.Generator().manual_seed(seed)))
-    said = read_json(model / "preprocessor_config.json") if (model / "preprocessor_config.json").is_file() else {}
+    preprocessor = (
+        read_json(model / "preprocessor_config.json") if (model / "preprocessor_config.json").is_file() else {}
+    )
     tensors = encoder | _head(size, range_, seed)
-    say("writing")
+    on_stage("writing")
     with atomic_folder(output, replace=replace) as fresh:
         checkpoint.write(
             fresh,
             tensors,
             {**content, "num_hidden_layers": len(kept)},
-            normalise=bool(said.get("do_normalize", True)),
+            normalise=bool(preprocessor.get("do_normalize", True)),
             readme=_readme(model, kind, kept, layers),
         )
-        load(fresh)  # what does not fit is told before the folder appears
+        load(fresh)  # tensors that do not fit are an error before the folder appears
     return Pruned(output, kind, kept, layers, sum(value.numel() for value in tensors.values()), left_over)
 
 
@@ -128,7 +131,7 @@ def _kept(keep: Sequence[int] | int, layers: int) -> tuple[int, ...]:
 def _encoder(
     kind: str, tensors: Mapping[str, Tensor], kept: Sequence[int], model: Path
 ) -> tuple[dict[str, Tensor], tuple[str, ...]]:
-    """The encoder's tensors under its own prefix, layers numbered anew; and the names of what it has no place for."""
+    """The tensors of the encoder under its prefix, layers renumbered; and the names of tensors that it does not have."""
     place = {number: str(k) for k, number in enumerate(kept)}
     taken: dict[str, Tensor] = {}
     left_over, relative = [], None
@@ -160,7 +163,7 @@ def _encoder(
 
 
 def _head(size: int, range_: float, seed: int) -> dict[str, Tensor]:
-    """Dense layer and projection as Transformers begins new ones: normal weights, no offsets."""
+    """Dense layer and projection with the first weights of Transformers: normal weights, no offsets."""
     generator = torch.Generator().manual_seed(seed)
     return {
         "classifier.dense.weight": torch.randn(size, size, generator=generator) * range_,
@@ -171,7 +174,7 @@ def _head(size: int, range_: float, seed: int) -> dict[str, Tensor]:
 
 
 def _readme(model: Path, kind: str, kept: Sequence[int], layers: int) -> str:
-    """Says where the weights come from; the licence of the source stays theirs."""
+    """A README with the source of the weights, which stay under the licence of the source."""
     licence = cards.stated_licence(model)
     front = f"---\nlicense: {licence.lower()}\n---\n" if licence != "unknown" else ""
     return (

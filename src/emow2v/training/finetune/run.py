@@ -1,4 +1,4 @@
-"""A training from a recipe to a folder with the best network: what `emow2v train` does."""
+"""A fine-tuning from a recipe to a folder with the best network: the work of `emow2v train`."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from emow2v.training.watch import CURVES, Watch
 
 @dataclass(frozen=True)
 class FineTuningResult:
-    """What a run came to.
+    """The result of a fine-tuning.
 
     Attributes:
         best: folder of the best network, a Hugging Face checkpoint
-        record: the log's line of its epoch
-        skipped: sentences about clips that were not used, those of the check included
-        main: whether this process is the one that writes and speaks
+        record: the line of the log of its epoch
+        skipped: sentences about clips that were not used, in the check or in training
+        main: whether this process is the one that writes and prints
     """
 
     best: Path
@@ -43,10 +43,10 @@ class FineTuningResult:
 
 
 def run(recipe: FineTuningRecipe, output: Path, console: Console) -> FineTuningResult:
-    """Train, from the beginning or from where a run in that folder was left.
+    """Train from the beginning, or from the last state in the folder.
 
     Args:
-        console: where the corpus, the progress and a line an epoch are shown
+        console: on which the corpus, the progress and a line an epoch are printed
 
     Raises:
         FormatError: something is wrong with the recipe or the corpus, another run is in the folder, no room on the disk
@@ -118,7 +118,7 @@ def _corpus(recipe: FineTuningRecipe, console: Console) -> CheckedCorpus:
 
 
 def _digest(clips: Sequence[Clip]) -> str:
-    """Of what is said of a corpus, wherever it lies; as version 0.1.0 computed it, whose runs are gone on with."""
+    """The digest of a corpus, wherever it lies; as in version 0.1.0, whose runs continue."""
     return state.digest(
         [
             (clip.file.name, clip.start, clip.end, clip.speaker, clip.partition, *map(repr, clip.ratings))
@@ -128,15 +128,15 @@ def _digest(clips: Sequence[Clip]) -> str:
 
 
 def _begun(loop: Loop, recipe: FineTuningRecipe, corpus: CheckedCorpus) -> None:
-    """The recipe as it is run and the corpus as it was found, beside what comes of them."""
+    """Write the recipe and the report on the corpus to the folder of the run."""
     _expect_best(loop)
     recipes.write(loop.folder, recipes.FINE_TUNING, recipe)
     report.write(corpus, loop.folder)
 
 
 def _expect_best(loop: Loop) -> None:
-    """The best network that the state speaks of is in its place; a run that was killed while it was replaced left it
-    beside, and it is put back.
+    """Check that the best network of the state is in its place. A run that was killed while it replaced the network left
+    it in a folder beside; then it is put back.
     """
     best = loop.folder / BEST
     if loop.best is not None and not restore(best):

@@ -26,7 +26,7 @@ from emow2v.framing import SAMPLING_RATE, Signal
 from emow2v.networks import checkpoint, wav2vec2
 from emow2v.storage.folders import atomic_folder
 from emow2v.training import recipe as recipes
-from emow2v.training.finetune.batches import ClipSignals, Indices, draws, order, together
+from emow2v.training.finetune.batches import ClipSignals, Indices, draws, order, padded
 from emow2v.training.finetune.whole_batch_loss import backward
 from emow2v.training.losses import ccc_loss
 from emow2v.training.recipe import Count, CountFromZero, NumberFromZero, PositiveNumber, Switch
@@ -185,7 +185,7 @@ class FineTuning:
         return value
 
     def _scores(self, signals: Sequence[Signal]) -> Tensor:
-        signal, lengths = (tensor.to(self.accelerator.device) for tensor in together(signals))
+        signal, lengths = (tensor.to(self.accelerator.device) for tensor in padded(signals))
         with self.accelerator.autocast():
             pooled = self.model.pooled(signal, lengths)
         return self.model.scored(pooled)[1]  # the head in float32
@@ -193,7 +193,7 @@ class FineTuning:
     def evaluate(self) -> tuple[dict[str, Any], float]:
         accelerator = self.accelerator
         self.model.eval()
-        # the longest first: what memory is not enough for shows at once
+        # the longest first, so that a lack of memory shows at once
         mine = self.development[np.argsort(-self._durations[self.development], kind="stable")]
         mine = mine[accelerator.process_index :: accelerator.num_processes]
         size = self._micro if self._micro != self.recipe.batch_size else min(self._micro, 8)
@@ -223,8 +223,8 @@ class FineTuning:
                 f"Nothing can be measured on the development part: {len(chosen)} of {len(self.development)} clips are usable; "
                 "expected two or more with different labels."
             )
-        told = {name: value for name, value in figures.items() if not math.isnan(value)}
-        return {"ccc": told, "skipped": len(self.signals.skipped)}, math.fsum(known) / len(known)
+        defined = {name: value for name, value in figures.items() if not math.isnan(value)}
+        return {"ccc": defined, "skipped": len(self.signals.skipped)}, math.fsum(known) / len(known)
 
     def keep_best(self, figures: Mapping[str, Any]) -> None:
         content = {**wav2vec2.read_json(self.source / "config.json"), **self.recipe.network}
@@ -252,7 +252,7 @@ class FineTuning:
 
     def state(self, *, finished: bool) -> dict[str, Any]:
         skipped = dict(self.signals.skipped)
-        if finished:  # Adam's moments take twice the room of the network, which is there
+        if finished:  # Adam's moments take twice the room of the network, which is in best/
             return {"skipped": skipped}
         scaler = self.accelerator.scaler
         return {

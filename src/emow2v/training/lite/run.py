@@ -1,4 +1,4 @@
-"""A training of `lite` from a recipe to its network: what `emow2v train lite` does."""
+"""A training of `lite` from a recipe to its network: the work of `emow2v train lite`."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ SIGNALS = "signals.npz"  # the corpora, decoded
 
 @dataclass(frozen=True)
 class LiteResult:
-    """What a run came to.
+    """The result of a training of `lite`.
 
     Attributes:
         network: file of the averaged network of the last epoch, with its recipe and figures
@@ -49,10 +49,10 @@ class LiteResult:
 
 
 def run(recipe: LiteRecipe, output: Path, console: Console) -> LiteResult:
-    """Train, from the beginning or from where a run in that folder was left.
+    """Train from the beginning, or from the last state in the folder.
 
     Args:
-        console: where the progress and a line an epoch are shown
+        console: on which the progress and a line an epoch are printed
 
     Raises:
         FormatError: something is wrong with the recipe or the corpora, another run is in the folder, no room on the disk
@@ -95,12 +95,12 @@ def run(recipe: LiteRecipe, output: Path, console: Console) -> LiteResult:
     report.write_skipped(output, left_out)
     trained = task.averaged()
     figures = held_out_figures(trained, clips, signals, task.held_out, recall=True)
-    _keep(output / NETWORK, trained, recipe, figures)
+    _write_network(output / NETWORK, trained, recipe, figures)
     return LiteResult(output / NETWORK, figures, tuple(fault for _, fault in left_out))
 
 
 def _network(recipe: LiteRecipe) -> Lite:
-    """The encoder's lower layers under heads that have learnt nothing yet."""
+    """The lower layers of the encoder under heads that are not trained."""
     torch.manual_seed(recipe.seed)
     model = Lite(LiteConfig(emotions=len(EMOTIONS), confidence=1))
     try:
@@ -115,7 +115,7 @@ def _network(recipe: LiteRecipe) -> Lite:
 
 
 def _digest(clips: Sequence[Clip], leave_out: str) -> str:
-    """Of what is said of a corpus, wherever it lies; as version 0.1.0 computed it, whose runs are gone on with."""
+    """The digest of a corpus, wherever it lies; as in version 0.1.0, whose runs continue."""
     rows = [
         (clip.file.name, clip.corpus, clip.speaker, repr(target_of(clip)), emotion_of(clip), clip.corpus == leave_out)
         for clip in clips
@@ -130,7 +130,7 @@ def _weights(tensors: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def _keep(path: Path, model: Lite, recipe: LiteRecipe, figures: Mapping[str, Any]) -> None:
+def _write_network(path: Path, model: Lite, recipe: LiteRecipe, figures: Mapping[str, Any]) -> None:
     content = {
         "config": model.config.to_dict(),
         "recipe": recipe.numbers(),

@@ -1,4 +1,4 @@
-"""Training of `lite`: an encoder's lower layers and a small head, on acted emotional speech that is changed at random."""
+"""Training of `lite`: the lower layers of an encoder and a small head, on acted emotional speech changed at random."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ from emow2v.training.recipe import (
 
 NEUTRAL = torch.tensor(TARGETS["neutral"])
 SURE_WITHIN = 0.15  # a distance from the target at which the network should be sure by 1 / e
-LARGEST_SHIFT = 1000  # samples that the averaged network hears less of
+LARGEST_SHIFT = 1000  # samples by which the crop of the averaged network may be shorter
 STATISTICS_BATCHES = 64  # of 32 crops, for the mean and deviation of embeddings
-WATCHED = 12  # of the held-out clips one in so many is looked at after an epoch
-SHORTEST_S = 0.1  # of a crop, from which the averaged network hears up to LARGEST_SHIFT less
+WATCHED = 12  # one in so many of the held-out clips is measured after an epoch
+SHORTEST_S = 0.1  # of a crop; that of the averaged network is up to LARGEST_SHIFT shorter
 LONGEST_S = (LiteConfig.positions - 1) * FRAME_HOP / SAMPLING_RATE  # 9.98 s
-# Of a recipe: where a run finds things and what it shows, none of which its numbers are made of
+# Keys of a recipe on which the numbers of a run do not depend: places and what is shown
 FREE = ("data", "encoder", "checkpoint_steps", "tensorboard", "threads", "device")
 
 
@@ -123,7 +123,7 @@ class LiteRecipe:
 def crop(
     signal: npt.NDArray[np.float32], samples: int, rng: np.random.Generator, repeat_short: float = 0.0
 ) -> npt.NDArray[np.float32]:
-    """A random stretch with speech in it; clips that are too short are repeated, or lie somewhere in zeros."""
+    """A random stretch with speech in it; a clip that is too short is repeated, or lies somewhere in zeros."""
     if signal.size <= samples:
         if signal.size and rng.uniform() < repeat_short:
             return np.resize(np.roll(signal, -int(rng.integers(signal.size))), samples)
@@ -131,7 +131,7 @@ def crop(
         return np.pad(signal, (before, samples - signal.size - before))
     loudness = float(np.mean(signal**2))
     piece = signal[:samples]
-    for _ in range(5):  # corpora leave silence around the words; a label says nothing about it
+    for _ in range(5):  # a label says nothing about the silence around the words
         begin = int(rng.integers(0, signal.size - samples + 1))
         piece = signal[begin : begin + samples]
         if float(np.mean(piece**2)) > 0.4 * loudness:
@@ -142,10 +142,10 @@ def crop(
 class LiteTraining:
     """The task of a `Loop`: steps on crops of the training clips, figures of the averaged network on held-out speakers.
 
-    Nothing is chosen by those figures: what is kept is the averaged network of the last epoch.
+    Nothing is chosen by those figures: the result is the averaged network of the last epoch.
 
     Args:
-        model: with what it begins with; trained where it is
+        model: with its first weights; it is trained in place
         signals: of the clips
 
     Raises:
@@ -212,7 +212,7 @@ class LiteTraining:
         self._batches = self._order(self._rng).reshape(-1, recipe.batch_size)
         self._epoch, self._step = epoch, first
         if first:
-            self._draw_on()
+            self._restore_draws()
         self._train_mode()
 
     def step(self) -> float:
@@ -247,10 +247,10 @@ class LiteTraining:
         return {"ccc": figures.pop("whole"), **figures}, None
 
     def keep_best(self, figures: Mapping[str, Any]) -> None:
-        """None is chosen."""
+        """No network is chosen."""
 
     def averaged(self) -> Lite:
-        """The averaged weights, embeddings standardised over the training crops; on the processor."""
+        """The network with averaged weights, its embeddings standardised over the training crops; on the processor."""
         model = Lite(self.model.config).to(self.device)
         model.load_state_dict(self.average.module.state_dict())
         self._standardise(model)
@@ -286,8 +286,8 @@ class LiteTraining:
     def _on_gpu(self) -> bool:
         return self.device.type == "cuda"
 
-    def _draw_on(self) -> None:
-        """Random numbers go on where the state was written, within an epoch."""
+    def _restore_draws(self) -> None:
+        """Continue the random numbers from a state that was written within an epoch."""
         self._rng.bit_generator.state = json.loads(self._draws["crops"])
         self._augment.generator.set_state(self._draws["changes"])
         if self._on_gpu:
@@ -296,17 +296,17 @@ class LiteTraining:
             torch.set_rng_state(self._draws["dropout"])
 
     def _train_mode(self) -> None:
-        """Dropout on; embeddings are standardised by fixed figures, as they will be when the network is used.
+        """Switch dropout on; embeddings are standardised by fixed figures, as when the network is used.
 
-        With those of each batch the head would never see that short crops have other embeddings than long ones, and
-        scores of real recordings would be off by a third of the scale.
+        With the figures of each batch the head would never see that short crops have other embeddings than long ones,
+        and scores of real recordings would be off by a third of the scale.
         """
         self.model.train()
         self.model.standardise.eval()
         self.average.module.eval()
 
     def _order(self, rng: np.random.Generator) -> npt.NDArray[np.int64]:
-        """Clips of an epoch: of each corpus its share, all of its clips before one of them comes again."""
+        """The clips of an epoch: of each corpus its share, all of its clips before one of them comes again."""
         size = self.steps_per_epoch * self.recipe.batch_size
         groups: dict[str, list[int]] = {}
         for index in self.indices:
@@ -358,9 +358,9 @@ class LiteTraining:
         return loss
 
     def _standardise(self, model: Lite) -> None:
-        """Fill in the mean and deviation of embeddings, over training crops altered as in training.
+        """Set the mean and deviation of embeddings, over training crops changed as in training.
 
-        What stands behind them is changed so that the network gives what it gave.
+        The layers behind are changed so that the scores of the network stay the same.
         """
         rng = np.random.default_rng(self.recipe.seed)
         augment = Augmenter(torch.Generator(self.device).manual_seed(self.recipe.seed))
