@@ -819,6 +819,8 @@ def test_pages_of_a_server_without_plotly(
     page.goto(f"/jobs/{finished_job}")
     expect(page.locator("#time").get_by_role("note")).to_contain_text("pip install 'emow2v[server]'")
     expect(page.locator("#summary caption")).to_have_text("50 values over 0:02.0")
+    expect(page.locator(".legend, .time .tools").first).to_be_hidden()  # buttons of the curves
+    expect(page.get_by_role("button", name="Zoom in")).to_be_hidden()
     page.keyboard.press("ArrowRight")
     expect(page.locator("#cursor-values b").first).to_have_text(re.compile(r"0\.\d\d"))
     page.get_by_role("button", name="Picture (SVG)").click()
