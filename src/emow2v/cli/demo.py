@@ -33,7 +33,7 @@ def demo(
     ),
     overwrite: OverwriteOption = False,
 ) -> None:
-    """Show the main job: a server gets the published request on a short example; see the results (extra server)."""
+    """Try it out: send the published request on a short example to a server, and show the results (extra server)."""
     run(to, output, overwrite=overwrite)
 
 

@@ -74,8 +74,8 @@ def evaluate(
         list[str] | None,
         typer.Option(
             metavar="LOW:HIGH",
-            help="Lowest and highest rating that raters could give: 1:7, or for one dimension arousal=1:5; repeatable. "
-            "[default: 0:1]",
+            help="Lowest and highest rating that raters could give: 1:7, or for one dimension arousal=1:5; repeatable.",
+            show_default="0:1",
         ),
     ] = None,
     only: Annotated[
@@ -91,6 +91,7 @@ def evaluate(
     draws: Annotated[
         int,
         typer.Option(
+            metavar="N",
             min=0,
             max=100_000,
             help="Draws of the bootstrap for 95 % intervals; 0: no intervals, which is quicker.",
@@ -181,13 +182,15 @@ def robustness(
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="Folder of background sounds, in sub-folders babble, coughs, environment, music, sneezes. "
-            "[default: synthetic sounds]",
+            help="Folder of background sounds, in sub-folders babble, coughs, environment, music, sneezes.",
+            show_default="synthetic sounds",
         ),
     ] = None,
-    limit: Annotated[float, typer.Option(help="A score that moves by less than this counts as unchanged.")] = 0.05,
+    limit: Annotated[
+        float, typer.Option(metavar="X", help="A score that moves by less than this counts as unchanged.")
+    ] = 0.05,
     seed: Annotated[
-        int, typer.Option(min=0, help="Seed of the random choices; the same seed gives the same changes.")
+        int, typer.Option(metavar="N", min=0, help="Seed of the random choices; the same seed gives the same changes.")
     ] = 0,
     overwrite: OverwriteOption = False,
     engine: EngineOption = "auto",

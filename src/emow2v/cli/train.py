@@ -33,11 +33,13 @@ def prune(
         ),
     ],
     to: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="New folder for the smaller checkpoint.")],
-    layers: Annotated[int, typer.Option(min=0, help="Number of the lowest layers to keep.", show_default="12")] = 0,
+    layers: Annotated[
+        int, typer.Option(metavar="N", min=0, help="Number of the lowest layers to keep.", show_default="12")
+    ] = 0,
     keep: Annotated[
         str, typer.Option(metavar="0,1,...", help="Numbers of the layers to keep, from 0; in place of --layers.")
     ] = "",
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the weights of the new head.")] = 0,
+    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Seed of the weights of the new head.")] = 0,
 ) -> None:
     """Make a smaller network to train: the lowest layers of a pre-trained encoder with a new, untrained output layer for
     arousal, dominance and valence (extra train).

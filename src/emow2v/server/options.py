@@ -147,7 +147,11 @@ class ServerOptions:
         False, "Report cancelled jobs with status 3, because NOVA does not know status 4.", heading=JOBS
     )
     log_format: LogFormat = _option(
-        "text", "Format of the log: text, or one JSON object per line.", environment=True, heading=JOBS
+        "text",
+        "Format of the log: text, or one JSON object per line.",
+        unit="text|json",
+        environment=True,
+        heading=JOBS,
     )
 
     @property
