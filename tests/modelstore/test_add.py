@@ -32,7 +32,7 @@ def test_an_added_model_is_found_by_its_name_and_answers_alike(package: Path) ->
     by_name, by_folder = emow2v.load("ours"), emow2v.load(package)
     np.testing.assert_array_equal(by_name(signal, 16000)["logits"], by_folder(signal, 16000)["logits"])
     assert "ours" in {card.name for card in cards.available()} and cards.find("ours").details["verified"]
-    with pytest.raises(ModelError, match=r"here already.*--force"):
+    with pytest.raises(ModelError, match=r"is installed already.*--force"):
         add(package, "ours")
     assert add(package, "ours", replace=True).card.name == "ours"
     assert CliRunner().invoke(app, ["models", "remove", "ours"]).exit_code == 0

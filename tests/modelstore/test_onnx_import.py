@@ -91,7 +91,7 @@ def test_a_graph_that_is_refused_in_batches_is_told(
     monkeypatch.setattr(onnx_import, "open_graph", refuse)
     card = import_graph(foreign, tmp_path / "package", IDENTITY)
     assert (card.graph, card.max_batch) == ("model.onnx", 1)
-    assert "run clip by clip, which is slower: no batches" in caplog.text
+    assert "clips are run one by one, which is slower: no batches" in caplog.text
 
 
 @pytest.mark.parametrize(

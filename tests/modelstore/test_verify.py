@@ -141,9 +141,9 @@ def test_what_verifications_left_is_swept_and_what_runs_is_not(tmp_path: Path) -
         (tmp_path / name / "raw.onnx").write_bytes(b"graph")
         os.utime(tmp_path / name, (0, 0))
     os.utime(tmp_path / ".verify.young")
-    verify.sweep(tmp_path)
+    verify.remove_abandoned(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == [".mine", ".verify.young"]
-    verify.sweep(tmp_path / "none")
+    verify.remove_abandoned(tmp_path / "none")
 
 
 def test_a_package_elsewhere_is_verified_without_a_file_beside_it(tmp_path: Path, package: Path, monkeypatch) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from emow2v.cards.published import PUBLISHED
 from emow2v.errors import ModelError
 from emow2v.storage.atomic import atomic_file
 from emow2v.storage.home import models_folder
@@ -158,11 +159,17 @@ def read_card(folder: Path) -> Card:
             ) from None
         raise ModelError(f"{folder} holds no {CARD_FILE}; expected a model package or a checkpoint.") from None
     except _CardError as error:
-        again = (
-            f"emow2v models pull {folder.name} --force" if is_pulled(folder) else "install or copy the package again"
-        )
-        raise ModelError(f"{path} is not a model card ({error}); {again}.") from None
+        raise ModelError(f"{path} is not a model card ({error}); {_remedy(folder)}.") from None
     return card
+
+
+def _remedy(folder: Path) -> str:
+    """What to do about a package that cannot be used."""
+    if not is_pulled(folder):
+        return "install or copy the package again"
+    if folder.name in PUBLISHED:
+        return f"run: emow2v models pull {folder.name} --force"
+    return f"run: emow2v models add PACKAGE --name {folder.name} --force"
 
 
 class _CardError(Exception):

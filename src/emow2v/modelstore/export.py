@@ -1,4 +1,7 @@
-"""A wav2vec2, HuBERT or WavLM checkpoint as an ONNX package: two graphs over one file of weights, a card, and proof that they agree."""
+"""Export of a wav2vec2, HuBERT or WavLM checkpoint as an ONNX package.
+
+A package holds two graphs over one file of weights, and a card. It is compared with PyTorch before it appears.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,7 @@ from emow2v import cards
 from emow2v.cards import Card
 from emow2v.engines import Engine, Outputs, installed, onnx_graph, open_graph
 from emow2v.errors import ModelError
+from emow2v.framing import SAMPLING_RATE
 from emow2v.modelstore import verify
 from emow2v.networks import wav2vec2
 from emow2v.networks.trace import trace
@@ -24,13 +28,19 @@ from emow2v.storage.folders import atomic_folder
 from emow2v.trajectory import DIMENSIONS
 
 PRECISIONS = ("fp32", "fp16")
-HALF_FROM = 4096  # values: smaller tensors (biases, norms) are not worth rounding
-AGREEMENT = 1e-4  # largest difference from PyTorch, of scores and of hidden states against the largest of them
+HALF_FROM = 4096  # values; smaller tensors (biases, norms) stay in float32
+AGREEMENT = 1e-4  # largest difference from PyTorch: of scores, and of hidden states as a share of the largest
 
 
 @dataclass(frozen=True)
 class Check:
-    """One comparison of the written package with PyTorch: largest differences."""
+    """One comparison of the package with PyTorch.
+
+    Attributes:
+        engine, graph: what ran
+        input, samples: the input in a word, and its length
+        hidden_states, logits: largest differences, the former as a share of the largest hidden state
+    """
 
     engine: str
     graph: str
@@ -48,12 +58,16 @@ def export(
     identity: Mapping[str, Any] | None = None,
     replace: bool = False,
 ) -> tuple[Card, list[Check]]:
-    """Write the package of a checkpoint; it appears whole, and only when its graphs answer as PyTorch does.
+    """Write the package of a checkpoint; it appears whole, and only when its graphs give the same as PyTorch.
 
     Args:
         source: a model with PyTorch weights
         precision: of the weights in the file: "fp32", or "fp16" for half the size; arithmetic stays float32
-        identity: name, version, licence and what else a card says, where the source does not
+        identity: name, version, licence and so on, in place of the source's own
+        replace: replace a folder that is not empty
+
+    Returns:
+        the card of the package, and the comparisons with PyTorch
 
     Raises:
         ModelError: the checkpoint cannot be loaded, or the exported graphs disagree with it
@@ -73,7 +87,7 @@ def export(
         (folder / onnx_graph.LABELS).write_text(onnx_graph.labels_yaml(), encoding="utf-8")
         written = wav2vec2.load(folder).model
         checks = _compare(written, folder)
-        # normalising silence over time divides rounding errors by almost nothing: its numbers say little there
+        # normalising silence over time divides rounding errors by almost nothing: such numbers are not compared
         counted = [one for one in checks if one.input != "silence" or model.config.feat_extract_norm == "layer"]
         worst = max(counted, key=lambda one: max(one.logits, one.hidden_states))
         if max(worst.logits, worst.hidden_states) > AGREEMENT:
@@ -102,18 +116,18 @@ def _write_weights(model: Wav2Vec2Emotion, folder: Path, *, half: bool) -> None:
 
 
 def _write_configuration(model: Wav2Vec2Emotion, source: Path, folder: Path) -> None:
-    """The checkpoint's own configuration, with the labels in the order in which the scores are written."""
+    """Write the checkpoint's configuration, with the labels in the order of the scores."""
     content = json.loads((source / "config.json").read_text(encoding="utf-8"))
     content["id2label"] = {str(k): name for k, name in enumerate(DIMENSIONS)}
     content["label2id"] = {name: k for k, name in enumerate(DIMENSIONS)}
     (folder / "config.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    extractor = {"do_normalize": model.normalise, "sampling_rate": 16000, "return_attention_mask": True}
+    extractor = {"do_normalize": model.normalise, "sampling_rate": SAMPLING_RATE, "return_attention_mask": True}
     (folder / "preprocessor_config.json").write_text(json.dumps(extractor, indent=2) + "\n", encoding="utf-8")
 
 
 def _write_graphs(model: Wav2Vec2Emotion, folder: Path, *, half: bool) -> dict[str, str | int]:
-    """Both graphs; gives where they can be cut, for the card."""
-    # normalisation is added to the graph, not traced: so that it is the same in graphs of others, and can be taken off
+    """Write both graphs; gives the names of the tensors at which they can be cut, for the card."""
+    # normalisation is added to the graph, not traced: it is then the same as in imported graphs, and can be removed
     normalise, model.normalise = model.normalise, False
     try:
         graph = trace(model)
@@ -133,39 +147,39 @@ def _write_graphs(model: Wav2Vec2Emotion, folder: Path, *, half: bool) -> dict[s
 
 
 def _compare(model: Wav2Vec2Emotion, folder: Path) -> list[Check]:
-    """Noise, silence and speech of three lengths, alone and together, on every engine here."""
+    """Compare noise, silence and speech of three lengths, single and in a batch, on every installed engine."""
     run = _runner(model)
     cases = []
-    for samples in (model.min_samples, 16000, 48000):
-        given = {
+    for samples in (model.min_samples, SAMPLING_RATE, 3 * SAMPLING_RATE):
+        inputs = {
             "noise": verify.signal("noise", 0, samples),
             "silence": verify.signal("zeros", 0, samples),
-            "speech": verify.signal("example", 16000, 16000 + samples),
+            "speech": verify.signal("example", SAMPLING_RATE, SAMPLING_RATE + samples),
         }
-        cases.append((given, {name: run(signal) for name, signal in given.items()}))
+        cases.append((inputs, {name: run(signal) for name, signal in inputs.items()}))
     checks = []
     for name in [one for one in ("openvino", "onnxruntime") if installed(one)]:
         for graph in (onnx_graph.BATCHED, onnx_graph.SINGLE):
             engine = open_graph(name, folder / graph)
-            for given, expected in cases:
-                results = _answers(engine, given, together=graph == onnx_graph.BATCHED)
+            for inputs, expected in cases:
+                results = _results(engine, inputs, in_batch=graph == onnx_graph.BATCHED)
                 checks += [
-                    Check(engine.name, graph, word, given[word].shape[1], *_apart(results[word], expected[word]))
-                    for word in given
+                    Check(engine.name, graph, word, inputs[word].shape[1], *_differences(results[word], expected[word]))
+                    for word in inputs
                 ]
-            del engine  # before the next: each holds its own copy of the weights
+            del engine  # before the next one, for each holds a copy of the weights
     return checks
 
 
-def _answers(engine: Engine, given: Mapping[str, verify.Floats], *, together: bool) -> dict[str, Outputs]:
-    if not together:
-        return {word: engine.run(signal) for word, signal in given.items()}
-    hidden, logits, _ = engine.run(np.concatenate(list(given.values())))
-    return {word: (hidden[k : k + 1], logits[k : k + 1], None) for k, word in enumerate(given)}
+def _results(engine: Engine, inputs: Mapping[str, verify.Floats], *, in_batch: bool) -> dict[str, Outputs]:
+    if not in_batch:
+        return {word: engine.run(signal) for word, signal in inputs.items()}
+    hidden, logits, _ = engine.run(np.concatenate(list(inputs.values())))
+    return {word: (hidden[k : k + 1], logits[k : k + 1], None) for k, word in enumerate(inputs)}
 
 
-def _apart(own: Outputs, expected: Outputs) -> tuple[float, float]:
-    """Largest differences: of hidden states as a share of the largest one, and of logits."""
+def _differences(own: Outputs, expected: Outputs) -> tuple[float, float]:
+    """Largest differences: of hidden states, as a share of the largest one, and of logits."""
     scale = np.abs(expected[0]).max()
     return float(np.abs(own[0] - expected[0]).max() / scale), float(np.abs(own[1] - expected[1]).max())
 
@@ -205,8 +219,8 @@ def _report(model: Wav2Vec2Emotion, written: Wav2Vec2Emotion, checks: list[Check
     import onnx
     import transformers
 
-    speech = verify.signal("example", 16000, 64000)
-    rounded = _apart(_runner(written)(speech), _runner(model)(speech))
+    speech = verify.signal("example", SAMPLING_RATE, 4 * SAMPLING_RATE)
+    rounded = _differences(_runner(written)(speech), _runner(model)(speech))
     return {
         "with": {"torch": str(torch.__version__), "transformers": transformers.__version__, "onnx": onnx.__version__},
         "largest_difference_from_pytorch": {

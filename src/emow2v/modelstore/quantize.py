@@ -1,7 +1,7 @@
-"""An int8 package of a model: weights and activations of its transformer in 8 bits, calibrated on speech (extra quantize).
+"""Quantisation: an int8 package of a model, with its transformer in 8 bits, calibrated on speech (extra quantize).
 
-Post-training quantisation by NNCF. The front end stays in float32; what the result is worth is measured on speech that
-the calibration did not see, and stands in its card.
+NNCF quantises after training. The front end stays in float32. The error is measured on speech that was not used for the
+calibration, and stands in the card.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ from emow2v.storage.home import models_folder
 
 GRAPH = "model.xml"  # OpenVINO's own form: its 8-bit operations have no ONNX that every engine reads alike
 WEIGHTS = "model.bin"
-CALIBRATION_WINDOWS = 300  # NNCF's own number
-HELD_BACK = 3  # one part in so many of each recording, its end, measures the error
+CALIBRATION_WINDOWS = 300  # NNCF's default
+HELD_BACK = 3  # the last third of each recording measures the error
 MEASURED_WINDOWS = 300
 _STEP = 4000  # samples between the windows that are drawn, at least
 
@@ -39,7 +39,7 @@ Floats = npt.NDArray[np.float32]
 
 
 def default_place(source: Card) -> Path:
-    """Where `--precision int8` looks for the package of a model."""
+    """The folder in which `--precision int8` expects the quantised package of a model."""
     return models_folder() / f"{source.name}-{cards.INT8}"
 
 
@@ -51,23 +51,24 @@ def quantize(
     replace: bool = False,
     say: Callable[[str], None] = lambda what: None,
 ) -> Card:
-    """Write the int8 package of a model; it appears whole.
+    """Write the int8 package of a model, whole or not at all.
 
     Args:
         source: a model with a graph, in float32
-        output: new folder
-        speech: recordings like those that the package is meant for; the shipped example by default
-        replace: put it in the place of what is there
+        output: folder of the package
+        speech: recordings like those that the package will be used for; default: the example in emow2v
+        replace: replace a folder that is not empty
+        say: called with a sentence at each step
 
     Raises:
-        ModelError: NNCF is not installed, there is no graph to start from, or the processor could not run the result
-        AudioError: a recording cannot be read, or all together hold too little
+        ModelError: NNCF is not installed, the model has no graph, or this processor cannot run the package
+        AudioError: a recording cannot be read, or all of them together are too short
         FormatError: the output cannot be written
     """
     if source.precision != "fp32":
         raise ModelError(f"Model {source.name} is in {source.precision} already; expected one in fp32.")
     if not installed("nncf"):
-        raise ModelError("Quantising needs NNCF; run: pip install 'emow2v[quantize]'")
+        raise ModelError("Quantising requires NNCF; run: pip install 'emow2v[quantize]'")
     graph = source.verified_graph()
     length = min(source.sampling_rate, source.max_samples)
     calibration, held_back = _windows(speech or [EXAMPLE], source.sampling_rate, length)
@@ -145,7 +146,7 @@ def _quantized(graph: Path, features: str, windows: list[Floats]) -> Any:
             subset_size=len(windows),
             model_type=nncf.ModelType.TRANSFORMER,
             ignored_scope=nncf.IgnoredScope(names=front),
-            # all 8 bits of the weights: the processor adds without overflow, or the package is refused there
+            # all 8 bits of the weights: a processor that would overflow is refused by the engine
             advanced_parameters=nncf.AdvancedQuantizationParameters(
                 overflow_fix=nncf.quantization.advanced_parameters.OverflowFix.DISABLE
             ),
@@ -153,7 +154,7 @@ def _quantized(graph: Path, features: str, windows: list[Floats]) -> Any:
 
 
 def _turn_weights(model: Any) -> None:
-    """Products with a transposed constant as products that transpose: NNCF quantises weights it sees directly."""
+    """Turn products with a transposed constant into products that transpose: NNCF quantises only direct weights."""
     operations = import_openvino().opset13
     for product in [one for one in model.get_ordered_ops() if one.get_type_name() == "MatMul"]:
         transpose = product.input(1).get_source_output().get_node()
@@ -161,7 +162,7 @@ def _turn_weights(model: Any) -> None:
             continue
         weights = transpose.input(0).get_source_output()
         node = weights.get_node()
-        if node.get_type_name() == "Convert":  # kept in half precision, computed in single
+        if node.get_type_name() == "Convert":  # stored in half precision, computed in single
             node = node.input(0).get_source_output().get_node()
         if node.get_type_name() != "Constant" or len(weights.get_shape()) != 2:
             continue
@@ -178,7 +179,7 @@ def _turn_weights(model: Any) -> None:
 
 
 def _front_end(port: Any) -> list[str]:
-    """Names of the operations up to a tensor."""
+    """Names of the operations that lead to a tensor."""
     names: dict[str, Any] = {}
     waiting = [port.get_node()]
     while waiting:
@@ -186,7 +187,7 @@ def _front_end(port: Any) -> list[str]:
         if node.get_friendly_name() not in names:
             names[node.get_friendly_name()] = node
             waiting += [one.get_source_output().get_node() for one in node.inputs()]
-    # constants and the signal are nothing that could be ignored
+    # constants and the signal are no operations
     return sorted(name for name, node in names.items() if node.get_type_name() not in ("Constant", "Parameter"))
 
 
@@ -204,6 +205,6 @@ def _error(exact: OpenVINOEngine, engine: OpenVINOEngine, windows: list[Floats])
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """NNCF prints bars of its own."""
+    """Hide the progress bars of NNCF."""
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         yield

@@ -1,4 +1,4 @@
-"""Does a model here give the numbers it must: on every engine, on inputs that anybody can make."""
+"""Verification: whether a model gives the numbers that it must, on every engine, for inputs that anybody can make."""
 
 from __future__ import annotations
 
@@ -22,34 +22,36 @@ from emow2v.cards import CARD_FILE, Card, file_sha256, is_pulled, read_card, upd
 from emow2v.cards.published import PUBLISHED, Expectation
 from emow2v.engines import Engine, Outputs, able, choose, installed, open_graph, precisions
 from emow2v.errors import ModelError
+from emow2v.framing import SAMPLING_RATE
 from emow2v.storage.home import models_folder
 
 Floats = npt.NDArray[np.float32]
 Run = Callable[[Floats], Outputs]
 
-EXAMPLE = Path(__file__).parents[1] / "data" / "example.flac"  # 12.86 s of made speech, ships with the package
-SHOWN = 3  # hidden states compared at either end
-LOGITS = 1e-4  # largest difference that still counts as the same; two engines in float32 are some 1e-6 apart
-HALF_LOGITS = 1e-2  # the same where the weights were rounded to float16
-BF16_LOGITS = 3e-2  # the same where the arithmetic is bf16: 8 bits of precision
-_RAW = ".verify."  # how folders begin in which a graph lies without normalisation
-_ABANDONED_S = 3600  # what nobody has touched for an hour has no process any more
-HIDDEN = 1e-3  # likewise of the hidden states, as a share of the largest one expected
+EXAMPLE = Path(__file__).parents[1] / "data" / "example.flac"  # 12.86 s of synthetic speech, part of the package
+ENDS = 3  # hidden states that are compared at either end
+LOGITS = 1e-4  # largest difference of equal logits; two engines in float32 differ by about 1e-6
+HALF_LOGITS = 1e-2  # likewise where the weights were rounded to float16
+BF16_LOGITS = 3e-2  # likewise where the arithmetic is bf16, with 8 bits of precision
+_PREFIX = ".verify."  # of folders with a graph without normalisation
+_ABANDONED_S = 3600  # a folder that was not changed for an hour has no process any more
+HIDDEN = 1e-3  # largest difference of equal hidden states, as a share of the largest one
 
 
 @dataclass(frozen=True)
 class Row:
-    """One input on one engine.
+    """The comparison of one input on one engine.
 
     Attributes:
-        engine, precision: what ran it
-        input: in words
-        source: who says what is expected
+        engine, precision: name and arithmetic of the engine
+        input: the input in words
+        source: origin of the expected numbers
         expected, got: logits
-        difference: largest, of the logits
-        hidden_difference: likewise of the hidden states, as a share of the largest expected; None where none are known
-        passed: both small enough
-        note: what else there is to say
+        difference: largest difference of the logits
+        hidden_difference: largest difference of the hidden states, as a share of the largest expected one; None where
+            none are known
+        passed: both differences are small enough
+        note: a remark, or ""
     """
 
     engine: str
@@ -65,21 +67,21 @@ class Row:
 
 
 def verify(card: Card, *, speech: Path | None = None) -> list[Row]:
-    """Run every known input through every installed engine that can run the model.
+    """Run every known input on every installed engine that can run the model.
 
     Args:
-        speech: the recording that the publication's other numbers belong to
+        speech: the recording to which some of the published numbers belong
 
     Raises:
-        ModelError: nothing is known of this model, its files are damaged, or that is another recording
+        ModelError: no numbers are known for the model, its files are damaged, or `speech` is another recording
     """
-    known = PUBLISHED.get(card.name)
-    expectations = [*(known.expectations if known else ()), *stated(card)]
+    published = PUBLISHED.get(card.name)
+    expectations = [*(published.expectations if published else ()), *expectations_of(card)]
     if speech is not None:
-        if known is None:
+        if published is None:
             raise ModelError(f"No recording is known for {card.name}; leave --speech out.")
-        if file_sha256(speech) != known.speech_sha256:
-            raise ModelError(f"{speech} is another recording; expected {known.speech}, unchanged.")
+        if file_sha256(speech) != published.speech_sha256:
+            raise ModelError(f"{speech} is another recording; expected {published.speech}, unchanged.")
     else:
         expectations = [one for one in expectations if one.input != "speech"]
     if not expectations:
@@ -90,7 +92,7 @@ def verify(card: Card, *, speech: Path | None = None) -> list[Row]:
     rows = []
     for name in able(card):
         if installed(name):
-            raw = _Lazy(lambda name=name: _raw(card, name))  # type: ignore[misc]
+            raw = _RawEngine(lambda name=name: _raw(card, name))  # type: ignore[misc]
             with contextlib.closing(raw):
                 engine = choose(card, name)
                 rows += [_row(card, engine, raw, one, speech) for one in expectations]
@@ -102,7 +104,7 @@ def verify(card: Card, *, speech: Path | None = None) -> list[Row]:
 
 
 def record(card: Card, rows: Iterable[Row]) -> bool:
-    """Write the outcome into the card of a pulled model; False where the card is not ours to change."""
+    """Write the result into the card of an installed model; False where the card cannot or must not be changed."""
     if not is_pulled(card.folder):
         return False
     rows = list(rows)
@@ -119,36 +121,36 @@ def record(card: Card, rows: Iterable[Row]) -> bool:
     }  # fmt: skip
     try:
         update_card(card.folder, content)
-    except OSError:  # a folder that others keep: what was found is printed all the same
+    except OSError:  # a folder of another user; the caller shows the result all the same
         return False
     return True
 
 
 def verdict(card: Card) -> str:
-    """What a list of models says: a date, "failed", "no", or where the model ships with the package, "shipped"."""
-    found = card.details.get("verified")
-    if isinstance(found, Mapping):
-        return str(found.get("on")) if found.get("passed") else "failed"
+    """The word for a list of models: a date, "failed", "no", or "shipped" for a model that is part of emow2v."""
+    record = card.details.get("verified")
+    if isinstance(record, Mapping):
+        return str(record.get("on")) if record.get("passed") else "failed"
     return "no" if is_pulled(card.folder) else "shipped"
 
 
 def own_expectations(run: Run, source: str) -> list[dict[str, Any]]:
-    """What a model gives today for inputs that need nobody's recording, for its card."""
+    """The numbers that a model gives now for inputs that anybody can make, for its card."""
     result = []
-    for name, end in (("zeros", 16000), ("noise", 16000), ("example", 48000)):
+    for name, end in (("zeros", SAMPLING_RATE), ("noise", SAMPLING_RATE), ("example", 3 * SAMPLING_RATE)):
         embeddings, scores, _ = run(signal(name, 0, end))
         result.append(
-            {"input": name, "begin": 0, "end": end, "logits": _floats(scores[0]), "first": _floats(embeddings[0, :SHOWN]),
-             "last": _floats(embeddings[0, -SHOWN:]), "source": source}
+            {"input": name, "begin": 0, "end": end, "logits": _floats(scores[0]), "first": _floats(embeddings[0, :ENDS]),
+             "last": _floats(embeddings[0, -ENDS:]), "source": source}
         )  # fmt: skip
     return result
 
 
-def stated(card: Card) -> list[Expectation]:
-    """Expectations in a card.
+def expectations_of(card: Card) -> list[Expectation]:
+    """The expected numbers in a card.
 
     Raises:
-        ModelError: they make no sense
+        ModelError: they are impossible
     """
     written = card.details.get("expected", [])
     if not isinstance(written, list) or not all(_is_expectation(one, card) for one in written):
@@ -170,7 +172,7 @@ def stated(card: Card) -> list[Expectation]:
 
 
 def _is_expectation(one: object, card: Card) -> bool:
-    """Whether what a card says is one: texts, samples within the model's limits, and as many numbers as are compared."""
+    """Whether an entry of a card is complete: texts, samples within the model's limits, and as many numbers as are compared."""
     if not isinstance(one, dict) or not all(isinstance(one.get(name), str) for name in ("input", "source")):
         return False
     begin, end = one.get("begin"), one.get("end")
@@ -180,30 +182,34 @@ def _is_expectation(one: object, card: Card) -> bool:
     if not all(isinstance(row, list) and all(type(value) in (int, float) for value in row) for row in rows):
         return False
     logits, first, last = map(len, rows)  # type: ignore[arg-type]
-    return card.min_samples <= end - begin <= card.max_samples and logits == 3 and max(first, last) <= SHOWN
+    return card.min_samples <= end - begin <= card.max_samples and logits == 3 and max(first, last) <= ENDS
 
 
 def signal(name: str, begin: int, end: int, speech: Path | None = None) -> Floats:
-    """One of the known inputs, float32 [1, end - begin]."""
+    """A window of one of the known inputs, float32 [1, end - begin]."""
     if name == "zeros":
         return np.zeros((1, end - begin), np.float32)
     if name == "noise":  # NumPy's old generator, whose numbers are fixed for good
         return np.random.RandomState(0).normal(size=end).astype(np.float32)[None, begin:end]
     path = EXAMPLE if name == "example" else speech
     if path is None:
-        raise ModelError(f"The input '{name}' is not known here.")
+        raise ModelError(
+            f"The input '{name}' is not known here; expected zeros, noise, example, or speech with a recording."
+        )
     recording = audio.open_recording(path)
     try:
         samples = np.concatenate(list(recording))
     finally:
         recording.close()
     if samples.size < end:
-        raise ModelError(f"The input '{name}' has {samples.size} samples; {end} were asked for.")
+        raise ModelError(
+            f"The input '{name}' has {samples.size} samples; expected {end} or more; choose the whole recording."
+        )
     return samples[None, begin:end]
 
 
-class _Lazy:
-    """The engine that skips normalisation: loaded when a number asks for it, as most do not."""
+class _RawEngine:
+    """The engine that skips normalisation, loaded for the first number that requires it; most require none."""
 
     def __init__(self, make: Callable[[], contextlib.AbstractContextManager[Engine | None]]) -> None:
         self._make = make
@@ -220,7 +226,7 @@ class _Lazy:
         self._stack.close()
 
 
-def _row(card: Card, engine: Engine, raw: _Lazy, one: Expectation, speech: Path | None) -> Row:
+def _row(card: Card, engine: Engine, raw: _RawEngine, one: Expectation, speech: Path | None) -> Row:
     samples = signal(one.input, one.begin, one.end, speech)
     half = card.details.get("weights_precision") == "fp16"
     row = _compared(engine, one, engine.run(samples), half)
@@ -233,12 +239,12 @@ def _row(card: Card, engine: Engine, raw: _Lazy, one: Expectation, speech: Path 
 
 
 def _lower(exact: Engine, engine: Engine, expectations: list[Expectation], speech: Path | None) -> list[Row]:
-    """A lower precision against float32 on the same engine: how far it may be off is no published number."""
+    """A lower precision compared with float32 on the same engine; no numbers are published for it."""
     rows = []
     for one in expectations:
         samples = signal(one.input, one.begin, one.end, speech)
         embeddings, scores, _ = exact.run(samples)
-        first, last = (tuple(_floats(part)) for part in (embeddings[0, :SHOWN], embeddings[0, -SHOWN:]))
+        first, last = (tuple(_floats(part)) for part in (embeddings[0, :ENDS], embeddings[0, -ENDS:]))
         reference = Expectation(one.input, one.begin, one.end, tuple(_floats(scores[0])), first, last, "fp32 here")
         rows.append(_compared(engine, reference, engine.run(samples), False))
     return rows
@@ -263,7 +269,7 @@ def _compared(engine: Engine, one: Expectation, outputs: Outputs, half: bool) ->
 
 @contextlib.contextmanager
 def _raw(card: Card, name: str) -> Iterator[Engine | None]:
-    """The model without the normalisation in front; None where none of ours stands there."""
+    """The model without the normalisation that we put in front; None where we put none there."""
     if name == "torch":
         from emow2v.engines.torch import TorchEngine
 
@@ -276,12 +282,12 @@ def _raw(card: Card, name: str) -> Iterator[Engine | None]:
         yield None
         return
     onnx_graph.strip_normalisation(graph)
-    # beside a pulled model its weights are linked and not copied; nobody else's folder is written to
+    # beside an installed model its weights can be linked instead of copied; folders of others are never written to
     beside = is_pulled(card.folder) and os.access(models_folder(), os.W_OK)
     if beside:
-        sweep(models_folder())
+        remove_abandoned(models_folder())
     place = models_folder() if beside else None
-    with tempfile.TemporaryDirectory(dir=place, prefix=_RAW, ignore_cleanup_errors=True) as folder:
+    with tempfile.TemporaryDirectory(dir=place, prefix=_PREFIX, ignore_cleanup_errors=True) as folder:
         if card.weights:
             _link(card.folder / card.weights, Path(folder) / card.weights)
         path = Path(folder) / "raw.onnx"
@@ -289,12 +295,12 @@ def _raw(card: Card, name: str) -> Iterator[Engine | None]:
         yield open_graph(name, path)
 
 
-def sweep(folder: Path) -> None:
-    """Remove what verifications left: those that were killed, and on Windows, which keeps files that are mapped, all."""
+def remove_abandoned(folder: Path) -> None:
+    """Remove the folders of verifications that were killed, and on Windows, which keeps mapped files, those of all."""
     with contextlib.suppress(OSError):
-        for left in folder.glob(f"{_RAW}*"):
-            if time.time() - left.stat().st_mtime > _ABANDONED_S:
-                shutil.rmtree(left, ignore_errors=True)
+        for path in folder.glob(f"{_PREFIX}*"):
+            if time.time() - path.stat().st_mtime > _ABANDONED_S:
+                shutil.rmtree(path, ignore_errors=True)
 
 
 def _link(source: Path, target: Path) -> None:
@@ -307,17 +313,20 @@ def _link(source: Path, target: Path) -> None:
 def _content(card: Card) -> dict[str, Any]:
     import json
 
-    read_card(card.folder)  # says so where it is damaged
+    read_card(card.folder)  # raises where it is damaged
     content: dict[str, Any] = json.loads((card.folder / CARD_FILE).read_text(encoding="utf-8"))
     return content
 
 
 def _input_words(one: Expectation) -> str:
-    span = f"{(one.end - one.begin) / 16000:g} s" + (f" from {one.begin / 16000:g} s" if one.begin else "")
+    span = f"{(one.end - one.begin) / SAMPLING_RATE:g} s" + (
+        f" from {one.begin / SAMPLING_RATE:g} s" if one.begin else ""
+    )
     return f"{one.input}, {span}"
 
 
 def words(values: Iterable[float]) -> str:
+    """Numbers as a terminal shows them: five digits behind the point."""
     return " ".join(f"{value:.5f}" for value in values)
 
 
