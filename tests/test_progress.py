@@ -133,7 +133,7 @@ def test_counts_and_steps_now_and_then(clock: list[float]) -> None:
         steps.begin(0, 4)
         for step in range(1, 5):
             clock[0] += 40
-            steps.at(step, "epoch [1/2]")
+            steps.update(step, "epoch [1/2]")
     assert lines(shown) == ["step 2: epoch [1/2]", "step 4: epoch [1/2]"]
 
 

@@ -1,4 +1,4 @@
-"""What `lite` has to beat: the same encoder left as it is, a small head on its pooled layer, the same training data.
+"""Trains the baseline of `lite`: the same encoder, not trained, with a small head on its pooled layer; the same data.
 
 python tools/baseline.py --data CORPORA --encoder WHISPER -o DIR writes a package that emow2v loads.
 """
@@ -34,9 +34,9 @@ EMOTION_WEIGHT = 0.5
 
 
 def frozen(encoder: str, layers: int = 3) -> Lite:
-    """The encoder's lower layers as they are, at their own frame rate, not normalised behind the last one.
+    """The lower layers of the encoder, unchanged, at their own frame rate, not normalised behind the last one.
 
-    Standardisation of the embeddings and the head are still to be filled in.
+    `fit_head` sets the standardisation of the embeddings and the head.
     """
     model = Lite(LiteConfig(layers=layers, halve_after=0, emotions=len(EMOTIONS)))
     load_whisper(model, source(encoder))
@@ -57,7 +57,7 @@ def embeddings(model: Lite, clips: list[Clip], signals: Signals, indices: list[i
 
 
 def fit_head(model: Lite, values: Tensor, targets: Tensor, emotions: Tensor, seed: int = 1) -> None:
-    """Fill in what stands behind the pooled layer: statistics, head and auxiliary head, by the loss of `lite`."""
+    """Set the layers behind the pooled one by the loss of `lite`: standardisation, head and auxiliary head."""
     assert model.emotion is not None
     model.standardise.running_mean, model.standardise.running_var = values.mean(dim=0), values.var(dim=0)
     torch.manual_seed(seed)
@@ -71,8 +71,8 @@ def fit_head(model: Lite, values: Tensor, targets: Tensor, emotions: Tensor, see
         batch = torch.from_numpy(rng.choice(len(standard), BATCH))
         loss = ccc_loss(targets[batch], model.head(standard[batch]))
         if bool((emotions[batch] >= 0).any()):
-            told = model.emotion(standard[batch])
-            loss = loss + EMOTION_WEIGHT * functional.cross_entropy(told, emotions[batch], ignore_index=-1)
+            classes = model.emotion(standard[batch])
+            loss = loss + EMOTION_WEIGHT * functional.cross_entropy(classes, emotions[batch], ignore_index=-1)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

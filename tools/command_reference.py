@@ -13,7 +13,7 @@ from emow2v.cli.main import app
 
 OUTPUT = Path(__file__).parents[1] / "docs" / "reference" / "commands.md"
 
-# Typer brings its own copy of Click, older ones the package: what both have is used, without naming a class of either.
+# New versions of Typer bring a copy of Click, older ones need the package: no class of either is named here.
 Command = Any
 Parameter = Any
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from emow2v.trajectory import DIMENSIONS
 
-STILL = 1e-9  # a deviation that is rounding only, as a share of the values where those are above 1
+ROUNDING = 1e-9  # a deviation up to this is rounding; as a share of the values where these are above 1
 
 Floats = npt.NDArray[np.floating]
 
@@ -24,7 +24,7 @@ class Agreement:
         name: arousal, dominance, valence or embeddings
         rows: pairs that were compared
         mean, largest: absolute difference; of embeddings the distance as a share of the first one's norm
-        correlation: Pearson's; NaN where one of the two does not vary
+        correlation: Pearson's; NaN where one of the two series is constant
         ccc: concordance correlation coefficient, see `ccc`
     """
 
@@ -56,13 +56,13 @@ def relative_distance(first: Floats, second: Floats) -> Floats:
 
 
 def varies(values: Floats) -> bool:
-    """Whether a series has more than one value, rounding aside."""
+    """Whether a series is not constant, rounding aside."""
     values = np.asarray(values, np.float64)
-    return values.size > 1 and float(values.std()) > STILL * max(1.0, float(np.abs(values).max()))
+    return values.size > 1 and float(values.std()) > ROUNDING * max(1.0, float(np.abs(values).max()))
 
 
 def pearson(truth: Floats, prediction: Floats) -> float:
-    """Pearson's correlation of two series without NaN; NaN where one of the two does not vary."""
+    """Pearson's correlation of two series without NaN; NaN where one of the two is constant."""
     if not varies(truth) or not varies(prediction):
         return math.nan
     return float(np.corrcoef(np.asarray(truth, np.float64), np.asarray(prediction, np.float64))[0, 1])
@@ -73,7 +73,7 @@ def ccc(truth: npt.ArrayLike, prediction: npt.ArrayLike) -> float:
 
     2 cov(x, y) / (var x + var y + (mean x - mean y)^2), with population moments: Lin (1989),
     A concordance correlation coefficient to evaluate reproducibility, Biometrics 45.
-    NaN where fewer than two pairs are left or nothing varies.
+    NaN where fewer than two pairs are left, or both series are constant and equal.
     """
     x, y = np.asarray(truth, np.float64), np.asarray(prediction, np.float64)
     known = np.isfinite(x) & np.isfinite(y)
@@ -82,8 +82,8 @@ def ccc(truth: npt.ArrayLike, prediction: npt.ArrayLike) -> float:
         return float("nan")
     denominator = x.var() + y.var() + (x.mean() - y.mean()) ** 2
     covariance = ((x - x.mean()) * (y - y.mean())).mean()
-    still = (STILL * max(1.0, float(np.abs(x).max()), float(np.abs(y).max()))) ** 2
-    return float(2 * covariance / denominator) if denominator > still else float("nan")
+    rounding = (ROUNDING * max(1.0, float(np.abs(x).max()), float(np.abs(y).max()))) ** 2
+    return float(2 * covariance / denominator) if denominator > rounding else float("nan")
 
 
 def agreement_of(name: str, first: Floats, second: Floats, difference: Floats | None = None) -> Agreement:

@@ -21,11 +21,11 @@ EVERY_S = 60  # between two lines where no bar is shown
 
 
 class _Bar:
-    """A bar that is shown for the length of a with block, and sentences above it."""
+    """A bar that is shown within a with block, and lines above it."""
 
     def __init__(self, console: Console, bar: rich_progress.Progress) -> None:
         self._console, self._bar = console, bar
-        self._spoke = time.monotonic()
+        self._last_line = time.monotonic()
 
     def __enter__(self) -> Self:
         self._bar.start()
@@ -37,13 +37,14 @@ class _Bar:
         self._bar.stop()
 
     def say(self, sentence: str) -> None:
+        """Print a line above the bar."""
         sentence = one_line(sentence)
         self._bar.print(sentence) if not self._bar.disable else self._console.print(sentence)
 
-    def now_and_then(self, sentence: Callable[[], str]) -> None:
-        """A line where no bar is shown and nothing was said for a minute, so that a log tells that work goes on."""
-        if self._bar.disable and time.monotonic() - self._spoke >= EVERY_S:
-            self._spoke = time.monotonic()
+    def say_each_minute(self, sentence: Callable[[], str]) -> None:
+        """Print a line a minute where no bar is shown, so that a log shows that the work continues."""
+        if self._bar.disable and time.monotonic() - self._last_line >= EVERY_S:
+            self._last_line = time.monotonic()
             self._console.print(one_line(sentence()))
 
 
@@ -51,10 +52,10 @@ class Progress(_Bar):
     """A bar over all recordings with time left; errors and results as lines above it, and a sentence at the end.
 
     Args:
-        recordings: to be computed
+        recordings: number of recordings to be computed
         to: folder of the results; None where they are printed
-        failed: recordings that were refused before
-        left_out: files that were not taken
+        failed: number of recordings that were refused before
+        left_out: number of files that are not read
     """
 
     def __init__(
@@ -65,7 +66,7 @@ class Progress(_Bar):
         self._recordings = recordings + failed
         self._to = to
         self._failed, self._left_out = failed, left_out
-        self._finished = 0  # of those to be computed, one way or the other
+        self._finished = 0  # of the recordings to be computed, done or failed
         self._done = 0
         self._clipped = 0
         self._rows = 0
@@ -76,19 +77,19 @@ class Progress(_Bar):
         super().__exit__(kind, error, trace)
         stopped = kind is not None
         if kind is None or issubclass(kind, KeyboardInterrupt | SystemExit):
-            plain = self._done == self._recordings and not self._left_out
-            if self._to is not None or stopped or not plain:  # a pipe that worked stays silent
-                self._console.print(self.closing())
+            complete = self._done == self._recordings and not self._left_out
+            if self._to is not None or stopped or not complete:  # a pipe that worked stays silent
+                self._console.print(self.summary())
 
     def block(self, block: Block, info: Info) -> None:
-        """Some rows of the current recording are done."""
+        """Some rows of the current recording were computed."""
         self._rows += len(block)
         share = min(1.0, self._rows / info.expected_rows) if info.expected_rows else 0.0
         self._bar.update(self._task, completed=self._finished + share)
-        self.now_and_then(lambda: f"{self._so_far()}; {info.source}: {share:.0%}")
+        self.say_each_minute(lambda: f"{self._so_far()}; {info.source}: {share:.0%}")
 
     def done(self, outcome: Outcome) -> None:
-        """A recording is finished, one way or the other."""
+        """A recording was computed or has failed."""
         self._finished, self._rows = self._finished + 1, 0
         self._bar.update(self._task, completed=self._finished)
         for notice in outcome.notices:
@@ -103,7 +104,7 @@ class Progress(_Bar):
                 clipped = f", {outcome.clipped} clipped to 0..1" if outcome.clipped else ""
                 places = some([str(path) for path in outcome.files])
                 self.say(f"{storage.shown(outcome.path)}: {counted(outcome.rows, 'value')}{clipped} in {places}")
-        self.now_and_then(lambda: f"{self._so_far()}.")
+        self.say_each_minute(lambda: f"{self._so_far()}.")
 
     def _so_far(self) -> str:
         parts = [f"{self._done} of {counted(self._recordings, 'recording')} done"]
@@ -111,8 +112,8 @@ class Progress(_Bar):
             parts.append(f"{self._failed} failed")
         return ", ".join(parts)
 
-    def closing(self) -> str:
-        """How many were done, failed and left out, and where the results are."""
+    def summary(self) -> str:
+        """The sentence at the end: how many were done, failed and left out, and where the results are."""
         parts = [self._so_far()]
         rest = self._recordings - self._done - self._failed
         if rest:
@@ -129,7 +130,7 @@ class Progress(_Bar):
 
 
 class Count(_Bar):
-    """A bar over so many things, with time left."""
+    """A bar over a number of things, with time left."""
 
     def __init__(self, what: str, number: int, console: Console) -> None:
         super().__init__(console, _counting(console))
@@ -140,24 +141,24 @@ class Count(_Bar):
         """One more is done."""
         self._bar.advance(self._task)
         self._done += 1
-        self.now_and_then(lambda: f"{self._what}: {self._done} of {self._number} done.")
+        self.say_each_minute(lambda: f"{self._what}: {self._done} of {self._number} done.")
 
 
 class Steps(_Bar):
-    """A bar over the steps of a training, with what it is at and time left."""
+    """A bar over the steps of a training, with its state and time left."""
 
     def __init__(self, console: Console) -> None:
         super().__init__(console, _counting(console))
         self._task = self._bar.add_task("training", total=None)
 
     def begin(self, step: int, steps: int) -> None:
-        """So many steps of all are done, maybe by an earlier run: they do not count for the time left."""
+        """Start at a step of all; steps of an earlier run do not count for the time left."""
         self._bar.reset(self._task, total=steps, completed=step)
 
-    def at(self, step: int, what: str) -> None:
-        """A step is done."""
+    def update(self, step: int, what: str) -> None:
+        """A step is done; `what` describes the state."""
         self._bar.update(self._task, completed=step, description=what)
-        self.now_and_then(lambda: f"step {step}: {what}")
+        self.say_each_minute(lambda: f"step {step}: {what}")
 
 
 def _counting(console: Console) -> rich_progress.Progress:
@@ -173,7 +174,7 @@ def _counting(console: Console) -> rich_progress.Progress:
 
 
 class DownloadProgress(_Bar):
-    """A bar for each file that comes over the network, with speed and time left; sentences between them."""
+    """A bar for each file that is downloaded, with speed and time left; lines between them."""
 
     def __init__(self, console: Console) -> None:
         bar = rich_progress.Progress(
@@ -189,21 +190,21 @@ class DownloadProgress(_Bar):
         self._tasks: dict[str, rich_progress.TaskID] = {}
 
     def update(self, what: str, done: int, total: int | None) -> None:
-        """Bytes of a file that are here, of all where that is known."""
+        """So many bytes of a file have arrived, of all where that is known."""
         if what not in self._tasks:
             self._tasks[what] = self._bar.add_task(what, total=total)
         self._bar.update(self._tasks[what], completed=done, total=total)
         of = f" of {total / 1e6:.0f}" if total else ""
-        self.now_and_then(lambda: f"{what}: {done / 1e6:.0f}{of} MB")
+        self.say_each_minute(lambda: f"{what}: {done / 1e6:.0f}{of} MB")
 
 
 class Status:
-    """What is being done, as long as it is done: a moving sign at a terminal; elsewhere a line now and then."""
+    """The stage of a work: a moving sign at a terminal; elsewhere a line a minute."""
 
     def __init__(self, what: str, console: Console) -> None:
         self._console = console
         self._status = console.status(Text(what))
-        self._spoke = time.monotonic()
+        self._last_line = time.monotonic()
 
     def __enter__(self) -> Self:
         if self._console.is_terminal:
@@ -214,9 +215,9 @@ class Status:
         self._status.stop()
 
     def update(self, what: str) -> None:
-        """Something else is being done."""
+        """Another stage begins."""
         if self._console.is_terminal:
             self._status.update(Text(what))
-        elif time.monotonic() - self._spoke >= EVERY_S:
-            self._spoke = time.monotonic()
+        elif time.monotonic() - self._last_line >= EVERY_S:
+            self._last_line = time.monotonic()
             self._console.print(one_line(what))

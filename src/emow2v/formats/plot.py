@@ -11,18 +11,18 @@ from emow2v.rows import DIMENSIONS, Rows
 from emow2v.storage import marks
 from emow2v.storage.files import StagedFiles
 
-COLOURS = {"arousal": "#d55e00", "dominance": "#0072b2", "valence": "#009e73"}  # told apart by colour-blind eyes
+COLOURS = {"arousal": "#d55e00", "dominance": "#0072b2", "valence": "#009e73"}  # distinct for colour-blind readers
 ENDINGS = (".png", ".svg", ".pdf")
 
 
 def plot(trajectory: Rows, path: str | Path, *, overwrite: bool = False) -> None:
-    """The three curves over time as a picture; the name's ending (.png, .svg, .pdf) says which kind.
+    """Write the three curves over time as a picture; the ending of the name (.png, .svg, .pdf) is its kind.
 
     Args:
-        overwrite: also what emow2v did not write makes way
+        overwrite: whether files are replaced that emow2v did not write
 
     Raises:
-        PlaceTaken: something that emow2v did not write lies there
+        PlaceTaken: a file that emow2v did not write, or that was changed since, lies there
         FormatError: matplotlib is not installed, another ending, or a place that cannot be written
     """
     path = Path(path)
@@ -41,10 +41,10 @@ def plot(trajectory: Rows, path: str | Path, *, overwrite: bool = False) -> None
 
 
 def picture(path: Path, width: float, height: float) -> Any:
-    """A matplotlib figure of so many inches, to be saved at a place.
+    """A matplotlib figure of so many inches, for a picture at a path.
 
     Raises:
-        FormatError: matplotlib is not installed, or an ending that pictures do not have
+        FormatError: matplotlib is not installed, or the ending is not that of a picture
     """
     if path.suffix.lower() not in ENDINGS:
         raise FormatError(f"A picture cannot end in '{path.suffix}'; expected {', '.join(ENDINGS)}.")
@@ -56,7 +56,7 @@ def picture(path: Path, width: float, height: float) -> Any:
 
 
 def save(figure: Any, path: Path, *, overwrite: bool = False) -> None:
-    """Write a figure to its place, whole or not at all, with a mark."""
+    """Write a figure to a path, whole or not at all, with a mark."""
     drawn = io.BytesIO()
     figure.savefig(drawn, format=path.suffix[1:].lower(), dpi=150)
     with StagedFiles({path: None}, overwrite=overwrite) as staged:

@@ -39,7 +39,7 @@ class Watch:
         """A step of an epoch (from 0) is done."""
         self._losses = [*self._losses[-19:], loss]
         mean = sum(self._losses) / len(self._losses)
-        self._bar.at(step, f"epoch {epoch + 1}/{self._epochs}, loss {mean:.3f}")
+        self._bar.update(step, f"epoch {epoch + 1}/{self._epochs}, loss {mean:.3f}")
         self._curves({"loss": loss}, step)
 
     def epoch(self, step: int, record: Mapping[str, Any]) -> None:

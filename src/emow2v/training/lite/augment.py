@@ -1,6 +1,6 @@
-"""What happens to speech before it reaches a microphone's file: noise, rooms, colour, narrow bands, clipping.
+"""Random changes of speech as recordings bring them: noise, rooms, colour, narrow bands, clipping.
 
-Everything works on a batch of signals [batch, samples] at 16 kHz and leaves labels true.
+All changes work on a batch of signals [batch, samples] at 16 kHz. None changes which label is right.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from emow2v.framing import SAMPLING_RATE
 
 
 class Augmenter:
-    """Draws from one generator, so that a seed and an epoch give the same changes again; works on its device."""
+    """Changes that draw from one generator, so that a seed and an epoch give the same again; works on its device."""
 
     def __init__(self, generator: torch.Generator) -> None:
         self.generator = generator
@@ -105,14 +105,14 @@ class Augmenter:
         return torch.sign(steps) * torch.expm1(steps.abs() * math.log(256)) / 255 * scale
 
     def hold_edge(self, signal: Tensor) -> Tensor:
-        """The first window of a recording: before it stands its first sample, again and again."""
+        """The first window of a recording: its first sample is repeated before it."""
         batch, samples = signal.shape
         begin = (self._uniform(batch, 1, low=0.1, high=0.9) * samples).long()
         held = signal.gather(1, begin)
         return torch.where(self._count(samples) < begin, held, signal)
 
     def nothing(self, batch: int, samples: int) -> Tensor:
-        """What is no speech: silence, noise of any colour, tones."""
+        """Signals without speech: silence, noise of any colour, tones."""
         noise = self.add_noise(1e-9 * self._normal(batch, samples))
         noise = noise / (_rms(noise) + 1e-12) * 10 ** (-self._uniform(batch, 1, low=20.0, high=90.0) / 20)
         hertz = self._uniform(batch, 1, low=50.0, high=4000.0)

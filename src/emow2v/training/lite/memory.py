@@ -1,4 +1,4 @@
-"""Memory that is kept between the steps of a training."""
+"""Memory of a training: glibc keeps it between steps."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX, _ARENA_MAX = -1, -2, -4, -8
 
 
 def keep_memory() -> bool:
-    """Have glibc keep what was freed, instead of giving it back after each step and asking for it again, page by page.
+    """Let glibc keep freed memory for the next step, instead of returning it to the system and fetching it page by page.
 
-    On two cores half of a step's time went into that. Elsewhere than with glibc nothing happens.
+    On two cores half of the time of a step was spent on that. The environment variables MALLOC_ARENA_MAX=1,
+    MALLOC_MMAP_MAX_=0, MALLOC_TRIM_THRESHOLD_ and MALLOC_TOP_PAD_ do the same, but only before a process starts, where
+    nobody who types a command would set them. Without glibc nothing happens.
 
     Returns:
-        whether it was taken up
+        whether glibc took all settings
     """
     if sys.platform != "linux":
         return False
@@ -25,5 +27,5 @@ def keep_memory() -> bool:
         return False
     if mallopt is None:
         return False
-    wanted = ((_ARENA_MAX, 1), (_MMAP_MAX, 0), (_TRIM_THRESHOLD, 2**31 - 1), (_TOP_PAD, 1 << 28))
-    return all(mallopt(option, value) == 1 for option, value in wanted)
+    settings = ((_ARENA_MAX, 1), (_MMAP_MAX, 0), (_TRIM_THRESHOLD, 2**31 - 1), (_TOP_PAD, 1 << 28))
+    return all(mallopt(option, value) == 1 for option, value in settings)

@@ -1,4 +1,4 @@
-"""A trained `lite` as the package that is shipped: one graph with its weights, and its card.
+"""Makes the package of a trained `lite`: one graph with its weights, and its card.
 
 python -m emow2v.training.lite.package DIR/model.pt -o src/emow2v/weights/lite
 """
@@ -27,7 +27,7 @@ VERSION = "1.0"
 
 
 def write_graph(model: Lite, path: Path, *, half_weights: bool = True) -> dict[str, str | int]:
-    """The network as one ONNX file; gives where it can be cut, for the card.
+    """Write the network as one ONNX file; returns the tensors at which it can be cut, for the card.
 
     Args:
         half_weights: keep large weights as float16 in the file; arithmetic stays float32, and so
@@ -48,7 +48,7 @@ def write_graph(model: Lite, path: Path, *, half_weights: bool = True) -> dict[s
 
 
 def multiply_adds(model: Lite) -> int:
-    """Of a window of 1 s, as PyTorch counts them (matrix products, convolutions and attention)."""
+    """Multiply-adds for a window of 1 s, as PyTorch counts them (matrix products, convolutions and attention)."""
     from torch.utils.flop_counter import FlopCounterMode
 
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
@@ -57,7 +57,7 @@ def multiply_adds(model: Lite) -> int:
 
 
 def load_lite(path: Path) -> tuple[Lite, dict[str, Any]]:
-    """The network in a model.pt of the training, without its auxiliary head, and what the file says of it."""
+    """The network in a model.pt of the training, without its auxiliary head, and the other content of the file."""
     stored: dict[str, Any] = torch.load(path, weights_only=True)
     model = Lite(LiteConfig(**{**stored["config"], "emotions": 0}))
     model.load_state_dict({name: value for name, value in stored["model"].items() if not name.startswith("emotion.")})
