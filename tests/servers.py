@@ -48,15 +48,15 @@ class Threads:
         self.thread.start()
 
     def wake(self) -> None:
-        self.worker.hear(module.WAKE)
+        self.worker.receive(module.WAKE)
 
     @property
     def ready(self) -> int:
         return int(self.thread.is_alive())
 
     def stop(self, patience_s: float) -> None:
-        self.worker.hear(module.STOP)
-        self.worker.hear(module.HURRY)
+        self.worker.receive(module.STOP)
+        self.worker.receive(module.HURRY)
         self.thread.join()
 
 

@@ -1,1 +1,1 @@
-"""DISCOVER's words: data descriptors, option strings, the built-in module, and a request as a job."""
+"""DISCOVER: data descriptors, options, the built-in module, and requests as tasks."""

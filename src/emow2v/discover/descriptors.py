@@ -1,4 +1,4 @@
-"""Data descriptors: which audio goes in and where results go."""
+"""Data descriptors: the audio of a request, and the places of its results."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Descriptor:
     """One entry of a request's `data`.
 
     Attributes:
-        origin: where it lies: "file" below the data folders, "request" in the request or its answer
+        origin: "file" for a path below the data folders, "request" for data in the request or its answer
         kind: lower-case super type, "stream" or "annotation"
         sub: lower-case sub type, e.g. "audio", "continuous", "ssistream"; may be empty
         direction: "input" or "output"
@@ -42,12 +42,12 @@ class Descriptor:
     annotator: str = ""
 
     def path(self, dataset: str, session: str) -> str:
-        """The uri with {dataset} and {session} filled in; nothing else in braces means anything."""
+        """The uri with {dataset} and {session} filled in; other names in braces are refused."""
         return fill(self.uri, dataset, session) if self.templated else self.uri
 
 
 def fill(template: str, dataset: str, session: str) -> str:
-    """{dataset} and {session} replaced, {{ and }} as braces; unlike str.format nothing can be reached through it.
+    """The template with {dataset} and {session} replaced, and {{ and }} as braces; unlike str.format it reaches no attributes.
 
     Raises:
         RequestError: another name in braces, or a lone brace
@@ -66,7 +66,7 @@ def fill(template: str, dataset: str, session: str) -> str:
 
 
 def parse_data(text: str) -> list[Descriptor]:
-    """The active inputs and outputs of a request's `data`; other types of entry are left out.
+    """The active inputs and outputs of a request's `data`; other entries are ignored.
 
     Raises:
         RequestError: not a JSON list of descriptors, or one that cannot be carried out

@@ -1,4 +1,4 @@
-"""JSON that somebody else wrote."""
+"""JSON from clients."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from typing import Any
 
 
 class NotJSON(Exception):
-    """A text is no JSON that can be read."""
+    """The text is not readable as JSON."""
 
 
 def parse(text: str | bytes) -> Any:
     """The value of a JSON text.
 
     Raises:
-        NotJSON: syntax, encoding, a number with thousands of digits, or brackets nested too deep
+        NotJSON: wrong syntax or encoding, a number with thousands of digits, or brackets nested too deep
     """
     try:
         return json.loads(text)
-    except (ValueError, RecursionError) as error:  # all of these, and nothing else, are what json.loads says of a text
+    except (ValueError, RecursionError) as error:  # json.loads raises nothing else
         raise NotJSON(str(error)) from None

@@ -1,4 +1,4 @@
-"""Names of fields and options: their spelling, and the known one that is nearest to an unknown one."""
+"""Names of fields and options: their spelling, and the known name nearest to an unknown one."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ _SHOWN = 60  # characters of a name in a message
 
 
 def snake_case(name: str) -> str:
-    """jobID to job_id, frameSize to frame_size; what is in that form already stays."""
+    """The name in snake case: jobID gives job_id, frameSize gives frame_size."""
     return re.sub(r"(?<=[^A-Z_])(?=[A-Z])", "_", name).lower()
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The known name that was probably meant; case, dashes and underscores do not count."""
+    """The known name that was probably meant; case, dashes and underscores are ignored. None where none is near."""
     by_letters = {_letters(one): one for one in known}
     found = difflib.get_close_matches(_letters(name[:_SHOWN]), by_letters, n=1, cutoff=NEAR)
     return by_letters[found[0]] if found else None
 
 
 def unknown(what: str, name: str, known: Iterable[str]) -> str:
-    """The sentence for a name that is not known, without the last stop: with the nearest known one, and all of them."""
+    """The sentence for an unknown name, without the full stop: with the nearest known name, and all known names."""
     every = list(known)
     near = nearest(name, every)
     plain = "".join(sign if sign.isprintable() else "?" for sign in name[:_SHOWN])

@@ -1,4 +1,4 @@
-"""The option strings and window times that a request can carry."""
+"""The options and window times of a request."""
 
 from __future__ import annotations
 
@@ -20,29 +20,29 @@ from emow2v.model import Context
 
 Value = str | int | float | bool | None
 
-MAX_BATCH_SIZE = 1024  # windows; more takes memory and brings no speed
+MAX_BATCH_SIZE = 1024  # windows; larger batches need memory and are not faster
 
 OPTIONS = tuple(sorted(option.name for option in module.OPTIONS if option.server))
 
-# Fields of a request that mean something here; others are named in the job's log and ignored.
+# Fields of a request that have a meaning here; others are named in the job's log and ignored.
 _MEANT = "job_id trainer_file_path data dataset sessions frame_size stride left_context right_context start end options opt_str"
 WITHOUT_USE = frozenset(
-    # sent by NOVA for other modules, for its database or for no purpose; nothing to do
+    # NOVA sends these for other modules or for its database; they have no use here
     "force db_host db_port db_user db_password add_rest_class fill_missing_data anno_min_gap anno_min_dur video_backend "
-    # folders are the administrator's to choose: never taken from a request
+    # the administrator chooses folders, never a request
     "shared_dir data_dir cml_dir cache_dir tmp_dir log_dir".split()
 )
 FIELDS = WITHOUT_USE | frozenset(_MEANT.split())
 
 
 def framing(form: Mapping[str, str]) -> Framing:
-    """Windows as a request's form asks for them; the trainer's where it says nothing.
+    """The windows of a request; times that are missing come from the trainer.
 
     Args:
         form: by snake_case names
 
     Raises:
-        RequestError: a time that cannot be read, or windows that make no sense
+        RequestError: a time that cannot be read, or impossible windows
     """
     try:
         times: dict[str, Fraction | None] = {
@@ -83,7 +83,7 @@ def options(form: Mapping[str, str]) -> dict[str, Value]:
             raise RequestError('options is not JSON; expected an object such as {"batch_size": 250}.') from None
         if not isinstance(parsed, dict):
             raise RequestError('options is not a JSON object; expected for instance {"batch_size": 250}.')
-        # no option takes a list or an object: as a text, whoever reads the option refuses it by name
+        # no option is a list or an object; as a text it is refused by its reader, with its name
         return {
             str(key): json.dumps(value) if isinstance(value, dict | list) else value for key, value in parsed.items()
         }
@@ -99,10 +99,10 @@ def options(form: Mapping[str, str]) -> dict[str, Value]:
 
 
 def unknown_options(given: Mapping[str, Value]) -> set[str]:
-    """Options that mean nothing here; they are ignored, as the reference does.
+    """Options that are unknown here; they are ignored, as the reference server does.
 
     Raises:
-        RequestError: one that is nearly a known one: other numbers than were asked for would look like an answer
+        RequestError: a misspelled option; ignoring it could give other numbers than the client wanted
     """
     found = set(given) - set(OPTIONS)
     for name in sorted(found):
@@ -112,7 +112,7 @@ def unknown_options(given: Mapping[str, Value]) -> set[str]:
 
 
 def ignored(what: str, names: Iterable[str], known: Iterable[str]) -> list[str]:
-    """A sentence for each name that is not known, with the nearest that is."""
+    """A sentence for each unknown name, with the nearest known one."""
     every = sorted(known)
     near = {name: nearest(name, every) for name in sorted(names)}
     return [

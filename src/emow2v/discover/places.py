@@ -1,4 +1,4 @@
-"""Where a request may read and write: below the data folders, among the uploads, and nowhere else."""
+"""Places that a request may read and write: below the data folders and among the uploads, nowhere else."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _JOB_ID = re.compile(r"\w[\w .-]{0,127}")
 
 
 def check_job_id(job_id: str) -> str:
-    """A jobID that is safe to show, to log and to put into a zip's member names.
+    """A jobID that is safe to show, to log and to use in the names inside a zip.
 
     Raises:
         RequestError: missing, or anything but letters, digits, blanks, dots, dashes and underscores
@@ -65,18 +65,18 @@ class Places:
     def input(self, uri: str) -> Path:
         """The file that an input's uri names: relative ones among the uploads, then below the data folders.
 
-        Clients on Windows part folders by backslashes; where a name really holds one, it counts first.
+        Clients on Windows separate folders by backslashes; a name that really holds one has priority.
 
         Raises:
-            RequestError: it lies elsewhere, or does not exist
-            PathError: the operating system does not say
+            RequestError: the file lies elsewhere, or does not exist
+            PathError: the operating system refuses to answer
         """
         _check(uri)
         roots = [self.uploads, *self.data_dirs]
         for path in dict.fromkeys([Path(uri), _path(uri, 255)]):
             candidates = [path] if path.is_absolute() else [root / path for root in roots]
             inside = [found for candidate in candidates if (found := _inside(candidate, roots))]
-            allowed = [one for one in inside if not self._kept(one) or _inside(one, [self.uploads])]
+            allowed = [one for one in inside if not self._in_work_dir(one) or _inside(one, [self.uploads])]
             for found in allowed:
                 if kind := storage.kind_of(found):
                     if kind == "other":
@@ -92,17 +92,17 @@ class Places:
         """The file that an output's uri names: relative ones below the first data folder.
 
         Raises:
-            RequestError: it lies elsewhere, or has another ending
-            PathError: the operating system does not say
+            RequestError: the file lies elsewhere, or has another ending
+            PathError: the operating system refuses to answer
         """
         _check(uri)
-        path = _path(uri, 240)  # and room for what is put before and behind it
+        path = _path(uri, 240)  # leaves room for a prefix and a suffix
         if path.name.lower() == ending:
             raise RequestError(f"The output {shown(uri)} is no more than an ending; expected a name before it.")
         if path.suffix.lower() != ending:
             raise RequestError(f"The output {shown(uri)} does not end in {ending}; expected a name that does.")
         found = _inside(path if path.is_absolute() else self.data_dirs[0] / path, self.data_dirs)
-        if found is None or self._kept(found):
+        if found is None or self._in_work_dir(found):
             raise RequestError(
                 f"The output {shown(uri)} lies outside the data folders; expected a path below --data-dir."
             )
@@ -110,8 +110,8 @@ class Places:
             raise RequestError(f"The output {shown(uri)} is a folder; expected a file name.")
         return found
 
-    def _kept(self, path: Path) -> bool:
-        """Whether it is the server's own: below the work folder, which may lie below a data folder, or hold one."""
+    def _in_work_dir(self, path: Path) -> bool:
+        """Whether a path lies in the work folder, which may lie below a data folder, or hold one."""
         within = [root for root in self.data_dirs if root.resolve().is_relative_to(self.work_dir.resolve())]
         return _inside(path, [self.work_dir]) is not None and _inside(path, within) is None
 
@@ -159,7 +159,7 @@ def make_folder(folder: Path) -> None:
     """Make an output's folder.
 
     Raises:
-        RequestError: it cannot be made or written to
+        RequestError: the folder cannot be made or written to
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)

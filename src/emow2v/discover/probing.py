@@ -1,4 +1,4 @@
-"""Probing: the first frame of a recording is decoded before a job is taken."""
+"""Probing: decodes the first frame of a recording before a job is queued."""
 
 from __future__ import annotations
 

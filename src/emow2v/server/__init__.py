@@ -1,1 +1,1 @@
-"""The DISCOVER (NOVA-Server) protocol over HTTP, for one model that stays loaded."""
+"""The server: the DISCOVER (NOVA-Server) protocol, /v1 for programs, live streams, and pages for the browser."""

@@ -97,7 +97,7 @@ def create_app(state: ServerState, live: Live) -> Starlette:
         ],
         exception_handlers={
             HTTPException: _http_error,
-            ClientDisconnect: _gone,
+            ClientDisconnect: _disconnected,
             Emow2vError: _impossible,
             OSError: _failed,
             sqlite3.Error: _failed,
@@ -125,7 +125,7 @@ async def _login(request: Request) -> Response:
     """Takes the token from a browser and stores it in a cookie that scripts cannot read and other sites cannot send."""
     token = state_of(request).options.token
     target = request.query_params.get("next", "/")
-    if not target.startswith("/") or target.startswith("//"):  # nowhere else
+    if not target.startswith("/") or target.startswith("//"):  # no other site
         target = "/"
     if request.method == "GET":
         return pages.login(wrong=False)
@@ -149,12 +149,12 @@ async def _readyz(request: Request) -> Response:
 
 async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    said = sentence(error, request.url.path)
-    return CompactJSON({"success": "failed", "error": said}, error.status_code, headers=error.headers)
+    text = sentence(error, request.url.path)
+    return CompactJSON({"success": "failed", "error": text}, error.status_code, headers=error.headers)
 
 
-async def _gone(request: Request, error: Exception) -> Response:
-    return Response(status_code=400)  # the client hung up in the middle of its body: nobody reads this
+async def _disconnected(request: Request, error: Exception) -> Response:
+    return Response(status_code=400)  # the client closed the connection while it sent the body; nobody reads this
 
 
 async def _impossible(request: Request, error: Exception) -> Response:
@@ -163,8 +163,8 @@ async def _impossible(request: Request, error: Exception) -> Response:
 
 async def _failed(request: Request, error: Exception) -> Response:
     assert isinstance(error, OSError | sqlite3.Error)
-    status, said = failure(error)
-    return refusal(said, status, headers=headers(status))
+    status, text = failure(error)
+    return refusal(text, status, headers=headers(status))
 
 
 async def _unexpected(request: Request, error: Exception) -> Response:

@@ -1,4 +1,4 @@
-"""Failures of the operating system and of the jobs' database: a status, and a sentence with a remedy."""
+"""Failures of the operating system and of the jobs' database: an HTTP status, and a sentence with a remedy."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 
 logger = logging.getLogger("emow2v.server")
 
-RETRY_S = 10  # when a client may ask again
+RETRY_S = 10  # after which a client may ask again
 
 _FULL = "the administrator must free some space"
 _RIGHTS = "the administrator must give the server's account the right to use its folders"
@@ -52,7 +52,7 @@ _WORDS = {
 
 
 def failure(error: OSError | sqlite3.Error) -> tuple[int, str]:
-    """Status and sentence for what could not be done; it is logged, with its traceback where nobody foresaw it."""
+    """Status and sentence for a failure, which is logged; an unknown failure is logged with its traceback."""
     if isinstance(error, sqlite3.Error):
         said = str(error)
         known = _DATABASE.get(_code(error))
@@ -69,7 +69,7 @@ def failure(error: OSError | sqlite3.Error) -> tuple[int, str]:
 
 
 def remedy(error: OSError | sqlite3.Error) -> str:
-    """What to do where a store of jobs cannot be opened: it is not moved away because of what passes, or jobs are lost."""
+    """The remedy where a store of jobs cannot be opened; moving it away would lose jobs, so other remedies come first."""
     known = _SYSTEM.get(error.errno or 0) if isinstance(error, OSError) else _DATABASE.get(_code(error))
     passing = known[2] if known else ""
     return passing or "move the file away (results stay where they are), or choose another --work-dir"
@@ -84,7 +84,7 @@ def _code(error: sqlite3.Error) -> int:
 
 
 def sentence(error: HTTPException, path: str) -> str:
-    """What an answer says; a sentence also where the framework has no more than the status's name."""
+    """The sentence of an answer, also where the framework has only the name of the status."""
     if error.detail != HTTPStatus(error.status_code).phrase:
         return error.detail
     if error.status_code == 404:
@@ -96,7 +96,7 @@ def sentence(error: HTTPException, path: str) -> str:
 
 
 def invalid(found: Mapping[str, Any]) -> str:
-    """What is wrong with a field, out of what Pydantic found: its name, what came, what was expected."""
+    """The sentence for a field that Pydantic refuses: its name, its value, what was expected."""
     name = ".".join(str(part) for part in found["loc"][1:]) or "the request"
     kind, limits, came = str(found["type"]), found.get("ctx", {}), found.get("input")
     if kind == "literal_error":
@@ -125,5 +125,5 @@ def _came(value: object) -> str:
 
 
 def headers(status: int) -> dict[str, str]:
-    """What belongs to a status: when to ask again."""
+    """The headers of a status: Retry-After where the client should ask again."""
     return {"Retry-After": str(RETRY_S)} if status in (429, 503) else {}

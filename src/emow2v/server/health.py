@@ -1,4 +1,4 @@
-"""Whether a server on this machine lives and can decode, for the health checks of containers.
+"""Whether a server on this machine answers and can decode, for the health checks of containers.
 
 python -m emow2v.server.health [PORT]
 """
@@ -18,8 +18,8 @@ EXAMPLE = Path(__file__).parents[1] / "data" / "example.flac"
 
 
 def alive(port: int) -> bool:
-    """Whether a server answers on 127.0.0.1, over http or, with whatever certificate, over https."""
-    unchecked = ssl._create_unverified_context()  # it is this machine that is asked, and only whether it answers
+    """Whether a server answers on 127.0.0.1, over HTTP or, with any certificate, over HTTPS."""
+    unchecked = ssl._create_unverified_context()  # the server is on this machine, and no secret is sent
     for connection in (
         http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT_S),
         http.client.HTTPSConnection("127.0.0.1", port, timeout=TIMEOUT_S, context=unchecked),
@@ -28,7 +28,7 @@ def alive(port: int) -> bool:
             connection.request("GET", "/healthz")
             if connection.getresponse().status == 200:
                 return True
-        except (OSError, http.client.HTTPException):  # the other way, or nobody
+        except (OSError, http.client.HTTPException):  # the other protocol, or no server
             pass
         finally:
             connection.close()
@@ -36,10 +36,10 @@ def alive(port: int) -> bool:
 
 
 def decodes(recording: Path = EXAMPLE) -> bool:
-    """Whether the beginning of a recording of speech can be decoded, in the way in which every recording is.
+    """Whether the beginning of a recording of speech decodes to sound, in the same way as every recording.
 
     Raises:
-        AudioError: it cannot; what is wrong with the installation itself, such as an import, is raised as it is
+        AudioError: it cannot be decoded; other faults of the installation, such as an ImportError, are raised unchanged
     """
     from emow2v.audio import recording as audio
 
@@ -51,7 +51,7 @@ def decodes(recording: Path = EXAMPLE) -> bool:
 
 
 def main(port: int) -> str:
-    """What is wrong, in a sentence; empty for nothing."""
+    """A sentence on the first fault; empty for none."""
     if not alive(port):
         return f"No server answers on 127.0.0.1:{port}; look into its log."
     if not decodes():

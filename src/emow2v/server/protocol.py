@@ -1,4 +1,4 @@
-"""HTTP by h11, which bounds headers that never end; each refusal has a sentence."""
+"""HTTP by h11, which limits the size of headers; each refusal is a sentence."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SENTENCES = {
 
 
 class Protocol(H11Protocol):
-    """uvicorn's, with the status and the sentence for what h11 refuses."""
+    """Uvicorn's protocol, with a status and a sentence for requests that h11 refuses."""
 
     def send_400_response(self, msg: str) -> None:
         error = sys.exc_info()[1]

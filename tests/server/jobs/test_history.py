@@ -98,7 +98,7 @@ def test_erasing_waits_until_the_worker_has_let_go(
     def notice() -> None:
         until(lambda: not store.running(job))
         part.touch()
-        store.let_go(job)
+        store.release(job)
         store.close()
 
     thread = threading.Thread(target=notice)

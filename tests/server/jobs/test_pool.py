@@ -147,7 +147,7 @@ def test_a_worker_that_does_not_notice_a_cancel_is_killed_and_leaves_nothing(
         assert store.cancel("long")
         until(lambda: now(store, "next").status.ended)
         assert now(store, "next").status is Status.FINISHED and pool.deaths == 1
-        assert now(store, "long").status is Status.CANCELED and store.held() == []
+        assert now(store, "long").status is Status.CANCELED and store.unreleased() == []
         assert not hidden(data) and not list(data.glob("long.*annotation*"))
 
 
@@ -167,7 +167,7 @@ def test_a_cancelled_id_posted_again_while_the_worker_dies_leaves_only_the_new_j
         until(lambda: now(store, "talk").status.ended)
         done = now(store, "talk")
         assert (done.number, done.status, done.attempts) == (again.number, Status.FINISHED, 1)
-        assert pool.deaths == 1 and store.held() == [] and not hidden(data)
+        assert pool.deaths == 1 and store.unreleased() == [] and not hidden(data)
         assert not list(data.glob("talk.*annotation*")) and not list(data.glob("talk.*stream*"))
         whole(data, "other", 25)
         assert not list(served.places.work_dir.rglob("*.part"))
@@ -188,7 +188,7 @@ def test_a_cancelled_id_posted_again_before_the_server_dies_leaves_only_the_new_
     pool = Pool(store._path, replace(served, options=replace(served.options, workers=0)))
     pool.start()  # as the next server does
     try:
-        assert store.held() == [] and not any(path.exists() for path in left)
+        assert store.unreleased() == [] and not any(path.exists() for path in left)
         assert now(store, "talk").status is Status.WAITING and now(store, "talk").attempts == 0
     finally:
         pool.stop(0)
@@ -261,6 +261,6 @@ def test_one_wake_at_most_is_on_its_way() -> None:
     there.close()
     one.listen()
     one.wake()  # nobody is there any more
-    one.tell(b"stop")
-    assert one.deaf
+    one.send(b"stop")
+    assert one.closed
     here.close()

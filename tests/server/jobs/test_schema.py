@@ -80,7 +80,7 @@ def test_a_store_of_an_earlier_version_goes_on(tmp_path: Path, version: int) -> 
     assert list(done.notices) == [] and store.lines(done) == ["2026-01-01 00:00:00 INFO finished"]
     brief = store.get("a", brief=True)
     assert brief is not None and len(brief.form["data"]) == 1000
-    assert [job.worker for job in store.held()] == (["w9"] if version == 3 else [])
+    assert [job.worker for job in store.unreleased()] == (["w9"] if version == 3 else [])
     waiting = store.claim("w")
     assert waiting is not None and waiting.id == "b" and store.end(waiting)
     assert store.submit("d", {}).number == 4  # a number is given once, also that of a job that is gone

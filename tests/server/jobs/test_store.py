@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from emow2v.errors import Emow2vError, RequestError
 from emow2v.server.jobs import store as module
-from emow2v.server.jobs.store import MOST_ATTEMPTS, Busy, Status, Store
+from emow2v.server.jobs.store import MAX_ATTEMPTS, Busy, Status, Store
 
 
 @pytest.fixture
@@ -23,16 +23,16 @@ def test_the_life_of_a_job(store: Store) -> None:
     job = store.submit("talk 1", {"jobID": "talk 1", "data": "[ö]"}, client="a", context="shared")
     assert (job.status, job.progress, job.form["data"], job.context) == (Status.WAITING, "-", "[ö]", "shared")
     assert store.claim("w1") is not None and store.claim("w1") is None
-    mine = store.orphans("w1")[0]
+    mine = store.abandoned("w1")[0]
     assert mine.status is Status.RUNNING and mine.started and not mine.ended and store.running(mine)
     store.progress(mine, 5, 250)
-    store.note(mine, {"model": "lite", "frame_step_ms": 40.0})
+    store.set_provenance(mine, {"model": "lite", "frame_step_ms": 40.0})
     assert store.get("talk 1").progress == "5/250"  # type: ignore[union-attr]
     store.progress(mine, 300, 250)
-    assert store.publish(mine, [(Path("/a/.x.part"), Path("/a/x"))])
+    assert store.begin_publishing(mine, [(Path("/a/.x.part"), Path("/a/x"))])
     now = store.get("talk 1")
     assert now is not None and now.progress == "300/300" and now.moves == [("/a/.x.part", "/a/x")]
-    store.published(mine)
+    store.end_publishing(mine)
     assert store.end(mine) and not store.end(mine)
     done = store.get("talk 1")
     assert done is not None and done.status is Status.FINISHED and done.ended >= done.started >= done.posted
@@ -50,12 +50,12 @@ def test_what_somebody_relies_on_is_on_the_disk_and_what_is_only_watched_need_no
 
     assert lasting(lambda: store.submit("a", {}))
     assert lasting(lambda: store.claim("w"))
-    (job,) = store.orphans("w")
-    assert not lasting(lambda: store.note(job, {"model": "lite"}))
+    (job,) = store.abandoned("w")
+    assert not lasting(lambda: store.set_provenance(job, {"model": "lite"}))
     assert not lasting(lambda: store.log(job, "said"))
     assert not lasting(lambda: store.progress(job, 1, 2))
-    assert lasting(lambda: store.publish(job, [(Path("/a/.x.part"), Path("/a/x"))]))
-    assert not lasting(lambda: store.published(job))
+    assert lasting(lambda: store.begin_publishing(job, [(Path("/a/.x.part"), Path("/a/x"))]))
+    assert not lasting(lambda: store.end_publishing(job))
     assert lasting(lambda: store.end(job))
     assert lasting(lambda: store.submit("b", {}))
     assert lasting(lambda: store.cancel("b"))
@@ -81,18 +81,18 @@ def test_a_cancelled_job_whose_id_was_taken_is_held_until_its_worker_lets_go(sto
     first = store.claim("w1")
     assert first is not None and store.cancel("a")
     second = store.submit("a", {"n": "2"})
-    assert [(job.number, job.form["n"]) for job in store.held("w1")] == [(first.number, "1")]
-    assert store.held("w2") == [] and store.held("w1", since_s=60) == []
-    assert not store.running(first) and not store.publish(first, []) and not store.end(first)
+    assert [(job.number, job.form["n"]) for job in store.unreleased("w1")] == [(first.number, "1")]
+    assert store.unreleased("w2") == [] and store.unreleased("w1", since_s=60) == []
+    assert not store.running(first) and not store.begin_publishing(first, []) and not store.end(first)
     mine = store.claim("w2")
     assert mine is not None and mine.number == second.number
-    assert [job.number for job in store.held()] == [first.number] and store.orphans("w1") == []
+    assert [job.number for job in store.unreleased()] == [first.number] and store.abandoned("w1") == []
     assert store.running(mine) and store.end(mine) and store.erase(mine) is None  # of the first something is left
-    store.let_go(first)
-    assert store.held() == [] and store.erase(mine) is not None
+    store.release(first)
+    assert store.unreleased() == [] and store.erase(mine) is not None
     assert store.submit("a", {"n": "3"}) and (third := store.claim("w3")) and store.end(third)
     store.submit("a", {"n": "4"})  # nobody holds what has finished
-    assert store.held() == []
+    assert store.unreleased() == []
 
 
 def test_clients_take_turns(store: Store) -> None:
@@ -115,13 +115,13 @@ def test_cancel_in_every_state(store: Store) -> None:
     store.submit("running", {})
     mine = store.claim("w")
     assert mine is not None and store.cancel("running")
-    assert not store.running(mine) and not store.publish(mine, []) and not store.end(mine)
+    assert not store.running(mine) and not store.begin_publishing(mine, []) and not store.end(mine)
     cancelled = store.get("running")
     assert cancelled is not None and cancelled.status is Status.CANCELED and cancelled.was_cancelled and cancelled.ended
     store.submit("publishing", {})
     mine = store.claim("w")
-    assert mine is not None and store.publish(mine, []) and not store.cancel("publishing")
-    store.published(mine)
+    assert mine is not None and store.begin_publishing(mine, []) and not store.cancel("publishing")
+    store.end_publishing(mine)
     assert store.cancel("publishing")
     store.submit("finished", {})
     mine = store.claim("w")
@@ -131,18 +131,18 @@ def test_cancel_in_every_state(store: Store) -> None:
 
 def test_a_cancelled_job_is_its_workers_until_that_lets_go(store: Store) -> None:
     store.submit("waiting", {})
-    assert store.cancel("waiting") and store.held() == []
+    assert store.cancel("waiting") and store.unreleased() == []
     store.submit("running", {})
     mine = store.claim("w")
-    assert mine is not None and store.held() == []
-    store.let_go(mine)
+    assert mine is not None and store.unreleased() == []
+    store.release(mine)
     assert store.running(mine)  # of one that goes on nobody lets go
     assert store.cancel("running")
-    assert [job.id for job in store.held()] == [job.id for job in store.held("w")] == ["running"]
-    assert store.held("other") == [] == store.held(since_s=60)
+    assert [job.id for job in store.unreleased()] == [job.id for job in store.unreleased("w")] == ["running"]
+    assert store.unreleased("other") == [] == store.unreleased(since_s=60)
     assert [job.id for job in store.forget(most=0, days=0)] == ["waiting"] and store.erase(mine) is None
-    store.let_go(mine)
-    assert store.held() == [] and store.erase(mine) is not None and store.all() == []
+    store.release(mine)
+    assert store.unreleased() == [] and store.erase(mine) is not None and store.all() == []
 
 
 def test_long_forms_are_read_in_brief(store: Store) -> None:
@@ -159,19 +159,19 @@ def test_what_a_dead_worker_leaves(store: Store) -> None:
         store.submit(f"{number}", {})
     first, other = store.claim("w1"), store.claim("w2")
     assert first is not None and other is not None
-    assert [job.id for job in store.orphans("w1")] == ["0"] and len(store.orphans()) == 2
-    for attempt in range(1, MOST_ATTEMPTS + 1):
-        job = store.orphans("w1")[0]
+    assert [job.id for job in store.abandoned("w1")] == ["0"] and len(store.abandoned()) == 2
+    for attempt in range(1, MAX_ATTEMPTS + 1):
+        job = store.abandoned("w1")[0]
         assert job.attempts == attempt
         status = store.requeue(job, "The worker died (killed by signal 9)")
-        assert status is (Status.ERROR if attempt == MOST_ATTEMPTS else Status.WAITING)
+        assert status is (Status.ERROR if attempt == MAX_ATTEMPTS else Status.WAITING)
         assert store.requeue(job, "again") is status  # asked twice, done once
         if status is Status.WAITING:
             again = store.claim("w1")
             assert again is not None and again.id == "0" and again.number == first.number
     given_up = store.get("0")
     assert given_up is not None and "3 times; it is given up" in given_up.error
-    assert len([line for line in store.lines(given_up) if "died" in line]) == MOST_ATTEMPTS
+    assert len([line for line in store.lines(given_up) if "died" in line]) == MAX_ATTEMPTS
 
 
 def test_history_is_bounded_by_number_and_age(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -261,7 +261,7 @@ class Life(RuleBasedStateMachine):
 
     @rule(worker=st.sampled_from(["w1", "w2"]))
     def claim(self, worker: str) -> None:
-        if not self.store.orphans(worker) and (job := self.store.claim(worker)):
+        if not self.store.abandoned(worker) and (job := self.store.claim(worker)):
             self.claimed.append(job)
 
     @precondition(lambda self: self.claimed)
@@ -272,13 +272,13 @@ class Life(RuleBasedStateMachine):
         if way in ("end", "fail"):
             assert self.store.end(job, "failed." if way == "fail" else "") == running
         elif way == "publish":
-            assert self.store.publish(job, []) == running
+            assert self.store.begin_publishing(job, []) == running
         elif way == "published":
-            self.store.published(job)
+            self.store.end_publishing(job)
         elif way == "progress":
             self.store.progress(job, 3, 5)
         else:
-            for orphan in self.store.orphans(job.worker):
+            for orphan in self.store.abandoned(job.worker):
                 self.store.requeue(orphan, "died")
 
     @rule(name=st.sampled_from("abcd"))
@@ -332,7 +332,7 @@ def test_notices_and_the_last_count_stay_with_the_job(store: Store) -> None:
     job = store.claim("w")
     assert job is not None
     store.progress(job, 144, 321)
-    store.notice(job, ["3 packets are damaged.", "two\nlines"])
+    store.add_notices(job, ["3 packets are damaged.", "two\nlines"])
     assert store.end(job, rows=171)
     done = store.get("a")
     assert done is not None and (done.rows, done.expected, done.progress) == (171, 171, "171/171")

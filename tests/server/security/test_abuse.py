@@ -278,7 +278,7 @@ def test_part_files_of_a_dead_worker_are_found_when_its_recording_is_gone(
     part = data / ".talk.arousal.annotation.abcd12345678.part"
     part.touch()
     (data / "talk.wav").unlink()
-    pool._take_up(job, "The worker died")
+    pool._recover(job, "The worker died")
     assert not part.exists() and store.get("job").status is Status.WAITING  # type: ignore[union-attr]
 
 
@@ -294,21 +294,21 @@ def served(data: Path, tmp_path: Path) -> WorkerConfig:
 def test_a_store_that_cannot_be_written_does_not_end_the_watch(
     served: WorkerConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pools, "AGAIN_S", 0.05)
+    monkeypatch.setattr(pools, "RETRY_S", 0.05)
     store = Store(tmp_path / "work" / "jobs.sqlite")
     pool = Pool(store._path, served)
     pool.start()
     try:
         until(lambda: pool.ready == 1)
-        orphans, failures = pool._store.orphans, []
+        abandoned, failures = pool._store.abandoned, []
 
         def full(worker: str | None = None):
             if worker is not None and len(failures) < 3:
                 failures.append(worker)
                 raise sqlite3.OperationalError("database or disk is full")
-            return orphans(worker)
+            return abandoned(worker)
 
-        monkeypatch.setattr(pool._store, "orphans", full)
+        monkeypatch.setattr(pool._store, "abandoned", full)
         os.kill(pool._processes[0].process.pid, signal.SIGKILL)  # type: ignore[arg-type]
         until(lambda: pool.deaths == 1)
         until(lambda: pool.ready == 1)

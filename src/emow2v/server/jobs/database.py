@@ -1,4 +1,4 @@
-"""The jobs' SQLite file: a connection for each thread of several processes, and all of them closed in time."""
+"""The SQLite file of the jobs: one connection for each thread, in several processes; all of them can be closed."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ WAIT_S = 30  # for another process that writes
 
 
 class _Handle:
-    """A thread's connection; closed when the thread is no more, or by whoever closes the database.
+    """A thread's connection; closed when the thread ends or the database is closed.
 
     Attributes:
-        lock: held while the connection is used, which its own thread may nest
+        lock: held while the connection is used; its own thread may nest it
     """
 
     def __init__(self, path: Path) -> None:
@@ -27,7 +27,7 @@ class _Handle:
             self.connection.row_factory = sqlite3.Row
             self.connection.execute("PRAGMA journal_mode = WAL")
             self.connection.execute("PRAGMA foreign_keys = ON")
-            self.connection.execute("PRAGMA secure_delete = ON")  # who erases a voice finds no byte of it in the file
+            self.connection.execute("PRAGMA secure_delete = ON")  # no byte of an erased job stays in the file
         except BaseException:
             self.connection.close()
             raise
@@ -52,46 +52,46 @@ class Database:
         self.path = path
         self._local = threading.local()
         self._handles: weakref.WeakSet[_Handle] = weakref.WeakSet()
-        self._lock = threading.Lock()  # of the list; held for moments
+        self._lock = threading.Lock()  # of the list; held for short times
 
     def handle(self) -> _Handle:
-        """This thread's connection, opened when it is first asked for."""
-        found: _Handle | None = getattr(self._local, "handle", None)
-        if found is None:
-            found = _Handle(self.path)
+        """This thread's connection, opened at its first use."""
+        handle: _Handle | None = getattr(self._local, "handle", None)
+        if handle is None:
+            handle = _Handle(self.path)
             with self._lock:
-                self._handles.add(found)
-            self._local.handle = found
-        return found
+                self._handles.add(handle)
+            self._local.handle = handle
+        return handle
 
     def close(self) -> None:
-        """Close the connections of all threads; who asks again gets a new one."""
+        """Close the connections of all threads; a later use opens a new one."""
         with self._lock:
             handles = list(self._handles)
             self._handles.clear()
             self._local = threading.local()
-        for one in handles:
-            one.close()
+        for handle in handles:
+            handle.close()
 
     def rows(self, query: str, values: Sequence[object] = ()) -> list[sqlite3.Row]:
-        """What a query finds."""
+        """The rows of a query."""
         handle = self.handle()
         with handle.lock:
-            found: list[sqlite3.Row] = handle.connection.execute(query, values).fetchall()
-        return found
+            rows: list[sqlite3.Row] = handle.connection.execute(query, values).fetchall()
+        return rows
 
     def row(self, query: str, values: Sequence[object] = ()) -> sqlite3.Row | None:
-        """The first that a query finds."""
-        found = self.rows(query, values)
-        return found[0] if found else None
+        """The first row of a query; None where there is none."""
+        rows = self.rows(query, values)
+        return rows[0] if rows else None
 
     @contextlib.contextmanager
     def write(self, *, lasting: bool = True) -> Iterator[sqlite3.Connection]:
         """A transaction.
 
         Args:
-            lasting: on the disk when it is over, so that it outlasts a power cut. What is written without outlasts the death
-                of any process, in order; it is on the disk with the next that lasts
+            lasting: written to the disk at the end, so that it survives a power cut. Other transactions survive the death
+                of any process, in order, and reach the disk with the next lasting one
         """
         handle = self.handle()
         with handle.lock:
@@ -102,6 +102,6 @@ class Database:
                 yield database
                 database.execute("COMMIT")
             except BaseException:
-                if database.in_transaction:  # SQLite has taken it back itself where the disk is full
+                if database.in_transaction:  # SQLite has rolled back itself where the disk is full
                     database.execute("ROLLBACK")
                 raise

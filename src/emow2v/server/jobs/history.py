@@ -21,7 +21,7 @@ from emow2v.server.options import ServerOptions
 logger = logging.getLogger("emow2v.server")
 
 EVERY_S = 60.0
-PATIENCE_S = 10.0  # for files that are appearing
+PATIENCE_S = 10.0  # for files that are being published
 LOOK_S = 0.02
 
 
@@ -61,9 +61,9 @@ def erase(store: Store, places: Places, job_id: str) -> Job | None:
     first = store.get(job_id, brief=True)
 
     def remove(job: Job) -> None:
-        # the files first: should the server die between the two, the job still shows what is to be erased
+        # files first: if the server dies in between, the job still names what is to be erased
         for upload in task_of(job, places).uploads():
-            if not store.mentioned(upload.name, but=job):
+            if not store.mentions(upload.name, but=job):
                 upload.unlink(missing_ok=True)
         shutil.rmtree(places.results(job.id), ignore_errors=True)
 
@@ -72,7 +72,7 @@ def erase(store: Store, places: Places, job_id: str) -> Job | None:
             try:
                 if (erased := store.erase(job, remove)) is not None:
                     return erased
-            except PermissionError:  # Windows, while somebody reads it
+            except PermissionError:  # on Windows, while a file is open
                 pass
         elif store.cancel(job_id):
             continue
@@ -107,7 +107,7 @@ def forget(store: Store, places: Places, options: ServerOptions) -> None:
     oldest = time.time() - options.keep_days * 86400
     for upload in places.uploads.glob("*"):
         with contextlib.suppress(OSError):
-            if upload.stat().st_mtime < oldest and not store.mentioned(upload.name):
+            if upload.stat().st_mtime < oldest and not store.mentions(upload.name):
                 upload.unlink()
 
 
@@ -119,10 +119,10 @@ async def keep_bounded(store: Store, places: Places, options: ServerOptions) -> 
             await asyncio.shield(forgetting)
         except asyncio.CancelledError:
             with contextlib.suppress(OSError, sqlite3.OperationalError):
-                await forgetting  # its thread has a connection that is closed next
+                await forgetting  # its thread uses a connection that is closed next
             raise
-        except (OSError, sqlite3.OperationalError) as error:  # a full disk, say: next minute perhaps
+        except (OSError, sqlite3.OperationalError) as error:  # such as a full disk; the next round may succeed
             logger.error("old jobs could not be forgotten (%s); tried again in %g s", error, EVERY_S)
-        except Exception:  # our own mistake: told, and no reason to keep everything for ever
+        except Exception:  # a fault of emow2v; the next round may succeed
             logger.exception("old jobs could not be forgotten")
         await asyncio.sleep(EVERY_S)

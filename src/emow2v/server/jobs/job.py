@@ -1,4 +1,4 @@
-"""A job as it stands in the store: what was asked, how far it is, what came of it."""
+"""Jobs: the posted form, the progress and the outcome."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ Kind = Literal["process", "prediction"]
 
 
 class Busy(Emow2vError):
-    """More is asked than is taken; later there will be room."""
+    """The server has no room for the request now; a later one may succeed."""
 
 
 class Status(IntEnum):
-    """DISCOVER's numbers."""
+    """The state of a job, with DISCOVER's numbers."""
 
     WAITING = 0
     RUNNING = 1
@@ -35,16 +35,16 @@ class Status(IntEnum):
 
 @dataclass(frozen=True)
 class Job:
-    """A job as it stands.
+    """A job in its present state.
 
     Attributes:
-        number: unique for ever, where an id may be used again
+        number: never used again, while an id may be
         kind: "process" for a DISCOVER request, "prediction" for one of /v1
-        client: who posted it, for a fair order
+        client: address that posted it, for a fair order
         form: the fields of the request, secrets masked
         context: how windows are computed where the form does not say
-        rows, expected: values done in the present session, and all of it where that is known
-        posted, started, ended: UTC, ISO 8601 to the millisecond; "" for not yet
+        rows, expected: values computed in the present session, and its total where that is known
+        posted, started, ended: UTC, ISO 8601 to the millisecond; "" before the event
         provenance: of the results
         notices: sentences on what is missing or unusual in the recording
     """
@@ -72,14 +72,14 @@ class Job:
 
     @property
     def progress(self) -> str:
-        """ "120/250", "120" where the end is not known, "-" before the first value."""
+        """As "120/250"; "120" where the total is unknown, "-" before the first value."""
         if not self.rows:
             return "-"
         return f"{self.rows}/{max(self.rows, self.expected)}" if self.expected else str(self.rows)
 
 
 def from_row(row: sqlite3.Row) -> Job:
-    """A row of the store's table."""
+    """A job from a row of the store's table."""
     values = dict(row)
     for name in ("form", "moves", "provenance", "notices"):
         values[name] = json.loads(values[name])

@@ -10,7 +10,7 @@ from pathlib import Path
 logger = logging.getLogger("emow2v.server")
 
 SCHEMA = 4  # 0.1.0 wrote 3
-MOST_LISTED = 1000  # characters of a field, for whoever asks for many jobs, or again and again: some hold a recording
+MOST_LISTED = 1000  # characters of a field in lists and repeated queries, because a field may hold a recording
 
 JOBS = """
 CREATE TABLE {name} (
@@ -21,7 +21,7 @@ CREATE TABLE {name} (
     brief TEXT NOT NULL,  -- the form with the beginning of each field
     context TEXT NOT NULL,
     status INTEGER NOT NULL,
-    publishing INTEGER NOT NULL DEFAULT 0,  -- its files are appearing: too late to cancel
+    publishing INTEGER NOT NULL DEFAULT 0,  -- its files are being renamed to their places: too late to cancel
     moves TEXT NOT NULL DEFAULT '[]',  -- JSON, files that are complete: from where, to where
     worker TEXT NOT NULL DEFAULT '',
     attempts INTEGER NOT NULL DEFAULT 0,
@@ -33,8 +33,8 @@ CREATE TABLE {name} (
     error TEXT NOT NULL DEFAULT '',
     was_cancelled INTEGER NOT NULL DEFAULT 0,
     provenance TEXT NOT NULL DEFAULT '{{}}',
-    notices TEXT NOT NULL DEFAULT '[]',  -- JSON, sentences on what was not all there
-    form TEXT NOT NULL  -- JSON, secrets masked; last, since it may hold a recording that nobody wants to read past
+    notices TEXT NOT NULL DEFAULT '[]',  -- JSON, sentences on what is missing or unusual in the recording
+    form TEXT NOT NULL  -- JSON, secrets masked; last, since it may hold a recording, which other columns need not read past
 )
 """
 OTHERS = """
@@ -48,7 +48,7 @@ CREATE TABLE lines (
 CREATE INDEX lines_by_job ON lines (job);
 CREATE TABLE served (client TEXT PRIMARY KEY, turn INTEGER NOT NULL)
 """
-# Cancelled jobs whose id another has taken, for as long as their worker has not let go.
+# Cancelled jobs whose id another job has taken, until their worker releases them.
 REPLACED = "CREATE TABLE replaced AS SELECT * FROM jobs WHERE 0"
 
 
@@ -62,7 +62,7 @@ def create(database: sqlite3.Connection) -> None:
 
 
 def version(database: sqlite3.Connection) -> int:
-    """The schema of a store; 0 where nothing was written yet."""
+    """The schema version of a store; 0 for an empty file."""
     found: int = database.execute("PRAGMA user_version").fetchone()[0]
     return found
 
@@ -75,21 +75,21 @@ def backups(path: Path) -> list[Path]:
 def migrate(database: sqlite3.Connection, path: Path) -> None:
     """Bring a store of an earlier version to this one's tables, in one transaction; a copy as it was stays beside it.
 
-    The copy holds what the store held, so that it goes when somebody erases a job, and with the old jobs.
+    The copy holds every job, so it is removed when a job is erased, and with the old jobs.
 
     Raises:
-        sqlite3.Error, OSError: it could not be done; the store is as it was
+        sqlite3.Error, OSError: the migration failed; the store is unchanged
     """
     found = version(database)
     backup = path.with_name(f"{path.name}.schema-{found}.bak")
     backup.unlink(missing_ok=True)
-    database.execute("VACUUM INTO ?", (str(backup),))  # whole, with what still stands in the journal
+    database.execute("VACUUM INTO ?", (str(backup),))  # complete, with the content of the journal
     backup.chmod(path.stat().st_mode & 0o777)
     database.execute("PRAGMA foreign_keys = OFF")  # the lines of a job outlive its table for a moment
     try:
         database.execute("BEGIN IMMEDIATE")
         try:
-            if version(database) == found:  # and no other process was faster
+            if version(database) == found:  # no other process was faster
                 _rebuild(database)
             database.execute("COMMIT")
         except BaseException:
@@ -118,7 +118,7 @@ def _rebuild(database: sqlite3.Connection) -> None:
             database.execute(f"INSERT INTO renewed ({', '.join(columns)}, brief) VALUES ({marks})", values)
     database.execute("DROP TABLE jobs")
     database.execute("ALTER TABLE renewed RENAME TO jobs")
-    if last is not None:  # numbers are given once, also those of jobs that are gone
+    if last is not None:  # numbers are never used again, also those of removed jobs
         database.execute("DELETE FROM sqlite_sequence WHERE name IN ('jobs', 'renewed')")
         database.execute("INSERT INTO sqlite_sequence (name, seq) VALUES ('jobs', ?)", (last[0],))
     database.execute("CREATE INDEX jobs_by_status ON jobs (status, number)")

@@ -1,7 +1,7 @@
-"""Jobs on disk: what was asked, how far it is, what was said of it. One SQLite file, read and written by several processes.
+"""The jobs of a server in one SQLite file, which several processes read and write.
 
-Every change of a job's state is one transaction that says which state it comes from, so that of two processes that
-want the same only one gets it: a job is claimed once, cancelled or published but not both, ended once.
+Each change of a job's state is one transaction that names the state before it. Of two processes that attempt the same
+change only one succeeds: a job is claimed once, cancelled or published but not both, ended once.
 """
 
 from __future__ import annotations
@@ -24,27 +24,27 @@ from emow2v.storage import one_line
 
 __all__ = ["MOST_LISTED", "Busy", "Job", "Status", "Store"]
 
-MOST_NOTICES = 100  # of a job; its log has all of them
-MOST_ATTEMPTS = 3  # a job that a worker died of so often is not tried again
+MAX_NOTICES = 100  # of a job; its log has all of them
+MAX_ATTEMPTS = 3  # a job during which workers died so often is given up
 
 _WHOLE = ", ".join(one.name for one in fields(Job))
-_OVER = "status >= 2 AND (status != 4 OR worker = '')"  # its worker has noticed that it was cancelled
+_OVER = "status >= 2 AND (status != 4 OR worker = '')"  # and its worker has released it
 _LISTED = _WHOLE.replace("form", "brief AS form")
 
 
 class Store:
     """The jobs of a server; safe to use from several threads and processes.
 
-    Args:
-        path: of the database; made where there is none
+    A file of an earlier version is converted, and a copy of the old file stays beside it.
 
-    A file of an earlier version is brought to this one's tables, and a copy of it as it was stays beside it.
+    Args:
+        path: of the database; created where no file exists
 
     Raises:
-        Emow2vError: it cannot be opened, or a later version made it
+        Emow2vError: the file cannot be opened, or a later version wrote it
 
     Attributes:
-        new: whether there was none before
+        new: whether the file was created
     """
 
     def __init__(self, path: Path) -> None:
@@ -77,10 +77,10 @@ class Store:
             )
 
     def close(self) -> None:
-        """Close the connections of all threads; who asks again gets a new one."""
+        """Close the connections of all threads; a later use opens a new one."""
         self._data.close()
 
-    # --- what clients do ---
+    # --- for clients ---
 
     def submit(
         self,
@@ -92,14 +92,14 @@ class Store:
         context: str = "window",
         max_waiting: int = 0,
     ) -> Job:
-        """Queue a job; the id of one that has ended may be used again, and its history is gone then.
+        """Queue a job. The id of an ended job may be used again; the old job is removed then.
 
         Args:
-            max_waiting: jobs that may wait, 0 for any number
+            max_waiting: number of jobs that may wait; 0 for no limit
 
         Raises:
-            Busy: too many wait already
-            RequestError: a job of that id is waiting or running
+            Busy: the queue is full
+            RequestError: a job with the id waits or runs
         """
         with self._data.write() as database:
             old = database.execute("SELECT number, status FROM jobs WHERE id = ?", (job_id,)).fetchone()
@@ -125,27 +125,27 @@ class Store:
         return from_row(made)
 
     def get(self, job_id: str, *, brief: bool = False) -> Job | None:
-        """A job; brief: with the beginning of each field of its form, for whoever asks again and again."""
+        """A job; None where the id is unknown. With `brief`, its form has only the beginning of each field."""
         wanted = _LISTED if brief else _WHOLE
         row = self._data.row(f"SELECT {wanted} FROM jobs WHERE id = ?", (job_id,))
         return None if row is None else from_row(row)
 
     def all(self, *, most: int = -1, newest_first: bool = False, status: Status | None = None) -> list[Job]:
-        """Jobs in the order in which they were posted, or the newest; of large forms the beginning of each field."""
+        """Jobs in the order of posting, or the newest first; their forms have only the beginning of each field."""
         order = "DESC" if newest_first else "ASC"
         where, values = ("", []) if status is None else ("WHERE status = ?", [int(status)])
         query = f"SELECT {_LISTED} FROM jobs {where} ORDER BY number {order} LIMIT ?"
         return [from_row(row) for row in self._data.rows(query, [*values, most])]
 
     def counts(self) -> dict[Status, int]:
-        """Jobs in each state."""
+        """Number of jobs in each state."""
         found = dict.fromkeys(Status, 0)
         for row in self._data.rows("SELECT status, count(*) AS jobs FROM jobs GROUP BY status"):
             found[Status(row["status"])] = row["jobs"]
         return found
 
     def position(self, job: Job) -> int:
-        """How many waiting jobs were posted before it; others may get their turn between, see `claim`."""
+        """Number of waiting jobs that were posted before a job; the order of `claim` may differ."""
         row = self._data.row("SELECT count(*) FROM jobs WHERE status = 0 AND number < ?", (job.number,))
         return int(row[0]) if row else 0
 
@@ -155,10 +155,10 @@ class Store:
         return {row["number"]: row["position"] for row in self._data.rows(query)}
 
     def cancel(self, job_id: str) -> bool:
-        """Stop a job: its status changes at once, and no output of it appears any more.
+        """Cancel a job: its status changes at once, and no further file appears.
 
         Returns:
-            False where it ended otherwise before, or its files are appearing; True also when it is cancelled already
+            False where the job has ended otherwise, or its files are being published; True also where it was cancelled before
         """
         with self._data.write() as database:
             database.execute("UPDATE jobs SET was_cancelled = 1 WHERE id = ? AND status < 2", (job_id,))
@@ -172,12 +172,12 @@ class Store:
             row = database.execute("SELECT status FROM jobs WHERE id = ?", (job_id,)).fetchone()
         return row is not None and row["status"] == Status.CANCELED
 
-    # --- what workers do ---
+    # --- for workers ---
 
     def claim(self, worker: str) -> Job | None:
-        """The next job, which is this worker's from now on; None where none waits.
+        """Assign the next waiting job to a worker; None where no job waits.
 
-        Clients take turns: of those with a waiting job the one who was served longest ago, with its oldest.
+        Clients take turns: the oldest job of the client that was served longest ago is next.
         """
         with self._data.write() as database:
             row = database.execute(
@@ -198,33 +198,33 @@ class Store:
             )
         return from_row(claimed)
 
-    def let_go(self, job: Job) -> None:
-        """Nothing of a job that was cancelled is left with its worker."""
+    def release(self, job: Job) -> None:
+        """Say that the worker has removed everything of a cancelled job."""
         with self._data.write(lasting=False) as database:
             database.execute("UPDATE jobs SET worker = '' WHERE number = ? AND status = 4", (job.number,))
             database.execute("DELETE FROM replaced WHERE number = ?", (job.number,))
 
     def running(self, job: Job) -> bool:
-        """Whether a claimed job is still to be run: not cancelled, and not another's by now."""
+        """Whether a claimed job is still to be run: neither cancelled nor assigned to another worker."""
         row = self._data.row("SELECT status, worker FROM jobs WHERE number = ?", (job.number,))
         return row is not None and row["status"] == Status.RUNNING and row["worker"] == job.worker
 
     def progress(self, job: Job, rows: int, expected: int | None) -> None:
-        self._mine(job, "rows = ?, expected = ?", rows, expected, lasting=False)
+        self._update_running(job, "rows = ?, expected = ?", rows, expected, lasting=False)
 
-    def note(self, job: Job, provenance: Mapping[str, str | float]) -> None:
-        """Where its results come from."""
-        self._mine(job, "provenance = ?", json.dumps(dict(provenance)), lasting=False)
+    def set_provenance(self, job: Job, provenance: Mapping[str, str | float]) -> None:
+        """Store the provenance of the results."""
+        self._update_running(job, "provenance = ?", json.dumps(dict(provenance)), lasting=False)
 
-    def notice(self, job: Job, sentences: Sequence[str]) -> None:
-        """Add notices: they are kept with the job, and in its log."""
+    def add_notices(self, job: Job, sentences: Sequence[str]) -> None:
+        """Add notices to a job and to its log."""
         with self._data.write(lasting=False) as database:
             row = database.execute("SELECT notices FROM jobs WHERE number = ?", (job.number,)).fetchone()
             if row is None:
                 return
             plain = dict.fromkeys([*json.loads(row["notices"]), *map(one_line, sentences)])
             database.execute(
-                "UPDATE jobs SET notices = ? WHERE number = ?", (json.dumps([*plain][:MOST_NOTICES]), job.number)
+                "UPDATE jobs SET notices = ? WHERE number = ?", (json.dumps([*plain][:MAX_NOTICES]), job.number)
             )
             for one in sentences:
                 _line(database, job.number, one, "WARNING")
@@ -233,25 +233,25 @@ class Store:
         with self._data.write(lasting=False) as database:
             _line(database, job.number, text, level)
 
-    def publish(self, job: Job, moves: Sequence[tuple[Path, Path]]) -> bool:
-        """From now on its files appear and it cannot be cancelled; False where it was.
+    def begin_publishing(self, job: Job, moves: Sequence[tuple[Path, Path]]) -> bool:
+        """Mark a job as publishing its files, so that it cannot be cancelled; False where it was cancelled before.
 
         Args:
-            moves: complete files under their temporary names, and their places; should the worker die between two of
-                them, the others are brought to their places too
+            moves: complete files under their temporary names, and their places; if the worker dies, the server completes
+                the renaming
         """
         written = json.dumps([[str(part), str(path)] for part, path in moves])
-        return self._mine(job, "publishing = 1, moves = ?", written)
+        return self._update_running(job, "publishing = 1, moves = ?", written)
 
-    def published(self, job: Job) -> None:
-        """They have appeared; until the next session's files do, it can be cancelled again."""
-        self._mine(job, "publishing = 0, moves = '[]'", lasting=False)
+    def end_publishing(self, job: Job) -> None:
+        """Mark the files as published; the job can be cancelled again until those of the next session are complete."""
+        self._update_running(job, "publishing = 0, moves = '[]'", lasting=False)
 
     def end(self, job: Job, error: str = "", *, rows: int | None = None) -> bool:
-        """It has finished, or failed with a sentence; False where it was cancelled before.
+        """End a job as finished, or as failed with a sentence; False where it was cancelled before.
 
         Args:
-            rows: values that it delivered, where that is known better than `progress` said
+            rows: number of values; default: the last `progress`
         """
         status = Status.ERROR if error else Status.FINISHED
         with self._data.write() as database:
@@ -266,8 +266,8 @@ class Store:
                 _line(database, job.number, error or "finished", "ERROR" if error else "INFO")
         return ended is not None
 
-    def give_back(self, job: Job) -> None:
-        """It is not to be finished now: it waits again, and this attempt does not count."""
+    def postpone(self, job: Job) -> None:
+        """Return a job to the queue, because the server stops; the attempt does not count."""
         with self._data.write() as database:
             changed = database.execute(
                 "UPDATE jobs SET status = 0, worker = '', attempts = attempts - 1, rows = 0, expected = NULL, started = '' "
@@ -277,14 +277,16 @@ class Store:
             if changed is not None:
                 _line(database, job.number, "interrupted: the server stops; it starts again with the server", "INFO")
 
-    # --- what the server does about them ---
+    # --- for the server ---
 
     def erase(self, job: Job, before: Callable[[Job], None] = lambda job: None) -> Job | None:
-        """Drop a job that has ended with its log, now and from the file itself; None where it goes on, or is no more,
-        or where a worker still holds one that it replaced.
+        """Remove an ended job and its log, also from the database file.
 
         Args:
-            before: called with it as it stands, while no other job can take its id; may raise
+            before: called with the job, while no other job can take its id; may raise
+
+        Returns:
+            the job; None where it runs or is gone, or where a worker has not released a job that it replaced
         """
         with self._data.write() as database:
             nobody_holds = "id NOT IN (SELECT id FROM replaced)"
@@ -292,40 +294,38 @@ class Store:
             row = database.execute(query, (job.number,)).fetchone()
             if row is not None:
                 before(from_row(row))
-        with contextlib.suppress(
-            sqlite3.OperationalError
-        ):  # its pages also stand in the journal until that is begun anew
+        with contextlib.suppress(sqlite3.OperationalError):  # the journal holds its pages until it is begun anew
             self._data.rows("PRAGMA wal_checkpoint(TRUNCATE)")
         self._forget_backups()
         return None if row is None else from_row(row)
 
     def _forget_backups(self, older_than: datetime | None = None) -> None:
-        """Copies of the store from before a migration hold what is erased, or is too old, by now."""
+        """Remove copies from before a migration, which hold erased or old jobs."""
         for path in schema.backups(self._path):
             with contextlib.suppress(OSError):
                 if older_than is None or datetime.fromtimestamp(path.stat().st_mtime, UTC) < older_than:
                     path.unlink()
 
-    def mentioned(self, text: str, but: Job | None = None) -> bool:
-        """Whether a job's form, but that of one, holds a text, such as the name of an upload."""
+    def mentions(self, text: str, but: Job | None = None) -> bool:
+        """Whether the form of a job, other than `but`, holds a text, such as the name of an upload."""
         query = "SELECT 1 FROM jobs WHERE number != ? AND instr(form, ?) LIMIT 1"
         return self._data.row(query, (but.number if but else 0, text)) is not None
 
     @contextlib.contextmanager
-    def still(self) -> Iterator[None]:
-        """For the length of a with block, which must be short, no job changes."""
+    def locked(self) -> Iterator[None]:
+        """No job changes during the with block, which must be short."""
         with self._data.write():
             yield
 
-    def orphans(self, worker: str | None = None) -> list[Job]:
-        """Jobs that a worker left running when it died; of all workers at the start of a server."""
+    def abandoned(self, worker: str | None = None) -> list[Job]:
+        """Jobs that a dead worker left running; of all workers by default."""
         return self._of("SELECT * FROM jobs WHERE status = 1", worker)
 
-    def held(self, worker: str | None = None, *, since_s: float = 0) -> list[Job]:
-        """Cancelled jobs of a worker that has not let go of them: it has not noticed yet, or it died before.
+    def unreleased(self, worker: str | None = None, *, since_s: float = 0) -> list[Job]:
+        """Cancelled jobs that a worker has not released, because it has not noticed yet or has died.
 
         Args:
-            since_s: seconds that it has had for that, at least
+            since_s: least age of the cancellation in seconds
         """
         latest = (datetime.now(UTC) - timedelta(seconds=since_s)).isoformat(timespec="milliseconds")
         found = self._of("SELECT * FROM jobs WHERE status = 4 UNION ALL SELECT * FROM replaced", worker)
@@ -336,8 +336,8 @@ class Store:
         return [from_row(row) for row in self._data.rows(query, [] if worker is None else [worker])]
 
     def requeue(self, job: Job, why: str) -> Status:
-        """Let an interrupted job wait again, at its old place; or give up where it was tried often enough."""
-        again = job.attempts < MOST_ATTEMPTS
+        """Return an interrupted job to its old place in the queue; after `MAX_ATTEMPTS` it fails."""
+        again = job.attempts < MAX_ATTEMPTS
         status = Status.WAITING if again else Status.ERROR
         said = (
             f"{why}; it starts again from the beginning" if again else f"{why}, {job.attempts} times; it is given up."
@@ -353,15 +353,15 @@ class Store:
         return status
 
     def lines(self, job: Job) -> list[str]:
-        """Its log: "2026-11-24 03:10:09 INFO finished" a line, UTC."""
+        """The log of a job, one line each: "2026-11-24 03:10:09 INFO finished", UTC."""
         found = self._data.rows("SELECT * FROM lines WHERE job = ? ORDER BY rowid", (job.number,))
         return [f"{row['time'][:19].replace('T', ' ')} {row['level']} {row['text']}" for row in found]
 
     def forget(self, *, most: int, days: float, before: Callable[[list[Job]], None] = lambda jobs: None) -> list[Job]:
-        """Drop ended jobs beyond a number and an age; gives what was dropped.
+        """Remove ended jobs beyond a number and an age; gives the removed jobs.
 
         Args:
-            before: called with them while no other job can take one's id; may raise
+            before: called with them, while no other job can take one of their ids; may raise
         """
         begin = datetime.now(UTC) - timedelta(days=days)
         oldest = begin.isoformat(timespec="milliseconds")
@@ -377,8 +377,8 @@ class Store:
         self._forget_backups(begin)
         return jobs
 
-    def _mine(self, job: Job, change: str, *values: object, lasting: bool = True) -> bool:
-        """Change a claimed job that is still this worker's to run."""
+    def _update_running(self, job: Job, change: str, *values: object, lasting: bool = True) -> bool:
+        """Change a job that still runs on its worker; False where it does not."""
         with self._data.write(lasting=lasting) as database:
             query = f"UPDATE jobs SET {change} WHERE number = ? AND status = 1 AND worker = ?"
             return database.execute(query, (*values, job.number, job.worker)).rowcount == 1
@@ -389,12 +389,12 @@ class Store:
 
 
 def now() -> str:
-    """UTC, ISO 8601."""
+    """The present time, UTC, ISO 8601."""
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 def _line(database: sqlite3.Connection, number: int, text: str, level: str) -> None:
-    database.execute(  # of a job that was erased while it ran nothing is said any more
+    database.execute(  # a job that was erased while it ran gets no further line
         "INSERT INTO lines SELECT ?, ?, ?, ? WHERE EXISTS (SELECT 1 FROM jobs WHERE number = ?)",
         (number, now(), level, one_line(text), number),
     )

@@ -1,4 +1,4 @@
-"""What clients send: kept under names that nobody can guess."""
+"""Uploads: stored under names that nobody can guess."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import IO
 
 
 def keep(file: IO[bytes], client_name: str, folder: Path) -> str:
-    """Store an upload; the client's own name gives only the ending.
+    """Store an upload; only the ending comes from the client's own name.
 
     Returns:
         its name in the folder
@@ -22,8 +22,8 @@ def keep(file: IO[bytes], client_name: str, folder: Path) -> str:
     name = "".join(secrets.choice("abcdefghijklmnopqrstuvwxyz") for _ in range(12)) + (f".{ending}" if ending else "")
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        with (folder / name).open("xb") as kept:
-            shutil.copyfileobj(file, kept)
+        with (folder / name).open("xb") as stored:
+            shutil.copyfileobj(file, stored)
     except BaseException:
         (folder / name).unlink(missing_ok=True)
         raise

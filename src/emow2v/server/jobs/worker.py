@@ -1,7 +1,7 @@
-"""A worker: a process that keeps models warm and runs the jobs of a store, one after the other.
+"""A worker: a process that keeps models in memory and runs the jobs of a store, one after the other.
 
-It listens to its parent through a pipe. When that closes, the parent is dead, and so is the worker a moment later: a
-server that starts anew never meets one of the last one's.
+The parent sends messages through a pipe. When the pipe closes, the parent has died and the worker ends, too, so that a
+new server never meets a worker of an earlier one.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ from emow2v.storage.files import Move
 
 logger = logging.getLogger("emow2v.server")
 
-MAX_WARM = 2  # models kept in memory; a request may name another than the one that is served
-LOOK_S = 0.05  # between two looks whether the job is still wanted
+MAX_LOADED = 2  # models in memory; a request may name another model than the server's own
+LOOK_S = 0.05  # between two checks whether the job was cancelled
 REPORT_S = 0.2  # between two reports of progress
-ALONE_S = 10.0  # after SIGTERM: who stops a whole group has told the parent too, which says STOP in that time
-WAKE, STOP, HURRY, READY, HEARD = b"wake", b"stop", b"hurry", b"ready", b"heard"
+PARENT_S = 10.0  # after SIGTERM to the whole process group, the parent sends STOP within that time
+WAKE, STOP, HURRY, READY, WOKEN = b"wake", b"stop", b"hurry", b"ready", b"heard"
 
 
 class Models(Protocol):
@@ -96,44 +96,45 @@ class WorkerConfig:
 
 
 class Stopped(BaseException):
-    """The server is stopping and cannot wait; the job is to wait for the next one."""
+    """The server stops and cannot wait for the job, which returns to the queue."""
 
 
 class Worker:
-    """What happens in the process."""
+    """The work of the process."""
 
     def __init__(self, name: str, path: Path, config: Models) -> None:
         self.name = name
         self._store = Store(path)
         self._config = config
-        self._warm: dict[str, Model] = {}
+        self._loaded: dict[str, Model] = {}
         self._awake = threading.Event()
         self._stopping = False
         self._hurried = False
 
     def listen(self, parent: Connection) -> None:
-        """Follow the parent's words until there is none."""
+        """Receive the parent's messages; end the process when the parent is gone."""
         with contextlib.suppress(EOFError, OSError):
             while True:
                 word = parent.recv_bytes()
-                self.hear(word)
+                self.receive(word)
                 if word == WAKE:
-                    parent.send_bytes(HEARD)
+                    parent.send_bytes(WOKEN)
         os._exit(1)
 
     def terminated(self) -> None:
-        """SIGTERM or SIGHUP came: the parent's word counts; without one it was meant for this process alone."""
-        time.sleep(ALONE_S)
+        """On SIGTERM or SIGHUP: wait for STOP from the parent; without it the signal was for this process alone."""
+        time.sleep(PARENT_S)
         if not self._stopping:
             os._exit(128 + signal.SIGTERM)
 
-    def hear(self, word: bytes) -> None:
+    def receive(self, word: bytes) -> None:
+        """Act on a message of the parent."""
         self._stopping = self._stopping or word in (STOP, HURRY)
         self._hurried = self._hurried or word == HURRY
         self._awake.set()
 
     def warm_up(self) -> None:
-        """Load the model that most requests will want, and let it run once."""
+        """Load the server's own model and run it once."""
         card = self._config.card
         model = self._model(card.name)
         import numpy as np
@@ -141,46 +142,46 @@ class Worker:
         model.run(np.zeros((1, max(card.min_samples, card.sampling_rate)), np.float32))
 
     def work(self) -> None:
-        """Run jobs until told to stop."""
+        """Run jobs until STOP."""
         while not self._stopping:
             self._awake.clear()
             job = self._store.claim(self.name)
             if job is not None:
                 self._run(job)
             elif not self._stopping:
-                self._awake.wait(timeout=5)  # a word may be lost; a job is not
+                self._awake.wait(timeout=5)  # a WAKE may be lost
 
     def _run(self, job: Job) -> None:
-        about = {"job": job.id, "client": job.client}
-        logger.info("job %s: running", job.id, extra=about)
+        context = {"job": job.id, "client": job.client}
+        logger.info("job %s: running", job.id, extra=context)
         try:
             self._carry_out(job)
         except Cancelled:
-            logger.info("job %s: cancelled", job.id, extra=about)
+            logger.info("job %s: cancelled", job.id, extra=context)
         except Stopped:
-            self._store.give_back(job)
-            logger.info("job %s: waits for the next start", job.id, extra=about)
+            self._store.postpone(job)
+            logger.info("job %s: waits for the next start", job.id, extra=context)
         except sqlite3.Error:
-            raise  # how it ended cannot be written: who watches this process takes it up when it can
+            raise  # the outcome cannot be stored: the pool recovers the job later
         except Emow2vError as error:
             self._store.end(job, str(error))
-            logger.info("job %s: %s", job.id, error, extra=about)
-        except OSError as error:  # a disk or a network drive that has gone, say
+            logger.info("job %s: %s", job.id, error, extra=context)
+        except OSError as error:  # such as a network drive that is gone
             self._store.end(job, f"The operating system refused it ({error.strerror or error}); try it again.")
-            logger.error("job %s: %s", job.id, error, extra=about, exc_info=error)
-        except Exception as error:  # our own mistake: with its traceback in the log, and the next job goes on
-            logger.exception("job %s failed", job.id, extra=about)
+            logger.error("job %s: %s", job.id, error, extra=context, exc_info=error)
+        except Exception as error:  # a fault of emow2v: its traceback is logged, and the next job runs
+            logger.exception("job %s failed", job.id, extra=context)
             self._store.end(job, f"{type(error).__name__}: {error}")
         else:
-            logger.info("job %s: finished", job.id, extra=about)
-        self._store.let_go(job)
+            logger.info("job %s: finished", job.id, extra=context)
+        self._store.release(job)
 
     def _carry_out(self, job: Job) -> None:
         store, config = self._store, self._config
         task = task_of(job, config.places)
         task.check(config.card, config.max_duration_s)
         model = self._model(task.card(config.card).name)
-        store.note(job, model.provenance(task.framing, task.context))
+        store.set_provenance(job, model.provenance(task.framing, task.context))
         store.log(job, f"model {model.name} {model.card.version} on {model.engine.name}, {model.engine.precision}")
         observer = StoreObserver(store, job, config.places.results(job.id), lambda: self._hurried)
         rows = task.run(model, observer, config.max_duration_s)
@@ -188,13 +189,13 @@ class Worker:
             raise Cancelled
 
     def _model(self, name: str) -> Model:
-        """A model by name, loaded when it is first asked for; the ones used last stay."""
-        model = self._warm.pop(name, None)
+        """A model by name, loaded at its first use; the ones used last stay."""
+        model = self._loaded.pop(name, None)
         if model is None or not model.card.unchanged():
-            while len(self._warm) >= MAX_WARM:
-                del self._warm[next(iter(self._warm))]
+            while len(self._loaded) >= MAX_LOADED:
+                del self._loaded[next(iter(self._loaded))]
             model = self._config.load(name)
-        self._warm[name] = model
+        self._loaded[name] = model
         return model
 
 
@@ -226,27 +227,27 @@ class StoreObserver(Observer):
             self._store.progress(self._job, rows, expected)
 
     def before_publish(self, moves: Sequence[Move]) -> None:
-        if not self._store.publish(self._job, moves):
+        if not self._store.begin_publishing(self._job, moves):
             raise Cancelled
 
     def after_publish(self) -> None:
-        self._store.published(self._job)
+        self._store.end_publishing(self._job)
 
     def on_provenance(self, provenance: Mapping[str, str | float]) -> None:
-        self._store.note(self._job, provenance)
+        self._store.set_provenance(self._job, provenance)
 
     def log(self, line: str) -> None:
         self._store.log(self._job, line)
 
     def notice(self, sentences: Sequence[str]) -> None:
-        self._store.notice(self._job, sentences)
+        self._store.add_notices(self._job, sentences)
 
     def writers(self) -> Sequence[Writer]:
         return [PartialRowsWriter(self._folder)]
 
 
 class _Throttled:
-    """Says yes at most so often."""
+    """Is due at most once in so many seconds."""
 
     def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._seconds, self._clock, self._next = seconds, clock, 0.0
@@ -267,24 +268,24 @@ def main(name: str, path: Path, config: WorkerConfig, parent: Connection, level:
         path: of the store
         level: of the log
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal tells everybody; the parent decides
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C reaches the whole group; the parent decides
     logs.set_up(config.options.log_format, level)
     if hasattr(os, "nice"):
         with contextlib.suppress(OSError):
-            os.nice(5)  # answers and live streams go first
+            os.nice(5)  # answers and live streams have priority
     try:
         worker = Worker(name, path, config)
 
-        def terminated(number: int, frame: object) -> None:  # in a thread: what it interrupts may hold what it needs
+        def terminated(number: int, frame: object) -> None:  # in a thread, since the interrupted code may hold locks
             threading.Thread(target=worker.terminated, name="emow2v-terminated", daemon=True).start()
 
         signal.signal(signal.SIGTERM, terminated)
         if sys.platform != "win32" and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # not under nohup
-            signal.signal(signal.SIGHUP, terminated)  # the terminal was closed, which tells the parent too
+            signal.signal(signal.SIGHUP, terminated)  # the terminal was closed; the parent gets the signal, too
         threading.Thread(target=worker.listen, args=(parent,), name="emow2v-parent", daemon=True).start()
         worker.warm_up()
         parent.send_bytes(READY)
         worker.work()
-    except Exception as error:  # whatever it is: told as all else is, with its traceback; another worker is started
+    except Exception as error:  # logged with its traceback; the pool starts another worker
         logger.exception("worker %s gives up: %s", name, error)
         raise SystemExit(1) from None

@@ -1,4 +1,4 @@
-"""Forms as clients send them: file names in every spelling, bodies that are no form, unknown fields."""
+"""Forms: file names in every encoding, bodies that are no form, unknown fields."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from emow2v import storage
 from emow2v.discover.names import snake_case, unknown
 
 MULTIPART, URLENCODED = "multipart/form-data", "application/x-www-form-urlencoded"
-_EMPTY = (b"", b"{}", b"[]", b"null", b'""')  # bodies that say nothing, whatever their type
+_EMPTY = (b"", b"{}", b"[]", b"null", b'""')  # empty bodies, whatever their type
 _PARAMETER = re.compile(r';\s*([^\s=;"]+)\s*=\s*("(?:\\["\\]|[^"])*"|[^;]*)')
 _PIECE = re.compile(r"filename\*(\d{1,2})(\*?)", re.IGNORECASE)  # RFC 2231: a name in pieces
 _WORD = re.compile(r"=\?[^?]+\?[bq]\?[^?]*\?=", re.IGNORECASE)  # RFC 2047: an encoded word
@@ -30,10 +30,10 @@ _LONGEST = 1000  # characters of a name
 async def read_form(
     request: Request, *, max_files: int, max_fields: int, max_part_size: int
 ) -> AsyncIterator[FormData]:
-    """The form, urlencoded or multipart; a body that says nothing is an empty one.
+    """The form, urlencoded or multipart; an empty body is an empty form.
 
     Args:
-        max_files, max_fields, max_part_size: of what is held in memory
+        max_files, max_fields, max_part_size: limits of what memory holds
 
     Raises:
         HTTPException: 415 for a body that is no form, 400 for one that is broken
@@ -44,9 +44,9 @@ async def read_form(
 
 
 async def prepare(request: Request, *, max_files: int, max_fields: int, max_part_size: int) -> None:
-    """Read a request's form, so that whoever asks the request for it afterwards gets this one."""
+    """Read a request's form with these limits; later calls of `request.form` return it."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind == MULTIPART and not await _is_bare(request):
+    if kind == MULTIPART and not await _has_no_fields(request):
         parser = _Parser(
             request.headers,
             request.stream(),
@@ -65,7 +65,7 @@ async def prepare(request: Request, *, max_files: int, max_fields: int, max_part
     elif kind == URLENCODED:
         await _refuse_json(request, await request.form(max_fields=max_fields, max_part_size=max_part_size))
     else:
-        if kind != MULTIPART and not await _says_nothing(request):
+        if kind != MULTIPART and not await _is_empty(request):
             came = f"is {kind[:60]}" if kind else "has no Content-Type"
             raise HTTPException(
                 415, f"The body {came}; expected a form, {URLENCODED} or {MULTIPART}, as curl -d or -F send it."
@@ -74,7 +74,7 @@ async def prepare(request: Request, *, max_files: int, max_fields: int, max_part
 
 
 async def _refuse_json(request: Request, form: FormData) -> None:
-    """JSON that calls itself a form, as curl -d sends whatever it is given: its fields would count as missing."""
+    """Refuse JSON that is declared as a form, as curl -d sends it: its fields would count as missing."""
     first = next(iter(form), "").strip()
     if first.encode(errors="replace") in _EMPTY and len(form) <= 1:
         request._form = FormData()
@@ -85,9 +85,9 @@ async def _refuse_json(request: Request, form: FormData) -> None:
         )
 
 
-async def _says_nothing(request: Request) -> bool:
+async def _is_empty(request: Request) -> bool:
     length = request.headers.get("content-length", "")
-    if "transfer-encoding" in request.headers:  # what comes in chunks is not waited for: it may never end
+    if "transfer-encoding" in request.headers:  # a chunked body is not read: it may never end
         return "content-type" not in request.headers
     if not length:
         return True
@@ -96,10 +96,10 @@ async def _says_nothing(request: Request) -> bool:
     return (await request.body()).strip() in _EMPTY
 
 
-async def _is_bare(request: Request) -> bool:
-    """A multipart form of no fields, in which .NET (and so NOVA) writes a first boundary all the same."""
-    said = request.headers.get("content-length", "")
-    if not (said.isascii() and said.isdigit() and int(said[:9]) < 300):
+async def _has_no_fields(request: Request) -> bool:
+    """Whether a multipart form has no fields; .NET (and so NOVA) writes a first boundary then, too."""
+    length = request.headers.get("content-length", "")
+    if not (length.isascii() and length.isdigit() and int(length[:9]) < 300):
         return False
     return all(line.startswith(b"--") or not line for line in (await request.body()).split(b"\r\n"))
 
@@ -107,12 +107,12 @@ async def _is_bare(request: Request) -> bool:
 def refuse_unknown(
     given: Iterable[str], known: Iterable[str], what: str, elsewhere: Iterable[str] = (), where: str = ""
 ) -> None:
-    """Refuse fields that are not known, or come twice: other numbers than were asked for would look like an answer.
+    """Refuse fields that are unknown or sent twice: ignoring them could give other numbers than the client wanted.
 
     Args:
-        given: names as they came, with repetitions
-        what: they are, such as "field"
-        elsewhere, where: names that are known in another part of the request, and how to call that
+        given: names as they were sent, with repetitions
+        what: the word for them, such as "field"
+        elsewhere, where: names that are known in another part of the request, and the word for those
 
     Raises:
         HTTPException: 422, with the nearest known name
@@ -128,7 +128,7 @@ def refuse_unknown(
 
 
 def refuse_twice(names: Iterable[str]) -> None:
-    """Refuse fields that come twice, also as jobID and job_id: one of the two would be dropped without a word.
+    """Refuse fields that are sent twice, also as jobID and job_id: one of the two would be ignored silently.
 
     Raises:
         HTTPException: 400
@@ -142,7 +142,7 @@ def refuse_twice(names: Iterable[str]) -> None:
 
 
 class _Parser(MultiPartParser):
-    """Takes the name of a file from `filename*`, too, which the parser below it passes over."""
+    """Also reads the name of a file from `filename*`, which Starlette's parser ignores."""
 
     def on_headers_finished(self) -> None:
         header = self._current_part.content_disposition or b""
@@ -155,20 +155,20 @@ class _Parser(MultiPartParser):
 
 
 def file_name(header: bytes) -> str | None:
-    """The name of a file in a Content-Disposition header; None where it names none.
+    """The name of a file in a Content-Disposition header; None where the header has none.
 
     `filename*` (RFC 5987, also in pieces, RFC 2231) counts before `filename`, which may be raw bytes, encoded words (RFC 2047)
-    or percent signs. A charset that is not known, or does not fit, is UTF-8 or else Latin-1.
+    or percent signs. Where the charset is unknown or does not fit, the name is read as UTF-8, else as Latin-1.
     """
     found = {name.lower(): _plain(value) for name, value in _PARAMETER.findall(header.decode("latin-1"))}
     if "filename*" in found and "filename" in found and not _fits(found["filename*"]):
-        del found["filename*"]  # broken, and there is another
+        del found["filename*"]  # the other one is used
     name = _extended(found["filename*"]) if "filename*" in found else _in_pieces(found)
     if not name and "filename" in found:
         name = _simple(found["filename"])
     if name is None:
         return "" if "filename" in found or "filename*" in found else None
-    if re.match(r"([A-Za-z]:|\.{0,2})[\\/]", name):  # a whole path, as old browsers send it
+    if re.match(r"([A-Za-z]:|\.{0,2})[\\/]", name):  # a path, as old browsers send it
         name = re.split(r"[\\/]", name.rstrip("\\/"))[-1]
     return name[:_LONGEST]
 
@@ -188,7 +188,7 @@ def _extended(value: str) -> str:
 
 
 def _fits(value: str) -> bool:
-    """Whether it is written in the charset that it names."""
+    """Whether the value can be decoded with the charset that it names."""
     charset, _, encoded = value.split("'", 2) if value.count("'") >= 2 else ("", "", "")
     try:
         unquote_to_bytes(encoded).decode(charset)
@@ -215,7 +215,7 @@ def _simple(value: str) -> str:
             parts = [(value, None)]
         return "".join(part if isinstance(part, str) else _decoded(part, charset or "") for part, charset in parts)
     name = _decoded(value.encode("latin-1"), "")
-    for code, sign in (("%22", '"'), ("%0D", "\r"), ("%0A", "\n")):  # what browsers write for these, and nothing else
+    for code, sign in (("%22", '"'), ("%0D", "\r"), ("%0A", "\n")):  # browsers escape these and nothing else
         name = name.replace(code, sign)
     if re.search("%[89A-Fa-f][0-9A-Fa-f]", name) and name.isascii():
         whole = unquote_to_bytes(name)

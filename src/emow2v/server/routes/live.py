@@ -1,9 +1,9 @@
-"""Live speech over a WebSocket: samples in, a message for every step of time out, with the numbers a file would give.
+"""Live speech over a WebSocket: samples in, one message per step out, with the same numbers as for a file.
 
-A client connects to /v1/stream?sampling_rate=48000&encoding=f32le and gets one message with the provenance. It sends
-samples as binary messages of any size, and gets {"index", "start", "end", "arousal", "dominance", "valence", "confidence"} for
-each step as soon as its audio is there. The text message "end" asks for the last rows; {"done": true} follows, and the
-connection closes. A message is read when the one before it has been computed, so that a client that is too fast waits.
+A client connects to /v1/stream?sampling_rate=48000&encoding=f32le and receives a message with the provenance. It sends
+samples as binary messages of any size, and receives {"index", "start", "end", "arousal", "dominance", "valence",
+"confidence"} for each step as soon as its audio has arrived. The text message "end" asks for the last rows; {"done": true}
+follows, and the connection closes. A message is read after the one before it is computed, so that fast clients wait.
 """
 
 from __future__ import annotations
@@ -32,35 +32,37 @@ from emow2v.server.jobs.store import Busy
 from emow2v.stream import SAMPLING_RATES, Stream
 from emow2v.trajectory import Block
 
-MOST_LOAD = 0.7  # of the machine's time, for all live streams together; jobs wait for the rest
+MAX_LOAD = 0.7  # share of the machine's time for all live streams together; the rest is for jobs
 END = "end"
 PARAMETERS = ("sampling_rate", "encoding", "frame_step", "left_context", "right_context", "padding")
-FRESH_S = 120  # a measure holds for so long; what else the machine does changes
-DOUBTED_S = 10  # and for so long before somebody is refused because of it
-AT_ONCE_S = 1  # of sound; a message that holds more is computed in pieces, so that who hangs up is noticed
-IDLE_S = 120  # without a message; who keeps quiet keeps others out
+FRESH_S = 120  # a measurement is valid for so long, because the other load of the machine changes
+DOUBTED_S = 10  # and for so long before a client is refused because of it
+PIECE_S = 1  # of sound; longer messages are computed in pieces, so that a closed connection is noticed
+IDLE_S = 120  # without a message; silent streams would keep others out
 # Codes of RFC 6455 and its registry.
 CLOSED, REFUSED, TRY_LATER = 1000, 1008, 1013
 
 
 class Live:
-    """The live streams of a server, which share one model in its own process, away from the jobs.
+    """The live streams of a server, which share one model in the server's process.
 
     Args:
-        load: gives the model; called when the first stream comes
-        most_streams: at once; 0 for as many as stay in real time, by measure
-        clock: seconds, for the age of a measure
+        load: loads the model; called for the first stream
+        max_streams: at the same time; 0 for as many as the machine computes in real time, as measured
+        clock: seconds, for the age of a measurement
     """
 
     def __init__(
-        self, load: Callable[[], Model], most_streams: int = 0, clock: Callable[[], float] = time.monotonic
+        self, load: Callable[[], Model], max_streams: int = 0, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._load, self._most, self._clock = load, most_streams, clock
+        self._load, self._max_streams, self._clock = load, max_streams, clock
         self._model: Model | None = None
-        self._lock = threading.Lock()  # of the figures: held for moments, also where everybody else would wait for it
-        # one loads and measures, which takes seconds; the others wait, not in threads, of which there are only so many
+        self._lock = threading.Lock()  # of the figures; held for short times
+        # one stream loads or measures, which takes seconds; the others wait without a thread, because threads are limited
         self._measuring = asyncio.Lock()
-        self._measured: dict[int, tuple[float, float]] = {}  # by milliseconds of a window: its seconds, and when
+        self._measured: dict[
+            int, tuple[float, float]
+        ] = {}  # by milliseconds of a window: seconds taken, and time of measurement
         self._load_now = 0.0
         self.streams = 0
 
@@ -71,14 +73,14 @@ class Live:
         admitted = False
         try:
             async with self._measuring:
-                asked = await run_in_threadpool(self._asked, socket.query_params)
-                load = await run_in_threadpool(self._admit, *asked[:2])
+                request = await run_in_threadpool(self._parse, socket.query_params)
+                load = await run_in_threadpool(self._admit, *request[:2])
                 admitted = True
-            await self._talk(socket, *asked)
+            await self._exchange(socket, *request)
         except WebSocketDisconnect:
             pass
         except Emow2vError as error:
-            with contextlib.suppress(WebSocketDisconnect, RuntimeError):  # it may have hung up without waiting for that
+            with contextlib.suppress(WebSocketDisconnect, RuntimeError):  # the client may have closed the connection
                 await _close(socket, str(error), TRY_LATER if isinstance(error, Busy) else REFUSED)
         finally:
             if admitted:
@@ -86,8 +88,8 @@ class Live:
                     self.streams -= 1
                     self._load_now -= load
 
-    def _asked(self, query: QueryParams) -> tuple[Model, Framing, int, str]:
-        """What the connection's address asks for."""
+    def _parse(self, query: QueryParams) -> tuple[Model, Framing, int, str]:
+        """The request in the connection's address."""
         for name, _ in query.multi_items():
             if name not in PARAMETERS:
                 raise RequestError(f"{unknown('parameter', name, PARAMETERS)}.")
@@ -122,18 +124,18 @@ class Live:
         return model, framing, int(rate), encoding
 
     def _admit(self, model: Model, framing: Framing) -> float:
-        """The share of the machine's time that a stream will take; refused where it would be too much.
+        """Admit a stream; gives the share of the machine's time that it takes.
 
         Raises:
-            Busy: others need the time
+            Busy: the machine could not compute it in real time
         """
         load = self._window_s(model, framing, FRESH_S) / (float(framing.step_ms) / 1000)
-        if not self._fits(load):  # perhaps the machine was busy with something else when it was measured
+        if not self._fits(load):  # the machine may have been busy during the measurement
             load = self._window_s(model, framing, DOUBTED_S) / (float(framing.step_ms) / 1000)
         with self._lock:
             if not self._fits(load):
                 many = f"{self.streams} live streams are as many as "
-                if self._most:
+                if self._max_streams:
                     raise Busy(f"{many}are taken here; try again later, or see --max-streams.")
                 raise Busy(f"{many}stay in real time here; try again later, or with a longer frame_step.")
             self.streams += 1
@@ -141,16 +143,16 @@ class Live:
         return load
 
     def _fits(self, load: float) -> bool:
-        """Whether a stream may come, beside those that are there; one alone always may."""
-        if self._most:
-            return self.streams < self._most
-        return not self.streams or self._load_now + load <= MOST_LOAD
+        """Whether one more stream is possible; the first one always is."""
+        if self._max_streams:
+            return self.streams < self._max_streams
+        return not self.streams or self._load_now + load <= MAX_LOAD
 
     def _window_s(self, model: Model, framing: Framing, fresh_s: float) -> float:
-        """Seconds that the machine takes for a window of about that length; measured anew where that was long ago.
+        """Seconds that the machine takes for a window of about that length.
 
         Args:
-            fresh_s: how old a figure may be
+            fresh_s: greatest age of a measurement; an older one is repeated
         """
         length = rounded_ms(float(framing.window_ms))
         taken, when = self._measured.get(length, (0.0, -math.inf))
@@ -160,11 +162,11 @@ class Live:
             self._measured[length] = taken, self._clock()
         return taken
 
-    async def _talk(self, socket: WebSocket, model: Model, framing: Framing, rate: int, encoding: str) -> None:
+    async def _exchange(self, socket: WebSocket, model: Model, framing: Framing, rate: int, encoding: str) -> None:
         session = model.stream(framing, sampling_rate=rate)
         await socket.send_json({"provenance": model.provenance(framing)})
         reader = PCMReader(encoding)
-        told = 0
+        sent = 0
         while True:
             try:
                 message = await asyncio.wait_for(socket.receive(), IDLE_S)
@@ -179,11 +181,11 @@ class Live:
                     )
                 break
             sound = reader.add(message["bytes"])
-            for begin in range(0, sound.size, rate * AT_ONCE_S):
-                piece = sound[begin : begin + rate * AT_ONCE_S]
-                told = await _tell(socket, await run_in_threadpool(_computed, session, piece), told)
-        told = await _tell(socket, await run_in_threadpool(lambda: list(session.finish())), told)
-        await socket.send_json({"done": True, "rows": told})
+            for begin in range(0, sound.size, rate * PIECE_S):
+                piece = sound[begin : begin + rate * PIECE_S]
+                sent = await _send_rows(socket, await run_in_threadpool(_computed, session, piece), sent)
+        sent = await _send_rows(socket, await run_in_threadpool(lambda: list(session.finish())), sent)
+        await socket.send_json({"done": True, "rows": sent})
         await socket.close(CLOSED)
 
 
@@ -191,13 +193,13 @@ def _computed(session: Stream, samples: npt.NDArray[np.float32]) -> list[Block]:
     return list(session.add(samples, flush=True))
 
 
-async def _tell(socket: WebSocket, blocks: list[Block], told: int) -> int:
-    """A message for every row; gives how many were sent in all."""
+async def _send_rows(socket: WebSocket, blocks: list[Block], sent: int) -> int:
+    """Send a message for each row; gives the number of rows sent so far."""
     for block in blocks:
         for number, row in enumerate(rows(block)):
             await socket.send_text(f'{{"index": {block.first + number}, {ndjson_row(row)[1:]}')
-            told += 1
-    return told
+            sent += 1
+    return sent
 
 
 async def _close(socket: WebSocket, sentence: str, code: int) -> None:
@@ -206,16 +208,16 @@ async def _close(socket: WebSocket, sentence: str, code: int) -> None:
 
 
 def rounded_ms(window_ms: float) -> int:
-    """A window's length as it is measured: rounded up to a tenth of a second, above one second to half of one.
+    """A window's length as it is measured: rounded up to 0.1 s, above one second to 0.5 s.
 
-    So few lengths are told apart that clients cannot choose how often the machine is measured.
+    With few lengths, clients cannot choose how often the machine is measured.
     """
     step = 100 if window_ms <= 1000 else 500
     return max(step, math.ceil(window_ms / step) * step)
 
 
 def _seconds(model: Model, samples: int) -> float:
-    """What one window takes, alone; the median of a few."""
+    """Seconds for one window by itself; the median of seven."""
     window = np.zeros((1, samples), np.float32)
     model.run(window)
     taken = []

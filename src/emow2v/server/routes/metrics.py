@@ -1,4 +1,4 @@
-"""What Prometheus collects: jobs by state, workers, live streams, requests and how long they took."""
+"""Metrics for Prometheus: jobs by state, workers, live streams, requests and their durations."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ BUCKETS = (0.001, 0.005, 0.02, 0.1, 0.5, 2, 10, 60, 600)  # seconds
 
 
 class Metrics(Collector):
-    """The figures of one server; each has its own registry, so that several can live in one process."""
+    """The metrics of one server, in a registry of their own, so that one process may hold several servers."""
 
     def __init__(self, store: Store, workers: Workers, live: Live) -> None:
         self._store, self._workers, self._live = store, workers, live
@@ -42,7 +42,7 @@ class Metrics(Collector):
         PlatformCollector(registry=self._registry)
 
     def collect(self) -> Iterable[Metric]:
-        """Asked by the registry: what is so now."""
+        """The present values; called by the registry."""
         jobs = GaugeMetricFamily("emow2v_jobs", "Jobs that are remembered, by state.", labels=["state"])
         for status, number in self._store.counts().items():
             jobs.add_metric([status.name.lower()], number)
@@ -61,10 +61,10 @@ class Metrics(Collector):
 
 
 class Counting:
-    """An ASGI layer that tells the metrics of every request.
+    """An ASGI layer that counts every request.
 
     Args:
-        routes: paths that are told apart; of others, which hold ids or are anything that somebody typed, only the first part
+        routes: paths with counts of their own; others, which hold ids or free text, are counted by their first part
     """
 
     def __init__(self, app: ASGIApp, metrics: Metrics, routes: frozenset[str]) -> None:

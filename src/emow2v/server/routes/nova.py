@@ -39,7 +39,7 @@ MAX_SHOWN = 500  # characters of a field in a job's details, which may hold a re
 MAX_FIELD = 16 << 20  # bytes of one form field: `data` may list many sessions, or hold a short recording
 _OTHERS = frozenset(
     ["delete_after_download", "input_filter", "output_filter"]
-)  # fields of other requests than /process
+)  # fields of requests other than /process
 
 
 class CompactJSON(JSONResponse):
@@ -61,10 +61,10 @@ async def _fields(request: Request) -> dict[str, str]:
 
 
 def _authorised(request: Request, fields: dict[str, str]) -> dict[str, str]:
-    """The fields without the token, which was among them where no header brought it.
+    """The fields without the token, which they may hold instead of a header.
 
     Raises:
-        HTTPException: it is missing or wrong
+        HTTPException: the token is missing or wrong
     """
     candidate = fields.pop(FIELD, "")
     if not request.scope[AUTHORISED] and not matches(state_of(request).options.token, candidate):
@@ -155,7 +155,7 @@ async def _job(request: Request) -> tuple[str, Job | None]:
 
 async def _job_status(request: Request) -> Response:
     _, job = await _job(request)
-    if job is None:  # the reference's answer, which clients expect, told apart by a field that they ignore
+    if job is None:  # the reference server's answer, which clients expect, with a field that they ignore
         return CompactJSON({"status": 0, "known": "false"})
     status = int(job.status)
     if job.status is Status.CANCELED and state_of(request).options.nova_status:
@@ -221,9 +221,9 @@ async def _fetch_result(request: Request) -> Response:
     def fetched() -> None:
         if not delete:
             return
-        with store_of(request).still():
+        with store_of(request).locked():
             now = store_of(request).get(job_id, brief=True)
-            if (job and job.number) == (now and now.number):  # not what another job of that id writes by now
+            if (job and job.number) == (now and now.number):  # not the results of a newer job with the id
                 shutil.rmtree(folder, ignore_errors=True)
 
     if len(files) == 1:
@@ -233,7 +233,7 @@ async def _fetch_result(request: Request) -> Response:
         prefix = safe_name(job_id, "job")
         members = {f"{prefix}/{path.relative_to(folder).as_posix()}": path for path in files}
         await run_in_threadpool(results.zip_files, archive, members)
-    except FileNotFoundError:  # somebody else has fetched it, and it was deleted
+    except FileNotFoundError:  # another client has fetched it, and it was deleted
         return nothing
     # the media type that NOVA takes for a zip; it refuses application/zip
     return Download(
@@ -247,10 +247,11 @@ async def _fetch_result(request: Request) -> Response:
 
 
 class Download(FileResponse):
-    """A file; `fetched` is called when all of it was sent, and not when the client hung up before.
+    """A file to download.
 
     Args:
-        gone: the answer where the file is no more
+        fetched: called when the whole file was sent
+        gone: the answer where the file does not exist any more
     """
 
     def __init__(self, path: Path, *, fetched: Callable[[], None], gone: Response, **options: Any) -> None:
@@ -268,7 +269,7 @@ class Download(FileResponse):
 
         try:
             await super().__call__(scope, receive, watched)
-        except (FileNotFoundError, RuntimeError):  # the latter is Starlette's word for the former
+        except (FileNotFoundError, RuntimeError):  # Starlette raises the latter for the former
             if begun:
                 raise
             await self._gone(scope, receive, send)
@@ -301,7 +302,7 @@ async def _cml_info(request: Request) -> Response:
 
 
 async def _update_progress(request: Request) -> Response:
-    """For job processes of the reference; ours report in their own way, so that it changes nothing here."""
+    """For job processes of the reference server; here it changes nothing, because workers report in another way."""
     if "application/json" not in request.headers.get("content-type", ""):
         return CompactJSON({"success": False, "error": "Expected a JSON body."}, 415)
     try:
@@ -326,5 +327,5 @@ ROUTES = (
     Route("/cml_info", _cml_info, methods=["POST"]),
     Route("/api/update_progress", _update_progress, methods=["POST"]),
 )
-# Whose form may hold the token, and which look for it there.
+# Routes whose form may hold the token; each looks for it there.
 FORMS = frozenset(one.path for one in ROUTES if "POST" in (one.methods or ())) - {"/api/update_progress"}

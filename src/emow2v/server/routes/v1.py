@@ -1,4 +1,4 @@
-"""The modern face: predictions, jobs and models as JSON, described by OpenAPI."""
+"""/v1: predictions, jobs and models as JSON, described by OpenAPI."""
 
 from __future__ import annotations
 
@@ -38,16 +38,16 @@ from emow2v.storage import one_line
 
 logger = logging.getLogger("emow2v.server")
 
-LOOK_S = (0.02, 0.25)  # between two looks at a job that somebody waits for, who is told a twentieth late
-EVENTS_S = 0.25  # between two looks at one whose progress is watched
-ALIVE_S = 15  # of silence in a stream of events
-LONGEST_WAIT_S = 3600
+LOOK_S = (0.02, 0.25)  # least and greatest time between two looks at a job that a client waits for
+EVENTS_S = 0.25  # between two looks at a job with a stream of events
+SILENCE_S = 15  # in a stream of events, before a comment is sent
+MAX_WAIT_S = 3600
 
 State = Literal["waiting", "running", "finished", "error", "canceled"]
 
 
 class _Frugal(APIRoute):
-    """Takes known fields only, and of a form no more into memory than they need: recordings go to the disk."""
+    """Accepts known fields only. Recordings go to the disk; memory holds the other fields."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
@@ -69,13 +69,13 @@ class _Frugal(APIRoute):
 
 
 class Problem(BaseModel):
-    """What was expected, what came, what to do."""
+    """One sentence: what was expected, what came, what to do."""
 
     error: str
 
 
 class JobModel(BaseModel):
-    """A job as it stands; its name is that of the recording. Times are UTC, ISO 8601; empty for not yet."""
+    """A job; its name is that of the recording. Times are UTC, ISO 8601; empty before the event."""
 
     id: str
     name: str
@@ -90,7 +90,7 @@ class JobModel(BaseModel):
     error: str
     model: str
     provenance: dict[str, str | int | float]
-    notices: list[str] = []  # what is missing or unusual in the recording
+    notices: list[str] = []  # on what is missing or unusual in the recording
 
 
 class ModelModel(BaseModel):
@@ -117,25 +117,25 @@ def create_v1(state: ServerState) -> FastAPI:
         version=__version__,
         summary="Arousal, dominance and valence of speech over time.",
         openapi_url="/openapi.json",
-        docs_url=None,  # their pages come from the internet
+        docs_url=None,  # these pages load scripts from the internet
         redoc_url=None,
         responses=PROBLEMS,
     )
     api.router.route_class = _Frugal
-    api.add_exception_handler(StarletteHTTPException, _problem)  # also for addresses and methods that there are not
+    api.add_exception_handler(StarletteHTTPException, _problem)  # also for unknown addresses and methods
     api.add_exception_handler(RequestValidationError, _invalid)
     api.add_exception_handler(Emow2vError, _refused)
-    api.add_exception_handler(ClientDisconnect, _gone)
+    api.add_exception_handler(ClientDisconnect, _disconnected)
     for kind in (OSError, sqlite3.Error):
         api.add_exception_handler(kind, _failed)
 
-    def found(job_id: str, *, brief: bool = False) -> Job:
+    def find_job(job_id: str, *, brief: bool = False) -> Job:
         job = store.get(job_id, brief=brief)
         if job is None:
             raise HTTPException(404, f"No job '{job_id[:60]}' is known; expected the id of a posted job.")
         return job
 
-    def shown(job: Job, positions: Mapping[int, int] | None = None) -> JobModel:
+    def to_model(job: Job, positions: Mapping[int, int] | None = None) -> JobModel:
         position = None
         if job.status is Status.WAITING:
             position = store.position(job) if positions is None else positions.get(job.number)
@@ -160,7 +160,7 @@ def create_v1(state: ServerState) -> FastAPI:
         "/predictions",
         responses={
             200: {"content": {kind.partition(";")[0]: {} for kind in FORMATS.values()}, "description": "The table."},
-            202: {"model": JobModel, "description": "Taken; ask for the job, then for its result."},
+            202: {"model": JobModel, "description": "Accepted; ask for the job, then for its result."},
         },
         response_class=Response,
     )
@@ -168,19 +168,24 @@ def create_v1(state: ServerState) -> FastAPI:
         request: Request,
         file: Annotated[UploadFile | None, File(description="A recording: any audio or video file.")] = None,
         path: Annotated[str, Form(description="Instead: a recording below the server's data folders.")] = "",
-        model: Annotated[str, Form(description="Name of a model that is here; empty for the one that is served.")] = "",
-        unit: Annotated[Literal["windows", "files"], Form(description="Values over time, or one for all.")] = "windows",
+        model: Annotated[str, Form(description="Name of an installed model; empty for the server's own.")] = "",
+        unit: Annotated[
+            Literal["windows", "files"], Form(description="Values over time, or one for the whole recording.")
+        ] = "windows",
         table: Annotated[Literal["json", "csv", "ndjson"], Form(alias="format")] = "json",
-        context: Annotated[Literal["", "window", "shared"], Form(description="Empty: as the server does.")] = "",
+        context: Annotated[Literal["", "window", "shared"], Form(description="Empty: the server's default.")] = "",
         padding: Annotated[Literal["edge", "zeros"], Form()] = "edge",
         frame_step: Annotated[str, Form(examples=["40ms", "0.5s"])] = "40ms",
         left_context: Annotated[str, Form()] = "960ms",
         right_context: Annotated[str, Form()] = "0ms",
         start: Annotated[str, Form()] = "0ms",
-        end: Annotated[str, Form(description="0ms: the end.")] = "0ms",
-        track: Annotated[str, Form(description="Number of a track of sound, from 1; empty: the default one.")] = "",
+        end: Annotated[str, Form(description="0ms: the end of the recording.")] = "0ms",
+        track: Annotated[str, Form(description="Number of an audio track, from 1; empty: the default track.")] = "",
         channel: Annotated[str, Form(description="mix, left, right, or a number from 1.")] = "",
-        wait: Annotated[bool, Form(description="Answer with the table; otherwise at once with the job.")] = True,
+        wait: Annotated[
+            bool,
+            Form(description="true: answer with the table when it is computed; false: answer with the job at once."),
+        ] = True,
     ) -> Response:
         """Scores of a recording."""
         form = {
@@ -215,11 +220,11 @@ def create_v1(state: ServerState) -> FastAPI:
         logger.info("job %s: posted", job.id, extra={"job": job.id, "client": client})
         state.workers.wake()
         if not wait:
-            return JSONResponse(shown(job).model_dump(), 202, headers={"Location": f"jobs/{job.id}"})
+            return JSONResponse(to_model(job).model_dump(), 202, headers={"Location": f"jobs/{job.id}"})
         ended = await _ended(request, store, job, state.stopping)
         if ended is None:
             await run_in_threadpool(store.cancel, job.id)
-            return Response(status_code=400)  # the client hung up: nobody reads this
+            return Response(status_code=400)  # the client closed the connection; nobody reads this
         if ended.status is not Status.FINISHED:
             raise HTTPException(400, ended.error or "The job was cancelled.")
         return views.result(ended, places)
@@ -233,38 +238,38 @@ def create_v1(state: ServerState) -> FastAPI:
         status = Status[state.upper()] if state else None
         listed = store.all(newest_first=True, most=limit, status=status)
         positions = store.positions() if any(job.status is Status.WAITING for job in listed) else {}
-        return [shown(job, positions) for job in listed]
+        return [to_model(job, positions) for job in listed]
 
     @api.get("/jobs/{job_id}")
     def job(job_id: str) -> JobModel:
-        return shown(found(job_id, brief=True))
+        return to_model(find_job(job_id, brief=True))
 
     @api.post("/jobs/{job_id}/cancel")
     def cancel(job_id: str) -> JobModel:
-        """Stop a job; one that is cancelled already stays so, one that has ended otherwise is a conflict."""
-        before = found(job_id, brief=True)
+        """Cancel a job. A cancelled job stays cancelled; a job that has ended otherwise is a conflict."""
+        before = find_job(job_id, brief=True)
         if not store.cancel(before.id):
-            raise HTTPException(409, f"The job is {found(job_id, brief=True).status.name.lower()} already.")
-        return shown(found(job_id, brief=True))
+            raise HTTPException(409, f"The job is {find_job(job_id, brief=True).status.name.lower()} already.")
+        return to_model(find_job(job_id, brief=True))
 
     @api.delete("/jobs/{job_id}")
     def erase(job_id: str) -> JobModel:
-        """Forget a job with its log, result and upload, at once; one that goes on is cancelled. Answers how it last stood."""
-        erased = history.erase(store, places, found(job_id, brief=True).id)
+        """Erase a job with its log, result and upload; a running job is cancelled first. Answers its last state."""
+        erased = history.erase(store, places, find_job(job_id, brief=True).id)
         if erased is None:
-            raise HTTPException(404, "Somebody else has erased the job.")
+            raise HTTPException(404, "Another client has erased the job.")
         logger.info("job %s: erased", erased.id, extra={"job": erased.id})
-        return shown(erased)
+        return to_model(erased)
 
     @api.get("/jobs/{job_id}/log", response_class=PlainTextResponse)
     def log(job_id: str) -> str:
-        return "\n".join(store.lines(found(job_id, brief=True))) + "\n"
+        return "\n".join(store.lines(find_job(job_id, brief=True))) + "\n"
 
     @api.get("/jobs/{job_id}/events", response_class=StreamingResponse)
     async def events(job_id: str) -> StreamingResponse:
-        """Server-sent events: the job whenever it changes, until it has ended."""
-        await run_in_threadpool(found, job_id, brief=True)
-        return StreamingResponse(_events(store, job_id, shown, state.stopping), media_type="text/event-stream")
+        """Server-sent events: the job at each change, until it has ended."""
+        await run_in_threadpool(find_job, job_id, brief=True)
+        return StreamingResponse(_events(store, job_id, to_model, state.stopping), media_type="text/event-stream")
 
     @api.get("/models")
     def models() -> list[ModelModel]:
@@ -283,17 +288,14 @@ def create_v1(state: ServerState) -> FastAPI:
             for one in offered_cards(state.card).values()
         ]
 
-    views.add(api, state, found)
+    views.add(api, state, find_job)
     described = api.openapi
     api.openapi = lambda: _with_problems(described())  # type: ignore[method-assign]
     return api
 
 
 def _with_problems(description: dict[str, Any]) -> dict[str, Any]:
-    """Problems are JSON, also of operations that answer with something else; FastAPI describes them as of that kind.
-
-    And forms take the fields that are described, and no others.
-    """
+    """The description with two corrections: problems are JSON in every operation, and forms accept no further fields."""
     for name, described in description["components"]["schemas"].items():
         if name.startswith("Body_"):
             described["additionalProperties"] = False
@@ -307,9 +309,9 @@ def _with_problems(description: dict[str, Any]) -> dict[str, Any]:
 
 
 async def _ended(request: Request, store: Store, job: Job, stopping: threading.Event) -> Job | None:
-    """Wait for the end of a job; None where the client hangs up before."""
+    """Wait for the end of a job; None where the client closes the connection before."""
     begun = asked = time.monotonic()
-    while (moment := time.monotonic()) - begun < LONGEST_WAIT_S:
+    while (moment := time.monotonic()) - begun < MAX_WAIT_S:
         now = await run_in_threadpool(store.get, job.id, brief=True)
         if now is None or now.number != job.number:
             raise HTTPException(409, "The job was replaced by another.")
@@ -323,22 +325,22 @@ async def _ended(request: Request, store: Store, job: Job, stopping: threading.E
             said = f"The server stops; the job goes on with its next start. Ask for the job {job.id} then."
             raise HTTPException(503, said, headers=headers(503))
         await asyncio.sleep(min(LOOK_S[1], max(LOOK_S[0], (moment - begun) / 20)))
-    raise HTTPException(409, f"The job goes on after {LONGEST_WAIT_S} s; post it with wait=false and ask for it later.")
+    raise HTTPException(409, f"The job goes on after {MAX_WAIT_S} s; post it with wait=false and ask for it later.")
 
 
-async def _events(store: Store, job_id: str, shown: Any, stopping: threading.Event) -> AsyncIterator[str]:
-    last, told_at = "", time.monotonic()
+async def _events(store: Store, job_id: str, to_model: Any, stopping: threading.Event) -> AsyncIterator[str]:
+    last, sent_at = "", time.monotonic()
     while not stopping.is_set():
         job = await run_in_threadpool(store.get, job_id, brief=True)
         if job is None:
             return
-        told = json.dumps((await run_in_threadpool(shown, job)).model_dump())
-        if told != last:
-            yield f"data: {told}\n\n"
-            last, told_at = told, time.monotonic()
-        elif time.monotonic() - told_at > ALIVE_S:
-            yield ":\n\n"  # a comment: proxies keep the connection, and a client that is gone is noticed
-            told_at = time.monotonic()
+        text = json.dumps((await run_in_threadpool(to_model, job)).model_dump())
+        if text != last:
+            yield f"data: {text}\n\n"
+            last, sent_at = text, time.monotonic()
+        elif time.monotonic() - sent_at > SILENCE_S:
+            yield ":\n\n"  # a comment keeps the connection through proxies, and shows whether the client is gone
+            sent_at = time.monotonic()
         if job.status.ended:
             return
         await asyncio.sleep(EVENTS_S)
@@ -360,8 +362,8 @@ async def _failed(request: Request, error: Exception) -> Response:
     return JSONResponse({"error": said}, status, headers=headers(status))
 
 
-async def _gone(request: Request, error: Exception) -> Response:
-    return Response(status_code=400)  # the client hung up in the middle of its body: nobody reads this
+async def _disconnected(request: Request, error: Exception) -> Response:
+    return Response(status_code=400)  # the client closed the connection while it sent the body; nobody reads this
 
 
 async def _refused(request: Request, error: Exception) -> Response:

@@ -1,4 +1,4 @@
-"""Routes of /v1 that show what came of a job: values, sound, and tables to save."""
+"""Routes of /v1 for the results of a job: values, sound, tables to save, and how to cite them."""
 
 from __future__ import annotations
 
@@ -32,22 +32,22 @@ T = TypeVar("T")
 Format = Literal["", "json", "csv", "csvw", "ndjson", "annotation"]
 Session = Annotated[int, Query(ge=0, le=10_000, description="Which of the job's recordings; a prediction has one.")]
 
-MOST_ROWS = 1_000_000  # of one answer
-DECODED_AT_ONCE = 2  # recordings for waveforms; others wait
-# Kinds of media that a browser is told. Anything else is bytes: what somebody uploaded must never count as a page.
+MAX_ROWS = 1_000_000  # of one answer
+DECODED_AT_ONCE = 2  # recordings for waveforms; further requests wait
+# Media types for browsers. All other uploads are sent as bytes, so that none is shown as a page.
 MEDIA = {
     ".aac": "audio/aac", ".flac": "audio/flac", ".m4a": "audio/mp4", ".mka": "audio/x-matroska", ".mkv": "video/x-matroska",
     ".mov": "video/quicktime", ".mp3": "audio/mpeg", ".mp4": "video/mp4", ".oga": "audio/ogg", ".ogg": "audio/ogg",
     ".opus": "audio/ogg", ".wav": "audio/wav", ".weba": "audio/webm", ".webm": "video/webm",
 }  # fmt: skip
 BYTES = "application/octet-stream"
-PRIVATE = {"Cache-Control": "no-store"}  # a voice that is erased here is not to stay in a browser
+PRIVATE = {"Cache-Control": "no-store"}  # an erased voice must not stay in a browser
 
 
 class RowsModel(BaseModel):
-    """Values from the row numbered `first` on; of a job that runs those that are there so far.
+    """Values from the row with the number `first` on; of a running job, those computed so far.
 
-    `run` is another where the job began anew, or went on to its next recording: what came before is then of no use.
+    `run` changes when the job starts again or goes on to its next recording; earlier rows are then void.
     """
 
     run: str
@@ -74,11 +74,11 @@ class CitationModel(BaseModel):
     bibtex: str
 
 
-def add(api: FastAPI, state: ServerState, found: Callable[..., Job]) -> None:
+def add(api: FastAPI, state: ServerState, find_job: Callable[..., Job]) -> None:
     """Add the routes.
 
     Args:
-        found: gives a job by its id, or answers 404; with brief=True its form is shortened
+        find_job: gives a job by its id, or answers 404; with brief=True its form is shortened
     """
     places = state.places
     decoding = asyncio.Semaphore(DECODED_AT_ONCE)
@@ -86,7 +86,7 @@ def add(api: FastAPI, state: ServerState, found: Callable[..., Job]) -> None:
     @api.get("/jobs/{job_id}/sessions")
     def sessions(job_id: str) -> list[str]:
         """Names of the job's recordings."""
-        return task_of(found(job_id), places).sessions
+        return task_of(find_job(job_id), places).sessions
 
     @api.get("/jobs/{job_id}/rows", response_model=RowsModel)
     def rows(
@@ -95,29 +95,29 @@ def add(api: FastAPI, state: ServerState, found: Callable[..., Job]) -> None:
         run: Annotated[str, Query(max_length=100, description="As an earlier answer had it; empty for any.")] = "",
         session: Session = 0,
     ) -> Response:
-        """Values as they grow; all of them when the job has finished."""
-        job = found(job_id)
+        """The values so far; all of them when the job has finished."""
+        job = find_job(job_id)
         if job.status is Status.FINISHED:
-            values = _there(lambda: task_of(job, places).table(session))
+            values = _or_404(lambda: task_of(job, places).table(session))
             every = np.column_stack([values.starts, values.ends, values.scores, values.confidence])
-            return _rows("", every[first : first + MOST_ROWS], first, len(every), complete=True)
+            return _rows("", every[first : first + MAX_ROWS], first, len(every), complete=True)
         now = partial_rows.read(places.results(job.id), first, run)
         begin = first if now.run == run or not run else 0
-        return _rows(now.run, now.rows[:MOST_ROWS], begin, begin + len(now.rows), complete=False)
+        return _rows(now.run, now.rows[:MAX_ROWS], begin, begin + len(now.rows), complete=False)
 
     @api.get("/jobs/{job_id}/waveform")
     async def peaks(
         answer: Response, job_id: str, points: Annotated[int, Query(ge=2, le=100_000)] = 2000, session: Session = 0
     ) -> WaveformModel:
-        """The track and channel that the model heard, in at most so many points and at least half as many."""
-        task = task_of(await run_in_threadpool(found, job_id), places)
-        source = await run_in_threadpool(_there, lambda: results.recording(task, session))
-        hearing = _there(lambda: task.hearing)
+        """The waveform of the track and channel that were used, in at most `points` points and at least half as many."""
+        task = task_of(await run_in_threadpool(find_job, job_id), places)
+        source = await run_in_threadpool(_or_404, lambda: results.recording(task, session))
+        hearing = _or_404(lambda: task.hearing)
         async with decoding:
             try:
                 sound = io.BytesIO(source) if isinstance(source, bytes) else source
                 seen = await run_in_threadpool(partial(waveform, sound, points, **hearing))
-            except AudioError as error:  # where uploads lie is nobody's business
+            except AudioError as error:  # the places of uploads are not shown
                 raise HTTPException(404, str(error).replace(str(source), task.name)) from None
         answer.headers.update(PRIVATE)
         return WaveformModel(
@@ -133,16 +133,16 @@ def add(api: FastAPI, state: ServerState, found: Callable[..., Job]) -> None:
         "/jobs/{job_id}/audio",
         response_class=FileResponse,
         responses={
-            200: {"content": kinds, "description": "The recording, as it was given."},
+            200: {"content": kinds, "description": "The recording as it was sent."},
             206: {"content": kinds, "description": "The part that the Range header asks for."},
-            416: {"content": {"text/plain": {}}, "description": "Nothing lies there."},
+            416: {"content": {"text/plain": {}}, "description": "The range lies behind the end."},
         },
     )
     def audio(job_id: str, session: Session = 0) -> Response:
         """The job's recording, to listen to."""
-        task = task_of(found(job_id), places)
-        source = _there(lambda: results.recording(task, session))
-        if isinstance(source, bytes):  # it came inside the request
+        task = task_of(find_job(job_id), places)
+        source = _or_404(lambda: results.recording(task, session))
+        if isinstance(source, bytes):  # the request contained it
             return Response(source, media_type=BYTES, headers=PRIVATE)
         kind = MEDIA.get(source.suffix.lower(), BYTES)
         return FileResponse(source, media_type=kind, headers=PRIVATE)
@@ -159,16 +159,18 @@ def add(api: FastAPI, state: ServerState, found: Callable[..., Job]) -> None:
     )
     def result_of(
         job_id: str,
-        table: Annotated[Format, Query(alias="format", description="Empty: as the job was asked for.")] = "",
+        table: Annotated[
+            Format, Query(alias="format", description="Empty: the format that the job was posted with.")
+        ] = "",
         session: Session = 0,
     ) -> Response:
-        """The values of a job that has finished, in any format."""
-        return result(found(job_id), places, table, session)
+        """The values of a finished job, in any format."""
+        return result(find_job(job_id), places, table, session)
 
     @api.get("/jobs/{job_id}/citation")
     def cite(job_id: str) -> CitationModel:
         """A methods paragraph and BibTeX for a job that has finished, from its provenance."""
-        job = found(job_id, brief=True)
+        job = find_job(job_id, brief=True)
         _check_finished(job)
         return CitationModel(
             methods=citation.methods(job.provenance), bibtex=results.references(job.provenance, state.card)
@@ -176,18 +178,18 @@ def add(api: FastAPI, state: ServerState, found: Callable[..., Job]) -> None:
 
 
 def result(job: Job, places: Places, wanted: str = "", session: int = 0) -> Response:
-    """The stored table of a prediction as it is, or made into another format."""
+    """The answer with a session's table: the stored file, or one made in another format."""
     _check_finished(job)
     task = task_of(job, places)
     wanted = wanted or task.default_format
-    stored = _there(lambda: task.stored(wanted))
-    stem = _there(lambda: task.stem(session))
+    stored = _or_404(lambda: task.stored(wanted))
+    stem = _or_404(lambda: task.stem(session))
     if stored is not None:
         return FileResponse(stored, media_type=FORMATS[wanted], filename=f"{stem}.{wanted}", headers=PRIVATE)
     folder = results.temporary(places.results(job.id))
     folder.mkdir(parents=True)
     try:
-        made = _there(lambda: results.export(task, job.provenance, session, wanted, folder))
+        made = _or_404(lambda: results.export(task, job.provenance, session, wanted, folder))
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
@@ -205,18 +207,18 @@ def _check_finished(job: Job) -> None:
         raise HTTPException(409, f"The job is {job.status.name.lower()}; its result comes when it has finished.")
 
 
-def _there(asked: Callable[[], T]) -> T:
-    """What somebody asks for, or 404 with the sentence that says why it is not there."""
+def _or_404(function: Callable[[], T]) -> T:
+    """The result of a function; 404 with the sentence of its error."""
     try:
-        return asked()
+        return function()
     except Emow2vError as error:
         raise HTTPException(404, str(error)) from None
 
 
 def _rows(run: str, rows: np.ndarray[Any, np.dtype[np.float64]], first: int, total: int, *, complete: bool) -> Response:
-    """JSON by hand: an hour has 90,000 rows, which a model would check one by one."""
-    told = rows.round(6).tolist()
+    """JSON without a model, which would check the 90,000 rows of an hour one by one."""
+    values = rows.round(6).tolist()
     for row in np.flatnonzero(~np.isfinite(rows).all(axis=1)):
-        told[row] = [value if math.isfinite(value) else None for value in told[row]]
+        values[row] = [value if math.isfinite(value) else None for value in values[row]]
     head = {"run": run, "first": first, "total": total, "complete": complete, "columns": COLUMNS[1:]}
-    return JSONResponse({**head, "rows": told}, headers=PRIVATE)
+    return JSONResponse({**head, "rows": values}, headers=PRIVATE)

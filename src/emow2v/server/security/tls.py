@@ -1,4 +1,4 @@
-"""A certificate of the server's own, for clients that speak only https and check nothing (NOVA)."""
+"""A self-signed certificate, for clients that require HTTPS and check nothing (NOVA)."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from emow2v.storage.atomic import atomic_file
 logger = logging.getLogger("emow2v.server")
 
 DAYS = 365
-RENEW_DAYS = 30  # a certificate that ends sooner is made anew at the start
+RENEW_DAYS = 30  # a certificate that ends sooner is replaced at the start
 
 
 def self_signed(folder: Path, host: str = "") -> tuple[Path, Path]:
-    """Certificate and key in a folder, made where there are none that last; only the owner can read the key.
+    """Certificate and key in a folder; made where they are missing or about to expire. Only the owner can read the key.
 
     Args:
         host: address that the server listens on, which the certificate names beside localhost and the machine
@@ -34,10 +34,10 @@ def self_signed(folder: Path, host: str = "") -> tuple[Path, Path]:
     except ImportError:
         raise Emow2vError("--tls-self-signed needs the package cryptography; run: pip install 'emow2v[tls]'") from None
     try:
-        if _lasting(certificate, key):
+        if _is_valid(certificate, key):
             return certificate, key
         folder.mkdir(parents=True, exist_ok=True)
-        for path, text in zip((certificate, key), _made(host), strict=True):
+        for path, text in zip((certificate, key), _make(host), strict=True):
             with atomic_file(path, mode=0o600) as file:
                 file.write(text)
     except OSError as error:
@@ -47,8 +47,8 @@ def self_signed(folder: Path, host: str = "") -> tuple[Path, Path]:
     return certificate, key
 
 
-def _lasting(certificate: Path, key: Path) -> bool:
-    """Whether both are there, belong to each other, and last; a server that was killed may have written one of them."""
+def _is_valid(certificate: Path, key: Path) -> bool:
+    """Whether both exist, belong together and are valid long enough; a server that was killed may have written only one."""
     from cryptography import x509
 
     if not (storage.is_file(certificate) and storage.is_file(key)):
@@ -56,13 +56,13 @@ def _lasting(certificate: Path, key: Path) -> bool:
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key)
         ends = x509.load_pem_x509_certificate(certificate.read_bytes()).not_valid_after_utc
-    except (ssl.SSLError, ValueError) as error:  # the latter is cryptography's word for what is no certificate
+    except (ssl.SSLError, ValueError) as error:  # cryptography raises the latter for a text that is no certificate
         logger.warning("%s and %s are no certificate with its key (%s); both are made anew", certificate, key, error)
         return False
     return ends > datetime.now(UTC) + timedelta(days=RENEW_DAYS)
 
 
-def _made(host: str) -> tuple[bytes, bytes]:
+def _make(host: str) -> tuple[bytes, bytes]:
     """Certificate and key as PEM."""
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
