@@ -11,6 +11,7 @@ from typing import Literal
 
 from emow2v.errors import Emow2vError
 from emow2v.model import Context
+from emow2v.storage import one_line
 
 Kind = Literal["process", "prediction"]
 
@@ -76,6 +77,11 @@ class Job:
         if not self.rows:
             return "-"
         return f"{self.rows}/{max(self.rows, self.expected)}" if self.expected else str(self.rows)
+
+
+def sentence(text: str) -> str:
+    """A text from any library as one line of a job's log, error or notices; line ends become blanks."""
+    return one_line(text.translate(dict.fromkeys(map(ord, "\t\r\n"), " ")))
 
 
 def from_row(row: sqlite3.Row) -> Job:

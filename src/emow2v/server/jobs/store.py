@@ -18,9 +18,8 @@ from emow2v.errors import Emow2vError, RequestError
 from emow2v.server.failures import remedy
 from emow2v.server.jobs import schema
 from emow2v.server.jobs.database import Database
-from emow2v.server.jobs.job import Busy, Job, Kind, Status, from_row
+from emow2v.server.jobs.job import Busy, Job, Kind, Status, from_row, sentence
 from emow2v.server.jobs.schema import MOST_LISTED
-from emow2v.storage import one_line
 
 __all__ = ["MOST_LISTED", "Busy", "Job", "Status", "Store"]
 
@@ -222,7 +221,7 @@ class Store:
             row = database.execute("SELECT notices FROM jobs WHERE number = ?", (job.number,)).fetchone()
             if row is None:
                 return
-            plain = dict.fromkeys([*json.loads(row["notices"]), *map(one_line, sentences)])
+            plain = dict.fromkeys([*json.loads(row["notices"]), *map(sentence, sentences)])
             database.execute(
                 "UPDATE jobs SET notices = ? WHERE number = ?", (json.dumps([*plain][:MAX_NOTICES]), job.number)
             )
@@ -255,7 +254,7 @@ class Store:
         """
         status = Status.ERROR if error else Status.FINISHED
         with self._data.write() as database:
-            error = one_line(error)
+            error = sentence(error)
             ended = database.execute(
                 "UPDATE jobs SET status = ?, ended = ?, error = ?, publishing = 0, moves = '[]', "
                 "rows = coalesce(?, rows), expected = coalesce(?, expected) "
@@ -396,5 +395,5 @@ def now() -> str:
 def _line(database: sqlite3.Connection, number: int, text: str, level: str) -> None:
     database.execute(  # a job that was erased while it ran gets no further line
         "INSERT INTO lines SELECT ?, ?, ?, ? WHERE EXISTS (SELECT 1 FROM jobs WHERE number = ?)",
-        (number, now(), level, one_line(text), number),
+        (number, now(), level, sentence(text), number),
     )
