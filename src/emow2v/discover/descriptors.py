@@ -55,12 +55,12 @@ def fill(template: str, dataset: str, session: str) -> str:
     values = {"{dataset}": dataset, "{session}": session, "{{": "{", "}}": "}"}
 
     def value(match: re.Match[str]) -> str:
-        found = values.get(match[0])
-        if not found:
+        replacement = values.get(match[0])
+        if not replacement:
             raise RequestError(
                 f"uri_template holds '{match[0][:40]}'; expected {{dataset}} or {{session}} with a value."
             )
-        return found
+        return replacement
 
     return re.sub(r"\{\{|\}\}|\{[^{}]*\}|[{}]", value, template)
 

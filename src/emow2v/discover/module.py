@@ -143,10 +143,10 @@ def cml_info(input_filter: str | None = None, output_filter: str | None = None) 
     Raises:
         RequestError: a filter that is not a JSON list of texts
     """
-    wanted = {"input": _filters(input_filter, "input_filter"), "output": _filters(output_filter, "output_filter")}
+    by_direction = {"input": _filters(input_filter, "input_filter"), "output": _filters(output_filter, "output_filter")}
     listed = all(
         filters is None or _matches(filters, [port.data for port in MODULE.ports if port.direction == direction])
-        for direction, filters in wanted.items()
+        for direction, filters in by_direction.items()
     )
     trainers = {MODULE.path: json.dumps(_entry(MODULE))} if listed else {}
     return {"chains_faulty": {}, "chains_ok": {}, "trainer_faulty": {}, "trainer_ok": trainers}
@@ -165,8 +165,8 @@ def _filters(text: str | None, field: str) -> list[str] | None:
 
 
 def _matches(filters: list[str], ports: list[str]) -> bool:
-    def match(wanted: str, port: str) -> bool:
-        words, own = wanted.lower().split(":"), port.lower().split(":")
+    def match(pattern: str, port: str) -> bool:
+        words, own = pattern.lower().split(":"), port.lower().split(":")
         return words[: len(own)] == own[: len(words)]
 
     return all(any(match(f, p) for p in ports) for f in filters) and all(

@@ -18,8 +18,8 @@ def snake_case(name: str) -> str:
 def nearest(name: str, known: Iterable[str]) -> str | None:
     """The known name that was probably meant; case, dashes and underscores are ignored. None where none is near."""
     by_letters = {_letters(one): one for one in known}
-    found = difflib.get_close_matches(_letters(name[:_SHOWN]), by_letters, n=1, cutoff=NEAR)
-    return by_letters[found[0]] if found else None
+    near = difflib.get_close_matches(_letters(name[:_SHOWN]), by_letters, n=1, cutoff=NEAR)
+    return by_letters[near[0]] if near else None
 
 
 def unknown(what: str, name: str, known: Iterable[str]) -> str:

@@ -50,9 +50,9 @@ def framing(form: Mapping[str, str]) -> Framing:
             for name in ("frame_size", "stride", "left_context", "right_context", "start", "end")
             if (text := form.get(name, "").strip())
         }
-        given = default_times() | times
-        size, stride = given["frame_size"], given.get("stride", given["frame_size"])
-        start, end = given.get("start") or 0, given.get("end") or None
+        values = default_times() | times
+        size, stride = values["frame_size"], values.get("stride", values["frame_size"])
+        start, end = values.get("start") or 0, values.get("end") or None
         if size == 0:
             return Framing.files(start_ms=start, end_ms=end)
         if stride == 0:
@@ -60,8 +60,8 @@ def framing(form: Mapping[str, str]) -> Framing:
         return Framing(
             frame_step_ms=stride or 0,
             frame_size_ms=size,
-            left_context_ms=given["left_context"] or 0,
-            right_context_ms=given["right_context"] or 0,
+            left_context_ms=values["left_context"] or 0,
+            right_context_ms=values["right_context"] or 0,
             start_ms=start,
             end_ms=end,
         )
@@ -98,17 +98,17 @@ def options(form: Mapping[str, str]) -> dict[str, Value]:
     return result
 
 
-def unknown_options(given: Mapping[str, Value]) -> set[str]:
+def unknown_options(values: Mapping[str, Value]) -> set[str]:
     """Options that are unknown here; they are ignored, as the reference server does.
 
     Raises:
         RequestError: a misspelled option; ignoring it could give other numbers than the client wanted
     """
-    found = set(given) - set(OPTIONS)
-    for name in sorted(found):
+    names = set(values) - set(OPTIONS)
+    for name in sorted(names):
         if nearest(name, OPTIONS):
             raise RequestError(f"{unknown('option', name, OPTIONS)}.")
-    return found
+    return names
 
 
 def ignored(what: str, names: Iterable[str], known: Iterable[str]) -> list[str]:
@@ -128,14 +128,14 @@ class Hearing(TypedDict, total=False):
     channel: Channel
 
 
-def hearing(given: Mapping[str, Value]) -> Hearing:
-    """The options track and channel, where they are given.
+def hearing(values: Mapping[str, Value]) -> Hearing:
+    """The options track and channel, where they are set.
 
     Raises:
         RequestError: a text that is no number of a track, or no channel
     """
     chosen = Hearing()
-    texts = {name: "" if given.get(name) is None else str(given[name]).strip() for name in ("track", "channel")}
+    texts = {name: "" if values.get(name) is None else str(values[name]).strip() for name in ("track", "channel")}
     if track := texts["track"]:
         if not re.fullmatch("0*[1-9][0-9]{0,3}", track, re.ASCII):
             raise RequestError(f"track is '{track[:40]}'; expected the number of a track of sound, from 1.")
@@ -172,13 +172,13 @@ def choose_card(name: str, served: Card) -> Card:
     return offered[name]
 
 
-def flag(name: str, given: Mapping[str, Value]) -> bool:
+def flag(name: str, values: Mapping[str, Value]) -> bool:
     """An option that is true or false.
 
     Raises:
         RequestError: something else
     """
-    value = given.get(name)
+    value = values.get(name)
     text = str(value).strip().lower()
     if value is None or text in ("", "false", "0", "no"):
         return False
@@ -199,13 +199,13 @@ def _value(text: str) -> Value:
     return text
 
 
-def context(given: Mapping[str, Value], default: Context) -> Context:
+def context(values: Mapping[str, Value], default: Context) -> Context:
     """The option context: window or shared.
 
     Raises:
         RequestError: another word
     """
-    value = given.get("context")
+    value = values.get("context")
     if value is None or value == "":
         return default
     text = str(value).strip().lower()
@@ -214,13 +214,13 @@ def context(given: Mapping[str, Value], default: Context) -> Context:
     return "shared" if text == "shared" else "window"
 
 
-def batch_size(given: Mapping[str, Value], default: int) -> int:
+def batch_size(values: Mapping[str, Value], default: int) -> int:
     """The option batch_size: a number or its digits, at most `MAX_BATCH_SIZE`.
 
     Raises:
         RequestError: not a whole number above zero
     """
-    value = given.get("batch_size")
+    value = values.get("batch_size")
     if value is None or value == "":
         return default
     text = str(value).strip()

@@ -75,13 +75,13 @@ class Places:
         roots = [self.uploads, *self.data_dirs]
         for path in dict.fromkeys([Path(uri), _path(uri, 255)]):
             candidates = [path] if path.is_absolute() else [root / path for root in roots]
-            inside = [found for candidate in candidates if (found := _inside(candidate, roots))]
+            inside = [resolved for candidate in candidates if (resolved := _inside(candidate, roots))]
             allowed = [one for one in inside if not self._in_work_dir(one) or _inside(one, [self.uploads])]
-            for found in allowed:
-                if kind := storage.kind_of(found):
+            for resolved in allowed:
+                if kind := storage.kind_of(resolved):
                     if kind == "other":
                         raise RequestError(f"The input {shown(uri)} is a pipe or a device; expected a file.")
-                    return found
+                    return resolved
         if not allowed:
             raise RequestError(
                 f"The input {shown(uri)} lies outside the data folders; expected a path below --data-dir."
@@ -101,14 +101,14 @@ class Places:
             raise RequestError(f"The output {shown(uri)} is no more than an ending; expected a name before it.")
         if path.suffix.lower() != ending:
             raise RequestError(f"The output {shown(uri)} does not end in {ending}; expected a name that does.")
-        found = _inside(path if path.is_absolute() else self.data_dirs[0] / path, self.data_dirs)
-        if found is None or self._in_work_dir(found):
+        resolved = _inside(path if path.is_absolute() else self.data_dirs[0] / path, self.data_dirs)
+        if resolved is None or self._in_work_dir(resolved):
             raise RequestError(
                 f"The output {shown(uri)} lies outside the data folders; expected a path below --data-dir."
             )
-        if storage.is_folder(found):
+        if storage.is_folder(resolved):
             raise RequestError(f"The output {shown(uri)} is a folder; expected a file name.")
-        return found
+        return resolved
 
     def _in_work_dir(self, path: Path) -> bool:
         """Whether a path lies in the work folder, which may lie below a data folder, or hold one."""

@@ -110,14 +110,14 @@ class DiscoverTask:
 
     def uploads(self) -> set[Path]:
         """The uploads that the request names, as far as they exist."""
-        found: set[Path] = set()
+        paths: set[Path] = set()
         with contextlib.suppress(Emow2vError):  # a form that cannot be read names none
             for number in range(len(self.sessions)):
                 with contextlib.suppress(Emow2vError, OSError):
                     recording = self.recording(number)
                     if isinstance(recording, Path) and self._places.is_upload(recording):
-                        found.add(recording)
-        return found
+                        paths.add(recording)
+        return paths
 
     def card(self, served: Card) -> Card:
         """The card of the model to use.
@@ -202,7 +202,7 @@ class DiscoverTask:
             rows += self._run_session(number, session, model, observer, max_duration_s)
         return rows
 
-    def stored(self, wanted: str) -> Path | None:
+    def stored(self, file_format: str) -> Path | None:
         """The stored table in a format; a request stores none."""
         return None
 

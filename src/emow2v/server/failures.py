@@ -95,10 +95,10 @@ def sentence(error: HTTPException, path: str) -> str:
     return error.detail
 
 
-def invalid(found: Mapping[str, Any]) -> str:
+def invalid(fault: Mapping[str, Any]) -> str:
     """The sentence for a field that Pydantic refuses: its name, its value, what was expected."""
-    name = ".".join(str(part) for part in found["loc"][1:]) or "the request"
-    kind, limits, came = str(found["type"]), found.get("ctx", {}), found.get("input")
+    name = ".".join(str(part) for part in fault["loc"][1:]) or "the request"
+    kind, limits, value = str(fault["type"]), fault.get("ctx", {}), fault.get("input")
     if kind == "literal_error":
         expected = str(limits["expected"]).removeprefix("'', ").replace("'", "")
     elif kind.startswith("bool_"):
@@ -114,8 +114,8 @@ def invalid(found: Mapping[str, Any]) -> str:
     elif kind == "string_type":
         expected = "a text"
     else:
-        return f"{name}: {found['msg']}."
-    return f"{name} is {_came(came)}; expected {expected}."
+        return f"{name}: {fault['msg']}."
+    return f"{name} is {_came(value)}; expected {expected}."
 
 
 def _came(value: object) -> str:

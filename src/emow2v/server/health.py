@@ -61,9 +61,9 @@ def main(port: int) -> str:
     return ""
 
 
-def check(given: str) -> str:
-    """What is wrong with the server on a port as somebody wrote it; empty, as an environment may leave it, is the usual one."""
-    text = given.strip() or USUAL
+def check(port: str) -> str:
+    """A sentence on the first fault of the server on a port, given as text; an empty text is the default port."""
+    text = port.strip() or USUAL
     if not re.fullmatch("[0-9]{1,5}", text, re.ASCII) or not 0 < int(text) < 65536:
         return f"The port is '{text[:40]}'; expected a number from 1 to 65535, as an argument or in EMOW2V_PORT."
     return main(int(text))

@@ -48,7 +48,7 @@ def _option(default: Any, help: str, **spec: Any) -> Any:  # noqa: A002 (the com
 
 @dataclass(frozen=True)
 class ServerOptions:
-    """What an administrator chooses.
+    """The choices of an administrator.
 
     The fields from `model` to `context` mean what they mean to `emow2v.load` and `Model.predict`; threads are shared
     among the workers.

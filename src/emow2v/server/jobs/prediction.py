@@ -191,14 +191,14 @@ class PredictionTask:
             observer.notice([notice.replace(str(recording), self.name) for notice in notices])
         return rows
 
-    def stored(self, wanted: str) -> Path | None:
+    def stored(self, file_format: str) -> Path | None:
         """The table of a finished job as it is stored; None where it has another format.
 
         Raises:
             FormatError: the table is gone
         """
         path = self._stored_table()
-        return path if wanted == self.default_format else None
+        return path if file_format == self.default_format else None
 
     def table(self, number: int) -> Table:
         """The values of a finished job.

@@ -31,19 +31,19 @@ def recording(task: Task, number: int) -> Path | bytes:
     Raises:
         RequestError: there is no such session, or the recording is gone
     """
-    found = task.recording(number)
-    if isinstance(found, Path) and not storage.is_file(found):
+    source = task.recording(number)
+    if isinstance(source, Path) and not storage.is_file(source):
         raise RequestError("The recording is gone; only its values are left.")
-    return found
+    return source
 
 
-def export(task: Task, provenance: Mapping[str, str | float], number: int, wanted: str, folder: Path) -> Path:
+def export(task: Task, provenance: Mapping[str, str | float], number: int, file_format: str, folder: Path) -> Path:
     """Write a session's values in a format, as the command line writes them.
 
     Args:
         provenance: of the job
         number: of the session
-        wanted: one of `EXPORTS` or `ZIPPED`
+        file_format: one of `EXPORTS` or `ZIPPED`
         folder: an empty folder to write into
 
     Returns:
@@ -56,10 +56,10 @@ def export(task: Task, provenance: Mapping[str, str | float], number: int, wante
     info = Info(task.sessions[number], task.framing, dict(provenance))
     record(
         Trajectory(info, lambda: _blocks(values, task.first_row)),
-        formats.writers(["csv" if wanted == "csvw" else wanted], folder, task.stem(number)),
+        formats.writers(["csv" if file_format == "csvw" else file_format], folder, task.stem(number)),
     )
-    if wanted not in ZIPPED:
-        return next(folder.glob(f"*.{wanted}"))
+    if file_format not in ZIPPED:
+        return next(folder.glob(f"*.{file_format}"))
     files = {path.name: path for path in sorted(folder.iterdir())}
     return zip_files(folder / "annotations.zip", files, compression=zipfile.ZIP_DEFLATED)
 

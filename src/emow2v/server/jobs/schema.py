@@ -63,8 +63,8 @@ def create(database: sqlite3.Connection) -> None:
 
 def version(database: sqlite3.Connection) -> int:
     """The schema version of a store; 0 for an empty file."""
-    found: int = database.execute("PRAGMA user_version").fetchone()[0]
-    return found
+    number: int = database.execute("PRAGMA user_version").fetchone()[0]
+    return number
 
 
 def backups(path: Path) -> list[Path]:
@@ -80,8 +80,8 @@ def migrate(database: sqlite3.Connection, path: Path) -> None:
     Raises:
         sqlite3.Error, OSError: the migration failed; the store is unchanged
     """
-    found = version(database)
-    backup = path.with_name(f"{path.name}.schema-{found}.bak")
+    old = version(database)
+    backup = path.with_name(f"{path.name}.schema-{old}.bak")
     backup.unlink(missing_ok=True)
     database.execute("VACUUM INTO ?", (str(backup),))  # complete, with the content of the journal
     backup.chmod(path.stat().st_mode & 0o777)
@@ -89,7 +89,7 @@ def migrate(database: sqlite3.Connection, path: Path) -> None:
     try:
         database.execute("BEGIN IMMEDIATE")
         try:
-            if version(database) == found:  # no other process was faster
+            if version(database) == old:  # no other process was faster
                 _rebuild(database)
             database.execute("COMMIT")
         except BaseException:
@@ -99,7 +99,11 @@ def migrate(database: sqlite3.Connection, path: Path) -> None:
     finally:
         database.execute("PRAGMA foreign_keys = ON")
     logger.warning(
-        "the job store %s was brought from format %d to %d; as it was, it lies in %s", path, found, SCHEMA, backup.name
+        "the job store %s was converted from format %d to %d; a copy of the old store is %s",
+        path,
+        old,
+        SCHEMA,
+        backup.name,
     )
 
 

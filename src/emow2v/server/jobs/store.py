@@ -59,19 +59,19 @@ class Store:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with self._data.write() as database:
-                found = schema.version(database)
-                self.new = not found
+                version = schema.version(database)
+                self.new = not version
                 if self.new:
                     schema.create(database)
-            if 0 < found < schema.SCHEMA:
+            if 0 < version < schema.SCHEMA:
                 schema.migrate(self._database(), path)
-            if found <= schema.SCHEMA:
+            if version <= schema.SCHEMA:
                 self._data.rows(f"SELECT {_WHOLE} FROM jobs LIMIT 0")  # another program's file may have other tables
         except (sqlite3.Error, OSError) as error:
             raise Emow2vError(f"The jobs in {path} cannot be read ({error}); {remedy(error)}.") from None
-        if found > schema.SCHEMA:
+        if version > schema.SCHEMA:
             raise Emow2vError(
-                f"The jobs in {path} were written by a newer version of emow2v (format {found}, expected at most "
+                f"The jobs in {path} were written by a newer version of emow2v (format {version}, expected at most "
                 f"{schema.SCHEMA}); update emow2v, or choose another --work-dir."
             )
 
@@ -125,8 +125,8 @@ class Store:
 
     def get(self, job_id: str, *, brief: bool = False) -> Job | None:
         """A job; None where the id is unknown. With `brief`, its form has only the beginning of each field."""
-        wanted = _LISTED if brief else _WHOLE
-        row = self._data.row(f"SELECT {wanted} FROM jobs WHERE id = ?", (job_id,))
+        columns = _LISTED if brief else _WHOLE
+        row = self._data.row(f"SELECT {columns} FROM jobs WHERE id = ?", (job_id,))
         return None if row is None else from_row(row)
 
     def all(self, *, most: int = -1, newest_first: bool = False, status: Status | None = None) -> list[Job]:
@@ -138,10 +138,10 @@ class Store:
 
     def counts(self) -> dict[Status, int]:
         """Number of jobs in each state."""
-        found = dict.fromkeys(Status, 0)
+        counts = dict.fromkeys(Status, 0)
         for row in self._data.rows("SELECT status, count(*) AS jobs FROM jobs GROUP BY status"):
-            found[Status(row["status"])] = row["jobs"]
-        return found
+            counts[Status(row["status"])] = row["jobs"]
+        return counts
 
     def position(self, job: Job) -> int:
         """Number of waiting jobs that were posted before a job; the order of `claim` may differ."""
@@ -327,8 +327,8 @@ class Store:
             since_s: least age of the cancellation in seconds
         """
         latest = (datetime.now(UTC) - timedelta(seconds=since_s)).isoformat(timespec="milliseconds")
-        found = self._of("SELECT * FROM jobs WHERE status = 4 UNION ALL SELECT * FROM replaced", worker)
-        return [job for job in found if not since_s or job.ended <= latest]
+        jobs = self._of("SELECT * FROM jobs WHERE status = 4 UNION ALL SELECT * FROM replaced", worker)
+        return [job for job in jobs if not since_s or job.ended <= latest]
 
     def _of(self, jobs: str, worker: str | None) -> list[Job]:
         query = f"SELECT {_WHOLE} FROM ({jobs}) WHERE " + ("worker != ''" if worker is None else "worker = ?")
@@ -353,8 +353,8 @@ class Store:
 
     def lines(self, job: Job) -> list[str]:
         """The log of a job, one line each: "2026-11-24 03:10:09 INFO finished", UTC."""
-        found = self._data.rows("SELECT * FROM lines WHERE job = ? ORDER BY rowid", (job.number,))
-        return [f"{row['time'][:19].replace('T', ' ')} {row['level']} {row['text']}" for row in found]
+        rows = self._data.rows("SELECT * FROM lines WHERE job = ? ORDER BY rowid", (job.number,))
+        return [f"{row['time'][:19].replace('T', ' ')} {row['level']} {row['text']}" for row in rows]
 
     def forget(self, *, most: int, days: float, before: Callable[[list[Job]], None] = lambda jobs: None) -> list[Job]:
         """Remove ended jobs beyond a number and an age; gives the removed jobs.

@@ -72,7 +72,7 @@ class Task(Protocol):
     def run(self, model: Model, observer: Observer | None = None, max_duration_s: float = 0) -> int:
         """Compute and write the results; gives the number of values, raises Emow2vError."""
 
-    def stored(self, wanted: str) -> Path | None:
+    def stored(self, file_format: str) -> Path | None:
         """The table as it is stored, where it has that format already; raises FormatError where it is gone."""
 
     def table(self, number: int) -> Table:

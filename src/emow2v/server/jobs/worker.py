@@ -63,7 +63,7 @@ class Models(Protocol):
 
 @dataclass(frozen=True)
 class WorkerConfig:
-    """What the workers of a server need; picklable.
+    """The configuration of the workers of a server; picklable.
 
     Attributes:
         options: of the server; its threads are those of one worker

@@ -105,19 +105,19 @@ async def _has_no_fields(request: Request) -> bool:
 
 
 def refuse_unknown(
-    given: Iterable[str], known: Iterable[str], what: str, elsewhere: Iterable[str] = (), where: str = ""
+    sent: Iterable[str], known: Iterable[str], what: str, elsewhere: Iterable[str] = (), where: str = ""
 ) -> None:
     """Refuse fields that are unknown or sent twice: ignoring them could give other numbers than the client wanted.
 
     Args:
-        given: names as they were sent, with repetitions
+        sent: names as they were sent, with repetitions
         what: the word for them, such as "field"
         elsewhere, where: names that are known in another part of the request, and the word for those
 
     Raises:
         HTTPException: 422, with the nearest known name
     """
-    names, every = list(given), list(known)
+    names, every = list(sent), list(known)
     for name in names:
         if name not in every:
             if name in elsewhere:
@@ -160,14 +160,14 @@ def file_name(header: bytes) -> str | None:
     `filename*` (RFC 5987, also in pieces, RFC 2231) counts before `filename`, which may be raw bytes, encoded words (RFC 2047)
     or percent signs. Where the charset is unknown or does not fit, the name is read as UTF-8, else as Latin-1.
     """
-    found = {name.lower(): _plain(value) for name, value in _PARAMETER.findall(header.decode("latin-1"))}
-    if "filename*" in found and "filename" in found and not _fits(found["filename*"]):
-        del found["filename*"]  # the other one is used
-    name = _extended(found["filename*"]) if "filename*" in found else _in_pieces(found)
-    if not name and "filename" in found:
-        name = _simple(found["filename"])
+    parameters = {name.lower(): _plain(value) for name, value in _PARAMETER.findall(header.decode("latin-1"))}
+    if "filename*" in parameters and "filename" in parameters and not _fits(parameters["filename*"]):
+        del parameters["filename*"]  # the other one is used
+    name = _extended(parameters["filename*"]) if "filename*" in parameters else _in_pieces(parameters)
+    if not name and "filename" in parameters:
+        name = _simple(parameters["filename"])
     if name is None:
-        return "" if "filename" in found or "filename*" in found else None
+        return "" if "filename" in parameters or "filename*" in parameters else None
     if re.match(r"([A-Za-z]:|\.{0,2})[\\/]", name):  # a path, as old browsers send it
         name = re.split(r"[\\/]", name.rstrip("\\/"))[-1]
     return name[:_LONGEST]
@@ -197,8 +197,10 @@ def _fits(value: str) -> bool:
     return bool(encoded)
 
 
-def _in_pieces(found: dict[str, str]) -> str | None:
-    pieces = sorted((int(match[1]), match[2], found[key]) for key in found if (match := _PIECE.fullmatch(key)))
+def _in_pieces(parameters: dict[str, str]) -> str | None:
+    pieces = sorted(
+        (int(match[1]), match[2], parameters[key]) for key in parameters if (match := _PIECE.fullmatch(key))
+    )
     charset, whole = "", b""
     for number, encoded, value in pieces:
         if encoded and number == pieces[0][0] and value.count("'") >= 2:

@@ -177,26 +177,26 @@ def add(api: FastAPI, state: ServerState, find_job: Callable[..., Job]) -> None:
         )
 
 
-def result(job: Job, places: Places, wanted: str = "", session: int = 0) -> Response:
+def result(job: Job, places: Places, file_format: str = "", session: int = 0) -> Response:
     """The answer with a session's table: the stored file, or one made in another format."""
     _check_finished(job)
     task = task_of(job, places)
-    wanted = wanted or task.default_format
-    stored = _or_404(lambda: task.stored(wanted))
+    file_format = file_format or task.default_format
+    stored = _or_404(lambda: task.stored(file_format))
     stem = _or_404(lambda: task.stem(session))
     if stored is not None:
-        return FileResponse(stored, media_type=FORMATS[wanted], filename=f"{stem}.{wanted}", headers=PRIVATE)
+        return FileResponse(stored, media_type=FORMATS[file_format], filename=f"{stem}.{file_format}", headers=PRIVATE)
     folder = results.temporary(places.results(job.id))
     folder.mkdir(parents=True)
     try:
-        made = _or_404(lambda: results.export(task, job.provenance, session, wanted, folder))
+        made = _or_404(lambda: results.export(task, job.provenance, session, file_format, folder))
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
     return FileResponse(
         made,
-        media_type=results.EXPORTS.get(wanted, "application/zip"),
-        filename=f"{stem}.{results.ZIPPED.get(wanted, wanted)}",
+        media_type=results.EXPORTS.get(file_format, "application/zip"),
+        filename=f"{stem}.{results.ZIPPED.get(file_format, file_format)}",
         headers=PRIVATE,
         background=BackgroundTask(shutil.rmtree, folder, ignore_errors=True),
     )
