@@ -70,6 +70,27 @@ def test_the_table_of_rooms_is_that_of_import_linter() -> None:
     ]
 
 
+def markdown() -> list[Path]:
+    return sorted(
+        [*ROOT.glob("*.md"), *(path for name in ("docs", "modules", "src") for path in (ROOT / name).rglob("*.md"))]
+    )
+
+
+def long_lines(text: str) -> list[int]:
+    """The numbers of lines of 120 characters or more that are no rows of a table."""
+    return [n for n, line in enumerate(text.splitlines(), 1) if len(line) >= 120 and not line.startswith("|")]
+
+
+def test_lines_of_markdown_are_short() -> None:
+    found = {str(path.relative_to(ROOT)): long_lines(path.read_text("utf-8")) for path in markdown()}
+    assert {name: numbers for name, numbers in found.items() if numbers} == {}
+
+
+@pytest.mark.parametrize("line", ["x" * 120, "    " + "x" * 116, "* " + "word " * 24])
+def test_a_long_line_is_found(line: str) -> None:
+    assert long_lines(f"text\n{'x' * 119}\n| {'x' * 200} |\n{line}\n") == [4]
+
+
 @pytest.mark.parametrize(
     ("content", "fault"),
     [
