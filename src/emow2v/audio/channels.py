@@ -1,4 +1,4 @@
-"""Channels of a recording: the choice of them, and what is measured of them on the way."""
+"""Channels of a recording: choosing them, and measuring silence, clipping and phase while they are read."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from emow2v.storage import counted
 
 Channel = Literal["mix", "left", "right"] | int
 
-# The beginning of a few blocks is measured, more of the first ones: enough for what lasts, and costs next to nothing.
+# Only the beginning of some blocks is measured, of more blocks at the start: enough for lasting faults, at little cost.
 _FIRST, _FIRST_STEP, _STEP = 64, 4, 64  # blocks
 _MEASURED = 2048  # samples
 _SILENT = 1 / 32768  # of full scale, one step of 16 bit
@@ -27,10 +27,10 @@ _LOUD = 8.0  # times full scale: numbers that were not brought to -1..1
 
 
 def parse_channel(text: str) -> Channel | Literal["each"]:
-    """A channel as people write it: mix, left, right, its number from 1, or each of them.
+    """Parse a channel as people write it: mix, left, right, a number from 1, or each.
 
     Raises:
-        AudioError: none of these
+        AudioError: anything else
     """
     text = text.strip().lower()
     named: dict[str, Channel | Literal["each"]] = {"mix": "mix", "left": "left", "right": "right", "each": "each"}
@@ -42,7 +42,7 @@ def parse_channel(text: str) -> Channel | Literal["each"]:
 
 
 def check_channel(channel: Channel) -> Channel:
-    """A channel as it was chosen, whole numbers of NumPy as those of Python.
+    """Check a channel, and convert whole numbers of NumPy.
 
     Raises:
         AudioError: it is not mix, left, right or a number from 1
@@ -55,10 +55,10 @@ def check_channel(channel: Channel) -> Channel:
 
 
 def check_track(track: int | None) -> int | None:
-    """The number of a track as it was chosen, None where none was.
+    """Check the number of a track, None for no choice.
 
     Raises:
-        AudioError: it is no whole number
+        AudioError: not a whole number
     """
     if track is not None and whole(track) is None:
         raise AudioError(f"The track is {track!r}; expected its number, from 1.")
@@ -66,12 +66,12 @@ def check_track(track: int | None) -> int | None:
 
 
 def whole(value: object) -> int | None:
-    """A whole number of Python or NumPy, None for everything else, true and false among it."""
+    """A whole number of Python or NumPy as int; None for everything else, including booleans."""
     return int(value) if isinstance(value, int | np.integer) and not isinstance(value, bool) else None
 
 
 class Channels:
-    """Blocks [channels, samples] to mono, as it was chosen.
+    """Blocks [channels, samples] to mono, of the chosen channels.
 
     Args:
         name: of the recording, for messages
@@ -85,8 +85,8 @@ class Channels:
         self._names = list(names)
         self._count = 0
         self._index: int | None = None
-        self._sounding: list[bool] = []
-        self._unheard = True  # some channel gave nothing but silence so far
+        self._has_sound: list[bool] = []
+        self._some_silent = True  # some channel that is read was silent so far
         self._blocks = 0
         self._measured = np.zeros(3)  # power of channel 1, of channel 2, of their product
         self._samples = 0
@@ -94,13 +94,13 @@ class Channels:
         self._peak = 0.0
 
     def expect(self, count: int) -> None:
-        """So many channels come; refuse a choice that is not among them.
+        """Expect blocks of so many channels, and refuse a chosen channel that is not one of them.
 
         Raises:
             AudioError: no such channel
         """
         self._count = count
-        self._sounding += [False] * (count - len(self._sounding))
+        self._has_sound += [False] * (count - len(self._has_sound))
         if self._channel == "mix":
             return
         number = self._channel if isinstance(self._channel, int) else self._side(count)
@@ -119,25 +119,27 @@ class Channels:
             self.expect(block.shape[0])
         if self._index is not None:
             block = block[self._index : self._index + 1]
-        if self._unheard:
-            self._listen(block)
+        if self._some_silent:
+            self._find_sound(block)
         if self._blocks % (_FIRST_STEP if self._blocks < _FIRST else _STEP) == 0:
             self._measure(block)
         self._blocks += 1
         return mix_down(block)
 
-    def _listen(self, block: npt.NDArray[Any]) -> None:
+    def _find_sound(self, block: npt.NDArray[Any]) -> None:
         centre, full = _scale(block.dtype)
         for k, one in enumerate(block):
             row = k if self._index is None else self._index
-            if not self._sounding[row] and one.size:
-                self._sounding[row] = max(float(one.max()) - centre, centre - float(one.min())) > _SILENT * full
-        heard = self._sounding if self._index is None else [self._sounding[self._index]]
-        self._unheard = not all(heard)
+            if not self._has_sound[row] and one.size:
+                self._has_sound[row] = max(float(one.max()) - centre, centre - float(one.min())) > _SILENT * full
+        chosen = self._has_sound if self._index is None else [self._has_sound[self._index]]
+        self._some_silent = not all(chosen)
 
     def _measure(self, block: npt.NDArray[Any]) -> None:
         centre, full = _scale(block.dtype)
-        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is told where it is decoded
+        with np.errstate(
+            over="ignore", invalid="ignore"
+        ):  # samples that are not finite are refused where they are decoded
             part = np.ascontiguousarray(block[:, :_MEASURED], np.float32)
             values = (part - np.float32(centre)) / np.float32(full)
             loud = np.abs(values)
@@ -149,26 +151,26 @@ class Channels:
                 self._measured += (first * first).sum(), (second * second).sum(), (first * second).sum()
 
     def facts(self) -> dict[str, str | float]:
-        """What was noticed, as plain strings and numbers."""
-        found: dict[str, str | float] = {}
-        silent = [str(k + 1) for k, sounding in enumerate(self._sounding) if not sounding]
-        if self._blocks and self._index is None and 0 < len(silent) < len(self._sounding):
-            found["silent_channels"] = ", ".join(silent)
-        heard = self._sounding if self._index is None else [self._sounding[self._index]]
-        if self._blocks and not any(heard):
-            found["silent"] = "yes"
+        """What was measured, as plain strings and numbers."""
+        facts: dict[str, str | float] = {}
+        silent = [str(k + 1) for k, sounding in enumerate(self._has_sound) if not sounding]
+        if self._blocks and self._index is None and 0 < len(silent) < len(self._has_sound):
+            facts["silent_channels"] = ", ".join(silent)
+        chosen = self._has_sound if self._index is None else [self._has_sound[self._index]]
+        if self._blocks and not any(chosen):
+            facts["silent"] = "yes"
         first, second, product = self._measured
         if self._count == 2 and min(first, second) > 0 and first + second + 2 * product < _CANCELLED * (first + second):
-            found["opposite_phase"] = "yes"
+            facts["opposite_phase"] = "yes"
         if self._peak > _LOUD:
-            found["peak"] = round(self._peak, 1)
+            facts["peak"] = round(self._peak, 1)
         elif self._full > _CLIPPED_SHARE * self._samples:
-            found["clipped_share"] = round(self._full / self._samples, 4)
-        return found
+            facts["clipped_share"] = round(self._full / self._samples, 4)
+        return facts
 
 
 def _scale(dtype: np.dtype[Any]) -> tuple[float, float]:
-    """Where the middle of a sample type lies, and how far it reaches from there."""
+    """The value of silence in a sample type, and its full scale from there."""
     if dtype.kind == "f":
         return 0.0, 1.0
     limits = np.iinfo(dtype)

@@ -1,4 +1,4 @@
-"""Files as FFmpeg opens them: told apart by their content, entered at a time, and shut off from the rest of the disk."""
+"""Files as FFmpeg opens them: recognised by their content, opened at a time, and isolated from the rest of the disk."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def is_plain(file: io.BufferedReader) -> bool:
     """Whether a glance tells all: FFmpeg searches the samples of a wav file for encodings hidden there, which takes twice
     as long as decoding a short clip. They would fill two channels, so plain samples of one channel hide none.
     """
-    with contextlib.suppress(OSError):  # told where it is read
+    with contextlib.suppress(OSError):  # reported where it is read
         head = file.peek(24)
         return head[:4] == b"RIFF" and head[8:16] == b"WAVEfmt " and head[20:24] in (b"\1\0\1\0", b"\3\0\1\0")
     return False
@@ -266,7 +266,7 @@ def _bare(file: IO[bytes], name: str) -> str:
     if ending not in _BARE and ending not in _TELEPHONE:
         return ""
     head = b""
-    with contextlib.suppress(OSError):  # told where it is read
+    with contextlib.suppress(OSError):  # reported where it is read
         if hasattr(file, "peek"):
             head = file.peek(16)
         elif is_seekable(file):
@@ -307,7 +307,7 @@ def _unknown(name: str, header: Header, file: IO[bytes], reader: Reader) -> Audi
 
 
 def _tags(version: str) -> dict[str, Any]:
-    """How PyAV takes tags that are no UTF-8: up to version 18 it raises UnicodeDecodeError unless it is told otherwise, from
+    """How PyAV takes tags that are no UTF-8: up to version 18 it raises UnicodeDecodeError unless it gets an option, from
     19 on it keeps the bytes as surrogates and knows no such argument.
     """
     return {"metadata_errors": "replace"} if int(version.split(".")[0]) < 19 else {}

@@ -172,7 +172,7 @@ def decoded(
                 _refuse_encrypted(recording, packet)
             try:
                 frames = packet.decode()
-            except av.error.EOFError:  # told twice that no more packets come
+            except av.error.EOFError:  # the end of the packets was sent twice
                 continue
             except FFmpegError:
                 # as ffmpeg does, go on; the next frame's time shows how much is missing

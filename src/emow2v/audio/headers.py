@@ -63,7 +63,7 @@ def examine(file: IO[bytes]) -> Header:
         length = file.seek(0, 2)
         header = _examine(file, head, length)
         file.seek(0)
-    except OSError:  # told where it is read
+    except OSError:  # reported where it is read
         return Header()
     return header
 

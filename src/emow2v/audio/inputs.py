@@ -59,7 +59,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class LeftOut:
-    """What lies in a folder and is not heard.
+    """Files and folders of a folder that are left out.
 
     Attributes:
         names: files that do not end as recordings do
@@ -288,7 +288,7 @@ def _gone(name: str | Path) -> str:
 def _is_link(path: Path) -> bool:
     try:
         return path.is_symlink()
-    except OSError:  # told where it is opened
+    except OSError:  # reported where it is opened
         return False
 
 

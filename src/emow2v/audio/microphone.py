@@ -115,9 +115,9 @@ def microphone(sampling_rate: int | None = None, device: str = "") -> tuple[int,
     except (sounddevice.PortAudioError, ValueError) as error:
         raise AudioError(f"There is no microphone that can be used ({error}); choose one with --microphone.") from None
 
-    def listen() -> Iterator[Signal]:
+    def blocks_of_sound() -> Iterator[Signal]:
         with stream:
             while True:
                 yield blocks.get()
 
-    return rate, listen()
+    return rate, blocks_of_sound()

@@ -54,14 +54,14 @@ class Recording:
     is exact: decoded samples over their own rate, not what a header says.
 
     Attributes:
-        name: what to call the source in results and messages
+        name: the source's name in results and messages
         sampling_rate: Hz of the blocks
         expected_duration: seconds as the container states them, None where it does not; for progress only
         duration: seconds decoded so far, exact
         damaged: number of packets that could not be decoded (their time is filled with zeros)
         longest_s: decoding ends with an error beyond so many seconds; 0 for any number
         begin: seconds at which the first block begins, known with it; 0 but where only a stretch is read
-        facts: what was heard, and what is missing or unusual, as plain strings and numbers: track, tracks, channels and
+        facts: what was read, and what is missing or unusual, as plain strings and numbers: track, tracks, channels and
             channel from the beginning, damaged_packets, missing_s and others where they occur; complete after the last block
     """
 
@@ -86,21 +86,21 @@ class Recording:
         return sentences(self.facts)
 
     def again(self) -> Recording:
-        """The same source from its beginning, as it was first opened.
+        """Open the same source again, from its beginning.
 
         Raises:
-            AudioError: a stream, or a file that has gone
+            AudioError: a stream, or a file that is not there any more
         """
         if self._again is None:
             raise AudioError("A stream can be read only once; keep its rows or open it again.")
         return self._again()
 
     def close(self) -> None:
-        """Let go of the source before its end."""
+        """Close the source, at its end or before."""
         self._close()
 
     def check(self, seconds: float | Fraction) -> None:
-        """Refuse a duration, stated or reached, that is longer than what is taken.
+        """Refuse a duration, stated or reached, that is longer than `longest_s`.
 
         Raises:
             TooLong: it is
@@ -121,12 +121,12 @@ def open_recording(
     """Open a path, a binary file object or an array for one pass.
 
     Args:
-        source: path to anything with sound in it, a readable binary file object,
-            or an array [samples] or [channels, samples]
+        source: path of an audio or video file, a readable binary file object, or an array, tensor or list [samples]
+            or [channels, samples]
         sampling_rate: Hz of an array; files say it themselves
         target_rate: Hz of the blocks; None keeps the source's own rate
-        start: seconds from which on the sound is wanted; what comes before is left out as far as a file's
-            container leads there (`begin` says where the blocks do begin)
+        start: seconds at which the sound should begin; earlier sound is skipped as far as the file's container allows
+            it (`begin` is the time at which the blocks do begin)
         track: number of a file's track of sound, from 1; None for the one that is marked as default, or else the first
         channel: "mix" for the mean of all, "left", "right", or a channel's number from 1
 
@@ -273,7 +273,7 @@ def _open_stream(
 
 
 def _on_grid(recording: Recording, blocks: Iterator[tuple[Signal, int]]) -> Iterator[tuple[Signal, int]]:
-    """Blocks that begin where a sample of the source and one of the result fall together, as both do at 0."""
+    """Blocks that begin at a time of which both sampling rates have a sample, as they have at 0."""
     skip: int | None = None
     for block, rate in blocks:
         if skip is None:

@@ -1,4 +1,4 @@
-"""What decoded samples become: one channel in float32, then one sampling rate, in as many samples as their duration asks for."""
+"""Decoded samples to one channel in float32, then to one sampling rate, in exactly floor(duration * rate) samples."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from emow2v.framing import Signal
 
 def mix_down(signal: npt.NDArray[Any]) -> Signal:
     """Mean over channels of [channels, samples]; integers are scaled to -1..1 (16 bit: divided by 32768)."""
-    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is told where a name is known
+    with np.errstate(
+        over="ignore", invalid="ignore"
+    ):  # samples that are not finite are refused where the name is known
         # row by row is seven times faster than the interleaved order of most files
         mono = signal[0] if signal.shape[0] == 1 else np.ascontiguousarray(signal).mean(axis=0, dtype=np.float64)
         if signal.dtype.kind == "f":
@@ -28,10 +30,10 @@ class Resampler:
     """Blocks of mono signal at any rate in, one rate out: floor(duration * rate) samples in all.
 
     Args:
-        rate: Hz of what comes out
+        rate: Hz of the output
 
     Attributes:
-        duration: exact seconds of what went in so far
+        duration: exact seconds of the input so far
     """
 
     def __init__(self, rate: int) -> None:
@@ -42,7 +44,7 @@ class Resampler:
         self._written = 0
 
     def add(self, block: Signal, rate: int) -> Signal:
-        """What follows from one more block [samples] at `rate` Hz; it may be empty, and comes a little later than it went in."""
+        """Resample one more block [samples] at `rate` Hz; the output is delayed a little, and may be empty."""
         self.duration += Fraction(block.size, rate)
         if rate == self.rate and self._stream is None:
             self._written += block.size
@@ -62,7 +64,7 @@ class Resampler:
         return out
 
     def finish(self) -> Signal:
-        """The rest. The resampler rounds its length as it likes; the count of windows hangs on it, so it is made exact."""
+        """The rest, cut or extended to the exact length: soxr rounds it in its own way, and the number of windows depends on it."""
         if self._stream is None:
             return np.zeros(0, np.float32)
         tail = self._stream.resample_chunk(np.zeros(0, np.float32), last=True)

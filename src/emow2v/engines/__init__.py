@@ -16,9 +16,9 @@ import numpy.typing as npt
 
 from emow2v.cards import Card
 from emow2v.errors import ModelError
+from emow2v.rows import Floats as Floats
 from emow2v.storage import counted
 
-Floats = npt.NDArray[np.float32]
 Outputs = tuple[Floats, Floats, Floats | None]
 T = TypeVar("T")
 

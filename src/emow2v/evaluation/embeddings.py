@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from emow2v.agreement import Floats as Floats
 from emow2v.errors import Emow2vError
 from emow2v.evaluation.intervals import Draws, Figure, missing
 from emow2v.framing import SAMPLING_RATE
@@ -17,8 +18,6 @@ from emow2v.storage import counted
 MOST_FOLDS = 30  # more speakers than that share folds
 SHARED_FOLDS = 10
 FEATURES = ("ComParE_2016", "eGeMAPSv02")  # of openSMILE, to compare with
-
-Floats = npt.NDArray[np.floating]
 
 
 class Undefined(Emow2vError):

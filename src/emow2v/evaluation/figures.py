@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from emow2v.agreement import Floats as Floats
 from emow2v.corpora.clip import Clip, speaker_numbers
 from emow2v.corpora.csv_manifest import GROUPS
 from emow2v.evaluation.embeddings import Recall, Undefined, recall
@@ -17,7 +18,6 @@ from emow2v.evaluation.intervals import Figure, agreement, difference, missing
 from emow2v.evaluation.norms import norm
 from emow2v.trajectory import DIMENSIONS
 
-Floats = npt.NDArray[np.floating]
 Agreement = Mapping[str, Mapping[str, Figure | int]]
 Truth = Literal["ratings", "norms", "none"]
 

@@ -14,13 +14,13 @@ from importlib.util import find_spec
 import numpy as np
 import numpy.typing as npt
 
+from emow2v.agreement import Floats as Floats
 from emow2v.agreement import ccc, pearson
 from emow2v.errors import Emow2vError
 from emow2v.trajectory import DIMENSIONS
 
 FEWEST_SPEAKERS = 3  # with fewer there are no intervals
 
-Floats = npt.NDArray[np.floating]
 Metric = Callable[[Floats, Floats], float]
 
 

@@ -1,7 +1,7 @@
 """SSI and NOVA files: scores as continuous annotations, embeddings as streams; reading them is in `ssi_read`.
 
-Each is a pair: an XML header `X.annotation` or `X.stream` and the data beside it under the same name with `~`.
-Row k stands at k / sr, so rows that were not computed because `start` was asked for are written all the same,
+Each is a pair: an XML header `X.annotation` or `X.stream`, and the data in a file of the same name with `~`.
+Row k stands at k / sr, so rows before `start`, which were not computed, are written, too,
 as zeros (in annotations with confidence 0). The header holds a mark that vouches for both (see `marks`).
 """
 
@@ -30,16 +30,16 @@ _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]") 
 
 
 class _PairWriter(ABC):
-    """What both writers share: data that grows while rows come, and a header that is written last."""
+    """The common part of both writers: data that grows with the rows, and a header that is written last."""
 
     def __init__(self, path: Path, *, overwrite: bool = False) -> None:
         self.path = Path(path)
-        # the data before the header: who sees that, sees the data
+        # the data are published before the header: a reader that finds the header finds the data
         self.staged = StagedFiles({data_path(self.path): self.path, self.path: None}, overwrite=overwrite)
         self.clipped = 0
         self._rows = 0
         self._info: Info | None = None
-        self._rate = Fraction(1)  # where no row tells it: a whole recording without one
+        self._rate = Fraction(1)  # for a whole recording without a row
         self._data: IO[bytes] | None = None
         self._header: IO[bytes] | None = None
 
@@ -57,7 +57,7 @@ class _PairWriter(ABC):
         self._header = self.staged.open(self.path)
 
     def add(self, block: Block) -> None:
-        """Take rows that follow those before; rows that are missing in between become zeros."""
+        """Write the next rows; missing rows in between are written as zeros."""
         assert self._info is not None and self._data is not None
         if not len(block):
             return
@@ -108,7 +108,7 @@ class AnnotationWriter(_PairWriter):
         scheme: name of the scheme; the dimension where empty
         role: whose voice it is
         annotator: emow2v with model and version where empty
-        overwrite: also what emow2v did not write makes way
+        overwrite: also replace files that emow2v did not write, or that were changed since
 
     Raises:
         FormatError: another dimension
@@ -158,7 +158,7 @@ class StreamWriter(_PairWriter):
 
     Args:
         path: the header's, X.stream
-        overwrite: also what emow2v did not write makes way
+        overwrite: also replace files that emow2v did not write, or that were changed since
     """
 
     def __init__(self, path: Path, *, overwrite: bool = False) -> None:
@@ -202,7 +202,7 @@ def _annotator(info: Info) -> str:
     return " ".join(["emow2v", *filter(None, names)])
 
 
-def _heard(known: Mapping[str, str]) -> str:
+def _source(known: Mapping[str, str]) -> str:
     track = f"track {known['track']} of {known['tracks']}" if known.get("tracks", "1") != "1" else ""
     channel = f"channel {known['channel']} of {known['channels']}" if known.get("channels", "1") != "1" else ""
     return ", ".join(filter(None, (track, channel)))
@@ -225,7 +225,7 @@ def _provenance(info: Info) -> str:
         "weights sha256": known.get("weights_sha256", "")[:12],
         "engine": " ".join(filter(None, (known.get("engine"), known.get("precision")))),
         "framing": ", ".join([cut, *limits]),
-        "heard": _heard(known),
+        "heard": _source(known),
         "notices": known.get("notices", ""),
         "software": known.get("software", ""),
         "licence": known.get("licence", ""),

@@ -83,7 +83,7 @@ def _plain(seconds: float) -> str:
 
 
 class CSVWriter:
-    """`NAME.csv` with one row a value, and beside it `NAME.csv-metadata.json` with units and provenance
+    """`NAME.csv` with one row for each value, and in the same folder `NAME.csv-metadata.json` with units and provenance
     (the place and form that W3C's "Metadata Vocabulary for Tabular Data" gives such a description), and the mark of both.
     """
 
@@ -141,7 +141,7 @@ class CSVWriter:
 
 
 class _OneFile:
-    """A table that is one file, which holds its own mark."""
+    """A table in one file, which contains its own mark."""
 
     def __init__(self, path: Path, *, overwrite: bool = False) -> None:
         self.path = path
@@ -189,7 +189,7 @@ class NDJSONWriter(_OneFile):
         self._file.write("".join(ndjson_row(row) + "\n" for row in rows(block)).encode())
 
     def close(self) -> None:
-        """What became known on the way goes into the first line."""
+        """Rewrite the first line with facts that only decoding showed."""
         assert self._file is not None
         head = self._first_line()
         if head != self._head:
@@ -239,7 +239,7 @@ class Table:
 
 
 class _Unfit(Exception):
-    """What a table of ours does not hold."""
+    """Content that a table of emow2v does not have."""
 
 
 def read_table(path: str | Path) -> dict[str, Table]:
@@ -266,10 +266,10 @@ def read_table(path: str | Path) -> dict[str, Table]:
 
 
 def read_provenance(path: str | Path) -> dict[str, str | float]:
-    """How the values of a table came to be: model, engine, framing and the rest of `Model.provenance`.
+    """The provenance of a table: model, engine, framing and the rest of `Model.provenance`.
 
     Args:
-        path: a JSON or NDJSON table, or a CSV table with its `-metadata.json` beside it
+        path: a JSON or NDJSON table, or a CSV table with its `-metadata.json` in the same folder
 
     Raises:
         FormatError: another file, or a CSV table without the file that describes it

@@ -183,7 +183,7 @@ class Stretch:
 
 
 class Stretches:
-    """Samples in, stretches out that together hold every window once, for what is computed once for many windows.
+    """Samples in, stretches out that together contain each window once: a stretch is computed once for all its windows.
 
     All are of `usual` samples, but the last one, which ends with the recording: it takes up to `longest`, so that a little
     more than a usual stretch is not two of them. A window lies at least `margin` samples inside its stretch, except

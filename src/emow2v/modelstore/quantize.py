@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from emow2v import agreement, cards
 from emow2v.audio import recording
@@ -25,6 +24,7 @@ from emow2v.engines.openvino import OpenVINOEngine, find_port, import_openvino, 
 from emow2v.engines.openvino_rewrites import keep_channels_last
 from emow2v.errors import AudioError, ModelError
 from emow2v.modelstore.verify import EXAMPLE, own_expectations
+from emow2v.rows import Floats as Floats
 from emow2v.storage.folders import atomic_folder
 from emow2v.storage.home import models_folder
 
@@ -34,8 +34,6 @@ CALIBRATION_WINDOWS = 300  # NNCF's default
 HELD_BACK = 3  # the last third of each recording measures the error
 MEASURED_WINDOWS = 300
 _STEP = 4000  # samples between the windows that are drawn, at least
-
-Floats = npt.NDArray[np.float32]
 
 
 def default_place(source: Card) -> Path:

@@ -23,9 +23,9 @@ from emow2v.cards.published import PUBLISHED, Expectation
 from emow2v.engines import Engine, Outputs, able, choose, installed, open_graph, precisions
 from emow2v.errors import ModelError
 from emow2v.framing import SAMPLING_RATE
+from emow2v.rows import Floats as Floats
 from emow2v.storage.home import models_folder
 
-Floats = npt.NDArray[np.float32]
 Run = Callable[[Floats], Outputs]
 
 EXAMPLE = Path(__file__).parents[1] / "data" / "example.flac"  # 12.86 s of synthetic speech, part of the package

@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from emow2v.agreement import Floats as Floats
 from emow2v.audio import recording as audio
 from emow2v.errors import AudioError, Emow2vError
 from emow2v.evaluation.intervals import missing
 from emow2v.evaluation.robustness.noises import Generator, coloured
 from emow2v.framing import SAMPLING_RATE, Signal
 
-_Floats = npt.NDArray[np.floating]
 _SINGLE = np.finfo(np.float32).tiny  # the smallest level that float32 can hold
 
 
@@ -38,7 +38,7 @@ def library(name: str) -> Any:
         raise missing() from None
 
 
-def level(signal: _Floats) -> float:
+def level(signal: Floats) -> float:
     """Root mean square.
 
     Raises:
@@ -50,7 +50,7 @@ def level(signal: _Floats) -> float:
     return rms
 
 
-def as_loud(changed: _Floats, signal: Signal) -> Signal:
+def as_loud(changed: Floats, signal: Signal) -> Signal:
     """A changed signal at the level of the signal before, or as near to it as is possible without clipping.
 
     Raises:
@@ -147,7 +147,7 @@ def _overdriven(signal: Signal) -> Signal:
     graph.configure()
     source.push(_frame(signal, SAMPLING_RATE))
     source.push(None)
-    pieces: list[_Floats] = []
+    pieces: list[Floats] = []
     with contextlib.suppress(error.BlockingIOError, error.EOFError):
         while True:
             pieces.append(sink.pull().to_ndarray()[0])
