@@ -27,6 +27,7 @@ from emow2v.trajectory import DIMENSIONS
 
 BINS = 10  # of 0..1, for histograms
 LISTED = 20  # skipped clips that are named in Markdown; JSON names all
+FILES = ("corpus.csv", "corpus.json", "corpus.md")
 SKIPPED = "skipped.csv"  # names the clips that a run left out
 _BARS = "·▁▂▃▄▅▆▇█"
 _HEAD = ("", "clips", "speakers", "hours", "shortest", "median", "longest", *DIMENSIONS)
@@ -165,7 +166,7 @@ def write(corpus: CheckedCorpus, folder: str | Path, *, overwrite: bool = False)
         FormatError: a place that cannot be written
     """
     folder = Path(folder)
-    table, described, text = (folder / f"corpus{ending}" for ending in (".csv", ".json", ".md"))
+    table, described, text = (folder / name for name in FILES)
     with StagedFiles({table: described, described: None, text: None}, overwrite=overwrite) as staged:
         staged.check()
         staged.open(table).write(manifest(corpus).encode(errors="backslashreplace"))

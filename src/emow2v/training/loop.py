@@ -58,6 +58,7 @@ class Loop:
         watch: shows the progress
         wait_for_all: waits for the other processes
         on_begin: called before the first step, when the folder is known to be of this run
+        resumed: whether the run continues from a state
     """
 
     task: Task
@@ -76,6 +77,7 @@ class Loop:
         self._losses: list[float] = []
         self._history: list[dict[str, Any]] = []
         self._seconds = 0.0
+        self.resumed = False
 
     @property
     def best(self) -> dict[str, Any] | None:
@@ -102,6 +104,7 @@ class Loop:
         if self.writes:
             states.sweep(self.folder)
         state = states.read(self.folder, self.made_of)
+        self.resumed = state is not None
         if state is not None:
             self._epoch, self._step, self._seconds = state["epoch"], state["step"], state["seconds"]
             self._losses, self._history = state["losses"], state["history"]

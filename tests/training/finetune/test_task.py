@@ -127,6 +127,29 @@ def test_a_run_stopped_within_an_epoch_ends_with_the_same_bits(
     assert all(torch.equal(value, found[name]) for name, value in expected.items())
 
 
+def test_a_run_of_0_1_0_whose_report_has_no_mark_goes_on(
+    whole: FineTuningResult, recipe: FineTuningRecipe, tmp_path: Path
+) -> None:
+    stopping = replace(recipe, checkpoint_steps=2)
+    with stopped_after(FineTuning, 4):
+        run(stopping, tmp_path / "run", QUIET)
+    described, text = (tmp_path / "run" / f"corpus{ending}" for ending in (".json", ".md"))
+    values = json.loads(described.read_text())
+    assert values.pop("mark")
+    described.write_text(json.dumps(values, indent=2) + "\n")
+    text.write_text(text.read_text().partition("<!-- emow2v:")[0])
+    before = [path.read_bytes() for path in (described, text)]
+    result = run(stopping, tmp_path / "run", QUIET)
+    assert log(tmp_path / "run") == log(whole.best.parent)
+    assert [path.read_bytes() for path in (described, text)] == before
+    expected, found = weights(whole.best), weights(result.best)
+    assert all(torch.equal(value, found[name]) for name, value in expected.items())
+    (tmp_path / "other").mkdir()  # a folder without a state is nobody's run
+    shutil.copy(described, tmp_path / "other" / described.name)
+    with pytest.raises(FormatError, match="is there already"):
+        run(recipe, tmp_path / "other", QUIET)
+
+
 def test_a_resumed_run_with_another_recipe_corpus_or_checkpoint_is_refused(
     whole: FineTuningResult, recipe: FineTuningRecipe, tmp_path: Path
 ) -> None:

@@ -131,7 +131,10 @@ def _begun(loop: Loop, recipe: FineTuningRecipe, corpus: CheckedCorpus) -> None:
     """Write the recipe and the report on the corpus to the folder of the run."""
     _expect_best(loop)
     recipes.write(loop.folder, recipes.FINE_TUNING, recipe)
-    report.write(corpus, loop.folder)
+    if not (loop.resumed and all((loop.folder / name).is_file() for name in report.FILES)):
+        report.write(
+            corpus, loop.folder
+        )  # a state of the run vouches for its report, also for one of 0.1.0, without a mark
 
 
 def _expect_best(loop: Loop) -> None:
