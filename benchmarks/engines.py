@@ -17,7 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import fullsize
 from common import console, keep, parser, peak_gflops, seconds, show
 from emow2v.cards import Card
-from emow2v.engines import Engine, able, choose, installed, overlapped, precisions
+from emow2v.engines import Engine, choose, engines_for, installed, overlapped, precisions
 from emow2v.networks.lite import Lite
 
 LENGTHS = (0.5, 1, 2, 4, 8)  # seconds of a window
@@ -36,7 +36,7 @@ def variants(name: str) -> list[tuple[Card, str, str]]:
     card, low = fullsize.card(name), fullsize.quantized(name)
     found = [
         (card, engine, precision)
-        for engine in able(card)
+        for engine in engines_for(card)
         if installed(engine)
         for precision in precisions(card, engine)
     ]
@@ -49,7 +49,7 @@ def measure(engine: Engine, batch: int, for_seconds: float, samples: int = 16000
     count = max(4, round(for_seconds / 2 / seconds(lambda: engine.run(signal))))
 
     def beside() -> None:
-        list(overlapped(engine, enumerate([signal] * (count // 2)), engine.run_beside))
+        list(overlapped(engine, enumerate([signal] * (count // 2)), engine.run_parallel))
 
     beside()
     alone_s, beside_s = [], []

@@ -26,7 +26,7 @@ from emow2v.engines import openvino
 def run(self, signal, lengths=None):
     return np.zeros((len(signal), 1024), np.float32), np.zeros((len(signal), 3), np.float32), None
 
-openvino.OpenVINOEngine.run = openvino.OpenVINOEngine.run_beside = run
+openvino.OpenVINOEngine.run = openvino.OpenVINOEngine.run_parallel = run
 from emow2v.cli.main import main
 main()
 """

@@ -36,7 +36,7 @@ BATCH = 8
 
 def batched(engine: Engine, windows: np.ndarray) -> Callable[[], object]:
     parts = [windows[begin : begin + BATCH] for begin in range(0, len(windows), BATCH)]
-    return lambda: list(overlapped(engine, enumerate(parts), engine.run_beside))
+    return lambda: list(overlapped(engine, enumerate(parts), engine.run_parallel))
 
 
 def low_precisions(name: str) -> list[tuple[Card, str]]:
@@ -129,7 +129,7 @@ def overhead_table(minutes: float) -> list[dict[str, object]]:
             windows = int(minutes * 60_000 / step)
 
             def bare(engine: Engine = engine, batch: np.ndarray = batch, windows: int = windows) -> None:
-                for _ in overlapped(engine, ((k, batch) for k in range(windows // len(batch))), engine.run_beside):
+                for _ in overlapped(engine, ((k, batch) for k in range(windows // len(batch))), engine.run_parallel):
                     pass
 
             bare_s, whole_s = [], []

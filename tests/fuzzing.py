@@ -43,12 +43,12 @@ Data = dict[str, Any]
 class Zeros:
     """An engine that takes no time: what is tried here comes before it."""
 
-    name, precision, side_by_side, batch_samples = "zeros", "fp32", 1, None
+    name, precision, parallel_batches, batch_samples = "zeros", "fp32", 1, None
 
     def run(self, signal: np.ndarray, lengths: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray, None]:
         return np.zeros((len(signal), 1024), np.float32), np.zeros((len(signal), 3), np.float32), None
 
-    run_beside = run
+    run_parallel = run
 
 
 class Ground:

@@ -112,8 +112,8 @@ def test_one_pass_of_a_recording_runs_the_engine_once_a_batch(
 ) -> None:
     (tmp_path / "talk.wav").write_bytes(clip)
     calls: list[int] = []
-    run = lite.engine.run_beside
-    monkeypatch.setattr(lite.engine, "run_beside", lambda signal: calls.append(len(signal)) or run(signal))
+    run = lite.engine.run_parallel
+    monkeypatch.setattr(lite.engine, "run_parallel", lambda signal: calls.append(len(signal)) or run(signal))
     PASSES[how](lite.predict(tmp_path / "talk.wav", batch_size=10))
     assert sum(calls) == ROWS
 

@@ -29,7 +29,7 @@ STRETCHES = [(60.0, 64.0), (3.0, 5.0), (41.0, 42.0)]
 class Listening:
     """An engine that keeps what it is given."""
 
-    name, precision, side_by_side, batch_samples = "listening", "fp32", 1, None
+    name, precision, parallel_batches, batch_samples = "listening", "fp32", 1, None
 
     def __init__(self) -> None:
         self.windows: list[np.ndarray] = []
@@ -38,7 +38,7 @@ class Listening:
         self.windows += list(signal.copy())
         return np.zeros((len(signal), 1024), np.float32), np.zeros((len(signal), 3), np.float32), None
 
-    run_beside = run
+    run_parallel = run
 
 
 def sound(seconds: float, rate: int = RATE) -> np.ndarray:

@@ -47,8 +47,10 @@ def test_shared_context_and_what_it_cannot_do(clip: Path, tmp_path: Path) -> Non
 
 def test_batch_sizes_are_taken_as_asked(lite: Model, monkeypatch) -> None:
     sizes = []
-    run_beside = lite.engine.run_beside
-    monkeypatch.setattr(lite.engine, "run_beside", lambda windows: sizes.append(len(windows)) or run_beside(windows))
+    run_parallel = lite.engine.run_parallel
+    monkeypatch.setattr(
+        lite.engine, "run_parallel", lambda windows: sizes.append(len(windows)) or run_parallel(windows)
+    )
     signal = np.random.default_rng(0).normal(0, 0.1, 32000).astype(np.float32)
     for asked, largest in ((None, 16), (3, 3), (40, 40)):
         sizes.clear()

@@ -10,7 +10,7 @@ import pytest
 
 import emow2v
 from emow2v import cards
-from emow2v.engines import able, choose, overlapped, precisions
+from emow2v.engines import choose, engines_for, overlapped, precisions
 from emow2v.errors import ModelError
 
 pytestmark = pytest.mark.quick
@@ -70,9 +70,9 @@ def test_an_unknown_engine_is_refused() -> None:
 
 
 def test_each_model_names_the_engines_that_can_run_it(checkpoint, package) -> None:
-    assert able(cards.find("lite")) == ["openvino", "onnxruntime"]
-    assert able(cards.find(checkpoint)) == ["torch"]
-    assert able(cards.find(package)) == ["openvino", "onnxruntime", "torch"]
+    assert engines_for(cards.find("lite")) == ["openvino", "onnxruntime"]
+    assert engines_for(cards.find(checkpoint)) == ["torch"]
+    assert engines_for(cards.find(package)) == ["openvino", "onnxruntime", "torch"]
     with pytest.raises(
         ModelError, match="lite holds no weights for PyTorch; choose the engine openvino or onnxruntime"
     ):
@@ -105,12 +105,12 @@ def test_batches_beside_each_other_come_in_order_and_are_the_same(package) -> No
     rng = np.random.default_rng(5)
     for card in (cards.find("lite"), cards.find(package)):
         engine = choose(card, "openvino", threads=3)
-        assert engine.side_by_side == 3
+        assert engine.parallel_batches == 3
         signals = [
             rng.normal(0, 0.1, (batch, n)).astype(np.float32)
             for batch, n in [(1, 400), (1, 16000), (4, 16000), (2, 720), (3, 8000), (1, 48000), (5, 16000), (1, 400)]
         ]
-        found = list(overlapped(engine, enumerate(signals), engine.run_beside))
+        found = list(overlapped(engine, enumerate(signals), engine.run_parallel))
         assert [number for number, _ in found] == list(range(len(signals)))
         for signal, (_, outputs) in zip(signals, found, strict=True):
             expected = engine.run(signal)
@@ -121,7 +121,7 @@ def test_batches_beside_each_other_come_in_order_and_are_the_same(package) -> No
 class Counting:
     """An engine that notes how many batches were begun."""
 
-    name, precision, side_by_side = "counting", "fp32", 2
+    name, precision, parallel_batches = "counting", "fp32", 2
 
     def __init__(self) -> None:
         self.begun = 0
@@ -132,7 +132,7 @@ class Counting:
             raise ModelError("thirteen")
         return signal, signal, None
 
-    run_beside = run
+    run_parallel = run
 
 
 def test_batches_are_asked_for_as_they_are_needed() -> None:
@@ -143,16 +143,16 @@ def test_batches_are_asked_for_as_they_are_needed() -> None:
             asked.append(number)
             yield number, np.zeros((1, number + 20), np.float32)
 
-    found = overlapped(engine, batches(), engine.run_beside)
+    found = overlapped(engine, batches(), engine.run_parallel)
     assert next(found)[0] == 0
-    assert len(asked) <= engine.side_by_side + 2  # not the whole recording in memory
+    assert len(asked) <= engine.parallel_batches + 2  # not the whole recording in memory
     found.close()
-    assert engine.begun <= engine.side_by_side + 2
+    assert engine.begun <= engine.parallel_batches + 2
 
 
 def test_an_error_in_one_batch_ends_the_work() -> None:
     engine = Counting()
-    found = overlapped(engine, ((n, np.zeros((1, n), np.float32)) for n in range(10, 100)), engine.run_beside)
+    found = overlapped(engine, ((n, np.zeros((1, n), np.float32)) for n in range(10, 100)), engine.run_parallel)
     with pytest.raises(ModelError, match="thirteen"):
         list(found)
     assert engine.begun < 10
@@ -171,7 +171,7 @@ def test_lower_precision_is_near_and_its_front_end_exact(package) -> None:
         assert (engine.precision, exact.precision) == ("bf16", "fp32")
         for n in (400, 16000, 100000):
             signal = (rng.normal(0, 0.1, (3, n)) + 20).astype(np.float32)  # in bf16 the offset would swallow the sound
-            for run in (engine.run, engine.run_beside):
+            for run in (engine.run, engine.run_parallel):
                 difference = np.abs(run(signal)[1] - exact.run(signal)[1]).max()
                 assert 0 < difference < 0.05, (card.name, n)
 
@@ -179,7 +179,7 @@ def test_lower_precision_is_near_and_its_front_end_exact(package) -> None:
 def test_lower_precision_where_it_cannot_be_had(package, checkpoint, tmp_path, monkeypatch) -> None:
     with pytest.raises(ModelError, match="onnxruntime does not compute in bf16; choose the engine openvino or torch"):
         choose(cards.find("lite"), "onnxruntime", precision="bf16")
-    with pytest.raises(ModelError, match=r"PyTorch on cpu is asked for bf16; expected fp32 there.*emow2v export"):
+    with pytest.raises(ModelError, match=r"PyTorch does not compute in bf16 on cpu; expected fp32.*emow2v export"):
         choose(cards.find(checkpoint), precision="bf16", device="cpu")
     with pytest.raises(ModelError, match="Model lite holds no weights for PyTorch, which alone computes in fp16"):
         choose(cards.find("lite"), precision="fp16")
@@ -188,7 +188,7 @@ def test_lower_precision_where_it_cannot_be_had(package, checkpoint, tmp_path, m
     if "bf16" not in precisions(cards.find("lite"), "openvino"):
         return
     for change, sentence in [
-        ({"features": ""}, "does not say where its front end ends"),
+        ({"features": ""}, "does not name the end of its front end"),
         ({"features": "x"}, "no tensor 'x'"),
     ]:
         folder = shutil.copytree(package, tmp_path / sentence[:5])
@@ -297,7 +297,7 @@ def test_silence_and_quiet_speech_on_a_loud_offset_are_the_same_everywhere(packa
 
 def test_a_device_that_is_not_there_is_refused(checkpoint) -> None:
     for device in ("tpu9", "cuda:77", "nonsense"):
-        with pytest.raises(ModelError, match="is not there; expected auto, cpu, cuda or mps"):
+        with pytest.raises(ModelError, match=r"This computer has no device .* expected auto, cpu, or cuda or mps"):
             choose(cards.find(checkpoint), "torch", device=device)
 
 

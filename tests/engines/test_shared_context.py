@@ -7,7 +7,7 @@ import pytest
 
 import emow2v
 from emow2v import cards
-from emow2v.engines import Cuts, choose, onnx_graph, open_graph
+from emow2v.engines import CutPoints, choose, onnx_graph, open_graph
 from emow2v.engines import shared_context as context
 from emow2v.engines.shared_context import LAST_STRETCH_MS, MARGIN_MS, STRETCH_MS
 from emow2v.errors import FramingError, ModelError
@@ -88,8 +88,8 @@ def naive_rows(judge, stretch) -> list[tuple[np.ndarray, np.ndarray]]:
 
 def test_far_fewer_samples_are_computed(lite: Model, monkeypatch) -> None:
     computed = []
-    frames = lite.engine.frames_beside
-    monkeypatch.setattr(lite.engine, "frames_beside", lambda signal: computed.append(signal.size) or frames(signal))
+    frames = lite.engine.frames_parallel
+    monkeypatch.setattr(lite.engine, "frames_parallel", lambda signal: computed.append(signal.size) or frames(signal))
     trajectory = lite.predict(speech_like(60), 16000, context="shared")
     assert len(trajectory.starts) == 1500
     assert 1500 * 16000 / sum(computed) > 15  # samples of its windows, by samples computed
@@ -138,13 +138,13 @@ def test_what_cannot_share_is_refused(lite: Model, package) -> None:
     import dataclasses
 
     unknown = dataclasses.replace(cards.find(package), frames="", frame_hop=0)
-    with pytest.raises(ModelError, match="does not say where its frames are"):
+    with pytest.raises(ModelError, match="does not name its frames"):
         context.check_shared(unknown, Framing())
     engine = choose(dataclasses.replace(cards.find(package), frames=""), "openvino")
-    with pytest.raises(ModelError, match="does not say where its frames are"):
+    with pytest.raises(ModelError, match="does not name its frames"):
         engine.frames(signal[None])
     for name in ("openvino", "onnxruntime"):
-        wrong = open_graph(name, package / onnx_graph.BATCHED, cuts=Cuts(frames="nothing of that name"))
+        wrong = open_graph(name, package / onnx_graph.BATCHED, cuts=CutPoints(frames="nothing of that name"))
         with pytest.raises(ModelError, match="again"):
             wrong.frames(signal[None])
 

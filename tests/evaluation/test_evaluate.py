@@ -31,7 +31,7 @@ EMOTIONS = ("anger", "happiness", "neutral", "sadness")
 class LevelEngine:
     """Scores are ten times the mean absolute value of a window; embeddings that level and noise of the engine's own."""
 
-    name, precision, side_by_side, batch_samples = "level", "fp32", 1, None
+    name, precision, parallel_batches, batch_samples = "level", "fp32", 1, None
 
     def __init__(self, *, confidence: bool = False) -> None:
         self.confidence = confidence
@@ -42,7 +42,7 @@ class LevelEngine:
         scores = np.repeat(level, 3, axis=1)
         return embeddings, scores, 1 - scores if self.confidence else None
 
-    run_beside = run
+    run_parallel = run
 
 
 @pytest.fixture

@@ -169,7 +169,7 @@ def test_graphs_for_another_type_or_one_length_are_refused(foreign: Path, tmp_pa
         hidden = next(one for one in graph.graph.output if one.name == "hidden_states")
         hidden.CopyFrom(onnx.helper.make_tensor_value_info("hidden_states", onnx.TensorProto.FLOAT, shape))
         onnx.save(graph, tmp_path / "half.onnx")
-        with pytest.raises(ModelError, match=r"does not say that hidden_states and logits are \[batch, values\]"):
+        with pytest.raises(ModelError, match=r"does not declare hidden_states and logits as \[batch, values\]"):
             import_graph(tmp_path / "half.onnx", tmp_path / "package", IDENTITY)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["fixed.onnx", "half.onnx"]
 

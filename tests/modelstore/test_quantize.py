@@ -17,7 +17,7 @@ import emow2v
 from emow2v import cards
 from emow2v.agreement import ccc
 from emow2v.cli import main
-from emow2v.engines import able, choose
+from emow2v.engines import choose, engines_for
 from emow2v.engines import openvino as engine_module
 from emow2v.errors import AudioError, FormatError, ModelError
 from emow2v.modelstore import quantize, verify
@@ -89,7 +89,7 @@ def test_a_wav2vec2_with_transposed_weights_is_quantised_whole(package, tmp_path
     assert large.count("i8") >= layers
     exact, low = (choose(one).run(verify.signal("example", 16000, 32000)) for one in (source, card))
     assert np.abs(exact[1] - low[1]).max() < 0.05
-    assert able(card) == ["openvino"] and all(row.passed for row in verify.verify(card))
+    assert engines_for(card) == ["openvino"] and all(row.passed for row in verify.verify(card))
 
 
 def test_the_precision_finds_its_package_by_name(made, home, monkeypatch) -> None:
@@ -121,7 +121,7 @@ def test_a_package_of_other_weights_is_not_taken(made, home, tmp_path) -> None:
 
 def test_a_processor_that_cannot_is_told(made, monkeypatch) -> None:
     monkeypatch.setattr(engine_module, "has_int8", lambda: False)
-    with pytest.raises(ModelError, match=r"no 8-bit products that add into 32 bits \(VNNI\)"):
+    with pytest.raises(ModelError, match=r"cannot add 8-bit products into 32 bits \(VNNI\)"):
         choose(made)
 
 

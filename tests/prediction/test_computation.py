@@ -50,8 +50,8 @@ def test_pieces_of_long_signals_are_averaged_in_a_batch_too(lite: Model) -> None
 
 def test_windows_of_many_signals_share_batches(lite: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     batches: list[int] = []
-    run = lite.engine.run_beside
-    monkeypatch.setattr(lite.engine, "run_beside", lambda windows: batches.append(len(windows)) or run(windows))
+    run = lite.engine.run_parallel
+    monkeypatch.setattr(lite.engine, "run_parallel", lambda windows: batches.append(len(windows)) or run(windows))
     lite.predict_batch([SIGNAL[:3200]] * 8, 16000, framing=Framing(frame_step_ms=100), batch_size=5)
     assert sorted(batches) == [1, 5, 5, 5]  # 16 windows; one by one they were 8 batches of 2
 

@@ -1,4 +1,4 @@
-"""Engines: one window or many in, embeddings and scores out."""
+"""Engines: they run a network on windows, and give embeddings and scores."""
 
 from __future__ import annotations
 
@@ -22,74 +22,88 @@ from emow2v.storage import counted
 Outputs = tuple[Floats, Floats, Floats | None]
 T = TypeVar("T")
 
-# In the order in which `auto` tries them: fastest first.
+# In the order in which `auto` tries them: the fastest first
 ENGINES = ("openvino", "onnxruntime", "torch")
-# In what each precision is computed; fp16 only on a GPU, int8 only from a package that was made for it.
+# Engines by the precision that they compute in; fp16 requires a GPU, int8 a package that was made for it
 COMPUTES = {"fp32": ENGINES, "bf16": ("openvino", "torch"), "fp16": ("torch",), "int8": ("openvino",)}
 PRECISIONS = tuple(COMPUTES)
 
 
 @dataclass(frozen=True)
-class Cuts:
-    """Tensors at which a graph can be cut, "" where that is not known.
+class CutPoints:
+    """Names of the tensors at which a graph can be cut; "" where they are not known.
 
     Attributes:
-        features: behind the front end (normalisation, spectrum), which stays in float32 whatever the rest does
-        frames: before the pooling over time, [batch, time, width]
+        features: the tensor behind the front end (normalisation, spectrum), which stays in float32 in every precision
+        frames: the tensor before pooling over time, [batch, time, width]
     """
 
     features: str = ""
     frames: str = ""
 
 
-WHOLE = Cuts()
+WHOLE = CutPoints()
 
 
 class Engine(Protocol):
-    """A network ready to run.
+    """A network that is ready to run. This protocol is the one place that says how a network is run.
+
+    A model of windows keeps no state: a window's result depends on that window alone. A model that remembers earlier sound
+    will add its methods here, and its card says how far it looks back.
 
     Attributes:
-        name: with its version, for provenance
-        precision: of the arithmetic, e.g. "fp32"
-        side_by_side: batches that it computes best at the same time
-        batch_samples: samples in a batch that the device's memory is good for; None where the card knows better
+        name: name and version, for provenance
+        precision: of the arithmetic, such as "fp32"
+        parallel_batches: number of batches that are best computed at the same time
+        batch_samples: samples in a batch for which the device has memory; None where the card's number counts
     """
 
     name: str
     precision: str
-    side_by_side: int
+    parallel_batches: int
 
     @property
     def batch_samples(self) -> int | None: ...
 
     def run(self, signal: Floats, lengths: npt.NDArray[np.int64] | None = None) -> Outputs:
-        """Windows float32 [batch, samples] to embeddings [batch, 1024], scores [batch, 3] and
-        confidence [batch, 3] or None. `lengths` in samples is for engines that can mask."""
+        """Compute windows.
+
+        Args:
+            signal: float32 [batch, samples]
+            lengths: valid samples of each window, int64 [batch], for engines that can mask; None where all are whole
+
+        Returns:
+            embeddings [batch, 1024], scores [batch, 3], and confidence [batch, 3] or None
+
+        Raises:
+            ModelError: the network cannot take such windows
+        """
         ...
 
-    def run_beside(self, signal: Floats) -> Outputs:
-        """`run` as one of `side_by_side` calls from different threads: fewer threads each, more together."""
+    def run_parallel(self, signal: Floats) -> Outputs:
+        """`run`, for `parallel_batches` threads that call it at the same time: each call uses fewer threads."""
         ...
 
     def frames(self, signal: Floats) -> Floats:
-        """Stretches float32 [batch, samples] to hidden states over time [batch, time, width], before they are pooled."""
+        """Hidden states over time [batch, time, width], before pooling, of stretches float32 [batch, samples]."""
         ...
 
-    def frames_beside(self, signal: Floats) -> Floats:
-        """`frames` as one of `side_by_side` calls from different threads."""
+    def frames_parallel(self, signal: Floats) -> Floats:
+        """`frames`, for `parallel_batches` threads that call it at the same time."""
         ...
 
     def pooled(self, frames: Floats) -> Outputs:
-        """Frames of windows [batch, time, width], as `frames` gave them, to what `run` gives for those windows."""
+        """The results of `run` for windows whose frames [batch, time, width] are given, as `frames` computes them."""
         ...
 
 
 def installed(name: str) -> bool:
+    """Whether the package of an engine, or another package, is installed."""
     return find_spec(name) is not None and (name != "torch" or find_spec("transformers") is not None)
 
 
 def check_name(engine: str) -> None:
-    """Refuse a name that is no engine.
+    """Refuse the name of an unknown engine.
 
     Raises:
         ModelError: neither "auto" nor one of `ENGINES`
@@ -98,24 +112,24 @@ def check_name(engine: str) -> None:
         raise ModelError(f"Engine '{engine}' is unknown; expected auto, {', '.join(ENGINES[:-1])} or {ENGINES[-1]}.")
 
 
-def able(card: Card) -> list[str]:
-    """Engines that can run a model, installed or not, fastest first."""
+def engines_for(card: Card) -> list[str]:
+    """Names of the engines that can run a model, installed or not, the fastest first."""
     if card.precision == "int8":
         return ["openvino"]
     return [name for name in ENGINES if (card.pytorch if name == "torch" else card.graph)]
 
 
 def choose(card: Card, engine: str = "auto", *, precision: str = "", threads: int = 0, device: str = "auto") -> Engine:
-    """The engine of that name for a model, or the fastest one installed.
+    """Load a model on the engine of that name, or on the fastest installed one.
 
     Args:
-        precision: of the arithmetic: "fp32"; "bf16" behind the front end, where the processor has it, or a GPU;
-            "fp16" on a GPU; "" for the one the package was made in
-        threads: CPU threads; 0 takes every core the process may use
-        device: for the engine torch, which a GPU's name chooses
+        precision: of the arithmetic: "fp32"; "bf16" behind the front end, on a GPU or a processor that has it;
+            "fp16" on a GPU; "" for the precision of the package
+        threads: CPU threads; 0 for all cores that the process may use
+        device: device of the engine torch; the name of a GPU also chooses this engine
 
     Raises:
-        ModelError: unknown or not installed, or the model's files are not whole
+        ModelError: the engine is unknown or not installed, or a file of the model is missing or damaged
     """
     if engine == "auto" and device not in ("auto", "cpu"):
         engine = "torch"
@@ -128,16 +142,21 @@ def choose(card: Card, engine: str = "auto", *, precision: str = "", threads: in
                 card.verify_files()
                 return TorchEngine(card, threads=threads, device=device, precision=precision)
             graph = card.verified_graph()
-            return open_graph(name, graph, threads=threads, precision=precision, cuts=Cuts(card.features, card.frames))
-    wanted = candidates(card, engine, precision)[0]
-    raise ModelError(f"Engine {wanted} is not installed; run: pip install 'emow2v[{wanted}]'")
+            return open_graph(
+                name, graph, threads=threads, precision=precision, cuts=CutPoints(card.features, card.frames)
+            )
+    first = candidates(card, engine, precision)[0]
+    raise ModelError(f"Engine {first} is not installed; run: pip install 'emow2v[{first}]'")
 
 
 def candidates(card: Card, engine: str, precision: str = "fp32") -> list[str]:
-    """Engines that an asked-for name and precision leave for a model, installed or not, fastest first.
+    """Names of the engines that can run a model, by a name and a precision; installed or not, the fastest first.
+
+    Args:
+        engine: name of an engine, or "auto"
 
     Raises:
-        ModelError: none, with the reason
+        ModelError: there is none, with the reason
     """
     check_name(engine)
     if precision not in PRECISIONS:
@@ -151,10 +170,10 @@ def candidates(card: Card, engine: str, precision: str = "fp32") -> list[str]:
                 else "; choose the model it came from."
             )
         )
-    usable = able(card)
+    usable = engines_for(card)
     if engine != "auto" and engine not in usable:
         if not card.graph:
-            card.verified_graph()  # says what to do
+            card.verified_graph()  # raises, with what to do
         if card.precision == "int8":
             raise ModelError(f"Model {card.name} is quantised, which only the engine openvino runs; choose it or auto.")
         raise ModelError(f"Model {card.name} holds no weights for PyTorch; choose the engine {' or '.join(usable)}.")
@@ -163,15 +182,15 @@ def candidates(card: Card, engine: str, precision: str = "fp32") -> list[str]:
         raise ModelError(f"Engine {engine} does not compute in {precision}; choose the engine {' or '.join(possible)}.")
     left = [name for name in usable if name in possible and engine in ("auto", name)]
     if not left:
-        card.verified_graph()  # says that a checkpoint must be exported
+        card.verified_graph()  # raises for a checkpoint, which must be exported
         raise ModelError(
             f"Model {card.name} holds no weights for PyTorch, which alone computes in {precision}; choose fp32, or a checkpoint."
         )
     return left
 
 
-def open_graph(name: str, graph: Path, *, threads: int = 0, precision: str = "fp32", cuts: Cuts = WHOLE) -> Engine:
-    """An ONNX graph on OpenVINO or ONNX Runtime, which computes in fp32 only.
+def open_graph(name: str, graph: Path, *, threads: int = 0, precision: str = "fp32", cuts: CutPoints = WHOLE) -> Engine:
+    """Load an ONNX graph on OpenVINO, or on ONNX Runtime, which computes in fp32 only.
 
     Raises:
         ModelError: the graph cannot be run
@@ -188,29 +207,29 @@ def open_graph(name: str, graph: Path, *, threads: int = 0, precision: str = "fp
 def overlapped(
     engine: Engine, batches: Iterable[tuple[int, T]], run: Callable[[T], Outputs]
 ) -> Generator[tuple[int, Outputs]]:
-    """Run batches as they come, in order; the next ones are made ready while the engine computes.
+    """Run batches in order, several at a time; the next ones are prepared while the engine computes.
 
     Args:
-        batches: a number that comes back with the outputs, and windows [batch, samples], or what `run` takes
-        run: what the engine does with them, `engine.run_beside` or more
+        batches: pairs of a number, which is returned with the outputs, and windows [batch, samples] or what `run` takes
+        run: `engine.run_parallel`, or a function around it
     """
-    pool = ThreadPoolExecutor(engine.side_by_side, thread_name_prefix="emow2v-engine")
-    under_way: deque[tuple[int, Future[Outputs]]] = deque()
+    pool = ThreadPoolExecutor(engine.parallel_batches, thread_name_prefix="emow2v-engine")
+    running: deque[tuple[int, Future[Outputs]]] = deque()
     try:
         for number, windows in batches:
-            if len(under_way) > engine.side_by_side:  # one more than it computes, so that it never waits
-                first, future = under_way.popleft()
+            if len(running) > engine.parallel_batches:  # one more than it computes at a time, so that it never waits
+                first, future = running.popleft()
                 yield first, future.result()
-            under_way.append((number, pool.submit(run, windows)))
-        while under_way:
-            first, future = under_way.popleft()
+            running.append((number, pool.submit(run, windows)))
+        while running:
+            first, future = running.popleft()
             yield first, future.result()
     finally:
-        pool.shutdown(cancel_futures=True)  # who stops does not wait for batches that have not begun
+        pool.shutdown(cancel_futures=True)  # a caller that stops early does not wait for batches that have not begun
 
 
 def cores() -> int:
-    """Processors that this process may use."""
+    """Number of processors that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -219,28 +238,31 @@ def cores() -> int:
 def cannot_run(signal: Floats, reason: str) -> ModelError:
     """The error for windows that a graph refuses."""
     windows = counted(len(signal), "window")
-    long = counted(signal.shape[1], "sample" if signal.ndim == 2 else "frame")
+    length = counted(signal.shape[1], "sample" if signal.ndim == 2 else "frame")
     return ModelError(
-        f"The model cannot take {windows} of {long} ({' '.join(reason.split())[:150]}); "
+        f"The model cannot take {windows} of {length} ({' '.join(reason.split())[:150]}); "
         "expected a graph for windows of any length and number."
     )
 
 
 def need_frames(frames: str, graph: Path) -> None:
-    """Refuse to share context with a graph of which nobody knows where it pools.
+    """Refuse shared context for a graph whose frames are not known.
+
+    Args:
+        frames: name of the tensor, or ""
 
     Raises:
-        ModelError: what to do about it
+        ModelError: the name is "", with what to do
     """
     if not frames:
         raise ModelError(
-            f"{graph.parent} does not say where its frames are, which shared context pools; export or pull the model "
+            f"{graph.parent} does not name its frames, which shared context requires; export or install the model "
             "again, or choose the context window."
         )
 
 
 def precisions(card: Card, engine: str) -> list[str]:
-    """Those in which an engine can run a model on this machine."""
+    """Precisions in which an engine can run a model on this computer."""
     if card.precision != "fp32":
         return [card.precision]
     if engine == "torch":
@@ -255,6 +277,6 @@ def precisions(card: Card, engine: str) -> list[str]:
 
 
 def refuse_lengths(lengths: npt.NDArray[np.int64] | None, signal: Floats) -> None:
-    """Graphs have no mask: clips of different lengths must come one length at a time."""
+    """Refuse windows of different lengths: graphs have no mask."""
     if lengths is not None and not (lengths == signal.shape[1]).all():
         raise ModelError("This engine takes batches of one length; run clips of each length by themselves.")

@@ -1,7 +1,7 @@
-"""ONNX graphs of speech models: what is done to them without the framework they came from.
+"""Reading, cutting and rewriting ONNX graphs of speech models, without the framework that made them.
 
-Every graph here takes `signal` and gives `hidden_states` and `logits`. A package keeps one set of weights in a
-safetensors file, which graphs name as external data: two graphs, PyTorch and other readers share the bytes.
+Every graph has the input `signal` and the outputs `hidden_states` and `logits`. A package keeps its weights once, in a
+safetensors file that the graphs name as external data: both graphs, PyTorch and other readers share it.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from emow2v.trajectory import DIMENSIONS
 
 Graph = Any  # onnx.ModelProto, whose annotations are not complete
 
-SINGLE = "model.onnx"  # [1, samples], as audonnx takes it
+SINGLE = "model.onnx"  # [1, samples], the form of audonnx
 BATCHED = "batched.onnx"  # [batch, samples], for our engines
 WEIGHTS = "model.safetensors"
 LABELS = "model.yaml"
 
-_HALF = ".half"  # an initialiser kept as float16, with a cast to float32 behind it
-_KEPT_IN_GRAPH = 1024  # bytes: shapes, small constants
-_NORMALISE = "emow2v.normalise."  # prefix of our nodes and of what flows between them
+_HALF = ".half"  # suffix of an initialiser that is stored as float16, with a cast to float32 behind it
+_KEPT_IN_GRAPH = 1024  # bytes; smaller tensors (shapes, constants) stay in the graph
+_NORMALISE = "emow2v.normalise."  # prefix of our nodes and their tensors
 _EPSILON = 1e-7
 
 
@@ -37,7 +37,7 @@ def read(path: Path) -> Graph:
     """A graph with its weights.
 
     Raises:
-        ModelError: no ONNX graph, damaged, or without its weights file
+        ModelError: the file is no ONNX graph, is damaged, or its weights file is missing
     """
     reason = "no nodes"
     try:
@@ -52,15 +52,15 @@ def read(path: Path) -> Graph:
 
 
 def read_bare(path: Path) -> Graph:
-    """A graph whose external weights are left where they are."""
+    """A graph without its external weights."""
     return onnx.load(str(path), load_external_data=False)
 
 
 def check_ports(graph: Graph, path: Path) -> None:
-    """Refuse graphs that are not signal -> hidden_states, logits.
+    """Refuse graphs with other inputs and outputs than signal, hidden_states and logits.
 
     Raises:
-        ModelError: with what was found instead
+        ModelError: with the inputs and outputs of the graph
     """
     weights = {tensor.name for tensor in graph.graph.initializer}
     inputs = [one.name for one in graph.graph.input if one.name not in weights]
@@ -75,13 +75,13 @@ def check_ports(graph: Graph, path: Path) -> None:
         raise ModelError(f"{path} takes a signal of another type or shape; expected float32 [batch, samples].")
     ranks = {name: len(outputs[name]) for name in ("hidden_states", "logits")}
     if set(ranks.values()) != {2}:
-        raise ModelError(f"{path} does not say that hidden_states and logits are [batch, values]; export it anew.")
+        raise ModelError(f"{path} does not declare hidden_states and logits as [batch, values]; export it again.")
     if outputs["logits"][-1:] != [len(DIMENSIONS)]:
         raise ModelError(f"{path} gives logits {outputs['logits']}; expected {len(DIMENSIONS)} of them.")
 
 
 def normalises(graph: Graph) -> bool:
-    """True where our normalisation stands at the front."""
+    """Whether our normalisation is at the front of a graph."""
     return any(node.name.startswith(_NORMALISE) for node in graph.graph.node)
 
 
@@ -91,9 +91,9 @@ def add_normalisation(graph: Graph) -> None:
         for k, name in enumerate(node.input):
             if name == "signal":
                 node.input[k] = _NORMALISE + "signal"
-    # the axes were an attribute up to opset 17, an input since; a global pool over one channel needs neither
-    # and means the same in every opset
-    # the mean is taken off twice: that of a loud offset is rounded in float32, and the rest of it is not silence
+    # Axes of a mean were an attribute up to opset 17 and are an input since; a global pool over one channel has neither
+    # and is the same in every opset. The mean is subtracted twice: that of a loud offset is rounded in float32, and the
+    # rest would not be silence.
     steps: list[tuple[str, list[str], str, dict[str, Any]]] = [
         ("Unsqueeze", ["signal"], "row", {}),
         ("GlobalAveragePool", ["row"], "mean", {}),
@@ -126,7 +126,7 @@ def add_normalisation(graph: Graph) -> None:
 
 
 def front_end(graph: Graph, weight: str = "") -> str:
-    """Name of the tensor that the first convolution takes, or the one with that weight; "" if that is the signal."""
+    """Name of the input of the first convolution, or of the one with a weight; "" where that is the signal itself."""
     for node in graph.graph.node:
         if node.op_type == "Conv" and (not weight or node.input[1] == weight):
             return "" if node.input[0] == "signal" else str(node.input[0])
@@ -134,13 +134,13 @@ def front_end(graph: Graph, weight: str = "") -> str:
 
 
 def frames(graph: Graph) -> str:
-    """Name of the tensor [batch, time, width] that is pooled over time: the last one that alone gives the outputs; or ""."""
+    """Name of the tensor [batch, time, width] before pooling over time, from which alone all outputs follow; or ""."""
     nodes = [graph.graph.node[k] for k in sorted(_behind(graph, ["hidden_states"], ""), reverse=True)]
     pools = ("ReduceMean", "ReduceSum", "GlobalAveragePool")
     for name in dict.fromkeys(node.input[0] for node in nodes if node.op_type in pools):
         try:
             section(graph, name, "")
-        except ModelError:  # another way leads round it
+        except ModelError:  # the outputs need other tensors, too
             continue
         return str(name)
     return ""
@@ -150,7 +150,7 @@ def section(graph: Graph, begin: str, end: str) -> Graph:
     """The part of a graph from one tensor to another, or to its outputs ("").
 
     Raises:
-        ModelError: the end needs more than the beginning
+        ModelError: the part requires other tensors, too
     """
     outputs = [one for one in graph.graph.output if not end]
     if end:
@@ -175,20 +175,20 @@ def section(graph: Graph, begin: str, end: str) -> Graph:
 
 
 def _behind(graph: Graph, ends: list[str], begin: str) -> set[int]:
-    """Places in the graph of the nodes that make some tensors, going back no further than `begin`."""
+    """Indices of the nodes that compute some tensors, back to `begin`."""
     made = {output: k for k, node in enumerate(graph.graph.node) for output in node.output}
-    found: set[int] = set()
+    indices: set[int] = set()
     waiting = list(ends)
     while waiting:
         name = waiting.pop()
-        if name != begin and name in made and made[name] not in found:
-            found.add(made[name])
+        if name != begin and name in made and made[name] not in indices:
+            indices.add(made[name])
             waiting += graph.graph.node[made[name]].input
-    return found
+    return indices
 
 
 def strip_normalisation(graph: Graph) -> None:
-    """Take `add_normalisation` back, to ask what the graph gives without."""
+    """Undo `add_normalisation`."""
     kept = [node for node in graph.graph.node if not node.name.startswith(_NORMALISE)]
     for node in kept:
         for k, name in enumerate(node.input):
@@ -222,8 +222,8 @@ def free_batch(graph: Graph) -> None:
     """Let a graph that was traced with one clip take a batch.
 
     Tracing wrote the batch into the target shapes of reshapes, as the first number: 1, or 1 * 16 heads. Each is
-    multiplied by the batch at run time. Where the first number comes from the tensor itself, nothing is baked in.
-    Whether it worked is for the caller to try: a batch must give what its clips give alone.
+    multiplied by the batch at run time. A first number that comes from the tensor itself stays. The caller must try whether
+    a batch then gives the same as its clips one by one.
     """
     constants = {tensor.name for tensor in graph.graph.initializer}
     values = {tensor.name: tensor for tensor in graph.graph.initializer}
@@ -265,7 +265,7 @@ def _constant(name: str, constants: set[str], made: Mapping[str, Any]) -> bool:
 
 
 def _leading(name: str, values: Mapping[str, Any], made: Mapping[str, Any]) -> tuple[int, int] | None:
-    """First number of a shape and how many there are, where the first was written down in tracing."""
+    """The first number of a shape and the length of the shape, where tracing wrote a constant; else None."""
     value = _value(name, values, made)
     if value is not None:
         return (int(value.reshape(-1)[0]), value.size) if value.size else None
@@ -274,7 +274,7 @@ def _leading(name: str, values: Mapping[str, Any], made: Mapping[str, Any]) -> t
         return None
     if node.op_type == "Concat":
         parts = [_value(one, values, made) for one in node.input]
-        # what is not written down are single numbers: lengths taken from a tensor
+        # parts that are no constants are single numbers: lengths of a tensor
         length = sum(1 if part is None else part.size for part in parts)
         first = parts[0]
         return None if first is None or not first.size else (int(first.reshape(-1)[0]), length)
@@ -298,11 +298,11 @@ def _value(name: str, values: Mapping[str, Any], made: Mapping[str, Any]) -> Any
 
 
 def halve(graph: Graph, *, smallest: int = 4096, keep: str = "") -> None:
-    """Keep large weights as float16 with a cast to float32 behind them: half the file, the same arithmetic.
+    """Store large weights as float16 with a cast to float32 behind them: half the size, the same arithmetic.
 
     Args:
-        smallest: values; smaller tensors (biases, norms) are not worth rounding
-        keep: tensors whose names hold this are left alone
+        smallest: number of values; smaller tensors (biases, norms) stay in float32
+        keep: tensors with this text in their names stay in float32
     """
     casts = []
     for tensor in list(graph.graph.initializer):
@@ -321,7 +321,7 @@ def halve(graph: Graph, *, smallest: int = 4096, keep: str = "") -> None:
 
 
 def take_out(graph: Graph) -> dict[str, np.ndarray[Any, Any]]:
-    """Tensors of the graph that belong into the weights file, by the name they have there."""
+    """The tensors of a graph that belong in the weights file, by their names there."""
     return {
         tensor.name.removesuffix(_HALF): numpy_helper.to_array(tensor)
         for tensor in graph.graph.initializer
@@ -330,7 +330,7 @@ def take_out(graph: Graph) -> dict[str, np.ndarray[Any, Any]]:
 
 
 def point_at(graph: Graph, weights: Path) -> None:
-    """Let the graph's large tensors name their bytes in a safetensors file beside it instead of holding them."""
+    """Replace the large tensors of a graph by references to a safetensors file beside it."""
     with weights.open("rb") as file:
         (length,) = struct.unpack("<Q", file.read(8))
         table = json.loads(file.read(length))
@@ -347,7 +347,7 @@ def point_at(graph: Graph, weights: Path) -> None:
 
 
 def write_weights(tensors: Mapping[str, np.ndarray[Any, Any]], path: Path) -> None:
-    """A safetensors file that whoever may read the folder may read."""
+    """Write a safetensors file with the permissions of other new files."""
     from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
@@ -356,22 +356,22 @@ def write_weights(tensors: Mapping[str, np.ndarray[Any, Any]], path: Path) -> No
     whole = {name: np.ascontiguousarray(values) for name, values in tensors.items()}
     try:
         save_file(whole, path, metadata={"format": "pt"})
-    except SafetensorError as error:  # a full disk, in its own words
+    except SafetensorError as error:  # such as a full disk
         raise FormatError(f"{path.parent} cannot be written ({error}); make room or choose another folder.") from None
-    path.chmod(mode)  # it comes for its owner only
+    path.chmod(mode)  # safetensors makes it readable for its owner only
 
 
 _ITEM = {"F32": TensorProto.FLOAT, "F16": TensorProto.FLOAT16}
 
 
 def save(graph: Graph, path: Path) -> None:
-    """Write a graph beside the weights that it names."""
+    """Write a graph into the folder of the weights that it names, and check it."""
     path.write_bytes(graph.SerializeToString())
     onnx.checker.check_model(str(path))
 
 
 def labels_yaml() -> str:
-    """audonnx's description of model.onnx."""
+    """The description of model.onnx for audonnx."""
     lines = ["$audonnx.core.model.Model==1.0.1:", f"  path: {SINGLE}", "  labels:", "    logits:"]
     lines += [f"    - {name}" for name in DIMENSIONS]
     return "\n".join([*lines, "  transform: null", ""])

@@ -1,4 +1,4 @@
-"""ONNX Runtime (extra `onnxruntime`): the second opinion, and for platforms that OpenVINO has no wheels for."""
+"""ONNX Runtime (extra `onnxruntime`): a second opinion, and an engine for platforms without wheels of OpenVINO."""
 
 from __future__ import annotations
 
@@ -11,19 +11,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from emow2v.engines import WHOLE, Cuts, Floats, Outputs, cannot_run, need_frames, onnx_graph, refuse_lengths
+from emow2v import storage
+from emow2v.engines import WHOLE, CutPoints, Floats, Outputs, cannot_run, need_frames, onnx_graph, refuse_lengths
 from emow2v.errors import ModelError
 
-# The first name counts from version 1.29 on; the second was its name for a while
+# The first name is that of version 1.29 and later, the second one was used for a while before
 _REFUSALS = ("ORT_DISABLE_TELEMETRY", "ORT_TELEMETRY_DISABLED")
 
 
 def import_onnxruntime() -> Any:
-    """ONNX Runtime without its usage telemetry.
+    """Import ONNX Runtime without its usage telemetry.
 
-    From version 1.29 on its wheels write an identifier into the home folder while they are imported and send events to
-    Microsoft, on Linux and macOS too; `disable_telemetry_events` comes too late for both. What a variable says at that moment
-    holds for the process. What the host program imported before stays as it is, but for its further events.
+    From version 1.29 on, its wheels write an identifier into the home folder during the import and send events to
+    Microsoft, also on Linux and macOS; `disable_telemetry_events` comes too late for both. The value of the variable during
+    the import counts for the whole process. Where the host program has imported it before, only later events are stopped.
     """
     missing = [name for name in _REFUSALS if name not in os.environ]
     os.environ.update(dict.fromkeys(missing, "1"))
@@ -39,18 +40,18 @@ def import_onnxruntime() -> Any:
 class ONNXRuntimeEngine:
     """An ONNX graph on ONNX Runtime's CPU provider, in float32."""
 
-    def __init__(self, graph: Path, *, threads: int = 0, cuts: Cuts = WHOLE) -> None:
+    def __init__(self, graph: Path, *, threads: int = 0, cuts: CutPoints = WHOLE) -> None:
         onnxruntime = import_onnxruntime()
         self.name = f"onnxruntime {onnxruntime.__version__}"
         self.precision = "fp32"
-        self.side_by_side = 1
+        self.parallel_batches = 1
         self.batch_samples: int | None = None  # the card knows
         self._graph = graph
         self._threads = threads
         self._frames = cuts.frames
-        _ = self._whole  # what cannot be run is refused now
+        _ = self._whole  # an impossible graph is refused now
 
-    def run_beside(self, signal: Floats) -> Outputs:
+    def run_parallel(self, signal: Floats) -> Outputs:
         return self.run(signal)
 
     def run(self, signal: Floats, lengths: npt.NDArray[np.int64] | None = None) -> Outputs:
@@ -61,7 +62,7 @@ class ONNXRuntimeEngine:
         need_frames(self._frames, self._graph)
         return _run(self._trunk, signal)[self._frames]
 
-    def frames_beside(self, signal: Floats) -> Floats:
+    def frames_parallel(self, signal: Floats) -> Floats:
         return self.frames(signal)
 
     def pooled(self, frames: Floats) -> Outputs:
@@ -89,33 +90,33 @@ class ONNXRuntimeEngine:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = self._threads
         options.log_severity_level = 3
-        if isinstance(graph, bytes):  # which says nothing of where the weights lie that it names
+        if isinstance(graph, bytes):  # it does not contain the folder of the weights that it names
             folder = str(self._graph.resolve().parent)
             options.add_session_config_entry("session.model_external_initializers_file_folder_path", folder)
         try:
             return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
         except failures() as error:
             raise ModelError(
-                f"{self._graph} cannot be run by ONNX Runtime ({str(error)[:200]}); copy or export the model again."
+                f"{self._graph} cannot be run by ONNX Runtime ({storage.reason(error)}); copy or export the model again."
             ) from None
 
 
 @functools.cache
 def failures() -> tuple[type[Exception], ...]:
-    """What ONNX Runtime raises about a graph or its input; its exceptions share no base class but Exception."""
+    """The exceptions of ONNX Runtime about a graph or its input; their only common base class is Exception."""
     names = vars(importlib.import_module("onnxruntime.capi.onnxruntime_pybind11_state"))
     own = (one for one in names.values() if isinstance(one, type) and issubclass(one, Exception))
-    return (*own, RuntimeError, ValueError, OSError)  # ValueError: names and shapes, of its part in Python
+    return (*own, RuntimeError, ValueError, OSError)  # ValueError: wrong names and shapes, of its part in Python
 
 
-def _run(session: Any, given: Floats) -> dict[str, Floats]:
+def _run(session: Any, values: Floats) -> dict[str, Floats]:
     (entry,) = session.get_inputs()
     names = [output.name for output in session.get_outputs()]
     try:
-        results = session.run(names, {entry.name: np.ascontiguousarray(given, np.float32)})
+        results = session.run(names, {entry.name: np.ascontiguousarray(values, np.float32)})
     except failures() as error:
-        raise cannot_run(given, str(error)) from None
-    return {name: np.asarray(values, np.float32) for name, values in zip(names, results, strict=True)}
+        raise cannot_run(values, str(error)) from None
+    return {name: np.asarray(result, np.float32) for name, result in zip(names, results, strict=True)}
 
 
 def _outputs(named: dict[str, Floats]) -> Outputs:

@@ -1,4 +1,4 @@
-"""OpenVINO, the default engine on CPUs: the fastest of those measured, on Windows, Linux and macOS alike."""
+"""OpenVINO, the default engine: the fastest of those measured on CPUs, with wheels for Windows, Linux and macOS."""
 
 from __future__ import annotations
 
@@ -16,61 +16,62 @@ import numpy as np
 import numpy.typing as npt
 
 from emow2v import storage
-from emow2v.engines import WHOLE, Cuts, Floats, Outputs, cannot_run, cores, need_frames, refuse_lengths
+from emow2v.engines import WHOLE, CutPoints, Floats, Outputs, cannot_run, cores, need_frames, refuse_lengths
 from emow2v.engines.openvino_rewrites import keep_channels_last
 from emow2v.errors import ModelError
+from emow2v.framing import SAMPLING_RATE
 
 _TELEMETRY = "openvino_telemetry"
-_silencing = threading.Lock()  # else a second thread would find the telemetry package barred, or not
-_HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}  # int8: what the package leaves in float32
-_CUT = "emow2v.cut"  # what a part of a graph takes from the one before
-# Kernels are made for each new shape and 5000 of them kept: over recordings of many lengths memory grew by more than a
-# megabyte a recording. With 64 it does not, and nothing was slower.
-_KEEP_LITTLE = {"CPU_RUNTIME_CACHE_CAPACITY": "64"}
-MOST_STREAMS = 8  # batches side by side; each holds its own activations in memory
-SHORTEST_BESIDE = 3200  # samples, 0.2 s
+_silencing = threading.Lock()  # two threads that import at the same time would disturb each other
+_HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}  # int8: for the operations that the package leaves in float32
+_CUT = "emow2v.cut"  # the input of a part of a graph that the part before computes
+# OpenVINO compiles kernels for each new shape and keeps 5000 of them: with recordings of many lengths, memory grew by
+# more than a megabyte a recording. With 64 it does not, and nothing was slower.
+_SMALL_CACHE = {"CPU_RUNTIME_CACHE_CAPACITY": "64"}
+MOST_STREAMS = 8  # parallel batches; each has its own activations in memory
+SHORTEST_PARALLEL = 3200  # samples, 0.2 s
 
 
 def import_openvino() -> Any:
-    """OpenVINO without its usage telemetry, which it would send while it is imported."""
+    """Import OpenVINO without its usage telemetry, which it would send during the import."""
     return import_silent("openvino")
 
 
 def import_silent(name: str) -> Any:
-    """A package of OpenVINO's makers without their usage telemetry.
+    """Import a package of OpenVINO's makers without their usage telemetry.
 
-    A None in sys.modules makes the import of the telemetry package fail; the package then takes the stub
-    that it keeps for installations without it. A package that the host program imported before stays as it is; that
-    something imported the telemetry package itself does not wake it for ours.
+    A None in sys.modules makes the import of the telemetry package fail; the package then uses its stub for installations
+    without telemetry. A package that the host program has imported before stays as it is. Telemetry is also off where the
+    host program has imported the telemetry package itself.
     """
     with _silencing:
         if name in sys.modules:
             return importlib.import_module(name)
-        there = {_TELEMETRY: sys.modules[_TELEMETRY]} if _TELEMETRY in sys.modules else {}
+        before = {_TELEMETRY: sys.modules[_TELEMETRY]} if _TELEMETRY in sys.modules else {}
         sys.modules[_TELEMETRY] = None  # type: ignore[assignment]
         try:
             return importlib.import_module(name)
         finally:
             del sys.modules[_TELEMETRY]
-            sys.modules.update(there)
+            sys.modules.update(before)
 
 
 class OpenVINOEngine:
     """An ONNX graph on OpenVINO's CPU plugin, in float32 from end to end, or in bf16 behind a front end in float32.
 
-    Compiled twice, each when it is first needed: with all threads on one batch, for the answer that comes soonest;
-    and with several batches side by side, one thread or few each, which computes a recording fastest. For shared
-    context the same graph is compiled up to its frames, and from there on.
+    The graph is compiled twice, each time when it is first needed: with all threads on one batch, for the shortest wait;
+    and for several parallel batches with one or a few threads each, for the shortest time a recording. For shared context
+    the graph is also compiled up to its frames, and from there on.
     """
 
-    def __init__(self, graph: Path, *, threads: int = 0, precision: str = "fp32", cuts: Cuts = WHOLE) -> None:
+    def __init__(self, graph: Path, *, threads: int = 0, precision: str = "fp32", cuts: CutPoints = WHOLE) -> None:
         openvino = import_openvino()
         self.name = f"openvino {openvino.__version__.split('-')[0]}"
         self.precision = precision
-        self.batch_samples: int | None = None  # the card knows
+        self.batch_samples: int | None = None  # the card's number counts
         self._graph = graph
         self._threads = threads or cores()
-        self.side_by_side = min(self._threads, MOST_STREAMS)
+        self.parallel_batches = min(self._threads, MOST_STREAMS)
         self._core = openvino.Core()
         if precision == "bf16":
             _check_bf16(self._core, graph, cuts.features)
@@ -78,27 +79,27 @@ class OpenVINOEngine:
             _check_int8()
         self._front = [cuts.features] if precision == "bf16" else []
         self._frames = cuts.frames
-        self._read()  # what cannot be read is refused now, though compiled when it is needed
+        self._read()  # an unreadable graph is refused now, although it is compiled later
         self._narrow = _Lazy(lambda: self._compile(self._read(), streams=1))
-        self._wide = _Lazy(lambda: self._compile(self._read(), streams=self.side_by_side))
+        self._wide = _Lazy(lambda: self._compile(self._read(), streams=self.parallel_batches))
         self._narrow_trunk = _Lazy(lambda: self._compile(self._read(until=self._frames), streams=1))
-        self._wide_trunk = _Lazy(lambda: self._compile(self._read(until=self._frames), streams=self.side_by_side))
-        self._head = _Lazy(lambda: self._compile(self._read(begin=self._frames), streams=self.side_by_side))
+        self._wide_trunk = _Lazy(lambda: self._compile(self._read(until=self._frames), streams=self.parallel_batches))
+        self._head = _Lazy(lambda: self._compile(self._read(begin=self._frames), streams=self.parallel_batches))
 
     def run(self, signal: Floats, lengths: npt.NDArray[np.int64] | None = None) -> Outputs:
         refuse_lengths(lengths, signal)
         return _outputs(self._narrow.get()(signal))
 
-    def run_beside(self, signal: Floats) -> Outputs:
-        # Each stream would have to be warmed up for the shortest windows (see _Chain); they are rare.
-        wide = self.side_by_side > 1 and signal.shape[1] >= SHORTEST_BESIDE
+    def run_parallel(self, signal: Floats) -> Outputs:
+        # For the shortest windows each stream would have to run once before (see _Chain); they are rare.
+        wide = self.parallel_batches > 1 and signal.shape[1] >= SHORTEST_PARALLEL
         return _outputs((self._wide if wide else self._narrow).get()(signal))
 
     def frames(self, signal: Floats) -> Floats:
         need_frames(self._frames, self._graph)
         return self._narrow_trunk.get()(signal)[self._frames]
 
-    def frames_beside(self, signal: Floats) -> Floats:
+    def frames_parallel(self, signal: Floats) -> Floats:
         need_frames(self._frames, self._graph)
         return self._wide_trunk.get()(signal)[self._frames]
 
@@ -107,7 +108,7 @@ class OpenVINOEngine:
         return _outputs(self._head.get()(frames))
 
     def _read(self, begin: str = "", until: str = "") -> list[Any]:
-        """The graph between two tensors ("" for its ends), cut behind the front end where that has its own precision."""
+        """The parts of the graph between two tensors ("" for its ends); it is cut where the front end has its own precision."""
         try:
             if begin:
                 return [_section(self._core, self._graph, begin, until)]
@@ -120,11 +121,11 @@ class OpenVINOEngine:
 
     def _compile(self, parts: list[Any], *, streams: int) -> _Chain:
         config: dict[str, Any] = {
-            "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0",  # else activations are rounded to 8 bit on the fly
+            "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0",  # otherwise activations are rounded to 8 bit while they are computed
             "INFERENCE_NUM_THREADS": str(self._threads),
             "NUM_STREAMS": str(streams),
         }
-        # said for each part, for the default is bf16 on processors that have it; front end and head are always float32
+        # stated for each part: the default is bf16 where the processor has it; front end and head are always float32
         hints = ["f32"] * len(self._front) + [_HINTS[self.precision]] if len(parts) > len(self._front) else ["f32"]
         try:
             compiled = [
@@ -140,34 +141,34 @@ class OpenVINOEngine:
 
 def _compiled(core: Any, part: Any, config: dict[str, Any]) -> Any:
     try:
-        return core.compile_model(part, "CPU", {**config, **_KEEP_LITTLE})
-    except RuntimeError:  # a version that does not know it; any other error comes again
+        return core.compile_model(part, "CPU", {**config, **_SMALL_CACHE})
+    except RuntimeError:  # a version without this property; any other error is raised again
         return core.compile_model(part, "CPU", config)
 
 
 class _Chain:
-    """Compiled parts one behind the other, with requests for each stream; callers beyond those wait their turn."""
+    """Compiled parts of a graph, run one after the other, with requests for each stream; further callers wait."""
 
     def __init__(self, parts: list[Any], streams: int) -> None:
         self._free: queue.SimpleQueue[list[Any]] = queue.SimpleQueue()
-        # a tensor can have several names, those of casts that OpenVINO found to do nothing
+        # a tensor can have several names: those of casts that OpenVINO removed
         self._outputs = {name: output for output in parts[-1].outputs for name in output.get_names()}
         self._takes_cut = [[_CUT in one.get_names() for one in part.inputs] for part in parts]
         for _ in range(streams):
             self._free.put([part.create_infer_request() for part in parts])
         if not any(self._takes_cut[0]):
-            # OpenVINO 2026.4 goes on with wrong numbers when attention sees a single frame (a window of 25 ms)
-            # before it saw more; the order of later shapes does not matter.
-            self(np.zeros((1, 16000), np.float32))
+            # OpenVINO 2026.4 gives wrong numbers for good when attention gets a single frame (a window of 25 ms) before
+            # it got more; the order of later shapes does not matter.
+            self(np.zeros((1, SAMPLING_RATE), np.float32))
 
-    def __call__(self, given: Floats) -> dict[str, Floats]:
-        """What the last part gives, by name."""
-        first = cut = np.ascontiguousarray(given, np.float32)
+    def __call__(self, values: Floats) -> dict[str, Floats]:
+        """The outputs of the last part, by name."""
+        first = cut = np.ascontiguousarray(values, np.float32)
         requests = self._free.get()
         try:
             for request, takes_cut in zip(requests, self._takes_cut, strict=True):
-                # copied in and out: sharing memory with OpenVINO would save less than a thousandth of the time, and while it was
-                # tried a wrong result was seen, once, that nobody could bring about again
+                # Inputs and outputs are copied: sharing memory with OpenVINO would save less than a thousandth of the
+                # time, and in a trial one result was wrong, which could not be reproduced.
                 result = request.infer([cut if takes else first for takes in takes_cut])
                 cut = next(iter(result.values()))
             return {name: np.array(result[output]) for name, output in self._outputs.items()}
@@ -183,26 +184,26 @@ def _outputs(named: dict[str, Floats]) -> Outputs:
 
 
 def has_bf16() -> bool:
-    """The processor computes products of bf16 by itself."""
+    """Whether the processor has instructions for products in bf16."""
     return "BF16" in import_openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 @functools.cache
 def has_int8() -> bool:
-    """The processor adds products of 8 bit into 32 bits (VNNI, or its like), without a detour over 16.
+    """Whether the processor adds products of 8 bits into 32 bits (VNNI, or similar), not into 16.
 
-    Tried out, for OpenVINO calls every processor able: without those instructions a pair of large products overflows
-    16 bits and is cut off there, without a word, and nothing is faster than in float32.
+    A trial shows it, for OpenVINO reports int8 for every processor: without these instructions the sum of two large
+    products overflows 16 bits and is clipped silently, and nothing is faster than in float32.
     """
     openvino = import_openvino()
     operations = openvino.opset13
     width, most = 256, 255.0
-    given = operations.parameter([-1, width], np.float32)
+    entry = operations.parameter([-1, width], np.float32)
     low, high = np.float32(0), np.float32(most)
-    levels = operations.fake_quantize(given, low, high, low, high, 256)
+    levels = operations.fake_quantize(entry, low, high, low, high, 256)
     weights = operations.convert(operations.constant(np.full((width, width), 127, np.int8)), "f32")
     scaled = operations.multiply(weights, operations.constant(np.ones((width, 1), np.float32)))
-    model = openvino.Model([operations.matmul(levels, scaled, False, True)], [given])
+    model = openvino.Model([operations.matmul(levels, scaled, False, True)], [entry])
     request = openvino.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"}).create_infer_request()
     result = next(iter(request.infer([np.full((16, width), most, np.float32)]).values()))
     return bool(np.allclose(result, most * 127 * width, rtol=1e-3))
@@ -211,7 +212,7 @@ def has_int8() -> bool:
 def _check_int8() -> None:
     if not has_int8():
         raise ModelError(
-            "This processor has no 8-bit products that add into 32 bits (VNNI); int8 would be wrong there, and no faster; "
+            "This processor cannot add 8-bit products into 32 bits (VNNI); int8 would be wrong on it, and no faster; "
             "choose fp32."
         )
 
@@ -219,16 +220,16 @@ def _check_int8() -> None:
 def _check_bf16(core: Any, graph: Path, features: str) -> None:
     if "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         raise ModelError(
-            "This processor has no bf16 (AVX512-BF16 or AMX), which would only be imitated, slower; choose fp32."
+            "This processor has no bf16 (AVX512-BF16 or AMX) and would only emulate it, more slowly; choose fp32."
         )
     if not features:
         raise ModelError(
-            f"{graph.parent} does not say where its front end ends, which stays in fp32; export the model again, or choose fp32."
+            f"{graph.parent} does not name the end of its front end, which stays in fp32; export the model again, or choose fp32."
         )
 
 
 def _section(core: Any, graph: Path, begin: str, end: str) -> Any:
-    """The graph from one tensor to another, "" for its own ends; also the signal goes in where shapes are taken from it."""
+    """The part of the graph between two tensors, "" for its own ends; the signal is also an input where it sets shapes."""
     openvino = import_openvino()
     model = core.read_model(str(graph))
     keep_channels_last(model, openvino.opset13)
@@ -252,17 +253,20 @@ def _users(node: Any) -> list[Any]:
 
 
 def find_port(model: Any, tensor: str, graph: Path) -> Any:
+    """The output of a model that has the name of a tensor.
+
+    Raises:
+        ModelError: there is no such tensor
+    """
     for operation in model.get_ordered_ops():
         for output in operation.outputs():
             if tensor in output.get_names():
                 return output
-    raise ModelError(
-        f"{graph} has no tensor '{tensor}', where its card says that it can be cut; export or pull the model again."
-    )
+    raise ModelError(f"{graph} has no tensor '{tensor}', which its card names; export or install the model again.")
 
 
 class _Lazy:
-    """Made when it is first asked for, once, whichever thread asks."""
+    """A chain that is compiled when it is first needed, once for all threads."""
 
     def __init__(self, make: Callable[[], _Chain]) -> None:
         self._make = make

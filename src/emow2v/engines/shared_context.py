@@ -1,8 +1,8 @@
 """Shared context: hidden states of long stretches, computed once and pooled for every window that lies in them.
 
-A window's hidden states then know what stands around the window, and its signal is normalised (or levelled) together
-with that of its stretch: other numbers than those of the window alone, for a small part of the work. How far apart
-they lie is measured by `emow2v compare` and benchmarks/fidelity.py.
+The sound around a window then influences its hidden states, and its signal is normalised (or levelled) together with
+that of its stretch. The numbers differ from those of the window by itself, and cost a small part of the work. `emow2v
+compare` and benchmarks/fidelity.py measure the difference.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from emow2v.errors import FramingError, ModelError
 from emow2v.framing import Framing
 from emow2v.framing.windows import Stretch, Stretches
 
-# Longer stretches take attention that grows with their square, shorter ones waste more on their margins; the margin
-# is what a window at the end of a stretch still sees beside itself.
+# Attention grows with the square of a stretch's length, and shorter stretches waste more on their margins. The margin is
+# the sound that a window at the end of a stretch still has beside it.
 STRETCH_MS = 8_000
-LAST_STRETCH_MS = 12_000  # at most, so that 10 s are one stretch and not two of 8 s
+LAST_STRETCH_MS = 12_000  # at most; so 10 s are one stretch, not two
 MARGIN_MS = 500
 POOLED_AT_ONCE = 64  # windows
 
@@ -31,41 +31,43 @@ SHARED = (
 
 
 def check_shared(card: Card, framing: Framing) -> None:
-    """Refuse a model or windows that cannot share their context.
+    """Refuse a model or windows for which context cannot be shared.
 
     Raises:
         FramingError: one value for the whole recording, or windows too long to lie in a stretch
-        ModelError: it is not known where the model's frames are
+        ModelError: the model's frames are not known
     """
     if framing.whole:
         raise FramingError("One value for a whole recording shares no context; choose the context window.")
     if not card.frame_hop:
         raise ModelError(
-            f"{card.name} does not say where its frames are, which shared context pools; export or pull it again, "
+            f"{card.name} does not name its frames, which shared context requires; export or install it again, "
             "or choose the context window."
         )
     _stretches(card, framing)
 
 
 class SharedContext:
-    """A model and a framing that go together (see `check_shared`)."""
+    """Computes windows from shared stretches, with a model and a framing that `check_shared` has accepted."""
 
     def __init__(self, card: Card, engine: Engine, framing: Framing) -> None:
         self._engine, self._framing, self._card = engine, framing, card
         self._hop = card.frame_hop
-        # as many frames as the network makes of the window alone: those that lie within it
+        # the number of frames that the network makes of one window by itself
         self._frames = (framing.window_samples(card.sampling_rate) - card.min_samples) // self._hop + 1
 
     def stretches(self) -> Stretches:
-        """What cuts a recording."""
+        """The object that cuts a recording into stretches."""
         return _stretches(self._card, self._framing)
 
     def run(self, stretch: Stretch) -> Outputs:
         """Embeddings [windows, 1024], scores [windows, 3] and confidence of the windows in a stretch."""
-        frames = self._engine.frames if stretch.only else self._engine.frames_beside
+        frames = self._engine.frames if stretch.only else self._engine.frames_parallel
         states = frames(stretch.signal[None])[0]
         nearest = np.minimum((stretch.begins + self._hop // 2) // self._hop, len(states) - self._frames)
-        firsts, rows = np.unique(nearest, return_inverse=True)  # steps shorter than a frame see the same frames
+        firsts, rows = np.unique(
+            nearest, return_inverse=True
+        )  # with steps shorter than a frame, several windows have the same frames
         windows = np.lib.stride_tricks.sliding_window_view(states, self._frames, axis=0).transpose(0, 2, 1)
         parts = [
             self._engine.pooled(windows[firsts[begin : begin + POOLED_AT_ONCE]])

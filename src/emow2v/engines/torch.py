@@ -1,6 +1,7 @@
-"""PyTorch (extra `torch`): runs checkpoints as they are, masks clips of different lengths, uses a GPU where there is one.
+"""PyTorch (extra `torch`): runs checkpoints, masks clips of different lengths, and uses a GPU where there is one.
 
-The reference for the other engines: float32 from end to end, TensorFloat-32 off; half precision on a GPU if asked for.
+It is the reference for the other engines: float32 from end to end, without TensorFloat-32. Half precision is an option
+on GPUs.
 """
 
 from __future__ import annotations
@@ -20,11 +21,11 @@ from emow2v.networks import wav2vec2
 from emow2v.networks.wav2vec2 import Wav2Vec2Emotion
 
 TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-# Of wav2vec2-large, a sample of a window takes about 2 kB while it is computed: four copies of 512 channels at a
-# fifth of the rate, in float32. Twice that is reckoned with; and what does not fit all the same is halved.
+# In wav2vec2-large, a sample of a window takes about 2 kB of memory: four copies of 512 channels at a fifth of the rate,
+# in float32. Twice as much is assumed, and a batch that does not fit all the same is halved.
 BYTES_PER_SAMPLE = 4096
 MOST_SAMPLES = 8_192_000  # 512 windows of 1 s
-REPEATS = 3  # of one shape in a row, before it is worth a CUDA graph
+REPEATS = 3  # of one shape in a row before a CUDA graph is made
 
 
 class TorchEngine:
@@ -34,10 +35,10 @@ class TorchEngine:
         threads: CPU threads, for the whole process; 0 leaves PyTorch's choice
         device: "auto" (a GPU where there is one), "cpu", "cuda", "cuda:1", "mps"
         precision: of the transformer: "fp32"; "fp16" or "bf16" on a GPU. Normalisation, pooling and head are always fp32
-        normalise: False to ask what the network gives without the normalisation of its input
+        normalise: False runs the network without the normalisation of its input; None as the checkpoint says
 
     Raises:
-        ModelError: the checkpoint cannot be loaded, the device is not there, or it does not compute in that precision
+        ModelError: the checkpoint cannot be loaded, the device does not exist, or it has no such precision
     """
 
     def __init__(
@@ -51,14 +52,14 @@ class TorchEngine:
     ) -> None:
         self._device = find_device(device)
         if precision not in device_precisions(self._device):
-            able = " or ".join(device_precisions(self._device))
+            possible = " or ".join(device_precisions(self._device))
             raise ModelError(
-                f"PyTorch on {self._device.type} is asked for {precision}; expected {able} there. On a processor bf16 is "
-                "for the engine openvino, which takes packages that emow2v export writes."
+                f"PyTorch does not compute in {precision} on {self._device.type}; expected {possible}. On a processor, bf16 "
+                "requires the engine openvino and a package that emow2v export wrote."
             )
         self.name = f"torch {torch.__version__.split('+')[0]} {self._device.type}"
         self.precision = precision
-        self.side_by_side = 1
+        self.parallel_batches = 1
         if threads:
             torch.set_num_threads(threads)
         self._model = wav2vec2.load(card.folder).model.to(self._device)
@@ -70,57 +71,57 @@ class TorchEngine:
 
     @property
     def batch_samples(self) -> int | None:
-        """Samples in a batch that the GPU's free memory is good for; None on a processor, where the card knows."""
+        """Samples in a batch that fit into the free memory of the GPU; None on a processor, where the card's number counts."""
         if self._device.type != "cuda":
             return None
         free, _ = torch.cuda.mem_get_info(self._device)
         return max(1, min(free // BYTES_PER_SAMPLE, MOST_SAMPLES))
 
-    def run_beside(self, signal: Floats) -> Outputs:
+    def run_parallel(self, signal: Floats) -> Outputs:
         return self.run(signal)
 
     def run(self, signal: Floats, lengths: npt.NDArray[np.int64] | None = None) -> Outputs:
-        """Windows [batch, samples]; `lengths` gives the valid samples of each, and each gets what it gets alone.
+        """See `Engine.run`; with `lengths`, the result of each window is that of its valid samples by themselves.
 
         Raises:
-            ModelError: lengths that no window can have, or a network that cannot mask
+            ModelError: impossible lengths, or a network that cannot mask
         """
         shortest = self._model.min_samples
         if not len(signal) or signal.shape[1] < shortest:
-            raise cannot_run(signal, f"it takes one or more, of {shortest} samples at least")
+            raise cannot_run(signal, f"it takes one or more windows of at least {shortest} samples")
         if lengths is not None:
             lengths = np.asarray(lengths)
             if lengths.shape != signal.shape[:1] or lengths.min() < shortest or lengths.max() > signal.shape[1]:
                 raise ModelError(
                     f"lengths do not fit a batch of {len(signal)} x {signal.shape[1]} samples; "
-                    f"expected one a clip, from {shortest} to {signal.shape[1]}."
+                    f"expected one number a clip, from {shortest} to {signal.shape[1]}."
                 )
             if not self._model.masks and not (lengths == signal.shape[1]).all():
                 raise ModelError(
-                    "This network normalises over time and cannot mask; expected clips of one length; run those of each "
-                    "length by themselves."
+                    "This network normalises over time and cannot mask; expected clips of one length; run the clips of each "
+                    "length separately."
                 )
             lengths = np.asarray(lengths, np.int64)
         return self._halving(signal, lengths)
 
     def frames(self, signal: Floats) -> Floats:
-        return self._compute(lambda: (self._model.hidden(self._there(signal)),), signal)[0]
+        return self._compute(lambda: (self._model.hidden(self._to_device(signal)),), signal)[0]
 
-    def frames_beside(self, signal: Floats) -> Floats:
+    def frames_parallel(self, signal: Floats) -> Floats:
         return self.frames(signal)
 
     def pooled(self, frames: Floats) -> Outputs:
-        hidden, scores = self._compute(lambda: self._model.scored(self._there(frames).mean(dim=1)), frames)
+        hidden, scores = self._compute(lambda: self._model.scored(self._to_device(frames).mean(dim=1)), frames)
         return hidden, scores, None
 
     def _halving(self, signal: Floats, lengths: npt.NDArray[np.int64] | None) -> Outputs:
-        """The whole batch, or where memory is short its halves one after the other."""
+        """Compute the whole batch, or, where memory is too small, its halves one after the other."""
         try:
             if lengths is None:
-                hidden, scores = self._compute(lambda: self._repeated(self._there(signal)), signal)
+                hidden, scores = self._compute(lambda: self._repeated(self._to_device(signal)), signal)
             else:
                 valid = torch.from_numpy(lengths).to(self._device)
-                hidden, scores = self._compute(lambda: self._model(self._there(signal), valid), signal)
+                hidden, scores = self._compute(lambda: self._model(self._to_device(signal), valid), signal)
             return hidden, scores, None
         except torch.OutOfMemoryError:
             if len(signal) == 1:
@@ -128,7 +129,7 @@ class TorchEngine:
                     f"{self._device} has no memory for a window of {signal.shape[1]} samples; choose shorter windows "
                     "or another device."
                 ) from None
-        with self._lock:  # another thread may be in the graph
+        with self._lock:  # another thread may be running the graph
             self._repeated.forget()
         middle = len(signal) // 2
         parts = [
@@ -137,15 +138,15 @@ class TorchEngine:
         ]
         return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts]), None
 
-    def _compute(self, work: Callable[[], tuple[Tensor, ...]], given: Floats) -> tuple[Floats, ...]:
-        unmixed = torch.autocast(self._device.type, enabled=False)  # the caller may be in one of its own
+    def _compute(self, work: Callable[[], tuple[Tensor, ...]], values: Floats) -> tuple[Floats, ...]:
+        unmixed = torch.autocast(self._device.type, enabled=False)  # the caller may have its own
         with self._lock, torch.inference_mode(), unmixed, _EXACT:
             results = tuple(result.float().cpu().numpy() for result in work())
-        if self.precision == "fp16" and np.isfinite(given).all() and not np.isfinite(results[0]).all():
+        if self.precision == "fp16" and np.isfinite(values).all() and not np.isfinite(results[0]).all():
             raise ModelError("Values of this model are too large for fp16; choose bf16 or fp32.")
         return results
 
-    def _there(self, values: Floats) -> Tensor:
+    def _to_device(self, values: Floats) -> Tensor:
         tensor = torch.from_numpy(np.require(values, np.float32, ["C", "W"]))
         if self._device.type != "cuda":
             return tensor.to(self._device)
@@ -153,15 +154,16 @@ class TorchEngine:
 
 
 class _Repeated:
-    """The network on windows; on a CUDA device, windows of one shape again and again become one CUDA graph, whose
-    hundreds of kernels are started together and not one by one from Python."""
+    """The network on windows. On a CUDA device, windows of a repeated shape are run by a CUDA graph, which starts hundreds
+    of kernels together instead of one by one from Python.
+    """
 
     def __init__(self, model: Wav2Vec2Emotion) -> None:
         self._model = model
         self.forget()
 
     def forget(self) -> None:
-        """Give the memory of the graph back."""
+        """Release the memory of the graph."""
         self._graph: torch.cuda.CUDAGraph | None = None
         self._given: Tensor | None = None
         self._result: tuple[Tensor, ...] = ()
@@ -171,7 +173,7 @@ class _Repeated:
             torch.cuda.empty_cache()
 
     def __call__(self, signal: Tensor) -> tuple[Tensor, ...]:
-        """Values that stay valid until the next call."""
+        """Hidden states and scores, valid until the next call."""
         if signal.device.type != "cuda":
             return self._eager(signal)
         shape = tuple(signal.shape)
@@ -191,8 +193,8 @@ class _Repeated:
         return result
 
     def _capture(self, signal: Tensor) -> None:
-        """Record the network on a shape that was run before (which chose algorithms), and run it."""
-        self._graph = None  # its memory is free for the next
+        """Record the network on a shape that ran before (which chose the algorithms), and run it."""
+        self._graph = None  # releases its memory for the next one
         given = signal.clone()
         torch.cuda.synchronize(signal.device)
         graph = torch.cuda.CUDAGraph()
@@ -203,13 +205,21 @@ class _Repeated:
 
 
 def device_precisions(device: torch.device) -> list[str]:
-    """In which PyTorch computes there, not imitates."""
+    """Precisions in which PyTorch computes on a device without emulation."""
     if device.type == "cuda":
         return list(TYPES) if torch.cuda.is_bf16_supported(including_emulation=False) else ["fp32", "fp16"]
     return ["fp32", "fp16"] if device.type == "mps" else ["fp32"]
 
 
 def find_device(name: str) -> torch.device:
+    """The device of a name.
+
+    Args:
+        name: "auto" for a GPU where there is one, else the processor; or a name of PyTorch
+
+    Raises:
+        ModelError: this computer has no such device
+    """
     if name == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")
@@ -219,17 +229,17 @@ def find_device(name: str) -> torch.device:
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError, NotImplementedError):
         raise ModelError(
-            f"Device '{name}' is not there; expected auto, cpu, cuda or mps, of those this machine has."
+            f"This computer has no device '{name}'; expected auto, cpu, or cuda or mps where there is a GPU."
         ) from None
     return device
 
 
 class _Exact:
-    """Float32 products while any engine computes, whatever the process allows itself otherwise.
+    """Exact float32 products while any engine computes, whatever the settings of the process are.
 
-    PyTorch lets products round to TensorFloat-32 (or to bfloat16, on processors that have it) by settings of the whole
-    process. The first engine that begins sets them aside, the last one that ends puts them back; one that ends in between
-    must not, or another would go on with rounded products and leave the settings changed for good.
+    Settings of the whole process let PyTorch round products to TensorFloat-32 (or to bfloat16, on processors that have it).
+    The first engine that begins changes them, and the last one that ends restores them. If one in between restored them,
+    another engine would compute rounded products and leave the settings changed for good.
     """
 
     def __init__(self) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 
 from emow2v import cards
 from emow2v.cards import Card
-from emow2v.engines import Cuts, Engine, installed, onnx_graph, open_graph
+from emow2v.engines import CutPoints, Engine, installed, onnx_graph, open_graph
 from emow2v.errors import ModelError
 from emow2v.framing import SAMPLING_RATE
 from emow2v.modelstore import verify
@@ -89,7 +89,7 @@ def import_graph(path: Path, output: Path, identity: Mapping[str, Any], *, repla
 
 def _frames(graph: onnx_graph.Graph, path: Path, name: str) -> dict[str, str | int]:
     """For the card: the tensor that the graph pools over time, where pooling a window's frames gives the window's result."""
-    engine = open_graph(name, path, cuts=Cuts(frames=onnx_graph.frames(graph)))
+    engine = open_graph(name, path, cuts=CutPoints(frames=onnx_graph.frames(graph)))
     short, long = (verify.signal("example", 0, samples) for samples in (SAMPLING_RATE, 9 * SAMPLING_RATE))
     try:
         states = engine.frames(short)

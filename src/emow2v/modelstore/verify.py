@@ -20,7 +20,7 @@ from emow2v._version import __version__
 from emow2v.audio import recording as audio
 from emow2v.cards import CARD_FILE, Card, file_sha256, is_pulled, read_card, update_card
 from emow2v.cards.published import PUBLISHED, Expectation
-from emow2v.engines import Engine, Outputs, able, choose, installed, open_graph, precisions
+from emow2v.engines import Engine, Outputs, choose, engines_for, installed, open_graph, precisions
 from emow2v.errors import ModelError
 from emow2v.framing import SAMPLING_RATE
 from emow2v.rows import Floats as Floats
@@ -90,7 +90,7 @@ def verify(card: Card, *, speech: Path | None = None) -> list[Row]:
         )
     card.verify_files()
     rows = []
-    for name in able(card):
+    for name in engines_for(card):
         if installed(name):
             raw = _RawEngine(lambda name=name: _raw(card, name))  # type: ignore[misc]
             with contextlib.closing(raw):
@@ -99,7 +99,9 @@ def verify(card: Card, *, speech: Path | None = None) -> list[Row]:
             for precision in precisions(card, name)[1:]:
                 rows += _lower(engine, choose(card, name, precision=precision), expectations, speech)
     if not rows:
-        raise ModelError(f"No engine is installed that can run {card.name}; run: pip install 'emow2v[{able(card)[0]}]'")
+        raise ModelError(
+            f"No engine is installed that can run {card.name}; run: pip install 'emow2v[{engines_for(card)[0]}]'"
+        )
     return rows
 
 

@@ -117,7 +117,7 @@ class Computation:
         """Numbered batches of windows to their outputs; windows that are too long for the model in pieces."""
         if framing.window_samples(self.card.sampling_rate) > self.card.max_samples:
             return self._in_pieces(batches, check)
-        return overlapped(self.engine, batches, self.engine.run_beside)
+        return overlapped(self.engine, batches, self.engine.run_parallel)
 
     def _whole(self, recording: Recording, framing: Framing, check: Callable[[], None]) -> Block:
         rate = self.card.sampling_rate
@@ -208,7 +208,7 @@ class Computation:
             batches = ((begin, windows[begin : begin + size]) for begin in range(0, len(windows), size))
             if windows.shape[1] > longest:
                 return stacked([outputs for _, outputs in self._in_pieces(batches, check)])
-            computed = overlapped(self.engine, checked(batches, check), self.engine.run_beside)
+            computed = overlapped(self.engine, checked(batches, check), self.engine.run_parallel)
             return stacked([outputs for _, outputs in computed])
         check()
         if windows.shape[1] <= longest:

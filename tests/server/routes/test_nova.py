@@ -421,7 +421,7 @@ def test_a_job_that_fails_says_why_and_leaves_old_results(client: TestClient, da
     def broken(*arguments: object, **options: object) -> None:
         raise RuntimeError("out of luck")
 
-    monkeypatch.setattr("emow2v.engines.openvino.OpenVINOEngine.run_beside", broken)
+    monkeypatch.setattr("emow2v.engines.openvino.OpenVINOEngine.run_parallel", broken)
     monkeypatch.setattr("emow2v.engines.openvino.OpenVINOEngine.run", broken)
     client.post("/process", data=short_form(data))
     assert wait(client, "job 1") == 3
