@@ -16,8 +16,6 @@ from typing import Any
 
 from rich.table import Table
 
-from evaluation_manifests import OTHER_CORPORA, write_manifests
-
 sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
 import emow2v
 from common import FOLDER, console
@@ -29,6 +27,7 @@ from emow2v.evaluation.figures import figures
 from emow2v.evaluation.robustness.run import robustness
 from emow2v.model import Model
 from emow2v.storage.files import write_text
+from evaluation_manifests import OTHER_CORPORA, write_manifests
 
 REPORTS = FOLDER / "quality"
 ROBUSTNESS_CLIPS = 200  # of held-out speakers, evenly chosen
@@ -52,12 +51,12 @@ def main() -> None:
         folder = f"{model.name}-{model.card.version}"
         for corpus in options.corpus or ("held-out", *OTHER_CORPORA):
             features = FEATURES if options.opensmile and number == 0 and corpus == "emodb" else ()
-            found = evaluate(model, read_manifest(manifests[corpus]), features=features)
+            evaluation = evaluate(model, read_manifest(manifests[corpus]), features=features)
             about = {
                 "command": f"python benchmarks/quality.py --data CORPORA --model {Path(name).name} --corpus {corpus}"
             }
-            report.write(found, REPORTS / folder / corpus, about=about)
-            plain = {**about, **figures(found)}
+            report.write(evaluation, REPORTS / folder / corpus, about=about)
+            plain = {**about, **figures(evaluation)}
             write_text(options.output / folder / f"{corpus}.json", json.dumps(plain, indent=1) + "\n")
             table.add_row(folder, corpus, *row(plain))
             console.print(f"{folder} on {corpus}: done", style="dim")

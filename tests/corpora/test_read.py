@@ -3,7 +3,6 @@
 import math
 import subprocess
 import sys
-from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,6 @@ import pytest
 import soundfile
 
 from emow2v.corpora.clip import Clip
-from emow2v.corpora.partitions import split
 from emow2v.corpora.read import load, read_corpus
 from emow2v.errors import AudioError, Emow2vError, FormatError
 from small_corpora import (
@@ -115,39 +113,6 @@ def test_csv(tmp_path: Path, scale: object, first: tuple[float, float, float]) -
     assert speakers(clips) == {"train": {"s0", "s3"}, "development": {"s1", "s4"}, "test": {"s2", "s5"}}
 
 
-def test_partitions_are_drawn_by_speakers_and_seed(tmp_path: Path) -> None:
-    path = csv_corpus(tmp_path, speakers=20, clips=2)
-    drawn = read_corpus("csv", path, scale="1:7", development_share=0.2, test_share=0.1)
-    assert Counter(one.partition for one in drawn) == {"train": 28, "development": 8, "test": 4}
-    found = speakers(drawn)
-    assert not found["train"] & found["development"] and not found["test"] & (found["train"] | found["development"])
-    assert drawn == read_corpus("csv", path, scale="1:7", development_share=0.2, test_share=0.1)
-    others = [read_corpus("csv", path, scale="1:7", seed=seed) for seed in (2, 3)]
-    assert speakers(others[0])["test"] != speakers(others[1])["test"]
-    none = read_corpus("csv", path, scale="1:7", test_share=0, development_share=0)
-    assert {one.partition for one in none} == {"train"}
-
-
-def test_development_is_drawn_from_train_alone(tmp_path: Path) -> None:
-    clips = read_corpus("csv", csv_corpus(tmp_path, speakers=10, partitions=["train", "test"]), scale="1:7")
-    found = speakers(clips)
-    assert found["test"] == {"s1", "s3", "s5", "s7", "s9"}
-    assert found["development"] < {"s0", "s2", "s4", "s6", "s8"} and found["train"] and found["development"]
-
-
-def test_a_speaker_with_most_of_the_clips_stays_in_train() -> None:
-    many = [stretch(Path("a"), k, k + 1, "loud", "") for k in range(90)]
-    few = [stretch(Path("b"), k, k + 1, f"s{k}", "") for k in range(10)]
-    for seed in range(10):
-        assert {one.partition for one in split(many + few, seed=seed) if one.speaker == "loud"} == {"train"}
-
-
-def test_what_nobody_named_is_told_apart_by_files() -> None:
-    clips = [stretch(Path(f"{k % 5}.wav"), k, k + 1, "", "") for k in range(20)]
-    parts = split(clips, development_share=0.2, test_share=0.2)
-    assert len({(one.file, one.partition) for one in parts}) == 5
-
-
 def test_load_gives_the_stretch(tmp_path: Path) -> None:
     path = write_noise(tmp_path / "a.wav", 3.0)
     signal, _ = soundfile.read(path, dtype="float32")
@@ -217,11 +182,6 @@ def test_corpora_that_are_none(tmp_path: Path) -> None:
     for kind, path, options, sentence in cases:
         with pytest.raises(FormatError, match=sentence):
             read_corpus(kind, path, **options)
-
-
-def test_too_few_speakers_to_draw_from(tmp_path: Path) -> None:
-    with pytest.raises(FormatError, match="No speaker can be set apart from 1"):
-        read_corpus("csv", csv_corpus(tmp_path, speakers=1), scale="1:7")
 
 
 def test_corpora_need_no_pytorch() -> None:

@@ -1,0 +1,36 @@
+"""Manifests to measure `lite` with, as `emow2v evaluate` reads them."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+import evaluation_manifests
+from emow2v.corpora.csv_manifest import read_manifest
+
+
+def test_manifests_to_measure_with(tmp_path: Path) -> None:
+    data = tmp_path / "corpora"
+    rows = ["file,corpus,speaker,language,emotion,intensity,duration_s"]
+    for name, corpus, speaker, emotion, intensity in (
+        ("a.wav", "ravdess", "ravdess_22", "fear", "strong"),
+        ("b.wav", "ravdess", "ravdess_01", "fear", "strong"),
+        ("c.wav", "baved", "baved_0", "", "2"),
+        ("d.wav", "emodb", "emodb_03", "boredom", ""),
+        ("e.wav", "urdu", "urdu_SM1", "anger", ""),
+        ("f.wav", "urdu", "urdu_unknown", "anger", ""),
+    ):
+        rows.append(f"{name},{corpus},{speaker},xx,{emotion},{intensity},1")
+        (data / corpus).mkdir(parents=True, exist_ok=True)
+        soundfile.write(data / name, np.zeros(16000), 16000)
+    (data / "manifest.csv").write_text("\n".join(rows))
+    evaluation_manifests.main(["--data", str(data), "-o", str(tmp_path / "manifests")])
+    held_out = read_manifest(tmp_path / "manifests" / "held-out.csv")
+    assert [clip.speaker for clip in held_out] == ["ravdess_22", "baved_0"]
+    assert held_out[0].ratings == pytest.approx((0.73, 0.454, 0.2125)) and held_out[0].groups["sex"] == "female"
+    assert np.isnan(held_out[1].ratings[1:]).all() and held_out[1].ratings[0] == 0.7
+    emodb = read_manifest(tmp_path / "manifests" / "emodb.csv")
+    assert emodb[0].emotion == "boredom" and emodb[0].groups["sex"] == "male" and np.isnan(emodb[0].ratings).all()
+    urdu = read_manifest(tmp_path / "manifests" / "urdu.csv")
+    assert [(clip.speaker, clip.groups["sex"]) for clip in urdu] == [("urdu_SM1", "male")]
