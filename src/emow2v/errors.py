@@ -1,4 +1,4 @@
-"""The errors a user can cause, each a sentence: what was expected, what came, what to do."""
+"""The errors that users can cause: each is a sentence with the expected input, the actual one, and a remedy."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ R = TypeVar("R")
 
 
 class Emow2vError(Exception):
-    """Base of every error that emow2v raises about its input."""
+    """Base class of all errors that emow2v raises about its input."""
 
 
 class PathError(Emow2vError):
-    """The operating system refuses to say what lies at a path."""
+    """The operating system refuses access to a path."""
 
 
 class AudioError(Emow2vError, ValueError):
@@ -26,11 +26,11 @@ class AudioError(Emow2vError, ValueError):
 
 
 class TooLong(AudioError):
-    """A recording lasts longer than is taken."""
+    """A recording lasts longer than the limit."""
 
 
 class FramingError(Emow2vError, ValueError):
-    """A time, a window or a recording's length does not fit."""
+    """Times, windows or options do not fit the recording or the model."""
 
 
 class ModelError(Emow2vError):
@@ -42,14 +42,14 @@ class FormatError(Emow2vError):
 
 
 class Closed(Emow2vError):
-    """Rows are asked for after the trajectory or stream was closed."""
+    """A model, trajectory or stream is used after it was closed."""
 
 
 class PlaceTaken(FormatError):
-    """Something that emow2v did not write, or that was changed since, lies where a result should go.
+    """A file that emow2v did not write, or that was changed since, is in the place of a result.
 
     Attributes:
-        what: the sentence without its remedy
+        what: the sentence without the remedy
     """
 
     def __init__(self, what: str, remedy: str) -> None:
@@ -66,8 +66,8 @@ class Cancelled(Emow2vError):
 
 
 def is_own(error: BaseException) -> bool:
-    """Whether an error was raised by a line of emow2v, and not below it in a library: a mistake of ours, which is no
-    damaged file and must come through.
+    """Whether a line of emow2v raised the error, and not a library that it called: then it is a bug, not a damaged file,
+    and must not be hidden.
     """
     place = error.__traceback__
     while place is not None and place.tb_next is not None:
