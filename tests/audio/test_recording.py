@@ -234,7 +234,7 @@ def test_an_array_is_one_row_a_channel_and_resampled_like_a_file(tmp_path):
         (np.array([1e300]), 16000, "NaN"),
         (np.zeros(10, complex), 16000, "complex"),
         (np.array(["a"]), 16000, "floats or integers"),
-        ([0.0, 0.1], 16000, "got list"),
+        ([0, 1], 16000, "whole numbers"),  # lists of numbers with a decimal point are arrays now
         (None, 16000, "got NoneType"),
     ],
 )
