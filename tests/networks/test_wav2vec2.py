@@ -92,7 +92,7 @@ def test_windows_shorter_than_a_frame_are_refused(tmp_path: Path) -> None:
     engine = choose(card, "torch")
     assert np.isfinite(engine.run(noise(720)[None])[1]).all()
     for signal in (noise(719)[None], np.zeros((0, 16000), np.float32), np.zeros((1, 0), np.float32)):
-        with pytest.raises(ModelError, match="one or more, of 720 samples at least"):
+        with pytest.raises(ModelError, match="one or more windows of at least 720 samples"):
             engine.run(signal)
 
 

@@ -1,1 +1,1 @@
-"""PyTorch definitions of the networks and their export to ONNX (extra `torch`)."""
+"""PyTorch definitions of the networks, their checkpoints and their tracing to ONNX (extra `torch`)."""

@@ -1,4 +1,4 @@
-"""A network with a regression head as a Hugging Face folder, as the published one is written: what `wav2vec2.load` reads."""
+"""Writing a network with a regression head as a Hugging Face folder, in the form of the published one."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ def write(
     """Write config.json, preprocessor_config.json, model.safetensors and README.md into an empty folder.
 
     Args:
-        tensors: of the network, by the names that Transformers gives them
-        content: the encoder's configuration; labels, layers of its own and what it says of the file's origin are ours
+        tensors: tensors of the network, by their names in Transformers
+        content: configuration of the encoder; labels and entries on the origin of the file are replaced
         normalise: the feature extractor brings each clip to zero mean and unit variance
-        readme: its text, with the front matter in which the hub looks for a licence
+        readme: text of README.md, with the front matter that names the licence
 
     Raises:
         OSError: the folder cannot be written
@@ -61,11 +61,11 @@ def write(
         (folder / name).write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
     if readme:
         (folder / "README.md").write_text(readme, encoding="utf-8")
-    # the older spelling of weight normalisation is the one that every version of Transformers reads
+    # every version of Transformers reads the older names of weight normalisation
     ours = {_spelled_as_published(name): value.detach().float().contiguous().cpu() for name, value in tensors.items()}
     try:
         save_file(ours, folder / "model.safetensors", metadata={"format": "pt"})
-    except SafetensorError as error:  # which hides that of the operating system
+    except SafetensorError as error:  # in place of the error of the operating system
         raise OSError(str(error)) from None
 
 

@@ -1,7 +1,7 @@
 """`lite`: the lower layers of the Whisper base encoder, pooled over time, with a small head.
 
-The graph takes the raw 16 kHz signal. Level normalisation and the log-mel front end are part of it, as
-plain convolutions and matrix products, so that every engine computes them alike and nobody can forget them.
+The input of the graph is the raw signal at 16 kHz. Level normalisation and the log-mel front end are part of the graph,
+as plain convolutions and matrix products; so every engine computes them in the same way, and no caller can forget them.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from emow2v.framing import SAMPLING_RATE
 
 N_FFT = 400  # samples, 25 ms
 HOP = 160  # samples, 10 ms
-FRAME_HOP = 2 * HOP  # of hidden states before time is halved
+FRAME_HOP = 2 * HOP  # samples between hidden states before time is halved
 N_MELS = 80
-LEVEL = 0.1  # root mean square after normalisation: a usual level of speech, which Whisper saw
-LEVEL_FLOOR = 1e-7  # variance at which silence stops being amplified: -70 dB of full scale
+LEVEL = 0.1  # root mean square after normalisation: a usual level of speech in Whisper's training
+LEVEL_FLOOR = 1e-7  # variance below which a signal is amplified less: -70 dB of full scale
 EPSILON = 1e-5
 
 
 @dataclass(frozen=True)
 class LiteConfig:
-    """Sizes of the network; `layers` of the encoder are kept, time is halved behind layer `halve_after`."""
+    """Sizes of the network: it has `layers` layers of the encoder, and halves time behind layer `halve_after`."""
 
     layers: int = 3
     halve_after: int = 1
@@ -39,7 +39,7 @@ class LiteConfig:
     positions: int = 500  # 10 s at 50 frames a second
     hidden: int = 256
     emotions: int = 0  # classes of the auxiliary head, training only
-    confidence: int = 0  # 1: the network says how sure it is of each score
+    confidence: int = 0  # 1: the network has an output for the confidence of each score
 
     def to_dict(self) -> dict[str, int]:
         return asdict(self)
@@ -48,7 +48,7 @@ class LiteConfig:
 class LogMel(nn.Module):
     """Whisper's log-mel spectrogram of a signal brought to one level: [batch, samples] to [batch, 80, frames].
 
-    Frames are centred on multiples of 10 ms with reflected ends; the last one is dropped, as Whisper does.
+    Frames are centred on multiples of 10 ms with reflected ends; the last one is dropped, as in Whisper.
     """
 
     dft: Tensor
@@ -65,7 +65,7 @@ class LogMel(nn.Module):
 
     def forward(self, signal: Tensor) -> Tensor:
         signal = signal - signal.mean(dim=1, keepdim=True)
-        signal = signal - signal.mean(dim=1, keepdim=True)  # what rounding left of a loud offset
+        signal = signal - signal.mean(dim=1, keepdim=True)  # the rest of a loud offset, left by rounding
         power = (signal * signal).mean(dim=1, keepdim=True)
         signal = signal * (LEVEL * torch.rsqrt(power + LEVEL_FLOOR))
         padded = functional.pad(signal[:, None], (N_FFT // 2, N_FFT // 2), mode="reflect")
@@ -132,10 +132,10 @@ class Layer(nn.Module):
 
 
 class Lite(nn.Module):
-    """Raw signal [batch, samples] to embeddings [batch, 1024], scores [batch, 3] and confidence [batch, 3] if it has one.
+    """Raw signal [batch, samples] to embeddings [batch, 1024], scores [batch, 3], and confidence [batch, 3] where it has one.
 
     Embeddings are mean and standard deviation over time of the last layer (512 + 512), each standardised
-    by its own mean and deviation over the training data (kept where a batch normalisation keeps them).
+    by its own mean and deviation over the training data (stored as those of a batch normalisation).
     """
 
     def __init__(self, config: LiteConfig | None = None) -> None:
@@ -156,14 +156,15 @@ class Lite(nn.Module):
 
     @property
     def max_samples(self) -> int:
+        """Samples of the longest window: 160000 (10 s) with the default sizes."""
         return self.config.positions * FRAME_HOP
 
     def frames(self, features: Tensor, first: int = 0) -> Tensor:
         """Log-mel [batch, 80, frames] to the last hidden states [batch, time, 512].
 
         Args:
-            first: position of the first frame; drawn at random in training, so that a frame's place in its window says
-                nothing and long stretches are computed as short ones are
+            first: position of the first frame; it is random in training, so that the network learns nothing from the place
+                of a frame in its window, and computes long stretches like short ones
         """
         hidden = functional.gelu(self.conv2(functional.gelu(self.conv1(features)))).transpose(1, 2)
         hidden = hidden + self.embed_positions.weight[first : first + hidden.shape[1]]
@@ -185,7 +186,7 @@ class Lite(nn.Module):
         return standardised
 
     def restandardise(self, mean: Tensor, variance: Tensor) -> None:
-        """Standardise embeddings by other figures [1024], and change what follows so that scores stay as they are."""
+        """Standardise embeddings by another mean and variance [1024], and change the layers behind so that scores stay equal."""
         statistics = self.standardise
         assert statistics.running_mean is not None and statistics.running_var is not None
         scale = torch.sqrt((variance + statistics.eps) / (statistics.running_var + statistics.eps))
@@ -212,8 +213,8 @@ def load_whisper(model: Lite, source: str | Path) -> None:
         source: folder with the model.safetensors of the encoder, or of all Whisper
 
     Raises:
-        FileNotFoundError: no weights there
-        ModelError: damaged weights, or those of another network
+        FileNotFoundError: the folder holds no weights
+        ModelError: the weights are damaged, or those of another network
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -225,7 +226,7 @@ def load_whisper(model: Lite, source: str | Path) -> None:
         tensors = load_file(path)
     except SafetensorError as error:
         raise ModelError(f"{path} is damaged or cut off ({error}); copy or download it again.") from None
-    # The trunk's names are Whisper's own; what we keep of it is taken, the rest of both stays.
+    # The trunk has Whisper's names: its tensors are copied, others stay as they are in both.
     own = model.state_dict()
     trunk = ("conv1.", "conv2.", "embed_positions.", "layers.", "layer_norm.")
     prefix = next((one for one in ("model.encoder.", "encoder.") if f"{one}conv1.weight" in tensors), "")

@@ -1,4 +1,4 @@
-"""A PyTorch network as an ONNX graph whose weights keep their names."""
+"""Tracing of a PyTorch network to an ONNX graph whose weights keep their names."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ OPSET = 18
 
 
 def trace(model: nn.Module, outputs: Sequence[str] = ("hidden_states", "logits")) -> Graph:
-    """Signal [batch, samples] to hidden_states [batch, hidden] and logits [batch, 3], both lengths free.
+    """The graph from signal [batch, samples] to hidden_states [batch, hidden] and logits [batch, 3], of any batch and length.
 
-    Small constants are folded; weights are not, so that each stays the tensor of that name in the checkpoint.
+    Small constants are folded; weights are not, so that each one stays the tensor of that name in the checkpoint.
     """
     from onnxscript import optimizer
 
@@ -41,7 +41,7 @@ def trace(model: nn.Module, outputs: Sequence[str] = ("hidden_states", "logits")
         assert program is not None
         optimizer.optimize_ir(program.model, input_size_limit=512, output_size_limit=4096, should_fold=_small)
         graph = program.model_proto
-    for node in graph.graph.node:  # each carries the stack of calls it was traced from, with paths of this machine
+    for node in graph.graph.node:  # each holds the stack of calls of its tracing, with paths of this computer
         del node.metadata_props[:]
         node.doc_string = ""
     del graph.graph.metadata_props[:]
@@ -51,21 +51,21 @@ def trace(model: nn.Module, outputs: Sequence[str] = ("hidden_states", "logits")
 
 
 def _small(node: Any) -> bool | None:
-    # transposes of weights would be folded whatever their size
+    # otherwise transposes of weights would be folded at any size
     return False if node.op_type == "Transpose" else None
 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """The exporter talks about its own parts, nothing that a user can act on."""
-    talkers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "torch.export")]
-    levels = [talker.level for talker in talkers]
-    for talker in talkers:
-        talker.setLevel(logging.ERROR)
+    """Hide the exporter's messages about its own parts, which are of no use to users."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "torch.export")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        for talker, level in zip(talkers, levels, strict=True):
-            talker.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

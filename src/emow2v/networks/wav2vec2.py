@@ -1,8 +1,8 @@
 """wav2vec2 with a regression head: the network of Wagner et al. (2023, arXiv 2203.07378), on Transformers' encoders.
 
-Raw 16 kHz signal in; the mean of the last hidden states over time and arousal, dominance and valence out.
-Clips of different lengths can share a batch and get what each gets alone. HuBERT and WavLM take wav2vec2's place
-under the same head.
+The input is the raw signal at 16 kHz; the outputs are the mean of the last hidden states over time, and arousal,
+dominance and valence. Clips of different lengths can share a batch, with the results of each clip by itself. HuBERT and
+WavLM can replace wav2vec2 under the same head.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ from emow2v.trajectory import DIMENSIONS
 logger = logging.getLogger("emow2v.networks")
 
 EPSILON = 1e-7  # added to the variance, as Transformers' feature extractor does
-# The encoders, by config.json's model_type, which is also how their tensors' names begin: Transformers' classes.
+# Names of Transformers' classes by the model_type in config.json, which is also the prefix of the tensors' names
 ENCODERS = {"wav2vec2": "Wav2Vec2", "hubert": "Hubert", "wavlm": "WavLM"}
 POSITIONS = "encoder.pos_conv_embed.conv."
-# The weight-normalised positional convolution: how older versions of PyTorch spelt it, and how it is spelt now.
+# Tensors of the weight-normalised positional convolution: their names in older versions of PyTorch, and now
 SPELLINGS = {"weight_g": "parametrizations.weight.original0", "weight_v": "parametrizations.weight.original1"}
-# How a network is run, not what it computes: ours to say.
+# Settings of how a network is run, which emow2v chooses; they do not change what it computes
 _RUN = ("attn_implementation", "_attn_implementation", "return_dict", "use_return_dict", "output_attentions",
         "output_hidden_states", "torchscript", "quantization_config", "gradient_checkpointing")  # fmt: skip
-_SHOWN = 5  # tensor names in a sentence
+_SHOWN = 5  # most tensor names in a sentence
 
 
 class Head(nn.Module):
@@ -60,7 +60,7 @@ class Wav2Vec2Emotion(nn.Module):
 
     Args:
         config: Transformers' `Wav2Vec2Config`, `HubertConfig` or `WavLMConfig`
-        normalise: bring each clip to zero mean and unit variance first, as the checkpoint's feature extractor does
+        normalise: first bring each clip to zero mean and unit variance, as the feature extractor of the checkpoint does
     """
 
     def __init__(self, config: Any, *, normalise: bool = True) -> None:
@@ -74,18 +74,19 @@ class Wav2Vec2Emotion(nn.Module):
 
     @property
     def encoder(self) -> Any:
-        """Transformers' model, an attribute of the name that its tensors begin with."""
+        """Transformers' model; the attribute has the name with which its tensors' names begin."""
         return getattr(self, self.config.model_type)
 
     @property
     def masks(self) -> bool:
-        """Whether clips of different lengths can share a batch; not where features are normalised over time."""
+        """Whether clips of different lengths can share a batch; they cannot where features are normalised over time."""
         return bool(self.config.feat_extract_norm == "layer")
 
     def forward(self, signal: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """
+        """Pooled hidden states [batch, hidden] and scores [batch, 3].
+
         Args:
-            signal: float32 [batch, samples]; what lies behind a clip's length does not matter
+            signal: float32 [batch, samples]; values behind the length of a clip have no effect
             lengths: int64 [batch], valid samples of each clip; None where all are whole
 
         Raises:
@@ -103,12 +104,12 @@ class Wav2Vec2Emotion(nn.Module):
             )
         hidden = self.hidden(signal, lengths)
         frames = self.frames(lengths)
-        kept = (torch.arange(hidden.shape[1], device=signal.device) < frames[:, None])[:, :, None]
-        # where, not a product: what stands in the padding may be anything
-        return torch.where(kept, hidden, 0.0).sum(dim=1) / frames[:, None]
+        valid = (torch.arange(hidden.shape[1], device=signal.device) < frames[:, None])[:, :, None]
+        # torch.where, not a product: the padding may hold NaN
+        return torch.where(valid, hidden, 0.0).sum(dim=1) / frames[:, None]
 
     def hidden(self, signal: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """Hidden states over time, float32 [batch, frames, hidden]; a transformer in half precision is given just that."""
+        """Hidden states over time, float32 [batch, frames, hidden]; the encoder computes in its own precision."""
         if self.normalise:
             signal = standardised(signal, lengths)
         mask = None
@@ -116,34 +117,35 @@ class Wav2Vec2Emotion(nn.Module):
             mask = (torch.arange(signal.shape[1], device=signal.device) < lengths[:, None]).long()
         signal = signal.to(self.encoder.dtype)
         with warnings.catch_warnings():
-            # WavLM gives PyTorch a mask of its own kind beside its positions, which is heeded all the same
+            # WavLM passes two masks of different types to PyTorch, which uses both correctly
             warnings.filterwarnings("ignore", message="Support for mismatched key_padding_mask")
             states: Tensor = self.encoder(signal, attention_mask=mask).last_hidden_state
         return states.float()
 
     def scored(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
+        """Pooled hidden states [batch, hidden], and their scores [batch, 3]."""
         return pooled, self.classifier(pooled)
 
     def frames(self, samples: Tensor) -> Tensor:
-        """Frames that the convolutions make of so many samples: 49 of 16000, 1 of 400."""
+        """Number of frames that the convolutions make of a number of samples: 49 of 16000, 1 of 400."""
         for kernel, stride in zip(self.config.conv_kernel, self.config.conv_stride, strict=True):
             samples = torch.div(samples - kernel, stride, rounding_mode="floor") + 1
         return samples
 
     @property
     def min_samples(self) -> int:
-        """Shortest signal that makes a frame: 400 for the published sizes."""
+        """Samples of the shortest signal that makes a frame: 400 with the published sizes."""
         needed = 1
         for kernel, stride in reversed(list(zip(self.config.conv_kernel, self.config.conv_stride, strict=True))):
             needed = (needed - 1) * stride + kernel
         return needed
 
     def transformer_to(self, dtype: torch.dtype) -> None:
-        """Compute in half precision what lies between normalisation and pooling."""
+        """Change the precision of the encoder, between normalisation and pooling."""
         nn.Module.to(self.encoder, dtype)
 
     def fold(self) -> Wav2Vec2Emotion:
-        """Multiply out the weight normalisation of the positional convolution, for inference."""
+        """Replace the weight normalisation of the positional convolution by its product, for inference."""
         conv = self.encoder.encoder.pos_conv_embed.conv
         if parametrize.is_parametrized(conv, "weight"):
             parametrize.remove_parametrizations(conv, "weight")
@@ -153,7 +155,7 @@ class Wav2Vec2Emotion(nn.Module):
 def standardised(signal: Tensor, lengths: Tensor | None = None) -> Tensor:
     """(x - mean) / sqrt(variance + 1e-7) over the valid samples of each clip, zero behind them; in float32."""
     signal = signal.float()
-    # the mean is taken off twice: that of a loud offset is rounded in float32, and the rest of it is not silence
+    # the mean is subtracted twice: that of a loud offset is rounded in float32, and the rest would not be silence
     if lengths is None:
         centred = signal - signal.mean(dim=1, keepdim=True)
         centred = centred - centred.mean(dim=1, keepdim=True)
@@ -168,12 +170,12 @@ def standardised(signal: Tensor, lengths: Tensor | None = None) -> Tensor:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a folder held.
+    """A network that was loaded from a folder.
 
     Attributes:
-        model: in evaluation mode, scores in the order arousal, dominance, valence; weight normalisation folded, unless
-            it is to be trained
-        left_over: names of tensors in the file that the network has no place for
+        model: the network in evaluation mode, with scores in the order arousal, dominance, valence; its weight normalisation
+            is folded, unless it was loaded for training
+        left_over: names of tensors in the file that the network does not use
     """
 
     model: Wav2Vec2Emotion
@@ -181,19 +183,19 @@ class Checkpoint:
 
 
 def load(folder: Path, *, trainable: bool = False, settings: Mapping[str, Any] | None = None) -> Checkpoint:
-    """The network in a Hugging Face folder, or in one of our packages with PyTorch weights.
+    """Load the network in a Hugging Face folder, or in one of our packages with weights for PyTorch.
 
     Args:
-        trainable: weight normalisation as the checkpoint's authors trained it, parameters with gradients
-        settings: values instead of those of config.json, such as dropouts, that change no tensor
+        trainable: keep the weight normalisation, and give parameters gradients
+        settings: values that replace those of config.json, such as dropouts; they must change no tensor
 
     Raises:
-        ModelError: another architecture, tensors missing or of other shapes, a damaged file, code in a pickle
+        ModelError: another architecture, missing tensors or other shapes, a damaged file, code in a pickle
     """
     config, normalise, order = _configuration(folder, settings or {})
     kind = config.model_type
     tensors = spelled(read_tensors(folder))
-    folded = f"{kind}.{POSITIONS}weight"  # direction and length multiplied: how our packages keep it
+    folded = f"{kind}.{POSITIONS}weight"  # the product of direction and length, as in our packages
     if trainable and folded in tensors:
         tensors |= unfolded(kind, tensors.pop(folded))
     if config.num_hidden_layers > len(tensors):  # before a network of that depth is built
@@ -202,9 +204,9 @@ def load(folder: Path, *, trainable: bool = False, settings: Mapping[str, Any] |
             "take both from the same checkpoint."
         )
     try:
-        with torch.device("meta"):  # no memory, no time for weights that are replaced at once
+        with torch.device("meta"):  # neither memory nor time for weights that are replaced at once
             model = Wav2Vec2Emotion(config, normalise=normalise)
-    # sizes that do not go together, names of functions that do not exist: each in a way of its own, below Transformers
+    # impossible sizes and unknown functions raise many types in Transformers and PyTorch
     except (ValueError, TypeError, KeyError, RuntimeError, AssertionError, ZeroDivisionError) as error:
         if is_own(error):
             raise
@@ -213,34 +215,34 @@ def load(folder: Path, *, trainable: bool = False, settings: Mapping[str, Any] |
         ) from None
     if folded in tensors:
         model.fold()
-    wanted = model.state_dict()
-    missing = [name for name in wanted if name not in tensors]
+    expected = model.state_dict()
+    missing = [name for name in expected if name not in tensors]
     if missing:
         raise ModelError(
-            f"{folder} lacks {len(missing)} of {len(wanted)} tensors ({_some(missing)}); expected a whole {kind} checkpoint "
+            f"{folder} lacks {len(missing)} of {len(expected)} tensors ({_some(missing)}); expected a whole {kind} checkpoint "
             "with a regression head (classifier.dense, classifier.out_proj)."
         )
-    wrong = [name for name, value in wanted.items() if tensors[name].shape != value.shape]
+    wrong = [name for name, value in expected.items() if tensors[name].shape != value.shape]
     if wrong:
         name = wrong[0]
         raise ModelError(
             f"{folder} holds {name} with the shape {list(tensors[name].shape)}; its config.json asks for "
-            f"{list(wanted[name].shape)}: take both from the same checkpoint."
+            f"{list(expected[name].shape)}: take both from the same checkpoint."
         )
-    odd = [name for name in wanted if not tensors[name].is_floating_point() or not tensors[name].isfinite().all()]
+    odd = [name for name in expected if not tensors[name].is_floating_point() or not tensors[name].isfinite().all()]
     if odd:
         raise ModelError(f"{folder} holds no finite numbers in {_some(odd)}; expected trained weights.")
-    left_over = tuple(name for name in tensors if name not in wanted)
-    own = (f"{kind}.", "classifier.")  # tensors of the network itself; others belong to its pre-training
+    left_over = tuple(name for name in tensors if name not in expected)
+    own = (f"{kind}.", "classifier.")  # prefixes of the network's own tensors; others belong to its pre-training
     foreign = [name for name in left_over if name.startswith(own) and not name.endswith("masked_spec_embed")]
-    if foreign:  # a layer that is there and not computed would change every number
+    if foreign:  # to leave out a layer would change every number
         raise ModelError(
             f"{folder} holds {len(foreign)} tensors that its config.json has no place for ({_some(foreign)}); "
             "take both from the same checkpoint."
         )
     if left_over:
         logger.warning("%s: %d tensors were not used (%s)", folder, len(left_over), _some(left_over))
-    model.load_state_dict({name: tensors[name].float() for name in wanted}, assign=True)
+    model.load_state_dict({name: tensors[name].float() for name in expected}, assign=True)
     head = model.classifier.out_proj
     head.weight, head.bias = nn.Parameter(head.weight[order]), nn.Parameter(head.bias[order])
     if trainable:
@@ -249,13 +251,13 @@ def load(folder: Path, *, trainable: bool = False, settings: Mapping[str, Any] |
 
 
 def unfolded(kind: str, weight: Tensor) -> dict[str, Tensor]:
-    """A positional convolution's weight as length [1, 1, kernel] and direction, as it is trained."""
+    """The weight of a positional convolution as length [1, 1, kernel] and direction, the form for training."""
     first, second = (f"{kind}.{POSITIONS}{name}" for name in SPELLINGS.values())
     return {first: weight.float().norm(dim=(0, 1), keepdim=True), second: weight.float()}
 
 
 def _configuration(folder: Path, settings: Mapping[str, Any]) -> tuple[Any, bool, list[int]]:
-    """Transformers' configuration, whether the signal is normalised, and where our dimensions stand in its labels."""
+    """Transformers' configuration, whether the signal is normalised, and the positions of our dimensions in its labels."""
     import transformers
 
     content = {**read_json(folder / "config.json"), **settings}
@@ -268,11 +270,11 @@ def _configuration(folder: Path, settings: Mapping[str, Any]) -> tuple[Any, bool
     named = named if isinstance(named, dict) else {}
     labels = [str(named.get(str(k), "")).lower() for k in range(len(DIMENSIONS))]
     if sorted(labels) != sorted(DIMENSIONS) or len(named) != len(labels):
-        found = ", ".join(str(label) for label in named.values()) or "none"
+        names = ", ".join(str(label) for label in named.values()) or "none"
         raise ModelError(
-            f"{folder / 'config.json'} names the labels {found}; expected id2label with {', '.join(DIMENSIONS)}."
+            f"{folder / 'config.json'} names the labels {names}; expected id2label with {', '.join(DIMENSIONS)}."
         )
-    # null means not set (vocab_size in the published file); newer Transformers takes only what has the right type
+    # null means not set (vocab_size in the published file); newer versions of Transformers refuse it
     known = {name: value for name, value in content.items() if value is not None and name not in _RUN}
     if known.get("pooling_mode", "mean") != "mean":
         raise ModelError(f"{folder} pools over time by '{known['pooling_mode']}'; expected the mean.")
@@ -281,7 +283,7 @@ def _configuration(folder: Path, settings: Mapping[str, Any]) -> tuple[Any, bool
     kinds = getattr(transformers, f"{ENCODERS[kind]}Config")
     try:
         config = kinds.from_dict(known)
-    except Exception as error:  # its validation has exceptions of its own, which share no base class
+    except Exception as error:  # the exceptions of its validation share no base class
         if is_own(error):
             raise
         raise ModelError(
@@ -305,7 +307,7 @@ def _configuration(folder: Path, settings: Mapping[str, Any]) -> tuple[Any, bool
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A configuration file of a checkpoint.
+    """Read a configuration file of a checkpoint.
 
     Raises:
         ModelError: it cannot be read, or holds no object
@@ -323,10 +325,10 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def read_tensors(folder: Path) -> dict[str, Tensor]:
-    """A checkpoint's tensors as its file names them.
+    """Read the tensors of a checkpoint, by the names in its file.
 
     Raises:
-        ModelError: no weights there, a damaged file, code in a pickle
+        ModelError: the folder holds no weights, a damaged file, or a pickle with code
     """
     from safetensors.torch import load_file
 
@@ -338,14 +340,14 @@ def read_tensors(folder: Path) -> dict[str, Tensor]:
             if path.suffix == ".safetensors":
                 return load_file(path)
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of pickles by other protocols, which are refused or read all the same
+                warnings.simplefilter("ignore")  # on pickles of other protocols, which are read or refused
                 loaded = torch.load(path, map_location="cpu", weights_only=True)
         except pickle.UnpicklingError:
             raise ModelError(
                 f"{path} holds more than tensors (a pickle that would run code) and was not opened; expected "
                 "model.safetensors, or a pytorch_model.bin with nothing but tensors."
             ) from None
-        except Exception as error:  # a damaged pickle or archive can fail anywhere in PyTorch
+        except Exception as error:  # damaged pickles and archives raise many types in PyTorch
             if is_own(error):
                 raise
             raise ModelError(
@@ -358,14 +360,14 @@ def read_tensors(folder: Path) -> dict[str, Tensor]:
 
 
 def spelled(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The same tensors, the positional convolution's by their names of now."""
+    """The tensors, with the names that the current PyTorch has for those of the positional convolution."""
     changed = {POSITIONS + old: POSITIONS + new for old, new in SPELLINGS.items()}
 
-    def now(name: str) -> str:
+    def current(name: str) -> str:
         old = next((old for old in changed if name.endswith(old)), None)
         return name if old is None else name.removesuffix(old) + changed[old]
 
-    return {now(name): value for name, value in tensors.items()}
+    return {current(name): value for name, value in tensors.items()}
 
 
 def _some(names: list[str] | tuple[str, ...]) -> str:
