@@ -70,6 +70,16 @@ def test_the_table_of_rooms_is_that_of_import_linter() -> None:
     ]
 
 
+PLACES = re.compile(r"(?<![\w./-])((?:src/emow2v|tests|tools|scripts|benchmarks|requirements|deploy)/[\w./-]*\w)")
+
+
+def test_every_file_that_a_page_names_exists() -> None:
+    pages = [path for path in markdown() if path.name != "CHANGELOG.md"]  # it names files of earlier versions
+    named = {(path.name, place) for path in pages for place in PLACES.findall(path.read_text("utf-8"))}
+    assert len(named) > 50
+    assert [(page, place) for page, place in sorted(named) if not (ROOT / place).exists()] == []
+
+
 def markdown() -> list[Path]:
     return sorted(
         [*ROOT.glob("*.md"), *(path for name in ("docs", "modules", "src") for path in (ROOT / name).rglob("*.md"))]
