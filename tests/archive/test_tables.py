@@ -4,8 +4,6 @@ import datetime
 from pathlib import Path
 from typing import Any
 
-import audformat
-import audinterface
 import numpy as np
 import pandas as pd
 import pytest
@@ -18,6 +16,9 @@ from emow2v.errors import AudioError, FramingError
 from emow2v.framing import Framing
 from emow2v.model import Model
 from emow2v.modelstore.verify import EXAMPLE
+
+audformat = pytest.importorskip("audformat")
+audinterface = pytest.importorskip("audinterface")
 
 STEP = Framing(frame_step_ms=500)
 NAMES = ["a.wav", "sub/b.wav", "c.wav"]

@@ -8,8 +8,6 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 
-import audinterface
-import joblib
 import numpy as np
 import pytest
 import soundfile
@@ -19,6 +17,9 @@ from emow2v.errors import Closed, ModelError
 from emow2v.model import Model
 from emow2v.modelstore.verify import EXAMPLE
 from worker_functions import Clips, logits, scores_and_identity
+
+audinterface = pytest.importorskip("audinterface")
+joblib = pytest.importorskip("joblib")
 
 SIGNAL = soundfile.read(EXAMPLE, dtype="float32")[0]
 CLIPS = [SIGNAL[16000 * k : 16000 * (k + 1)] for k in range(4)]
