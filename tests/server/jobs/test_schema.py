@@ -140,7 +140,7 @@ def test_a_store_that_was_moved_away_takes_no_results_with_it(tmp_path: Path) ->
 def test_what_passes_is_no_reason_to_move_the_jobs_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "jobs.sqlite"
     Store(path).close()
-    monkeypatch.setattr("emow2v.server.jobs.database.WAIT_S", 0.1)
+    monkeypatch.setattr("emow2v.server.jobs.connections.WAIT_S", 0.1)
     other = sqlite3.connect(path, isolation_level=None)
     try:
         other.execute("BEGIN EXCLUSIVE")

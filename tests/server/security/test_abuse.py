@@ -34,8 +34,7 @@ from emow2v.errors import RequestError
 from emow2v.framing import Framing
 from emow2v.model import Model
 from emow2v.modelstore.verify import EXAMPLE
-from emow2v.server.jobs import database as databases
-from emow2v.server.jobs import history, results
+from emow2v.server.jobs import connections, history, results
 from emow2v.server.jobs import pool as pools
 from emow2v.server.jobs import store as stores
 from emow2v.server.jobs.pool import Pool
@@ -346,7 +345,7 @@ def test_a_full_disk_is_told_and_over_when_there_is_room(
     store: Store = client.app.state.server.store  # type: ignore[attr-defined]
     connected, limited = store._data.handle, True
 
-    def full() -> databases._Handle:
+    def full() -> connections._Handle:
         handle = connected()
         database = handle.connection
         pages = database.execute("PRAGMA page_count").fetchone()[0] if limited else 1 << 30

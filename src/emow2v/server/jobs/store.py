@@ -17,7 +17,7 @@ from pathlib import Path
 from emow2v.errors import Emow2vError, RequestError
 from emow2v.server.failures import remedy
 from emow2v.server.jobs import schema
-from emow2v.server.jobs.database import Database
+from emow2v.server.jobs.connections import Database
 from emow2v.server.jobs.job import Busy, Job, Kind, Status, from_row, sentence
 from emow2v.server.jobs.schema import MOST_LISTED
 
