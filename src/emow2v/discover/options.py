@@ -121,20 +121,20 @@ def ignored(what: str, names: Iterable[str], known: Iterable[str]) -> list[str]:
     ]
 
 
-class Hearing(TypedDict, total=False):
+class TrackChoice(TypedDict, total=False):
     """The choice of what is heard, as `Model.predict` takes it: the number of a track, and a channel."""
 
     track: int
     channel: Channel
 
 
-def hearing(values: Mapping[str, Value]) -> Hearing:
+def track_choice(values: Mapping[str, Value]) -> TrackChoice:
     """The options track and channel, where they are set.
 
     Raises:
         RequestError: a text that is no number of a track, or no channel
     """
-    chosen = Hearing()
+    chosen = TrackChoice()
     texts = {name: "" if values.get(name) is None else str(values[name]).strip() for name in ("track", "channel")}
     if track := texts["track"]:
         if not re.fullmatch("0*[1-9][0-9]{0,3}", track, re.ASCII):

@@ -6,7 +6,7 @@ import io
 from pathlib import Path
 
 from emow2v.audio import recording as audio
-from emow2v.discover.options import Hearing
+from emow2v.discover.options import TrackChoice
 from emow2v.errors import AudioError, RequestError, TooLong
 from emow2v.framing import Framing
 from emow2v.prediction.blocks import no_values
@@ -14,12 +14,14 @@ from emow2v.prediction.blocks import no_values
 _PROBED_S = 60  # of sound at most, where a request begins late in its recording
 
 
-def probe(recording: Path | bytes, framing: Framing, max_duration_s: float = 0, hearing: Hearing | None = None) -> None:
+def probe(
+    recording: Path | bytes, framing: Framing, max_duration_s: float = 0, track_choice: TrackChoice | None = None
+) -> None:
     """Decode the first frame of a recording as the job will, so that errors are found before the job is queued.
 
     Args:
         max_duration_s: longest recording in seconds; 0 for no limit
-        hearing: track and channel; default: the default track, all channels
+        track_choice: track and channel; default: the default track, all channels
 
     Raises:
         RequestError: the recording cannot be decoded, or holds no value
@@ -28,7 +30,7 @@ def probe(recording: Path | bytes, framing: Framing, max_duration_s: float = 0, 
     source = io.BytesIO(recording) if isinstance(recording, bytes) else recording
     end_s = float(framing.end_ms or 0) / 1000
     try:
-        opened = audio.open_recording(source, **(hearing or Hearing()))
+        opened = audio.open_recording(source, **(track_choice or TrackChoice()))
         try:
             opened.longest_s = max_duration_s
             stated = opened.expected_duration or 0

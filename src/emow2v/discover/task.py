@@ -22,7 +22,7 @@ from emow2v.discover.descriptors import Descriptor, parse_data
 from emow2v.discover.module import MODULE
 from emow2v.discover.names import snake_case
 from emow2v.discover.observer import Observer, record_observed
-from emow2v.discover.options import Hearing
+from emow2v.discover.options import TrackChoice
 from emow2v.discover.outputs import Output, Session, place, read_table, refuse_clashes
 from emow2v.discover.places import Places, check_job_id, make_folder, safe_name
 from emow2v.discover.probing import probe
@@ -85,9 +85,9 @@ class DiscoverTask:
         return opts.context(self._options, default)
 
     @cached_property
-    def hearing(self) -> Hearing:
+    def track_choice(self) -> TrackChoice:
         """Track and channel of the recordings, where the request chooses them."""
-        return opts.hearing(self._options)
+        return opts.track_choice(self._options)
 
     @cached_property
     def sessions(self) -> list[str]:
@@ -146,16 +146,7 @@ class DiscoverTask:
     # --- before, during and after the work ---
 
     def check(self, served: Card, max_duration_s: float = 0) -> None:
-        """Check everything, the recordings too; the folders of outputs are made.
-
-        Args:
-            served: the card of the server's own model
-            max_duration_s: longest recording in seconds; 0 for no limit
-
-        Raises:
-            RequestError: one sentence on the first error
-            TooLong: a recording is longer
-        """
+        """Check everything, the recordings too, and make the folders of outputs; see `Task.check` in `server.jobs.task`."""
         check_job_id(self.job_id)
         trainer = self._fields.get("trainer_file_path", "")
         if not trainer.strip():
@@ -166,7 +157,7 @@ class DiscoverTask:
             raise RequestError("data is missing; expected a JSON list of data descriptors.")
         _ = self._descriptors, self.framing, self._options
         card = self.card(served)
-        _ = self.notes, self.hearing, self._overwrite, self._batch_size
+        _ = self.notes, self.track_choice, self._overwrite, self._batch_size
         if self.context == "shared":
             try:
                 check_shared(card, self.framing)
@@ -175,7 +166,7 @@ class DiscoverTask:
         refuse_clashes(self._planned)
         self._check_places()
         for session in self._planned:
-            probe(session.recording, self.framing, max_duration_s, self.hearing)
+            probe(session.recording, self.framing, max_duration_s, self.track_choice)
         for folder in sorted({output.path.parent for session in self._planned for output in session.outputs}):
             make_folder(folder)
 
@@ -285,7 +276,7 @@ class DiscoverTask:
             batch_size=min(self._batch_size, model.batch_size(self.framing)),
             check=observer.on_step,
             longest_s=max_duration_s,
-            **self.hearing,
+            **self.track_choice,
         )
         count = len(self.sessions)
         observer.log(f"session {session.name} ({number}/{count}): {trajectory.info.source}")

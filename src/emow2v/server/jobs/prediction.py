@@ -13,7 +13,7 @@ from emow2v import formats, storage
 from emow2v.cards import Card
 from emow2v.discover import options as opts
 from emow2v.discover.observer import Observer, record_observed
-from emow2v.discover.options import Hearing
+from emow2v.discover.options import TrackChoice
 from emow2v.discover.places import Places, safe_name
 from emow2v.discover.probing import probe
 from emow2v.engines.shared_context import check_shared
@@ -83,9 +83,9 @@ class PredictionTask:
         return self._one_of("format", tuple(FORMATS))
 
     @property
-    def hearing(self) -> Hearing:
+    def track_choice(self) -> TrackChoice:
         """Track and channel of the recording, where the request chooses them."""
-        return opts.hearing(self._form)
+        return opts.track_choice(self._form)
 
     @property
     def sessions(self) -> list[str]:
@@ -132,16 +132,7 @@ class PredictionTask:
     # --- before, during and after the work ---
 
     def check(self, served: Card, max_duration_s: float = 0) -> None:
-        """Check everything, the recording too.
-
-        Args:
-            served: the card of the server's own model
-            max_duration_s: longest recording in seconds; 0 for no limit
-
-        Raises:
-            RequestError: one sentence on the first error
-            TooLong: the recording is longer
-        """
+        """Check everything, the recording too; see `Task.check`."""
         recording = self._checked_recording()
         _ = self.unit, self.default_format, self.context, self._one_of("padding", ("edge", "zeros"))
         card = self.card(served)
@@ -151,9 +142,9 @@ class PredictionTask:
                 check_shared(card, self.framing)
         except Emow2vError as error:
             raise RequestError(str(error)) from None
-        hearing = self.hearing
+        track_choice = self.track_choice
         try:
-            probe(recording, self.framing, max_duration_s, hearing)
+            probe(recording, self.framing, max_duration_s, track_choice)
         except (AudioError, RequestError) as error:
             raise self._without_path(error, recording) from None
 
@@ -179,7 +170,7 @@ class PredictionTask:
                 context=self.context,
                 check=observer.on_step,
                 longest_s=max_duration_s,
-                **self.hearing,
+                **self.track_choice,
             )
             trajectory = Trajectory(replace(computed.info, source=self.name), lambda: iter(computed))
             writers = formats.writers([self.default_format], self._path.parent, STEM, overwrite=True)

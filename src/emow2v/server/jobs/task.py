@@ -8,7 +8,7 @@ from typing import Protocol
 
 from emow2v.cards import Card
 from emow2v.discover.observer import Observer
-from emow2v.discover.options import Hearing
+from emow2v.discover.options import TrackChoice
 from emow2v.discover.places import Places
 from emow2v.discover.task import DiscoverTask
 from emow2v.formats.table import Table
@@ -26,7 +26,7 @@ class Task(Protocol):
         name: the name that people see
         sessions: names of the recordings
         framing, context: the windows, and how they are computed
-        hearing: track and channel of the recordings, where the request chooses them
+        track_choice: track and channel of the recordings, where the request chooses them
         default_format: format of results where a client names none
         first_row: number of a table's first row, counted from the beginning of the recording
         upload: the upload that belongs to this job alone
@@ -44,7 +44,7 @@ class Task(Protocol):
     @property
     def context(self) -> Context: ...
     @property
-    def hearing(self) -> Hearing: ...
+    def track_choice(self) -> TrackChoice: ...
     @property
     def default_format(self) -> str: ...
     @property
@@ -67,7 +67,16 @@ class Task(Protocol):
         """The card of the model to use; `served` is that of the server's own model."""
 
     def check(self, served: Card, max_duration_s: float = 0) -> None:
-        """Check the form and its recordings; raises RequestError or TooLong."""
+        """Check the form and its recordings.
+
+        Args:
+            served: the card of the server's own model
+            max_duration_s: longest recording in seconds; 0 for no limit
+
+        Raises:
+            RequestError: one sentence on the first error
+            TooLong: a recording is longer
+        """
 
     def run(self, model: Model, observer: Observer | None = None, max_duration_s: float = 0) -> int:
         """Compute and write the results; gives the number of values, raises Emow2vError."""

@@ -112,11 +112,11 @@ def add(api: FastAPI, state: ServerState, find_job: Callable[..., Job]) -> None:
         """The waveform of the track and channel that were used, in at most `points` points and at least half as many."""
         task = task_of(await run_in_threadpool(find_job, job_id), places)
         source = await run_in_threadpool(_or_404, lambda: results.recording(task, session))
-        hearing = _or_404(lambda: task.hearing)
+        track_choice = _or_404(lambda: task.track_choice)
         async with decoding:
             try:
                 sound = io.BytesIO(source) if isinstance(source, bytes) else source
-                seen = await run_in_threadpool(partial(waveform, sound, points, **hearing))
+                seen = await run_in_threadpool(partial(waveform, sound, points, **track_choice))
             except AudioError as error:  # the places of uploads are not shown
                 raise HTTPException(404, str(error).replace(str(source), task.name)) from None
         answer.headers.update(PRIVATE)
