@@ -54,7 +54,7 @@ def test_a_clean_recording_gives_no_notice(kind, codec):
 
 def test_the_wrong_data_size_of_the_field():
     signal, recording = heard(case("hdr_short.wav"))
-    assert len(signal) == 205_784 and "states 0.5 s, but 12.9 s" in recording.notices[0]
+    assert len(signal) == 205_784 and "states 0.5 s, but it lasts 12.9 s" in recording.notices[0]
 
 
 @pytest.mark.parametrize("size", [2, 16_000, 48_000, 63_000, 0, 0xFFFFFFFF, 0x7FFFF000, 0x80000000])
@@ -238,7 +238,7 @@ def test_a_chained_recording_whose_encoding_changes_gives_values_and_is_told(fir
     signal, recording = heard(io.BytesIO(ogg(*first) + ogg(*second)))
     assert len(signal) == pytest.approx(2 * 16000, abs=400) and np.abs(signal[8000:24000]).max() > 0.1
     assert recording.facts["changes_at_s"] == pytest.approx(2.0, abs=0.03)
-    assert len(recording.notices) == 1 and "what comes after was not read" in recording.notices[0]
+    assert len(recording.notices) == 1 and "the sound after that was not read" in recording.notices[0]
 
 
 def test_a_short_gap_is_silence_and_told():
@@ -355,7 +355,7 @@ def test_more_than_a_header_states_is_told_through_a_pipe(stated, width):
     data[at : at + 4] = (stated * width).to_bytes(4, "little")
     signal, recording = heard(Pipe(bytes(data)))
     assert len(signal) == stated and recording.facts["unread_behind_s"] == stated / 16000
-    assert "more follows, which cannot be read through a pipe" in recording.notices[0]
+    assert "more sound follows, which cannot be read through a pipe" in recording.notices[0]
     assert len(heard(io.BytesIO(bytes(data)))[0]) == 32000
 
 

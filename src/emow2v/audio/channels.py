@@ -1,4 +1,4 @@
-"""Channels of a recording: choosing them, and measuring silence, clipping and phase while they are read."""
+"""Channels of a recording: choice of channels, and measures of silence, clipping and phase."""
 
 from __future__ import annotations
 
@@ -16,21 +16,22 @@ from emow2v.storage import counted
 
 Channel = Literal["mix", "left", "right"] | int
 
-# Only the beginning of some blocks is measured, of more blocks at the start: enough for lasting faults, at little cost.
+# Only the beginning of some blocks is measured, more often at the start of a recording. Lasting faults are found this
+# way at little cost.
 _FIRST, _FIRST_STEP, _STEP = 64, 4, 64  # blocks
 _MEASURED = 2048  # samples
 _SILENT = 1 / 32768  # of full scale, one step of 16 bit
-_FULL = 0.9999  # of full scale
+_CLIPPED = 0.9999  # of full scale
 _CLIPPED_SHARE = 0.001
-_CANCELLED = 0.1  # of the channels' power is left in their mean
-_LOUD = 8.0  # times full scale: numbers that were not brought to -1..1
+_CANCELLED = 0.1  # share of the channels' power that is left in their mean
+_LOUD = 8.0  # times full scale; such samples were not scaled to -1..1
 
 
 def parse_channel(text: str) -> Channel | Literal["each"]:
     """Parse a channel as people write it: mix, left, right, a number from 1, or each.
 
     Raises:
-        AudioError: anything else
+        AudioError: the text is none of these
     """
     text = text.strip().lower()
     named: dict[str, Channel | Literal["each"]] = {"mix": "mix", "left": "left", "right": "right", "each": "each"}
@@ -42,41 +43,41 @@ def parse_channel(text: str) -> Channel | Literal["each"]:
 
 
 def check_channel(channel: Channel) -> Channel:
-    """Check a channel, and convert whole numbers of NumPy.
+    """Check a channel, and convert whole numbers of NumPy to int.
 
     Raises:
-        AudioError: it is not mix, left, right or a number from 1
+        AudioError: the channel is not mix, left, right or a number from 1
     """
     if isinstance(channel, str) and channel in ("mix", "left", "right"):
         return channel
-    if (number := whole(channel)) is not None and number > 0:
+    if (number := whole_number(channel)) is not None and number > 0:
         return number
     raise AudioError(f"The channel is {channel!r}; expected mix, left, right or a number from 1.")
 
 
 def check_track(track: int | None) -> int | None:
-    """Check the number of a track, None for no choice.
+    """Check the number of a track, and convert whole numbers of NumPy to int; None is no choice.
 
     Raises:
-        AudioError: not a whole number
+        AudioError: the track is not a whole number
     """
-    if track is not None and whole(track) is None:
+    if track is not None and whole_number(track) is None:
         raise AudioError(f"The track is {track!r}; expected its number, from 1.")
-    return whole(track)
+    return whole_number(track)
 
 
-def whole(value: object) -> int | None:
+def whole_number(value: object) -> int | None:
     """A whole number of Python or NumPy as int; None for everything else, including booleans."""
     return int(value) if isinstance(value, int | np.integer) and not isinstance(value, bool) else None
 
 
 class Channels:
-    """Blocks [channels, samples] to mono, of the chosen channels.
+    """Converts blocks [channels, samples] to mono, and measures the channels.
 
     Args:
         name: of the recording, for messages
         channel: "mix" for the mean of all, "left", "right", or a number from 1
-        names: of the channels, such as FL and FR, where a container says them
+        names: names of the channels, such as FL and FR, if the container has them
     """
 
     def __init__(self, name: str, channel: Channel = "mix", names: Sequence[str] = ()) -> None:
@@ -86,18 +87,18 @@ class Channels:
         self._count = 0
         self._index: int | None = None
         self._has_sound: list[bool] = []
-        self._some_silent = True  # some channel that is read was silent so far
+        self._some_silent = True  # at least one channel that is read was silent so far
         self._blocks = 0
         self._measured = np.zeros(3)  # power of channel 1, of channel 2, of their product
         self._samples = 0
-        self._full = 0
+        self._clipped = 0
         self._peak = 0.0
 
     def expect(self, count: int) -> None:
-        """Expect blocks of so many channels, and refuse a chosen channel that is not one of them.
+        """Set the number of channels of the next blocks.
 
         Raises:
-            AudioError: no such channel
+            AudioError: the chosen channel does not exist
         """
         self._count = count
         self._has_sound += [False] * (count - len(self._has_sound))
@@ -114,7 +115,7 @@ class Channels:
         return self._names.index(name) + 1 if name in self._names and len(self._names) == count else number
 
     def mono(self, block: npt.NDArray[Any]) -> Signal:
-        """One block [channels, samples] as float32 [samples]."""
+        """Convert one block [channels, samples] to float32 [samples]."""
         if block.shape[0] != self._count:
             self.expect(block.shape[0])
         if self._index is not None:
@@ -137,23 +138,22 @@ class Channels:
 
     def _measure(self, block: npt.NDArray[Any]) -> None:
         centre, full = _scale(block.dtype)
-        with np.errstate(
-            over="ignore", invalid="ignore"
-        ):  # samples that are not finite are refused where they are decoded
+        # samples that are not finite are refused after decoding
+        with np.errstate(over="ignore", invalid="ignore"):
             part = np.ascontiguousarray(block[:, :_MEASURED], np.float32)
             values = (part - np.float32(centre)) / np.float32(full)
             loud = np.abs(values)
             self._peak = max(self._peak, float(loud.max(initial=0.0)))
-            self._full += int(np.count_nonzero(loud >= _FULL))
+            self._clipped += int(np.count_nonzero(loud >= _CLIPPED))
             self._samples += values.size
             if len(values) == 2:
                 first, second = values - values.mean(axis=1, keepdims=True)
                 self._measured += (first * first).sum(), (second * second).sum(), (first * second).sum()
 
     def facts(self) -> dict[str, str | float]:
-        """What was measured, as plain strings and numbers."""
+        """Results of the measures, as plain strings and numbers; empty for sound without faults."""
         facts: dict[str, str | float] = {}
-        silent = [str(k + 1) for k, sounding in enumerate(self._has_sound) if not sounding]
+        silent = [str(k + 1) for k, has_sound in enumerate(self._has_sound) if not has_sound]
         if self._blocks and self._index is None and 0 < len(silent) < len(self._has_sound):
             facts["silent_channels"] = ", ".join(silent)
         chosen = self._has_sound if self._index is None else [self._has_sound[self._index]]
@@ -164,13 +164,13 @@ class Channels:
             facts["opposite_phase"] = "yes"
         if self._peak > _LOUD:
             facts["peak"] = round(self._peak, 1)
-        elif self._full > _CLIPPED_SHARE * self._samples:
-            facts["clipped_share"] = round(self._full / self._samples, 4)
+        elif self._clipped > _CLIPPED_SHARE * self._samples:
+            facts["clipped_share"] = round(self._clipped / self._samples, 4)
         return facts
 
 
 def _scale(dtype: np.dtype[Any]) -> tuple[float, float]:
-    """The value of silence in a sample type, and its full scale from there."""
+    """The value of silence in a sample type, and the distance from there to full scale."""
     if dtype.kind == "f":
         return 0.0, 1.0
     limits = np.iinfo(dtype)

@@ -1,4 +1,4 @@
-"""Files as FFmpeg opens them: recognised by their content, opened at a time, and isolated from the rest of the disk."""
+"""Opening files with FFmpeg. The format is recognised by content, and no other file or address is opened."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from emow2v.audio.reader import Reader, is_seekable
 from emow2v.errors import AudioError
 from emow2v.storage import counted
 
-# Demuxers that open further files or network addresses named inside the file: a playlist somebody
-# uploads must not read the server's disk. Everything else reads the one stream it is given.
+# Demuxers that open further files or network addresses named inside the file. A playlist that somebody uploads must not
+# read the server's disk. All other demuxers read only the file itself.
 _REFERRING_DEMUXERS = {
     "applehttp", "concat", "concatf", "dash", "hls", "image2", "imf", "rtp", "rtsp", "sap", "sdp",
 }  # fmt: skip
 
-# Demuxers of bare samples: they take any bytes at all, at a rate that nobody stated.
-_BARE_DEMUXERS = {
+# Demuxers of samples without a header. They accept any bytes, and their sampling rate is unknown.
+_HEADERLESS_DEMUXERS = {
     "alaw", "mulaw", "vidc", "sln", "dfpwm", "aptx", "aptx_hd", "codec2raw", "g726", "g726le",
     *(f"{kind}{bits}{order}" for kind in "su" for bits in (16, 24, 32) for order in ("le", "be")), "s8", "u8",
     *(f"f{bits}{order}" for bits in (32, 64) for order in ("le", "be")),
@@ -34,7 +34,7 @@ _TELEPHONE = {
 }  # fmt: skip
 _TELEPHONE_NAMES = {"alaw": "A-law", "mulaw": "mu-law", "sln": "16-bit samples"}
 _TELEPHONE_RATE = 8000  # Hz
-_BARE = frozenset(
+_HEADERLESS = frozenset(
     ".sw .sb .ub .uw .s8 .u8 .s16 .s16le .s16be .u16 .s24 .s24le .s24be .s32 .s32le .f32 .f32le .f32be .f64 .f64le .raw "
     ".pcm .lpcm .vox .int16 .float32".split()
 )
@@ -45,26 +45,24 @@ HEADS = re.compile(
     re.DOTALL,
 )
 
-# A little before a stretch is decoded too, for the sake of codecs that build on it and the resampler's edge.
-_RUN_UP_S = 1.0
-_SHORT_S = 10.0
-_WHOLE_S = (
-    0.2  # by which the frames of a whole index differ from its stated length: what encoders put before and behind
-)
+# Decoding begins this long before a stretch: some codecs need earlier packets, and the resampler has an edge.
+_LEAD_IN_S = 1.0
+_SHORT_S = 10.0  # a start before this is reached by decoding from the beginning
+_PADDING_S = 0.2  # encoders add padding; an index may differ from its stated length by this much
 
 _GLANCE = {"probesize": "4096"}  # bytes
-_STUMBLES = 100  # without a packet in between
+_MAX_RETRIES = 100  # without a packet in between
 
 _COMMENT, _VISUALLY_IMPAIRED, _DESCRIPTIONS = 1 << 3, 1 << 8, 1 << 17  # FFmpeg's AV_DISPOSITION
-_ASIDE = _COMMENT | _VISUALLY_IMPAIRED | _DESCRIPTIONS
+_SECONDARY = _COMMENT | _VISUALLY_IMPAIRED | _DESCRIPTIONS
 _DEFAULT = 1
 
 
 def open_file(path: Path) -> io.BufferedReader:
-    """A recording's file.
+    """Open the file of a recording for reading.
 
     Raises:
-        AudioError: nothing there, a folder, nothing in it, or not to be read
+        AudioError: the file does not exist, is a folder, is empty, or cannot be read
     """
     try:
         status = path.stat()
@@ -84,23 +82,25 @@ def open_file(path: Path) -> io.BufferedReader:
 
 
 def is_plain(file: io.BufferedReader) -> bool:
-    """Whether a glance tells all: FFmpeg searches the samples of a wav file for encodings hidden there, which takes twice
-    as long as decoding a short clip. They would fill two channels, so plain samples of one channel hide none.
+    """Whether a file is a wav file with one channel of integers or floats.
+
+    FFmpeg searches the samples of wav files for other encodings, which takes twice as long as decoding a short clip.
+    Such encodings have two channels, so the search can be skipped for one channel.
     """
-    with contextlib.suppress(OSError):  # reported where it is read
+    with contextlib.suppress(OSError):  # reported when the file is read
         head = file.peek(24)
         return head[:4] == b"RIFF" and head[8:16] == b"WAVEfmt " and head[20:24] in (b"\1\0\1\0", b"\3\0\1\0")
     return False
 
 
 class Container:
-    """An open file with a track of sound in it that can be decoded.
+    """An open file, and its track of sound that is decoded.
 
     Attributes:
         pyav: PyAV's container
         stream: PyAV's stream of the chosen track
-        header: what the file's own structure says of its length
-        facts: which track it is, of how many
+        header: facts from the structure of the file
+        facts: number of the track, number of tracks, and why this track was chosen
     """
 
     def __init__(self, pyav: Any, stream: Any, reader: Reader, header: Header, facts: dict[str, str | float]) -> None:
@@ -112,57 +112,59 @@ class Container:
 
     @property
     def format(self) -> str:
-        """FFmpeg's name of the container."""
+        """FFmpeg's name of the container format."""
         return str(self.pyav.format.name)
 
     @property
     def begins_s(self) -> float:
-        """Seconds at which its clock begins."""
+        """Seconds at which the clock of the file begins."""
         return (self.pyav.start_time or 0) / 1e6
 
     @property
     def stated_s(self) -> float | None:
-        """Seconds as its header states or suggests them, None where it does not."""
+        """Duration in seconds that FFmpeg reads or estimates from the header; None if it cannot."""
         return self.pyav.duration / 1e6 if self.pyav.duration and self.pyav.duration > 0 else None
 
-    def enter(self, start: float) -> bool:
-        """Go to a little before `start` seconds where that saves something; whether the next packet says where it is."""
-        if start <= _SHORT_S or not self._leads_to_times():
+    def seek(self, start: float) -> bool:
+        """Seek to a little before `start` seconds if that saves time and loses no exactness; whether it did."""
+        if start <= _SHORT_S or not self._seeks_exactly():
             return False
-        self.pyav.seek(round((start - _RUN_UP_S) * 1e6) + (self.pyav.start_time or 0))
+        self.pyav.seek(round((start - _LEAD_IN_S) * 1e6) + (self.pyav.start_time or 0))
         self._reader.check()
         return True
 
-    def _leads_to_times(self) -> bool:
-        """Whether what follows a seek is, to the sample, what decoding from the beginning has there."""
+    def _seeks_exactly(self) -> bool:
+        """Whether decoding after a seek gives the same samples as decoding from the beginning."""
         stream, codec = self.stream, self.stream.codec_context
         if self.header.unfinished:
             return False
         if self.format in ("wav", "w64"):
-            return str(codec.name).startswith("pcm_")  # all samples are of one size
+            return str(codec.name).startswith("pcm_")  # all samples have the same size
         if self.format == "flac":
-            return self.header.stated_s is not None  # each frame says which sample it begins with
+            return self.header.stated_s is not None  # each frame has the index of its first sample
         if self.format == "mov,mp4,m4a,3gp,3g2,mj2" and stream.frames and stream.duration and codec.frame_size:
-            counted = stream.frames * codec.frame_size / codec.sample_rate  # an index of all frames without gaps
-            return bool(abs(counted - float(stream.duration * stream.time_base)) < _WHOLE_S)
+            indexed_s = stream.frames * codec.frame_size / codec.sample_rate  # equal if no frame is missing
+            return bool(abs(indexed_s - float(stream.duration * stream.time_base)) < _PADDING_S)
         return False
 
     def packets(self) -> Iterator[Any]:
-        """Packets of its track; begins anew where PyAV stumbles over a stream that a transport stream adds on its way.
+        """Packets of the track.
+
+        PyAV raises IndexError if a transport stream adds another stream later; demuxing is then started again.
 
         Raises:
-            BaseException: what came up where the file was read, Ctrl+C too
+            BaseException: any exception that occurred while the file was read, also Ctrl+C
         """
         from av.error import FFmpegError
 
-        stumbled, failures = 0, self._reader.failures
+        retries, failures = 0, self._reader.failures
         while True:
             try:
                 for packet in self.pyav.demux(self.stream):
                     if failures:
                         raise failures[0]
                     yield packet
-                    stumbled = 0
+                    retries = 0
                 self._reader.check()
                 return
             except FFmpegError:
@@ -170,22 +172,22 @@ class Container:
                 raise
             except IndexError:
                 self._reader.check()
-                stumbled += 1
-                if stumbled > _STUMBLES:
+                retries += 1
+                if retries > _MAX_RETRIES:
                     raise
 
     @property
-    def piped_index(self) -> bool:
-        """Whether it is an MP4 file that cannot seek, so that an index at its end is of no use."""
-        return self._reader.piped_index
+    def is_piped_mp4(self) -> bool:
+        """Whether the file is an MP4 file in a pipe, of which an index at the end cannot be used."""
+        return self._reader.is_piped_mp4
 
     @property
-    def unread(self) -> bool:
-        """Whether more follows behind the samples of a wav file in a pipe than its header states."""
-        return self.format == "wav" and self._reader.unread()
+    def has_unread_sound(self) -> bool:
+        """Whether the file is a wav file in a pipe with more sound than its header states."""
+        return self.format == "wav" and self._reader.has_unread_sound()
 
     def close(self) -> None:
-        """Let go of the decoder; the file stays open."""
+        """Close the decoder; the file stays open."""
         self.pyav.close()
 
 
@@ -193,27 +195,27 @@ def open_container(file: IO[bytes], name: str, *, track: int | None = None, glan
     """Open a file and choose its track of sound.
 
     Args:
-        file: from where it stands; one that cannot seek is read as it comes
-        name: what to call it in messages
+        file: read from its current position; it need not be able to seek
+        name: of the recording, for messages; its ending helps to recognise the format
         track: number of the track, from 1; None for the one that is marked as default, or else the first
-        glance: look at its first 4096 bytes only, to find out what it is
+        glance: recognise the format from the first 4096 bytes only, which is faster
 
     Raises:
-        AudioError: no sound in it, no such track, or not decodable
+        AudioError: the file has no sound, has no such track, or cannot be decoded
     """
-    import av  # 70 ms; only where something is decoded
+    import av  # takes 70 ms, so only if something is decoded
     from av.error import FFmpegError
 
-    bare = _bare(file, name)
+    demuxer = _headerless_demuxer(file, name)
     header = examine(file) if is_seekable(file) else Header()
     reader = Reader(file, name, header.patches)
     options = {"protocol_whitelist": "none", **(_GLANCE if glance else {})}
-    options |= {"sample_rate": str(_TELEPHONE_RATE)} if bare else {"format_whitelist": _allowed_demuxers()}
+    options |= {"sample_rate": str(_TELEPHONE_RATE)} if demuxer else {"format_whitelist": _allowed_demuxers()}
     try:
         try:
-            pyav: Any = av.open(reader, format=bare or None, options=options, **_tags(av.__version__))
+            pyav: Any = av.open(reader, format=demuxer or None, options=options, **_tags(av.__version__))
         finally:
-            reader.check()  # what the file itself raised, before what FFmpeg made of it
+            reader.check()  # an exception of the file is the cause of FFmpeg's
     except FFmpegError:
         raise _unknown(name, header, file, reader) from None
     except OSError as error:
@@ -223,15 +225,15 @@ def open_container(file: IO[bytes], name: str, *, track: int | None = None, glan
     except BaseException:
         pyav.close()
         raise
-    if not is_seekable(file) and reader.begins:
-        header.stated_s = stated_s(reader.begins[0])
-    if bare:
-        facts["assumed"] = f"{_TELEPHONE_NAMES[bare]} at {_TELEPHONE_RATE} Hz"
+    if not is_seekable(file) and reader.first_bytes:
+        header.stated_s = stated_s(reader.first_bytes[0])
+    if demuxer:
+        facts["assumed"] = f"{_TELEPHONE_NAMES[demuxer]} at {_TELEPHONE_RATE} Hz"
     return Container(pyav, stream, reader, header, facts)
 
 
 def _choose(pyav: Any, name: str, track: int | None) -> tuple[Any, dict[str, str | float]]:
-    """The track that is asked for, or the one that a player would take."""
+    """The chosen track, or the one that a player would choose, and facts about it."""
     streams = pyav.streams.audio
     if not streams:
         raise AudioError(f"{name} holds no sound; expected a file with an audio track.")
@@ -243,30 +245,30 @@ def _choose(pyav: Any, name: str, track: int | None) -> tuple[Any, dict[str, str
         chosen = streams[track - 1]
     elif known:
         marks = {stream.index: int(stream.disposition.value) for stream in known}
-        chosen = min(known, key=lambda one: (bool(marks[one.index] & _ASIDE), not marks[one.index] & _DEFAULT))
+        chosen = min(known, key=lambda one: (bool(marks[one.index] & _SECONDARY), not marks[one.index] & _DEFAULT))
     if not known or chosen.codec_context is None:
         raise AudioError(f"{name} holds sound in an unknown encoding; expected a common one, e.g. wav, flac or mp3.")
     facts: dict[str, str | float] = {"track": list(streams).index(chosen) + 1, "tracks": len(streams)}
     if len(streams) > 1:
         default = [bool(int(stream.disposition.value) & _DEFAULT) for stream in streams]
-        alone = default[int(facts["track"]) - 1] and sum(default) == 1
+        is_only_default = default[int(facts["track"]) - 1] and sum(default) == 1
         facts["track_why"] = (
-            "asked for" if track is not None else "marked as default" if alone else "no other is preferred"
+            "asked for" if track is not None else "marked as default" if is_only_default else "no other is preferred"
         )
     return chosen, facts
 
 
-def _bare(file: IO[bytes], name: str) -> str:
-    """The demuxer of a file that is samples and nothing else, "" for those with a header.
+def _headerless_demuxer(file: IO[bytes], name: str) -> str:
+    """The demuxer of a file without a header; "" for a file with a header.
 
     Raises:
-        AudioError: its rate and encoding are not known
+        AudioError: the sampling rate and the encoding are unknown
     """
     ending = Path(name).suffix.lower()
-    if ending not in _BARE and ending not in _TELEPHONE:
+    if ending not in _HEADERLESS and ending not in _TELEPHONE:
         return ""
     head = b""
-    with contextlib.suppress(OSError):  # reported where it is read
+    with contextlib.suppress(OSError):  # reported when the file is read
         if hasattr(file, "peek"):
             head = file.peek(16)
         elif is_seekable(file):
@@ -283,8 +285,8 @@ def _bare(file: IO[bytes], name: str) -> str:
     )
 
 
-def index_behind(name: str) -> AudioError:
-    """The error for an MP4 file that a pipe gives from its beginning only."""
+def index_at_end(name: str) -> AudioError:
+    """The error for an MP4 file in a pipe whose index is at its end."""
     return AudioError(
         f"{name} comes through a pipe and has its index at its end, which can be read only from a file; save it first, or "
         "write it with ffmpeg -movflags +faststart."
@@ -292,23 +294,25 @@ def index_behind(name: str) -> AudioError:
 
 
 def _unknown(name: str, header: Header, file: IO[bytes], reader: Reader) -> AudioError:
-    """The error for what FFmpeg does not take."""
-    if reader.piped_index:
-        return index_behind(name)
+    """The error for a file that FFmpeg does not recognise."""
+    if reader.is_piped_mp4:
+        return index_at_end(name)
     if header.kind == "boxes" and header.unfinished:
         return AudioError(
             f"{name} is incomplete: the index that MP4 files have at their end is missing; copy it again, or repair it with a "
             "whole recording of the same device."
         )
-    if not reader.begins or not reader.begins[0]:
+    if not reader.first_bytes or not reader.first_bytes[0]:
         return AudioError(f"{name} is empty (0 bytes); expected a recording.")
     more = "" if is_seekable(file) else "; some kinds are read from a file only, not through a pipe: save it first"
     return AudioError(f"{name} is not a recording that can be decoded; expected audio or video, e.g. wav{more}.")
 
 
 def _tags(version: str) -> dict[str, Any]:
-    """How PyAV takes tags that are no UTF-8: up to version 18 it raises UnicodeDecodeError unless it gets an option, from
-    19 on it keeps the bytes as surrogates and knows no such argument.
+    """The argument of PyAV for tags that are not UTF-8.
+
+    Up to version 18, PyAV raises UnicodeDecodeError without it. From version 19 on, PyAV keeps the bytes as surrogates
+    and has no such argument.
     """
     return {"metadata_errors": "replace"} if int(version.split(".")[0]) < 19 else {}
 
@@ -317,4 +321,4 @@ def _tags(version: str) -> dict[str, Any]:
 def _allowed_demuxers() -> str:
     from av.format import formats_available
 
-    return ",".join(sorted(set(formats_available) - _REFERRING_DEMUXERS - _BARE_DEMUXERS))
+    return ",".join(sorted(set(formats_available) - _REFERRING_DEMUXERS - _HEADERLESS_DEMUXERS))

@@ -1,4 +1,4 @@
-"""Decoding: packets of a track to mono blocks at their own rate, on one clock without gaps or jumps."""
+"""Decoding of packets to mono blocks at their own sampling rate, on one clock without gaps or jumps."""
 
 from __future__ import annotations
 
@@ -9,31 +9,31 @@ import numpy as np
 import numpy.typing as npt
 
 from emow2v.audio.channels import Channels
-from emow2v.audio.container import Container, index_behind
+from emow2v.audio.container import Container, index_at_end
 from emow2v.errors import AudioError
 from emow2v.framing import Signal
 
 if TYPE_CHECKING:
     from emow2v.audio.recording import Recording
 
-# Gaps in the timeline (a video whose sound starts late, packets lost on the way) are filled with
-# zeros so that time stays true; codec delays and rounding stay well below this.
+# Longer gaps in the timeline are filled with zeros, so that times stay true. They occur if sound starts later than its
+# video, or if packets were lost. Delays of codecs and rounding are much shorter.
 GAP_TOLERANCE_S = 0.1
-_JITTER_S = 0.005  # timestamps of a millisecond, as Matroska has them, and their rounding
-_JUMP_S = 60.0  # a longer gap between two packets is another clock, not lost sound
-_OVERLAP_S = 1.0  # by which packets may come too early: codecs' delays, pieces that were joined
-_LATEST_S = 24 * 3600  # a later start of the sound is a damaged timestamp
-_STATED_S = 0.25  # by which a stated length may differ from what is there
-_RATES = (1000, 10_000_000)  # Hz, sampling rates that are believed
-BLOCK = 1 << 13  # samples handed on at a time, at the source's rate
-_NEARLY_NOTHING = 10  # times as many packets that cannot be decoded as ones that can
+_JITTER_S = 0.005  # timestamps are rounded, in Matroska to milliseconds
+_JUMP_S = 60.0  # a longer gap between two packets is a jump of the clock, not lost sound
+_OVERLAP_S = 1.0  # packets may be this early, because of delays of codecs or joined files
+_LATEST_START_S = 24 * 3600  # a later start is a damaged timestamp
+_STATED_TOLERANCE_S = 0.25  # a stated length may differ from the actual one by this much
+_RATES = (1000, 10_000_000)  # Hz, plausible sampling rates
+BLOCK = 1 << 13  # samples in a block, at the source's rate
+_MAX_DAMAGED_RATIO = 10  # damaged packets for each good one
 
 
 def check_rate(name: str, rate: float) -> None:
-    """Refuse a sampling rate that nobody records with.
+    """Refuse an implausible sampling rate in Hz.
 
     Raises:
-        AudioError: it is not believed
+        AudioError: the rate is below 1 kHz or above 10 MHz
     """
     if not _RATES[0] <= rate <= _RATES[1]:
         raise AudioError(
@@ -41,8 +41,8 @@ def check_rate(name: str, rate: float) -> None:
         )
 
 
-class _Held:
-    """Frames of one kind on their way to a block: codec frames are 10 to 80 ms, too small to go on one by one."""
+class _FrameBuffer:
+    """Collects frames until they make a block. Frames of codecs last 10 to 80 ms, too short to be processed singly."""
 
     def __init__(self, name: str, channels: Channels) -> None:
         self._name = name
@@ -79,31 +79,36 @@ class _Held:
 
 
 class _Clock:
-    """Where the sound has come to, in its own seconds, and what its container's timestamps say of gaps.
+    """The time of the decoded sound, and its gaps and jumps according to the timestamps of the container.
 
     Attributes:
-        lost: nobody knows where: after a seek, until a packet says it
-        entry: seconds at which it was entered
-        missing: seconds that became silence
-        jumps: (seconds, by how much) of its timestamps
-        rates: that it had, in Hz
+        at: seconds of sound so far
+        unknown: whether the time is unknown: after a seek, until the first frame with a timestamp
+        entry: seconds at which decoding began after a seek; 0 without one
+        missing: seconds that were filled with silence
+        jumps: (time of the jump, size of the jump) in seconds
+        rates: all sampling rates so far, in Hz
+        rate: current sampling rate in Hz
+        count: samples so far at this rate
+        begins: timestamp in seconds at which the samples of this rate begin
+        after_damage: whether the last packet could not be decoded; the next timestamp shows how much is missing
     """
 
     def __init__(self, container: Container) -> None:
         self.tick = float(container.stream.time_base)
         self._origin = container.begins_s
-        self.begins = self._origin  # by its timestamps, of what has this rate
-        # seconds after which a clock of 33 bits begins anew
-        self._turn = (1 << 33) * self.tick if container.format in ("mpegts", "mpeg") else 0.0
-        self.wary = False  # a packet could not be decoded: the next frame's time shows how much is missing
-        self.lost = False
+        self.begins = self._origin
+        # a clock of 33 bits begins at 0 again after this many seconds
+        self._wrap_s = (1 << 33) * self.tick if container.format in ("mpegts", "mpeg") else 0.0
+        self.after_damage = False
+        self.unknown = False
         self.entry = 0.0
         self.missing = 0.0
         self.jumps: list[tuple[float, float]] = []
         self.rates: list[int] = []
         self.rate: int = 0
-        self.count: int = 0  # samples given out at this rate
-        self._before = 0.0  # seconds given out at other rates
+        self.count: int = 0
+        self._before = 0.0  # seconds at earlier rates
 
     @property
     def at(self) -> float:
@@ -111,20 +116,20 @@ class _Clock:
 
     @property
     def samples_since_entry(self) -> int | None:
-        """Samples since it was entered, None where their rate has changed."""
+        """Samples since decoding began; None if the rate has changed since."""
         return self.count if self._before == self.entry else None
 
     def enter(self, frame: Any) -> bool:
-        """Take the place from a frame after a seek; whether it says it."""
+        """Set the time from the first frame after a seek; False if the frame has no timestamp."""
         if frame.pts is None:
             return False
         self._before = self.entry = frame.pts * self.tick - self._origin
         self.begins = self._origin + self._before
-        self.lost = False
+        self.unknown = False
         return True
 
     def gap(self, frame: Any) -> int:
-        """Samples to be filled before a frame; its timestamps are believed from it on."""
+        """Number of zeros to insert before a frame. Updates the rate, and the clock if it jumps."""
         if frame.sample_rate != self.rate:
             self._before = self.at
             self.count, self.rate = 0, frame.sample_rate
@@ -134,15 +139,15 @@ class _Clock:
         if frame.pts is None:
             return 0
         gap = frame.pts * self.tick - self._origin - self.at
-        if self._turn and gap > self._turn / 2:  # FFmpeg takes a step back for a turn of such a clock
-            gap -= self._turn
-        tolerance, self.wary = _JITTER_S if self.wary else GAP_TOLERANCE_S, False
+        if self._wrap_s and gap > self._wrap_s / 2:  # FFmpeg mistakes a small step back for a wrap of the clock
+            gap -= self._wrap_s
+        tolerance, self.after_damage = _JITTER_S if self.after_damage else GAP_TOLERANCE_S, False
         first = not self.count and not self._before
         if -_OVERLAP_S <= gap <= tolerance:
             return 0
-        if gap < 0 or gap > (_LATEST_S if first else _JUMP_S):
+        if gap < 0 or gap > (_LATEST_START_S if first else _JUMP_S):
             if first and gap < 0:
-                return 0  # what a codec puts before the beginning
+                return 0  # a codec's padding before the beginning
             self.jumps.append((self.at, gap))
             self._origin += gap
             self.begins += gap
@@ -154,35 +159,41 @@ class _Clock:
         return missing
 
 
-def decoded(
+def decode(
     recording: Recording, container: Container, channels: Channels, close_file: Callable[[], None], start: float
 ) -> Generator[tuple[Signal, int], None, None]:
-    """Mono blocks at the rate they were recorded with, gaps in the timeline filled with zeros."""
+    """Mono blocks and their sampling rates in Hz, with gaps in the timeline filled with zeros.
+
+    Facts about damage, gaps and channels are added to the recording when the pass ends.
+
+    Args:
+        start: seconds at which the sound should begin; the container is sought if that is exact
+    """
     import av.error
     from av.error import FFmpegError
 
     clock = _Clock(container)
-    held = _Held(recording.name, channels)
+    buffer = _FrameBuffer(recording.name, channels)
     tick = clock.tick
-    good = 0
+    good_packets = 0
     try:
-        clock.lost = entered = container.enter(start)
+        clock.unknown = sought = container.seek(start)
         for packet in _packets(recording, container, clock):
-            if not good:
+            if not good_packets:
                 _refuse_encrypted(recording, packet)
             try:
                 frames = packet.decode()
-            except av.error.EOFError:  # the end of the packets was sent twice
+            except av.error.EOFError:  # the decoder got the end twice
                 continue
             except FFmpegError:
-                # as ffmpeg does, go on; the next frame's time shows how much is missing
+                # continue, as ffmpeg does; the next timestamp shows how much is missing
                 _refuse_encrypted(recording, packet)
                 recording.damaged += 1
-                clock.wary = True
+                clock.after_damage = True
                 continue
-            good += 1
+            good_packets += 1
             for frame in frames:
-                if clock.lost:
+                if clock.unknown:
                     if not clock.enter(frame):
                         continue
                     recording.begin = clock.entry
@@ -191,47 +202,48 @@ def decoded(
                     check_rate(recording.name, rate)
                 if (
                     rate != clock.rate
-                    or clock.wary
+                    or clock.after_damage
                     or pts is None
                     or not -_OVERLAP_S <= pts * tick - clock.begins - clock.count / rate <= GAP_TOLERANCE_S
                 ) and (missing := clock.gap(frame)):
-                    yield from held.take()
-                    yield from ((np.zeros(n, np.float32), rate) for n in _pieces(missing, BLOCK))
+                    yield from buffer.take()
+                    yield from ((np.zeros(n, np.float32), rate) for n in _piece_sizes(missing, BLOCK))
                 samples = _samples(recording.name, frame)
-                if not held.fits(samples, rate):
-                    yield from held.take()
-                held.add(samples, rate)
+                if not buffer.fits(samples, rate):
+                    yield from buffer.take()
+                buffer.add(samples, rate)
                 clock.count += samples.shape[1]
-        stream, counted = container.stream, clock.samples_since_entry
-        if stream.duration and stream.time_base * clock.rate == 1 and counted is not None and not clock.jumps:
-            # a container that counts samples says how many of the last frame only fill it
+        stream, count = container.stream, clock.samples_since_entry
+        if stream.duration and stream.time_base * clock.rate == 1 and count is not None and not clock.jumps:
+            # such a container counts samples; the last frame may have padding behind them
             beginning = (stream.start_time or 0) * float(stream.time_base) - container.begins_s
-            held.shorten(counted + round((clock.entry - beginning) * clock.rate) - stream.duration)
-        yield from held.take()
-        # one of the good packets only says that no more come
-        if recording.damaged > max(1, _NEARLY_NOTHING * (good - 1)):
+            buffer.shorten(count + round((clock.entry - beginning) * clock.rate) - stream.duration)
+        yield from buffer.take()
+        # the last good packet is empty: it marks the end
+        if recording.damaged > max(1, _MAX_DAMAGED_RATIO * (good_packets - 1)):
             raise AudioError(
-                f"{recording.name} cannot be decoded: {recording.damaged} of its {recording.damaged + good - 1} packets are damaged or encrypted; "
+                f"{recording.name} cannot be decoded: {recording.damaged} of its {recording.damaged + good_packets - 1} packets are "
+                "damaged or encrypted; "
                 "expected a whole recording without copy protection; copy it again."
             )
-        if not entered:
-            recording.facts |= _ending(container, clock)
+        if not sought:
+            recording.facts |= _end_facts(container, clock)
     except FFmpegError as error:
-        if container.piped_index and not clock.count:
-            raise index_behind(recording.name) from None
+        if container.is_piped_mp4 and not clock.count:
+            raise index_at_end(recording.name) from None
         raise _unreadable(recording.name, clock.at, error) from None
     except OSError as error:
         raise _unreadable(recording.name, clock.at, error) from None
     finally:
-        recording.facts |= _facts(recording, clock, good - 1) | channels.facts()
+        recording.facts |= _facts(recording, clock, good_packets - 1) | channels.facts()
         container.close()
         close_file()
-    if not clock.count and not clock.lost:
+    if not clock.count and not clock.unknown:
         raise AudioError(f"{recording.name} holds no sound that can be decoded; expected a recording.")
 
 
 def _packets(recording: Recording, container: Container, clock: _Clock) -> Iterator[Any]:
-    """Packets up to where a chained recording becomes one that FFmpeg does not follow it to."""
+    """Packets until a chained recording changes to an encoding that FFmpeg does not support there."""
     from av.error import PatchWelcomeError
 
     try:
@@ -251,47 +263,47 @@ def _refuse_encrypted(recording: Recording, packet: Any) -> None:
         raise AudioError(f"{recording.name} is encrypted; expected a recording without copy protection (DRM).")
 
 
-def _facts(recording: Recording, clock: _Clock, good: int) -> dict[str, str | float]:
-    """What the pass came upon, as plain strings and numbers."""
-    found: dict[str, str | float] = {}
+def _facts(recording: Recording, clock: _Clock, good_packets: int) -> dict[str, str | float]:
+    """Facts about damage, gaps, jumps and rates, as plain strings and numbers."""
+    facts: dict[str, str | float] = {}
     if recording.damaged:
-        found |= {"damaged_packets": recording.damaged, "packets": good + recording.damaged}
+        facts |= {"damaged_packets": recording.damaged, "packets": good_packets + recording.damaged}
     if clock.missing:
-        found["missing_s"] = round(clock.missing, 3)
+        facts["missing_s"] = round(clock.missing, 3)
     if clock.jumps:
         at, by = clock.jumps[0]
-        found |= {"clock_jumps": len(clock.jumps), "clock_jump_at_s": round(at, 3), "clock_jump_s": round(by, 3)}
+        facts |= {"clock_jumps": len(clock.jumps), "clock_jump_at_s": round(at, 3), "clock_jump_s": round(by, 3)}
     if len(clock.rates) > 1:
-        found["rates"] = ", ".join(map(str, clock.rates))
-    return found
+        facts["rates"] = ", ".join(map(str, clock.rates))
+    return facts
 
 
-def _ending(container: Container, clock: _Clock) -> dict[str, str | float]:
-    """Whether the sound ends where its header says, once it has come to its end."""
+def _end_facts(container: Container, clock: _Clock) -> dict[str, str | float]:
+    """Facts about an end that differs from the header, after the last packet."""
     header, stream = container.header, container.stream
     stated = header.stated_s
-    if stated is None and stream.duration and _exact(container):
+    if stated is None and stream.duration and _states_exact_length(container):
         stated = float((stream.duration + (stream.start_time or 0)) * stream.time_base) - container.begins_s
     if stated is None and container.format == "matroska,webm":
         stated = _matroska_s(container)
-    if stated is not None and abs(stated - clock.at) > _STATED_S and not clock.jumps:
+    if stated is not None and abs(stated - clock.at) > _STATED_TOLERANCE_S and not clock.jumps:
         return {"stated_s": round(stated, 3), "ends_s": round(clock.at, 3)}
     if header.missing_bytes:
         return {"missing_bytes": header.missing_bytes}
-    if container.unread:
+    if container.has_unread_sound:
         return {"unread_behind_s": round(clock.at, 3)}
     return {"unfinished": "yes"} if header.unfinished else {}
 
 
-def _exact(container: Container) -> bool:
-    """Whether the length of its track is counted, not estimated."""
+def _states_exact_length(container: Container) -> bool:
+    """Whether the container states the exact length of its track, not an estimate."""
     if container.format == "mp3":
         return container.header.kind == "mpeg with length"
     return container.format in ("mov,mp4,m4a,3gp,3g2,mj2", "aiff", "caf", "w64")
 
 
 def _matroska_s(container: Container) -> float | None:
-    """Seconds of the track as its tags have it; of the file, where nothing but this track is in it."""
+    """Seconds of the track from its tags, or those of the file if it has only this track; else None."""
     for name, text in container.stream.metadata.items():
         if name.upper().startswith("DURATION"):
             parts = text.split(":")
@@ -300,7 +312,8 @@ def _matroska_s(container: Container) -> float | None:
     return container.stated_s if len(container.pyav.streams) == 1 else None
 
 
-def _pieces(total: int, size: int) -> Iterator[int]:
+def _piece_sizes(total: int, size: int) -> Iterator[int]:
+    """Split a number of samples into pieces of at most `size`."""
     for begin in range(0, total, size):
         yield min(size, total - begin)
 

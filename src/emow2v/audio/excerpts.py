@@ -1,4 +1,4 @@
-"""What a corpus asks of its recordings: stretches of them, and how long they are, without decoding the rest."""
+"""Stretches of recordings, and their durations, without decoding the rest."""
 
 from __future__ import annotations
 
@@ -21,14 +21,20 @@ def read_stretch(
     end: float | None = None,
     notice: Callable[[Sequence[str]], object] = lambda sentences: None,
 ) -> Signal:
-    """What `audio.read` gives from `start` to `end` (seconds; None is the recording's own) [samples] at 16 kHz; it is
-    empty where the recording ends before. Only the stretch is kept in memory, and little more than it is decoded.
+    """Read the part of a recording between two times, mono at 16 kHz.
+
+    The samples are those that `audio.read` gives there. Only the part is kept in memory, and little more is decoded.
 
     Args:
-        notice: called with sentences on what is missing or unusual in the stretch
+        start: seconds
+        end: seconds; None is the end of the recording
+        notice: called with sentences on missing or unusual parts of the recording, as far as it was read
+
+    Returns:
+        float32 [samples]; empty if the recording ends before `start`
 
     Raises:
-        AudioError: nothing there, no sound in it, or not decodable
+        AudioError: the file does not exist, has no sound, or cannot be decoded
     """
     first, last = round(start * SAMPLING_RATE), None if end is None else round(end * SAMPLING_RATE)
     recording = audio.open_recording(path, start=start)
@@ -47,12 +53,12 @@ def read_stretch(
 
 
 def stated_duration(path: str | os.PathLike[str]) -> float | None:
-    """Seconds of a recording as its header states them, None where it does not; nothing is decoded.
+    """Duration in seconds that the header of a recording states; None if it states none. Nothing is decoded.
 
     Raises:
-        AudioError: nothing there, no sound in it, or not decodable
+        AudioError: the file does not exist, has no sound, or cannot be decoded
     """
-    with contextlib.suppress(AudioError):  # a glance is enough for most
+    with contextlib.suppress(AudioError):  # the first bytes are enough for most files
         if stated := _stated(Path(path), glance=True):
             return stated
     return _stated(Path(path), glance=False)

@@ -1,4 +1,4 @@
-"""Headers: the length that a file states against the length that is there; sizes to correct, bytes that are missing."""
+"""Headers of files: lengths that they state, sizes to correct, and bytes that are missing."""
 
 from __future__ import annotations
 
@@ -8,20 +8,22 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import IO
 
-_MOST_CHUNKS = 1000  # of a file; a longer walk costs more than it tells
-_PLACEHOLDER = 0x7F000000  # sizes from here on are what writers put that do not know the length yet
-_SHORTEST_REST_S = 0.02  # sound behind the stated end that is worth reading
-_PCM = (1, 3, 6, 7, 0xFFFE)  # formats of wav files with as many bytes for each sample
+_MAX_CHUNKS = 1000  # chunks of a file that are read; more would cost too much time
+_PLACEHOLDER = 0x7F000000  # writers that do not know the length yet state sizes from here on
+_SHORTEST_REST_S = 0.02  # shorter sound behind the stated end is ignored
+_PCM = (1, 3, 6, 7, 0xFFFE)  # formats of wav files in which all samples have the same number of bytes
 
 
 @dataclass
 class Header:
-    """Attributes:
-    patches: bytes to be read in place of those in the file, by their offset
-    stated_s: seconds as an exact field states them, None where there is none
-    missing_bytes: by which the file is shorter than its own structure
-    unfinished: True where its structure has no end, or no index
-    kind: riff, flac ... or "" for what is not looked into
+    """Facts from the structure of a file.
+
+    Attributes:
+        kind: family of formats, such as riff or flac; "" for formats that are not examined
+        patches: bytes that replace those of the file, by their offset
+        stated_s: seconds that an exact field states; None if the file has no such field
+        missing_bytes: number of bytes that the file is shorter than its structure states
+        unfinished: whether the structure has no end or no index
     """
 
     kind: str = ""
@@ -32,30 +34,30 @@ class Header:
 
 
 @dataclass(frozen=True)
-class _Chunks:
-    """How a family of formats writes its chunks."""
+class _ChunkFormat:
+    """The form of chunks in a family of formats."""
 
-    begin: int  # of the first chunk
+    begin: int  # offset of the first chunk
     name: int  # bytes of a chunk's name
-    size: str  # of a chunk, for struct
-    own: bool  # the size counts name and size too
-    align: int
-    data: bytes
+    size: str  # format of a chunk's size, for struct
+    includes_head: bool  # the size counts name and size too
+    align: int  # bytes; the next chunk begins at a multiple
+    data: bytes  # name of the chunk with the samples
 
 
-_RIFF = _Chunks(12, 4, "<I", False, 2, b"data")
+_RIFF = _ChunkFormat(12, 4, "<I", False, 2, b"data")
 _FAMILIES = {
     b"RIFF": _RIFF,
     b"RF64": _RIFF,
     b"BW64": _RIFF,
-    b"FORM": _Chunks(12, 4, ">I", False, 2, b"SSND"),
-    b"caff": _Chunks(8, 4, ">q", False, 1, b"data"),
-    b"riff": _Chunks(40, 16, "<Q", True, 8, b"data\xf3\xac\xd3\x11\x8c\xd1\x00\xc0\x4f\x8e\xdb\x8a"),
+    b"FORM": _ChunkFormat(12, 4, ">I", False, 2, b"SSND"),
+    b"caff": _ChunkFormat(8, 4, ">q", False, 1, b"data"),
+    b"riff": _ChunkFormat(40, 16, "<Q", True, 8, b"data\xf3\xac\xd3\x11\x8c\xd1\x00\xc0\x4f\x8e\xdb\x8a"),
 }
 
 
 def examine(file: IO[bytes]) -> Header:
-    """Look into a file that can seek and stands at its beginning, where it is left again."""
+    """Examine a file that can seek. The file must be at its beginning, and is there again afterwards."""
     try:
         if file.tell():
             return Header()
@@ -63,21 +65,21 @@ def examine(file: IO[bytes]) -> Header:
         length = file.seek(0, 2)
         header = _examine(file, head, length)
         file.seek(0)
-    except OSError:  # reported where it is read
+    except OSError:  # reported when the file is read
         return Header()
     return header
 
 
 def stated_s(begin: bytes) -> float | None:
-    """Seconds that the beginning of a wav or flac file states, for those that come through a pipe; None where it does not."""
+    """Seconds that the beginning of a wav or flac file from a pipe states; None if it states none."""
     header = _examine(io.BytesIO(begin), begin[:64], _PLACEHOLDER)
     return header.stated_s if header.kind in ("riff", "flac") else None
 
 
 def samples_end(begin: bytes) -> tuple[int, int] | None:
-    """Where the samples of a wav file end as its beginning states it, and how many bytes are a moment of them.
+    """The offset at which the samples of a wav file end as its beginning states it, and the number of bytes in 20 ms.
 
-    None for other files, and for writers that did not know the length.
+    None for other files, and for files whose writer did not know the length.
     """
     if begin[:4] != b"RIFF" or begin[8:12] != b"WAVE":
         return None
@@ -92,7 +94,7 @@ def samples_end(begin: bytes) -> tuple[int, int] | None:
 
 
 def _examine(file: IO[bytes], head: bytes, length: int) -> Header:
-    head = head.ljust(64, b"\0")  # a file of four bytes has a beginning, too
+    head = head.ljust(64, b"\0")  # for files that are shorter than 64 bytes
     if head[:4] in _FAMILIES and (head[:4] != b"FORM" or head[8:12] in (b"AIFF", b"AIFC")):
         return _chunked(file, head, length)
     if head[:4] == b"fLaC" and head[4] & 0x7F == 0 and len(head) >= 42:
@@ -100,7 +102,7 @@ def _examine(file: IO[bytes], head: bytes, length: int) -> Header:
         rate, total = packed >> 44, packed & (1 << 36) - 1
         return Header("flac", stated_s=total / rate if total and rate else None)
     if head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip"):
-        return _boxed(file, length)
+        return _mp4(file, length)
     if head[:4] == b"\x1aE\xdf\xa3":
         return _matroska(file, length)
     if head[:4] == b"OggS":
@@ -113,7 +115,7 @@ def _examine(file: IO[bytes], head: bytes, length: int) -> Header:
 def _chunked(file: IO[bytes], head: bytes, length: int) -> Header:
     family = _FAMILIES[head[:4]]
     header = Header("riff" if family is _RIFF else "chunks")
-    if family is _RIFF and head[8:12] != b"WAVE":  # AVI, whose size of 0 is that of an unfinished one
+    if family is _RIFF and head[8:12] != b"WAVE":  # AVI; a size of 0 means that it is unfinished
         stated = struct.unpack("<I", head[4:8])[0]
         header.missing_bytes = max(0, stated + 8 - length) if stated < _PLACEHOLDER else 0
         return header
@@ -136,43 +138,43 @@ def _chunked(file: IO[bytes], head: bytes, length: int) -> Header:
             stated, form = size, family.size
             if long_size and size == 0xFFFFFFFF:
                 (at_size, stated), form = long_size, "<Q"
-            _compare(file, header, family, at_size, form, at, stated, length, bytes_a_second)
+            _compare_size(file, header, family, at_size, form, at, stated, length, bytes_a_second)
             break
     return header
 
 
-def _compare(
-    file: IO[bytes], header: Header, family: _Chunks, at_size: int, form: str, begin: int, stated: int, length: int,
+def _compare_size(
+    file: IO[bytes], header: Header, family: _ChunkFormat, at_size: int, form: str, begin: int, stated: int, length: int,
     bytes_a_second: int,
 ) -> None:  # fmt: skip
-    """The stated size of the samples against what lies behind their beginning."""
-    there = length - begin
-    if stated < 0 or (form.upper() in ("<I", ">I") and stated >= _PLACEHOLDER and stated > there):
-        return  # of a writer that did not know
-    if stated > there:
-        header.missing_bytes = stated - there
+    """Compare the stated size of the samples with the bytes that follow their beginning."""
+    available = length - begin
+    if stated < 0 or (form.upper() in ("<I", ">I") and stated >= _PLACEHOLDER and stated > available):
+        return  # the writer did not know the size
+    if stated > available:
+        header.missing_bytes = stated - available
         header.stated_s = stated / bytes_a_second if bytes_a_second else None
         return
     end = begin + stated + -stated % family.align
     rest = length - end
     if rest <= _SHORTEST_REST_S * (bytes_a_second or 32000) or _is_chunk(file, family, end, length):
         return
-    if stated or family is not _RIFF:  # FFmpeg itself reads on behind a size of 0 in wav files
-        size = there + (begin - at_size + family.name if family.own else 0)
+    if stated or family is not _RIFF:  # FFmpeg itself continues after a size of 0 in wav files
+        size = available + (begin - at_size + family.name if family.includes_head else 0)
         header.patches[at_size] = struct.pack(form, min(size, (1 << 31) - 1 if form in ("<I", ">I") else size))
     if stated > (8 if family.data == b"SSND" else 0):
         header.stated_s = stated / bytes_a_second if bytes_a_second else None
 
 
-def _chunks(file: IO[bytes], family: _Chunks, length: int) -> Iterator[tuple[bytes, int, int]]:
+def _chunks(file: IO[bytes], family: _ChunkFormat, length: int) -> Iterator[tuple[bytes, int, int]]:
     """Name, beginning and size of each chunk."""
     at = family.begin
-    for _ in range(_MOST_CHUNKS):
+    for _ in range(_MAX_CHUNKS):
         file.seek(at)
         head = file.read(family.name + struct.calcsize(family.size))
         if len(head) < family.name + struct.calcsize(family.size):
             return
-        size = struct.unpack(family.size, head[family.name :])[0] - (len(head) if family.own else 0)
+        size = struct.unpack(family.size, head[family.name :])[0] - (len(head) if family.includes_head else 0)
         at += len(head)
         yield head[: family.name], at, size
         if size < 0:
@@ -180,24 +182,24 @@ def _chunks(file: IO[bytes], family: _Chunks, length: int) -> Iterator[tuple[byt
         at += size + -size % family.align
 
 
-def _is_chunk(file: IO[bytes], family: _Chunks, at: int, length: int) -> bool:
-    """Whether chunks stand from there to the end, or nothing but zeros, so that the size before them is true."""
+def _is_chunk(file: IO[bytes], family: _ChunkFormat, at: int, length: int) -> bool:
+    """Whether only chunks or zeros follow, from an offset to the end of the file. If so, the size before them is true."""
     rest = length - at
     file.seek(at)
     if rest <= 1 << 16 and not any(file.read(rest)):
         return True
-    walk = _Chunks(at, family.name, family.size, family.own, family.align, b"")
-    for name, begin, size in _chunks(file, walk, length):
+    following = _ChunkFormat(at, family.name, family.size, family.includes_head, family.align, b"")
+    for name, begin, size in _chunks(file, following, length):
         at = begin + size
         if size < 0 or at > length or not all(32 <= sign < 127 for sign in name[:4]):
             return False
     return at > length - rest
 
 
-def _boxed(file: IO[bytes], length: int) -> Header:
+def _mp4(file: IO[bytes], length: int) -> Header:
     header = Header("boxes")
     at, names = 0, set()
-    for _ in range(_MOST_CHUNKS):
+    for _ in range(_MAX_CHUNKS):
         file.seek(at)
         head = file.read(16)
         if len(head) < 8:
@@ -253,7 +255,7 @@ def _ogg(file: IO[bytes], length: int) -> Header:
 
 
 def _mpeg(file: IO[bytes], head: bytes) -> Header:
-    """An mp3 file states its length exactly where its first frame holds a table of contents."""
+    """An MP3 file states its exact length only if its first frame has a table of contents (Xing, Info or VBRI)."""
     begin = 0
     if head[:3] == b"ID3" and len(head) >= 10:
         begin = 10 + sum((sign & 0x7F) << 7 * (3 - k) for k, sign in enumerate(head[6:10]))

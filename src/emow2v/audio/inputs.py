@@ -1,4 +1,4 @@
-"""Inputs of a command: files, folders, patterns and "-"; one sentence for each that cannot be read."""
+"""Inputs of a command: files, folders, patterns and "-". An input that cannot be read gives one sentence."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from pathlib import Path
 from emow2v import storage
 from emow2v.errors import PathError
 
-# What is taken from a folder; a file that is named itself may be called anything.
-# FFmpeg's demuxers name most of these endings; they are sorted by where people meet them.
+# Endings of the recordings that a folder gives. A file that is named itself may have any ending.
+# Most of these endings are those of FFmpeg's demuxers.
 ENDINGS = frozenset(
     # sound
     ".722 .aa .aac .aa3 .aax .ac3 .ac4 .adts .adx .aea .aif .aifc .aiff .al .amb .amr .ape .apl .aptx .aptxhd .ast .au .avr .awb .bwf"
@@ -29,7 +29,7 @@ ENDINGS = frozenset(
 )
 STDIN = "-"
 _NO_RECORDING = "matches no recording; expected recordings such as .wav, .mp3 or .mp4."
-_NAMED = 3  # names that a sentence gives
+_MAX_NAMES = 3  # names in one sentence
 
 
 @dataclass(frozen=True)
@@ -43,10 +43,15 @@ class Input:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one input: its trajectory's rows, or the sentence that says why not.
+    """The result of one input: the number of rows, or the error.
 
     Attributes:
-        notices: sentences on what is missing or unusual, or how it was written
+        path: the input, as it was named
+        rows: number of rows, over all channels
+        clipped: number of values that were clipped because a format's scheme ends at 0 and 1
+        files: the files that were written
+        error: one sentence; "" where the input has a result
+        notices: sentences on missing or unusual parts of the recording, and on names that were shortened
     """
 
     path: str
@@ -65,29 +70,29 @@ class LeftOut:
         names: files that do not end as recordings do
         hidden: files and folders whose names begin with a dot
         links: folders that are links, which are not followed
-        again: other names of a recording that is taken; links to it
+        aliases: other names of a recording that is read under the name in `folder`
     """
 
     folder: str
     names: tuple[str, ...] = ()
     hidden: tuple[str, ...] = ()
     links: tuple[str, ...] = ()
-    again: tuple[str, ...] = ()
+    aliases: tuple[str, ...] = ()
 
     def __len__(self) -> int:
-        return len(self.names) + len(self.hidden) + len(self.links) + len(self.again)
+        return len(self.names) + len(self.hidden) + len(self.links) + len(self.aliases)
 
     @property
     def sentence(self) -> str:
-        """The one sentence that counts and names them."""
+        """One sentence with their number and the first names."""
         kinds = (
             ("name without a recording's ending", "names without a recording's ending", self.names),
             ("hidden name", "hidden names", self.hidden),
             ("linked folder", "linked folders", self.links),
         )
-        if self.again:
-            count = storage.counted(len(self.again), "other name of it", "other names of it")
-            return f"{storage.shown(self.folder)}: left out {count} ({some(self.again)})."
+        if self.aliases:
+            count = storage.counted(len(self.aliases), "other name of it", "other names of it")
+            return f"{storage.shown(self.folder)}: left out {count} ({some(self.aliases)})."
         parts = [
             f"{storage.counted(len(names), one, several)} ({some(names)})" for one, several, names in kinds if names
         ]
@@ -97,21 +102,26 @@ class LeftOut:
 def expand(
     names: Sequence[str], leave_out: Callable[[LeftOut], None] = lambda left_out: None
 ) -> tuple[list[Input], list[Outcome]]:
-    """Files, folders (with what lies below them), patterns and "-" as inputs; and what named nothing.
+    """Turn names into inputs.
 
-    Results of a folder's files keep their place below it; two inputs never share a result's name.
+    Results of files in a folder get the same subfolders below the output folder. Two inputs never share the name of a
+    result.
 
     Args:
-        leave_out: called with what lies in a folder and is not taken
+        names: files, folders (with their subfolders), patterns and "-"
+        leave_out: called for each folder with its files and folders that are left out
+
+    Returns:
+        The inputs, and an outcome with an error for each name that gives no input.
     """
     found: list[tuple[str, Path]] = []
     failed: list[Outcome] = []
     for name in names:
         try:
-            found += _matches(name, failed, leave_out)
+            found += _resolve(name, failed, leave_out)
         except PathError as error:
             failed.append(Outcome(name, error=str(error)))
-    unique = _once(found, leave_out)
+    unique = _without_aliases(found, leave_out)
     stems = Counter((folder, Path(path).stem.lower()) for path, folder in unique)
     inputs = []
     for path, folder in unique:
@@ -120,11 +130,11 @@ def expand(
         else:  # talk.wav and talk.mp3 in one folder: talk.wav.csv and talk.mp3.csv
             shared = stems[folder, Path(path).stem.lower()] > 1
             inputs.append(Input(path, folder, Path(path).name if shared else Path(path).stem))
-    return _numbered(inputs), failed
+    return _number_equal_stems(inputs), failed
 
 
-def _once(found: Sequence[tuple[str, Path]], leave_out: Callable[[LeftOut], None]) -> list[tuple[str, Path]]:
-    """Each recording once, by its own name where links lead to it too."""
+def _without_aliases(found: Sequence[tuple[str, Path]], leave_out: Callable[[LeftOut], None]) -> list[tuple[str, Path]]:
+    """Each recording once. Its own name is preferred to names of links."""
     names: dict[str, list[tuple[str, Path]]] = {}
     for path, folder in found:
         names.setdefault(path if _is_other(path) else os.path.realpath(path), []).append((path, folder))
@@ -136,17 +146,18 @@ def _once(found: Sequence[tuple[str, Path]], leave_out: Callable[[LeftOut], None
             others = {os.path.abspath(path): path for path, _ in same}  # noqa: PTH100
             del others[os.path.abspath(taken[0])]  # noqa: PTH100
             if others:
-                leave_out(LeftOut(taken[0], again=tuple(others.values())))
+                leave_out(LeftOut(taken[0], aliases=tuple(others.values())))
     return unique
 
 
 def _is_other(name: str) -> bool:
-    """Whether a name is no path: a pipe, or an address."""
+    """Whether a name is a pipe or an address instead of a path."""
     return name == STDIN or ("://" in name and not name.startswith("file://"))
 
 
-def _matches(name: str, failed: list[Outcome], leave_out: Callable[[LeftOut], None]) -> list[tuple[str, Path]]:
-    if _is_other(name):  # the decoder says what becomes of an address
+def _resolve(name: str, failed: list[Outcome], leave_out: Callable[[LeftOut], None]) -> list[tuple[str, Path]]:
+    """The recordings that a name stands for, each with the folder of its results."""
+    if _is_other(name):  # the decoder refuses addresses that it does not support
         return [(name, Path())]
     if name.startswith("file://"):
         failed.append(Outcome(name, error=f"{storage.shown(name)} is an address; expected a path, such as {name[7:]}."))
@@ -156,23 +167,23 @@ def _matches(name: str, failed: list[Outcome], leave_out: Callable[[LeftOut], No
         return []
     kind = storage.kind_of(name)
     if kind == "folder":
-        return _of_folder(name, failed, leave_out)
+        return _recordings_in(name, failed, leave_out)
     if kind is not None:
         return [(name, Path())]
     if any(sign in name for sign in "*?["):
-        return _of_pattern(name, failed, leave_out)
-    failed.append(Outcome(name, error=_nothing_at(name)))
+        return _recordings_matching(name, failed, leave_out)
+    failed.append(Outcome(name, error=_missing_path_error(name)))
     return []
 
 
-def _of_folder(name: str, failed: list[Outcome], leave_out: Callable[[LeftOut], None]) -> list[tuple[str, Path]]:
+def _recordings_in(name: str, failed: list[Outcome], leave_out: Callable[[LeftOut], None]) -> list[tuple[str, Path]]:
     """Recordings in a folder and below it."""
     top, known = Path(name), len(failed)
     files: list[Path] = []
     others: list[Path] = []
     hidden: list[Path] = []
     links: list[Path] = []
-    dangling: list[Path] = []
+    broken: list[Path] = []
 
     def refuse(error: OSError) -> None:
         failed.append(
@@ -196,11 +207,11 @@ def _of_folder(name: str, failed: list[Outcome], leave_out: Callable[[LeftOut], 
             if kind == "file":
                 files.append(file)
             elif kind is None:
-                dangling.append(file)
-            else:  # a pipe or a device is never opened unasked
+                broken.append(file)
+            else:  # a pipe or a device is opened only when it is named itself
                 others.append(file)
-    if dangling:
-        failed.append(Outcome(name, error=_dangling(name, sorted(dangling))))
+    if broken:
+        failed.append(Outcome(name, error=_broken_links_error(name, sorted(broken))))
     if not files and len(failed) == known:
         failed.append(Outcome(name, error=f"{storage.shown(name)} {_NO_RECORDING}"))
     left_out = LeftOut(
@@ -211,15 +222,17 @@ def _of_folder(name: str, failed: list[Outcome], leave_out: Callable[[LeftOut], 
     return [(str(file), file.parent.relative_to(top)) for file in sorted(files)]
 
 
-def _of_pattern(name: str, failed: list[Outcome], leave_out: Callable[[LeftOut], None]) -> list[tuple[str, Path]]:
-    """Files that a pattern matches; folders only where it matches nothing else. One that matches every name takes what
-    ends as recordings do, as from a folder.
+def _recordings_matching(
+    name: str, failed: list[Outcome], leave_out: Callable[[LeftOut], None]
+) -> list[tuple[str, Path]]:
+    """Files that a pattern matches; folders only if it matches no file. A pattern that matches matches_every_name name, such as "*",
+    gives only names with a recording's ending, as a folder does.
     """
-    matches = next((found for found in map(_globbed, _readings(name)) if found), [])
+    matches = next((paths for paths in map(_glob, _interpretations(name)) if paths), [])
     files: list[tuple[str, Path]] = []
     folders: list[str] = []
     others: list[str] = []
-    every = set(Path(name).name) == {"*"}
+    matches_every_name = set(Path(name).name) == {"*"}
     for match in matches:
         try:
             kind = storage.kind_of(match)
@@ -229,15 +242,15 @@ def _of_pattern(name: str, failed: list[Outcome], leave_out: Callable[[LeftOut],
         if kind == "folder":
             folders.append(match)
         elif kind is None:
-            failed.append(Outcome(match, error=_nothing_at(match)))
-        elif every and Path(match).suffix.lower() not in ENDINGS:
+            failed.append(Outcome(match, error=_missing_path_error(match)))
+        elif matches_every_name and Path(match).suffix.lower() not in ENDINGS:
             others.append(match)
         else:
             files.append((match, Path()))
     if others:
         leave_out(LeftOut(name, tuple(others)))
     if not matches and "\n" in name:
-        failed.append(Outcome(name, error=_nothing_at(name)))
+        failed.append(Outcome(name, error=_missing_path_error(name)))
     elif not matches:
         sentence = "matches nothing; expected recordings such as .wav, .mp3 or .mp4."
         failed.append(Outcome(name, error=f"{storage.shown(name)} {sentence}"))
@@ -245,19 +258,19 @@ def _of_pattern(name: str, failed: list[Outcome], leave_out: Callable[[LeftOut],
         failed.append(Outcome(name, error=f"{storage.shown(name)} {_NO_RECORDING}"))
     if files or "**" in name:
         return files
-    return [one for folder in folders for one in _of_folder(folder, failed, leave_out)]
+    return [one for folder in folders for one in _recordings_in(folder, failed, leave_out)]
 
 
-def _globbed(pattern: str) -> list[str]:
+def _glob(pattern: str) -> list[str]:
     return sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207 (pathlib refuses absolute patterns)
 
 
-def _readings(name: str) -> Iterator[str]:
-    """Ways to read a pattern: brackets of a folder that is there are its name; those of others choose letters, or are a
-    name after all.
+def _interpretations(name: str) -> Iterator[str]:
+    """Patterns that a name may stand for. Brackets in an existing folder belong to its name. Other brackets are a choice
+    of letters first, and literal brackets second.
     """
     parts = list(Path(name).parts)
-    literal = 0  # so many parts are there as they stand
+    literal = 0  # number of leading parts that exist literally
     for number in range(1, len(parts)):
         if storage.kind_of(Path(*parts[:number])) != "folder":
             break
@@ -270,38 +283,38 @@ def _readings(name: str) -> Iterator[str]:
         yield str(Path(*reading))
 
 
-def _nothing_at(name: str) -> str:
-    """Why there is nothing at a path."""
+def _missing_path_error(name: str) -> str:
+    """The sentence for a path where nothing exists."""
     if _is_link(Path(name)):
-        return _dangling(name, [Path(name)])
+        return _broken_links_error(name, [Path(name)])
     if "\n" in name:
         return f"{storage.shown(name)} does not exist; separate several names by spaces, not lines."
     if "\\" in name and os.sep == "/" and storage.exists(name.replace("\\", "/")):
         return f"{storage.shown(name)} does not exist; expected / and not \\ between folders here."
-    return _gone(name)
+    return _not_found_error(name)
 
 
-def _gone(name: str | Path) -> str:
+def _not_found_error(name: str | Path) -> str:
     return f"{storage.shown(name)} does not exist; expected a recording, a folder or a pattern."
 
 
 def _is_link(path: Path) -> bool:
     try:
         return path.is_symlink()
-    except OSError:  # reported where it is opened
+    except OSError:  # reported when the file is opened
         return False
 
 
-def _dangling(name: str, links: Sequence[Path]) -> str:
-    """The sentence on links whose content is elsewhere."""
+def _broken_links_error(name: str, links: Sequence[Path]) -> str:
+    """The sentence for links to files that do not exist."""
     first = links[0]
     try:
-        leads = storage.shown(first.readlink())
-    except OSError:  # it was there a moment ago
-        return _gone(first)
+        target = storage.shown(first.readlink())
+    except OSError:  # deleted meanwhile
+        return _not_found_error(first)
     remedy = "fetch the content (git annex get, datalad get), or mend the link"
     if len(links) == 1:
-        return f"{storage.shown(first)} is a link to {leads}, which is not there; {remedy}."
+        return f"{storage.shown(first)} is a link to {target}, which is not there; {remedy}."
     return (
         f"{storage.shown(name)}: {len(links)} recordings are links to files that are not there "
         f"({some([str(one) for one in links])}); {remedy}."
@@ -309,13 +322,13 @@ def _dangling(name: str, links: Sequence[Path]) -> str:
 
 
 def some(names: Sequence[str]) -> str:
-    """The first names of many, and how many follow."""
-    shown = ", ".join(storage.shown(one) for one in names[:_NAMED])
-    return shown if len(names) <= _NAMED else f"{shown} and {len(names) - _NAMED} more"
+    """The first names, and the number of further ones."""
+    shown = ", ".join(storage.shown(one) for one in names[:_MAX_NAMES])
+    return shown if len(names) <= _MAX_NAMES else f"{shown} and {len(names) - _MAX_NAMES} more"
 
 
-def _numbered(inputs: list[Input]) -> list[Input]:
-    """Equal names from different folders get a number: talk.csv, talk-2.csv."""
+def _number_equal_stems(inputs: list[Input]) -> list[Input]:
+    """Number equal names from different folders: talk.csv, talk-2.csv."""
     taken: set[tuple[Path, str]] = set()
     result = []
     for one in inputs:

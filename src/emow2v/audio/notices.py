@@ -1,4 +1,4 @@
-"""Notices: plain sentences on what is missing or unusual in a recording."""
+"""Notices: sentences on missing or unusual parts of a recording."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ Facts = Mapping[str, str | float]
 
 
 def sentences(facts: Facts) -> list[str]:
-    """What is missing or unusual, one sentence a kind; the facts of a clean recording give none."""
-    return [sentence for sentence in (tell(facts) for tell in _KINDS) if sentence]
+    """One sentence for each kind of problem; the facts of a recording without problems give none."""
+    return [sentence for sentence in (notice(facts) for notice in _NOTICES) if sentence]
 
 
-def about(name: str, found: Iterable[str]) -> tuple[str, ...]:
-    """Notices as lines that name their recording, each once."""
-    return tuple(f"{shown(name)}: {sentence}" for sentence in dict.fromkeys(found))
+def about(name: str, notices: Iterable[str]) -> tuple[str, ...]:
+    """Notices with the recording's name before them, each once."""
+    return tuple(f"{shown(name)}: {sentence}" for sentence in dict.fromkeys(notices))
 
 
 def _tracks(facts: Facts) -> str:
@@ -30,35 +30,33 @@ def _tracks(facts: Facts) -> str:
 def _encoding(facts: Facts) -> str:
     if "assumed" not in facts:
         return ""
-    return (
-        f"It has no header; it was read as {facts['assumed']}, as telephones have it; convert it where that is wrong."
-    )
+    return f"It has no header; it was read as {facts['assumed']}, which telephones use; if that is wrong, convert it to wav."
 
 
-def _cut(facts: Facts) -> str:
+def _length(facts: Facts) -> str:
     if "stated_s" in facts:
         stated, ends = float(facts["stated_s"]), float(facts.get("ends_s", 0))
         if stated > ends:
             return f"It is cut off: it ends at {ends:.1f} s of the {stated:.1f} s that its header states."
-        return f"Its header states {stated:.1f} s, but {ends:.1f} s are there; all of it was read."
+        return f"Its header states {stated:.1f} s, but it lasts {ends:.1f} s; all of it was read."
     if "unread_behind_s" in facts:
         return (
-            f"Its header states {float(facts['unread_behind_s']):.1f} s, but more follows, which cannot be read through a pipe: "
-            "save it first and name the file."
+            f"Its header states {float(facts['unread_behind_s']):.1f} s, but more sound follows, which cannot be read through a pipe; "
+            "save the recording first, and name the file."
         )
     if "missing_bytes" in facts:
         return f"It is cut off: {facts['missing_bytes']} bytes or more are missing at its end."
     if "unfinished" in facts:
-        return "It has no end mark: it was not finished, or its end is missing."
+        return "It has no end mark: the recording was interrupted, or its end is missing."
     return ""
 
 
-def _changed(facts: Facts) -> str:
+def _change(facts: Facts) -> str:
     if "changes_at_s" not in facts:
         return ""
     return (
-        f"Its encoding changes at {float(facts['changes_at_s']):.1f} s to one that cannot be followed there, such as other channels or "
-        "another sampling rate: what comes after was not read; split it there and name its parts."
+        f"Its encoding changes at {float(facts['changes_at_s']):.1f} s, for example to other channels or another sampling rate; "
+        "the sound after that was not read; split the recording there, and name its parts."
     )
 
 
@@ -66,14 +64,14 @@ def _damage(facts: Facts) -> str:
     if "damaged_packets" not in facts:
         return ""
     count, packets = facts["damaged_packets"], facts.get("packets", 0)
-    filled = f"; {_seconds(facts['missing_s'])} without sound became silence" if "missing_s" in facts else ""
+    filled = f"; {_seconds(facts['missing_s'])} without sound were filled with silence" if "missing_s" in facts else ""
     return f"It is damaged: {count} of {packets} packets cannot be decoded{filled}."
 
 
 def _gaps(facts: Facts) -> str:
     if "missing_s" not in facts or "damaged_packets" in facts:
         return ""
-    return f"It has gaps: {_seconds(facts['missing_s'])} without sound became silence."
+    return f"It has gaps: {_seconds(facts['missing_s'])} without sound were filled with silence."
 
 
 def _clock(facts: Facts) -> str:
@@ -83,21 +81,23 @@ def _clock(facts: Facts) -> str:
     at, by = float(facts["clock_jump_at_s"]), float(facts["clock_jump_s"])
     first = "" if facts["clock_jumps"] == 1 else "first "
     return (
-        f"Its clock jumps {times} ({first}at {at:.1f} s by {by:+.1f} s): its pieces were joined without a gap, "
-        "so that times after a jump are not those of its clock."
+        f"Its clock jumps {times} ({first}at {at:.1f} s by {by:+.1f} s): the pieces were joined without a gap, "
+        "so times after a jump differ from those of the clock."
     )
 
 
 def _rate(facts: Facts) -> str:
     if "rates" not in facts:
         return ""
-    return f"Its sampling rate changes on the way ({facts['rates']} Hz); each part was read at its own."
+    return f"Its sampling rate changes ({facts['rates']} Hz); each part was read at its own rate."
 
 
 def _phase(facts: Facts) -> str:
     if "opposite_phase" not in facts:
         return ""
-    return "Its two channels are in opposite phase, so that their mean cancels the voice; choose channel left or right instead."
+    return (
+        "Its two channels are in opposite phase, so their mean cancels the voice; choose channel left or right instead."
+    )
 
 
 def _silence(facts: Facts) -> str:
@@ -109,7 +109,7 @@ def _silence(facts: Facts) -> str:
     if "silent_channels" in facts:
         silent = str(facts["silent_channels"])
         verb = "Channels {} are silent" if "," in silent else "Channel {} is silent"
-        return f"{verb.format(silent)}, so that the mean of all channels is softer; the option channel chooses one."
+        return f"{verb.format(silent)}; the mean of all channels is therefore softer; the option channel chooses one."
     return ""
 
 
@@ -125,4 +125,4 @@ def _seconds(value: str | float) -> str:
     return f"{float(value):.1f} s" if float(value) >= 0.1 else f"{float(value) * 1000:.0f} ms"
 
 
-_KINDS = (_tracks, _encoding, _cut, _changed, _damage, _gaps, _clock, _rate, _phase, _silence, _loudness)
+_NOTICES = (_tracks, _encoding, _length, _change, _damage, _gaps, _clock, _rate, _phase, _silence, _loudness)

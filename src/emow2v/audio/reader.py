@@ -1,4 +1,4 @@
-"""The bytes of a file as FFmpeg asks for them, and what it must not lose on the way: exceptions, sizes, ends."""
+"""The file object that FFmpeg reads from. It keeps exceptions, which FFmpeg loses, and corrects sizes in headers."""
 
 from __future__ import annotations
 
@@ -9,114 +9,119 @@ from typing import IO
 
 from emow2v.audio import headers
 
-_BEGIN = 4096  # bytes that are kept of what comes through a pipe
-_CHUNK = 64  # bytes behind the stated end that tell a chunk from sound
+_BEGIN = 4096  # bytes at the beginning of the file that are kept
+_CHUNK = 64  # bytes behind the stated end; enough to tell a chunk from sound
 _PIECE = 1 << 15
 
 
 def is_seekable(file: IO[bytes]) -> bool:
-    """Whether an open file leads anywhere but onwards; a pipe does not."""
+    """Whether an open file can seek; a pipe cannot."""
     return bool(getattr(file, "seekable", lambda: False)())
 
 
 class Reader:
-    """A file as FFmpeg gets it: its bytes and the ending of its name, which helps to tell formats apart.
+    """A file as FFmpeg gets it: its bytes, and the ending of its name, from which FFmpeg guesses the format.
 
-    Never the name itself: it could be read as a protocol ("http:", "concat:"). FFmpeg loses exceptions of the Python that
-    it calls, Ctrl+C among them, and takes them for the end of the file; so they are kept, and `check` raises them later.
-    Signals are answered where a Python function begins. Hence `read` is a generator's `send`, which begins inside its own
-    `try`, and `seek` and `tell` are the file's own where those are no Python functions.
+    FFmpeg does not get the name itself, because it could be read as a protocol ("http:", "concat:").
+
+    FFmpeg loses exceptions of the Python functions that it calls, also Ctrl+C, and mistakes them for the end of the
+    file. This class keeps them, and `check` raises them later. Python handles signals when a Python function begins.
+    Therefore `read` is the `send` of a generator, which is already inside its `try`. `seek` and `tell` are those of the
+    file if they are built-in functions.
+
+    Args:
+        file: opened for reading in binary mode
+        name: path or name of the file; only its ending is used
+        patches: bytes that replace those of the file, by their offset
     """
 
     def __init__(self, file: IO[bytes], name: str, patches: Mapping[int, bytes]) -> None:
         ending = Path(name).suffix
         self.name = "recording" + (ending if ending[1:].isalnum() and ending.isascii() else "")
         self.failures: list[BaseException] = []
-        self.begins: list[bytes] = []
-        self._piped = None if is_seekable(file) else _Piped()
-        answers = _answers(file, patches, self.failures, self.begins, self._piped)
-        next(answers)
-        self.read = answers.send
+        self.first_bytes: list[bytes] = []
+        self._monitor = None if is_seekable(file) else _PipeMonitor()
+        reads = _reads(file, patches, self.failures, self.first_bytes, self._monitor)
+        next(reads)
+        self.read = reads.send
         if is_seekable(file):
-            self.seek, self.tell = (_guarded(call, self.failures) for call in (file.seek, file.tell))
+            self.seek, self.tell = (_keeping_errors(call, self.failures) for call in (file.seek, file.tell))
 
     @property
-    def piped_index(self) -> bool:
-        """Whether it is an MP4 file that cannot seek, so that an index at its end is of no use."""
-        return not hasattr(self, "seek") and bool(self.begins) and self.begins[0][4:8] == b"ftyp"
+    def is_piped_mp4(self) -> bool:
+        """Whether the file is an MP4 file in a pipe, of which an index at the end cannot be used."""
+        return not hasattr(self, "seek") and bool(self.first_bytes) and self.first_bytes[0][4:8] == b"ftyp"
 
-    def unread(self) -> bool:
-        """Whether more sound follows in a pipe behind the samples that the header of a wav file states; a little of it is
-        taken to find out.
-        """
-        piped = self._piped
-        if piped is None or piped.end is None:
+    def has_unread_sound(self) -> bool:
+        """Whether a wav file in a pipe has more sound than its header states. Reads a little of it."""
+        monitor = self._monitor
+        if monitor is None or monitor.end is None:
             return False
-        while not self.failures and piped.wanted and self.read(_PIECE):
+        while not self.failures and monitor.undecided and self.read(_PIECE):
             pass
-        return piped.more
+        return monitor.has_more_sound
 
     def check(self) -> None:
-        """Raise what came up while FFmpeg read."""
+        """Raise the first exception that occurred while FFmpeg read."""
         if self.failures:
             raise self.failures[0]
 
 
-class _Piped:
-    """What comes through a pipe, as far as it lies behind the stated end of a wav file's samples.
+class _PipeMonitor:
+    """Counts the bytes of a wav file in a pipe, and keeps the first bytes behind the stated end of its samples.
 
     Attributes:
-        end: offset of that end; None where none is stated
+        end: offset of the stated end; None if the header states none
     """
 
     def __init__(self) -> None:
         self.end: int | None = None
-        self._given = 0
-        self._least = 0
-        self._behind = b""
+        self._received = 0
+        self._tolerance = 0
+        self._excess = b""
 
-    def take(self, data: bytes) -> None:
-        """Go on by what was read."""
-        if not self._given and (found := headers.samples_end(data[:_BEGIN])):
-            self.end, self._least = found
-        if self.end is not None and self._given + len(data) > self.end and len(self._behind) < _CHUNK:
-            self._behind += data[max(0, self.end - self._given) :][: _CHUNK - len(self._behind)]
-        self._given += len(data)
-
-    @property
-    def wanted(self) -> bool:
-        """Whether so little was read that nothing can be said."""
-        return self.end is not None and self._given - self.end <= self._least
+    def add(self, data: bytes) -> None:
+        """Count bytes that were read."""
+        if not self._received and (samples_end := headers.samples_end(data[:_BEGIN])):
+            self.end, self._tolerance = samples_end
+        if self.end is not None and self._received + len(data) > self.end and len(self._excess) < _CHUNK:
+            self._excess += data[max(0, self.end - self._received) :][: _CHUNK - len(self._excess)]
+        self._received += len(data)
 
     @property
-    def more(self) -> bool:
-        """Whether there is more than a moment of it, and it is neither a chunk nor zeros."""
-        name = self._behind[:4]
+    def undecided(self) -> bool:
+        """Whether too little was read behind the stated end to decide."""
+        return self.end is not None and self._received - self.end <= self._tolerance
+
+    @property
+    def has_more_sound(self) -> bool:
+        """Whether more than 20 ms follow the stated end, and they are neither a chunk nor zeros."""
+        name = self._excess[:4]
         is_chunk = len(name) == 4 and all(32 <= sign < 127 for sign in name)
-        return not self.wanted and not is_chunk and any(self._behind)
+        return not self.undecided and not is_chunk and any(self._excess)
 
 
-def _answers(
+def _reads(
     file: IO[bytes],
     patches: Mapping[int, bytes],
     failures: list[BaseException],
-    begins: list[bytes],
-    piped: _Piped | None,
+    first_bytes: list[bytes],
+    monitor: _PipeMonitor | None,
 ) -> Generator[bytes, int, None]:
-    """At most so many bytes as each `send` says; none any more after an exception, which is kept."""
+    """Gives as many bytes as each `send` asks for, or fewer. After an exception, which is kept, it gives none."""
     data = b""
     try:
         while True:
             size = yield data
             at = file.tell() if patches else 0
-            found = file.read(size)
-            if not isinstance(found, bytes | bytearray | memoryview) or len(found) > size:
-                raise OSError(f"expected at most {size} bytes, got {type(found).__name__}")
-            data = _patched(bytes(found), at, patches) if patches else bytes(found)
-            if not begins:
-                begins.append(data[:_BEGIN])
-            if piped:
-                piped.take(data)
+            content = file.read(size)
+            if not isinstance(content, bytes | bytearray | memoryview) or len(content) > size:
+                raise OSError(f"expected at most {size} bytes, got {type(content).__name__}")
+            data = _patch(bytes(content), at, patches) if patches else bytes(content)
+            if not first_bytes:
+                first_bytes.append(data[:_BEGIN])
+            if monitor:
+                monitor.add(data)
     except GeneratorExit:
         raise
     except BaseException as error:
@@ -125,7 +130,7 @@ def _answers(
         yield b""
 
 
-def _patched(data: bytes, at: int, patches: Mapping[int, bytes]) -> bytes:
+def _patch(data: bytes, at: int, patches: Mapping[int, bytes]) -> bytes:
     for offset, patch in patches.items():
         if at < offset + len(patch) and offset < at + len(data):
             begin, end = max(0, offset - at), min(len(data), offset + len(patch) - at)
@@ -133,7 +138,8 @@ def _patched(data: bytes, at: int, patches: Mapping[int, bytes]) -> bytes:
     return data
 
 
-def _guarded(call: Callable[..., int], failures: list[BaseException]) -> Callable[..., int]:
+def _keeping_errors(call: Callable[..., int], failures: list[BaseException]) -> Callable[..., int]:
+    """A function that appends its exceptions to `failures`; built-in functions are returned as they are."""
     if isinstance(call, BuiltinMethodType):
         return call
 

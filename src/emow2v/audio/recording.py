@@ -1,8 +1,8 @@
-"""Sources to blocks: anything with sound in it becomes mono float32 at one sampling rate, block by block.
+"""Recordings: files, streams and arrays as mono float32 blocks at one sampling rate.
 
-PyAV decodes (its wheels bring FFmpeg's libraries, so every container and codec a user meets is read
-in the same way on every platform, without a program to install); soxr resamples in a stream, once per
-recording, so that no window has a resampler's edge in it.
+PyAV decodes. Its wheels contain FFmpeg's libraries, so that all containers and codecs are read in the same way on every
+platform, and no program must be installed. soxr resamples each recording in one stream, so that no window contains an
+edge of the resampler.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import numpy.typing as npt
 from emow2v.audio import container as containers
 from emow2v.audio.arrays import channels_of, is_array
 from emow2v.audio.channels import Channel, Channels, check_channel, check_track
-from emow2v.audio.decoding import BLOCK, check_rate, decoded
+from emow2v.audio.decoding import BLOCK, check_rate, decode
 from emow2v.audio.notices import sentences
 from emow2v.audio.reader import is_seekable
 from emow2v.audio.resampling import Resampler, mix_down
@@ -50,19 +50,19 @@ Source = str | os.PathLike[str] | IO[bytes] | npt.ArrayLike  # an array, a tenso
 class Recording:
     """One pass over the sound of a source.
 
-    Iterating gives mono float32 blocks [samples] at `sampling_rate`. After the last block `duration`
-    is exact: decoded samples over their own rate, not what a header says.
+    Iterating gives mono float32 blocks [samples] at `sampling_rate`. After the last block `duration` is exact: it is the
+    number of decoded samples divided by their own rate, not the duration in a header.
 
     Attributes:
         name: the source's name in results and messages
         sampling_rate: Hz of the blocks
-        expected_duration: seconds as the container states them, None where it does not; for progress only
+        expected_duration: seconds that the container states; None if it states none; for progress only
         duration: seconds decoded so far, exact
         damaged: number of packets that could not be decoded (their time is filled with zeros)
-        longest_s: decoding ends with an error beyond so many seconds; 0 for any number
-        begin: seconds at which the first block begins, known with it; 0 but where only a stretch is read
-        facts: what was read, and what is missing or unusual, as plain strings and numbers: track, tracks, channels and
-            channel from the beginning, damaged_packets, missing_s and others where they occur; complete after the last block
+        longest_s: a longer recording ends with an error, in seconds; 0 for any length
+        begin: seconds at which the first block begins, set with the first block; 0 unless only a stretch is read
+        facts: facts on the sound that was read, as plain strings and numbers: track, tracks, channels and channel from
+            the beginning; damaged_packets, missing_s and others if they occur; complete after the last block
     """
 
     name: str
@@ -82,31 +82,33 @@ class Recording:
 
     @property
     def notices(self) -> list[str]:
-        """What is missing or unusual, a plain sentence each; complete after the last block."""
+        """One sentence for each missing or unusual part of the recording; complete after the last block."""
         return sentences(self.facts)
 
     def again(self) -> Recording:
         """Open the same source again, from its beginning.
 
         Raises:
-            AudioError: a stream, or a file that is not there any more
+            AudioError: the source is a stream, or the file does not exist any more
         """
         if self._again is None:
             raise AudioError("A stream can be read only once; keep its rows or open it again.")
         return self._again()
 
     def close(self) -> None:
-        """Close the source, at its end or before."""
+        """Close the source. The recording may be closed before its end, and more than once."""
         self._close()
 
     def check(self, seconds: float | Fraction) -> None:
-        """Refuse a duration, stated or reached, that is longer than `longest_s`.
+        """Refuse a duration in seconds, stated or reached, that is longer than `longest_s`.
 
         Raises:
-            TooLong: it is
+            TooLong: the duration is longer
         """
         if 0 < self.longest_s < seconds:
-            raise TooLong(f"{self.name} lasts longer than the {self.longest_s:g} s that are taken; cut it into parts.")
+            raise TooLong(
+                f"{self.name} lasts longer than the {self.longest_s:g} s that are allowed; cut it into parts."
+            )
 
 
 def open_recording(
@@ -123,15 +125,15 @@ def open_recording(
     Args:
         source: path of an audio or video file, a readable binary file object, or an array, tensor or list [samples]
             or [channels, samples]
-        sampling_rate: Hz of an array; files say it themselves
+        sampling_rate: Hz of an array; files state their own
         target_rate: Hz of the blocks; None keeps the source's own rate
-        start: seconds at which the sound should begin; earlier sound is skipped as far as the file's container allows
-            it (`begin` is the time at which the blocks do begin)
+        start: seconds at which the sound should begin; earlier sound is skipped if the container allows it (the blocks
+            begin at `Recording.begin`)
         track: number of a file's track of sound, from 1; None for the one that is marked as default, or else the first
         channel: "mix" for the mean of all, "left", "right", or a channel's number from 1
 
     Raises:
-        AudioError: nothing there, no sound in it, not decodable, or no such track or channel
+        AudioError: the source does not exist, has no sound, cannot be decoded, or has no such track or channel
     """
     channel, track = check_channel(channel), check_track(track)
     if sampling_rate is not None and not isinstance(sampling_rate, int | float | np.number):
@@ -153,8 +155,8 @@ def open_recording(
     if sampling_rate is not None and sampling_rate != recording.facts["source_sampling_rate"]:
         recording.close()
         raise AudioError(
-            f"{recording.name} has a sampling rate of {recording.facts['source_sampling_rate']} Hz and {sampling_rate:g} Hz were "
-            "given; leave the rate out, files say it themselves."
+            f"{recording.name} has a sampling rate of {recording.facts['source_sampling_rate']} Hz, but "
+            f"{sampling_rate:g} Hz were given; leave the rate out, files state their own."
         )
     return recording
 
@@ -167,11 +169,22 @@ def read(
     track: int | None = None,
     channel: Channel = "mix",
 ) -> tuple[Signal, int]:
-    """The whole signal [samples] and its sampling rate in Hz; for short clips."""
+    """Read a whole recording; for short clips.
+
+    Args:
+        source, sampling_rate, target_rate, track, channel: as for `open_recording`
+
+    Returns:
+        signal: float32 [samples], mono
+        sampling_rate: Hz
+
+    Raises:
+        AudioError: as for `open_recording`
+    """
     recording = open_recording(source, sampling_rate, target_rate=target_rate, track=track, channel=channel)
     try:
         blocks = list(recording)
-    finally:  # left to the garbage collector, a decoder is closed where no signal can be answered
+    finally:  # the garbage collector would close the decoder where Python cannot handle Ctrl+C
         recording.close()
     signal = np.concatenate(blocks) if blocks else np.zeros(0, np.float32)
     return signal, recording.sampling_rate
@@ -180,7 +193,7 @@ def read(
 def open_array(
     source: npt.ArrayLike, sampling_rate: float | None, target_rate: int | None, channel: Channel
 ) -> Recording:
-    """Open an array, tensor or list [samples] or [channels, samples]; raises as `open_recording` does."""
+    """Open an array, tensor or list [samples] or [channels, samples]; errors are those of `open_recording`."""
     if sampling_rate is None or not sampling_rate > 0:
         raise AudioError("An array needs its sampling rate in Hz: predict(signal, sampling_rate=16000).")
     check_rate("The signal", sampling_rate)
@@ -203,7 +216,7 @@ def open_array(
     def again() -> Recording:
         recording = Recording("signal", target_rate or rate, mono.size / rate, facts=dict(facts), _again=again)
         pieces = ((mono[begin : begin + BLOCK], rate) for begin in range(0, mono.size, BLOCK))
-        recording._blocks = _resampled(recording, pieces)
+        recording._blocks = _resample(recording, pieces)
         return recording
 
     return again()
@@ -238,7 +251,7 @@ def _open_stream(
     *,
     glance: bool = False,
 ) -> Recording:
-    """Sound of an open file; one that the caller opened is left open."""
+    """Open the sound of an open file. A file that the caller opened stays open."""
     if getattr(file, "closed", False):
         raise AudioError(f"{name} is closed; expected an open file; open it again.")
     if isinstance(file, io.TextIOBase):
@@ -258,12 +271,12 @@ def _open_stream(
         "channel": channel,
         "source_sampling_rate": container.stream.rate,
     }
-    blocks = decoded(recording, container, channels, close_file, start if is_seekable(file) else 0.0)
-    resampled = _resampled(recording, _on_grid(recording, blocks))
+    blocks = decode(recording, container, channels, close_file, start if is_seekable(file) else 0.0)
+    resampled = _resample(recording, _from_common_sample(recording, blocks))
     recording._blocks = resampled
 
     def close() -> None:
-        resampled.close()  # nothing may ask the decoder for more once its container is closed
+        resampled.close()  # first, so that nothing reads from a decoder whose container is closed
         blocks.close()
         container.close()
         close_file()
@@ -272,8 +285,8 @@ def _open_stream(
     return recording
 
 
-def _on_grid(recording: Recording, blocks: Iterator[tuple[Signal, int]]) -> Iterator[tuple[Signal, int]]:
-    """Blocks that begin at a time of which both sampling rates have a sample, as they have at 0."""
+def _from_common_sample(recording: Recording, blocks: Iterator[tuple[Signal, int]]) -> Iterator[tuple[Signal, int]]:
+    """Blocks from the first time on at which both sampling rates have a sample, as they have at 0 s."""
     skip: int | None = None
     for block, rate in blocks:
         if skip is None:
@@ -284,8 +297,8 @@ def _on_grid(recording: Recording, blocks: Iterator[tuple[Signal, int]]) -> Iter
         skip = max(0, skip - block.size)
 
 
-def _resampled(recording: Recording, blocks: Iterator[tuple[Signal, int]]) -> Generator[Signal, None, None]:
-    """Blocks at the recording's rate; its duration grows with them."""
+def _resample(recording: Recording, blocks: Iterator[tuple[Signal, int]]) -> Generator[Signal, None, None]:
+    """Blocks at the recording's rate. The recording's duration is updated with each of them."""
     resampler = Resampler(recording.sampling_rate)
     for block, rate in blocks:
         out = resampler.add(block, rate)

@@ -1,4 +1,4 @@
-"""Decoded samples to one channel in float32, then to one sampling rate, in exactly floor(duration * rate) samples."""
+"""Conversion of decoded samples to one channel in float32, and to one sampling rate."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ from emow2v.framing import Signal
 
 
 def mix_down(signal: npt.NDArray[Any]) -> Signal:
-    """Mean over channels of [channels, samples]; integers are scaled to -1..1 (16 bit: divided by 32768)."""
-    with np.errstate(
-        over="ignore", invalid="ignore"
-    ):  # samples that are not finite are refused where the name is known
-        # row by row is seven times faster than the interleaved order of most files
+    """Mean over the channels of [channels, samples], as float32 [samples].
+
+    Integers are scaled to -1..1; those of 16 bit are divided by 32768.
+    """
+    # samples that are not finite are refused by the caller, which knows the recording's name
+    with np.errstate(over="ignore", invalid="ignore"):
+        # contiguous rows are seven times faster than the interleaved order of most files
         mono = signal[0] if signal.shape[0] == 1 else np.ascontiguousarray(signal).mean(axis=0, dtype=np.float64)
         if signal.dtype.kind == "f":
             return np.ascontiguousarray(mono, np.float32)
@@ -27,36 +29,36 @@ def mix_down(signal: npt.NDArray[Any]) -> Signal:
 
 
 class Resampler:
-    """Blocks of mono signal at any rate in, one rate out: floor(duration * rate) samples in all.
+    """Resamples mono blocks of any sampling rates to one rate, to floor(duration * rate) samples in all.
 
     Args:
         rate: Hz of the output
 
     Attributes:
-        duration: exact seconds of the input so far
+        duration: exact duration of the input so far, in seconds
     """
 
     def __init__(self, rate: int) -> None:
         self.rate = rate
         self.duration = Fraction(0)
         self._stream: Any = None
-        self._from = 0
+        self._input_rate = 0
         self._written = 0
 
     def add(self, block: Signal, rate: int) -> Signal:
-        """Resample one more block [samples] at `rate` Hz; the output is delayed a little, and may be empty."""
+        """Resample one more block [samples] with a rate in Hz. The output is delayed a little, and may be empty."""
         self.duration += Fraction(block.size, rate)
         if rate == self.rate and self._stream is None:
             self._written += block.size
             return block
         before = np.zeros(0, np.float32)
-        if rate != self._from:  # also when a stream changes its rate on the way
+        if rate != self._input_rate:  # also if the rate of a recording changes
             if self._stream is not None:
                 before = self._stream.resample_chunk(before, last=True)
             import soxr
 
             self._stream = soxr.ResampleStream(rate, self.rate, 1, dtype="float32", quality="HQ")
-            self._from = rate
+            self._input_rate = rate
         out: Signal = self._stream.resample_chunk(block)
         if before.size:
             out = np.concatenate([before, out])
@@ -64,7 +66,10 @@ class Resampler:
         return out
 
     def finish(self) -> Signal:
-        """The rest, cut or extended to the exact length: soxr rounds it in its own way, and the number of windows depends on it."""
+        """The last samples, cut or extended to the exact length.
+
+        The number of windows depends on the length, and soxr rounds it differently.
+        """
         if self._stream is None:
             return np.zeros(0, np.float32)
         tail = self._stream.resample_chunk(np.zeros(0, np.float32), last=True)

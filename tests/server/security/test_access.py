@@ -164,7 +164,7 @@ def test_recordings_have_an_end(lite: Model, tmp_path: Path) -> None:
             form = request(tmp_path, path) | {"jobID": path.stem}
             answer = client.post("/process", data=form)
             assert answer.status_code == status, answer.text
-        sentence = "lasts longer than the 2 s that are taken; cut it into parts"
+        sentence = "lasts longer than the 2 s that are allowed; cut it into parts"
         told = until(lambda: (now := client.post("/job_status", data={"jobID": "lying"}).json())["status"] > 1 and now)
         assert told["status"] == 3 and sentence in told["error"]
         for path, status in ((honest, 413), (lying, 400)):  # found out by the worker, which knows no HTTP
