@@ -111,7 +111,7 @@ def test_weights_too_large_for_half_precision_are_named(checkpoint: Path, tmp_pa
 
 @pytest.mark.slow
 def test_a_graph_that_disagrees_is_never_written(checkpoint: Path, tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(exporting.graphs, "add_normalisation", lambda graph: None)
+    monkeypatch.setattr(exporting.onnx_graph, "add_normalisation", lambda graph: None)
     with pytest.raises(ModelError, match=r"differs from PyTorch by .* Nothing was written"):
         export(cards.find(checkpoint), tmp_path / "package")
     assert list(tmp_path.iterdir()) == []
