@@ -440,7 +440,7 @@ def test_closing_waits_for_the_block_that_another_thread_computes() -> None:
 @pytest.mark.parametrize("call", [pickle.dumps, copy.deepcopy, copy.copy])
 def test_what_cannot_be_handed_on_names_what_can(lite: Model, call: Callable[[Trajectory], Any]) -> None:
     one = lite.predict(EXAMPLE, framing=Framing(frame_step_ms=2000))
-    with pytest.raises(TypeError, match=r"hand on to_frame\(\) instead"):
+    with pytest.raises(TypeError, match=r"use to_frame\(\) instead"):
         call(one)
     frame = one.to_frame()
     assert pickle.loads(pickle.dumps(frame)).equals(frame)

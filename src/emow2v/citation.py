@@ -1,4 +1,4 @@
-"""How to name a result in a paper: a methods paragraph from its provenance, and BibTeX of what it stands on."""
+"""Citations: a methods paragraph from the provenance of a result, and BibTeX of software, model and corpora."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from emow2v.cards import Card
 
 REFERENCES = Path(__file__).parent / "data" / "references.bib"
 
-# What a card calls a model, an encoder or a corpus, and the key of its reference
+# Names of models, encoders and corpora in cards, and the keys of their references
 _KEYS = {
     "msp-dim": "wagner2023dawn",
     "openai/whisper-base": "radford2022whisper",
@@ -28,11 +28,14 @@ def methods(facts: Facts) -> str:
     """A paragraph for the methods section.
 
     Args:
-        facts: provenance of a result, or `Model.provenance` of what is about to be computed
+        facts: provenance of a result, or `Model.provenance` of a prediction to come
+
+    Returns:
+        Plain English sentences.
     """
     sentences = [
         f"Arousal, dominance and valence were estimated with {facts['software']} (model {facts['model']} "
-        f"{facts['model_version']}, {_engine(str(facts['engine']))}, {_named(_PRECISIONS, facts['precision'])}).",
+        f"{facts['model_version']}, {_engine(str(facts['engine']))}, {_prose_name(_PRECISIONS, facts['precision'])}).",
         *_windows(facts),
         *_sound(facts),
         "The scores lie at about 0 to 1 and were used as the model gives them.",
@@ -41,17 +44,17 @@ def methods(facts: Facts) -> str:
 
 
 def references(facts: Facts, card: Card | None) -> str:
-    """BibTeX of emow2v, and of the model, its encoder and its corpora as far as they are known.
+    """BibTeX of emow2v, and of the model, its encoder and its corpora if their references are known.
 
     Args:
         facts: provenance, as for `methods`
-        card: of the model; None where the model is not installed here
+        card: of the model; None if the model is not installed here
 
     Returns:
-        entries; where the model is not among them, its own words on how to cite it follow as a comment
+        Entries, separated by empty lines. If the model has no entry, its own citation follows as a comment.
     """
     entries = dict(_entries(REFERENCES.read_text("utf-8")))
-    names = [str(facts["model"]), *(_names(card) if card else ())]
+    names = [str(facts["model"]), *(_cited_names(card) if card else ())]
     keys = list(dict.fromkeys(_KEYS[name] for name in names if name in _KEYS))
     parts = [entries["emow2v"].replace("VERSION", str(facts["software"]).removeprefix("emow2v "))]
     parts += [entries[key] for key in keys]
@@ -84,7 +87,7 @@ def _sound(facts: Facts) -> Iterator[str]:
         yield f"The part from {_time(begin)} {until} was used."
 
 
-def _names(card: Card) -> Iterator[str]:
+def _cited_names(card: Card) -> Iterator[str]:
     yield card.name.removesuffix("-int8")
     encoder = card.details.get("encoder")
     if isinstance(encoder, Mapping):
@@ -100,12 +103,12 @@ def _entries(text: str) -> Iterator[tuple[str, str]]:
 
 
 def _engine(name: str) -> str:
-    """OpenVINO 2026.4 from "openvino 2026.4"."""
-    word, _, version = name.partition(" ")
-    return f"{_named(_ENGINES, word)} {version}".rstrip()
+    """The engine's name in prose: "openvino 2026.4" is OpenVINO 2026.4."""
+    engine, _, version = name.partition(" ")
+    return f"{_prose_name(_ENGINES, engine)} {version}".rstrip()
 
 
-def _named(names: Mapping[str, str], value: str | float) -> str:
+def _prose_name(names: Mapping[str, str], value: str | float) -> str:
     return names.get(str(value), str(value))
 
 

@@ -1,4 +1,4 @@
-"""A model: its card, the engine that runs it, and the way from recordings to trajectories and tables."""
+"""Models: loading them, and predictions of recordings as trajectories and tables."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from emow2v.framing import Unit as Unit
 from emow2v.prediction import trajectories
 from emow2v.prediction.blocks import no_values as no_values
 from emow2v.prediction.computation import Computation, go_on
-from emow2v.prediction.processes import Sent, sent
+from emow2v.prediction.processes import ModelReference, pickled
 from emow2v.prediction.trajectories import Progress
 from emow2v.stream import Stream as Stream
 from emow2v.trajectory import Trajectory
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Options:
-    """How `load` opens a model; see there."""
+    """The options of `load`, which describes them."""
 
     engine: str = "auto"
     precision: str = ""
@@ -42,7 +42,7 @@ class Options:
     device: str = "auto"
 
     def open(self, card: cards.Card) -> Model:
-        """The model of a card, on the engine that these options choose."""
+        """Open the model of a card with the chosen engine; errors are those of `load`."""
         engine = choose(card, self.engine, precision=self.precision, threads=self.threads, device=self.device)
         return Model(card, engine, self)
 
@@ -55,13 +55,14 @@ def load(
     threads: int = 0,
     device: str = "auto",
 ) -> Model:
-    """Load a model by name or from its folder (a package, or a Hugging Face checkpoint), ready to predict.
+    """Load a model.
 
     Args:
+        model: name, or folder of a package or of a Hugging Face checkpoint
         engine: auto, openvino, onnxruntime or torch
         precision: numeric precision: "fp32", "bf16", "fp16" (on a GPU), "int8" (with a quantised package);
-            "" for float32, or int8 where the model is a quantised package
-        threads: CPU threads; 0 for every core that the process may use
+            "" for float32, or for int8 if the package is quantised
+        threads: CPU threads; 0 for all cores that the process may use
         device: for the engine torch: auto, cpu, cuda or mps
 
     >>> import emow2v
@@ -70,16 +71,17 @@ def load(
     'lite'
 
     Raises:
-        ModelError: there is no such model or engine, or its files are damaged
+        ModelError: the model or the engine does not exist, or files are damaged
     """
     card = cards.for_precision(cards.find(model), precision)
     return Options(engine, precision, threads, device).open(card)
 
 
 class Model:
-    """A network with its card and engine. Several threads may use one model; `close`, or `with`, frees the engine.
+    """A network with its card and engine, opened by `load`.
 
-    It can be pickled: another process loads the same package once, and refuses other weights.
+    Several threads may share a model. `close`, or `with`, frees the engine. A model can be pickled: another process
+    loads the same package once, and refuses other weights. Predictions with a closed model raise `Closed`.
 
     Attributes:
         card: name, version, licence, citation and limits of the model
@@ -96,7 +98,7 @@ class Model:
         self.close()
 
     def close(self) -> None:
-        """Free the engine; later predictions raise `Closed`. Iterations that are under way may end first."""
+        """Free the engine. Iterations that have begun may end."""
         self._open = None
 
     @property
@@ -104,10 +106,10 @@ class Model:
         """Whether `close` was called."""
         return self._open is None
 
-    def __reduce__(self) -> tuple[Callable[[Sent], Model], tuple[Sent]]:
+    def __reduce__(self) -> tuple[Callable[[ModelReference], Model], tuple[ModelReference]]:
         if self._options is None:
             raise TypeError("Only a model that emow2v.load opened can be sent to another process; load it there.")
-        return sent(self, self.card, self._options)
+        return pickled(self, self.card, self._options)
 
     def __repr__(self) -> str:
         return f"<Model {self.name} {self.card.version}{' (closed)' if self.closed else ''}>"
@@ -119,7 +121,7 @@ class Model:
 
     @property
     def engine(self) -> Engine:
-        """The engine that runs the model; its `name` and `precision` stand in every provenance.
+        """The engine that runs the model. Its `name` and `precision` are in every provenance.
 
         Raises:
             Closed: the model was closed
@@ -133,10 +135,10 @@ class Model:
         return self._open
 
     def __call__(self, signal: npt.ArrayLike, sampling_rate: int) -> dict[str, Signal]:
-        """One signal as one window, with the names that audonnx uses.
+        """Predict one value for a signal, with the names of results that audonnx uses.
 
         Args:
-            signal: [samples] or [channels, samples]
+            signal: [samples] or [channels, samples], about -1..1; channels are mixed
             sampling_rate: Hz
 
         Returns:
@@ -144,7 +146,7 @@ class Model:
             logits: float32 [1, 3], arousal, dominance, valence
 
         Raises:
-            AudioError: as `predict`
+            AudioError: as for `predict`
         """
         with self.predict(signal, sampling_rate, unit="files") as trajectory:
             block = next(iter(trajectory))
@@ -166,27 +168,27 @@ class Model:
         channel: Channel = "mix",
         name_channel: str = "",
     ) -> Trajectory:
-        """The trajectory of a recording; it is computed when it is iterated or its rows are needed.
+        """Predict a recording. Rows are computed when the trajectory is iterated, or when they are needed.
 
         Args:
-            source: path, binary file object, or array [samples] or [channels, samples]; tensors and lists are arrays
+            source: path, binary file object, or array, tensor or list [samples] or [channels, samples]
             sampling_rate: Hz of an array
             unit: "windows" for values over time, "files" for one value for the whole recording
-            framing: step, contexts and padding; default: a value every 40 ms for the second before
-            context: "window" computes each window by itself, exactly; "shared" computes stretches of 8 s once and
-                pools each window's frames out of them: some 20 times less work at 25 windows a second, other numbers
-            batch_size: windows computed at once; None for as many as suit the model and the machine
+            framing: step, contexts and padding; default: one value every 40 ms, for the second before
+            context: "window" computes each window separately; "shared" computes stretches of 8 s once, and pools the
+                frames of each window. At 25 windows a second this is about 20 times less work; the scores differ
+            batch_size: windows that are computed at once; None for as many as suit the model and the machine
             check: called often during the work; may raise to stop it
-            on_progress: called after each block with the rows done and the rows expected (None where the recording
-                does not state its duration); may raise to stop the work
-            longest_s: longest recording in seconds, or longest part of it until `end`; 0 for any length
-            track: number of the audio track, from 1; None for the one that is marked as default, or else the first
+            on_progress: called after each block with the number of rows so far and the expected number (None if the
+                recording does not state its duration); may raise to stop the work
+            longest_s: maximum duration in seconds, of the recording or of its part until `end`; 0 for any duration
+            track: number of the audio track, from 1; None for the track that is marked as default, or else the first
             channel: "mix" for the mean of all, "left", "right", or a channel's number from 1
-            name_channel: the channel's name in tables; "" where they need none (`predict_channels` gives names)
+            name_channel: the channel's name in tables; "" for tables without a column channel
 
         Raises:
             AudioError: the source cannot be decoded; raised here, or during the work
-            TooLong: `longest_s` is reached; raised during the work, whatever duration the recording states
+            TooLong: the recording is longer than `longest_s`; raised during the work
             FramingError: the model cannot compute such windows
         """
         framing = self._framing(unit, framing, context, batch_size)
@@ -208,14 +210,14 @@ class Model:
     def predict_channels(
         self, source: Source, sampling_rate: int | None = None, *, track: int | None = None, **options: Any
     ) -> list[Trajectory]:
-        """A trajectory for each channel of a recording, with the channels' names: left and right, or numbers.
+        """Predict each channel of a recording, named left and right, or by number; one trajectory for each.
 
         Args:
-            source: path or array; a stream can be read only once
+            source, sampling_rate, track: as for `predict`, but not a stream, which can be read only once
             options: those of `predict`
 
         Raises:
-            AudioError: as `predict`, or a stream
+            AudioError: as for `predict`, and for a stream
         """
         if trajectories.can_be_read_once(source):
             raise AudioError("A stream can be read only once; save it as a file to have each of its channels.")
@@ -239,14 +241,14 @@ class Model:
         batch_size: int | None = None,
         check: Callable[[], None] = go_on,
     ) -> list[Trajectory]:
-        """The trajectories of many short signals, of equal or different lengths, with the numbers that `predict` gives.
+        """Predict many short signals of equal or different lengths. The numbers are those of `predict`.
 
-        Windows of equal length share batches, whichever signal they are from. All rows are computed when this returns.
+        Windows of equal length share batches. All rows are computed when this returns.
 
         Args:
-            signals: arrays [samples] or [channels, samples], as `predict` takes them; or one array [clips, samples]
-            sampling_rate: Hz of all of them
-            unit, framing, batch_size, check: as `predict`
+            signals: arrays [samples] or [channels, samples], as for `predict`; or one array [clips, samples]
+            sampling_rate: Hz of all signals
+            unit, framing, batch_size, check: as for `predict`
 
         >>> import numpy as np
         >>> import emow2v
@@ -256,7 +258,7 @@ class Model:
         (2, 1024)
 
         Raises:
-            AudioError: a signal that `predict` refuses, or that is too short; the sentence has its index
+            AudioError: `predict` refuses a signal, or a signal is too short; the sentence has its index
             FramingError: the model cannot compute such windows
         """
         framing = self._framing(unit, framing, "window", batch_size)
@@ -280,26 +282,26 @@ class Model:
         progress: bool = False,
         on_progress: Progress | None = None,
     ) -> pd.DataFrame:
-        """Scores of many recordings, or of segments of them, in one table.
+        """Predict many recordings, or segments of them, as one table.
 
         Args:
-            files: paths; one that comes with several starts is repeated
-            starts, ends: of segments: seconds or timedeltas, one for all or one for each file; None or NaT for the
-                recording's own. A value belongs to a segment if its step lies in it; its window may begin before
-            root: folder that relative paths begin at; the table has the paths as they are given
-            unit, framing, context, batch_size, track: as `predict`
-            channel: as `predict`, or "each" for rows of each channel, named in the column channel
+            files: paths; one path with several starts or ends is several segments
+            starts, ends: of segments, as seconds or timedeltas, one for all or one for each file; None or NaT for start
+                and end of the recording. A value belongs to a segment if its step lies in it; its window may begin before
+            root: folder of relative paths; the table has the paths without it
+            unit, framing, context, batch_size, track: as for `predict`
+            channel: as for `predict`, or "each" for rows of each channel, with its name in the column channel
             embeddings: add the columns embedding_0 .. embedding_1023, 4 KB a row
-            errors: "raise" stops at the first recording that fails; "skip" leaves it out, warns (`UserWarning`), and lists
-                it in `attrs["errors"]`
+            errors: "raise" stops at the first recording that fails; "skip" leaves out recordings that fail, warns
+                (`UserWarning`), and lists them in `attrs["errors"]`
             progress: show a bar on standard error
-            on_progress: called after each segment with the number done and the number of all; may raise to stop
+            on_progress: called after each segment with the number of segments so far and of all; may raise to stop
 
         Returns:
-            Table indexed (file, start, end) as audformat and audinterface do it: arousal, dominance, valence and
-            confidence (the lowest of the three). With unit "files" one row for each segment, with its start and end.
-            `attrs` has the provenance that all recordings share, and as lists of {row, file, start, end, ...} with times in
-            seconds "errors" (error: the sentence) and "notices" (notice: what is missing or unusual in the recording).
+            Table with the index (file, start, end) of audformat and audinterface, and the columns arousal, dominance,
+            valence and confidence (the lowest of the three). With unit "files" one row for each segment. `attrs` has the
+            provenance that all recordings share, and two lists of dictionaries with row, file, start and end (seconds):
+            "errors" (with the sentence as error) and "notices" (with the sentence as notice).
 
         Raises:
             AudioError: a recording cannot be decoded, or has no value in its segment
@@ -320,19 +322,19 @@ class Model:
         preserve_index: bool = False,
         **options: Any,
     ) -> pd.DataFrame:
-        """Scores of the files or segments of an index of audformat, in one table.
+        """Predict the files or segments of an index of audformat, as one table.
 
         Args:
-            index: levels file, or file, start and end; NaT as the end for the recording's own
-            root: folder that relative paths begin at
-            preserve_index: the table has this very index, also where an end is NaT; needs unit="files"
+            index: with the level file, or the levels file, start and end; NaT as the end is the end of the recording
+            root: folder of relative paths
+            preserve_index: give the table the same index, with NaT as it is; requires unit="files" and one channel
             options: those of `predict_files`, from unit on
 
         Returns:
-            As `predict_files`; with unit "files" indexed as the argument is, but for NaT, which is the recording's end
+            As for `predict_files`; with unit "files" the index is that of the argument, with ends instead of NaT.
 
         Raises:
-            Emow2vError: as `predict_files`, or another index
+            Emow2vError: as for `predict_files`; FramingError if the index has other levels
         """
         from emow2v.archive import tables
 
@@ -345,47 +347,47 @@ class Model:
     def stream(
         self, framing: Framing | None = None, *, sampling_rate: int | None = None, batch_size: int | None = None
     ) -> Stream:
-        """A live session: samples in, blocks out as soon as their windows are complete, with the numbers of a file.
+        """Open a live prediction. Blocks are returned as soon as their windows are complete; the numbers are those of a file.
 
         Args:
-            sampling_rate: Hz of the samples; default: the model's own. Another rate delays values by some 10 ms, which
-                the resampler looks ahead
+            framing, batch_size: as for `predict`
+            sampling_rate: Hz of the samples; default: that of the model. The resampler delays other rates by about 10 ms
 
         Raises:
-            FramingError: the model cannot compute such windows
+            FramingError: the model cannot compute such windows, or the sampling rate is not supported
         """
         framing = framing or Framing()
         self.check(framing)
         return Stream(self, framing, self.batch_size(framing, batch_size), sampling_rate=sampling_rate)
 
     def provenance(self, framing: Framing, context: Context = "window") -> dict[str, str | float]:
-        """The facts that a reader needs to judge a result or to compute it again, as strings and numbers."""
+        """The facts that are needed to judge a result or to compute it again, as strings and numbers."""
         return self._computation.provenance(framing, context)
 
     def check(self, framing: Framing, context: Context = "window") -> None:
-        """Refuse windows that this model cannot compute: `FramingError`, or `ModelError` for shared context."""
+        """Refuse windows that the model cannot compute: `FramingError`, or `ModelError` without shared context."""
         self._computation.check(framing, context)
 
     def batch_size(self, framing: Framing, batch_size: int | None = None) -> int:
-        """Windows in a batch: `batch_size`, or as many as suit the model and the device's memory."""
+        """Number of windows in a batch: `batch_size`, or as many as suit the model and the device's memory."""
         return self._computation.batch_size(framing, batch_size)
 
     def run(self, windows: Signal, check: Callable[[], None] = go_on) -> Outputs:
-        """Windows that the caller cut, at the model's sampling rate; long ones are computed in pieces and averaged.
+        """Compute windows that the caller cut. Windows that are too long for the model are computed in pieces and averaged.
 
         Args:
-            windows: float32 [batch, samples]
+            windows: float32 [batch, samples] at the model's sampling rate, about -1..1
 
         Returns:
             embeddings float32 [batch, 1024], scores float32 [batch, 3], confidence float32 [batch, 3] or None
 
         Raises:
-            FramingError: the windows are shorter than the model takes
+            FramingError: the windows are too short for the model
         """
         return self._computation.run(windows, check)
 
     def _framing(self, unit: Unit, framing: Framing | None, context: Context, batch_size: int | None) -> Framing:
-        """The framing of a prediction, when unit, framing, context and batch size were checked."""
+        """Check unit, framing, context and batch size, and return the framing of a prediction."""
         if unit not in ("windows", "files"):
             raise FramingError(f"unit is '{unit}'; expected windows or files.")
         if batch_size is not None and batch_size < 1:

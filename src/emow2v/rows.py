@@ -1,4 +1,4 @@
-"""Rows of a prediction: blocks of them, and what is known of them before they come."""
+"""Rows of a prediction in blocks, and facts about them that are known before."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ class Info:
 
     Attributes:
         source: the recording's path or name
-        framing: how it was cut into windows
+        framing: the windows
         provenance: model, weights, engine, framing, licence, citation, and the track and channel that were read; plain
-            strings and numbers. Facts that only decoding shows (damage, gaps ...) are added when the pass has ended
-        expected_rows: number of rows by the container's duration, None where it states none; for progress only
-        channel: its name in tables, where each channel of a recording has a result of its own; "" elsewhere
-        notices: one sentence for each thing that is missing or unusual in the recording; complete when the pass has ended
+            strings and numbers. Facts from decoding (damage, gaps ...) are added when the pass has ended
+        expected_rows: number of rows by the container's duration; None if it states none; for progress only
+        channel: its name in tables if each channel of a recording has its own result; else ""
+        notices: one sentence for each missing or unusual part of the recording; complete when the pass has ended
     """
 
     source: str
@@ -45,11 +45,11 @@ class Block:
     """Consecutive rows of a trajectory.
 
     Attributes:
-        first: index of the first row; row i of a regular trajectory stands for step i of the recording
+        first: index of the first row; row i of values over time is step i of the recording
         starts, ends: float64 [rows], seconds
         embeddings: float32 [rows, 1024]
         scores: float32 [rows, 3], arousal, dominance, valence as the model gives them, about 0..1
-        confidence: float32 [rows, 3], 0..1; 1 where the model gives none
+        confidence: float32 [rows, 3], 0..1; 1 if the model gives none
     """
 
     first: int
@@ -72,7 +72,7 @@ class MeanScores(NamedTuple):
 
 
 class BlockIterator(Protocol):
-    """Blocks one by one; `close` ends the work early."""
+    """An iterator over blocks; `close` ends the computation early."""
 
     def __iter__(self) -> Iterator[Block]: ...
     def __next__(self) -> Block: ...
@@ -80,7 +80,7 @@ class BlockIterator(Protocol):
 
 
 class Rows(Protocol):
-    """The rows of one recording, as writers need them; a `Trajectory` is one."""
+    """The rows of one recording, with all that writers need; a `Trajectory` is one."""
 
     info: Info
 
@@ -96,17 +96,17 @@ class Rows(Protocol):
 
 
 def concatenate(blocks: list[Block]) -> Block:
-    """Consecutive blocks as one."""
+    """Join consecutive blocks to one; no blocks give a block without rows."""
 
-    def joined(name: str, *shape: int) -> Any:
+    def join(name: str, *shape: int) -> Any:
         parts = [getattr(block, name) for block in blocks]
         return np.concatenate(parts) if parts else np.zeros((0, *shape), np.float32)
 
     return Block(
         first=blocks[0].first if blocks else 0,
-        starts=joined("starts"),
-        ends=joined("ends"),
-        embeddings=joined("embeddings", EMBEDDING_SIZE),
-        scores=joined("scores", len(DIMENSIONS)),
-        confidence=joined("confidence", len(DIMENSIONS)),
+        starts=join("starts"),
+        ends=join("ends"),
+        embeddings=join("embeddings", EMBEDDING_SIZE),
+        scores=join("scores", len(DIMENSIONS)),
+        confidence=join("confidence", len(DIMENSIONS)),
     )

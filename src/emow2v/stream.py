@@ -1,4 +1,4 @@
-"""The live variant of a prediction: samples in, blocks out."""
+"""Live prediction: samples are added, blocks are returned as soon as their windows are complete."""
 
 from __future__ import annotations
 
@@ -18,11 +18,13 @@ from emow2v.rows import Block
 if TYPE_CHECKING:
     from emow2v.model import Model
 
-SAMPLING_RATES = range(1000, 768_001)  # Hz, of samples that a stream takes
+SAMPLING_RATES = range(1000, 768_001)  # Hz, rates that a stream accepts
 
 
 class Stream:
-    """Samples in, blocks out: the live variant of `Model.predict`, for one thread. `close`, or `with`, ends it.
+    """The live variant of `Model.predict`, for one thread. `Model.stream` opens it; `close`, or `with`, ends it.
+
+    `add` returns blocks as soon as their windows are complete. The numbers are those of `predict`.
 
     >>> import numpy as np
     >>> import emow2v
@@ -50,21 +52,21 @@ class Stream:
         self.close()
 
     def close(self) -> None:
-        """Drop the samples that are buffered; further ones are refused."""
+        """Drop buffered samples. Later calls of `add` and `finish` raise `Closed`."""
         self._closed = True
         self._resampler = Resampler(self._model.card.sampling_rate)
         self._windower = Windower(self._framing, self._model.card.sampling_rate)
 
     def add(self, samples: npt.ArrayLike, *, flush: bool = False) -> Iterator[Block]:
-        """Take samples of one channel; gives the blocks whose windows became complete.
+        """Add samples of one channel, and return the blocks whose windows became complete.
 
         Args:
             samples: [samples], any number of them, about -1..1; an array, a tensor or a list
-            flush: do not wait for a whole batch (live use: lowest latency)
+            flush: return values without waiting for a whole batch; the latency is lowest
 
         Raises:
             Closed: the stream was closed
-            AudioError: no numbers, or several channels
+            AudioError: the samples are not numbers, or have several channels
         """
         self._check_open()
         yield from self._run(self._windower.add(self._resampler.add(mono(samples), self._rate)))
@@ -72,14 +74,18 @@ class Stream:
             yield from self._run(self._windower.flush())
 
     def finish(self) -> Iterator[Block]:
-        """The last rows, as those of a recording that ends here."""
+        """The last rows, as if a recording ended here.
+
+        Raises:
+            Closed: the stream was closed
+        """
         self._check_open()
         yield from self._run(self._windower.add(self._resampler.finish()))
         yield from self._run(self._windower.finish(self._resampler.duration))
 
     @property
     def exhausted(self) -> bool:
-        """Whether `end` is reached, so that no frame can follow."""
+        """Whether the framing's `end` is reached, so that no rows can follow."""
         return self._windower.exhausted
 
     def _check_open(self) -> None:

@@ -20,18 +20,18 @@ if TYPE_CHECKING:
 
 __all__ = ["DIMENSIONS", "EMBEDDING_SIZE", "Block", "Info", "MeanScores", "Trajectory", "concatenate"]
 
-_MOST_HINTED = 1 << 16  # a header may state any duration, and list() makes room for the hint
+_MAX_LENGTH_HINT = 1 << 16  # list() reserves memory for the hint, and a header may state any duration
 
 
 class Trajectory:
     """Scores and embeddings of one recording over time, computed when they are needed.
 
     Iterating gives blocks while they are computed, in memory that does not grow with the recording. Every new iteration
-    computes anew. `load`, and everything that needs all rows (`scores`, `embeddings`, `starts`, `ends`, `confidence`,
-    `mean`, `to_frame`), computes once and keeps the rows; then `len` counts them. Several threads may use one
-    trajectory, and one iterator of it.
+    computes the rows again. `load`, and everything that needs all rows (`scores`, `embeddings`, `starts`, `ends`,
+    `confidence`, `mean`, `to_frame`), computes them once and keeps them; after that `len` is their number. Several
+    threads may share a trajectory, and also one iterator of it.
 
-    The recording is closed when an iteration has ended. `close`, or `with`, closes it before that:
+    The recording is closed when an iteration has ended. `close`, or `with`, closes it earlier:
 
     >>> import numpy as np
     >>> import emow2v
@@ -43,7 +43,7 @@ class Trajectory:
 
     Args:
         info: facts that are known before the first row
-        blocks: returns an iterator over the blocks; called for every iteration
+        blocks: returns an iterator over the blocks; called for each iteration
         close: called once, when the trajectory is closed or garbage collected
     """
 
@@ -54,17 +54,17 @@ class Trajectory:
         self._blocks = blocks
         self._rows: Block | None = None
         self._computing = threading.Lock()
-        self._passes: weakref.WeakSet[_Pass] = weakref.WeakSet()
+        self._iterations: weakref.WeakSet[_Iteration] = weakref.WeakSet()
         self._close_source = weakref.finalize(self, close)
         self._closed = False
 
-    def __iter__(self) -> _Pass:
+    def __iter__(self) -> _Iteration:
         if self._rows is not None:
-            return _Pass(self, iter([self._rows]))
+            return _Iteration(self, iter([self._rows]))
         if self._closed:
-            raise _closed(self.info.source)
-        iteration = _Pass(self, self._blocks())
-        self._passes.add(iteration)
+            raise _closed_error(self.info.source)
+        iteration = _Iteration(self, self._blocks())
+        self._iterations.add(iteration)
         return iteration
 
     def __bool__(self) -> bool:
@@ -74,14 +74,14 @@ class Trajectory:
         """Number of rows, once they are computed.
 
         Raises:
-            TypeError: the rows are not kept, so nothing was counted; `list` and others that ask continue without
+            TypeError: the rows are not computed yet; `list` and others continue without a length
         """
         if self._rows is None:
             raise TypeError("The rows are not computed yet; len(trajectory.starts) computes and counts them.")
         return len(self._rows)
 
     def __length_hint__(self) -> int:
-        return min(self.info.expected_rows or 0, _MOST_HINTED)
+        return min(self.info.expected_rows or 0, _MAX_LENGTH_HINT)
 
     def __enter__(self) -> Trajectory:
         return self
@@ -90,18 +90,18 @@ class Trajectory:
         self.close()
 
     def close(self) -> None:
-        """Close the recording and end the threads of unfinished iterations; rows that are kept stay.
+        """Close the recording, and end the threads of unfinished iterations. Computed rows stay available.
 
-        An iteration that is continued after that raises `Closed`: it never looks as if the recording had ended.
+        An unfinished iteration raises `Closed` when it is continued, so that it is not mistaken for a complete one.
         """
         self._closed = True
-        for one in list(self._passes):
+        for one in list(self._iterations):
             one.close()
         self._close_source()
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(
-            "A trajectory has a recording and a model that no other process has; hand on to_frame() instead."
+            "A trajectory cannot be copied or sent to another process, as its recording is open; use to_frame() instead."
         )
 
     def __repr__(self) -> str:
@@ -117,46 +117,46 @@ class Trajectory:
 
     @property
     def notices(self) -> list[str]:
-        """One sentence for each thing that is missing or unusual in the recording; complete when the pass has ended."""
+        """One sentence for each missing or unusual part of the recording; complete when the pass has ended."""
         return self.info.notices
 
     @property
     def starts(self) -> Seconds:
-        """float64 [rows], seconds at which each value's step begins."""
+        """float64 [rows]: seconds at which the step of each value begins."""
         return self._all().starts
 
     @property
     def ends(self) -> Seconds:
-        """float64 [rows], seconds at which each value's step ends."""
+        """float64 [rows]: seconds at which the step of each value ends."""
         return self._all().ends
 
     @property
     def scores(self) -> Floats:
-        """float32 [rows, 3]: arousal, dominance, valence."""
+        """float32 [rows, 3]: arousal, dominance, valence, about 0..1."""
         return self._all().scores
 
     @property
     def embeddings(self) -> Floats:
-        """float32 [rows, 1024]."""
+        """float32 [rows, 1024]: the embedding of each window."""
         return self._all().embeddings
 
     @property
     def confidence(self) -> Floats:
-        """float32 [rows, 3], 0..1; 1 where the model gives none."""
+        """float32 [rows, 3]: 0..1; 1 if the model gives none."""
         return self._all().confidence
 
     def load(self) -> Trajectory:
-        """Compute all rows now and keep them; returns the trajectory itself.
+        """Compute all rows now, and keep them; returns the trajectory itself.
 
         Raises:
             AudioError: the recording cannot be decoded, or is too short for a value
-            Closed: the trajectory was closed before
+            Closed: the trajectory, or its model, was closed
         """
         self._all()
         return self
 
     def mean(self) -> MeanScores:
-        """Mean of the scores over all rows. Every row counts the same: rows without speech, such as silence, are in it.
+        """Mean of the scores over all rows, about 0..1; NaN without rows. Rows without speech count as much as others.
 
         >>> import numpy as np
         >>> import emow2v
@@ -166,15 +166,15 @@ class Trajectory:
         ('arousal', 'dominance', 'valence')
 
         Raises:
-            AudioError: as `load`
+            AudioError, Closed: as for `load`
         """
         scores = self._all().scores
         return MeanScores(*(scores.mean(axis=0, dtype=np.float64).tolist() if len(scores) else [float("nan")] * 3))
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> None:
-        """Write the trajectory to a file; the ending of the name chooses the format.
+        """Write the trajectory to a file. The ending of the name chooses the format.
 
-        Rows that are not computed yet are computed and written block by block, in memory that does not grow.
+        Rows that are not computed yet are computed and written block by block, in constant memory.
 
         Args:
             path: `talk.csv`, `talk.json` or `talk.ndjson` for scores; `talk.stream` for embeddings; `talk.annotation`
@@ -182,22 +182,26 @@ class Trajectory:
             overwrite: also replace files that emow2v did not write, or that were changed since
 
         Raises:
-            PlaceTaken: a file lies there that emow2v did not write, or that was changed since
-            FormatError: the ending is unknown, or the place cannot be written
+            PlaceTaken: a file exists that emow2v did not write, or that was changed since
+            FormatError: the ending is unknown, or the folder cannot be written
+            AudioError, Closed: as for `load`
         """
         from emow2v import formats
 
         formats.write(self, path, overwrite=overwrite)
 
     def to_frame(self, *, embeddings: bool = False) -> pd.DataFrame:
-        """All rows as a table indexed (file, start, end), as audformat and audinterface do it.
+        """All rows as a table with the index (file, start, end) of audformat and audinterface.
 
         Args:
             embeddings: add the columns embedding_0 .. embedding_1023; `table.filter(like="embedding_")` selects them
 
         Returns:
-            Columns arousal, dominance, valence and confidence (the lowest of the three); with embeddings 1024 more;
-            and channel, where each channel has a trajectory of its own. `attrs` holds the provenance.
+            Table with the columns arousal, dominance, valence and confidence (the lowest of the three); with embeddings
+            1024 more; and channel if each channel has its own trajectory. `attrs` has the provenance.
+
+        Raises:
+            AudioError, Closed: as for `load`
         """
         from emow2v.formats.frame import frame_of
 
@@ -211,8 +215,8 @@ class Trajectory:
             return self._rows
 
 
-class _Pass(Iterator[Block]):
-    """One iteration: threads may share it, it can be closed, and it never ends early without an error."""
+class _Iteration(Iterator[Block]):
+    """One iteration. Threads may share it, it can be closed, and it raises an error if it ends early."""
 
     def __init__(self, trajectory: Trajectory, blocks: Iterator[Block]) -> None:
         self._trajectory = trajectory  # keeps the recording open as long as the iteration lives
@@ -223,7 +227,7 @@ class _Pass(Iterator[Block]):
     def __next__(self) -> Block:
         with self._lock:
             if self._closed and not self._ended:
-                raise _closed(self._trajectory.info.source)
+                raise _closed_error(self._trajectory.info.source)
             self._running = True
             try:
                 return next(self._blocks)
@@ -236,13 +240,15 @@ class _Pass(Iterator[Block]):
                     self.close()
 
     def close(self) -> None:
-        """Close the recording; waits for a block that another thread computes."""
+        """End the iteration and close the recording, after a block that another thread computes."""
         with self._lock:
             self._closed = True
             close = getattr(self._blocks, "close", None)
-            if close is not None and not self._running:  # else it happens after the block that is being computed
+            if (
+                close is not None and not self._running
+            ):  # else __next__ closes it after the block that is being computed
                 close()
 
 
-def _closed(source: str) -> Closed:
+def _closed_error(source: str) -> Closed:
     return Closed(f"The trajectory of {source} is closed; expected an open one; predict again.")

@@ -567,7 +567,7 @@ def test_chunks_that_do_not_fit_the_data(tmp_path: Path) -> None:
         ({"FLOAT": "INT", "BINARY": "ASCII"}, "a line is '0.5 1'; expected 2 numbers"),
         ({"FLOAT": "CHAR", "BINARY": "ASCII", "0.5": "300"}, "a line is '300 1'; expected 2 numbers"),
         ({"BINARY": "ASCII", 'dim="2"': 'dim="2147483647"'}, "expected 2147483647 numbers"),
-        ({'dim="2"': 'dim="2147483647"'}, "dim is 2147483647; expected samples that fit into 6 bytes"),
+        ({'dim="2"': 'dim="2147483647"'}, "dim is 2147483647; expected samples of at most 6 bytes"),
         ({'dim="2"': 'dim="2147483648"'}, "dim is '2147483648'; expected a number from 1 to 2147483647"),
         ({'dim="2"': 'dim="0"'}, "dim is '0'; expected a number from 1"),
         ({'dim="2"': 'dim="1.5"'}, "dim is '1.5'; expected a whole number"),

@@ -1,4 +1,4 @@
-"""The loop over recordings: the command line and the library go through many recordings here, and nowhere else."""
+"""The loop over many recordings, for the command line and the library."""
 
 from __future__ import annotations
 
@@ -16,15 +16,21 @@ Value = TypeVar("Value")
 
 
 class Predictor(Protocol):
-    """Anything that predicts one recording; a `Model` is one. Options are those of `Model.predict`."""
+    """An object that predicts one recording, such as a `Model`. Options are those of `Model.predict`."""
 
     def predict(self, source: Source, *arguments: Any, **options: Any) -> Trajectory: ...
 
     def predict_channels(self, source: Source, *arguments: Any, **options: Any) -> list[Trajectory]: ...
 
 
-class Done(NamedTuple, Generic[Item, Value]):
-    """What one item of a loop gave: a value, or the sentence that says why it has none."""
+class Result(NamedTuple, Generic[Item, Value]):
+    """The result of one item: a value, or the sentence of an error.
+
+    Attributes:
+        item: the item
+        value: None if the work failed
+        error: one sentence; "" if the work succeeded
+    """
 
     item: Item
     value: Value | None
@@ -37,35 +43,36 @@ def each(
     path_of: Callable[[Item], str | os.PathLike[str]],
     *,
     stop_at_errors: bool = False,
-) -> Iterator[Done[Item, Value]]:
-    """Work on one item after the other; the error of one does not stop the others.
+) -> Iterator[Result[Item, Value]]:
+    """Work on items one after the other. An error of one item does not stop the others.
 
     Args:
-        path_of: the item's path, for the sentence of an operating system's error that names none
+        work: returns the value of an item
+        path_of: returns the path of an item, for errors of the operating system that name no file
         stop_at_errors: raise the first error instead
 
     Raises:
         Emow2vError: the first error, with `stop_at_errors`
-        BrokenPipeError: nobody reads the output any more
+        BrokenPipeError: the reader of the output has closed it
     """
     for item in items:
         try:
-            yield Done(item, work(item))
+            yield Result(item, work(item))
         except BrokenPipeError:
             raise
         except Emow2vError as error:
             if stop_at_errors:
                 raise
-            yield Done(item, None, str(error))
+            yield Result(item, None, str(error))
         except OSError as error:
             failure = storage.unreadable(error.filename or path_of(item), error)
             if stop_at_errors:
                 raise failure from None
-            yield Done(item, None, str(failure))
+            yield Result(item, None, str(failure))
 
 
 def trajectories(model: Predictor, source: Source, channel: object, options: dict[str, Any]) -> list[Trajectory]:
-    """The trajectories of one recording: one, or with the channel "each" one for every channel."""
+    """The trajectory of one recording, or with the channel "each" one trajectory for each channel."""
     if channel == "each":
         return model.predict_channels(source, **options)
     return [model.predict(source, channel=channel, **options)]

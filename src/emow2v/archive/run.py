@@ -1,4 +1,4 @@
-"""Results of many recordings as files, or printed: the work of `emow2v predict`."""
+"""Predictions of many recordings as files or on standard output, for `emow2v predict`."""
 
 from __future__ import annotations
 
@@ -38,61 +38,64 @@ def predict(
     channel: Channel | Literal["each"] = "mix",
     progress: Callable[[Block, Info], None] = lambda block, info: None,
 ) -> Iterator[Outcome]:
-    """Predict every input, one after the other; one that fails does not stop the others.
+    """Predict inputs one after the other. An input that fails does not stop the others.
 
     Args:
-        output: folder of the results; None prints them
-        names: formats, see `formats.writers`; for printing csv or json, one of them
+        output: folder of the results; None prints them on standard output
+        names: names of formats, see `formats.writers`; csv or json for standard output
         overwrite: also replace files that emow2v did not write, or that were changed since
-        track, channel: as `Model.predict` takes them; "each" gives a result for each channel, the channel in its name
+        track, channel: as for `Model.predict`; "each" gives one result for each channel, with the channel in its name
         progress: called after each block
 
+    Yields:
+        The outcome of each input.
+
     Raises:
-        FormatError: an unknown format, or one that cannot be printed
+        FormatError: a format is unknown, or cannot be printed
     """
     printer = None if output else _printer(names, sys.stdout)
-    formats.writers(names, output or Path(), "check")  # an unknown format is found before any work
+    formats.writers(names, output or Path(), "check")  # refuses an unknown format before any work
     options = {"framing": framing, "context": context, "batch_size": batch_size, "track": track}
 
     def work(one: Input) -> Outcome:
         source = sys.stdin.buffer if one.path == STDIN else one.path
-        found = trajectories(model, source, channel, options)
+        computed = trajectories(model, source, channel, options)
         if printer:
-            return _of_channels([_record(one, trajectory, [printer], progress) for trajectory in found])
-        return _write(one, found, names, output or Path(), overwrite, progress)
+            return _merge([_record(one, trajectory, [printer], progress) for trajectory in computed])
+        return _write(one, computed, names, output or Path(), overwrite, progress)
 
-    for done in each(inputs, work, lambda one: one.path):
-        yield done.value or Outcome(done.item.path, error=done.error)
+    for result in each(inputs, work, lambda one: one.path):
+        yield result.value or Outcome(result.item.path, error=result.error)
 
 
 def _write(
     one: Input,
-    found: Sequence[Trajectory],
+    computed: Sequence[Trajectory],
     names: Sequence[str],
     output: Path,
     overwrite: bool,
     progress: Callable[[Block, Info], None],
 ) -> Outcome:
-    """Write the trajectories of one recording to files named after it."""
-    stems = [one.stem + _channel_ending(trajectory.info.channel) for trajectory in found]
-    outcome = _of_channels(
+    """Write the trajectories of one recording to files that are named after it."""
+    stems = [one.stem + _channel_ending(trajectory.info.channel) for trajectory in computed]
+    outcome = _merge(
         [
             _record(one, trajectory, formats.writers(names, output / one.folder, stem, overwrite=overwrite), progress)
-            for trajectory, stem in zip(found, stems, strict=True)
+            for trajectory, stem in zip(computed, stems, strict=True)
         ]
     )
     if outcome.files[0].name.startswith(f"{one.stem}."):
         return outcome
     name = storage.shown(one.path)
-    notice = f"{name}: its name is too long for results; it was cut: {outcome.files[0].name}"
+    notice = f"{name}: its name is too long for results; they have a shorter name: {outcome.files[0].name}"
     return replace(outcome, notices=(*outcome.notices, notice))
 
 
 def format_names(text: str, *, printed: bool) -> list[str]:
-    """Formats as the command line takes them: names with commas, in letters of any case.
+    """Parse the names of formats: separated by commas, in upper or lower case.
 
     Raises:
-        FormatError: none, one that is not known, or one that cannot be printed
+        FormatError: there is no name, or a format is unknown or cannot be printed
     """
     names = list(dict.fromkeys(name.strip().lower().removeprefix(".") for name in text.split(",") if name.strip()))
     if not names:
@@ -104,11 +107,11 @@ def format_names(text: str, *, printed: bool) -> list[str]:
 
 
 def check_output(folder: Path) -> None:
-    """Refuse a folder of results that cannot be written, before any work.
+    """Refuse an output folder that cannot be written.
 
     Raises:
-        FormatError: it is a file, or may not be written
-        PathError: the operating system does not say what it is
+        FormatError: the folder is a file, or must not be written
+        PathError: the operating system refuses to examine the folder
     """
     place = folder
     while (kind := storage.kind_of(place)) is None and place != place.parent:
@@ -122,12 +125,12 @@ def check_output(folder: Path) -> None:
 
 
 def _channel_ending(channel: str) -> str:
-    """The part of a result's name that follows the recording's: talk.left, talk.channel3."""
+    """The part of a result's name after the recording's name: talk.left, talk.channel3."""
     return f".channel{channel}" if channel.isdecimal() else f".{channel}" if channel else ""
 
 
-def _of_channels(outcomes: Sequence[Outcome]) -> Outcome:
-    """The outcomes of one recording's channels as one."""
+def _merge(outcomes: Sequence[Outcome]) -> Outcome:
+    """Merge the outcomes of the channels of one recording."""
     first = outcomes[0]
     files = tuple(file for one in outcomes for file in one.files)
     notices = tuple(dict.fromkeys(notice for one in outcomes for notice in one.notices))
@@ -138,9 +141,10 @@ def _of_channels(outcomes: Sequence[Outcome]) -> Outcome:
 def _record(
     one: Input, trajectory: Trajectory, writers: list[Writer], progress: Callable[[Block, Info], None]
 ) -> Outcome:
+    """Write one trajectory with all writers."""
     count = 0
 
-    def done(block: Block) -> None:
+    def count_rows(block: Block) -> None:
         nonlocal count
         count += len(block)
         progress(block, trajectory.info)
@@ -149,12 +153,13 @@ def _record(
     for path in (place for writer in writers for place in writer.staged.places):
         if one.path != STDIN and storage.exists(path) and path.samefile(one.path):
             raise FormatError(f"{path} is the recording itself; choose another output folder.")
-    formats.record(trajectory, writers, done)
+    formats.record(trajectory, writers, count_rows)
     clipped = sum(writer.clipped for writer in writers)
     return Outcome(one.path, count, clipped, files, notices=about(one.path, trajectory.notices))
 
 
 def _printer(names: Sequence[str], stream: TextIO | None) -> Writer:
+    """The writer to standard output."""
     if stream is None:
         raise FormatError("Standard output is closed; expected a terminal, a file or a pipe.")
     if list(names) == ["csv"]:
@@ -166,7 +171,7 @@ def _printer(names: Sequence[str], stream: TextIO | None) -> Writer:
 
 @contextlib.contextmanager
 def _output_errors() -> Iterator[None]:
-    """Turn errors of standard output into one sentence, but for the end of a pipe, which ends the program quietly."""
+    """Turn errors of standard output into one sentence. A closed pipe stays an error that ends the program silently."""
     try:
         yield
     except BrokenPipeError:
@@ -176,22 +181,22 @@ def _output_errors() -> Iterator[None]:
 
 
 class _PrintedCSV:
-    """One table for all recordings, row by row as they are computed."""
+    """Prints one CSV table for all recordings, block by block."""
 
     def __init__(self, stream: TextIO) -> None:
         self.staged = StagedFiles()
         self.clipped = 0
         self._stream = stream
-        self._begun = False
+        self._has_header = False
 
     def open(self, info: Info) -> None:
         self._info = info
 
     def add(self, block: Block) -> None:
         with _output_errors():
-            if not self._begun:
+            if not self._has_header:
                 self._stream.write(csv_head(self._info))
-                self._begun = True
+                self._has_header = True
             self._stream.write(csv_rows(self._info, block))
 
     def close(self) -> None:
@@ -200,7 +205,7 @@ class _PrintedCSV:
 
 
 class _PrintedJSON:
-    """One JSON document a line for each recording, once it is complete."""
+    """Prints one JSON document on one line for each recording, when it is complete."""
 
     def __init__(self, stream: TextIO) -> None:
         self.staged = StagedFiles()
@@ -222,7 +227,7 @@ class _PrintedJSON:
 
 
 def refuse_terminal(stream: TextIO | None) -> None:
-    """Refuse a terminal as input: the program would wait for somebody to type a recording.
+    """Refuse a terminal as input, from which the program would wait for input without end.
 
     Raises:
         AudioError: standard input is a terminal, or closed

@@ -1,4 +1,4 @@
-"""Tables of many recordings: files, or segments of them, in the words and with the index of audinterface and audformat."""
+"""Tables of many recordings or segments, with the names and the index of audinterface and audformat."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ class Segment:
     """A recording, or a part of one.
 
     Attributes:
-        file: its name in the table
-        path: where it lies
-        start, end: of the part; None for the recording's own
+        file: name in the table
+        path: path of the recording
+        start, end: of the part; None for start and end of the recording
     """
 
     file: str
@@ -48,7 +48,7 @@ class Segment:
 
     @property
     def times(self) -> dict[str, float | None]:
-        """Start and end in seconds, None for the recording's own end."""
+        """Start and end in seconds; None for the end of the recording."""
         return {
             "start": 0.0 if self.start is None else self.start.total_seconds(),
             "end": None if self.end is None else self.end.total_seconds(),
@@ -57,10 +57,10 @@ class Segment:
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked of a table; see `Model.predict_files`.
+    """The options of a table; see `Model.predict_files`.
 
     Attributes:
-        options: those of `Model.predict`, with a framing
+        options: options of `Model.predict`, with a framing
     """
 
     options: Mapping[str, Any]
@@ -85,11 +85,11 @@ class _Part:
 
 
 def segments_of_files(files: Paths, starts: Times, ends: Times, root: Name | None) -> list[Segment]:
-    """Files with starts and ends as segments.
+    """Segments of files with starts and ends; see `Model.predict_files`.
 
     Raises:
-        AudioError: something else than paths
-        FramingError: times that are none, or not as many as files
+        AudioError: a file is not a path
+        FramingError: a value is not a time, or there are not as many times as files
     """
     names = [files] if isinstance(files, str | os.PathLike) else list(files)
     for number, name in enumerate(names):
@@ -109,10 +109,10 @@ def segments_of_files(files: Paths, starts: Times, ends: Times, root: Name | Non
 
 
 def columns_of_index(index: pd.Index) -> tuple[list[str], Any, Any]:
-    """Files, starts and ends of an index of audformat; of a filewise one, None and None.
+    """Files, starts and ends of an index of audformat. Starts and ends of a filewise index are None.
 
     Raises:
-        FramingError: another index
+        FramingError: the index has other levels
     """
     if not isinstance(index, pd.Index):
         raise FramingError(f"The index is a {type(index).__name__}; expected a pandas.Index; a table has it as .index.")
@@ -125,26 +125,26 @@ def columns_of_index(index: pd.Index) -> tuple[list[str], Any, Any]:
 
 
 def check_preserved(unit: str = "windows", channel: object = "mix") -> None:
-    """Refuse to preserve an index of which each entry becomes several rows.
+    """Refuse to preserve an index if each entry becomes several rows.
 
     Raises:
-        FramingError: more than one row for each segment
+        FramingError: a segment has more than one row
     """
     if unit != "files" or channel == "each":
         raise FramingError('preserve_index needs one row for each segment; expected unit="files" and one channel.')
 
 
 def preserve(table: pd.DataFrame, index: pd.Index) -> pd.DataFrame:
-    """The table with the index it was asked for, but for segments that were skipped."""
+    """The table with the original index, without the segments that were skipped."""
     skipped = [error["row"] for error in table.attrs["errors"]]
     return table.set_axis(index.delete(skipped), axis=0)
 
 
 def predict(model: Predictor, segments: Sequence[Segment], request: Request) -> pd.DataFrame:
-    """One table of many segments; see `Model.predict_files`.
+    """Predict many segments as one table; see `Model.predict_files`.
 
     Raises:
-        Emow2vError: of the first segment that fails, where errors are raised
+        Emow2vError: the first segment that fails, if errors are raised
     """
     if request.errors not in ("raise", "skip"):
         raise FramingError(f"errors is '{request.errors}'; expected raise or skip.")
@@ -158,18 +158,18 @@ def predict(model: Predictor, segments: Sequence[Segment], request: Request) -> 
     def work(segment: Segment) -> list[_Part]:
         options = {**request.options, "framing": _framing(framing, segment)}
         channel = options.pop("channel")
-        found = trajectories(model, segment.path, channel, options)
-        return [_part(segment, one, embeddings=request.embeddings) for one in found]
+        computed = trajectories(model, segment.path, channel, options)
+        return [_part(segment, one, embeddings=request.embeddings) for one in computed]
 
     results = each(segments, work, lambda one: one.path, stop_at_errors=request.errors == "raise")
     with _bar(len(segments)) if request.progress else contextlib.nullcontext(lambda: None) as advance:
-        for row, (segment, found, error) in enumerate(results):
+        for row, (segment, computed, error) in enumerate(results):
             about = {"row": row, "file": segment.file, **segment.times}
-            if found is None:
+            if computed is None:
                 errors.append(about | {"error": error})
             else:
-                parts += found
-                sentences = dict.fromkeys(notice for part in found for notice in part.info.notices)
+                parts += computed
+                sentences = dict.fromkeys(notice for part in computed for notice in part.info.notices)
                 notices += [about | {"notice": sentence} for sentence in sentences]
             advance()
             if request.on_progress:
@@ -184,7 +184,7 @@ def predict(model: Predictor, segments: Sequence[Segment], request: Request) -> 
 
 
 def _part(segment: Segment, trajectory: Any, *, embeddings: bool) -> _Part:
-    """All rows of a trajectory; embeddings that nobody asked for take no memory."""
+    """All rows of a trajectory. Embeddings are kept only if they are requested, to save memory."""
     with trajectory:
         blocks = [
             block if embeddings else replace(block, embeddings=block.embeddings[:, :0].copy()) for block in trajectory
@@ -194,7 +194,7 @@ def _part(segment: Segment, trajectory: Any, *, embeddings: bool) -> _Part:
 
 def _table(parts: Sequence[_Part], request: Request) -> pd.DataFrame:
     table = frame_of_many([(part.info, part.rows) for part in parts], embeddings=request.embeddings)
-    if request.framing.whole and parts:  # the segment's own times, to the nanosecond
+    if request.framing.whole and parts:  # the exact times of the segments
         files, starts, ends = ([key[level] for key in table.index] for level in range(3))
         starts = [part.segment.start or pd.Timedelta(0) for part in parts]
         ends = [part.segment.end or end for part, end in zip(parts, ends, strict=True)]
@@ -204,7 +204,7 @@ def _table(parts: Sequence[_Part], request: Request) -> pd.DataFrame:
 
 
 def _framing(framing: Framing, segment: Segment) -> Framing:
-    """The framing of a segment: windows of the recording, of which the step lies in the segment."""
+    """The framing of a segment. Its windows are those of the recording whose step lies in the segment."""
     if segment.start is None and segment.end is None:
         return framing
     start, end = (None if time is None else _milliseconds(time) for time in (segment.start, segment.end))
@@ -223,7 +223,7 @@ def _is_sequence(value: object) -> bool:
 
 
 def _times(name: str, values: Any, count: int) -> list[pd.Timedelta | None]:
-    """One time for each of `count` files, None for the recording's own."""
+    """One time for each of `count` files; None for start or end of the recording."""
     if not _is_sequence(values):
         return [_time(name, values)] * count
     if len(values) != count:
@@ -249,7 +249,7 @@ def _time(name: str, value: Any) -> pd.Timedelta | None:
 
 
 def _shared(facts: Sequence[Mapping[str, str | float]]) -> dict[str, str | float]:
-    """The facts of a provenance that all recordings share; notices have a list of their own."""
+    """The facts of the provenance that all recordings share, without notices, which have their own list."""
     first = facts[0] if facts else {}
     return {
         name: value

@@ -1,4 +1,4 @@
-"""One file a format, its writer and its reader together; writers take a trajectory block by block."""
+"""Formats of results. Each module has the writer and the reader of a format; writers write block by block."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from emow2v.storage.files import Move, StagedFiles, publish
 
 __all__ = ["FORMATS", "Move", "PlaceTaken", "Writer", "check", "record", "write", "writers"]
 
-# Endings of the files that each format writes, behind the recording's name
+# Endings of the files that each format writes, after the recording's name
 _ENDINGS = {
     "csv": (".csv",),
     "json": (".json",),
@@ -54,17 +54,17 @@ def record(
     overwrite: bool = False,
     owner: str = "",
 ) -> None:
-    """One pass over the recording feeds all writers; then all files appear, or none.
+    """Write a trajectory with all writers in one pass. Either all files are published, or none.
 
     Args:
-        progress: called after each block; may raise to stop, which leaves no file behind
-        before_publish: called when all files are complete, before they appear, with the renames to come; may raise likewise
-        overwrite: also replace files that emow2v did not write, whatever the writers were made with
-        owner: name of the process, in letters and digits; unfinished files carry it (see `storage.files`)
+        progress: called after each block; may raise to stop, and then no file is left
+        before_publish: called with the renames when all files are complete, before they are published; may raise to stop
+        overwrite: also replace files that emow2v did not write, even if the writers were made without overwrite
+        owner: name of the process, in letters and digits; a part of the names of unfinished files (see `storage.files`)
 
     Raises:
-        PlaceTaken: a file lies there that emow2v did not write, or that was changed since; checked before any work and
-            again before the files appear
+        PlaceTaken: a file exists that emow2v did not write, or that was changed since; checked before any work, and
+            again before the files are published
     """
     try:
         for writer in writers:
@@ -82,38 +82,38 @@ def record(
             writer.close()
         publish([writer.staged for writer in writers], before_publish)
     except BaseException:
-        for writer in reversed(writers):  # the writer that made a folder comes last
+        for writer in reversed(writers):  # the first writer made the folder, and removes it last
             writer.staged.discard()
         raise
 
 
 def check(writers: Iterable[Writer]) -> None:
-    """Refuse to replace files that emow2v did not write, or that were changed since; nothing is created.
+    """Refuse to replace files that emow2v did not write, or that were changed since. Nothing is created.
 
-    Only files that emow2v wrote and nobody has changed are replaced by new results (see `storage.marks`).
+    New results replace only files that emow2v wrote and that are unchanged (see `storage.marks`).
 
     Raises:
-        PlaceTaken: one sentence on the first such file, with the remedy
-        FormatError: a folder, a pipe or a device lies there, or no file can have the name
+        PlaceTaken: such a file exists; the sentence names the first one and the remedy
+        FormatError: a folder, a pipe or a device has the name, or no file can have it
     """
     for writer in writers:
         writer.staged.check()
 
 
 def writers(formats: Iterable[str], folder: Path, stem: str, *, overwrite: bool = False) -> list[Writer]:
-    """Writers for results named after a recording.
+    """The writers of results that are named after a recording.
 
     Args:
         formats: "csv", "json", "ndjson", "annotation" (three pairs of files, one a dimension) or "stream" (embeddings), in
             upper or lower case; a format that is named twice counts once
-        folder: where the files go; created where it is missing
-        stem: first part of every name; where it is too long for the endings it is cut, and eight digits keep it distinct
+        folder: of the files; created if it is missing
+        stem: first part of every name; a stem that is too long is cut, and gets eight digits to stay distinct
         overwrite: also replace files that emow2v did not write, or that were changed since
 
     Raises:
-        FormatError: an unknown format
+        FormatError: a format is unknown
     """
-    stem = _shortened(stem)
+    stem = _shorten(stem)
     names = list(dict.fromkeys(name.strip().lower() for name in formats))
     for name in names:
         if name not in _ENDINGS:
@@ -122,7 +122,7 @@ def writers(formats: Iterable[str], folder: Path, stem: str, *, overwrite: bool 
 
 
 def _writer(path: Path, *, overwrite: bool) -> Writer:
-    """The writer of one file, or of one pair of files, by the ending of its name."""
+    """The writer of one file, or of one pair of files, chosen by the ending of its name."""
     from emow2v.formats.ssi import AnnotationWriter, StreamWriter
     from emow2v.formats.table import CSVWriter, JSONWriter, NDJSONWriter
 
@@ -139,43 +139,42 @@ def _writer(path: Path, *, overwrite: bool) -> Writer:
 
 
 def known() -> str:
-    """The names of formats, as sentences give them."""
+    """The names of all formats, for sentences."""
     return f"{', '.join(FORMATS[:-1])} or {FORMATS[-1]}"
 
 
-def _shortened(stem: str) -> str:
-    """A stem that leaves room for every ending."""
-    encoded = _encoded(stem)
+def _shorten(stem: str) -> str:
+    """The stem, cut if it is too long for the longest ending."""
+    encoded = _encode(stem)
     if len(encoded) <= _LONGEST_STEM:
         return stem
-    behind = "-" + hashlib.sha256(encoded).hexdigest()[:8]
-    kept = stem
-    while len(_encoded(kept)) > _LONGEST_STEM - len(behind):
-        kept = kept[:-1]
-    return kept + behind
+    digits = "-" + hashlib.sha256(encoded).hexdigest()[:8]
+    while len(_encode(stem)) > _LONGEST_STEM - len(digits):
+        stem = stem[:-1]
+    return stem + digits
 
 
-def _encoded(name: str) -> bytes:
-    return name.encode("utf-8", "surrogatepass")  # what no file can be called is refused later, with a sentence
+def _encode(name: str) -> bytes:
+    return name.encode("utf-8", "surrogatepass")  # a name that no file can have is refused later
 
 
 def write(trajectory: Rows, path: str | Path, *, overwrite: bool = False) -> None:
-    """Write a trajectory; the ending of the name chooses the format. `Trajectory.save` does the same.
+    """Write a trajectory in the format that the ending of the name stands for. `Trajectory.save` does the same.
 
-    `talk.csv`, `talk.json` and `talk.ndjson` are tables, `talk.stream` holds the embeddings, `talk.annotation` becomes
-    three pairs of files, `talk.arousal.annotation` and so on; a dimension in the name writes only that one.
+    `talk.csv`, `talk.json` and `talk.ndjson` are tables. `talk.stream` has the embeddings. `talk.annotation` becomes
+    three pairs of files, `talk.arousal.annotation` and so on; `talk.arousal.annotation` itself becomes only that pair.
 
     Args:
         overwrite: also replace files that emow2v did not write, or that were changed since
 
     Raises:
-        PlaceTaken: a file lies there that emow2v did not write, or that was changed since
-        FormatError: the ending is unknown, or the place cannot be written
+        PlaceTaken: a file exists that emow2v did not write, or that was changed since
+        FormatError: the ending is unknown, or the folder cannot be written
     """
     path = Path(path)
     name, dimension = path.suffix.lower()[1:], Path(path.stem).suffix[1:]
     if name in _ENDINGS and (name != "annotation" or dimension in DIMENSIONS):
-        found = [_writer(path, overwrite=overwrite)]  # talk.CSV stays talk.CSV
+        chosen = [_writer(path, overwrite=overwrite)]  # talk.CSV stays talk.CSV
     else:
-        found = writers([name], path.parent, path.stem, overwrite=overwrite)
-    record(trajectory, found)
+        chosen = writers([name], path.parent, path.stem, overwrite=overwrite)
+    record(trajectory, chosen)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def frame_of(info: Info, rows: Block, *, embeddings: bool = False) -> pd.DataFrame:
-    """Rows of one recording as a table; `attrs` holds the provenance.
+    """Rows of one recording as a table; `attrs` has the provenance.
 
     Args:
         embeddings: add the columns embedding_0 .. embedding_1023
@@ -25,8 +25,8 @@ def frame_of(info: Info, rows: Block, *, embeddings: bool = False) -> pd.DataFra
 def frame_of_many(parts: Sequence[tuple[Info, Block]], *, embeddings: bool = False) -> pd.DataFrame:
     """Rows of many recordings, one after the other, as one table.
 
-    Columns are arousal, dominance, valence and confidence (the lowest of the three), with embeddings also
-    embedding_0 .. embedding_1023, and channel where each channel of a recording has rows of its own.
+    The columns are arousal, dominance, valence and confidence (the lowest of the three); with embeddings also
+    embedding_0 .. embedding_1023; and channel if each channel of a recording has its own rows.
     """
     import pandas as pd
 

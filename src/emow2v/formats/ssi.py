@@ -1,8 +1,8 @@
-"""SSI and NOVA files: scores as continuous annotations, embeddings as streams; reading them is in `ssi_read`.
+"""Writers of SSI and NOVA files: scores as continuous annotations, embeddings as streams. `ssi_read` reads them.
 
-Each is a pair: an XML header `X.annotation` or `X.stream`, and the data in a file of the same name with `~`.
-Row k stands at k / sr, so rows before `start`, which were not computed, are written, too,
-as zeros (in annotations with confidence 0). The header holds a mark that vouches for both (see `marks`).
+Each result is a pair of files: an XML header `X.annotation` or `X.stream`, and the data in a file of the same name with
+`~`. Row k begins at k / sr. Therefore rows before `start`, which were not computed, are written as zeros (in annotations
+with confidence 0). The header contains a mark that covers both files (see `storage.marks`).
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]") 
 
 
 class _PairWriter(ABC):
-    """The common part of both writers: data that grows with the rows, and a header that is written last."""
+    """The common part of both writers. Data are written block by block; the header is written last."""
 
     def __init__(self, path: Path, *, overwrite: bool = False) -> None:
         self.path = Path(path)
-        # the data are published before the header: a reader that finds the header finds the data
+        # the data are published before the header, so that a header never appears without data
         self.staged = StagedFiles({data_path(self.path): self.path, self.path: None}, overwrite=overwrite)
         self.clipped = 0
         self._rows = 0
@@ -44,10 +44,11 @@ class _PairWriter(ABC):
         self._header: IO[bytes] | None = None
 
     def open(self, info: Info) -> None:
-        """Begin.
+        """Create the temporary files.
 
         Raises:
-            FormatError: the place cannot be written to
+            PlaceTaken: another program wrote a file there, or changed it
+            FormatError: the folder cannot be written
         """
         self._info = info
         if not info.framing.whole:
@@ -57,7 +58,11 @@ class _PairWriter(ABC):
         self._header = self.staged.open(self.path)
 
     def add(self, block: Block) -> None:
-        """Write the next rows; missing rows in between are written as zeros."""
+        """Write the next rows. Rows that are missing before them are written as zeros.
+
+        Raises:
+            FormatError: the rows were written already
+        """
         assert self._info is not None and self._data is not None
         if not len(block):
             return
@@ -69,15 +74,15 @@ class _PairWriter(ABC):
         if self._info.framing.whole:
             seconds = Fraction(float(block.ends[0] - block.starts[0])).limit_denominator(10**9)
             self._rate = 1 / seconds if seconds else Fraction(1)
-        for begin in range(0, missing, 1000):  # piecewise: a late start must not take memory
+        for begin in range(0, missing, 1000):  # in pieces, so that memory does not grow with a late start
             self._data.write(self._zeros(block) * min(1000, missing - begin))
-        self._data.write(self._encoded(block))
+        self._data.write(self._encode(block))
         self._rows = block.first + len(block)
 
     def close(self) -> None:
-        """Write the header; the files still have to be published."""
+        """Write the header. The files are not published yet."""
         assert self._info is not None and self._header is not None
-        header = self._described(self._info)
+        header = self._header_element(self._info)
         header.find("meta").set("mark", marks.text(self.staged.digest(data_path(self.path))))  # type: ignore[union-attr]
         ET.indent(header, space="    ")
         self._header.write(ET.tostring(header, encoding="us-ascii", xml_declaration=False))
@@ -85,33 +90,33 @@ class _PairWriter(ABC):
 
     @abstractmethod
     def _zeros(self, block: Block) -> bytes:
-        """A row that was not computed, of the width of a block's."""
+        """A row of zeros, as wide as the rows of a block."""
 
     @abstractmethod
-    def _encoded(self, block: Block) -> bytes:
-        """A block's rows as the data file has them."""
+    def _encode(self, block: Block) -> bytes:
+        """The rows of a block in the form of the data file."""
 
     @abstractmethod
-    def _described(self, info: Info) -> ET.Element:
-        """The header."""
+    def _header_element(self, info: Info) -> ET.Element:
+        """The header's root element."""
 
 
 class AnnotationWriter(_PairWriter):
-    """One dimension as a continuous annotation in text, which is the only kind that NOVA draws as a curve.
+    """Writes one dimension as a continuous annotation in text, the only kind that NOVA draws as a curve.
 
-    Scores are clipped to the scheme's 0..1; `clipped` counts them. A score that is no finite number is written
-    as 0 with confidence 0. A whole recording is one row whose sr is 1 / its length. No rows are a valid pair too.
+    Scores are clipped to 0..1, the range of the scheme; `clipped` is their number. A score that is not finite is written
+    as 0 with confidence 0. A whole recording is one row, and its sr is 1 / duration. A pair without rows is valid.
 
     Args:
-        path: the header's, X.annotation
+        path: the header, X.annotation
         dimension: arousal, dominance or valence
-        scheme: name of the scheme; the dimension where empty
-        role: whose voice it is
-        annotator: emow2v with model and version where empty
+        scheme: name of the scheme; "" for the dimension
+        role: role of the speaker, as in NOVA
+        annotator: name of the annotator; "" for emow2v with model and version
         overwrite: also replace files that emow2v did not write, or that were changed since
 
     Raises:
-        FormatError: another dimension
+        FormatError: the dimension is unknown
     """
 
     def __init__(
@@ -135,29 +140,29 @@ class AnnotationWriter(_PairWriter):
     def _zeros(self, block: Block) -> bytes:
         return b"0.000000;0.000000\n"
 
-    def _encoded(self, block: Block) -> bytes:
+    def _encode(self, block: Block) -> bytes:
         scores = block.scores[:, self._column].astype(np.float64)
-        known = np.isfinite(scores)
-        self.clipped += int(np.count_nonzero(known & ((scores < 0) | (scores > 1))))
-        scores = np.where(known, np.clip(scores, 0, 1), 0) + 0.0  # + 0.0 turns -0.0 into 0.0
-        sure = np.where(known, np.clip(np.nan_to_num(block.confidence[:, self._column]), 0, 1), 0) + 0.0
-        return "".join(f"{a:.6f};{b:.6f}\n" for a, b in zip(scores.tolist(), sure.tolist(), strict=True)).encode()
+        finite = np.isfinite(scores)
+        self.clipped += int(np.count_nonzero(finite & ((scores < 0) | (scores > 1))))
+        scores = np.where(finite, np.clip(scores, 0, 1), 0) + 0.0  # + 0.0 turns -0.0 into 0.0
+        confidence = np.where(finite, np.clip(np.nan_to_num(block.confidence[:, self._column]), 0, 1), 0) + 0.0
+        return "".join(f"{a:.6f};{b:.6f}\n" for a, b in zip(scores.tolist(), confidence.tolist(), strict=True)).encode()
 
-    def _described(self, info: Info) -> ET.Element:
+    def _header_element(self, info: Info) -> ET.Element:
         root = ET.Element("annotation", {"ssi-v": "3"})
         ET.SubElement(root, "info", {"ftype": "ASCII", "size": str(self._rows)})
         meta = {"role": self._role, "annotator": self._annotator or _annotator(info), "description": _provenance(info)}
-        ET.SubElement(root, "meta", {key: _allowed(text) for key, text in meta.items()})
-        scheme = {"name": _allowed(self._scheme), "type": "CONTINUOUS", "sr": _decimal(self._rate)}
+        ET.SubElement(root, "meta", {key: _xml_text(text) for key, text in meta.items()})
+        scheme = {"name": _xml_text(self._scheme), "type": "CONTINUOUS", "sr": _decimal(self._rate)}
         ET.SubElement(root, "scheme", {**scheme, "min": "0", "max": "1"})
         return root
 
 
 class StreamWriter(_PairWriter):
-    """Embeddings as a stream of little-endian float32, in one chunk from the beginning of the recording.
+    """Writes embeddings as a stream of little-endian float32, in one chunk from the beginning of the recording.
 
     Args:
-        path: the header's, X.stream
+        path: the header, X.stream
         overwrite: also replace files that emow2v did not write, or that were changed since
     """
 
@@ -168,27 +173,27 @@ class StreamWriter(_PairWriter):
     def _zeros(self, block: Block) -> bytes:
         return bytes(block.embeddings.shape[1] * 4)
 
-    def _encoded(self, block: Block) -> bytes:
+    def _encode(self, block: Block) -> bytes:
         self._dim = block.embeddings.shape[1]
         return block.embeddings.astype("<f4").tobytes()
 
-    def _described(self, info: Info) -> ET.Element:
+    def _header_element(self, info: Info) -> ET.Element:
         root = ET.Element("stream", {"ssi-v": "2"})
         facts = {"ftype": "BINARY", "sr": _decimal(self._rate), "dim": str(self._dim)}
         ET.SubElement(root, "info", {**facts, "byte": "4", "type": "FLOAT", "delim": " "})
         meta = {"type": "feature", "annotator": _annotator(info), "description": _provenance(info)}
-        ET.SubElement(root, "meta", {key: _allowed(text) for key, text in meta.items()})
+        ET.SubElement(root, "meta", {key: _xml_text(text) for key, text in meta.items()})
         to = _decimal(self._rows / self._rate)
         ET.SubElement(root, "chunk", {"from": "0.000", "to": to, "byte": "0", "num": str(self._rows)})
         return root
 
 
-def _allowed(text: str) -> str:
+def _xml_text(text: str) -> str:
     return _NOT_XML.sub("", text)
 
 
 def _decimal(value: Fraction) -> str:
-    """At least three decimals; where three are not exact, as many as are, up to nine (small numbers: nine digits)."""
+    """A decimal number with three to nine decimals, as many as are needed to be exact; small numbers have nine digits."""
     most = 9 if value >= 1 or not value else max(9, 8 - math.floor(math.log10(value)))
     for places in range(3, most):
         text = f"{float(value):.{places}f}"
@@ -202,33 +207,33 @@ def _annotator(info: Info) -> str:
     return " ".join(["emow2v", *filter(None, names)])
 
 
-def _source(known: Mapping[str, str]) -> str:
-    track = f"track {known['track']} of {known['tracks']}" if known.get("tracks", "1") != "1" else ""
-    channel = f"channel {known['channel']} of {known['channels']}" if known.get("channels", "1") != "1" else ""
+def _source(facts: Mapping[str, str]) -> str:
+    track = f"track {facts['track']} of {facts['tracks']}" if facts.get("tracks", "1") != "1" else ""
+    channel = f"channel {facts['channel']} of {facts['channels']}" if facts.get("channels", "1") != "1" else ""
     return ", ".join(filter(None, (track, channel)))
 
 
 def _provenance(info: Info) -> str:
     """One line: model, weights, engine, framing, software, licence, citation."""
-    known = {key: str(value) for key, value in info.provenance.items()}
+    facts = {key: str(value) for key, value in info.provenance.items()}
     framing = info.framing
-    cut = "one value for the whole recording"
+    windows = "one value for the whole recording"
     if not framing.whole:
-        cut = (
+        windows = (
             f"step {float(framing.step_ms):g} ms, frame {float(framing.core_ms):g} ms, context "
             f"{float(framing.left_context_ms):g} ms left and {float(framing.right_context_ms):g} ms right, "
             f"{framing.padding} padding" + (", shared context" if info.provenance.get("context") == "shared" else "")
         )
     limits = [f"{name} {float(ms):g} ms" for name, ms in (("start", framing.start_ms), ("end", framing.end_ms)) if ms]
     parts = {
-        "model": " ".join(filter(None, (known.get("model"), known.get("model_version")))),
-        "weights sha256": known.get("weights_sha256", "")[:12],
-        "engine": " ".join(filter(None, (known.get("engine"), known.get("precision")))),
-        "framing": ", ".join([cut, *limits]),
-        "heard": _source(known),
-        "notices": known.get("notices", ""),
-        "software": known.get("software", ""),
-        "licence": known.get("licence", ""),
-        "citation": known.get("citation", ""),
+        "model": " ".join(filter(None, (facts.get("model"), facts.get("model_version")))),
+        "weights sha256": facts.get("weights_sha256", "")[:12],
+        "engine": " ".join(filter(None, (facts.get("engine"), facts.get("precision")))),
+        "framing": ", ".join([windows, *limits]),
+        "heard": _source(facts),
+        "notices": facts.get("notices", ""),
+        "software": facts.get("software", ""),
+        "licence": facts.get("licence", ""),
+        "citation": facts.get("citation", ""),
     }
     return " ".join("; ".join(f"{name}: {text}" for name, text in parts.items() if text).split())

@@ -1,4 +1,4 @@
-"""Readers of SSI and NOVA files that take what any of SSI, NOVA and the reference wrote."""
+"""Readers of SSI and NOVA files. They accept files of SSI, of NOVA and of the reference implementation."""
 
 from __future__ import annotations
 
@@ -25,29 +25,29 @@ _TYPES = {
     "LONG": "<i8", "ULONG": "<u8", "FLOAT": "<f4", "DOUBLE": "<f8", "LDOUBLE": "<f8",
 }  # fmt: skip
 _RATES = (1e-9, 1e9)  # Hz
-_HEADER_LIMIT = 16 * 2**20  # bytes; a header with a thousand classes has a hundredth of it
+_HEADER_LIMIT = 16 * 2**20  # bytes; a header with a thousand classes has about 1 % of it
 _LABEL = re.compile(r"\s*[-+.\d][^;\n]*;\s*[-+.\d][^;\n]*;")  # from;to;
 
 _Rows = list[tuple[float, float, Any, float]]  # from, to, value, confidence
 
 
 def data_path(path: Path) -> Path:
-    """The data that belong to a header."""
+    """The path of the data that belong to a header."""
     return path.with_name(path.name + "~")
 
 
 @dataclass(frozen=True, eq=False)
 class Annotation:
-    """What an annotation pair holds.
+    """The content of an annotation: X.annotation and X.annotation~.
 
     Attributes:
         scheme: CONTINUOUS, DISCRETE or FREE
-        name, role, annotator, description: as in the header, empty where it says nothing
-        starts, ends: float64 [rows], seconds; continuous row k reaches from k / sr to (k + 1) / sr
-        values: [rows], float64 scores (NaN where the file says so), int64 class ids (-1: garbage) or object texts
-        confidence: float64 [rows]; 1 where the file gives none
+        name, role, annotator, description: as in the header; empty if it has none
+        starts, ends: float64 [rows], seconds; row k of a continuous annotation lasts from k / sr to (k + 1) / sr
+        values: [rows], float64 scores (NaN if the file has NaN), int64 class ids (-1: garbage) or object texts
+        confidence: float64 [rows]; 1 if the file has none
         sampling_rate: Hz of a continuous annotation, 0 of others
-        minimum, maximum: of a continuous scheme where the header gives them
+        minimum, maximum: of a continuous scheme; None if the header has none
         classes: names of a discrete scheme by id
     """
 
@@ -70,26 +70,26 @@ class Annotation:
 
     @property
     def scores(self) -> npt.NDArray[np.float64]:
-        """The values of a continuous annotation.
+        """The values of a continuous annotation, float64 [rows].
 
         Raises:
-            FormatError: it is of another scheme
+            FormatError: the annotation has another scheme
         """
         if self.scheme != "CONTINUOUS":
-            raise FormatError(f"The annotation is {self.scheme}; expected CONTINUOUS; its labels are in values.")
+            raise FormatError(f"The annotation is {self.scheme}; expected CONTINUOUS; use values for its labels.")
         return self.values
 
 
 @dataclass(frozen=True, eq=False)
 class StreamData:
-    """What a stream pair holds.
+    """The content of a stream: X.stream and X.stream~.
 
     Attributes:
         sampling_rate: Hz
         times: float64 [samples], seconds; gaps between chunks are kept
         data: [samples, dim] of the stream's own type
-        type: its name, such as FLOAT
-        meta: the header's words about it; `type` is the kind of media
+        type: name of the sample type, such as FLOAT
+        meta: attributes of the header's element `meta`; its `type` is the kind of media
     """
 
     sampling_rate: float
@@ -103,14 +103,17 @@ class StreamData:
 
 
 def read_annotation(path: str | Path) -> Annotation:
-    """Read X.annotation and X.annotation~ of any scheme, text or binary, as SSI, NOVA or the reference wrote them.
+    """Read X.annotation and X.annotation~ of any scheme, in text or binary, from SSI, NOVA or the reference.
 
-    The header's `size` is not believed. A last binary record that is cut off is left out.
+    The number of rows is that of the data, not the header's `size`. An incomplete last binary record is left out.
+
+    Args:
+        path: the header, X.annotation
 
     Raises:
-        FormatError: a file is missing or holds something else
+        FormatError: a file is missing, or is not an annotation
     """
-    with _naming(path):
+    with _errors_with_path(path):
         return _annotation(*_pair(Path(path), "annotation"))
 
 
@@ -125,19 +128,24 @@ def _annotation(root: ET.Element, info: Mapping[str, str], data: bytes) -> Annot
     if kind == "CONTINUOUS":
         rate = _number(scheme.get("sr"), "sr", *_RATES)
         pairs = [_columns(line, 1) for line in _lines(data)] if text else _records(data, "<f4, <f4").tolist()
-        rows = [(k / rate, (k + 1) / rate, score, sure) for k, (score, sure) in enumerate(pairs)]
+        rows = [(k / rate, (k + 1) / rate, score, confidence) for k, (score, confidence) in enumerate(pairs)]
     elif kind == "DISCRETE" and text:
-        rows = [(a, b, _integer(str(c), "id"), sure) for a, b, c, sure in (_columns(line, 3) for line in _lines(data))]
+        rows = [
+            (a, b, _integer(str(c), "id"), confidence)
+            for a, b, c, confidence in (_columns(line, 3) for line in _lines(data))
+        ]
     elif kind == "DISCRETE" and len(data) % 16 == 0 and info.get("size", "").strip() == str(len(data) // 16):
-        # the reference writes milliseconds in records of 16 bytes, and cannot read that itself
-        rows = [(a / 1000, b / 1000, c, sure) for a, b, c, sure in _records(data, "<i4, <i4, <i4, <f4").tolist()]
+        # the reference writes milliseconds in records of 16 bytes, which it cannot read itself
+        rows = [
+            (a / 1000, b / 1000, c, confidence) for a, b, c, confidence in _records(data, "<i4, <i4, <i4, <f4").tolist()
+        ]
     elif kind == "DISCRETE":
         rows = _records(data, "<f8, <f8, <i4, <f4").tolist()
     else:
         rows = _free_text(data) if text else _free_binary(data)
-    starts, ends, values, sure = zip(*rows, strict=True) if rows else ((), (), (), ())
+    starts, ends, values, confidence = zip(*rows, strict=True) if rows else ((), (), (), ())
     if not all(map(math.isfinite, starts + ends)):
-        raise FormatError("a time is no finite number; expected seconds; write the file anew")
+        raise FormatError("a time is no finite number; expected seconds; write the file again")
     return Annotation(
         scheme=kind,
         name=scheme.get("name", ""),
@@ -147,7 +155,7 @@ def _annotation(root: ET.Element, info: Mapping[str, str], data: bytes) -> Annot
         starts=np.array(starts, np.float64),
         ends=np.array(ends, np.float64),
         values=np.array(values, _VALUES[kind]),
-        confidence=np.array(sure, np.float64),
+        confidence=np.array(confidence, np.float64),
         sampling_rate=rate,
         minimum=low,
         maximum=high,
@@ -156,14 +164,17 @@ def _annotation(root: ET.Element, info: Mapping[str, str], data: bytes) -> Annot
 
 
 def read_stream(path: str | Path) -> StreamData:
-    """Read X.stream and X.stream~, text or binary, of every type and any number of chunks.
+    """Read X.stream and X.stream~, in text or binary, of every type and any number of chunks.
 
-    The data decide how many samples there are, not the chunks' `num`; a last sample that is cut off is left out.
+    The number of samples is that of the data, not the chunks' `num`. An incomplete last sample is left out.
+
+    Args:
+        path: the header, X.stream
 
     Raises:
-        FormatError: a file is missing or holds something else
+        FormatError: a file is missing, or is not a stream
     """
-    with _naming(path):
+    with _errors_with_path(path):
         return _stream(*_pair(Path(path), "stream"))
 
 
@@ -171,17 +182,17 @@ def _stream(root: ET.Element, info: Mapping[str, str], data: bytes) -> StreamDat
     rate = _number(info.get("sr"), "sr", *_RATES)
     dim = _integer(info.get("dim"), "dim", 1)
     kind = _one_of(info.get("type"), "type", tuple(_TYPES))
-    found = root.iterfind("chunk")
-    chunks = [(_number(c.get("from", "0"), "from", -1e9, 1e9), _integer(c.get("num", "0"), "num", 0)) for c in found]
+    elements = root.iterfind("chunk")
+    chunks = [(_number(c.get("from", "0"), "from", -1e9, 1e9), _integer(c.get("num", "0"), "num", 0)) for c in elements]
     dtype = np.dtype(_TYPES[kind])
     if _one_of(info.get("ftype", "ASCII"), "ftype", ("ASCII", "BINARY")) == "ASCII":
         values = _stream_text(data, info.get("delim", " "), dim, dtype)
     else:
         if kind == "FLOAT" and data and len(data) == sum(number for _, number in chunks) * dim * 8:
-            kind, dtype = "DOUBLE", np.dtype("<f8")  # the reference puts float64 arrays under a header saying FLOAT
+            kind, dtype = "DOUBLE", np.dtype("<f8")  # the reference writes float64 values with a header that says FLOAT
         rows = len(data) // (dim * dtype.itemsize)
         if data and not rows:
-            raise FormatError(f"dim is {dim}; expected samples that fit into {len(data)} bytes; correct the header")
+            raise FormatError(f"dim is {dim}; expected samples of at most {len(data)} bytes; correct the header")
         values = _records(data[: rows * dim * dtype.itemsize], dtype).reshape(rows, dim)
     times, row, after = np.empty(len(values)), 0, 0.0
     for begin, number in chunks:
@@ -193,7 +204,8 @@ def _stream(root: ET.Element, info: Mapping[str, str], data: bytes) -> StreamDat
 
 
 @contextlib.contextmanager
-def _naming(path: str | Path) -> Iterator[None]:
+def _errors_with_path(path: str | Path) -> Iterator[None]:
+    """Put the path before the sentence of an error."""
     try:
         yield
     except FormatError as error:
@@ -201,9 +213,9 @@ def _naming(path: str | Path) -> Iterator[None]:
 
 
 def _pair(path: Path, name: str) -> tuple[ET.Element, dict[str, str], bytes]:
-    """The header's root, its info and the data."""
+    """The header's root element, the attributes of its element `info`, and the data."""
     text = _decoded(_read(path, _HEADER_LIMIT)).strip()
-    if "<!DOCTYPE" in text or "<!ENTITY" in text:  # neither SSI nor NOVA write one; entities can grow without end
+    if "<!DOCTYPE" in text or "<!ENTITY" in text:  # SSI and NOVA write none; entities can expand without limit
         raise FormatError(f"the header holds a DOCTYPE; expected a plain <{name}>; remove it")
     try:
         root = ET.fromstring(text)
@@ -217,7 +229,9 @@ def _pair(path: Path, name: str) -> tuple[ET.Element, dict[str, str], bytes]:
 def _read(path: Path, limit: int | None = None) -> bytes:
     try:
         if not path.is_file():
-            raise FormatError(f"{path.name} is missing; expected a header and its data (with ~ behind) in one folder")
+            raise FormatError(
+                f"{path.name} is missing; expected a header and its data (the same name with ~) in one folder"
+            )
         if limit is not None and path.stat().st_size > limit:
             raise FormatError(f"the file is larger than {limit} bytes; expected a header; choose another file")
         return path.read_bytes()
@@ -226,7 +240,7 @@ def _read(path: Path, limit: int | None = None) -> bytes:
 
 
 def _decoded(data: bytes) -> str:
-    """UTF-8, or UTF-16 with a mark; else the western code page of Windows, in which NOVA wrote."""
+    """Decode UTF-8, UTF-16 with a byte order mark, or else the western code page of Windows, which NOVA used."""
     if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
         return data.decode("utf-16", "replace")
     try:
@@ -240,29 +254,29 @@ def _attributes(root: ET.Element, name: str) -> dict[str, str]:
     return {} if element is None else dict(element.attrib)
 
 
-def _shown(got: str | None) -> str:
-    return "missing" if got is None else repr(got[:40])
+def _quoted(value: str | None) -> str:
+    return "missing" if value is None else repr(value[:40])
 
 
-def _one_of(got: str | None, name: str, known: tuple[str, ...]) -> str:
-    if got is None or got.strip().upper() not in known:
-        raise FormatError(f"{name} is {_shown(got)}; expected {', '.join(known)}; save it as one of them")
-    return got.strip().upper()
+def _one_of(text: str | None, name: str, choices: tuple[str, ...]) -> str:
+    if text is None or text.strip().upper() not in choices:
+        raise FormatError(f"{name} is {_quoted(text)}; expected {', '.join(choices)}; save it as one of them")
+    return text.strip().upper()
 
 
-def _number(got: str | None, name: str, low: float = -math.inf, high: float = math.inf) -> float:
-    """A number within bounds, if any are given; a decimal comma is taken too."""
+def _number(text: str | None, name: str, low: float = -math.inf, high: float = math.inf) -> float:
+    """A number within bounds. A decimal comma is accepted."""
     with contextlib.suppress(ValueError):
-        value = float((got or "").replace(",", "."))
+        value = float((text or "").replace(",", "."))
         if low <= value <= high or (math.isnan(value) and high == math.inf):
             return value
-    raise FormatError(f"{name} is {_shown(got)}; expected a number from {low:.10g} to {high:.10g}; correct it")
+    raise FormatError(f"{name} is {_quoted(text)}; expected a number from {low:.10g} to {high:.10g}; correct it")
 
 
-def _integer(got: str | None, name: str, low: int = -(2**31), high: int = 2**31 - 1) -> int:
-    value = _number(got, name, low, high)
+def _integer(text: str | None, name: str, low: int = -(2**31), high: int = 2**31 - 1) -> int:
+    value = _number(text, name, low, high)
     if not value.is_integer():
-        raise FormatError(f"{name} is {_shown(got)}; expected a whole number; correct it")
+        raise FormatError(f"{name} is {_quoted(text)}; expected a whole number; correct it")
     return int(value)
 
 
@@ -272,24 +286,24 @@ def _records(data: bytes, kind: npt.DTypeLike) -> npt.NDArray[Any]:
 
 
 def _lines(data: bytes) -> list[str]:
-    """Lines that say something, without comments; not at characters that only str.splitlines() takes for ends."""
+    """Lines without comments and empty lines. Unlike str.splitlines(), only CR and LF end a line."""
     lines = _decoded(data).replace("\r", "\n").split("\n")
     return [line for line in lines if line.strip() and not line.lstrip().startswith("#")]
 
 
 def _columns(line: str, count: int) -> list[float]:
-    """So many numbers and a confidence, 1 where there is none; what follows does not matter."""
+    """The first `count` numbers of a line, and its confidence, 1 if it has none. Further columns are ignored."""
     fields = line.split(";")
     if len(fields) < count:
         raise FormatError(
-            f"a line is {line[:40]!r}; expected {counted(count, 'column')} and a confidence, with ; between"
+            f"a line is {line[:40]!r}; expected {counted(count, 'column')} and a confidence, separated by ;"
         )
-    sure = fields[count] if len(fields) > count and fields[count].strip() else "1"
-    return [_number(text, "a value") for text in (*fields[:count], sure)]
+    confidence = fields[count] if len(fields) > count and fields[count].strip() else "1"
+    return [_number(text, "a value") for text in (*fields[:count], confidence)]
 
 
 def _free_text(data: bytes) -> _Rows:
-    """Labels may hold ; and line ends, since nobody quotes them; the rightmost number from 0 to 1 is the confidence."""
+    """Rows of free labels. A label may contain ; and line ends. The last number from 0 to 1 is the confidence."""
     labels: list[str] = []
     for line in _lines(data):
         if _LABEL.match(line) or not labels:
@@ -301,37 +315,41 @@ def _free_text(data: bytes) -> _Rows:
 
 def _label(line: str) -> tuple[float, float, str, float]:
     start, end, *fields = line.split(";") if _LABEL.match(line) else ("", "")
-    sure, column = 1.0, len(fields)
+    confidence, column = 1.0, len(fields)
     for k in range(len(fields) - 1, 0, -1):
         with contextlib.suppress(FormatError):
-            sure, column = _number(fields[k], "confidence", 0, 1), k
+            confidence, column = _number(fields[k], "confidence", 0, 1), k
             break
     if not fields or ("\n" in line and column == len(fields)):
         raise FormatError(f"a line is {line[-40:]!r}; expected from;to;text;confidence; correct it")
     text = ";".join(fields[:column])
     quoted = len(text) > 1 and text[0] == text[-1] == '"'
-    return _number(start, "from"), _number(end, "to"), text[1:-1].replace('""', '"') if quoted else text, sure
+    return _number(start, "from"), _number(end, "to"), text[1:-1].replace('""', '"') if quoted else text, confidence
 
 
 def _free_binary(data: bytes) -> _Rows:
-    """Lengths count bytes, as SSI does, or where that leads astray, characters, as NOVA does."""
-    straight, in_bytes = _free_records(data, lambda begin, count: begin + count)
+    """Rows of free labels in binary. Lengths are bytes, as in SSI; if that does not fit the data, characters, as in NOVA."""
+    byte_rows, in_bytes = _free_records(data, lambda begin, count: begin + count)
     if in_bytes != len(data):
-        rows, in_characters = _free_records(data, lambda begin, count: _behind(data, begin, count))
+        rows, in_characters = _free_records(data, lambda begin, count: _utf16_end(data, begin, count))
         if in_characters == len(data):
             return rows
-        if not straight or not all(0 <= start <= end < 1e9 for start, end, _, _ in straight):
+        if not byte_rows or not all(0 <= start <= end < 1e9 for start, end, _, _ in byte_rows):
             raise FormatError("the lengths of the labels do not fit the data; expected bytes; save it as ASCII")
-    return straight
+    return byte_rows
 
 
-def _free_records(data: bytes, behind: Callable[[int, int], int]) -> tuple[_Rows, int]:
-    """Whole records and where they end; `behind` says where a label of so many bytes or characters does."""
+def _free_records(data: bytes, end_of_label: Callable[[int, int], int]) -> tuple[_Rows, int]:
+    """Complete records, and the offset at which they end.
+
+    Args:
+        end_of_label: returns the end of a label from its beginning and its length
+    """
     rows: _Rows = []
     position = 0
     while position + 20 <= len(data):
         start, end, count = struct.unpack_from("<ddI", data, position)
-        stop = behind(position + 20, count)
+        stop = end_of_label(position + 20, count)
         if stop + 4 > len(data):
             break
         rows.append((start, end, _decoded(data[position + 20 : stop]), *struct.unpack_from("<f", data, stop)))
@@ -339,8 +357,8 @@ def _free_records(data: bytes, behind: Callable[[int, int], int]) -> tuple[_Rows
     return rows, position
 
 
-def _behind(data: bytes, begin: int, count: int) -> int:
-    """The byte behind `count` UTF-16 units, .NET's characters, of UTF-8 text."""
+def _utf16_end(data: bytes, begin: int, count: int) -> int:
+    """The offset behind `count` characters of UTF-8 text; a character is a UTF-16 unit, as in .NET."""
     while count > 0 and begin < len(data):
         size = 1 + sum(data[begin] >= lead for lead in (0xC0, 0xE0, 0xF0))
         begin += size
@@ -350,14 +368,14 @@ def _behind(data: bytes, begin: int, count: int) -> int:
 
 def _stream_text(data: bytes, delimiter: str, dim: int, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
     convert: type[float] | type[int] = float if dtype.kind == "f" else int
-    comma = delimiter.strip() != ","  # then it can only be a decimal one
+    has_decimal_comma = delimiter.strip() != ","  # a comma that separates no columns is a decimal comma
     rows = []
     for line in _lines(data):
         fields = line.split(delimiter if delimiter.strip() else None)[:dim]
-        if comma and dtype.kind == "f":
+        if has_decimal_comma and dtype.kind == "f":
             fields = [text.replace(",", ".") for text in fields]
         try:
-            with np.errstate(over="ignore"):  # what float32 cannot hold is infinite
+            with np.errstate(over="ignore"):  # numbers beyond float32 become infinite
                 rows.append(np.array([convert(text) for text in fields], dtype))
         except (ValueError, OverflowError):
             fields = []

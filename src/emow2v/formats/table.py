@@ -1,8 +1,8 @@
-"""CSV, JSON and NDJSON: scores with their times, readable by anything; embeddings go into streams.
+"""Writers and readers of CSV, JSON and NDJSON tables of scores with their times. Embeddings are written as SSI streams.
 
-Names may hold whatever an operating system lets them hold. In JSON and NDJSON, every character that some reader takes for
-the end of a line (U+0085, U+2028, U+2029), and what is no Unicode, is an escape, so that a line is a line to every reader.
-In CSV such a name is quoted, as one with a comma is; only what is no Unicode is an escape there, for CSV has none.
+Names of files may contain all characters that an operating system allows. JSON and NDJSON escape characters that some
+readers take for the end of a line (U+0085, U+2028, U+2029), and bytes that are not Unicode. CSV has no escapes: a name
+with such characters, or with a comma, is quoted, and only bytes that are not Unicode are written as \\x... there.
 """
 
 from __future__ import annotations
@@ -29,25 +29,25 @@ from emow2v.storage.files import StagedFiles, replace_beginning
 COLUMNS = ("file", "start", "end", *DIMENSIONS, "confidence")
 DECIMALS = 6
 _ESCAPED = re.compile("[\x85\u2028\u2029\ud800-\udfff]")
-_QUOTED = re.compile('[",\r\n\x0b\x0c\x1c-\x1e\x85\u2028\u2029]')  # the comma, the quote, and ends of lines to anybody
-MISSING = "null"  # what is no finite number: JSON's own word, which pandas takes for a missing value in CSV too
+_QUOTED = re.compile('[",\r\n\x0b\x0c\x1c-\x1e\x85\u2028\u2029]')  # comma, quote, and all ends of lines
+MISSING = "null"  # for numbers that are not finite; pandas reads it as a missing value, also in CSV
 
 
 def rows(block: Block) -> list[tuple[str, ...]]:
-    """Rows of a block as text, fit for CSV and JSON: start, end, three scores, the lowest confidence of the three."""
+    """Rows of a block as text for CSV and JSON: start, end, three scores, and the lowest of the three confidences."""
     confidence = block.confidence.min(axis=1)
     return [
-        (_plain(start), _plain(end), *map(_fixed, scores), _fixed(sure))
-        for start, end, scores, sure in zip(block.starts, block.ends, block.scores, confidence, strict=True)
+        (_seconds(start), _seconds(end), *map(_score, scores), _score(lowest))
+        for start, end, scores, lowest in zip(block.starts, block.ends, block.scores, confidence, strict=True)
     ]
 
 
 def columns(info: Info) -> tuple[str, ...]:
-    """Of a table of this trajectory; the channel is the last where each has a table of its own."""
+    """Names of the columns of a table; the last is channel if each channel has its own table."""
     return (*COLUMNS, "channel") if info.channel else COLUMNS
 
 
-def _named(info: Info) -> dict[str, str]:
+def _name_fields(info: Info) -> dict[str, str]:
     return {"file": info.source} | ({"channel": info.channel} if info.channel else {})
 
 
@@ -68,29 +68,31 @@ def _csv_field(text: str) -> str:
 
 
 def json_text(content: object, indent: int | None = None) -> str:
-    """JSON that every reader reads line by line, and that is UTF-8 whatever it holds."""
+    """Valid UTF-8 with JSON, whose lines are lines to every reader."""
     text = json.dumps(content, indent=indent, ensure_ascii=False)
     return _ESCAPED.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
-def _fixed(value: float) -> str:
+def _score(value: float) -> str:
     return f"{value:.{DECIMALS}f}" if math.isfinite(value) else MISSING
 
 
-def _plain(seconds: float) -> str:
+def _seconds(seconds: float) -> str:
     text = f"{seconds:.6f}".rstrip("0")
     return text + "0" if text.endswith(".") else text
 
 
 class CSVWriter:
-    """`NAME.csv` with one row for each value, and in the same folder `NAME.csv-metadata.json` with units and provenance
-    (the place and form that W3C's "Metadata Vocabulary for Tabular Data" gives such a description), and the mark of both.
+    """Writes `NAME.csv` with one row for each value, and `NAME.csv-metadata.json` in the same folder.
+
+    The second file has units, provenance and the mark of both files. Its name and form are those of W3C's "Metadata
+    Vocabulary for Tabular Data".
     """
 
     def __init__(self, path: Path, *, overwrite: bool = False) -> None:
         self.path = path
-        self._described = path.with_name(path.name + "-metadata.json")
-        self.staged = StagedFiles({path: self._described, self._described: None}, overwrite=overwrite)
+        self._metadata_path = path.with_name(path.name + "-metadata.json")
+        self.staged = StagedFiles({path: self._metadata_path, self._metadata_path: None}, overwrite=overwrite)
         self.clipped = 0
         self._info: Info | None = None
         self._file: IO[bytes] | None = None
@@ -100,7 +102,7 @@ class CSVWriter:
         self.staged.check()
         self._file = self.staged.open(self.path)
         self._file.write(csv_head(info).encode())
-        self._metadata_file = self.staged.open(self._described)
+        self._metadata_file = self.staged.open(self._metadata_path)
 
     def add(self, block: Block) -> None:
         assert self._info is not None and self._file is not None
@@ -113,7 +115,7 @@ class CSVWriter:
         marks.seal(self._metadata_file)
 
     def _metadata(self, info: Info) -> dict[str, object]:
-        described = {
+        descriptions = {
             "file": "the recording",
             "start": "seconds from the beginning of the recording",
             "end": "seconds from the beginning of the recording",
@@ -121,7 +123,7 @@ class CSVWriter:
             "confidence": "0..1; 1 where the model gives none",
         }
         if info.channel:
-            described["channel"] = "left or right, or its number from 1"
+            descriptions["channel"] = "left or right, or its number from 1"
         return {
             "@context": "http://www.w3.org/ns/csvw",
             "url": quote(self.path.name, errors="surrogateescape"),
@@ -133,15 +135,15 @@ class CSVWriter:
                         "datatype": "string" if name in ("file", "channel") else "double",
                         "dc:description": text,
                     }
-                    for name, text in described.items()
+                    for name, text in descriptions.items()
                 ]
             },
             "emow2v:provenance": dict(info.provenance),
         }
 
 
-class _OneFile:
-    """A table in one file, which contains its own mark."""
+class _SingleFileWriter:
+    """The common part of writers of one file, which contains its own mark."""
 
     def __init__(self, path: Path, *, overwrite: bool = False) -> None:
         self.path = path
@@ -151,8 +153,8 @@ class _OneFile:
         self._file: IO[bytes] | None = None
 
 
-class JSONWriter(_OneFile):
-    """`NAME.json`: one object with file, columns, rows [start, end, scores, confidence], provenance and mark."""
+class JSONWriter(_SingleFileWriter):
+    """Writes `NAME.json`: one object with file, columns, rows [start, end, scores, confidence], provenance and mark."""
 
     _separator = b"\n"
 
@@ -173,8 +175,8 @@ class JSONWriter(_OneFile):
         marks.seal(self._file)
 
 
-class NDJSONWriter(_OneFile):
-    """`NAME.ndjson`: one JSON object a line; the first line has file, provenance and mark."""
+class NDJSONWriter(_SingleFileWriter):
+    """Writes `NAME.ndjson`: one JSON object a line; the first line has file, provenance and mark."""
 
     _head = b""
 
@@ -189,7 +191,7 @@ class NDJSONWriter(_OneFile):
         self._file.write("".join(ndjson_row(row) + "\n" for row in rows(block)).encode())
 
     def close(self) -> None:
-        """Rewrite the first line with facts that only decoding showed."""
+        """Write the first line again if decoding added facts."""
         assert self._file is not None
         head = self._first_line()
         if head != self._head:
@@ -200,7 +202,7 @@ class NDJSONWriter(_OneFile):
         assert self._info is not None
         head: dict[str, object] = {
             "mark": marks.text(),
-            **_named(self._info),
+            **_name_fields(self._info),
             "provenance": dict(self._info.provenance),
         }
         return (json_text(head) + "\n").encode()
@@ -212,12 +214,12 @@ def ndjson_row(row: tuple[str, ...]) -> str:
 
 
 def json_head(info: Info) -> str:
-    """The beginning of the JSON document, up to and with the bracket that opens the rows."""
-    return json_text({**_named(info), "columns": COLUMNS[1:]})[:-1] + ', "rows": ['
+    """The beginning of the JSON document, up to the bracket that opens the rows."""
+    return json_text({**_name_fields(info), "columns": COLUMNS[1:]})[:-1] + ', "rows": ['
 
 
 def json_tail(info: Info, mark: str = "") -> str:
-    """The end of the JSON document, from the bracket that closes the rows: what is known once the rows are there."""
+    """The end of the JSON document, from the bracket that closes the rows on: provenance and mark."""
     tail: dict[str, object] = {"provenance": dict(info.provenance)}
     return "], " + json_text(tail | ({"mark": mark} if mark else {}))[1:]
 
@@ -228,7 +230,7 @@ class Table:
 
     Attributes:
         starts, ends: float64 [rows], seconds
-        scores: float64 [rows, 3], arousal, dominance, valence; NaN where the file says null
+        scores: float64 [rows, 3], arousal, dominance, valence; NaN if the file has null
         confidence: float64 [rows]
     """
 
@@ -238,41 +240,44 @@ class Table:
     confidence: npt.NDArray[np.float64]
 
 
-class _Unfit(Exception):
-    """Content that a table of emow2v does not have."""
+class _NotATable(Exception):
+    """The content is not that of a table of emow2v."""
 
 
 def read_table(path: str | Path) -> dict[str, Table]:
-    """The recordings of a CSV, JSON (also one document a line) or NDJSON table, by the names they had.
+    """Read a CSV, JSON (also one document a line) or NDJSON table.
+
+    Returns:
+        The rows of each recording, by its name in the table.
 
     Raises:
-        FormatError: another file, or one that is cut off
+        FormatError: the file cannot be read, is incomplete, or is not a table of scores
     """
     path = Path(path)
     try:
-        with path.open(encoding="utf-8", newline="") as file:  # line ends in names stay what they are
+        with path.open(encoding="utf-8", newline="") as file:  # keeps line ends in names
             text = file.read()
         recordings: dict[str, list[list[float]]] = {}
         for name, row in _READERS.get(path.suffix.lower(), _csv)(text):
             recordings.setdefault(name, []).append(row)
     except OSError as error:
         raise FormatError(f"{path} cannot be read ({error.strerror}); check its name and permissions.") from None
-    except (_Unfit, json.JSONDecodeError, UnicodeDecodeError, RecursionError, csv.Error) as error:
+    except (_NotATable, json.JSONDecodeError, UnicodeDecodeError, RecursionError, csv.Error) as error:
         reason = " ".join(str(error).split())[:100]
-        raise FormatError(f"{path} is no table of scores ({reason}); expected one that emow2v wrote.") from None
+        raise FormatError(f"{path} is no table of scores ({reason}); expected a table that emow2v wrote.") from None
     if not recordings:
         raise FormatError(f"{path} holds no rows; expected a table that emow2v wrote.")
     return {name: _table(rows) for name, rows in recordings.items()}
 
 
 def read_provenance(path: str | Path) -> dict[str, str | float]:
-    """The provenance of a table: model, engine, framing and the rest of `Model.provenance`.
+    """Read the provenance of a table: model, engine, framing and the other facts of `Model.provenance`.
 
     Args:
         path: a JSON or NDJSON table, or a CSV table with its `-metadata.json` in the same folder
 
     Raises:
-        FormatError: another file, or a CSV table without the file that describes it
+        FormatError: the file cannot be read or has no provenance, or the CSV table has no `-metadata.json`
     """
     path = Path(path)
     kind = path.suffix.lower()
@@ -285,7 +290,7 @@ def read_provenance(path: str | Path) -> dict[str, str | float]:
             f"{source} cannot be read ({error.strerror}); it holds the provenance of {path.name}; keep both together."
         ) from None
     except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise FormatError(f"{source} is no result ({error}); expected one that emow2v wrote.") from None
+        raise FormatError(f"{source} is no result ({error}); expected a result that emow2v wrote.") from None
     facts = document.get("provenance", document.get("emow2v:provenance")) if isinstance(document, dict) else None
     if not isinstance(facts, dict) or "model" not in facts:
         raise FormatError(f"{source} holds no provenance; expected a result that emow2v wrote.")
@@ -295,10 +300,10 @@ def read_provenance(path: str | Path) -> dict[str, str | float]:
 def _csv(text: str) -> Iterator[tuple[str, list[float]]]:
     lines = csv.DictReader(io.StringIO(text, newline=""), strict=True)
     if not set(COLUMNS) <= set(lines.fieldnames or ()):
-        raise _Unfit(f"its columns are {', '.join((lines.fieldnames or ())[:10]) or 'none'}")
+        raise _NotATable(f"its columns are {', '.join((lines.fieldnames or ())[:10]) or 'none'}")
     for line in lines:
         if None in line.values() or None in line:
-            raise _Unfit("a row has more or fewer columns")
+            raise _NotATable("a row has more or fewer columns")
         yield line["file"], [_number(line[name]) for name in COLUMNS[1:]]
 
 
@@ -308,12 +313,12 @@ def _json(text: str) -> Iterator[tuple[str, list[float]]]:
         document, position = decoder.raw_decode(text, position)
         name = _name(document)
         if document.get("columns") != list(COLUMNS[1:]):
-            raise _Unfit("its columns are others")
+            raise _NotATable("its columns are different")
         if not isinstance(document.get("rows"), list):
-            raise _Unfit("it has no rows")
+            raise _NotATable("it has no rows")
         for row in document["rows"]:
             if not isinstance(row, list) or len(row) != len(COLUMNS) - 1:
-                raise _Unfit("a row of another length")
+                raise _NotATable("a row has more or fewer values")
             yield name, [_number(value) for value in row]
         while position < len(text) and text[position].isspace():
             position += 1
@@ -325,7 +330,7 @@ def _ndjson(text: str) -> Iterator[tuple[str, list[float]]]:
     for line in filter(str.strip, lines):
         row = json.loads(line)
         if not isinstance(row, dict) or not set(COLUMNS[1:]) <= row.keys():
-            raise _Unfit("a line without a row's values")
+            raise _NotATable("a line has not all values of a row")
         yield name, [_number(row[column]) for column in COLUMNS[1:]]
 
 
@@ -338,14 +343,14 @@ def _number(value: Any) -> float:
     try:
         if isinstance(value, str | int | float):
             return float(value)
-    except (ValueError, OverflowError):  # a word, or a whole number beyond all floats
+    except (ValueError, OverflowError):  # a word, or an integer that is too large for a float
         pass
-    raise _Unfit(f"a value is {str(value)[:40]!r}")
+    raise _NotATable(f"a value is {str(value)[:40]!r}")
 
 
 def _name(head: Any) -> str:
     if not isinstance(head, dict) or "file" not in head:
-        raise _Unfit("it does not say of which file")
+        raise _NotATable("the name of the recording is missing")
     return str(head["file"])
 
 

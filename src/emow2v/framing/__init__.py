@@ -1,9 +1,8 @@
-"""Frame step, contexts, padding, counts: the only place that knows time.
+"""Framing: frame step, contexts and padding, and the number and times of frames.
 
-Times are exact fractions of a millisecond inside. Frame i starts at i * step and its window reaches from
-`left_context` before that to `frame_size + right_context` behind it; it exists while i * step + step lies
-within the recording (and before `end`). With the DISCOVER defaults (40 ms, 960 ms, 0) value i describes
-the second that ends at 40 ms * (i + 1).
+Times are exact fractions of a millisecond. Frame i begins at i * step. Its window begins `left_context` before that, and
+ends `frame_size + right_context` after it. Frame i exists if i * step + step lies within the recording (and is not after
+`end`). With the defaults of DISCOVER (40 ms, 960 ms, 0) value i describes the second that ends at 40 ms * (i + 1).
 """
 
 from __future__ import annotations
@@ -19,23 +18,23 @@ import numpy.typing as npt
 
 from emow2v.errors import FramingError
 
-SAMPLING_RATE = 16000  # Hz: every model takes 16 kHz, and every recording is brought to it
+SAMPLING_RATE = 16000  # Hz; all models need 16 kHz, and all recordings are resampled to it
 
 Padding = Literal["edge", "zeros"]
 Unit = Literal["windows", "files"]  # values over time, or one value for a whole recording
-Context = Literal["window", "shared"]  # each window computed by itself, or pooled out of longer stretches
+Context = Literal["window", "shared"]  # each window is computed separately, or pooled from longer stretches
 Signal = npt.NDArray[np.float32]  # mono samples
 
 _TIME = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*(ms|s)?\s*", re.IGNORECASE | re.ASCII)
-_LONGEST_MS = 366 * 24 * 3600 * 1000  # a year: beyond it a time is a slip of the keyboard
-_LONGEST_WINDOW_MS = 3600 * 1000  # its samples are held in memory: 230 MB
+_LONGEST_MS = 366 * 24 * 3600 * 1000  # a year; a longer time is a typing error
+_LONGEST_WINDOW_MS = 3600 * 1000  # an hour; its samples need 230 MB of memory
 
 
 def parse_time(text: str, name: str = "time") -> Fraction:
     """Milliseconds from "40ms", "33.3ms", "0.04s", "2 S", "40" (no dot: milliseconds) or "0.04" (seconds).
 
     Raises:
-        FramingError: anything else; `name` says which field it was
+        FramingError: the text is not a time; the sentence begins with `name`
     """
     match = _TIME.fullmatch(text) if len(text) <= 100 else None
     if match is None:
@@ -49,23 +48,27 @@ def parse_time(text: str, name: str = "time") -> Fraction:
 
 
 def exact(milliseconds: float | Fraction) -> Fraction:
-    """Milliseconds as they are written: 33.3 means 33.3, not the binary number next to it."""
+    """Milliseconds as an exact fraction; the float 33.3 becomes 333/10, not the binary number next to it."""
     return milliseconds if isinstance(milliseconds, Fraction) else Fraction(str(milliseconds))
 
 
 @dataclass(frozen=True)
 class Framing:
-    """How a recording is cut into windows.
+    """The windows of a recording: step, length, contexts, start, end and padding. Times are in milliseconds.
 
     Attributes:
-        frame_step_ms: from one value to the next; 0: one window over the whole recording, one value
-        frame_size_ms: core of a window; None: the step
-        left_context_ms: added before the core
-        right_context_ms: added behind the core
-        start_ms: frames that begin before it are not computed
-        end_ms: no frame ends after it; None: the end of the recording
-        padding: what stands for samples before the start and behind the end of the recording: "edge"
-            repeats the first or last sample, as the reference does; "zeros" is silence
+        frame_step_ms: time from one value to the next; 0 for one window over the whole recording
+        frame_size_ms: length of a window without its contexts; None for the step
+        left_context_ms: context before the frame
+        right_context_ms: context after the frame
+        start_ms: frames that begin before this time are not computed
+        end_ms: frames that end after this time are not computed; None for the end of the recording
+        padding: samples before the start and after the end of the recording: "edge" repeats the first or last sample, as
+            the reference does; "zeros" is silence
+
+    Raises:
+        FramingError: a time is negative or longer than a year, the end is before the start, the window is shorter than
+            1 ms or longer than an hour, or the step is shorter than 0.1 ms
     """
 
     frame_step_ms: float | Fraction = 40
@@ -98,26 +101,28 @@ class Framing:
 
     @classmethod
     def files(cls, *, start_ms: float | Fraction = 0, end_ms: float | Fraction | None = None) -> Framing:
-        """One value for the whole recording."""
+        """The framing for one value for the whole recording, or for its part between start and end."""
         return cls(frame_step_ms=0, left_context_ms=0, right_context_ms=0, start_ms=start_ms, end_ms=end_ms)
 
     @property
     def whole(self) -> bool:
-        """One window over the whole recording."""
+        """Whether there is only one window, over the whole recording."""
         return self.frame_step_ms == 0
 
     @property
     def step_ms(self) -> Fraction:
+        """The step, exact."""
         return exact(self.frame_step_ms)
 
     @property
     def core_ms(self) -> Fraction:
+        """Length of a window without its contexts, exact."""
         size = 0 if self.frame_size_ms is None else self.frame_size_ms
         return exact(size) or self.step_ms
 
     @property
     def window_ms(self) -> Fraction:
-        """Length of a window with its contexts."""
+        """Length of a window with its contexts, exact."""
         return exact(self.left_context_ms) + self.core_ms + exact(self.right_context_ms)
 
     @property
@@ -126,7 +131,7 @@ class Framing:
         return 0 if self.whole else math.ceil(exact(self.start_ms) / self.step_ms)
 
     def count(self, duration: Fraction) -> int:
-        """Number of frames of a recording of that many seconds: floor(limit / step)."""
+        """Number of frames in a recording of `duration` seconds: floor(limit / step), with limit = min(duration, end)."""
         limit = self._limit(duration * 1000)
         if self.whole:
             return int(limit > exact(self.start_ms))
@@ -136,11 +141,11 @@ class Framing:
         return min(duration_ms, exact(self.end_ms)) if self.end_ms else duration_ms
 
     def window_samples(self, sampling_rate: int) -> int:
-        """Samples in every window; a fraction is rounded up, the same for all windows."""
+        """Number of samples in each window at a rate in Hz, rounded up."""
         return math.ceil(self.window_ms * sampling_rate / 1000)
 
     def times(self, first: int, count: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-        """Begin and end in seconds of `count` frames from index `first`: the step each value stands for."""
+        """Starts and ends of the steps of `count` frames from index `first` on, float64 [count] each, in seconds."""
         step = self.step_ms
         edges = np.array([float(index * step / 1000) for index in range(first, first + count + 1)])
         return edges[:-1], edges[1:]

@@ -1,4 +1,4 @@
-"""Windows: samples in, windows out, in one pass and in flat memory."""
+"""Cutting of samples into windows, stretches and pieces, in one pass and in constant memory."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from emow2v.framing import SAMPLING_RATE, Framing, Signal, exact
 
 
 class _Grid:
-    """Where the windows of a framing lie, in samples; exact in whole numbers of 1 / unit of a sample."""
+    """Positions of windows in samples. They are exact: computed as whole numbers of 1 / unit of a sample."""
 
     def __init__(self, framing: Framing, sampling_rate: int) -> None:
         if framing.whole:
@@ -29,22 +29,24 @@ class _Grid:
         self._step = int(step * self._unit)
         self._behind = int(behind * self._unit)
         self.hop = int(step) if step.denominator == 1 else None
-        self.last = None if not framing.end_ms else framing.count(exact(framing.end_ms) / 1000)  # frames before end
+        self.last = (
+            None if not framing.end_ms else framing.count(exact(framing.end_ms) / 1000)
+        )  # number of frames before `end`
 
     def end(self, index: int) -> int:
-        """Sample behind the last one of window `index`."""
+        """The sample after the last one of window `index`."""
         return -(-(index * self._step + self._behind) // self._unit)
 
     def begin(self, index: int) -> int:
-        """First sample of window `index`; below 0 where it reaches over the start of the recording."""
+        """The first sample of window `index`; below 0 if the window begins before the recording."""
         return self.end(index) - self.length
 
     def complete(self, samples: int) -> int:
-        """Number of frames whose window, and whose step, ends within so many samples."""
+        """Number of frames whose window and step both end within the first `samples` samples."""
         return self._count(samples, max(self._behind, self._step))
 
     def inside(self, samples: int) -> int:
-        """Number of frames whose window ends within so many samples."""
+        """Number of frames whose window ends within the first `samples` samples."""
         return self._count(samples, self._behind)
 
     def _count(self, samples: int, behind: int) -> int:
@@ -52,18 +54,18 @@ class _Grid:
         return frames if self.last is None else min(frames, self.last)
 
 
-class _Held:
-    """Samples that may still be needed, with what stands for those before the recording and behind it."""
+class _SampleBuffer:
+    """A buffer of the samples that later windows need, with padding before and after the recording."""
 
     def __init__(self, framing: Framing) -> None:
         self._edge = framing.padding == "edge"
         self._chunks: list[Signal] = []
-        self._offset = 0  # sample at which what is held begins
+        self._offset = 0  # first sample in the buffer
         self._filler = np.float32(0)
         self.received = 0
 
     def add(self, block: Signal, reach: int) -> None:
-        """Take samples; the first ones come with `reach` samples before them."""
+        """Add samples. The first call adds `reach` samples of padding before them."""
         if not self.received and reach > 0:
             self._chunks.append(np.full(reach, block[0] if self._edge else 0, np.float32))
             self._offset = -reach
@@ -73,23 +75,23 @@ class _Held:
         self._chunks.append(block)
 
     def fill(self, samples: int) -> None:
-        """So many samples behind the end of the recording."""
+        """Add `samples` samples of padding after the end of the recording."""
         self._chunks.append(np.full(samples, self._filler, np.float32))
         self.received += samples
 
     @property
     def first(self) -> int:
-        """The first sample held."""
+        """The first sample in the buffer."""
         return self._offset
 
     def between(self, begin: int, end: int) -> Signal:
-        """A view."""
+        """Samples from `begin` to `end`, as a view."""
         if len(self._chunks) > 1:
             self._chunks = [np.concatenate(self._chunks)]
         return self._chunks[0][begin - self._offset : end - self._offset]
 
     def drop(self, begin: int) -> None:
-        """Forget samples before `begin`."""
+        """Drop samples before `begin`."""
         while self._chunks and self._offset + self._chunks[0].size <= begin:
             self._offset += self._chunks.pop(0).size
         if not self._chunks:
@@ -103,31 +105,39 @@ class _Held:
 
 
 class Windower:
-    """Samples in, windows out, in one pass and in flat memory.
+    """Cuts samples into windows, in one pass and in constant memory.
 
-    `add` gives batches of windows [batch, samples] as they become complete, `finish` the rest. The batches
-    are views of the samples held where the step is a whole number of samples.
+    `add` gives batches of windows [batch, samples] when they are complete; `finish` gives the rest. Batches are views of
+    the buffer if the step is a whole number of samples.
+
+    Args:
+        framing: the windows
+        sampling_rate: Hz
+        batch_size: maximum number of windows in a batch
+
+    Attributes:
+        next: index of the next window
     """
 
     def __init__(self, framing: Framing, sampling_rate: int, batch_size: int = 1) -> None:
         self._grid = _Grid(framing, sampling_rate)
-        self._samples = _Held(framing)
+        self._samples = _SampleBuffer(framing)
         self._rate = sampling_rate
         self.batch_size = batch_size
         self.next = framing.first_frame
 
     def add(self, block: Signal) -> Iterator[tuple[int, Signal]]:
-        """Take mono samples; gives (index of the first window, windows [batch, samples])."""
+        """Add mono samples [samples]; gives (index of the first window, windows [batch, samples])."""
         if block.size:
             self._samples.add(block, -self._grid.begin(0))
             yield from self._ready(self._complete(), self.batch_size)
 
     def finish(self, duration: Fraction) -> Iterator[tuple[int, Signal]]:
-        """The windows that are left of a recording of `duration` seconds, padded at its end."""
+        """The last windows of a recording of `duration` seconds, padded at its end."""
         count = self._grid.framing.count(duration)
         if not self._samples.received or self.next >= count:
             return
-        # piecewise: a right context of an hour must not take an hour's memory
+        # in pieces, so that a long right context needs no more memory
         for begin in range(0, missing := self._grid.end(count - 1) - self._samples.received, self._rate):
             self._samples.fill(min(self._rate, missing - begin))
             yield from self._ready(min(count, self._complete()), self.batch_size)
@@ -135,24 +145,24 @@ class Windower:
 
     @property
     def exhausted(self) -> bool:
-        """Every frame before `end` was given."""
+        """Whether all frames before `end` were given."""
         return self._grid.last is not None and self.next >= self._grid.last
 
     def flush(self) -> Iterator[tuple[int, Signal]]:
-        """Every window that is complete, without waiting for a whole batch (live use)."""
+        """All complete windows, without waiting for a whole batch; for live use."""
         yield from self._ready(self._complete(), 1)
 
     def _complete(self) -> int:
         return self._grid.complete(self._samples.received)
 
     def _ready(self, complete: int, fewest: int) -> Iterator[tuple[int, Signal]]:
-        """Batches of the windows before index `complete`, none of fewer than `fewest`."""
+        """Batches of the windows before index `complete`, with at least `fewest` windows each."""
         while complete - self.next >= fewest:
             size = min(complete - self.next, self.batch_size)
             first, self.next = self.next, self.next + size
             yield first, self._windows(first, size)
         if self.exhausted:
-            self._samples.clear()  # behind `end`: nothing is needed any more
+            self._samples.clear()  # no later window needs samples
         self._samples.drop(self._grid.begin(self.next))
 
     def _windows(self, first: int, size: int) -> Signal:
@@ -167,13 +177,13 @@ class Windower:
 
 @dataclass(frozen=True)
 class Stretch:
-    """A long piece of a recording with windows in it.
+    """A long part of a recording, and the windows in it.
 
     Attributes:
         first: index of the first window
         signal: float32 [samples]
-        begins: int64 [windows], the sample of the stretch at which each window begins
-        only: it is known that no other stretch comes before or behind it
+        begins: int64 [windows], first sample of each window, counted from the beginning of the stretch
+        only: whether the recording has only this stretch, as far as is known
     """
 
     first: int
@@ -183,11 +193,17 @@ class Stretch:
 
 
 class Stretches:
-    """Samples in, stretches out that together contain each window once: a stretch is computed once for all its windows.
+    """Cuts samples into stretches that contain each window once. A stretch is computed once for all its windows.
 
-    All are of `usual` samples, but the last one, which ends with the recording: it takes up to `longest`, so that a little
-    more than a usual stretch is not two of them. A window lies at least `margin` samples inside its stretch, except
-    at the ends of the recording (with its padding). Memory: two stretches, whatever the length.
+    The last stretch ends with the recording. A window begins and ends at least `margin` samples inside its stretch,
+    except at the ends of the recording (with its padding). Memory: two stretches, for any duration.
+
+    Args:
+        framing: the windows
+        sampling_rate: Hz
+        usual: samples in each stretch but the last
+        longest: maximum number of samples in the last stretch; the rest of a recording is divided only if it is longer
+        margin: samples
 
     Raises:
         FramingError: the windows are too long to lie in a stretch
@@ -195,9 +211,9 @@ class Stretches:
 
     def __init__(self, framing: Framing, sampling_rate: int, usual: int, longest: int, margin: int) -> None:
         self._grid = _Grid(framing, sampling_rate)
-        self._samples = _Held(framing)
+        self._samples = _SampleBuffer(framing)
         self._usual, self._longest, self._margin = usual, longest, margin
-        self._given = 0
+        self._stretch_count = 0
         self.next = framing.first_frame
         most = usual - 2 * margin - 1
         if self._grid.length > most:
@@ -207,18 +223,18 @@ class Stretches:
             )
 
     def add(self, block: Signal) -> Iterator[Stretch]:
-        """Take mono samples; gives the stretches that became complete."""
+        """Add mono samples [samples]; gives the stretches that became complete."""
         if not block.size:
             return
         self._samples.add(block, -self._grid.begin(0))
         yield from self._ready(self._grid.complete(self._samples.received))
         if self.exhausted:
-            self._samples.clear()  # behind `end`: nothing is needed any more
-        # the last stretch may reach back as far as its length
+            self._samples.clear()  # no later window needs samples
+        # the last stretch may begin as early as its length before the end
         self._samples.drop(min(self._begin(), self._samples.received - self._usual))
 
     def finish(self, duration: Fraction) -> Iterator[Stretch]:
-        """The stretch that ends with a recording of `duration` seconds, if windows are left for it."""
+        """The last stretch of a recording of `duration` seconds, if windows are left."""
         count = self._grid.framing.count(duration)
         if not self._samples.received or self.next >= count:
             return
@@ -228,46 +244,49 @@ class Stretches:
         if self.next < count:
             end = self._samples.received
             begin = min(self._begin(), max(self._samples.first, end - self._usual))
-            yield self._stretch(begin, end, count, only=not self._given)
+            yield self._stretch(begin, end, count, only=not self._stretch_count)
 
     @property
     def exhausted(self) -> bool:
-        """Every frame before `end` was given."""
+        """Whether all frames before `end` were given."""
         return self._grid.last is not None and self.next >= self._grid.last
 
     def _ready(self, count: int) -> Iterator[Stretch]:
-        """Whole stretches, with windows before index `count`."""
+        """Complete stretches, with windows before index `count`."""
         while self.next < count and self._begin() + self._longest < self._samples.received:
             end = self._begin() + self._usual
             yield self._stretch(self._begin(), end, min(count, self._grid.inside(end - self._margin)))
 
     def _begin(self) -> int:
-        """Where a stretch begins that holds the next window."""
+        """The first sample of the stretch that begins with the next window."""
         return max(self._samples.first, self._grid.begin(self.next) - self._margin)
 
     def _stretch(self, begin: int, end: int, count: int, *, only: bool = False) -> Stretch:
         first, self.next = self.next, count
-        self._given += 1
+        self._stretch_count += 1
         begins = np.array([self._grid.begin(index) - begin for index in range(first, count)], np.int64)
         return Stretch(first, self._samples.between(begin, end), begins, only)
 
 
 class Pieces:
-    """One long window, or a whole recording, as pieces of at most `longest` samples, with their weights.
+    """Cuts a long window, or a whole recording, into pieces of at most `longest` samples, with their weights.
 
-    Pieces of equal length follow each other; the last one ends with the recording and so overlaps the one
-    before it. Each weighs as much as the audio it adds, so that in the mean every sample counts once.
-    What fits into one piece is that piece. Memory: two pieces, whatever the length.
+    All pieces have `longest` samples. The last piece ends with the recording, so it overlaps the piece before. The weight
+    of a piece is the number of samples that it adds, so that every sample counts once in the mean. A shorter recording
+    is one piece. Memory: two pieces, for any duration.
+
+    Args:
+        longest: samples
     """
 
     def __init__(self, longest: int) -> None:
         self.longest = longest
-        self._last = np.zeros(0, np.float32)  # the piece given last
-        self._chunks: list[Signal] = []  # what came behind it
-        self._new = 0  # samples in them
+        self._last = np.zeros(0, np.float32)  # the previous piece
+        self._chunks: list[Signal] = []  # samples after the previous piece
+        self._new = 0  # number of samples in `_chunks`
 
     def add(self, block: Signal) -> Iterator[tuple[Signal, int]]:
-        """Take samples; gives (piece [samples], its weight in samples)."""
+        """Add samples; gives (piece [samples], its weight in samples)."""
         self._chunks.append(block)
         self._new += block.size
         while self._new >= self.longest:
@@ -278,15 +297,24 @@ class Pieces:
             yield self._last, self.longest
 
     def finish(self) -> Iterator[tuple[Signal, int]]:
-        """The piece that ends with the last sample, if something came behind the piece before."""
+        """The last piece, if samples followed the previous one."""
         if self._new:
             yield np.concatenate([self._last, *self._chunks])[-self.longest :], self._new
         self._last, self._chunks, self._new = np.zeros(0, np.float32), [], 0
 
 
 def cut(signal: Signal, framing: Framing, sampling_rate: int = SAMPLING_RATE) -> Signal:
-    """All windows of a short signal [samples] that lie within it, without padding, [windows, samples]; none where it is
-    shorter than a window. The first one begins with the signal where the framing has no left context.
+    """All windows that lie within a short signal, without padding.
+
+    Without left context, the first window begins with the signal.
+
+    Args:
+        signal: float32 [samples]
+        framing: the windows
+        sampling_rate: Hz
+
+    Returns:
+        float32 [windows, samples]; no windows if the signal is shorter than a window
     """
     grid = _Grid(framing, sampling_rate)
     begins = [begin for index in range(grid.inside(signal.size)) if (begin := grid.begin(index)) >= 0]

@@ -1,1 +1,1 @@
-"""From a recording to its rows: computation in batches, trajectories that are computed when needed, other processes."""
+"""Prediction: computation in batches, trajectories that are computed when they are needed, models in processes."""

@@ -1,4 +1,4 @@
-"""Blocks of a trajectory: from decoded samples through an engine to rows; the error for a recording without rows."""
+"""Blocks of a trajectory, from the outputs of an engine, and the error for a recording without rows."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Cut = TypeVar("Cut", covariant=True)
 
 
 class Cutter(Protocol[Cut]):
-    """A `Windower`, or `Stretches`."""
+    """Cuts samples into windows or stretches; a `Windower` or `Stretches`."""
 
     @property
     def exhausted(self) -> bool: ...
@@ -31,14 +31,14 @@ class Cutter(Protocol[Cut]):
 
 
 def expected_rows(seconds: float, framing: Framing) -> int:
-    """Rows of a recording that says it lasts so long; 12.84 s are meant, not the binary number next to it."""
+    """Number of rows of a recording whose header states a duration; decimal seconds such as 12.84 are exact."""
     if not math.isfinite(seconds):
         return 0
     return max(0, framing.count(Fraction(seconds).limit_denominator(10**6)) - framing.first_frame)
 
 
-def fed(recording: Recording, cutter: Cutter[T], check: Callable[[], None]) -> Iterator[T]:
-    """What a cutter makes of a recording, as far as it wants any more of it."""
+def cut(recording: Recording, cutter: Cutter[T], check: Callable[[], None]) -> Iterator[T]:
+    """Cut a recording into windows or stretches, until the cutter needs no more samples."""
     for samples in recording:
         check()
         yield from cutter.add(samples)
@@ -48,12 +48,17 @@ def fed(recording: Recording, cutter: Cutter[T], check: Callable[[], None]) -> I
 
 
 def blocks_of(
-    done: Generator[tuple[int, Outputs]], recording: Recording, framing: Framing, check: Callable[[], None]
+    computed: Generator[tuple[int, Outputs]], recording: Recording, framing: Framing, check: Callable[[], None]
 ) -> Iterator[Block]:
+    """Blocks from numbered outputs.
+
+    Raises:
+        AudioError: there are no outputs
+    """
     rows = 0
-    # closing stops the decoder's generator before the recording is closed under it
-    with contextlib.closing(done):
-        for first, outputs in done:
+    # closing ends the decoder's generator before the recording is closed
+    with contextlib.closing(computed):
+        for first, outputs in computed:
             check()
             rows += len(outputs[1])
             yield block_of(first, framing.times(first, len(outputs[1])), outputs)
@@ -61,13 +66,20 @@ def blocks_of(
         raise no_values(recording.name, recording.duration, framing)
 
 
-def checked(batches: Iterator[tuple[int, Signal]], check: Callable[[], None]) -> Iterator[tuple[int, Signal]]:
+def with_checks(batches: Iterator[tuple[int, Signal]], check: Callable[[], None]) -> Iterator[tuple[int, Signal]]:
+    """Batches, with a call of `check` before each."""
     for batch in batches:
         check()
         yield batch
 
 
 def block_of(first: int, times: tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]], outputs: Outputs) -> Block:
+    """A block of rows; the confidence is 1 if the model gives none.
+
+    Args:
+        first: index of the first row
+        times: starts and ends in seconds, float64 [rows]
+    """
     embeddings, scores, confidence = outputs
     return Block(
         first=first,
@@ -80,16 +92,18 @@ def block_of(first: int, times: tuple[npt.NDArray[np.float64], npt.NDArray[np.fl
 
 
 def no_values(name: str, duration: Fraction, framing: Framing, needed_s: float = 0) -> AudioError:
-    """The error for a recording of `duration` seconds that has no value in it, or not between start and end.
+    """The error for a recording without a value, in all of it or between start and end.
 
     Args:
-        needed_s: what a value needs; 0 for the framing's step
+        name: of the recording
+        duration: seconds that were read
+        needed_s: seconds that a value needs; 0 for the framing's step
     """
     total, start = float(duration), float(framing.start_ms) / 1000
     end = float(framing.end_ms or 0) / 1000
     needed = needed_s or float(framing.step_ms) / 1000
     if end and not framing.whole and framing.count(Fraction(end)) <= framing.first_frame:
-        total = max(total, end)  # for want of a frame nothing was read that far
+        total = max(total, end)  # reading ended early, because no frame lies before end
     if start and start >= total:
         return AudioError(f"{name} lasts {total:g} s: nothing lies after start ({start:g} s); expected an earlier one.")
     if start or 0 < end < total:
@@ -98,5 +112,5 @@ def no_values(name: str, duration: Fraction, framing: Framing, needed_s: float =
             f"Of {name} {part * 1000:.4g} ms lie between start and end, expected at least {needed * 1000:g} ms; "
             "choose a longer stretch."
         )
-    least = f", expected at least {needed * 1000:g} ms" if needed else "; expected a longer recording"
-    return AudioError(f"{name} is too short: it lasts {total * 1000:.4g} ms{least}.")
+    remedy = f", expected at least {needed * 1000:g} ms" if needed else "; expected a longer recording"
+    return AudioError(f"{name} is too short: it lasts {total * 1000:.4g} ms{remedy}.")

@@ -1,4 +1,4 @@
-"""The computation of a model: windows of recordings through its engine, one recording at a time or many in one batch."""
+"""The computation of a model: windows of one recording, or of many recordings in shared batches."""
 
 from __future__ import annotations
 
@@ -16,17 +16,22 @@ from emow2v.engines.shared_context import SHARED, SharedContext, check_shared
 from emow2v.errors import FramingError
 from emow2v.framing import Context, Framing, Signal
 from emow2v.framing.windows import Pieces, Windower
-from emow2v.prediction.blocks import block_of, blocks_of, checked, fed, no_values
+from emow2v.prediction.blocks import block_of, blocks_of, cut, no_values, with_checks
 from emow2v.rows import Block, concatenate
 from emow2v.storage import counted
 
 
 def go_on() -> None:
-    """The `check` of callers that never stop early."""
+    """The default of `check`: continue."""
 
 
 class Computation:
-    """A card and its engine: the windows it can take, in which batches, and their outputs."""
+    """The computation of one model: checks of windows, batch sizes, provenance and outputs.
+
+    Args:
+        card: of the model
+        engine: runs the model
+    """
 
     def __init__(self, card: Card, engine: Engine) -> None:
         self.card = card
@@ -78,15 +83,15 @@ class Computation:
         return facts
 
     def batch_size(self, framing: Framing, batch_size: int | None = None) -> int:
-        """Windows in a batch: `batch_size`, or as many as suit the model and the device's memory."""
+        """Number of windows in a batch; see `Model.batch_size`."""
         if framing.whole:
             return 1
         samples = min(framing.window_samples(self.card.sampling_rate), self.card.max_samples)
-        wanted = batch_size or self._suitable(samples)
-        return min(wanted, self.card.max_batch or wanted)
+        size = batch_size or self._suitable(samples)
+        return min(size, self.card.max_batch or size)
 
     def _suitable(self, samples: int) -> int:
-        """Number of windows of so many samples that suit the model and the device's memory."""
+        """Number of windows of `samples` samples that suit the model and the device's memory."""
         suitable = max(1, (self.engine.batch_samples or self.card.batch_samples) // samples)
         return min(suitable, self.card.max_batch or suitable)
 
@@ -104,26 +109,27 @@ class Computation:
             return
         if context == "shared":
             shared = SharedContext(self.card, self.engine, framing)
-            stretches = ((one.first, one) for one in fed(recording, shared.stretches(), check))
+            stretches = ((one.first, one) for one in cut(recording, shared.stretches(), check))
             computed = overlapped(self.engine, stretches, shared.run)
         else:
             windower = Windower(framing, self.card.sampling_rate, self.batch_size(framing, batch_size))
-            computed = self._outputs(fed(recording, windower, check), framing, check)
+            computed = self._outputs(cut(recording, windower, check), framing, check)
         yield from blocks_of(computed, recording, framing, check)
 
     def _outputs(
         self, batches: Iterator[tuple[int, Signal]], framing: Framing, check: Callable[[], None]
     ) -> Generator[tuple[int, Outputs]]:
-        """Numbered batches of windows to their outputs; windows that are too long for the model in pieces."""
+        """Outputs of numbered batches of windows. Windows that are too long for the model are computed in pieces."""
         if framing.window_samples(self.card.sampling_rate) > self.card.max_samples:
             return self._in_pieces(batches, check)
         return overlapped(self.engine, batches, self.engine.run_parallel)
 
     def _whole(self, recording: Recording, framing: Framing, check: Callable[[], None]) -> Block:
+        """The one row of a whole recording, or of its part between start and end."""
         rate = self.card.sampling_rate
         mean, pieces = WeightedMean(), Pieces(self.card.max_samples)
         used = 0
-        for part in _between(recording, framing, check):
+        for part in _samples_between(recording, framing, check):
             used += part.size
             for piece, weight in pieces.add(part):
                 mean.add(self.engine.run(piece[None]), weight)
@@ -146,7 +152,7 @@ class Computation:
     def batch(
         self, recordings: Sequence[Recording], framing: Framing, batch_size: int | None, check: Callable[[], None]
     ) -> list[Block]:
-        """The rows of each of many short recordings; windows of equal length share batches, whichever recording they are of."""
+        """The rows of each of many short recordings. Windows of different recordings share batches."""
         if framing.whole:
             return self._whole_batch(recordings, framing, check)
         size = self.batch_size(framing, batch_size)
@@ -155,14 +161,14 @@ class Computation:
         def windows() -> Iterator[tuple[int, int, Signal]]:
             for number, recording in enumerate(recordings):
                 windower, rows = Windower(framing, self.card.sampling_rate, size), 0
-                for first, batch in fed(recording, windower, check):
+                for first, batch in cut(recording, windower, check):
                     rows += len(batch)
                     yield number, first, batch
                 if not rows:
                     raise no_values(recording.name, recording.duration, framing)
 
         def batches() -> Iterator[tuple[int, Signal]]:
-            for group in _grouped(windows(), size):
+            for group in _group(windows(), size):
                 members.append([(number, first, len(part)) for number, first, part in group])
                 parts = [part for _, _, part in group]
                 yield len(members) - 1, parts[0] if len(parts) == 1 else np.concatenate(parts)
@@ -182,7 +188,7 @@ class Computation:
         signals: list[Signal] = []
         lengths: dict[int, list[int]] = defaultdict(list)
         for number, recording in enumerate(recordings):
-            signal = np.concatenate([np.zeros(0, np.float32), *_between(recording, framing, check)])
+            signal = np.concatenate([np.zeros(0, np.float32), *_samples_between(recording, framing, check)])
             self._check_length(recording, framing, signal.size)
             lengths[signal.size].append(number)
             signals.append(signal)
@@ -196,7 +202,7 @@ class Computation:
         return [blocks[number] for number in range(len(recordings))]
 
     def run(self, windows: Signal, check: Callable[[], None] = go_on) -> Outputs:
-        """Windows [batch, samples] of any length to their outputs; see `Model.run`."""
+        """Outputs of windows [batch, samples] of any length; see `Model.run`."""
         if windows.shape[1] < self.card.min_samples:
             raise FramingError(
                 f"Windows of {counted(windows.shape[1], 'sample')} are too short for {self.card.name}; "
@@ -208,7 +214,7 @@ class Computation:
             batches = ((begin, windows[begin : begin + size]) for begin in range(0, len(windows), size))
             if windows.shape[1] > longest:
                 return stacked([outputs for _, outputs in self._in_pieces(batches, check)])
-            computed = overlapped(self.engine, checked(batches, check), self.engine.run_parallel)
+            computed = overlapped(self.engine, with_checks(batches, check), self.engine.run_parallel)
             return stacked([outputs for _, outputs in computed])
         check()
         if windows.shape[1] <= longest:
@@ -223,8 +229,8 @@ class Computation:
         return mean.result()
 
 
-def _between(recording: Recording, framing: Framing, check: Callable[[], None]) -> Iterator[Signal]:
-    """The samples of a recording between start and end of a framing, block by block."""
+def _samples_between(recording: Recording, framing: Framing, check: Callable[[], None]) -> Iterator[Signal]:
+    """The samples of a recording between the framing's start and end, block by block."""
     begin, end = (round(float(ms or 0) * recording.sampling_rate / 1000) for ms in (framing.start_ms, framing.end_ms))
     position = 0
     for samples in recording:
@@ -235,8 +241,8 @@ def _between(recording: Recording, framing: Framing, check: Callable[[], None]) 
             break
 
 
-def _grouped(parts: Iterator[tuple[int, int, Signal]], size: int) -> Iterator[list[tuple[int, int, Signal]]]:
-    """Consecutive parts together, as long as they have no more than `size` windows."""
+def _group(parts: Iterator[tuple[int, int, Signal]], size: int) -> Iterator[list[tuple[int, int, Signal]]]:
+    """Groups of consecutive parts with `size` windows each; the last group may have fewer."""
     group: list[tuple[int, int, Signal]] = []
     windows = 0
     for number, first, part in parts:
@@ -252,6 +258,6 @@ def _grouped(parts: Iterator[tuple[int, int, Signal]], size: int) -> Iterator[li
 
 
 def _whole_block(framing: Framing, seconds: float, outputs: Outputs) -> Block:
-    """The one row of a recording of which so many seconds lie between start and end."""
+    """The one row of a recording with `seconds` seconds between start and end."""
     start = float(framing.start_ms) / 1000
     return block_of(0, (np.array([start]), np.array([start + seconds])), outputs)

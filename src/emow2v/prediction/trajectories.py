@@ -1,4 +1,4 @@
-"""Trajectories of recordings: sources are opened at once, and computed when their rows are needed."""
+"""Trajectories of recordings. Sources are opened at once; rows are computed when they are needed."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ Progress = Callable[[int, int | None], None]
 
 
 def can_be_read_once(source: Source) -> bool:
-    """Whether a source cannot be opened again for another pass: a stream, or a pipe with a name."""
+    """Whether a source cannot be opened again for another pass, such as a stream or a named pipe."""
     if hasattr(source, "read"):
         return True
     try:
         return isinstance(source, str | os.PathLike) and storage.kind_of(source) == "other"
-    except PathError:  # raised where the source is opened
+    except PathError:  # raised again when the source is opened
         return False
 
 
@@ -50,13 +50,13 @@ def predict(
     """The trajectory of one recording; see `Model.predict`.
 
     Args:
-        computation: returns the model's, for each pass, and raises when the model was closed
+        computation: returns the model's computation, once for each pass; raises `Closed` if the model was closed
     """
     once = can_be_read_once(source)
     rate = computation().card.sampling_rate
     opened = audio.open_recording(source, sampling_rate, target_rate=rate, track=track, channel=channel)
-    waiting = [opened] if once or not isinstance(source, str | os.PathLike) else []
-    if not waiting:
+    unread = [opened] if once or not isinstance(source, str | os.PathLike) else []
+    if not unread:
         opened.close()
     expected = opened.expected_duration
     facts = computation().provenance(framing, context) | opened.facts
@@ -70,14 +70,14 @@ def predict(
 
     def blocks() -> Iterator[Block]:
         run = computation()
-        recording = _take(waiting)
+        recording = _take(unread)
         if once and recording is None:
             raise AudioError("A stream can be read only once; keep its rows or open it again.")
         recording = recording or opened.again()
         recording.longest_s = longest_s
         try:
             computed = run.blocks(recording, framing, context, batch_size, check)
-            yield from _reported(computed, info, on_progress) if on_progress else computed
+            yield from _with_progress(computed, info, on_progress) if on_progress else computed
         finally:
             recording.close()
             info.notices[:] = recording.notices
@@ -86,7 +86,7 @@ def predict(
                 facts["notices"] = " ".join(info.notices)
 
     def close() -> None:
-        while (recording := _take(waiting)) is not None:
+        while (recording := _take(unread)) is not None:
             recording.close()
 
     return Trajectory(info, blocks, close)
@@ -100,7 +100,7 @@ def predict_batch(
     batch_size: int | None,
     check: Callable[[], None],
 ) -> list[Trajectory]:
-    """The trajectories of many short signals, all computed; see `Model.predict_batch`."""
+    """The trajectories of many short signals, which are computed when this returns; see `Model.predict_batch`."""
     recordings: list[Recording] = []
     for number, signal in enumerate(signals):
         name = f"signals[{number}]"
@@ -112,10 +112,10 @@ def predict_batch(
         recordings.append(recording)
     blocks = computation.batch(recordings, framing, batch_size, check)
     facts = computation.provenance(framing)
-    return [_computed(one, framing, facts, block) for one, block in zip(recordings, blocks, strict=True)]
+    return [_trajectory_of_block(one, framing, facts, block) for one, block in zip(recordings, blocks, strict=True)]
 
 
-def _reported(blocks: Generator[Block], info: Info, on_progress: Progress) -> Iterator[Block]:
+def _with_progress(blocks: Generator[Block], info: Info, on_progress: Progress) -> Iterator[Block]:
     """Blocks, with a call of `on_progress` for each."""
     rows = 0
     with contextlib.closing(blocks):
@@ -125,8 +125,8 @@ def _reported(blocks: Generator[Block], info: Info, on_progress: Progress) -> It
             yield block
 
 
-def _computed(recording: Recording, framing: Framing, facts: dict[str, Any], block: Block) -> Trajectory:
-    """The trajectory of a signal whose rows are computed."""
+def _trajectory_of_block(recording: Recording, framing: Framing, facts: dict[str, Any], block: Block) -> Trajectory:
+    """The trajectory of a signal whose rows are computed already."""
     provenance = facts | recording.facts
     if recording.notices:
         provenance["notices"] = " ".join(recording.notices)
@@ -134,9 +134,9 @@ def _computed(recording: Recording, framing: Framing, facts: dict[str, Any], blo
     return Trajectory(info, lambda: iter([block])).load()
 
 
-def _take(waiting: list[Recording]) -> Recording | None:
-    """The recording that waits to be read, for one thread only."""
+def _take(unread: list[Recording]) -> Recording | None:
+    """The opened recording that is not read yet; only one thread gets it."""
     try:
-        return waiting.pop()
+        return unread.pop()
     except IndexError:
         return None
