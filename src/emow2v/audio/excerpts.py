@@ -38,18 +38,18 @@ def read_stretch(
     """
     first, last = round(start * SAMPLING_RATE), None if end is None else round(end * SAMPLING_RATE)
     recording = audio.open_recording(path, start=start)
-    kept, at = [np.zeros(0, np.float32)], 0
+    blocks, at = [np.zeros(0, np.float32)], 0
     try:
         for number, block in enumerate(recording):
             at = at if number else round(recording.begin * SAMPLING_RATE)
-            kept.append(block[max(0, first - at) : None if last is None else max(0, last - at)])
+            blocks.append(block[max(0, first - at) : None if last is None else max(0, last - at)])
             at += block.size
             if last is not None and at >= last:
                 break
     finally:
         recording.close()
     notice(recording.notices)
-    return np.concatenate(kept)
+    return np.concatenate(blocks)
 
 
 def stated_duration(path: str | os.PathLike[str]) -> float | None:

@@ -50,7 +50,7 @@ class Outcome:
         rows: number of rows, over all channels
         clipped: number of values that were clipped because a format's scheme ends at 0 and 1
         files: the files that were written
-        error: one sentence; "" where the input has a result
+        error: one sentence; "" if the input has a result
         notices: sentences on missing or unusual parts of the recording, and on names that were shortened
     """
 
@@ -114,14 +114,14 @@ def expand(
     Returns:
         The inputs, and an outcome with an error for each name that gives no input.
     """
-    found: list[tuple[str, Path]] = []
+    recordings: list[tuple[str, Path]] = []
     failed: list[Outcome] = []
     for name in names:
         try:
-            found += _resolve(name, failed, leave_out)
+            recordings += _resolve(name, failed, leave_out)
         except PathError as error:
             failed.append(Outcome(name, error=str(error)))
-    unique = _without_aliases(found, leave_out)
+    unique = _without_aliases(recordings, leave_out)
     stems = Counter((folder, Path(path).stem.lower()) for path, folder in unique)
     inputs = []
     for path, folder in unique:
@@ -133,10 +133,12 @@ def expand(
     return _number_equal_stems(inputs), failed
 
 
-def _without_aliases(found: Sequence[tuple[str, Path]], leave_out: Callable[[LeftOut], None]) -> list[tuple[str, Path]]:
+def _without_aliases(
+    recordings: Sequence[tuple[str, Path]], leave_out: Callable[[LeftOut], None]
+) -> list[tuple[str, Path]]:
     """Each recording once. Its own name is preferred to names of links."""
     names: dict[str, list[tuple[str, Path]]] = {}
-    for path, folder in found:
+    for path, folder in recordings:
         names.setdefault(path if _is_other(path) else os.path.realpath(path), []).append((path, folder))
     unique = []
     for same in names.values():
@@ -190,12 +192,12 @@ def _recordings_in(name: str, failed: list[Outcome], leave_out: Callable[[LeftOu
             Outcome(str(error.filename or name), error=str(storage.unreadable(error.filename or name, error)))
         )
 
-    for place, below, found in os.walk(top, onerror=refuse):
+    for place, subfolders, files_here in os.walk(top, onerror=refuse):
         folder = Path(place)
-        hidden += [folder / one for one in (*below, *found) if one.startswith(".")]
-        below[:] = [one for one in below if not one.startswith(".")]
-        links += [folder / one for one in below if _is_link(folder / one)]
-        for file in (folder / one for one in found if not one.startswith(".")):
+        hidden += [folder / one for one in (*subfolders, *files_here) if one.startswith(".")]
+        subfolders[:] = [one for one in subfolders if not one.startswith(".")]
+        links += [folder / one for one in subfolders if _is_link(folder / one)]
+        for file in (folder / one for one in files_here if not one.startswith(".")):
             if file.suffix.lower() not in ENDINGS:
                 others.append(file)
                 continue

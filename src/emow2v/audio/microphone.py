@@ -61,7 +61,7 @@ def pipe(file: IO[bytes], encoding: str) -> Iterator[Signal]:
     """
     reader = PCMReader(encoding)
     head, begun = b"", False
-    read = getattr(file, "read1", file.read)  # what is there, not what was asked for
+    read = getattr(file, "read1", file.read)  # read1 returns available bytes without waiting for more
     while data := read(1 << 16):
         if not begun:
             data = head = head + data

@@ -22,7 +22,7 @@ def plot(trajectory: Rows, path: str | Path, *, overwrite: bool = False) -> None
         overwrite: whether files are replaced that emow2v did not write
 
     Raises:
-        PlaceTaken: a file that emow2v did not write, or that was changed since, lies there
+        PlaceTaken: a file exists that emow2v did not write, or that was changed since
         FormatError: matplotlib is not installed, another ending, or a place that cannot be written
     """
     path = Path(path)
@@ -41,7 +41,7 @@ def plot(trajectory: Rows, path: str | Path, *, overwrite: bool = False) -> None
 
 
 def picture(path: Path, width: float, height: float) -> Any:
-    """A matplotlib figure of so many inches, for a picture at a path.
+    """A matplotlib figure, its size in inches, for a picture at a path.
 
     Raises:
         FormatError: matplotlib is not installed, or the ending is not that of a picture

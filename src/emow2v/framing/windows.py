@@ -168,11 +168,11 @@ class Windower:
     def _windows(self, first: int, size: int) -> Signal:
         length, begin = self._grid.length, self._grid.begin(first)
         self._samples.drop(begin)
-        held = self._samples.between(begin, self._grid.end(first + size - 1))
+        samples = self._samples.between(begin, self._grid.end(first + size - 1))
         if self._grid.hop is not None:
-            return np.lib.stride_tricks.sliding_window_view(held, length)[:: self._grid.hop][:size]
+            return np.lib.stride_tricks.sliding_window_view(samples, length)[:: self._grid.hop][:size]
         starts = [self._grid.begin(first + k) - begin for k in range(size)]
-        return np.stack([held[start : start + length] for start in starts])
+        return np.stack([samples[start : start + length] for start in starts])
 
 
 @dataclass(frozen=True)
