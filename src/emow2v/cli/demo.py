@@ -6,9 +6,6 @@ import json
 import os
 import shutil
 import time
-import urllib.error
-import urllib.parse
-import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,9 +18,6 @@ from emow2v.errors import Emow2vError, FormatError, PlaceTaken
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-# Without the proxy that the environment names: the server is on this machine
-_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 @stoppable
@@ -117,25 +111,36 @@ def _prepare(folder: Path, recording: Path, overwrite: bool) -> None:
     StagedFiles({picture: None}).check()
 
 
+def _open(url: str, body: bytes | None = None) -> Any:
+    """The answer of the server on this machine, whatever proxy the environment names."""
+    import urllib.request  # here, since it takes time and every command loads this module
+
+    return urllib.request.build_opener(urllib.request.ProxyHandler({})).open(url, body, timeout=60)
+
+
 def post(url: str, route: str, form: dict[str, str]) -> dict[str, Any]:
     """Post a form and return the JSON answer."""
-    body = urllib.parse.urlencode(form).encode()
+    from urllib.error import HTTPError
+    from urllib.parse import urlencode
+
     try:
-        with _DIRECT.open(f"{url}/{route}", body, timeout=60) as response:
+        with _open(f"{url}/{route}", urlencode(form).encode()) as response:
             answer: dict[str, Any] = json.load(response)
-    except urllib.error.HTTPError as error:
+    except HTTPError as error:
         raise Emow2vError(json.load(error)["error"]) from None
     return answer
 
 
 def _until_ready(url: str) -> None:
     """Wait until a worker has loaded its model."""
+    from urllib.error import HTTPError
+
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         try:
-            with _DIRECT.open(f"{url}/readyz", timeout=60):
+            with _open(f"{url}/readyz"):
                 return
-        except urllib.error.HTTPError:  # 503: not yet
+        except HTTPError:  # 503: not yet
             time.sleep(0.05)
     raise Emow2vError("The server was not ready within two minutes; run emow2v serve to see the reason.")
 
