@@ -233,6 +233,8 @@ def main() -> None:
         works[f"clips: {len(clips)} of 1 s"] = lambda tree: tree.ask("clips", [str(path) for path in clips])
         works["server: /v1/predictions, 1 s"] = lambda tree: tree.prediction(clips[0])
         works["server: /process to finished, 1 s"] = lambda tree: tree.job(clips[0])
+        if not any(options.only in name for name in works):
+            made.error(f"--only {options.only} is in no name; expected a word of: {'; '.join(works)}")
         figures: dict[str, dict[str, float]] = {}
         try:
             for name, work in works.items():

@@ -123,18 +123,19 @@ def writers(formats: Iterable[str], folder: Path, stem: str, *, overwrite: bool 
 
 def _writer(path: Path, *, overwrite: bool) -> Writer:
     """The writer of one file, or of one pair of files, chosen by the ending of its name."""
-    from emow2v.formats.ssi import AnnotationWriter, StreamWriter
+    ending = path.suffix.lower()
+    if ending in (
+        ".annotation",
+        ".stream",
+    ):  # each module is loaded when it is asked for: XML takes a hundredth of a start
+        from emow2v.formats.ssi import AnnotationWriter, StreamWriter
+
+        if ending == ".annotation":
+            return AnnotationWriter(path, Path(path.stem).suffix[1:], overwrite=overwrite)
+        return StreamWriter(path, overwrite=overwrite)
     from emow2v.formats.table import CSVWriter, JSONWriter, NDJSONWriter
 
-    ending = path.suffix.lower()
-    if ending == ".annotation":
-        return AnnotationWriter(path, Path(path.stem).suffix[1:], overwrite=overwrite)
-    classes: dict[str, Callable[..., Writer]] = {
-        ".csv": CSVWriter,
-        ".json": JSONWriter,
-        ".ndjson": NDJSONWriter,
-        ".stream": StreamWriter,
-    }
+    classes: dict[str, Callable[..., Writer]] = {".csv": CSVWriter, ".json": JSONWriter, ".ndjson": NDJSONWriter}
     return classes[ending](path, overwrite=overwrite)
 
 
