@@ -1,0 +1,231 @@
+"""Who speaks when, from files of other programs: one reader a format, chosen by content."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+
+from emow2v import storage
+from emow2v.errors import FormatError
+from emow2v.formats.segmentation import csv_table, rttm, text
+from emow2v.formats.segmentation.audacity import LINE as AUDACITY_LINE
+from emow2v.formats.segmentation.audacity import read_audacity
+from emow2v.formats.segmentation.elan import read_elan
+from emow2v.formats.segmentation.praat import read_textgrid
+from emow2v.formats.segmentation.ssi import read_ssi
+from emow2v.formats.segmentation.subtitles import ARROW, read_srt, read_vtt
+from emow2v.formats.segmentation.whisper import read_whisper
+from emow2v.speech.segments import Segment, Segmentation, Tier, TierChoice, select_tiers, shift_to_recording
+
+__all__ = ["ENDINGS", "SegmentFolder", "find_segments", "read_segments"]
+
+# Endings of files with segments; what people make by hand first, then what programs write
+BY_HAND = (".eaf", ".textgrid", ".annotation")
+BY_PROGRAMS = (".rttm", ".json", ".vtt", ".srt", ".tsv", ".csv", ".txt")
+ENDINGS = (*BY_HAND, *BY_PROGRAMS)
+_TEXT_READERS: dict[str, Callable[[str], Segmentation]] = {
+    "textgrid": read_textgrid,
+    "vtt": read_vtt,
+    "srt": read_srt,
+    "whisper": read_whisper,
+    "audacity": read_audacity,
+}
+
+
+def read_segments(
+    path: str | Path, tiers: Sequence[TierChoice | str] | None = None, *, recording: str | Path | None = None
+) -> Segmentation:
+    """The segments of a file, whatever its format.
+
+    Args:
+        path: the file; its content decides, not its ending
+        tiers: names of tiers or speakers, each with a channel if one is tied to it ("VP=right"), see `select_tiers`; an empty
+            sequence takes the tiers that do not depend on others; None takes everything
+        recording: the recording that is meant, where the file names several; times become seconds of it (TIME_ORIGIN)
+
+    Raises:
+        FormatError: no such file, no such tier, nothing of the recording, or a file that cannot be read or is cut off
+    """
+    path = Path(path)
+    recording = None if recording is None else Path(recording)
+    with text.naming(path):
+        content = text.read_bytes(path)
+        kind = _kind(path, content)
+        if kind != "ssi":
+            segmentation = _read(kind, content, recording)
+    if kind == "ssi":
+        segmentation = read_ssi(path)  # whose errors name the file already
+    name = storage.one_line(path.name)
+    notices = tuple(f"{name}: {notice}." for notice in segmentation.notices)
+    segmentation = replace(segmentation, source=path, notices=notices)
+    if recording is not None:
+        segmentation = shift_to_recording(segmentation, recording)
+    return segmentation if tiers is None else select_tiers(segmentation, tiers)
+
+
+def _kind(path: Path, content: bytes) -> str:
+    """What a file holds."""
+    name = path.name.lower()
+    if name.endswith((".annotation", ".annotation~")):
+        return "ssi"
+    head = content[:4096].replace(b"\0", b"").lstrip(b"\xef\xbb\xbf\xfe\xff \t\r\n")
+    if re.match(rb"(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)*<annotation[\s>]", head, re.DOTALL):
+        return "ssi"
+    if head.startswith(b"<") or name.endswith(".eaf"):
+        return "elan"
+    if head.startswith(b"ooBinaryFile"):
+        raise FormatError("it is a binary file of Praat; expected text; open it in Praat and save it as text file")
+    if head.startswith((b"PK\3\4", b"\xd0\xcf\x11\xe0")):
+        raise FormatError("it is a workbook or an archive; expected text; save a sheet as CSV (UTF-8)")
+    if b"ooTextFile" in head[:100] or head.startswith(b'"Praat chronological') or name.endswith(".textgrid"):
+        return "textgrid"
+    if head.startswith(b"WEBVTT") or name.endswith(".vtt"):
+        return "vtt"
+    if head.startswith((b"{", b"[")) and not re.match(rb"\[[^\]\n]*\]\s*[:;,\t]", head):
+        return "whisper"
+    first = next(
+        (line for line in head.decode("latin-1").splitlines() if line.strip() and not line.startswith(";;")), ""
+    )
+    fields = first.split()
+    if name.endswith(".rttm") or (len(fields) > 3 and fields[0].upper() in rttm.TYPES):
+        return "rttm"
+    if AUDACITY_LINE.fullmatch(first):
+        return "audacity"
+    if ARROW.encode() in head or name.endswith(".srt"):
+        return "srt"
+    return {".json": "whisper"}.get(path.suffix.lower(), "csv")
+
+
+def _read(kind: str, content: bytes, recording: Path | None) -> Segmentation:
+    if kind == "elan":
+        return read_elan(content)
+    words, notice = text.decode(content)
+    if kind in ("rttm", "csv"):
+        rows, notices = rttm.read_rttm(words) if kind == "rttm" else csv_table.read_csv(words)
+        segments = _of_recording(rows, recording)
+        names = dict.fromkeys(segment.tier for segment in segments if segment.tier)
+        segmentation = Segmentation(
+            tuple(segments), "RTTM" if kind == "rttm" else "CSV", tuple(map(Tier, names)), notices=tuple(notices)
+        )
+    else:
+        segmentation = _TEXT_READERS[kind](words)
+    return segmentation.with_notices(notice) if notice else segmentation
+
+
+def _of_recording(rows: Sequence[tuple[str, Segment]], recording: Path | None) -> list[Segment]:
+    """The segments of one recording, where a table names several.
+
+    Raises:
+        FormatError: several, and none or another is meant
+    """
+    names = list(dict.fromkeys(name for name, _ in rows if name))
+    if recording is None or not names:
+        if len(names) > 1:
+            raise FormatError(
+                f"it names {storage.counted(len(names), 'recording')} ({storage.shown(names[0])} ...); expected one, or the "
+                "recording that is meant"
+            )
+        return [segment for _, segment in rows]
+    meant = _best(names, recording)
+    if meant is None:
+        raise FormatError(
+            f"it has no turn of {storage.one_line(recording.name)}; it names {storage.shown(names[0])}"
+            f"{' and others' if len(names) > 1 else ''}; expected the recording's name in it"
+        )
+    return [segment for name, segment in rows if name == meant]
+
+
+def _best(names: Sequence[str], recording: Path) -> str | None:
+    """The name that means a recording: that of its path, its file or its stem."""
+    own = [_plain(part) for part in recording.parts]
+    best: tuple[int, str] | None = None
+    for name in names:
+        parts = [_plain(part) for part in PurePosixPath(name.replace("\\", "/")).parts]
+        if not parts or (
+            parts[-1] != own[-1]
+            and PurePosixPath(parts[-1]).stem != _plain(recording.stem)
+            and parts[-1] != _plain(recording.stem)
+        ):
+            continue
+        same = 0
+        for one, other in zip(reversed(parts[:-1]), reversed(own[:-1]), strict=False):
+            if one != other:
+                break
+            same += 1
+        rank = 2 * same + (parts[-1] == own[-1])
+        if best is None or rank > best[0]:
+            best = rank, name
+    return best and best[1]
+
+
+def _plain(name: str) -> str:
+    return unicodedata.normalize("NFC", name)
+
+
+def find_segments(folder: str | Path, recording: str | Path) -> Path | None:
+    """The file of a folder that belongs to a recording, see `SegmentFolder`."""
+    return SegmentFolder(folder).find(recording)
+
+
+class SegmentFolder:
+    """A folder, and those below it, of files with segments, each named as its recording: talk.eaf for talk.wav.
+
+    Raises:
+        FormatError: no such folder
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        if not storage.is_folder(self.folder):
+            raise FormatError(f"{storage.shown(self.folder)} is no folder; expected one with files of segments.")
+        self._by_stem: dict[str, list[Path]] = defaultdict(list)
+        for path in sorted(self.folder.rglob("*")):
+            if path.suffix.lower() in ENDINGS and not path.name.startswith("."):
+                self._by_stem[_plain(path.name[: -len(path.suffix)])].append(path)
+
+    def find(self, recording: str | Path) -> Path | None:
+        """The file for a recording, None where there is none.
+
+        Files that people make (.eaf, .TextGrid, .annotation) count before those that programs write, of which the first kind
+        counts that holds segments (`BY_PROGRAMS`). Where several folders have one, that counts whose path is most alike.
+
+        Raises:
+            FormatError: several that people made
+        """
+        recording = Path(recording)
+        # talk.eaf and talk.wav.eaf belong to talk.wav
+        own = [*self._by_stem[_plain(recording.stem)], *self._by_stem[_plain(recording.name)]]
+        near = self._nearest([path for path in own if path != recording], recording)
+        by_hand = [path for path in near if path.suffix.lower() in BY_HAND]
+        if len(by_hand) > 1:
+            names = ", ".join(storage.one_line(path.name) for path in by_hand)
+            raise FormatError(
+                f"{storage.one_line(recording.name)} has several files with segments ({names}); expected one; move the others."
+            )
+        if by_hand:
+            return by_hand[0]
+        for ending in BY_PROGRAMS:
+            for path in near:
+                if path.suffix.lower() == ending and _holds_segments(path, recording):
+                    return path
+        return None
+
+    def _nearest(self, paths: list[Path], recording: Path) -> list[Path]:
+        """Those in the folder whose last names are most like the recording's."""
+        folders = {path.parent for path in paths}
+        if len(folders) < 2:
+            return paths
+        names = {str(folder.absolute() / recording.name): folder for folder in sorted(folders)}
+        best = _best(list(names), recording.absolute())
+        return [path for path in paths if best is not None and path.parent == names[best]]
+
+
+def _holds_segments(path: Path, recording: Path) -> bool:
+    try:
+        return bool(read_segments(path, recording=recording).segments)
+    except FormatError:
+        return False

@@ -1,0 +1,381 @@
+"""Writer of ELAN's .eaf files, version 2.8 (www.mpi.nl/tools/elan/EAFv2.8.xsd): new ones, and tiers in existing ones."""
+
+from __future__ import annotations
+
+import codecs
+import mimetypes
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from xml.sax.saxutils import quoteattr
+
+from emow2v.errors import FormatError
+from emow2v.formats.segmentation import xml
+from emow2v.formats.segmentation.elan import ROOT
+from emow2v.formats.segmentation.praat import VALUES, grouped, number_text, printable
+from emow2v.speech.segments import Turn
+from emow2v.trajectory import DIMENSIONS
+
+TURNS, LABELS, VALUE = "emow2v turns", "emow2v labels", "emow2v values"  # types of tiers
+_ASSOCIATION = "Symbolic_Association"
+_CONSTRAINTS = {
+    "Time_Subdivision": "Time subdivision of parent annotation's time interval, no time gaps allowed within this interval",
+    "Symbolic_Subdivision": "Symbolic subdivision of a parent annotation. Annotations refering to the same parent are ordered",
+    _ASSOCIATION: "1-1 association with a parent annotation",
+    "Included_In": "Time alignable annotations within the parent annotation's time interval, gaps are allowed",
+}
+_COLOURS = ("200,60,40", "120,120,120", "30,100,180")  # arousal, dominance, valence
+Facts = Mapping[str, str | float]
+
+
+@dataclass
+class _Parts:
+    """Elements of a document on their way, with numbers that no other has."""
+
+    taken: set[str]  # names of tiers
+    slot: int = 0
+    annotation: int = 0
+    slots: list[str] = field(default_factory=list)
+    tiers: list[str] = field(default_factory=list)
+
+    def add_turns(self, turns: Sequence[Turn], types: Mapping[str, str], origin: float, *, labels: bool) -> None:
+        for name, group in grouped(turns):
+            speaker = group[0].segment.speaker
+            if labels and any(one.segment.label for one in group):
+                texts = [(one, one.segment.label) for one in group]
+                self._aligned(self._name(name), types[LABELS], speaker, texts, origin)
+            summary = self._name(f"{name} emow2v")
+            ids = self._aligned(summary, types[TURNS], speaker, [(one, _summary(one)) for one in group], origin)
+            for value, text in VALUES.items():
+                numbers = [(parent, text(one)) for parent, one in zip(ids, group, strict=True)]
+                if any(number for _, number in numbers):
+                    self._associated(self._name(f"{summary} {value}"), types[VALUE], speaker, summary, numbers)
+
+    def _name(self, name: str) -> str:
+        """A name that no other tier has."""
+        name = printable(name).replace("\n", " ").replace("\t", " ")
+        unique, number = name, 1
+        while unique in self.taken:
+            number += 1
+            unique = f"{name} ({number})"
+        self.taken.add(unique)
+        return unique
+
+    def _aligned(
+        self, name: str, kind: str, speaker: str, texts: Iterable[tuple[Turn, str]], origin: float
+    ) -> list[str]:
+        lines, ids = [], []
+        for turn, text in texts:
+            begin = max(0, round((turn.segment.start - origin) * 1000))
+            end = max(begin + 1, round((turn.segment.end - origin) * 1000))
+            refs = []
+            for place, value in enumerate((begin, end), 1):
+                self.slot += 1
+                self.slots.append(f'        <TIME_SLOT TIME_SLOT_ID="ts{self.slot}" TIME_VALUE="{value}"/>\n')
+                refs.append(f'TIME_SLOT_REF{place}="ts{self.slot}"')
+            ids.append(self._next())
+            lines.append(_annotation(f'ALIGNABLE_ANNOTATION ANNOTATION_ID="{ids[-1]}" {" ".join(refs)}', text))
+        self._tier(name, kind, speaker, "", lines)
+        return ids
+
+    def _associated(self, name: str, kind: str, speaker: str, parent: str, texts: Iterable[tuple[str, str]]) -> None:
+        lines = [
+            _annotation(f'REF_ANNOTATION ANNOTATION_ID="{self._next()}" ANNOTATION_REF="{of}"', text)
+            for of, text in texts
+            if text
+        ]
+        self._tier(name, kind, speaker, f" PARENT_REF={_attribute(parent)}", lines)
+
+    def _tier(self, name: str, kind: str, speaker: str, parent: str, lines: Sequence[str]) -> None:
+        participant = f" PARTICIPANT={_attribute(speaker)}" if speaker else ""
+        head = f"    <TIER LINGUISTIC_TYPE_REF={_attribute(kind)}{parent}{participant} TIER_ID={_attribute(name)}"
+        self.tiers.append(f"{head}>\n{''.join(lines)}    </TIER>\n" if lines else f"{head}/>\n")
+
+    def _next(self) -> str:
+        self.annotation += 1
+        return f"a{self.annotation}"
+
+
+def eaf(
+    turns: Sequence[Turn],
+    place: Path,
+    recordings: Sequence[Path] = (),
+    *,
+    series: Sequence[Path] = (),
+    provenance: Facts | None = None,
+    date: datetime | None = None,
+) -> str:
+    """An .eaf of turns with their values.
+
+    For each speaker (or tier, where no speaker is named) there is a tier of labels, a tier `VP emow2v` with the values of each
+    turn in words, and below it a tier for each of arousal, dominance, valence, the number of values and the share of speech,
+    whose annotations are bare numbers.
+
+    Args:
+        place: where the file will lie; links are also relative to it
+        recordings: linked as media
+        series: linked files of curves, see `time_series`
+        provenance: of the values; becomes properties of the document
+        date: of the document, now where it is None
+    """
+    parts = _Parts(set())
+    parts.add_turns(turns, {TURNS: TURNS, LABELS: LABELS, VALUE: VALUE}, 0.0, labels=True)
+    stamp = (date or datetime.now()).astimezone().isoformat(timespec="seconds")
+    media = "".join(
+        f"        <MEDIA_DESCRIPTOR {_link('MEDIA', one, place)} MIME_TYPE={_attribute(_mime_type(one))}/>\n"
+        for one in recordings
+    )
+    linked = "".join(
+        f"        <LINKED_FILE_DESCRIPTOR {_link('LINK', one, place)} "
+        f"MIME_TYPE={_attribute('text/xml' if one.suffix == '.xml' else 'text/plain')}/>\n"
+        for one in series
+    )
+    properties = [*_properties(provenance or {}), ("lastUsedAnnotationId", str(parts.annotation))]
+    types = "".join(_type(name, _ASSOCIATION if name == VALUE else "") for name in (TURNS, LABELS, VALUE))
+    return (
+        '<?xml version="1.0" encoding="UTF-8"?>\n'
+        f'<{ROOT} AUTHOR="emow2v" DATE="{stamp}" FORMAT="2.8" VERSION="2.8" '
+        'xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" '
+        'xsi:noNamespaceSchemaLocation="http://www.mpi.nl/tools/elan/EAFv2.8.xsd">\n'
+        f'    <HEADER MEDIA_FILE="" TIME_UNITS="milliseconds">\n{media}{linked}'
+        f"{''.join(_property(*one) for one in properties)}    </HEADER>\n"
+        f"    <TIME_ORDER>\n{''.join(parts.slots)}    </TIME_ORDER>\n{''.join(parts.tiers)}{types}"
+        f"{''.join(map(_constraint, _CONSTRAINTS))}</{ROOT}>\n"
+    )
+
+
+def add_tiers(content: bytes, turns: Sequence[Turn], *, origin: float = 0.0, provenance: Facts | None = None) -> bytes:
+    """The same .eaf with more tiers, as `eaf` makes them, but for the labels, which it has; every other byte stays as it is.
+
+    Args:
+        content: of an .eaf
+        turns: in seconds of the recording
+        origin: second of the recording at which the file's time begins, see `speech.segments.time_origin`
+        provenance: of the values; becomes properties of the document
+
+    Raises:
+        FormatError: no .eaf, or one without header or times
+    """
+    root = xml.parse(content, ROOT)
+    header, order = root.first("HEADER"), root.first("TIME_ORDER")
+    if header is None or order is None:
+        raise FormatError("the .eaf has no HEADER or no TIME_ORDER; expected both; save it again in ELAN")
+    names = [one.attributes.get("TIER_ID", "") for one in root.all("TIER")]
+    ids = [
+        one.attributes.get("ANNOTATION_ID", "")
+        for tier in root.all("TIER")
+        for part in tier.children
+        for one in part.children
+    ]
+    used = next((one for one in header.all("PROPERTY") if one.attributes.get("NAME") == "lastUsedAnnotationId"), None)
+    parts = _Parts(
+        set(names),
+        _highest("ts", (one.attributes.get("TIME_SLOT_ID", "") for one in order.children)),
+        max(_highest("a", ids), int(used.text) if used and re.fullmatch(r"\s*\d{1,15}\s*", used.text, re.ASCII) else 0),
+    )
+    kinds = {
+        one.attributes.get("LINGUISTIC_TYPE_ID", ""): one.attributes.get("CONSTRAINTS", "")
+        for one in root.all("LINGUISTIC_TYPE")
+    }
+    types = {name: _type_name(name, _ASSOCIATION if name == VALUE else "", kinds) for name in (TURNS, VALUE)}
+    parts.add_turns(turns, types, origin, labels=False)
+    edit = _Edit(content)
+    if used:
+        edit.replace_text(used, str(parts.annotation))
+    edit.append(header, "".join(_property(*one) for one in _properties(provenance or {})))
+    edit.append(order, "".join(parts.slots))
+    edit.insert_behind((root.all("TIER") or [order])[-1], "".join(parts.tiers))
+    new = "".join(
+        _type(types[name], _ASSOCIATION if name == VALUE else "") for name in (TURNS, VALUE) if types[name] not in kinds
+    )
+    before: tuple[str, ...] = ("TIME_ORDER", "TIER", "LINGUISTIC_TYPE")
+    edit.insert_behind([one for one in root.children if one.name in before][-1], new)
+    if _ASSOCIATION not in {one.attributes.get("STEREOTYPE") for one in root.all("CONSTRAINT")}:
+        before = (*before, "LOCALE", "LANGUAGE", "CONSTRAINT")
+        edit.insert_behind([one for one in root.children if one.name in before][-1], _constraint(_ASSOCIATION))
+    return edit.result()
+
+
+def time_series(
+    columns: Mapping[str, Sequence[float]], times: Sequence[float], place: Path, date: datetime | None = None
+) -> tuple[str, str]:
+    """Curves for ELAN's time series viewer: a CSV, and the configuration that ELAN reads with it.
+
+    Args:
+        columns: numbers by the curve's name; rows in which all are NaN are left out
+        times: of the values, in seconds of the recording
+        place: where the CSV will lie; the configuration is called as the .eaf, with `_tsconf.xml` in place of `.eaf`
+
+    Returns:
+        text of the CSV, text of the configuration
+    """
+    rows = [",".join(("time", *(name.replace(",", " ") for name in columns)))]
+    for time, values in zip(times, zip(*columns.values(), strict=True), strict=True):
+        texts = [number_text(value) for value in values]
+        if any(texts):
+            rows.append(",".join((f"{time:.3f}", *texts)))
+    stamp = (date or datetime.now()).astimezone().isoformat(timespec="seconds")
+    colours = dict(zip(DIMENSIONS, _COLOURS, strict=True))
+    tracks = "".join(
+        f'        <track derivative="0" name={_attribute(name)}>\n'
+        '            <property key="detect-range" value="false"/>\n'
+        f'            <sample-position>\n                <pos col="{column}" row="0"/>\n            </sample-position>\n'
+        "            <description/>\n            <units/>\n"
+        '            <range max="1.0" min="0.0"/>\n'
+        f"            <color>{colours.get(name, '0,130,90')}</color>\n        </track>\n"
+        for column, name in enumerate(columns, 1)
+    )
+    return "\n".join(rows) + "\n", (
+        f'<?xml version="1.0" encoding="UTF-8"?>\n<timeseries date="{stamp}" version="1.0">\n'
+        f'    <tracksource sample-type="Continuous Rate" source-url={_attribute(_url(place))} time-column="0">\n'
+        '        <property key="provider" value="mpi.eudico.client.annotator.timeseries.csv.CSVServiceProvider"/>\n'
+        f"{tracks}    </tracksource>\n</timeseries>\n"
+    )
+
+
+class _Edit:
+    """Insertions into a document, in its own encoding."""
+
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+        self._changes: list[tuple[int, int, int, bytes]] = []  # begin, end, order, new
+        if content[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+            self._encoding = "utf-16-le" if content[:2] == codecs.BOM_UTF16_LE else "utf-16-be"
+        else:
+            stated = re.match(rb"(?:\xef\xbb\xbf)?<\?xml[^>]*?encoding\s*=\s*[\"']([A-Za-z0-9._-]+)", content)
+            self._encoding = stated[1].decode() if stated else "utf-8"
+
+    def _bytes(self, text: str) -> bytes:
+        return text.encode(self._encoding, "xmlcharrefreplace")
+
+    def _change(self, begin: int, end: int, text: str) -> None:
+        self._changes.append((begin, end, len(self._changes), self._bytes(text)))
+
+    def replace_text(self, element: xml.Element, text: str) -> None:
+        begin = self._behind(element.begin)
+        self._change(begin, element.close, text)
+
+    def append(self, element: xml.Element, text: str) -> None:
+        """As its last children."""
+        if not text:
+            return
+        if self._is_one_tag(element):  # <TIME_ORDER/>
+            begin = self._content.rindex(self._bytes("/>"), element.begin, element.close)
+            self._change(begin, element.close, f">\n{text}    </{element.name}>")
+        else:
+            tab = self._indented(element.close)
+            self._change(tab, tab, text)
+
+    def insert_behind(self, element: xml.Element, text: str) -> None:
+        if text:
+            place = element.close if self._is_one_tag(element) else self._behind(element.close)
+            self._change(place, place, "\n" + text.removesuffix("\n"))
+
+    def _is_one_tag(self, element: xml.Element) -> bool:
+        return not element.children and not element.text and self._content[: element.close].endswith(self._bytes("/>"))
+
+    def _behind(self, tag: int) -> int:
+        """Where a tag that begins there ends; attributes may hold a >."""
+        quote, place, unit = "", tag, len(self._bytes(">"))
+        while True:
+            sign = self._content[place : place + unit].decode(self._encoding, "replace")
+            place += unit
+            if quote:
+                quote = "" if sign == quote else quote
+            elif sign in "\"'":
+                quote = sign
+            elif sign == ">":
+                return place
+
+    def _indented(self, place: int) -> int:
+        """The begin of the blanks before a tag on its line."""
+        blank, tab = self._bytes(" "), self._bytes("\t")
+        while self._content[place - len(blank) : place] in (blank, tab):
+            place -= len(blank)
+        return place
+
+    def result(self) -> bytes:
+        pieces, last = [], 0
+        for begin, end, _, new in sorted(self._changes):
+            pieces += [self._content[last:begin], new]
+            last = end
+        return b"".join([*pieces, self._content[last:]])
+
+
+def _summary(turn: Turn) -> str:
+    values = {name: text(turn) for name, text in VALUES.items()}
+    return "; ".join(f"{name} {value[:6].rstrip('.')}" for name, value in values.items() if value)
+
+
+def _annotation(head: str, text: str) -> str:
+    name = head.split(" ", 1)[0]
+    return (
+        f"        <ANNOTATION>\n            <{head}>\n                <ANNOTATION_VALUE>{_text(text)}</ANNOTATION_VALUE>\n"
+        f"            </{name}>\n        </ANNOTATION>\n"
+    )
+
+
+def _type(name: str, constraint: str) -> str:
+    stated = f' CONSTRAINTS="{constraint}"' if constraint else ""
+    alignable = "false" if constraint else "true"
+    return (
+        f'    <LINGUISTIC_TYPE{stated} GRAPHIC_REFERENCES="false" LINGUISTIC_TYPE_ID={_attribute(name)} '
+        f'TIME_ALIGNABLE="{alignable}"/>\n'
+    )
+
+
+def _type_name(name: str, constraint: str, kinds: Mapping[str, str]) -> str:
+    """The type's name, or a new one where the document has another type of that name."""
+    unique, number = name, 1
+    while kinds.get(unique, constraint) != constraint:
+        number += 1
+        unique = f"{name} ({number})"
+    return unique
+
+
+def _constraint(name: str) -> str:
+    return f'    <CONSTRAINT DESCRIPTION={_attribute(_CONSTRAINTS[name])} STEREOTYPE="{name}"/>\n'
+
+
+def _properties(provenance: Facts) -> Iterator[tuple[str, str]]:
+    return ((f"emow2v:{name}", str(value)) for name, value in provenance.items())
+
+
+def _property(name: str, value: str) -> str:
+    return f"        <PROPERTY NAME={_attribute(name)}>{_text(value)}</PROPERTY>\n"
+
+
+def _highest(letters: str, names: Iterable[str]) -> int:
+    numbers = (re.fullmatch(rf"{letters}(\d{{1,15}})", name, re.ASCII) for name in names)
+    return max((int(number[1]) for number in numbers if number), default=0)
+
+
+def _text(text: str) -> str:
+    return printable(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _attribute(text: str) -> str:
+    return quoteattr(printable(text))
+
+
+def _link(kind: str, file: Path, place: Path) -> str:
+    """Absolute and relative URL; the latter is left out where Windows has them on two drives."""
+    try:
+        relative = Path(os.path.relpath(file, place.parent)).as_posix()
+    except ValueError:
+        return f"{kind}_URL={_attribute(_url(file))}"
+    near = relative if relative.startswith("..") else f"./{relative}"
+    return f"{kind}_URL={_attribute(_url(file))} RELATIVE_{kind}_URL={_attribute(near)}"
+
+
+def _url(file: Path) -> str:
+    """As ELAN writes it: signs stand as they are, without %20."""
+    return "file:///" + file.absolute().as_posix().lstrip("/")
+
+
+def _mime_type(file: Path) -> str:
+    kind = mimetypes.guess_type(file.name)[0] or "unknown"
+    return "audio/x-wav" if "wav" in kind else kind
