@@ -332,13 +332,13 @@ def _out(segments: Sequence[Segment]) -> str:
 
 
 def _overlaps(file: str, segments: Iterable[Segment]) -> list[str]:
-    """A sentence where turns of one speaker on one tier overlap."""
+    """A sentence where turns of one speaker on one tier overlap; whose turns they are must be known."""
     latest: dict[tuple[str, str], Segment] = {}
     overlaps: dict[tuple[str, str], list[float]] = defaultdict(list)
     for one in segments:
         key = one.speaker, one.tier
         before = latest.get(key)
-        if before is not None and one.start < before.end - 1e-6:
+        if any(key) and before is not None and one.start < before.end - 1e-6:
             overlaps[key].append(one.start)
         if before is None or one.end > before.end:
             latest[key] = one
@@ -346,7 +346,7 @@ def _overlaps(file: str, segments: Iterable[Segment]) -> list[str]:
         return []
     (speaker, tier), starts = next(iter(overlaps.items()))
     count = sum(map(len, overlaps.values()))
-    who = f"of {_shown(speaker or tier)} " if speaker or tier else ""
+    who = f"of {_shown(speaker or tier)} "
     return [
         f"{file}: {counted(count, 'turn')} {who if len(overlaps) == 1 else ''}"
         f"{'begins' if count == 1 else 'begin'} before an earlier one of the same speaker has ended "

@@ -103,6 +103,7 @@ def test_every_beginning(tmp_path: Path) -> None:
         ("start,end\nsoon,2", "line 2: a time is 'soon'; expected seconds"),
         ("start,end\n1,2,3", "line 2 has 3 values, the header 2; expected as many"),
         ("start,end\n,2", "line 2 has no start"),
+        ("start,end\ninf,2", "line 2 has no start"),
         ('start,end,label\n1,2,"x', "line 3 cannot be read (unexpected end of data)"),
         ("start,end\n1,99999999999", "line 2: a time is 1e+11 s"),
         (

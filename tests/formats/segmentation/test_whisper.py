@@ -73,6 +73,8 @@ def test_every_beginning_costs_a_sentence(tmp_path: Path) -> None:
         ("{x}", "it is no JSON (Expecting property name"),
         ('[{"start": "1", "end": 2}]', "a time is '1'; expected seconds as a number"),
         ('[{"start": true, "end": 2}]', "a time is 'True'"),
+        ('[{"start": 1e999, "end": 2}]', "a time is inf s"),
+        ('[{"start": [[]], "end": 2}]', "a time is list"),
         (f'[{{"start": 1, "end": {"9" * 100}}}]', "a time has more than 19 digits"),
         (f'[{{"start": 1, "end": {"9" * 9000}}}]', "it is no JSON that can be read"),
         ('[{"start": 1, "end": 1e300}]', "a time is 1e+300 s"),

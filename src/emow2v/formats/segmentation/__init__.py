@@ -10,14 +10,15 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from emow2v import storage
-from emow2v.errors import FormatError
+from emow2v.audio.inputs import ENDINGS as RECORDINGS
+from emow2v.errors import FormatError, PathError
 from emow2v.formats.segmentation import csv_table, rttm, text
 from emow2v.formats.segmentation.audacity import LINE as AUDACITY_LINE
 from emow2v.formats.segmentation.audacity import read_audacity
 from emow2v.formats.segmentation.elan import read_elan
 from emow2v.formats.segmentation.praat import read_textgrid
 from emow2v.formats.segmentation.ssi import read_ssi
-from emow2v.formats.segmentation.subtitles import ARROW, read_srt, read_vtt
+from emow2v.formats.segmentation.subtitles import TIMES, read_srt, read_vtt
 from emow2v.formats.segmentation.whisper import read_whisper
 from emow2v.speech.segments import Segment, Segmentation, Tier, TierChoice, select_tiers, shift_to_recording
 
@@ -73,7 +74,7 @@ def _kind(path: Path, content: bytes) -> str:
     if name.endswith((".annotation", ".annotation~")):
         return "ssi"
     head = content[:4096].replace(b"\0", b"").lstrip(b"\xef\xbb\xbf\xfe\xff \t\r\n")
-    if re.match(rb"(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)*<annotation[\s>]", head, re.DOTALL):
+    if re.match(rb"(<\?xml[^>]*>\s*)?(?:<!--(?:(?!-->).)*-->\s*)*<annotation[\s>]", head, re.DOTALL):
         return "ssi"
     if head.startswith(b"<") or name.endswith(".eaf"):
         return "elan"
@@ -95,7 +96,7 @@ def _kind(path: Path, content: bytes) -> str:
         return "rttm"
     if AUDACITY_LINE.fullmatch(first):
         return "audacity"
-    if ARROW.encode() in head or name.endswith(".srt"):
+    if TIMES.search(head.decode("latin-1")) or name.endswith(".srt"):
         return "srt"
     return {".json": "whisper"}.get(path.suffix.lower(), "csv")
 
@@ -140,26 +141,29 @@ def _of_recording(rows: Sequence[tuple[str, Segment]], recording: Path | None) -
 
 
 def _best(names: Sequence[str], recording: Path) -> str | None:
-    """The name that means a recording: that of its path, its file or its stem."""
-    own = [_plain(part) for part in recording.parts]
-    best: tuple[int, str] | None = None
+    """The name that means a recording: that of its path, its file or its stem; of several the one whose folders fit most."""
+    *folders, file = map(_plain, recording.parts or ("",))
+    best: tuple[tuple[int, int], str] | None = None
     for name in names:
-        parts = [_plain(part) for part in PurePosixPath(name.replace("\\", "/")).parts]
-        if not parts or (
-            parts[-1] != own[-1]
-            and PurePosixPath(parts[-1]).stem != _plain(recording.stem)
-            and parts[-1] != _plain(recording.stem)
+        *above, last = map(_plain, PurePosixPath(name.replace("\\", "/")).parts or ("",))
+        if last == file:
+            likeness = 2
+        elif last == _plain(recording.stem) or (
+            _stem(last) == _stem(file) and PurePosixPath(last).suffix.lower() in RECORDINGS
         ):
+            likeness = 1
+        else:
             continue
         same = 0
-        for one, other in zip(reversed(parts[:-1]), reversed(own[:-1]), strict=False):
-            if one != other:
-                break
+        while same < min(len(above), len(folders)) and above[-1 - same] == folders[-1 - same]:
             same += 1
-        rank = 2 * same + (parts[-1] == own[-1])
-        if best is None or rank > best[0]:
-            best = rank, name
+        if best is None or (same, likeness) > best[0]:
+            best = (same, likeness), name
     return best and best[1]
+
+
+def _stem(name: str) -> str:
+    return PurePosixPath(name).stem
 
 
 def _plain(name: str) -> str:
@@ -227,5 +231,5 @@ class SegmentFolder:
 def _holds_segments(path: Path, recording: Path) -> bool:
     try:
         return bool(read_segments(path, recording=recording).segments)
-    except FormatError:
+    except (FormatError, PathError):
         return False

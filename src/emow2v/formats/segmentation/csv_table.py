@@ -26,7 +26,7 @@ _NAMES = {  # of columns, the first that a file has counts
 }
 _MILLISECONDS = re.compile(r"[\s_(\[-]+(?:ms|msec|millis|milliseconds)[)\]]?$")
 _SECONDS = re.compile(r"(?:[\s_(\[-]+(?:s|sec|secs|seconds)|\s*-\s*(?:ss\.msec|hh:mm:ss\.ms))[)\]]?$")
-_NO_VALUE = frozenset({"", "na", "n/a", "nan", "nat", "<na>", "none", "null"})
+_NO_VALUE = frozenset({"", "inf", "na", "n/a", "nan", "nat", "<na>", "none", "null"})
 _EXPECTED = "expected a header with start and end, then a line for each turn"
 Row = tuple[str, Segment]  # name of a recording, "" where there is no such column
 
@@ -61,7 +61,7 @@ def read_csv(text: str) -> tuple[list[Row], list[str]]:
                 "with separators in them; the file may be cut off"
             )
     scale = dict.fromkeys(columns, 1.0) | {
-        column: 1e-3 for column, place in columns.items() if _MILLISECONDS.search(header[place].strip().lower())
+        column: 1e-3 for column, place in columns.items() if _MILLISECONDS.search(_plain(header[place]))
     }
     notices = []
     times = [value.strip() for _, *values in lines for value in values[:2]]
@@ -86,9 +86,13 @@ def _worth(text: str, separator: str) -> tuple[bool, int]:
     return "start" in _columns(header), len(header)
 
 
+def _plain(name: str) -> str:
+    return name.strip().lower()[:100]
+
+
 def _columns(header: Sequence[str]) -> dict[str, int]:
     """Places of the columns that mean something."""
-    plain = [_SECONDS.sub("", _MILLISECONDS.sub("", name.strip().lower())) for name in header]
+    plain = [_SECONDS.sub("", _MILLISECONDS.sub("", _plain(name))) for name in header]
     plain = [" ".join(re.sub(r"[_.-]", " ", name).split()) for name in plain]
     places = {
         column: next(plain.index(name) for name in names if name in plain)

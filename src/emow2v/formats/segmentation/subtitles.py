@@ -11,9 +11,10 @@ from emow2v.formats.segmentation.text import lines_of, parse_time, quoted
 from emow2v.speech.segments import Segment, Segmentation
 
 ARROW = "-->"
+TIMES = re.compile(r"^\s*[\d:.,]{1,20}\s*-->\s*[\d:.,]{1,20}", re.ASCII | re.MULTILINE)
 _TIMING = re.compile(r"\s*(?P<start>[\d:.,]+)\s*-->\s*(?P<end>[\d:.,]+)(?:\s.*)?", re.ASCII)
-_VOICE = re.compile(r"<v(?:\.[^\s>]*)?[ \t\n]+(?P<name>[^>]*)>")
-_TAG = re.compile(r"</?[a-zA-Z][^<>]*>|<\d[\d:.]*>|\{\\[^{}]*\}")
+_VOICE = re.compile(r"<v(?:\.[^\s>]*)?[ \t\n]+(?P<name>[^<>]{1,200})>")
+_TAG = re.compile(r"</?[a-zA-Z][^<>]{0,400}>|<\d[\d:.]{0,20}>|\{\\[^{}]{0,400}\}")
 _BRACKETED = re.compile(r"\[(?P<name>[^\[\]\n]{1,80})\]:\s*")  # as whisperX writes speakers
 
 

@@ -68,7 +68,7 @@ def _entries(document: Any) -> Iterator[Mapping[str, Any]]:
         raise FormatError(f"it holds {quoted(keys)}; {_EXPECTED}; choose another file")
     for entry in entries:
         if not isinstance(entry, dict):
-            raise FormatError(f"a segment is {quoted(str(entry))}; {_EXPECTED}; choose another file")
+            raise FormatError(f"a segment is {_shown(entry)}; {_EXPECTED}; choose another file")
         yield entry
 
 
@@ -81,7 +81,7 @@ def _segment(entry: Mapping[str, Any], tier: str, speaker: str = "") -> Segment 
     elif isinstance(entry.get("offsets"), dict):  # whisper.cpp, milliseconds
         start, end = (_time(entry["offsets"].get(key)) for key in ("from", "to"))
         start, end = (None if time is None else time / 1000 for time in (start, end))
-    start, end = _time(start), _time(end)
+    start, end = _time(start), math.inf if end == math.inf else _time(end)
     if start is None or end is None:
         return None
     label = next((entry[key] for key in ("text", "word") if isinstance(entry.get(key), str)), "")
@@ -95,10 +95,15 @@ def _time(value: Any) -> float | None:
     Raises:
         FormatError: something else than a number
     """
-    if value is None or (isinstance(value, float) and not math.isfinite(value)):
-        return math.inf if value == math.inf else None
+    if value is None or value != value:
+        return None
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise FormatError(f"a time is {quoted(str(value))}; expected seconds as a number; choose another file")
+        raise FormatError(f"a time is {_shown(value)}; expected seconds as a number; choose another file")
     if isinstance(value, int) and value.bit_length() > 64:
         raise FormatError("a time has more than 19 digits; expected seconds as a number; choose another file")
     return checked_time(float(value))
+
+
+def _shown(value: Any) -> str:
+    """A value of a document; lists may lie too deep in each other to be written out."""
+    return type(value).__name__ if isinstance(value, list | dict) else quoted(str(value))
