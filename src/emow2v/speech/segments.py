@@ -153,16 +153,22 @@ def parse_tier(text: str) -> TierChoice:
     Raises:
         FormatError: no name before the channel
     """
-    name, sign, channel = text.rpartition("=")
-    try:
-        chosen = parse_channel(channel) if sign else "each"
-    except AudioError:
-        chosen = "each"
-    if chosen == "each":  # no channel: names of tiers may hold any sign
-        name, chosen = text, "each"
-    if not name.strip():
+    name, _, ending = text.rpartition("=")
+    channel = _channel(ending) if name else None
+    if channel is None:  # names of tiers may hold any sign
+        name = text
+    if not name.strip() or (text.lstrip().startswith("=") and _channel(ending) is not None):
         raise FormatError(f"The tier is '{one_line(text)[:40]}'; expected a name, such as VP or VP=right.")
-    return TierChoice(text, name, None if chosen == "each" else chosen)
+    return TierChoice(text, name, channel)
+
+
+def _channel(text: str) -> Channel | None:
+    """A channel; None where the text names none, or each of them."""
+    try:
+        channel = parse_channel(text)
+    except AudioError:
+        return None
+    return None if channel == "each" else channel
 
 
 def select_tiers(segmentation: Segmentation, choices: Sequence[TierChoice | str] = ()) -> Segmentation:

@@ -188,6 +188,12 @@ def test_a_copy_has_the_encoding_that_came_in(tmp_path: Path, encoding: str) -> 
 
 def test_a_small_document_gets_what_it_lacks(tmp_path: Path) -> None:
     head = EAF[EAF.index("<ANNOTATION_DOCUMENT") : EAF.index("    <HEADER")].replace('AUTHOR=""', 'AUTHOR="a>b"')
+    counter = '<PROPERTY NAME="lastUsedAnnotationId"/>'
+    for header in ("<HEADER/>", f"<HEADER>{counter}</HEADER>"):
+        content = add_tiers(f"{head}{header}<TIME_ORDER/></ANNOTATION_DOCUMENT>".encode(), TURNS)
+        (tmp_path / "copy.eaf").write_bytes(content)
+        assert judged(tmp_path / "copy.eaf")["IV emow2v n"] == [(1000, 3000, "10")]
+        assert header == "<HEADER/>" or f"<HEADER>{counter}</HEADER>".encode() in content
     small = f"{head}<HEADER/><TIME_ORDER/></ANNOTATION_DOCUMENT>"
     (tmp_path / "copy.eaf").write_bytes(add_tiers(small.encode(), TURNS, provenance={"model": "lite"}))
     assert judged(tmp_path / "copy.eaf")["IV emow2v n"] == [(1000, 3000, "10")]

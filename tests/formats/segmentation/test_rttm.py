@@ -32,6 +32,12 @@ def test_several_recordings_need_one_that_is_meant(tmp_path: Path) -> None:
     assert refusal(tmp_path, "all.rttm", RTTM).startswith("it names 2 recordings (talk ...); expected one")
     with pytest.raises(FormatError, match=r"it has no turn of third\.wav; it names talk and others; expected"):
         read(tmp_path, "all.rttm", RTTM, recording="third.wav")
+    waveform = "SPEAKER waveform 1 0 1 <NA> <NA> A <NA> <NA>"
+    with pytest.raises(FormatError, match=r"names waveform; expected the recording's name in it, or as the file's own"):
+        read(tmp_path, "all.rttm", waveform, recording="talk.wav")
+    named = read(tmp_path, "talk.rttm", waveform, recording="talk.wav")
+    assert times(named) == [(0, 1, "A", "", "")]
+    assert named.notices == ("talk.rttm: it names waveform and is taken for talk.wav by its own name.",)
     one = "SPEAKER talk 1 0 1 <NA> <NA> A <NA> <NA>"
     assert times(read(tmp_path, "one.txt", one)) == [(0, 1, "A", "", "")]  # by its content
 

@@ -57,7 +57,7 @@ def read_segments(
         content = text.read_bytes(path)
         kind = _kind(path, content)
         if kind != "ssi":
-            segmentation = _read(kind, content, recording)
+            segmentation = _read(kind, content, path, recording)
     if kind == "ssi":
         segmentation = read_ssi(path)  # whose errors name the file already
     name = storage.one_line(path.name)
@@ -101,13 +101,14 @@ def _kind(path: Path, content: bytes) -> str:
     return {".json": "whisper"}.get(path.suffix.lower(), "csv")
 
 
-def _read(kind: str, content: bytes, recording: Path | None) -> Segmentation:
+def _read(kind: str, content: bytes, path: Path, recording: Path | None) -> Segmentation:
     if kind == "elan":
         return read_elan(content)
     words, notice = text.decode(content)
     if kind in ("rttm", "csv"):
         rows, notices = rttm.read_rttm(words) if kind == "rttm" else csv_table.read_csv(words)
-        segments = _of_recording(rows, recording)
+        segments, alias = _of_recording(rows, path, recording)
+        notices += [alias] if alias else []
         names = dict.fromkeys(segment.tier for segment in segments if segment.tier)
         segmentation = Segmentation(
             tuple(segments), "RTTM" if kind == "rttm" else "CSV", tuple(map(Tier, names)), notices=tuple(notices)
@@ -117,8 +118,8 @@ def _read(kind: str, content: bytes, recording: Path | None) -> Segmentation:
     return segmentation.with_notices(notice) if notice else segmentation
 
 
-def _of_recording(rows: Sequence[tuple[str, Segment]], recording: Path | None) -> list[Segment]:
-    """The segments of one recording, where a table names several.
+def _of_recording(rows: Sequence[tuple[str, Segment]], path: Path, recording: Path | None) -> tuple[list[Segment], str]:
+    """The segments of one recording, where a table names several, and a notice where it gives it another name.
 
     Raises:
         FormatError: several, and none or another is meant
@@ -130,14 +131,20 @@ def _of_recording(rows: Sequence[tuple[str, Segment]], recording: Path | None) -
                 f"it names {storage.counted(len(names), 'recording')} ({storage.shown(names[0])} ...); expected one, or the "
                 "recording that is meant"
             )
-        return [segment for _, segment in rows]
-    meant = _best(names, recording)
-    if meant is None:
+        return [segment for _, segment in rows], ""
+    match = _best(names, recording)
+    if match is None and len(names) == 1 and _plain(path.stem) in (_plain(recording.stem), _plain(recording.name)):
+        # talk.rttm beside talk.wav: some programs call every recording "waveform"
+        notice = (
+            f"it names {storage.shown(names[0])} and is taken for {storage.one_line(recording.name)} by its own name"
+        )
+        return [segment for _, segment in rows], notice
+    if match is None:
         raise FormatError(
             f"it has no turn of {storage.one_line(recording.name)}; it names {storage.shown(names[0])}"
-            f"{' and others' if len(names) > 1 else ''}; expected the recording's name in it"
+            f"{' and others' if len(names) > 1 else ''}; expected the recording's name in it, or as the file's own"
         )
-    return [segment for name, segment in rows if name == meant]
+    return [segment for name, segment in rows if name == match], ""
 
 
 def _best(names: Sequence[str], recording: Path) -> str | None:
@@ -202,8 +209,8 @@ class SegmentFolder:
         """
         recording = Path(recording)
         # talk.eaf and talk.wav.eaf belong to talk.wav
-        own = [*self._by_stem[_plain(recording.stem)], *self._by_stem[_plain(recording.name)]]
-        near = self._nearest([path for path in own if path != recording], recording)
+        candidates = [*self._by_stem[_plain(recording.stem)], *self._by_stem[_plain(recording.name)]]
+        near = self._nearest([path for path in candidates if path != recording], recording)
         by_hand = [path for path in near if path.suffix.lower() in BY_HAND]
         if len(by_hand) > 1:
             names = ", ".join(storage.one_line(path.name) for path in by_hand)

@@ -30,6 +30,6 @@ def read_audacity(text: str) -> Segmentation:
         start, end, *label = line.split("\t", 2)
         begin, stop = parse_time(start), parse_time(end)
         segments.append(Segment(begin, stop, "", "labels" if stop > begin else "points", *label))
-    used = {segment.tier for segment in segments}
-    tiers = tuple(tier for tier in (Tier("labels"), Tier("points", points=True)) if tier.name in used)
+    names = {segment.tier for segment in segments}
+    tiers = tuple(tier for tier in (Tier("labels"), Tier("points", points=True)) if tier.name in names)
     return Segmentation(tuple(segments), "Audacity", tiers)

@@ -40,9 +40,9 @@ def read_csv(text: str) -> tuple[list[Row], list[str]]:
     Raises:
         FormatError: no such header, a row that does not fit it, or a table of values that emow2v wrote
     """
-    stated = re.match(r'"?sep=(.)"?\r?\n', text, re.IGNORECASE)  # Excel's own way to say it
-    text = text[stated.end() :] if stated else text
-    separator = stated[1] if stated else max(_SEPARATORS, key=lambda one: _worth(text, one))
+    declaration = re.match(r'"?sep=(.)"?\r?\n', text, re.IGNORECASE)  # Excel's own way to say it
+    text = text[declaration.end() :] if declaration else text
+    separator = declaration[1] if declaration else max(_SEPARATORS, key=lambda one: _worth(text, one))
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     try:
         header, *lines = [[str(reader.line_num), *values] for values in reader if any(map(str.strip, values))] or [[""]]

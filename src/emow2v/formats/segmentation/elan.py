@@ -37,9 +37,9 @@ def read_elan(content: bytes) -> Segmentation:
         FormatError: no .eaf, one that is cut off, or one that contradicts itself
     """
     root = xml.parse(content, ROOT)
-    others = [one for one in root.children if not OWN.match(one.attributes.get("LINGUISTIC_TYPE_REF", ""))]
-    written = len(root.children) - len(others)
-    root.children = others
+    foreign = [one for one in root.children if not OWN.match(one.attributes.get("LINGUISTIC_TYPE_REF", ""))]
+    own_count = len(root.children) - len(foreign)
+    root.children = foreign
     header = root.first("HEADER")
     units = header.attributes.get("TIME_UNITS", "milliseconds") if header else "milliseconds"
     if units != "milliseconds":
@@ -47,7 +47,7 @@ def read_elan(content: bytes) -> Segmentation:
     tiers = _tiers(root)
     intervals, annotations, notices = _aligned(root)
     notices += _resolve(intervals, annotations)
-    notices += [own_tiers(written)] if written else []
+    notices += [own_tiers(own_count)] if own_count else []
     speakers = {tier.name: tier.speaker for tier in tiers}
     segments = tuple(
         Segment(*intervals[name], speakers[one.tier], one.tier, one.label) for name, one in annotations.items()
@@ -98,13 +98,13 @@ def _aligned(root: xml.Element) -> tuple[dict[str, _Interval], dict[str, _Annota
             elif one.name == "REF_ANNOTATION":
                 previous = one.attributes.get("PREVIOUS_ANNOTATION", "")
                 annotations[number] = _Annotation(name, label, one.required("ANNOTATION_REF"), previous)
-        found, guessed = _spans(spans, times, [slot for slot, _ in slots])
-        intervals |= found
-        if guessed:
-            verb = "has no time" if guessed == 1 else "have no times"
+        spans_s, gaps = _spans(spans, times, [slot for slot, _ in slots])
+        intervals |= spans_s
+        if gaps:
+            verb = "has no time" if gaps == 1 else "have no times"
             notices.append(
-                f"{counted(guessed, 'boundary', 'boundaries')} of the tier {quoted(name)} {verb} and "
-                f"{'is' if guessed == 1 else 'are'} set evenly between others, as ELAN shows them"
+                f"{counted(gaps, 'boundary', 'boundaries')} of the tier {quoted(name)} {verb} and "
+                f"{'is' if gaps == 1 else 'are'} set evenly between others, as ELAN shows them"
             )
     return intervals, annotations, notices
 
@@ -134,7 +134,7 @@ def _spans(
     inner = {slot for _, *slots in spans for slot in slots if slot not in times}
     if not inner:
         return {number: (times[first], times[last]) for number, first, last in spans}, 0
-    filled = dict(times)
+    all_times = dict(times)
     for _, first, _ in spans:
         if first not in times:
             continue
@@ -146,10 +146,10 @@ def _spans(
         if chain[-1] in times and len(chain) > 2:
             begin, end = times[first], times[chain[-1]]
             for place, slot in enumerate(chain[1:-1], 1):
-                filled[slot] = begin + (end - begin) * place / (len(chain) - 1)
-    if not inner <= filled.keys():
+                all_times[slot] = begin + (end - begin) * place / (len(chain) - 1)
+    if not inner <= all_times.keys():
         raise FormatError("some annotations lie between no times; expected times around them; save it again in ELAN")
-    return {number: (filled[first], filled[last]) for number, first, last in spans}, len(inner)
+    return {number: (all_times[first], all_times[last]) for number, first, last in spans}, len(inner)
 
 
 def _resolve(intervals: dict[str, _Interval], annotations: Mapping[str, _Annotation]) -> list[str]:
@@ -165,7 +165,7 @@ def _resolve(intervals: dict[str, _Interval], annotations: Mapping[str, _Annotat
             if not children[one.tier, one.parent]:
                 below[one.parent].append((one.tier, one.parent))
             children[one.tier, one.parent].append(number)
-    divided: dict[str, int] = defaultdict(int)
+    parts_of_tier: dict[str, int] = defaultdict(int)
     waiting = list(intervals)
     while waiting:
         parent = waiting.pop()
@@ -179,14 +179,14 @@ def _resolve(intervals: dict[str, _Interval], annotations: Mapping[str, _Annotat
                     end if place == len(parts) - 1 else begin + (place + 1) * length,
                 )
             if len(parts) > 1:
-                divided[key[0]] += len(parts)
+                parts_of_tier[key[0]] += len(parts)
             waiting += parts
     if len(intervals) < len(annotations):
         raise FormatError("annotations refer to each other in a circle; expected times; save the file again in ELAN")
     return [
         f"{counted(count, 'annotation')} of the tier {quoted(tier)} have no times of their own and divide those of their "
         "parents equally, as ELAN shows them"
-        for tier, count in divided.items()
+        for tier, count in parts_of_tier.items()
     ]
 
 

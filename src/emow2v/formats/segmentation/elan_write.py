@@ -35,7 +35,7 @@ Facts = Mapping[str, str | float]
 class _Parts:
     """Elements of a document on their way, with numbers that no other has."""
 
-    taken: set[str]  # names of tiers
+    names: set[str]  # of tiers
     slot: int = 0
     annotation: int = 0
     slots: list[str] = field(default_factory=list)
@@ -58,10 +58,10 @@ class _Parts:
         """A name that no other tier has."""
         name = printable(name).replace("\n", " ").replace("\t", " ")
         unique, number = name, 1
-        while unique in self.taken:
+        while unique in self.names:
             number += 1
             unique = f"{name} ({number})"
-        self.taken.add(unique)
+        self.names.add(unique)
         return unique
 
     def _aligned(
@@ -170,11 +170,16 @@ def add_tiers(content: bytes, turns: Sequence[Turn], *, origin: float = 0.0, pro
         for part in tier.children
         for one in part.children
     ]
-    used = next((one for one in header.all("PROPERTY") if one.attributes.get("NAME") == "lastUsedAnnotationId"), None)
+    counter = next(
+        (one for one in header.all("PROPERTY") if one.attributes.get("NAME") == "lastUsedAnnotationId"), None
+    )
     parts = _Parts(
         set(names),
         _highest("ts", (one.attributes.get("TIME_SLOT_ID", "") for one in order.children)),
-        max(_highest("a", ids), int(used.text) if used and re.fullmatch(r"\s*\d{1,15}\s*", used.text, re.ASCII) else 0),
+        max(
+            _highest("a", ids),
+            int(counter.text) if counter and re.fullmatch(r"\s*\d{1,15}\s*", counter.text, re.ASCII) else 0,
+        ),
     )
     kinds = {
         one.attributes.get("LINGUISTIC_TYPE_ID", ""): one.attributes.get("CONSTRAINTS", "")
@@ -183,8 +188,8 @@ def add_tiers(content: bytes, turns: Sequence[Turn], *, origin: float = 0.0, pro
     types = {name: _type_name(name, _ASSOCIATION if name == VALUE else "", kinds) for name in (TURNS, VALUE)}
     parts.add_turns(turns, types, origin, labels=False)
     edit = _Edit(content)
-    if used:
-        edit.replace_text(used, str(parts.annotation))
+    if counter and counter.text.strip():
+        edit.replace_text(counter, str(parts.annotation))
     edit.append(header, "".join(_property(*one) for one in _properties(provenance or {})))
     edit.append(order, "".join(parts.slots))
     edit.insert_behind((root.all("TIER") or [order])[-1], "".join(parts.tiers))
@@ -245,8 +250,8 @@ class _Edit:
         if content[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
             self._encoding = "utf-16-le" if content[:2] == codecs.BOM_UTF16_LE else "utf-16-be"
         else:
-            stated = re.match(rb"(?:\xef\xbb\xbf)?<\?xml[^>]*?encoding\s*=\s*[\"']([A-Za-z0-9._-]+)", content)
-            self._encoding = stated[1].decode() if stated else "utf-8"
+            declaration = re.match(rb"(?:\xef\xbb\xbf)?<\?xml[^>]*?encoding\s*=\s*[\"']([A-Za-z0-9._-]+)", content)
+            self._encoding = declaration[1].decode() if declaration else "utf-8"
 
     def _bytes(self, text: str) -> bytes:
         return text.encode(self._encoding, "xmlcharrefreplace")
@@ -319,10 +324,10 @@ def _annotation(head: str, text: str) -> str:
 
 
 def _type(name: str, constraint: str) -> str:
-    stated = f' CONSTRAINTS="{constraint}"' if constraint else ""
+    attribute = f' CONSTRAINTS="{constraint}"' if constraint else ""
     alignable = "false" if constraint else "true"
     return (
-        f'    <LINGUISTIC_TYPE{stated} GRAPHIC_REFERENCES="false" LINGUISTIC_TYPE_ID={_attribute(name)} '
+        f'    <LINGUISTIC_TYPE{attribute} GRAPHIC_REFERENCES="false" LINGUISTIC_TYPE_ID={_attribute(name)} '
         f'TIME_ALIGNABLE="{alignable}"/>\n'
     )
 

@@ -97,14 +97,14 @@ def read_textgrid(text: str) -> Segmentation:
             spoken = [one for one in parts if one.label.strip().lower() not in PAUSES]
             pauses += len(parts) - len(spoken)
             segments += spoken
-    written = [tier for tier in tiers if OWN.search(tier.name)]
-    notices = [own_tiers(len(written))] if written else []
+    own = [tier for tier in tiers if OWN.search(tier.name)]
+    notices = [own_tiers(len(own))] if own else []
     if pauses:
         notices.append(f"{counted(pauses, 'interval')} labelled as pauses {'is' if pauses == 1 else 'are'} left out")
     return Segmentation(
         tuple(one for one in segments if not OWN.search(one.tier)),
         "TextGrid",
-        tuple(tier for tier in tiers if tier not in written),
+        tuple(tier for tier in tiers if tier not in own),
         duration=end if start == 0 else None,
         notices=tuple(notices),
     )
@@ -236,10 +236,10 @@ def grouped(turns: Sequence[Turn]) -> list[tuple[str, list[Turn]]]:
     """
     lanes: dict[str, list[list[Turn]]] = {}
     for turn in sorted(turns, key=lambda one: (one.segment.start, one.segment.end)):
-        own = lanes.setdefault(turn.segment.speaker or turn.segment.tier or "turns", [])
-        lane = next((lane for lane in own if lane[-1].segment.end <= turn.segment.start), None)
+        lanes_of_name = lanes.setdefault(turn.segment.speaker or turn.segment.tier or "turns", [])
+        lane = next((lane for lane in lanes_of_name if lane[-1].segment.end <= turn.segment.start), None)
         if lane is None:
-            own.append(lane := [])
+            lanes_of_name.append(lane := [])
         lane.append(turn)
     groups: list[tuple[str, list[Turn]]] = []
     names = set(lanes)

@@ -109,7 +109,7 @@ def parse_time(text: str) -> float:
     Raises:
         FormatError: it is no time
     """
-    whole = text
+    original = text
     text = text.strip().replace("\N{MINUS SIGN}", "-")
     if len(text) > _LONGEST:
         text = ""
@@ -125,7 +125,7 @@ def parse_time(text: str) -> float:
         value = int(clock["hours"] or 0) * 3600 + int(clock["minutes"] or 0) * 60 + _float(clock["seconds"] or "0")
         value = sign * int(clock["days"]) * 86400 + value if clock["days"] else sign * value
     else:
-        raise FormatError(f"a time is {quoted(whole)}; expected seconds, such as 1.5, or 0:00:01.5; correct it")
+        raise FormatError(f"a time is {quoted(original)}; expected seconds, such as 1.5, or 0:00:01.5; correct it")
     return checked_time(value)
 
 

@@ -57,12 +57,12 @@ def _entries(document: Any) -> Iterator[Mapping[str, Any]]:
     """The segments of a transcript, whoever wrote it."""
     entries = document
     if isinstance(document, dict):
-        found = [
+        lists = [
             document[key]
             for key in (SEGMENTS, "speakers", "chunks", "transcription")
             if isinstance(document.get(key), list)
         ]
-        entries = next((one for one in found if one), found[0] if found else None)
+        entries = next((one for one in lists if one), lists[0] if lists else None)
     if not isinstance(entries, list):
         keys = ", ".join(map(str, list(document)[:5])) if isinstance(document, dict) else type(document).__name__
         raise FormatError(f"it holds {quoted(keys)}; {_EXPECTED}; choose another file")
