@@ -6,7 +6,7 @@ from pathlib import Path
 from hypothesis import strategies as st
 
 from emow2v.errors import FormatError
-from emow2v.formats.segmentation import read_segments
+from emow2v.speech.segmentation import read_segments
 from emow2v.speech.segments import Segment, Segmentation, Turn
 
 # Labels as people write them, and as nobody should

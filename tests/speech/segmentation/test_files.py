@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from emow2v.errors import PlaceTaken
-from emow2v.formats.segmentation import read_segments
-from emow2v.formats.segmentation.elan_write import eaf, time_series
-from emow2v.formats.segmentation.files import write_files
-from emow2v.formats.segmentation.praat import praat_table, textgrid
+from emow2v.speech.segmentation import read_segments
+from emow2v.speech.segmentation.elan_write import eaf, time_series
+from emow2v.speech.segmentation.files import write_files
+from emow2v.speech.segmentation.praat import praat_table, textgrid
 from segmentations import turn
 
 TURNS = [turn(0.5, 1.25, "VP", "hallo")]

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from emow2v.storage import marks
-from emow2v.storage.files import Staged, publish
+from emow2v.storage.files import StagedFiles, publish
 
 _REMARKS = {".eaf": "<!-- {} -->\n", ".xml": "<!-- {} -->\n", ".textgrid": "! {}\n", ".table": "! {}\n"}
 
@@ -30,7 +30,7 @@ def write_files(
     vouchers = vouchers or {}
     data = {path: one.encode() if isinstance(one, str) else one for path, one in contents.items()}
     digests = {voucher: hashlib.sha256(data[path]).hexdigest() for path, voucher in vouchers.items()}
-    staged = Staged({path: vouchers.get(path) for path in data}, overwrite=overwrite)
+    staged = StagedFiles({path: vouchers.get(path) for path in data}, overwrite=overwrite)
     try:
         staged.check()
         for path, content in data.items():

@@ -8,8 +8,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from emow2v.errors import Emow2vError, FormatError
-from emow2v.formats.segmentation import SegmentFolder, find_segments, read_segments
-from emow2v.formats.segmentation.text import parse_time
+from emow2v.speech.segmentation import SegmentFolder, find_segments, read_segments
+from emow2v.speech.segmentation.text import parse_time
 from fuzzing import mangled
 from segmentations import EAF, read, refusal
 

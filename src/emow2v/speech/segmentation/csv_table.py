@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from emow2v.errors import FormatError
-from emow2v.formats.segmentation.text import parse_time, quoted
+from emow2v.speech.segmentation.text import parse_time, quoted
 from emow2v.speech.segments import Segment
 from emow2v.storage import counted
 from emow2v.trajectory import DIMENSIONS

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from emow2v.formats.segmentation.praat import praat_table, printable, textgrid
+from emow2v.speech.segmentation.praat import praat_table, printable, textgrid
 from emow2v.speech.segments import Tier
 from segmentations import CONTROLS, LABELS, read, refusal, times, try_beginnings, turn
 

@@ -13,9 +13,9 @@ from pathlib import Path
 from xml.sax.saxutils import quoteattr
 
 from emow2v.errors import FormatError
-from emow2v.formats.segmentation import xml
-from emow2v.formats.segmentation.elan import ROOT
-from emow2v.formats.segmentation.praat import VALUES, grouped, number_text, printable
+from emow2v.speech.segmentation import xml
+from emow2v.speech.segmentation.elan import ROOT
+from emow2v.speech.segmentation.praat import VALUES, grouped, number_text, printable
 from emow2v.speech.segments import Turn
 from emow2v.trajectory import DIMENSIONS
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from emow2v.errors import FormatError
-from emow2v.formats.segmentation import read_segments
+from emow2v.speech.segmentation import read_segments
 from emow2v.speech.segments import Tier
 
 pytestmark = pytest.mark.quick

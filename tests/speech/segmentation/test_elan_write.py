@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from emow2v.errors import FormatError
-from emow2v.formats.segmentation.elan_write import add_tiers, eaf, time_series
+from emow2v.speech.segmentation.elan_write import add_tiers, eaf, time_series
 from segmentations import CONTROLS, EAF, LABELS, read, times, turn
 
 pympi = pytest.importorskip("pympi")

@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from emow2v.errors import FormatError
-from emow2v.formats.segmentation import xml
-from emow2v.formats.segmentation.praat import own_tiers
-from emow2v.formats.segmentation.text import checked_time, quoted
+from emow2v.speech.segmentation import xml
+from emow2v.speech.segmentation.praat import own_tiers
+from emow2v.speech.segmentation.text import checked_time, quoted
 from emow2v.speech.segments import Media, Segment, Segmentation, Tier
 from emow2v.storage import counted
 

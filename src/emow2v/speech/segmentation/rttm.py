@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from emow2v.errors import FormatError
-from emow2v.formats.segmentation.text import lines_of, parse_time, quoted
+from emow2v.speech.segmentation.text import lines_of, parse_time, quoted
 from emow2v.speech.segments import Segment
 
 TYPES = frozenset(

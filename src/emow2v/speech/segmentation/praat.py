@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from emow2v.errors import FormatError
-from emow2v.formats.segmentation.text import checked_time, quoted
+from emow2v.speech.segmentation.text import checked_time, quoted
 from emow2v.speech.segments import Segment, Segmentation, Tier, Turn
 from emow2v.storage import counted
 from emow2v.trajectory import DIMENSIONS

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from emow2v.formats.segmentation.elan import read_elan
+from emow2v.speech.segmentation.elan import read_elan
 from emow2v.speech.segments import Media, Tier
 from segmentations import EAF, LABELS, read, refusal, times, try_beginnings
 

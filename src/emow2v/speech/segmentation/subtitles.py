@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 
 from emow2v.errors import FormatError
-from emow2v.formats.segmentation.text import lines_of, parse_time, quoted
+from emow2v.speech.segmentation.text import lines_of, parse_time, quoted
 from emow2v.speech.segments import Segment, Segmentation
 
 ARROW = "-->"

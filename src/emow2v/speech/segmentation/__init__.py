@@ -12,14 +12,14 @@ from pathlib import Path, PurePosixPath
 from emow2v import storage
 from emow2v.audio.inputs import ENDINGS as RECORDINGS
 from emow2v.errors import FormatError, PathError
-from emow2v.formats.segmentation import csv_table, rttm, text
-from emow2v.formats.segmentation.audacity import LINE as AUDACITY_LINE
-from emow2v.formats.segmentation.audacity import read_audacity
-from emow2v.formats.segmentation.elan import read_elan
-from emow2v.formats.segmentation.praat import read_textgrid
-from emow2v.formats.segmentation.ssi import read_ssi
-from emow2v.formats.segmentation.subtitles import TIMES, read_srt, read_vtt
-from emow2v.formats.segmentation.whisper import read_whisper
+from emow2v.speech.segmentation import csv_table, rttm, text
+from emow2v.speech.segmentation.audacity import LINE as AUDACITY_LINE
+from emow2v.speech.segmentation.audacity import read_audacity
+from emow2v.speech.segmentation.elan import read_elan
+from emow2v.speech.segmentation.praat import read_textgrid
+from emow2v.speech.segmentation.ssi import read_ssi
+from emow2v.speech.segmentation.subtitles import TIMES, read_srt, read_vtt
+from emow2v.speech.segmentation.whisper import read_whisper
 from emow2v.speech.segments import Segment, Segmentation, Tier, TierChoice, select_tiers, shift_to_recording
 
 __all__ = ["ENDINGS", "SegmentFolder", "find_segments", "read_segments"]

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from emow2v.errors import FormatError
-from emow2v.formats.segmentation.text import checked_time, quoted
+from emow2v.speech.segmentation.text import checked_time, quoted
 from emow2v.speech.segments import Segment, Segmentation, Tier
 from emow2v.storage import counted
 
