@@ -4,7 +4,7 @@
 
 CORPORA holds manifest.csv and the clips of emodb; RATINGS.csv has the columns file, arousal and valence (0 to 100).
 The turns are the clips of emodb as they are, and turns made of them: halves of clips of at least 2 s, with the
-rating of the clip, and pairs of clips of one speaker and class joined end to end, with the mean rating by length.
+rating of the clip, and two or four clips of one speaker and class end to end, with their mean rating by length.
 Speakers 1 to 5 choose the rule, speakers 6 to 10 report.
 
 The rules, with values over the second that ends with each:
@@ -39,6 +39,7 @@ RATED = {"arousal": 0, "valence": 2}  # the dimensions that were rated, with the
 LEAD_MS = 960  # values up to here have a window that reaches over the start of the turn
 PAUSE = np.zeros(SAMPLING_RATE // 5, np.float32)
 LENGTHS = (("under 2 s", 0, 2), ("2 to 4 s", 2, 4), ("over 4 s", 4, np.inf))
+FEWEST = 15  # turns in a row of the tables
 CHOOSING = 5  # speakers
 
 
@@ -75,18 +76,17 @@ def halves(turns: list[Turn]) -> list[Turn]:
     return [Turn("halves", one.speaker, one.emotion, part, one.ratings) for one, part in parts]
 
 
-def pairs(turns: list[Turn]) -> list[Turn]:
+def joined(turns: list[Turn], kind: str, count: int) -> list[Turn]:
+    """So many turns of one speaker and class end to end."""
     groups = defaultdict(list)
     for one in turns:
         groups[one.speaker, one.emotion].append(one)
     made = []
     for (speaker, emotion), group in groups.items():
-        for first, second in zip(group[::2], group[1::2], strict=False):
-            sizes = np.array([first.signal.size, second.signal.size])
-            arousal, valence = sizes @ np.array([first.ratings, second.ratings]) / sizes.sum()
-            made.append(
-                Turn("pairs", speaker, emotion, np.concatenate([first.signal, second.signal]), (arousal, valence))
-            )
+        for parts in zip(*(group[k::count] for k in range(count)), strict=False):
+            sizes = np.array([one.signal.size for one in parts])
+            arousal, valence = sizes @ np.array([one.ratings for one in parts]) / sizes.sum()
+            made.append(Turn(kind, speaker, emotion, np.concatenate([one.signal for one in parts]), (arousal, valence)))
     return made
 
 
@@ -122,26 +122,27 @@ def main() -> None:
     arguments.add_argument("corpora", type=Path)
     arguments.add_argument("ratings", type=Path)
     arguments.add_argument("--model", default="lite")
-    arguments.add_argument("--step", type=int, default=40, help="ms between values; 40 or 80")
+    arguments.add_argument("--step", type=int, default=40, help="ms between values, which divides 960")
     arguments.add_argument("--every", type=int, default=3, help="every n-th of the turns that were made")
     arguments.add_argument("--scores", type=Path, help="where scores are kept (.npy): a second run goes on with them")
-    arguments.add_argument("--turns", type=int, help="so many turns, drawn by chance; all by default")
+    arguments.add_argument("--turns", type=int, help="score at most so many turns, drawn by chance")
     arguments.add_argument("--draws", type=int, default=1000, help="of the bootstrap by speakers")
     chosen = arguments.parse_args()
     model = emow2v.load(chosen.model, precision="fp32", threads=1)
     whole = clips(chosen.corpora, chosen.ratings)
-    turns = [*whole, *halves(whole)[:: chosen.every], *pairs(whole)[:: chosen.every]]
-    before = [another(one, whole[k % len(whole) :] + whole) for k, one in enumerate(turns)]
-    order = np.random.default_rng(1).permutation(len(turns))[: chosen.turns]
+    made = (halves(whole), joined(whole, "pairs", 2), joined(whole, "fours", 4))
+    turns = [*whole, *(one for kind in made for one in kind[:: chosen.every])]
     found = np.full((len(turns), len(RULES), 3), np.nan)
     if chosen.scores and chosen.scores.exists():
         found = np.load(chosen.scores)
-    left = [k for k in order if np.isnan(found[k]).any()]
+    order = np.random.default_rng(1).permutation(len(turns))
+    left = [k for k in order if np.isnan(found[k]).any()][: chosen.turns]
     for number, k in enumerate(track(left, console=console)):
-        found[k] = values(model, turns[k], before[k], chosen.step)
+        found[k] = values(model, turns[k], another(turns[k], whole[k % len(whole) :] + whole), chosen.step)
         if chosen.scores and (number % 20 == 0 or k == left[-1]):
             np.save(chosen.scores, found)
-    turns, found = [turns[k] for k in order], found[order]
+    known = ~np.isnan(found).any(axis=(1, 2))
+    turns, found = [one for one, is_known in zip(turns, known, strict=True) if is_known], found[known]
     ratings = np.array([one.ratings for one in turns])
     names, speakers = np.unique([one.speaker for one in turns], return_inverse=True)
     seconds = np.array([one.seconds for one in turns])
@@ -149,10 +150,10 @@ def main() -> None:
     report = speakers >= CHOOSING
     figures: list[dict[str, object]] = []
     for part, of_part in (("choose", ~report), ("report", report), ("all ten", report | ~report)):
-        for kind in ("clips", "halves", "pairs"):
+        for kind in ("clips", "halves", "pairs", "fours"):
             for length, low, high in (("any", 0, np.inf), *LENGTHS):
                 rows = np.flatnonzero(of_part & (kinds == kind) & (seconds >= low) & (seconds < high))
-                if rows.size < 20:
+                if rows.size < FEWEST:
                     continue
                 draws = Draws(speakers[rows], chosen.draws)
                 for column, (dimension, score) in enumerate(RATED.items()):

@@ -8,7 +8,7 @@
 (31, True)
 
 The network remembers: its state after ten seconds still tells what was before them (docs/speech.md). A recording is
-therefore read in one pass from its start, which takes a thread 1/400 of the recording's duration.
+therefore read in one pass from its start, which takes a thread less than 1/500 of the recording's duration.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from emow2v.framing import SAMPLING_RATE, Framing, Signal, exact
 from emow2v.speech.silero import FRAME, State, network
 
 FRAME_MS = 1000 * FRAME / SAMPLING_RATE  # 32 ms
-THRESHOLD = 0.5  # of the probability of a value: from here on somebody speaks
+THRESHOLD = 0.5  # of the probability of a frame or value: from here on somebody speaks
 
 _RATES = (1000, 768_000)  # Hz
 
@@ -109,7 +109,9 @@ class ValueSpeech:
     behind it, so that live values need not wait. A window that holds no end of a frame (steps and windows below 32 ms)
     has the probability of the last frame before it; before the first frame it is 0.
 
-    The rule is the one that agrees with listeners best among those measured (docs/speech.md).
+    From `THRESHOLD` on, a value counts as speech. Means over the values that this rule leaves agree best with listeners,
+    among those of the rules that were measured: clips of emodb between pauses, CCC of arousal .88 against .71 without a
+    rule, of valence .65 against .48 (docs/speech.md).
 
     >>> import numpy as np
     >>> from emow2v.framing import Framing

