@@ -25,7 +25,7 @@ import numpy.typing as npt
 from sklearn.metrics import roc_auc_score, roc_curve
 
 import emow2v
-from common import keep, parser, show
+from common import interval, keep, parser, show
 from emow2v.agreement import ccc
 from emow2v.audio.recording import read
 from emow2v.evaluation.intervals import Draws
@@ -308,16 +308,9 @@ def main() -> None:
     show(
         "pauses left out: CCC with listeners",
         list(rows[0]),
-        [[interval(cell) for cell in one.values()] for one in rows],
+        [[interval(cell) if isinstance(cell, dict) else cell for cell in one.values()] for one in rows],
     )
     keep("speech", figures, chosen.json)
-
-
-def interval(cell: object) -> object:
-    if not isinstance(cell, dict):
-        return cell
-    value, low, high = (float("nan") if one is None else one for one in cell.values())
-    return f"{value:.2f} ({low:.2f} to {high:.2f})"
 
 
 if __name__ == "__main__":

@@ -28,10 +28,10 @@ import numpy.typing as npt
 from rich.progress import track
 
 import emow2v
-from common import console, keep, parser, show
+from common import console, interval, keep, parser, show
 from emow2v.agreement import ccc, pearson
 from emow2v.audio.recording import read
-from emow2v.evaluation.intervals import Draws, Figure
+from emow2v.evaluation.intervals import Draws
 from emow2v.framing import SAMPLING_RATE, Signal
 
 RULES = ("whole", "curve", "in dialogue", "inside", "middle")
@@ -180,9 +180,8 @@ def table(figures: list[dict[str, object]], part: str, measure: str) -> None:
     cells: dict[tuple[object, ...], dict[str, str]] = defaultdict(dict)
     for one in figures:
         if one["speakers"] == part:
-            value = Figure(**one[measure])  # type: ignore[arg-type]
             key = (one["turns"], one["length"], one["number"], one["dimension"])
-            cells[key][str(one["rule"])] = f"{value.value:.2f} ({value.low:.2f} to {value.high:.2f})"
+            cells[key][str(one["rule"])] = interval(one[measure])
     rows = [(*key, *(rules[name] for name in RULES)) for key, rules in cells.items()]
     show(f"{measure}, {part}", ("turns", "length", "number", "dimension", *RULES), rows)
 
