@@ -134,6 +134,7 @@ def needs(*packages: str) -> None:
 def predict(person: Person, given: Given) -> None:
     person.run("predict", given.talk, "-o", person.output)
     assert (person.output / "talk.csv").is_file() and person.cached() == set()
+    person.run("predict", given.talk, "-o", person.output, "--speech")
     for ending in ("json", "annotation", "stream"):
         person.run("predict", given.talk, "-o", person.output, "--format", ending)
     person.run("predict", person.here / "none.wav", "-o", person.output, code=1)

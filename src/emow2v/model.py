@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
 import numpy.typing as npt
 
@@ -21,15 +20,11 @@ from emow2v.framing import Unit as Unit
 from emow2v.prediction import trajectories
 from emow2v.prediction.blocks import no_values as no_values
 from emow2v.prediction.computation import Computation, go_on
-from emow2v.prediction.processes import ModelReference, pickled
+from emow2v.prediction.processes import Sent, sent
+from emow2v.prediction.tables import Tables
 from emow2v.prediction.trajectories import Progress
 from emow2v.stream import Stream as Stream
 from emow2v.trajectory import Trajectory
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from emow2v.archive.tables import Paths, Times
 
 
 @dataclass(frozen=True)
@@ -77,8 +72,8 @@ def load(
     return Options(engine, precision, threads, device).open(card)
 
 
-class Model:
-    """A network with its card and engine, opened by `load`.
+class Model(Tables):
+    """A network with its card and engine. Several threads may use one model; `close`, or `with`, frees the engine.
 
     Several threads may share a model. `close`, or `with`, frees the engine. A model can be pickled: another process
     loads the same package once, and refuses other weights. Predictions with a closed model raise `Closed`.
@@ -167,6 +162,7 @@ class Model:
         track: int | None = None,
         channel: Channel = "mix",
         name_channel: str = "",
+        speech: bool = False,
     ) -> Trajectory:
         """Predict a recording. Rows are computed when the trajectory is iterated, or when they are needed.
 
@@ -184,7 +180,9 @@ class Model:
             longest_s: maximum duration in seconds, of the recording or of its part until `end`; 0 for any duration
             track: number of the audio track, from 1; None for the track that is marked as default, or else the first
             channel: "mix" for the mean of all, "left", "right", or a channel's number from 1
-            name_channel: the channel's name in tables; "" for tables without a column channel
+            name_channel: the channel's name in tables; "" where they need none (`predict_channels` gives names)
+            speech: also compute the probability of speech of each row. Tables have it as a column and no scores in rows
+                without speech (below .5), and `mean` leaves these rows out; `scores` holds those of all rows
 
         Raises:
             AudioError: the source cannot be decoded; raised here, or during the work
@@ -205,6 +203,7 @@ class Model:
             track=track,
             channel=channel,
             name_channel=name_channel,
+            speech=speech,
         )
 
     def predict_channels(
@@ -263,86 +262,6 @@ class Model:
         """
         framing = self._framing(unit, framing, "window", batch_size)
         return trajectories.predict_batch(self._computation, signals, sampling_rate, framing, batch_size, check)
-
-    def predict_files(
-        self,
-        files: Paths,
-        starts: Times = None,
-        ends: Times = None,
-        *,
-        root: str | os.PathLike[str] | None = None,
-        unit: Unit = "windows",
-        framing: Framing | None = None,
-        context: Context = "window",
-        batch_size: int | None = None,
-        track: int | None = None,
-        channel: Channel | Literal["each"] = "mix",
-        embeddings: bool = False,
-        errors: Literal["raise", "skip"] = "raise",
-        progress: bool = False,
-        on_progress: Progress | None = None,
-    ) -> pd.DataFrame:
-        """Predict many recordings, or segments of them, as one table.
-
-        Args:
-            files: paths; one path with several starts or ends is several segments
-            starts, ends: of segments, as seconds or timedeltas, one for all or one for each file; None or NaT for start
-                and end of the recording. A value belongs to a segment if its step lies in it; its window may begin before
-            root: folder of relative paths; the table has the paths without it
-            unit, framing, context, batch_size, track: as for `predict`
-            channel: as for `predict`, or "each" for rows of each channel, with its name in the column channel
-            embeddings: add the columns embedding_0 .. embedding_1023, 4 KB a row
-            errors: "raise" stops at the first recording that fails; "skip" leaves out recordings that fail, warns
-                (`UserWarning`), and lists them in `attrs["errors"]`
-            progress: show a bar on standard error
-            on_progress: called after each segment with the number of segments so far and of all; may raise to stop
-
-        Returns:
-            Table with the index (file, start, end) of audformat and audinterface, and the columns arousal, dominance,
-            valence and confidence (the lowest of the three). With unit "files" one row for each segment. `attrs` has the
-            provenance that all recordings share, and two lists of dictionaries with row, file, start and end (seconds):
-            "errors" (with the sentence as error) and "notices" (with the sentence as notice).
-
-        Raises:
-            AudioError: a recording cannot be decoded, or has no value in its segment
-            FramingError: the times do not fit the files, or the model cannot compute such windows
-        """
-        from emow2v.archive import tables
-
-        options: dict[str, Any] = {"framing": self._framing(unit, framing, context, batch_size), "context": context}
-        options |= {"batch_size": batch_size, "track": track, "channel": channel}
-        request = tables.Request(options, embeddings, errors, progress, on_progress)
-        return tables.predict(self, tables.segments_of_files(files, starts, ends, root), request)
-
-    def predict_index(
-        self,
-        index: pd.Index,
-        *,
-        root: str | os.PathLike[str] | None = None,
-        preserve_index: bool = False,
-        **options: Any,
-    ) -> pd.DataFrame:
-        """Predict the files or segments of an index of audformat, as one table.
-
-        Args:
-            index: with the level file, or the levels file, start and end; NaT as the end is the end of the recording
-            root: folder of relative paths
-            preserve_index: give the table the same index, with NaT as it is; requires unit="files" and one channel
-            options: those of `predict_files`, from unit on
-
-        Returns:
-            As for `predict_files`; with unit "files" the index is that of the argument, with ends instead of NaT.
-
-        Raises:
-            Emow2vError: as for `predict_files`; FramingError if the index has other levels
-        """
-        from emow2v.archive import tables
-
-        if preserve_index:
-            tables.check_preserved(options.get("unit", "windows"), options.get("channel", "mix"))
-        files, starts, ends = tables.columns_of_index(index)
-        table = self.predict_files(files, starts, ends, root=root, **options)
-        return tables.preserve(table, index) if preserve_index else table
 
     def stream(
         self, framing: Framing | None = None, *, sampling_rate: int | None = None, batch_size: int | None = None

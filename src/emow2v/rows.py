@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from itertools import chain
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -13,6 +14,7 @@ from emow2v.framing import Framing
 
 DIMENSIONS = ("arousal", "dominance", "valence")
 EMBEDDING_SIZE = 1024
+SPEECH_THRESHOLD = 0.5  # of the probability of speech: from here on a row counts as speech (docs/speech.md)
 
 Floats = npt.NDArray[np.float32]
 Seconds = npt.NDArray[np.float64]
@@ -26,10 +28,12 @@ class Info:
         source: the recording's path or name
         framing: the windows
         provenance: model, weights, engine, framing, licence, citation, and the track and channel that were read; plain
-            strings and numbers. Facts from decoding (damage, gaps ...) are added when the pass has ended
-        expected_rows: number of rows by the container's duration; None if it states none; for progress only
-        channel: its name in tables if each channel of a recording has its own result; else ""
-        notices: one sentence for each missing or unusual part of the recording; complete when the pass has ended
+            strings and numbers. Facts that only decoding shows (damage, gaps ...) are added when the pass has ended
+        expected_rows: number of rows by the container's duration, None where it states none; for progress only
+        channel: its name in tables, where each channel of a recording has a result of its own; "" elsewhere
+        speech: whether rows have a probability of speech
+        turns: whether rows are turns
+        notices: one sentence for each thing that is missing or unusual in the recording; complete when the pass has ended
     """
 
     source: str
@@ -37,7 +41,24 @@ class Info:
     provenance: Mapping[str, str | float]
     expected_rows: int | None = None
     channel: str = ""
+    speech: bool = False
+    turns: bool = False
     notices: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class TurnRows:
+    """What rows that are turns have besides times and scores.
+
+    Attributes:
+        speakers, tiers, labels: texts of each row; "" where there is none
+        counts: number of values that each row's scores stand for; 0 where the turn has no scores
+    """
+
+    speakers: tuple[str, ...] = ()
+    tiers: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+    counts: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -49,7 +70,10 @@ class Block:
         starts, ends: float64 [rows], seconds
         embeddings: float32 [rows, 1024]
         scores: float32 [rows, 3], arousal, dominance, valence as the model gives them, about 0..1
-        confidence: float32 [rows, 3], 0..1; 1 if the model gives none
+        confidence: float32 [rows, 3], 0..1; 1 where the model gives none
+        speech: float32 [rows], the probability of speech in each row's window, or of turns the share in which somebody
+            speaks; None where it was not computed
+        turns: where rows are turns, whose they are
     """
 
     first: int
@@ -58,9 +82,24 @@ class Block:
     embeddings: Floats
     scores: Floats
     confidence: Floats
+    speech: Floats | None = None
+    turns: TurnRows | None = None
 
     def __len__(self) -> int:
         return len(self.starts)
+
+    @property
+    def silent(self) -> npt.NDArray[np.bool_]:
+        """bool [rows]: rows without speech. None are, where speech was not computed, or where rows are turns."""
+        if self.speech is None or self.turns is not None:
+            return np.zeros(len(self), bool)
+        return np.asarray(self.speech < SPEECH_THRESHOLD)
+
+    @property
+    def scores_of_speech(self) -> Floats:
+        """float32 [rows, 3]: the scores, NaN in rows without speech; what tables have."""
+        silent = self.silent
+        return np.where(silent[:, None], np.float32(np.nan), self.scores) if silent.any() else self.scores
 
 
 class MeanScores(NamedTuple):
@@ -104,9 +143,20 @@ def concatenate(blocks: list[Block]) -> Block:
 
     return Block(
         first=blocks[0].first if blocks else 0,
-        starts=join("starts"),
-        ends=join("ends"),
-        embeddings=join("embeddings", EMBEDDING_SIZE),
-        scores=join("scores", len(DIMENSIONS)),
-        confidence=join("confidence", len(DIMENSIONS)),
+        starts=joined("starts"),
+        ends=joined("ends"),
+        embeddings=joined("embeddings", EMBEDDING_SIZE),
+        scores=joined("scores", len(DIMENSIONS)),
+        confidence=joined("confidence", len(DIMENSIONS)),
+        speech=joined("speech") if blocks and all(block.speech is not None for block in blocks) else None,
+        turns=_joined_turns([block.turns for block in blocks if block.turns is not None]),
+    )
+
+
+def _joined_turns(parts: list[TurnRows]) -> TurnRows | None:
+    names = [field.name for field in fields(TurnRows)]
+    return (
+        TurnRows(*(tuple(chain.from_iterable(getattr(part, name) for part in parts)) for name in names))
+        if parts
+        else None
     )

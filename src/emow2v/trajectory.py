@@ -145,6 +145,11 @@ class Trajectory:
         """float32 [rows, 3]: 0..1; 1 if the model gives none."""
         return self._all().confidence
 
+    @property
+    def speech(self) -> Floats | None:
+        """float32 [rows], 0..1, the probability of speech in each value's window; None where it was not asked for."""
+        return self._all().speech
+
     def load(self) -> Trajectory:
         """Compute all rows now, and keep them; returns the trajectory itself.
 
@@ -156,7 +161,8 @@ class Trajectory:
         return self
 
     def mean(self) -> MeanScores:
-        """Mean of the scores over all rows, about 0..1; NaN without rows. Rows without speech count as much as others.
+        """Mean of the scores over all rows. Every row counts the same. With `speech=True` rows without speech are left out;
+        otherwise they are in it, such as silence.
 
         >>> import numpy as np
         >>> import emow2v
@@ -168,7 +174,8 @@ class Trajectory:
         Raises:
             AudioError, Closed: as for `load`
         """
-        scores = self._all().scores
+        rows = self._all()
+        scores = rows.scores[~rows.silent]
         return MeanScores(*(scores.mean(axis=0, dtype=np.float64).tolist() if len(scores) else [float("nan")] * 3))
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> None:
@@ -197,11 +204,9 @@ class Trajectory:
             embeddings: add the columns embedding_0 .. embedding_1023; `table.filter(like="embedding_")` selects them
 
         Returns:
-            Table with the columns arousal, dominance, valence and confidence (the lowest of the three); with embeddings
-            1024 more; and channel if each channel has its own trajectory. `attrs` has the provenance.
-
-        Raises:
-            AudioError, Closed: as for `load`
+            Columns arousal, dominance, valence and confidence (the lowest of the three); with embeddings 1024 more;
+            speech, where it was asked for, and then scores are NaN in rows without speech; speaker, tier, label and n, where
+            rows are turns; and channel, where each channel has a trajectory of its own. `attrs` holds the provenance.
         """
         from emow2v.formats.frame import frame_of
 

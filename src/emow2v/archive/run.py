@@ -36,6 +36,7 @@ def predict(
     overwrite: bool = False,
     track: int | None = None,
     channel: Channel | Literal["each"] = "mix",
+    speech: bool = False,
     progress: Callable[[Block, Info], None] = lambda block, info: None,
 ) -> Iterator[Outcome]:
     """Predict inputs one after the other. An input that fails does not stop the others.
@@ -44,7 +45,8 @@ def predict(
         output: folder of the results; None prints them on standard output
         names: names of formats, see `formats.writers`; csv or json for standard output
         overwrite: also replace files that emow2v did not write, or that were changed since
-        track, channel: as for `Model.predict`; "each" gives one result for each channel, with the channel in its name
+        track, channel: as `Model.predict` takes them; "each" gives a result for each channel, the channel in its name
+        speech: with the probability of speech, and without scores where nobody speaks
         progress: called after each block
 
     Yields:
@@ -56,6 +58,7 @@ def predict(
     printer = None if output else _printer(names, sys.stdout)
     formats.writers(names, output or Path(), "check")  # refuses an unknown format before any work
     options = {"framing": framing, "context": context, "batch_size": batch_size, "track": track}
+    options |= {"speech": True} if speech else {}
 
     def work(one: Input) -> Outcome:
         source = sys.stdin.buffer if one.path == STDIN else one.path

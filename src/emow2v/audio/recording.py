@@ -95,6 +95,10 @@ class Recording:
             raise AudioError("A stream can be read only once; keep its rows or open it again.")
         return self._again()
 
+    def tee(self, pass_on: Callable[[Iterator[Signal]], Iterator[Signal]]) -> None:
+        """Let an iterator see all blocks on their way: `pass_on` takes the blocks and gives the same ones."""
+        self._blocks = pass_on(self._blocks)
+
     def close(self) -> None:
         """Close the source. The recording may be closed before its end, and more than once."""
         self._close()

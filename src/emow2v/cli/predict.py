@@ -107,6 +107,14 @@ def predict(
             rich_help_panel=RECORDING,
         ),
     ] = "mix",
+    speech: Annotated[
+        bool,
+        typer.Option(
+            "--speech",
+            help="Add the probability of speech as a column; values without speech have no scores in tables.",
+            rich_help_panel=RECORDING,
+        ),
+    ] = False,
     model: ModelOption = "lite",
     engine: EngineOption = "auto",
     precision: PrecisionOption = "",
@@ -155,6 +163,7 @@ def predict(
             overwrite=overwrite,
             track=track or None,
             channel=parsed_channel,
+            speech=speech,
             progress=progress.block,
         ):
             failed += bool(outcome.error)

@@ -12,7 +12,7 @@ import io
 import json
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -27,24 +27,48 @@ from emow2v.storage import marks
 from emow2v.storage.files import StagedFiles, replace_beginning
 
 COLUMNS = ("file", "start", "end", *DIMENSIONS, "confidence")
+TURN_COLUMNS = ("speaker", "tier", "label")
 DECIMALS = 6
 _ESCAPED = re.compile("[\x85\u2028\u2029\ud800-\udfff]")
 _QUOTED = re.compile('[",\r\n\x0b\x0c\x1c-\x1e\x85\u2028\u2029]')  # comma, quote, and all ends of lines
 MISSING = "null"  # for numbers that are not finite; pandas reads it as a missing value, also in CSV
 
 
-def rows(block: Block) -> list[tuple[str, ...]]:
-    """Rows of a block as text for CSV and JSON: start, end, three scores, and the lowest of the three confidences."""
+def rows(block: Block, text: Callable[[str], str] | None = None) -> list[tuple[str, ...]]:
+    """Rows of a block as text, fit for CSV and JSON: start, end, three scores, the lowest confidence of the three, and the
+    probability of speech where it is known; see `value_columns`.
+
+    Args:
+        text: how the format writes speakers and labels; JSON's way where it is None
+    """
+    write = text or json_text
     confidence = block.confidence.min(axis=1)
-    return [
-        (_seconds(start), _seconds(end), *map(_score, scores), _score(lowest))
-        for start, end, scores, lowest in zip(block.starts, block.ends, block.scores, confidence, strict=True)
+    found: list[tuple[str, ...]] = [
+        (_plain(start), _plain(end), *map(_fixed, scores), _fixed(sure))
+        for start, end, scores, sure in zip(block.starts, block.ends, block.scores_of_speech, confidence, strict=True)
     ]
+    if block.turns is not None:
+        texts = zip(block.turns.speakers, block.turns.tiers, block.turns.labels, strict=True)
+        found = [
+            (*row[:2], *map(write, words), *row[2:], str(count))
+            for row, words, count in zip(found, texts, block.turns.counts, strict=True)
+        ]
+    if block.speech is not None:
+        found = [(*row, _fixed(share)) for row, share in zip(found, block.speech, strict=True)]
+    return found
+
+
+def value_columns(info: Info) -> tuple[str, ...]:
+    """The columns that differ from row to row."""
+    found: tuple[str, ...] = COLUMNS[1:]
+    if info.turns:
+        found = (*found[:2], *TURN_COLUMNS, *found[2:], "n")
+    return (*found, "speech") if info.speech else found
 
 
 def columns(info: Info) -> tuple[str, ...]:
-    """Names of the columns of a table; the last is channel if each channel has its own table."""
-    return (*COLUMNS, "channel") if info.channel else COLUMNS
+    """Of a table of this trajectory; the channel is the last where each has a table of its own."""
+    return ("file", *value_columns(info), *(["channel"] if info.channel else []))
 
 
 def _name_fields(info: Info) -> dict[str, str]:
@@ -59,7 +83,7 @@ def csv_head(info: Info) -> str:
 def csv_rows(info: Info, block: Block) -> str:
     """The lines of a block in a CSV table."""
     file, channel = _csv_field(info.source), f",{_csv_field(info.channel)}" if info.channel else ""
-    return "".join(f"{file},{','.join(row)}{channel}\n" for row in rows(block))
+    return "".join(f"{file},{','.join(row)}{channel}\n" for row in rows(block, _csv_field))
 
 
 def _csv_field(text: str) -> str:
@@ -80,6 +104,23 @@ def _score(value: float) -> str:
 def _seconds(seconds: float) -> str:
     text = f"{seconds:.6f}".rstrip("0")
     return text + "0" if text.endswith(".") else text
+
+
+_DATATYPES = {**dict.fromkeys(("file", *TURN_COLUMNS, "channel"), "string"), "n": "integer"}
+_DESCRIPTIONS = {
+    "file": "the recording",
+    "start": "seconds from the beginning of the recording",
+    "end": "seconds from the beginning of the recording",
+    "speaker": "who speaks, by the segmentation",
+    "tier": "the tier of the segmentation",
+    "label": "what the segmentation says of the turn",
+    **dict.fromkeys(DIMENSIONS, "about 0..1, as the model gives it"),
+    "confidence": "0..1; 1 where the model gives none",
+    "n": "number of values that the scores stand for",
+    "speech": "probability of speech in the value's window; without speech there are no scores",
+    "channel": "left or right, or its number from 1",
+}
+_SHARE = "share of the turn in which somebody speaks"
 
 
 class CSVWriter:
@@ -115,15 +156,7 @@ class CSVWriter:
         marks.seal(self._metadata_file)
 
     def _metadata(self, info: Info) -> dict[str, object]:
-        descriptions = {
-            "file": "the recording",
-            "start": "seconds from the beginning of the recording",
-            "end": "seconds from the beginning of the recording",
-            **dict.fromkeys(DIMENSIONS, "about 0..1, as the model gives it"),
-            "confidence": "0..1; 1 where the model gives none",
-        }
-        if info.channel:
-            descriptions["channel"] = "left or right, or its number from 1"
+        described = {name: _SHARE if name == "speech" and info.turns else _DESCRIPTIONS[name] for name in columns(info)}
         return {
             "@context": "http://www.w3.org/ns/csvw",
             "url": quote(self.path.name, errors="surrogateescape"),
@@ -132,7 +165,7 @@ class CSVWriter:
                 "columns": [
                     {
                         "name": name,
-                        "datatype": "string" if name in ("file", "channel") else "double",
+                        "datatype": _DATATYPES.get(name, "double"),
                         "dc:description": text,
                     }
                     for name, text in descriptions.items()
@@ -181,14 +214,14 @@ class NDJSONWriter(_SingleFileWriter):
     _head = b""
 
     def open(self, info: Info) -> None:
-        self._info = info
+        self._info, self._columns = info, value_columns(info)
         self._file = self.staged.open(self.path)
         self._head = self._first_line()
         self._file.write(self._head)
 
     def add(self, block: Block) -> None:
         assert self._file is not None
-        self._file.write("".join(ndjson_row(row) + "\n" for row in rows(block)).encode())
+        self._file.write("".join(ndjson_row(row, self._columns) + "\n" for row in rows(block)).encode())
 
     def close(self) -> None:
         """Write the first line again if decoding added facts."""
@@ -208,14 +241,14 @@ class NDJSONWriter(_SingleFileWriter):
         return (json_text(head) + "\n").encode()
 
 
-def ndjson_row(row: tuple[str, ...]) -> str:
+def ndjson_row(row: tuple[str, ...], names: Sequence[str] = COLUMNS[1:]) -> str:
     """A row of `rows` as one JSON object."""
-    return "{" + ", ".join(f'"{name}": {value}' for name, value in zip(COLUMNS[1:], row, strict=True)) + "}"
+    return "{" + ", ".join(f'"{name}": {value}' for name, value in zip(names, row, strict=True)) + "}"
 
 
 def json_head(info: Info) -> str:
-    """The beginning of the JSON document, up to the bracket that opens the rows."""
-    return json_text({**_name_fields(info), "columns": COLUMNS[1:]})[:-1] + ', "rows": ['
+    """The beginning of the JSON document, up to and with the bracket that opens the rows."""
+    return json_text({**_named(info), "columns": value_columns(info)})[:-1] + ', "rows": ['
 
 
 def json_tail(info: Info, mark: str = "") -> str:
@@ -312,14 +345,16 @@ def _json(text: str) -> Iterator[tuple[str, list[float]]]:
     while position < len(text.rstrip()):
         document, position = decoder.raw_decode(text, position)
         name = _name(document)
-        if document.get("columns") != list(COLUMNS[1:]):
-            raise _NotATable("its columns are different")
+        names = document.get("columns")
+        if not isinstance(names, list) or not set(COLUMNS[1:]) <= set(map(str, names)):
+            raise _Unfit("its columns are others")
+        places = [names.index(column) for column in COLUMNS[1:]]
         if not isinstance(document.get("rows"), list):
             raise _NotATable("it has no rows")
         for row in document["rows"]:
-            if not isinstance(row, list) or len(row) != len(COLUMNS) - 1:
-                raise _NotATable("a row has more or fewer values")
-            yield name, [_number(value) for value in row]
+            if not isinstance(row, list) or len(row) != len(names):
+                raise _Unfit("a row of another length")
+            yield name, [_number(row[place]) for place in places]
         while position < len(text) and text[position].isspace():
             position += 1
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import defaultdict
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -16,7 +18,8 @@ from emow2v.engines.shared_context import SHARED, SharedContext, check_shared
 from emow2v.errors import FramingError
 from emow2v.framing import Context, Framing, Signal
 from emow2v.framing.windows import Pieces, Windower
-from emow2v.prediction.blocks import block_of, blocks_of, cut, no_values, with_checks
+from emow2v.prediction.blocks import block_of, blocks_of, checked, fed, no_values
+from emow2v.prediction.speech import RowSpeech
 from emow2v.rows import Block, concatenate
 from emow2v.storage import counted
 
@@ -102,8 +105,16 @@ class Computation:
         context: Context = "window",
         batch_size: int | None = None,
         check: Callable[[], None] = go_on,
+        speech: bool = False,
     ) -> Generator[Block]:
-        """The rows of one recording, block by block, as they are computed."""
+        """The rows of one recording, block by block, as they are computed; with their probability of speech if asked for."""
+        if speech:
+            of_rows = RowSpeech(framing, self.card.sampling_rate)
+            recording.tee(of_rows.pass_on)
+            with contextlib.closing(self.blocks(recording, framing, context, batch_size, check)) as blocks:
+                for block in blocks:
+                    yield replace(block, speech=of_rows.values.of(block.first, len(block)))
+            return
         if framing.whole:
             yield self._whole(recording, framing, check)
             return

@@ -16,6 +16,7 @@ from emow2v.errors import AudioError, PathError
 from emow2v.framing import Context, Framing
 from emow2v.prediction.blocks import expected_rows
 from emow2v.prediction.computation import Computation
+from emow2v.prediction.speech import speech_facts
 from emow2v.rows import Block, Info
 from emow2v.trajectory import Trajectory
 
@@ -46,6 +47,7 @@ def predict(
     track: int | None,
     channel: Channel,
     name_channel: str,
+    speech: bool,
 ) -> Trajectory:
     """The trajectory of one recording; see `Model.predict`.
 
@@ -59,12 +61,13 @@ def predict(
     if not unread:
         opened.close()
     expected = opened.expected_duration
-    facts = computation().provenance(framing, context) | opened.facts
+    facts = computation().provenance(framing, context) | (speech_facts() if speech else {}) | opened.facts
     info = Info(
         source=opened.name,
         framing=framing,
         provenance=facts,
         channel=name_channel,
+        speech=speech,
         expected_rows=None if expected is None else expected_rows(expected, framing),
     )
 
@@ -76,8 +79,8 @@ def predict(
         recording = recording or opened.again()
         recording.longest_s = longest_s
         try:
-            computed = run.blocks(recording, framing, context, batch_size, check)
-            yield from _with_progress(computed, info, on_progress) if on_progress else computed
+            computed = run.blocks(recording, framing, context, batch_size, check, speech)
+            yield from _reported(computed, info, on_progress) if on_progress else computed
         finally:
             recording.close()
             info.notices[:] = recording.notices

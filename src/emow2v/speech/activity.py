@@ -23,10 +23,11 @@ import numpy.typing as npt
 from emow2v.audio.resampling import Resampler
 from emow2v.errors import AudioError
 from emow2v.framing import SAMPLING_RATE, Framing, Signal, exact
+from emow2v.rows import SPEECH_THRESHOLD
 from emow2v.speech.silero import FRAME, State, network
 
 FRAME_MS = 1000 * FRAME / SAMPLING_RATE  # 32 ms
-THRESHOLD = 0.5  # of the probability of a frame or value: from here on somebody speaks
+THRESHOLD = SPEECH_THRESHOLD  # of the probability of a frame or value: from here on somebody speaks
 
 _RATES = (1000, 768_000)  # Hz
 
@@ -140,13 +141,21 @@ class ValueSpeech:
         """The mean over all frames taken; 0 before the first."""
         return float(self._sums[self._frames] / max(1, self._frames))
 
+    def between(self, start: float, end: float) -> float:
+        """The mean over the frames that end between two times in seconds; where none does, the last one before `end`."""
+        frame_s = FRAME / SAMPLING_RATE
+        last = self._frames if math.isinf(end) else min(self._frames, math.floor(end / frame_s + 1e-6))
+        begin = max(0, min(math.floor(start / frame_s + 1e-6), last - 1))
+        return float((self._sums[last] - self._sums[begin]) / max(1, last - begin))
+
     def of(self, first: int, count: int) -> Signal:
         """Of `count` values from index `first` on, float32 [count]. All frames that end within them must have been taken.
 
-        A framing with one value for the whole recording gives `whole`.
+        A framing with one value for the whole recording gives the mean between its start and its end.
         """
         if self._framing.whole:
-            return np.full(count, self.whole, np.float32)
+            start, end = (float(ms or 0) / 1000 for ms in (self._framing.start_ms, self._framing.end_ms))
+            return np.full(count, self.between(start, end or math.inf), np.float32)
         begins, ends = _frames_ended(self._framing, first, count)
         ends = np.minimum(ends, self._frames)
         begins = np.clip(np.minimum(begins, ends - 1), 0, None)

