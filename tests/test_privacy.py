@@ -135,6 +135,9 @@ def predict(person: Person, given: Given) -> None:
     person.run("predict", given.talk, "-o", person.output)
     assert (person.output / "talk.csv").is_file() and person.cached() == set()
     person.run("predict", given.talk, "-o", person.output, "--speech")
+    person.run("predict", given.talk, "-o", person.output, "--unit", "turns", "--pool")
+    (given.folder / "talk.srt").write_text("1\n00:00:00,500 --> 00:00:01,500\nGood morning.\n")
+    person.run("predict", given.talk, "-o", person.output, "--segments", given.folder)
     for ending in ("json", "annotation", "stream"):
         person.run("predict", given.talk, "-o", person.output, "--format", ending)
     person.run("predict", person.here / "none.wav", "-o", person.output, code=1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,10 @@ from emow2v.prediction.computation import Computation, go_on
 from emow2v.prediction.processes import Sent, sent
 from emow2v.prediction.tables import Tables
 from emow2v.prediction.trajectories import Progress
+from emow2v.prediction.turns import TurnRequest
+from emow2v.prediction.turns import predict as turn_trajectory
+from emow2v.speech.segmentation import read_segments
+from emow2v.speech.segments import Segmentation
 from emow2v.stream import Stream as Stream
 from emow2v.trajectory import Trajectory
 
@@ -206,14 +210,82 @@ class Model(Tables):
             speech=speech,
         )
 
+    def predict_turns(
+        self,
+        source: Source,
+        sampling_rate: int | None = None,
+        *,
+        track: int | None = None,
+        channel: Channel = "mix",
+        name_channel: str = "",
+        check: Callable[[], None] = go_on,
+        on_progress: Progress | None = None,
+        longest_s: float = 0,
+        segments: str | Path | Segmentation | None = None,
+        tiers: Sequence[str] = (),
+        pool: bool = False,
+        framing: Framing | None = None,
+        context: Context = "window",
+        batch_size: int | None = None,
+        minimum_ms: float = 250,
+        maximum_ms: float = 15_000,
+        bridged_pause_ms: float = 300,
+    ) -> Trajectory:
+        """The turns of a recording with their values, in one pass over its sound: a trajectory whose rows are turns.
+
+        Rows also have speaker, tier, label, the number of values that their scores stand for, and the share of the turn in
+        which somebody speaks. Turns that are too short for a value have none. Nothing between turns has a row.
+
+        Args:
+            source, sampling_rate, track, channel, name_channel, check, on_progress, longest_s, batch_size: as `predict`
+            segments: file of a program for annotation or speech recognition (docs/segments.md), or what `read_segments` gave;
+                None for the turns that the detector finds, which takes a pass before
+            tiers: of the file, each with a channel if its turns are to be valued there, such as "VP=right"; without any,
+                those that do not depend on others
+            pool: False for one value for the whole turn, which is nearer to listeners (docs/speech.md); True for the mean of
+                the values over time whose window lies inside the turn
+            framing, context: of the values that are pooled
+            minimum_ms, maximum_ms, bridged_pause_ms: of the detector's turns, see `speech.turns.turns`
+
+        Raises:
+            AudioError: as `predict`; or nobody speaks in the recording
+            FormatError: the file cannot be read, has no such tier, or no turn within the recording
+            FramingError: the model cannot compute such windows, or no turns can be of such lengths
+        """
+        if segments is not None and not isinstance(segments, Segmentation):
+            path = source if isinstance(source, str | Path) else None
+            segments = read_segments(segments, tiers, recording=path)
+        checked = self._framing("windows" if pool else "files", framing if pool else None, context, batch_size)
+        request = TurnRequest(
+            segments,
+            {"minimum_ms": minimum_ms, "maximum_ms": maximum_ms, "bridged_pause_ms": bridged_pause_ms},
+            checked if pool else None,
+            context,
+            batch_size,
+            check,
+            longest_s,
+            channel,
+            name_channel,
+        )
+        opener = trajectories.Opener(source, sampling_rate, self.card.sampling_rate, track=track, channel=channel)
+        return turn_trajectory(lambda: self._computation, opener, request, on_progress)
+
     def predict_channels(
-        self, source: Source, sampling_rate: int | None = None, *, track: int | None = None, **options: Any
+        self,
+        source: Source,
+        sampling_rate: int | None = None,
+        *,
+        track: int | None = None,
+        turns: bool = False,
+        **options: Any,
     ) -> list[Trajectory]:
         """Predict each channel of a recording, named left and right, or by number; one trajectory for each.
 
         Args:
-            source, sampling_rate, track: as for `predict`, but not a stream, which can be read only once
-            options: those of `predict`
+            source: path or array; a stream can be read only once
+            turns: rows are turns, as `predict_turns` gives them; turns of a tier that is tied to a channel are in its result
+                only
+            options: those of `predict`, or of `predict_turns`
 
         Raises:
             AudioError: as for `predict`, and for a stream
@@ -225,8 +297,9 @@ class Model(Tables):
         count = int(opened.facts["channels"] or 1)
         names = ["left", "right"] if count == 2 else [str(number + 1) for number in range(count)]
         options |= {"track": track}
+        predict = self.predict_turns if turns else self.predict
         return [
-            self.predict(source, sampling_rate, channel=number, name_channel=name, **options)
+            predict(source, sampling_rate, channel=number, name_channel=name, **options)
             for number, name in enumerate(names, 1)
         ]
 

@@ -16,9 +16,11 @@ Value = TypeVar("Value")
 
 
 class Predictor(Protocol):
-    """An object that predicts one recording, such as a `Model`. Options are those of `Model.predict`."""
+    """Anything that predicts one recording; a `Model` is one. Options are those of its methods."""
 
     def predict(self, source: Source, *arguments: Any, **options: Any) -> Trajectory: ...
+
+    def predict_turns(self, source: Source, *arguments: Any, **options: Any) -> Trajectory: ...
 
     def predict_channels(self, source: Source, *arguments: Any, **options: Any) -> list[Trajectory]: ...
 
@@ -71,8 +73,15 @@ def each(
             yield Result(item, None, str(failure))
 
 
-def trajectories(model: Predictor, source: Source, channel: object, options: dict[str, Any]) -> list[Trajectory]:
-    """The trajectory of one recording, or with the channel "each" one trajectory for each channel."""
+def trajectories(
+    model: Predictor, source: Source, channel: object, options: dict[str, Any], *, turns: bool = False
+) -> list[Trajectory]:
+    """The trajectories of one recording: one, or with the channel "each" one for every channel.
+
+    Args:
+        turns: rows are turns, and the options those of `predict_turns`
+    """
     if channel == "each":
-        return model.predict_channels(source, **options)
-    return [model.predict(source, channel=channel, **options)]
+        return model.predict_channels(source, turns=turns, **options)
+    predict = model.predict_turns if turns else model.predict
+    return [predict(source, channel=channel, **options)]

@@ -8,10 +8,11 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal, TextIO
+from typing import Any, Literal, TextIO
 
 from emow2v import formats, storage
 from emow2v.archive.loop import Predictor, each, trajectories
+from emow2v.archive.turns import Turns
 from emow2v.audio.channels import Channel
 from emow2v.audio.inputs import STDIN, Input, Outcome
 from emow2v.audio.notices import about
@@ -37,6 +38,7 @@ def predict(
     track: int | None = None,
     channel: Channel | Literal["each"] = "mix",
     speech: bool = False,
+    turns: Turns | None = None,
     progress: Callable[[Block, Info], None] = lambda block, info: None,
 ) -> Iterator[Outcome]:
     """Predict inputs one after the other. An input that fails does not stop the others.
@@ -47,6 +49,7 @@ def predict(
         overwrite: also replace files that emow2v did not write, or that were changed since
         track, channel: as `Model.predict` takes them; "each" gives a result for each channel, the channel in its name
         speech: with the probability of speech, and without scores where nobody speaks
+        turns: rows are turns; they have a share of speech in any case
         progress: called after each block
 
     Yields:
@@ -56,13 +59,16 @@ def predict(
         FormatError: a format is unknown, or cannot be printed
     """
     printer = None if output else _printer(names, sys.stdout)
-    formats.writers(names, output or Path(), "check")  # refuses an unknown format before any work
-    options = {"framing": framing, "context": context, "batch_size": batch_size, "track": track}
-    options |= {"speech": True} if speech else {}
+    formats.writers(names, output or Path(), "check")  # an unknown format is found before any work
+    options: dict[str, Any] = {"framing": framing, "context": context, "batch_size": batch_size, "track": track}
+    finder = turns.finder([one.path for one in inputs]) if turns else None
+    if speech and finder is None:
+        options["speech"] = True
 
     def work(one: Input) -> Outcome:
         source = sys.stdin.buffer if one.path == STDIN else one.path
-        computed = trajectories(model, source, channel, options)
+        more = finder.options(one.path) if finder else {}
+        found = trajectories(model, source, channel, options | more, turns=finder is not None)
         if printer:
             return _merge([_record(one, trajectory, [printer], progress) for trajectory in computed])
         return _write(one, computed, names, output or Path(), overwrite, progress)
@@ -94,16 +100,24 @@ def _write(
     return replace(outcome, notices=(*outcome.notices, notice))
 
 
-def format_names(text: str, *, printed: bool) -> list[str]:
-    """Parse the names of formats: separated by commas, in upper or lower case.
+def format_names(text: str, *, printed: bool, turns: bool = False) -> list[str]:
+    """Formats as the command line takes them: names with commas, in letters of any case.
+
+    Args:
+        turns: whether rows are turns
 
     Raises:
-        FormatError: there is no name, or a format is unknown or cannot be printed
+        FormatError: none, one that is not known, one that cannot be printed, or one that cannot hold turns
     """
     names = list(dict.fromkeys(name.strip().lower().removeprefix(".") for name in text.split(",") if name.strip()))
     if not names:
         raise FormatError(f"--format is empty; expected {formats.known()}.")
     formats.writers(names, Path(), "check")
+    regular = [name for name in names if name in formats.REGULAR]
+    if turns and regular:
+        raise FormatError(
+            f"The format {regular[0]} has a value every step; turns have none; expected csv, json or ndjson."
+        )
     if printed:
         _printer(names, sys.stdout)
     return names

@@ -10,6 +10,7 @@ import typer
 # Headings of `--help` below which options stand; those without one come first.
 WINDOWS = "Windows"
 RECORDING = "Recording"
+TURNS = "Turns"
 COMPUTATION = "Computation"
 
 

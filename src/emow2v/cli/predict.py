@@ -13,6 +13,7 @@ from emow2v.cli.console import choose, errors, stoppable
 from emow2v.cli.options import (
     COMPUTATION,
     RECORDING,
+    TURNS,
     WINDOWS,
     ContextChoice,
     ContextOption,
@@ -27,12 +28,14 @@ from emow2v.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from emow2v.archive.turns import Turns
     from emow2v.framing import Framing
 
 
 class UnitChoice(StrEnum):
     windows = "windows"
     files = "files"
+    turns = "turns"
 
 
 class PaddingChoice(StrEnum):
@@ -62,8 +65,8 @@ def predict(
     unit: Annotated[
         UnitChoice,
         typer.Option(
-            metavar="windows|files",
-            help="windows: values over time. files: one value for each recording.",
+            metavar="windows|files|turns",
+            help="windows: values over time. files: one value for each recording. turns: one value for each turn.",
             rich_help_panel=WINDOWS,
         ),
     ] = UnitChoice.windows,
@@ -115,6 +118,48 @@ def predict(
             rich_help_panel=RECORDING,
         ),
     ] = False,
+    segments: Annotated[
+        str,
+        typer.Option(
+            metavar="PATH",
+            help="Turns from a file of ELAN, Praat, NOVA, whisper or others, or from a folder of files named as the recordings; "
+            "without it, turns are found by the detector of speech.",
+            rich_help_panel=TURNS,
+        ),
+    ] = "",
+    tier: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Tier or speaker whose turns are taken; VP=right takes its sound from the right channel; may be repeated.",
+            show_default="all",
+            rich_help_panel=TURNS,
+        ),
+    ] = None,
+    pool: Annotated[
+        bool,
+        typer.Option(
+            "--pool",
+            help="Report the mean of the values over time inside a turn, not one value for the whole turn.",
+            rich_help_panel=TURNS,
+        ),
+    ] = False,
+    shortest_turn: Annotated[
+        str,
+        typer.Option(metavar="TIME", help="Turns of the detector last at least TIME.", rich_help_panel=TURNS),
+    ] = "250ms",
+    longest_turn: Annotated[
+        str,
+        typer.Option(
+            metavar="TIME", help="Longer turns of the detector are cut in a pause; 0ms: never.", rich_help_panel=TURNS
+        ),
+    ] = "15s",
+    bridged_pause: Annotated[
+        str,
+        typer.Option(
+            metavar="TIME", help="Pauses up to TIME do not end a turn of the detector.", rich_help_panel=TURNS
+        ),
+    ] = "300ms",
     model: ModelOption = "lite",
     engine: EngineOption = "auto",
     precision: PrecisionOption = "",
@@ -136,13 +181,17 @@ def predict(
     from emow2v.archive import run as archive
     from emow2v.audio.channels import parse_channel
     from emow2v.audio.inputs import STDIN
+    from emow2v.errors import FramingError
     from emow2v.model import load
     from emow2v.progress import Progress
 
     framing = _framing(unit, frame_step, left_context, right_context, padding, start, end)
     parsed_channel = parse_channel(channel)
     folder = None if to == "-" else Path(to)
-    names = archive.format_names(",".join(formats or ["csv"]), printed=folder is None)
+    turns = _turns(unit, segments, tier or [], pool, (shortest_turn, longest_turn, bridged_pause))
+    if turns and (framing.start_ms or framing.end_ms):
+        raise FramingError("Turns have times of their own; expected no --start and --end with them.")
+    names = archive.format_names(",".join(formats or ["csv"]), printed=folder is None, turns=turns is not None)
     if folder is not None:
         archive.check_output(folder)
     if STDIN in inputs:
@@ -164,12 +213,38 @@ def predict(
             track=track or None,
             channel=parsed_channel,
             speech=speech,
+            turns=turns,
             progress=progress.block,
         ):
             failed += bool(outcome.error)
             progress.done(outcome)
     if failed:
         raise typer.Exit(1)
+
+
+def _turns(
+    unit: UnitChoice, segments: str, tiers: list[str], pool: bool, detection: tuple[str, str, str]
+) -> Turns | None:
+    """The turns that the options describe; None where rows are no turns. A file with turns means turns."""
+    from emow2v.archive.turns import Turns
+    from emow2v.errors import FormatError
+    from emow2v.framing import parse_time
+
+    if unit is UnitChoice.files and segments:
+        raise FormatError("--unit files gives one value for each recording; expected --unit turns with --segments.")
+    if tiers and not segments:
+        raise FormatError("--tier names tiers of a file; expected --segments with it.")
+    if pool and unit is not UnitChoice.turns and not segments:
+        raise FormatError("--pool belongs to turns; expected --unit turns or --segments with it.")
+    if unit is not UnitChoice.turns and not segments:
+        return None
+    names = ("shortest_turn", "longest_turn", "bridged_pause")
+    times = [
+        float(parse_time(time, f"--{name}".replace("_", "-"))) for name, time in zip(names, detection, strict=True)
+    ]
+    keys = ("minimum_ms", "maximum_ms", "bridged_pause_ms")
+    options = {"pool": pool} | dict(zip(keys, times, strict=True))
+    return Turns(Path(segments) if segments else None, tiers, options)
 
 
 def _framing(

@@ -24,6 +24,7 @@ _ENDINGS = {
     "stream": (".embeddings.stream",),
 }
 FORMATS = tuple(_ENDINGS)
+REGULAR = ("annotation", "stream")  # of values at regular steps: no turns
 _LONGEST_STEM = 255 - len(".dominance.annotation~")  # bytes of a name before the longest ending
 
 

@@ -25,14 +25,14 @@ def speech_facts(*, turns: bool = False) -> dict[str, str | float]:
 class RowSpeech:
     """The probability of speech of rows, while samples come in; for one pass over one recording.
 
-    Args:
-        shares: whether frames count as 1 or 0, by `THRESHOLD`, so that means are shares
+    Attributes:
+        values: the probabilities of rows
+        shares: the same of frames that count as 1 or 0, by `THRESHOLD`: means are shares of time
     """
 
-    def __init__(self, framing: Framing, sampling_rate: int, *, shares: bool = False) -> None:
+    def __init__(self, framing: Framing, sampling_rate: int) -> None:
         self._activity = Activity(sampling_rate)
-        self._shares = shares
-        self.values = ValueSpeech(framing)
+        self.values, self.shares = ValueSpeech(framing), ValueSpeech(framing)
 
     def pass_on(self, blocks: Iterator[Signal]) -> Iterator[Signal]:
         """The same blocks; the detector takes each before the caller does. See `Recording.tee`."""
@@ -42,4 +42,5 @@ class RowSpeech:
         self._add(self._activity.finish())
 
     def _add(self, frames: Signal) -> None:
-        self.values.add((frames >= THRESHOLD).astype(frames.dtype) if self._shares else frames)
+        self.values.add(frames)
+        self.shares.add((frames >= THRESHOLD).astype(frames.dtype))

@@ -23,6 +23,10 @@ class Tables:
         """The trajectory of a recording; see `Model.predict`."""
         raise NotImplementedError
 
+    def predict_turns(self, source: Source, *arguments: Any, **options: Any) -> Trajectory:
+        """The turns of a recording; see `Model.predict_turns`."""
+        raise NotImplementedError
+
     def predict_channels(self, source: Source, *arguments: Any, **options: Any) -> list[Trajectory]:
         """A trajectory for each channel; see `Model.predict_channels`."""
         raise NotImplementedError

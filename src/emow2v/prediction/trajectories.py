@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Generator, Iterable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy.typing as npt
@@ -33,6 +34,47 @@ def can_be_read_once(source: Source) -> bool:
         return False
 
 
+class Opener:
+    """A source that is opened at once, so that it can be refused, and again for each pass over its sound.
+
+    Attributes:
+        opened: the recording as it was opened first; its name, facts and stated duration
+        once: whether there can be only one pass
+    """
+
+    def __init__(
+        self, source: Source, sampling_rate: float | None, target_rate: int, *, track: int | None, channel: Channel
+    ) -> None:
+        self._open = partial(audio.open_recording, source, sampling_rate, target_rate=target_rate, track=track)
+        self.once = can_be_read_once(source)
+        self.opened = self._open(channel=channel)
+        self._waiting = [self.opened] if self.once or not isinstance(source, str | os.PathLike) else []
+        if not self._waiting:
+            self.opened.close()
+
+    def recording(self, longest_s: float, channel: Channel | None = None) -> Recording:
+        """The recording for a pass.
+
+        Args:
+            channel: another one than the first; None for that
+
+        Raises:
+            AudioError: a stream that was read, or a file that is not there any more
+        """
+        recording = _take(self._waiting) if channel is None else None
+        if self.once and recording is None:
+            raise AudioError("A stream can be read only once; keep its rows or open it again.")
+        if recording is None:
+            recording = self.opened.again() if channel is None else self._open(channel=channel)
+        recording.longest_s = longest_s
+        return recording
+
+    def close(self) -> None:
+        """Close what was opened and not read."""
+        while (recording := _take(self._waiting)) is not None:
+            recording.close()
+
+
 def predict(
     computation: Callable[[], Computation],
     source: Source,
@@ -54,16 +96,11 @@ def predict(
     Args:
         computation: returns the model's computation, once for each pass; raises `Closed` if the model was closed
     """
-    once = can_be_read_once(source)
-    rate = computation().card.sampling_rate
-    opened = audio.open_recording(source, sampling_rate, target_rate=rate, track=track, channel=channel)
-    unread = [opened] if once or not isinstance(source, str | os.PathLike) else []
-    if not unread:
-        opened.close()
-    expected = opened.expected_duration
-    facts = computation().provenance(framing, context) | (speech_facts() if speech else {}) | opened.facts
+    opener = Opener(source, sampling_rate, computation().card.sampling_rate, track=track, channel=channel)
+    expected = opener.opened.expected_duration
+    facts = computation().provenance(framing, context) | (speech_facts() if speech else {}) | opener.opened.facts
     info = Info(
-        source=opened.name,
+        source=opener.opened.name,
         framing=framing,
         provenance=facts,
         channel=name_channel,
@@ -73,26 +110,24 @@ def predict(
 
     def blocks() -> Iterator[Block]:
         run = computation()
-        recording = _take(unread)
-        if once and recording is None:
-            raise AudioError("A stream can be read only once; keep its rows or open it again.")
-        recording = recording or opened.again()
-        recording.longest_s = longest_s
+        recording = opener.recording(longest_s)
         try:
             computed = run.blocks(recording, framing, context, batch_size, check, speech)
-            yield from _reported(computed, info, on_progress) if on_progress else computed
+            yield from reported(computed, info, on_progress) if on_progress else computed
         finally:
             recording.close()
-            info.notices[:] = recording.notices
-            facts.update(recording.facts)
-            if info.notices:
-                facts["notices"] = " ".join(info.notices)
+            add_facts(info, facts, recording)
 
-    def close() -> None:
-        while (recording := _take(unread)) is not None:
-            recording.close()
+    return Trajectory(info, blocks, opener.close)
 
-    return Trajectory(info, blocks, close)
+
+def add_facts(info: Info, facts: dict[str, str | float], *recordings: Recording, more: Iterable[str] = ()) -> None:
+    """Add what only decoding shows to the facts of a prediction, and its notices, with more of them."""
+    info.notices[:] = dict.fromkeys([*(notice for one in recordings for notice in one.notices), *more])
+    for recording in reversed(recordings):
+        facts.update(recording.facts)
+    if info.notices:
+        facts["notices"] = " ".join(info.notices)
 
 
 def predict_batch(
@@ -118,7 +153,7 @@ def predict_batch(
     return [_trajectory_of_block(one, framing, facts, block) for one, block in zip(recordings, blocks, strict=True)]
 
 
-def _with_progress(blocks: Generator[Block], info: Info, on_progress: Progress) -> Iterator[Block]:
+def reported(blocks: Generator[Block], info: Info, on_progress: Progress) -> Iterator[Block]:
     """Blocks, with a call of `on_progress` for each."""
     rows = 0
     with contextlib.closing(blocks):

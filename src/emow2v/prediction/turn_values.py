@@ -1,0 +1,170 @@
+"""Values of turns in one pass over a recording: one for the whole turn, or the mean of those inside it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from emow2v.audio.recording import Recording
+from emow2v.engines import Outputs, overlapped
+from emow2v.engines.outputs import WeightedMean
+from emow2v.framing import Context, Framing, Signal
+from emow2v.framing.windows import Pieces
+from emow2v.prediction.computation import Computation
+from emow2v.prediction.speech import RowSpeech
+from emow2v.rows import Block
+from emow2v.speech.activity import THRESHOLD
+
+Span = tuple[float, float]  # seconds
+Value = tuple[int, Outputs | None, int]  # number of the turn, outputs [1, ...] or none, how many values they stand for
+
+_TOLERANCE_S = 1e-6  # times are decimal fractions, floats are not
+
+
+class WholeTurns:
+    """One value for each turn: its sound as one window, or as pieces where it is longer than the model takes.
+
+    Args:
+        spans: sorted by their start; they may overlap and reach over the end of the recording
+    """
+
+    def __init__(self, computation: Computation, spans: Sequence[Span], check: Callable[[], None]) -> None:
+        self._computation, self._check = computation, check
+        rate = computation.card.sampling_rate
+        self._spans = [
+            (round(start * rate), round(end * rate) if np.isfinite(end) else 1 << 62) for start, end in spans
+        ]
+        self._jobs: list[tuple[int, int]] = []  # of each piece: the turn, its weight
+        self._waiting: Counter[int] = Counter()  # pieces of a turn that are being computed
+        self._means: dict[int, WeightedMean] = {}
+        self._ended: set[int] = set()
+
+    def values(self, recording: Recording) -> Iterator[Value]:
+        """The values, each soon after its turn has ended; none for turns behind the end of the recording."""
+        engine = self._computation.engine
+        for job, outputs in overlapped(engine, self._pieces(recording), engine.run_parallel):
+            self._check()
+            turn, weight = self._jobs[job]
+            self._waiting[turn] -= 1
+            self._means[turn].add(outputs, weight)
+            yield from self._complete()
+        yield from self._complete()
+
+    def _complete(self) -> Iterator[Value]:
+        for turn in sorted(turn for turn in self._ended if not self._waiting[turn]):
+            self._ended.remove(turn)
+            mean = self._means.pop(turn, None)
+            yield turn, None if mean is None else mean.result(), int(mean is not None)
+
+    def _pieces(self, recording: Recording) -> Iterator[tuple[int, Signal]]:
+        active: dict[int, Pieces] = {}
+        position = following = 0
+        sizes: Counter[int] = Counter()
+        for samples in recording:
+            self._check()
+            behind = position + samples.size
+            while following < len(self._spans) and self._spans[following][0] < behind:
+                active[following] = Pieces(self._computation.card.max_samples)
+                following += 1
+            for turn, pieces in list(active.items()):
+                begin, end = self._spans[turn]
+                part = samples[max(0, begin - position) : max(0, end - position)]
+                sizes[turn] += part.size
+                yield from self._begun(turn, pieces.add(part))
+                if end <= behind:
+                    yield from self._finished(turn, active.pop(turn), sizes.pop(turn))
+            position = behind
+        for turn, pieces in active.items():
+            yield from self._finished(turn, pieces, sizes[turn])
+
+    def _finished(self, turn: int, pieces: Pieces, size: int) -> Iterator[tuple[int, Signal]]:
+        if size >= self._computation.card.min_samples:
+            yield from self._begun(turn, pieces.finish())
+        self._ended.add(turn)
+
+    def _begun(self, turn: int, pieces: Iterator[tuple[Signal, int]]) -> Iterator[tuple[int, Signal]]:
+        for piece, weight in pieces:
+            self._means.setdefault(turn, WeightedMean())
+            self._waiting[turn] += 1
+            self._jobs.append((turn, weight))
+            yield len(self._jobs) - 1, piece[None]
+
+
+@dataclass
+class _Sums:
+    """Values of a turn on their way to a mean."""
+
+    start: float
+    end: float
+    speech: WeightedMean = field(default_factory=WeightedMean)
+    every: WeightedMean = field(default_factory=WeightedMean)
+    counts: list[int] = field(default_factory=lambda: [0, 0])  # with speech, all
+    last: Outputs | None = None
+
+    def add(self, block: Block, begins: npt.NDArray[np.float64], ends: npt.NDArray[np.float64], speech: Signal) -> None:
+        before_end = ends <= self.end + _TOLERANCE_S
+        inside = before_end & (begins >= self.start - _TOLERANCE_S)
+        for place, (mean, rows) in enumerate(((self.speech, inside & (speech >= THRESHOLD)), (self.every, inside))):
+            if count := int(rows.sum()):
+                parts = (block.embeddings[rows], block.scores[rows], block.confidence[rows])
+                mean.add(_mean(parts), count)
+                self.counts[place] += count
+        steps = np.flatnonzero(before_end & (block.starts >= self.start - _TOLERANCE_S))
+        if steps.size:
+            row = slice(int(steps[-1]), int(steps[-1]) + 1)
+            self.last = block.embeddings[row], block.scores[row], block.confidence[row]
+
+    def value(self, turn: int) -> Value:
+        for count, mean in zip(self.counts, (self.speech, self.every), strict=True):
+            if count:
+                return turn, mean.result(), count
+        return turn, self.last, int(self.last is not None)
+
+
+class PooledTurns:
+    """For each turn the mean of the values whose window lies inside it: of those with speech, where there are any. A turn
+    that is shorter than a window has its last value.
+
+    Args:
+        spans: as `WholeTurns` takes them
+        speech: which takes the recording's samples, before the windows do
+    """
+
+    def __init__(
+        self, computation: Computation, spans: Sequence[Span], check: Callable[[], None], framing: Framing,
+        context: Context, batch_size: int | None, speech: RowSpeech,
+    ) -> None:  # fmt: skip
+        self._computation, self._spans, self._check = computation, spans, check
+        self._framing, self._context, self._batch_size, self._speech = framing, context, batch_size, speech
+
+    def values(self, recording: Recording) -> Iterator[Value]:
+        """As `WholeTurns.values`."""
+        lead = float(self._framing.left_context_ms) / 1000
+        reach = float(self._framing.core_ms) / 1000 + float(self._framing.right_context_ms) / 1000
+        active: dict[int, _Sums] = {}
+        following = 0
+        for block in self._computation.blocks(recording, self._framing, self._context, self._batch_size, self._check):
+            begins, ends = block.starts - lead, block.starts + reach
+            speech = self._speech.values.of(block.first, len(block))
+            while following < len(self._spans) and self._spans[following][0] < ends[-1]:
+                active[following] = _Sums(*self._spans[following])
+                following += 1
+            for turn, sums in list(active.items()):
+                sums.add(block, begins, ends, speech)
+                if sums.end <= ends[-1]:
+                    yield active.pop(turn).value(turn)
+        for turn, sums in active.items():
+            yield sums.value(turn)
+        duration = float(recording.duration)
+        for turn in range(following, len(self._spans)):
+            if self._spans[turn][0] < duration:  # in the last step of the recording, which has no value
+                yield turn, None, 0
+
+
+def _mean(outputs: tuple[Signal, Signal, Signal]) -> Outputs:
+    embeddings, scores, confidence = (part.mean(axis=0, keepdims=True, dtype=np.float64) for part in outputs)
+    return embeddings, scores, confidence
