@@ -136,11 +136,19 @@ def predict(person: Person, given: Given) -> None:
     assert (person.output / "talk.csv").is_file() and person.cached() == set()
     person.run("predict", given.talk, "-o", person.output, "--speech")
     person.run("predict", given.talk, "-o", person.output, "--unit", "turns", "--pool")
+    person.run("predict", given.talk, "--table", person.output / "all.csv")
     (given.folder / "talk.srt").write_text("1\n00:00:00,500 --> 00:00:01,500\nGood morning.\n")
     person.run("predict", given.talk, "-o", person.output, "--segments", given.folder)
     for ending in ("json", "annotation", "stream"):
         person.run("predict", given.talk, "-o", person.output, "--format", ending)
     person.run("predict", person.here / "none.wav", "-o", person.output, code=1)
+
+
+def predict_tables(person: Person, given: Given) -> None:
+    needs("pyarrow", "pyreadstat", "xlsxwriter")
+    for ending in ("parquet", "xlsx", "sav"):
+        person.run("predict", given.talk, "--table", person.output / f"all.{ending}")
+        assert (person.output / f"all.{ending}").is_file()
 
 
 def predict_on_other_engines(person: Person, given: Given) -> None:
@@ -287,7 +295,7 @@ def models_quantize(person: Person, given: Given) -> None:
 
 
 CASES = {
-    "predict": [predict, predict_on_other_engines],
+    "predict": [predict, predict_tables, predict_on_other_engines],
     "serve": [serve],
     "live": [live],
     "demo": [demonstration],

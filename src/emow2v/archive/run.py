@@ -12,6 +12,7 @@ from typing import Any, Literal, TextIO
 
 from emow2v import formats, storage
 from emow2v.archive.loop import Predictor, each, trajectories
+from emow2v.archive.run_table import RunTable
 from emow2v.archive.turns import Turns
 from emow2v.audio.channels import Channel
 from emow2v.audio.inputs import STDIN, Input, Outcome
@@ -39,17 +40,19 @@ def predict(
     channel: Channel | Literal["each"] = "mix",
     speech: bool = False,
     turns: Turns | None = None,
+    table: RunTable | None = None,
     progress: Callable[[Block, Info], None] = lambda block, info: None,
 ) -> Iterator[Outcome]:
     """Predict inputs one after the other. An input that fails does not stop the others.
 
     Args:
-        output: folder of the results; None prints them on standard output
-        names: names of formats, see `formats.writers`; csv or json for standard output
+        output: folder of the results; None prints them
+        names: formats, see `formats.writers`; for printing csv or json, one of them; none where there is only a table
         overwrite: also replace files that emow2v did not write, or that were changed since
         track, channel: as `Model.predict` takes them; "each" gives a result for each channel, the channel in its name
         speech: with the probability of speech, and without scores where nobody speaks
         turns: rows are turns; they have a share of speech in any case
+        table: one table that also takes all rows
         progress: called after each block
 
     Yields:
@@ -58,7 +61,7 @@ def predict(
     Raises:
         FormatError: a format is unknown, or cannot be printed
     """
-    printer = None if output else _printer(names, sys.stdout)
+    printers = [] if output or not names else [_printer(names, sys.stdout)]
     formats.writers(names, output or Path(), "check")  # an unknown format is found before any work
     options: dict[str, Any] = {"framing": framing, "context": context, "batch_size": batch_size, "track": track}
     finder = turns.finder([one.path for one in inputs]) if turns else None
@@ -69,12 +72,18 @@ def predict(
         source = sys.stdin.buffer if one.path == STDIN else one.path
         more = finder.options(one.path) if finder else {}
         found = trajectories(model, source, channel, options | more, turns=finder is not None)
-        if printer:
-            return _merge([_record(one, trajectory, [printer], progress) for trajectory in computed])
-        return _write(one, computed, names, output or Path(), overwrite, progress)
+        if names and output:
+            return _write(one, found, names, output, overwrite, progress, table)
+        return _of_channels([_record(one, trajectory, [*printers, *_more(table)], progress) for trajectory in found])
 
-    for result in each(inputs, work, lambda one: one.path):
-        yield result.value or Outcome(result.item.path, error=result.error)
+    for done in each(inputs, work, lambda one: one.path):
+        if table is not None and done.error:
+            table.failed(done.item.path, done.error)
+        yield done.value or Outcome(done.item.path, error=done.error)
+
+
+def _more(table: RunTable | None) -> list[Writer]:
+    return [] if table is None else [table.writer()]
 
 
 def _write(
@@ -84,13 +93,19 @@ def _write(
     output: Path,
     overwrite: bool,
     progress: Callable[[Block, Info], None],
+    table: RunTable | None,
 ) -> Outcome:
     """Write the trajectories of one recording to files that are named after it."""
     stems = [one.stem + _channel_ending(trajectory.info.channel) for trajectory in computed]
     outcome = _merge(
         [
-            _record(one, trajectory, formats.writers(names, output / one.folder, stem, overwrite=overwrite), progress)
-            for trajectory, stem in zip(computed, stems, strict=True)
+            _record(
+                one,
+                trajectory,
+                [*formats.writers(names, output / one.folder, stem, overwrite=overwrite), *_more(table)],
+                progress,
+            )
+            for trajectory, stem in zip(found, stems, strict=True)
         ]
     )
     if outcome.files[0].name.startswith(f"{one.stem}."):

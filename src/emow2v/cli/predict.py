@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -62,6 +63,18 @@ def predict(
         ),
     ] = None,
     overwrite: OverwriteOption = False,
+    table: Annotated[
+        str,
+        typer.Option(
+            metavar="FILE",
+            help="One table of all recordings: .csv, .parquet, .xlsx or .sav; files of each one only with --format.",
+        ),
+    ] = "",
+    decimal: Annotated[
+        str,
+        typer.Option(metavar=".|,", help="Decimal sign of a .csv table; a comma makes a table for a German Excel."),
+    ] = ".",
+    embeddings: Annotated[bool, typer.Option("--embeddings", help="Add the 1024 embeddings to the table.")] = False,
     unit: Annotated[
         UnitChoice,
         typer.Option(
@@ -179,9 +192,10 @@ def predict(
 ) -> None:
     """Score recordings: arousal, dominance and valence over time, from any audio or video file."""
     from emow2v.archive import run as archive
+    from emow2v.archive.run_table import RunTable
     from emow2v.audio.channels import parse_channel
     from emow2v.audio.inputs import STDIN
-    from emow2v.errors import FramingError
+    from emow2v.errors import FormatError, FramingError
     from emow2v.model import load
     from emow2v.progress import Progress
 
@@ -191,8 +205,16 @@ def predict(
     turns = _turns(unit, segments, tier or [], pool, (shortest_turn, longest_turn, bridged_pause))
     if turns and (framing.start_ms or framing.end_ms):
         raise FramingError("Turns have times of their own; expected no --start and --end with them.")
-    names = archive.format_names(",".join(formats or ["csv"]), printed=folder is None, turns=turns is not None)
-    if folder is not None:
+    names = []
+    if formats or not table:
+        names = archive.format_names(",".join(formats or ["csv"]), printed=folder is None, turns=turns is not None)
+    if not table and (embeddings or decimal != "."):
+        raise FormatError("--embeddings and --decimal belong to a table of all recordings; expected --table with them.")
+    one_table = None
+    if table:
+        columns = {"speech": speech, "turns": turns is not None, "channels": parsed_channel == "each"}
+        one_table = RunTable(Path(table), **columns, embeddings=embeddings, decimal=decimal, overwrite=overwrite)
+    if folder is not None and names:
         archive.check_output(folder)
     if STDIN in inputs:
         archive.refuse_terminal(sys.stdin)
@@ -200,7 +222,11 @@ def predict(
 
     loaded = load(model, engine=engine, precision=precision, threads=threads, device=device)
     failed, left_out = selection.failed, selection.left_out
-    with Progress(len(selection.inputs), errors, to=folder, failed=failed, left_out=left_out) as progress:
+    place = folder if names else Path(table)
+    with (
+        one_table or contextlib.nullcontext(),
+        Progress(len(selection.inputs), errors, to=place, failed=failed, left_out=left_out) as progress,
+    ):
         for outcome in archive.predict(
             loaded,
             selection.inputs,
@@ -214,6 +240,7 @@ def predict(
             channel=parsed_channel,
             speech=speech,
             turns=turns,
+            table=one_table,
             progress=progress.block,
         ):
             failed += bool(outcome.error)

@@ -44,7 +44,7 @@ def rows(block: Block, text: Callable[[str], str] | None = None) -> list[tuple[s
     write = text or json_text
     confidence = block.confidence.min(axis=1)
     found: list[tuple[str, ...]] = [
-        (_plain(start), _plain(end), *map(_fixed, scores), _fixed(sure))
+        (plain(start), plain(end), *map(fixed, scores), fixed(sure))
         for start, end, scores, sure in zip(block.starts, block.ends, block.scores_of_speech, confidence, strict=True)
     ]
     if block.turns is not None:
@@ -54,7 +54,7 @@ def rows(block: Block, text: Callable[[str], str] | None = None) -> list[tuple[s
             for row, words, count in zip(found, texts, block.turns.counts, strict=True)
         ]
     if block.speech is not None:
-        found = [(*row, _fixed(share)) for row, share in zip(found, block.speech, strict=True)]
+        found = [(*row, fixed(share)) for row, share in zip(found, block.speech, strict=True)]
     return found
 
 
@@ -82,13 +82,14 @@ def csv_head(info: Info) -> str:
 
 def csv_rows(info: Info, block: Block) -> str:
     """The lines of a block in a CSV table."""
-    file, channel = _csv_field(info.source), f",{_csv_field(info.channel)}" if info.channel else ""
-    return "".join(f"{file},{','.join(row)}{channel}\n" for row in rows(block, _csv_field))
+    file, channel = csv_field(info.source), f",{csv_field(info.channel)}" if info.channel else ""
+    return "".join(f"{file},{','.join(row)}{channel}\n" for row in rows(block, csv_field))
 
 
-def _csv_field(text: str) -> str:
-    plain = text.encode(errors="backslashreplace").decode()
-    return '"' + plain.replace('"', '""') + '"' if _QUOTED.search(plain) else plain
+def csv_field(text: str, separator: str = ",") -> str:
+    """A text in a CSV table, in quotes where it needs them."""
+    whole = text.encode(errors="backslashreplace").decode()
+    return '"' + whole.replace('"', '""') + '"' if _QUOTED.search(whole) or separator in whole else whole
 
 
 def json_text(content: object, indent: int | None = None) -> str:
@@ -97,16 +98,18 @@ def json_text(content: object, indent: int | None = None) -> str:
     return _ESCAPED.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
-def _score(value: float) -> str:
+def fixed(value: float) -> str:
+    """A number with six decimals."""
     return f"{value:.{DECIMALS}f}" if math.isfinite(value) else MISSING
 
 
-def _seconds(seconds: float) -> str:
+def plain(seconds: float) -> str:
+    """A time with six decimals at most."""
     text = f"{seconds:.6f}".rstrip("0")
     return text + "0" if text.endswith(".") else text
 
 
-_DATATYPES = {**dict.fromkeys(("file", *TURN_COLUMNS, "channel"), "string"), "n": "integer"}
+DATATYPES = {**dict.fromkeys(("file", *TURN_COLUMNS, "channel"), "string"), "n": "integer"}
 _DESCRIPTIONS = {
     "file": "the recording",
     "start": "seconds from the beginning of the recording",
@@ -121,6 +124,11 @@ _DESCRIPTIONS = {
     "channel": "left or right, or its number from 1",
 }
 _SHARE = "share of the turn in which somebody speaks"
+
+
+def described(info: Info) -> dict[str, str]:
+    """The columns of a table of this trajectory, and what they hold."""
+    return {name: _SHARE if name == "speech" and info.turns else _DESCRIPTIONS[name] for name in columns(info)}
 
 
 class CSVWriter:
@@ -156,7 +164,6 @@ class CSVWriter:
         marks.seal(self._metadata_file)
 
     def _metadata(self, info: Info) -> dict[str, object]:
-        described = {name: _SHARE if name == "speech" and info.turns else _DESCRIPTIONS[name] for name in columns(info)}
         return {
             "@context": "http://www.w3.org/ns/csvw",
             "url": quote(self.path.name, errors="surrogateescape"),
@@ -165,10 +172,10 @@ class CSVWriter:
                 "columns": [
                     {
                         "name": name,
-                        "datatype": _DATATYPES.get(name, "double"),
+                        "datatype": DATATYPES.get(name, "double"),
                         "dc:description": text,
                     }
-                    for name, text in descriptions.items()
+                    for name, text in described(info).items()
                 ]
             },
             "emow2v:provenance": dict(info.provenance),

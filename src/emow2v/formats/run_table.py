@@ -1,0 +1,254 @@
+"""One table for many recordings (extra `tables`, but for CSV): Parquet, Excel and SPSS; each takes some columns of rows at a time."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import IO, Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from emow2v.errors import FormatError
+from emow2v.formats.table import DATATYPES, MISSING, csv_field, fixed, plain
+from emow2v.storage import shown
+
+ENDINGS = (".csv", ".parquet", ".xlsx", ".sav")
+EMBEDDING = "embedding"  # the column of lists in Parquet; elsewhere embedding_0 and so on
+_PACKAGES = {
+    ".parquet": ("pyarrow", "pyarrow"),
+    ".xlsx": ("xlsxwriter", "XlsxWriter"),
+    ".sav": ("pyreadstat", "pyreadstat"),
+}
+_LONGEST_TEXT = {".xlsx": 32_767, ".sav": 32_767}  # characters of a cell; bytes of a string
+_MOST_ROWS = 1_048_576  # of a sheet, its header among them
+Columns = Mapping[str, Sequence[str] | npt.NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The columns of a table.
+
+    Attributes:
+        names: in order
+        descriptions: of each, for formats that hold some
+        embeddings: numbers in the embedding of a row; 0 where the table has none
+        decimal: "." or ","; a CSV with a comma has semicolons between values, and begins with a mark for Excel
+    """
+
+    names: tuple[str, ...]
+    descriptions: Mapping[str, str]
+    embeddings: int = 0
+    decimal: str = "."
+
+    @property
+    def embedding_names(self) -> list[str]:
+        return [f"{EMBEDDING}_{number}" for number in range(self.embeddings)]
+
+
+class TableFile(Protocol):
+    """Takes rows in parts; the file is complete when it is closed."""
+
+    def add(self, columns: Columns, embeddings: npt.NDArray[np.float32]) -> None: ...
+    def close(self) -> None: ...
+
+
+def check(path: Path, *, decimal: str = ".", embeddings: bool = False) -> None:
+    """Refuse a table that cannot be written, before any work.
+
+    Raises:
+        FormatError: an unknown ending, a package that is missing, a decimal comma or embeddings where none can be
+    """
+    ending = path.suffix.lower()
+    if ending not in ENDINGS:
+        raise FormatError(f"A table cannot end in '{shown(path.suffix)}'; expected {', '.join(ENDINGS)}.")
+    if decimal not in (".", ","):
+        raise FormatError(f"The decimal sign is '{shown(decimal)}'; expected a point or a comma.")
+    if decimal == "," and ending != ".csv":
+        raise FormatError(f"Only .csv tables have a decimal sign; {ending} holds numbers; leave --decimal out.")
+    if embeddings and ending == ".sav":
+        raise FormatError(
+            "A .sav table of 1024 embeddings is too wide to be of use in SPSS; expected .parquet or .csv."
+        )
+    module, package = _PACKAGES.get(ending, ("csv", ""))
+    try:
+        import_module(module)
+    except ImportError:
+        raise FormatError(f"Tables in {ending} need {package}; run: pip install 'emow2v[tables]'.") from None
+
+
+def table_file(ending: str, file: IO[bytes], layout: Layout) -> TableFile:
+    """What writes a table into an open file."""
+    kinds: dict[str, type[_CSV | _Parquet | _Excel | _SPSS]] = {
+        ".csv": _CSV, ".parquet": _Parquet, ".xlsx": _Excel, ".sav": _SPSS
+    }  # fmt: skip
+    return kinds[ending.lower()](file, layout)
+
+
+class _CSV:
+    """Row by row."""
+
+    def __init__(self, file: IO[bytes], layout: Layout) -> None:
+        self._file, self._layout = file, layout
+        self._comma = layout.decimal == ","
+        head = self._separator.join([*layout.names, *layout.embedding_names]) + "\n"
+        file.write((("\ufeff" if self._comma else "") + head).encode())
+
+    @property
+    def _separator(self) -> str:
+        return ";" if self._comma else ","
+
+    def add(self, columns: Columns, embeddings: npt.NDArray[np.float32]) -> None:
+        texts = [self._texts(name, columns[name]) for name in self._layout.names]
+        lines = list(zip(*texts, strict=True))
+        if self._layout.embeddings:
+            lines = [(*line, *map(self._number, row)) for line, row in zip(lines, embeddings, strict=True)]
+        self._file.write("".join(self._separator.join(line) + "\n" for line in lines).encode())
+
+    def _texts(self, name: str, values: Any) -> list[str]:
+        kind = DATATYPES.get(name, "double")
+        if kind == "string":
+            return [csv_field(value, self._separator) for value in values]
+        if kind == "integer":
+            return [str(int(value)) for value in values]
+        write = plain if name in ("start", "end") else fixed
+        return [self._decimal(write(float(value))) for value in values]
+
+    def _number(self, value: float) -> str:
+        return self._decimal(f"{value:.6g}" if math.isfinite(value) else MISSING)
+
+    def _decimal(self, text: str) -> str:
+        if not self._comma:
+            return text
+        return "" if text == MISSING else text.replace(".", ",")  # Excel has no word for a missing number
+
+    def close(self) -> None:
+        self._file.flush()
+
+
+class _Parquet:
+    """Row groups; numbers as they are computed, embeddings as lists of one length."""
+
+    def __init__(self, file: IO[bytes], layout: Layout) -> None:
+        import pyarrow
+        from pyarrow import parquet
+
+        self._arrow, self._layout = pyarrow, layout
+        kinds = {"string": pyarrow.string(), "integer": pyarrow.int64(), "double": pyarrow.float32()}
+        fields = [
+            pyarrow.field(
+                name,
+                pyarrow.float64() if name in ("start", "end") else kinds[DATATYPES.get(name, "double")],
+                metadata={"description": layout.descriptions[name]},
+            )
+            for name in layout.names
+        ]
+        if layout.embeddings:
+            fields.append(pyarrow.field(EMBEDDING, pyarrow.list_(pyarrow.float32(), layout.embeddings)))
+        self._schema = pyarrow.schema(fields)
+        self._writer = parquet.ParquetWriter(pyarrow.PythonFile(file, "w"), self._schema, compression="zstd")
+
+    def add(self, columns: Columns, embeddings: npt.NDArray[np.float32]) -> None:
+        arrays = []
+        for field in self._schema:
+            if field.name == EMBEDDING:
+                flat = self._arrow.array(np.ascontiguousarray(embeddings).ravel(), self._arrow.float32())
+                arrays.append(self._arrow.FixedSizeListArray.from_arrays(flat, self._layout.embeddings))
+                continue
+            values: Any = columns[field.name]
+            if self._arrow.types.is_string(field.type):
+                values = [_unicode(value) for value in values]
+            arrays.append(self._arrow.array(values, field.type, from_pandas=True))  # NaN becomes null
+        self._writer.write_table(self._arrow.table(arrays, schema=self._schema))
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+class _Excel:
+    """Row by row, in memory that does not grow."""
+
+    def __init__(self, file: IO[bytes], layout: Layout) -> None:
+        import xlsxwriter
+
+        self._file, self._layout = file, layout
+        self._made = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the table); a zip goes back in its file
+        options = {
+            "constant_memory": True,
+            "strings_to_formulas": False,
+            "strings_to_urls": False,
+            "strings_to_numbers": False,
+        }
+        self._book = xlsxwriter.Workbook(self._made, options)
+        self._sheet = self._book.add_worksheet("emow2v")
+        self._sheet.freeze_panes(1, 0)
+        for column, name in enumerate([*layout.names, *layout.embedding_names]):
+            self._sheet.write_string(0, column, name)
+        self._row = 1
+
+    def add(self, columns: Columns, embeddings: npt.NDArray[np.float32]) -> None:
+        count = len(columns["file"])
+        if self._row + count > _MOST_ROWS:
+            raise FormatError(
+                f"A sheet of Excel has {_MOST_ROWS:,} rows; expected fewer values; choose .parquet or .csv."
+            )
+        for place in range(count):
+            for column, name in enumerate(self._layout.names):
+                value = columns[name][place]
+                if DATATYPES.get(name) == "string":
+                    if text := _unicode(str(value))[: _LONGEST_TEXT[".xlsx"]]:
+                        self._sheet.write_string(self._row, column, text)
+                else:
+                    self._number(column, float(value), 6)
+            for column, value in enumerate(embeddings[place], len(self._layout.names)):
+                self._number(column, float(value), 8)
+            self._row += 1
+
+    def _number(self, column: int, value: float, decimals: int) -> None:
+        if math.isfinite(value):
+            self._sheet.write_number(self._row, column, round(value, decimals))
+
+    def close(self) -> None:
+        self._book.close()
+        self._made.seek(0)
+        shutil.copyfileobj(self._made, self._file)
+        self._made.close()
+
+
+class _SPSS:
+    """All rows at once: the width of texts stands before them."""
+
+    def __init__(self, file: IO[bytes], layout: Layout) -> None:
+        self._file, self._layout = file, layout
+        self._parts: list[Columns] = []
+
+    def add(self, columns: Columns, embeddings: npt.NDArray[np.float32]) -> None:
+        self._parts.append(columns)
+
+    def close(self) -> None:
+        import pandas as pd
+        import pyreadstat
+
+        table = {name: self._values(name) for name in self._layout.names}
+        labels: list[str | None] = [self._layout.descriptions[name] for name in self._layout.names]
+        with tempfile.TemporaryDirectory() as folder:
+            place = Path(folder) / "table.sav"
+            pyreadstat.write_sav(pd.DataFrame(table), str(place), column_labels=labels, compress=True)
+            with place.open("rb") as made:
+                shutil.copyfileobj(made, self._file)
+
+    def _values(self, name: str) -> Any:
+        if DATATYPES.get(name) == "string":
+            longest = _LONGEST_TEXT[".sav"]
+            texts = [_unicode(str(value)) for part in self._parts for value in part[name]]
+            return [text.encode()[:longest].decode(errors="ignore") for text in texts]
+        return np.concatenate([np.zeros(0), *(np.asarray(part[name], np.float64) for part in self._parts)])
+
+
+def _unicode(text: str) -> str:
+    return text.encode(errors="backslashreplace").decode()

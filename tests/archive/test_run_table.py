@@ -1,0 +1,179 @@
+"""One table for a run: every format holds the same rows, to independent readers, and none of a recording that failed."""
+
+import csv
+import json
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+
+from commands import caller
+from emow2v.archive.run_table import RunTable
+from emow2v.errors import FormatError, PlaceTaken
+from emow2v.model import Model
+from emow2v.modelstore.verify import EXAMPLE
+from emow2v.rows import DIMENSIONS
+
+SCORES = list(DIMENSIONS)
+LABELS = ["=1+1", 'say "x"; y, z', "Grüß 😀\x01", "http://example.org", "0012"]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch) -> Path:
+    """Two recordings of 3 s, a text file that is called .wav, and turns of the first."""
+    signal, rate = soundfile.read(EXAMPLE, dtype="float32")
+    soundfile.write(tmp_path / "a.wav", signal[: 3 * rate], rate)
+    soundfile.write(tmp_path / "b.wav", np.stack([signal[6 * rate : 9 * rate], 0 * signal[: 3 * rate]], 1), rate)
+    (tmp_path / "c.wav").write_text("no sound")
+    with (tmp_path / "a.csv").open("w", newline="", encoding="utf-8") as file:
+        rows = [(0.5 + k / 2, 0.9 + k / 2, "Ana", "VP", label) for k, label in enumerate(LABELS)]
+        csv.writer(file).writerows([("start", "end", "speaker", "tier", "label"), *rows])
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def predict(lite: Model, monkeypatch):
+    call = caller(monkeypatch, lite)
+
+    def run(*arguments: str, code: int = 0):
+        result = call("predict", *arguments)
+        assert result.exit_code == code, (result.output, result.exception)
+        return result
+
+    return run
+
+
+def read(path: Path) -> pd.DataFrame:
+    if path.suffix == ".csv":
+        return pd.read_csv(path)
+    if path.suffix == ".parquet":
+        return pd.read_parquet(path)
+    if path.suffix == ".xlsx":
+        pytest.importorskip("openpyxl")
+        return pd.read_excel(path, engine="openpyxl")
+    return pytest.importorskip("pyreadstat").read_sav(path)[0]
+
+
+def needed(ending: str) -> None:
+    for name in {"parquet": ["pyarrow"], "xlsx": ["xlsxwriter", "openpyxl"], "sav": ["pyreadstat"]}.get(ending, []):
+        pytest.importorskip(name)
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet", "xlsx", "sav"])
+def test_every_format_holds_the_rows_of_the_library(lite: Model, folder: Path, predict, ending: str) -> None:
+    needed(ending)
+    result = predict("a.wav", "c.wav", "b.wav", "--speech", "--table", f"all.{ending}", code=1)
+    assert "c.wav is not a recording" in result.output and "1 failed" in result.output
+    assert sorted(path.name for path in folder.iterdir()) == sorted(
+        ["a.wav", "b.wav", "c.wav", "a.csv", f"all.{ending}", f"all.{ending}-metadata.json"]
+    )
+    rows = read(folder / f"all.{ending}")
+    assert list(rows.columns) == ["file", "start", "end", *SCORES, "confidence", "speech"]
+    frames = [lite.predict(name, speech=True).to_frame().reset_index() for name in ("a.wav", "b.wav")]
+    expected = pd.concat(frames)
+    assert rows["file"].tolist() == expected["file"].tolist()
+    np.testing.assert_allclose(rows["start"], expected["start"].dt.total_seconds(), atol=1e-6)
+    for column in [*SCORES, "confidence", "speech"]:
+        np.testing.assert_allclose(rows[column], expected[column], atol=1e-6)
+    assert rows["valence"].isna().any() and rows["valence"].notna().any()
+    described = json.loads((folder / f"all.{ending}-metadata.json").read_text("utf-8"))
+    assert described["provenance"]["model"] == "lite" and described["provenance"]["speech_threshold"] == 0.5
+    assert [one["file"] for one in described["recordings"]] == ["a.wav", "b.wav"]
+    assert [one["channels"] for one in described["recordings"]] == [1, 2]
+    assert [one["file"] for one in described["failed"]] == ["c.wav"]
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet", "xlsx", "sav"])
+def test_labels_arrive_as_they_are(folder: Path, predict, ending: str) -> None:
+    needed(ending)
+    predict("a.wav", "--segments", "a.csv", "--table", f"all.{ending}")
+    options = {"dtype": {"label": str}}
+    if ending == "csv":
+        rows = pd.read_csv(folder / "all.csv", **options)
+    elif ending == "xlsx":
+        rows = pd.read_excel(folder / "all.xlsx", engine="openpyxl", **options)
+        with zipfile.ZipFile(folder / "all.xlsx") as book:
+            assert b"<f>" not in book.read("xl/worksheets/sheet1.xml")
+    else:
+        rows = read(folder / f"all.{ending}")
+    assert rows["label"].str.replace("_x0001_", "\x01").tolist() == LABELS
+    assert rows["speaker"].tolist() == ["Ana"] * 5 and rows["n"].tolist() == [1] * 5
+
+
+def test_spss_has_labels_and_numbers(folder: Path, predict) -> None:
+    pyreadstat = pytest.importorskip("pyreadstat")
+    predict("a.wav", "--segments", "a.csv", "--table", "all.sav")
+    _, facts = pyreadstat.read_sav(folder / "all.sav")
+    assert dict(zip(facts.column_names, facts.column_labels, strict=True))["n"].startswith("number of values")
+    assert {name: kind for name, kind in facts.readstat_variable_types.items() if kind == "string"}.keys() == {
+        "file", "speaker", "tier", "label"
+    }  # fmt: skip
+
+
+def test_a_decimal_comma_is_what_a_german_excel_reads(folder: Path, predict) -> None:
+    predict("a.wav", "--segments", "a.csv", "--table", "point.csv")
+    predict("a.wav", "--segments", "a.csv", "--table", "comma.csv", "--decimal", ",")
+    assert (folder / "comma.csv").read_bytes().startswith(b"\xef\xbb\xbffile;start;")
+    point = pd.read_csv(folder / "point.csv")
+    comma = pd.read_csv(folder / "comma.csv", sep=";", decimal=",", encoding="utf-8-sig")
+    pd.testing.assert_frame_equal(point, comma)
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet", "xlsx"])
+def test_embeddings_are_columns_or_lists(lite: Model, folder: Path, predict, ending: str) -> None:
+    needed(ending)
+    predict("a.wav", "--unit", "files", "--table", f"all.{ending}", "--embeddings")
+    rows = read(folder / f"all.{ending}")
+    if ending == "parquet":
+        found = np.stack(rows["embedding"].tolist())
+    else:
+        found = rows[[f"embedding_{number}" for number in range(1024)]].to_numpy()
+    np.testing.assert_allclose(found, lite.predict("a.wav", unit="files").embeddings, rtol=1e-5, atol=1e-6)
+
+
+def test_channels_and_files_beside_the_table(folder: Path, predict) -> None:
+    predict("b.wav", "--channel", "each", "--unit", "files", "--table", "all.csv", "--format", "json", "-o", "out")
+    rows = pd.read_csv(folder / "all.csv")
+    assert rows["channel"].tolist() == ["left", "right"] and rows["valence"].notna().all()
+    assert sorted(path.name for path in (folder / "out").iterdir()) == ["b.left.json", "b.right.json"]
+
+
+def test_tables_replace_only_their_own(folder: Path, predict) -> None:
+    predict("a.wav", "--unit", "files", "--table", "all.csv")
+    predict("a.wav", "b.wav", "--unit", "files", "--table", "all.csv")
+    assert len(pd.read_csv(folder / "all.csv")) == 2
+    (folder / "all.csv").write_text((folder / "all.csv").read_text() + "mine,0,1,1,1,1,1\n")
+    assert isinstance(predict("a.wav", "--table", "all.csv", code=1).exception, PlaceTaken | SystemExit)
+    assert "mine" in (folder / "all.csv").read_text()
+    predict("a.wav", "--unit", "files", "--table", "all.csv", "--overwrite")
+    assert len(pd.read_csv(folder / "all.csv")) == 1
+
+
+def test_no_table_appears_where_every_recording_fails(folder: Path, predict) -> None:
+    predict("c.wav", "--table", "all.csv", code=1)
+    assert not list(folder.glob("all*")) and not list(folder.glob(".*"))
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "sentence"),
+    [
+        ("all.ods", {}, "cannot end in '.ods'"),
+        ("all.csv", {"decimal": "x"}, "expected a point or a comma"),
+        ("all.xlsx", {"decimal": ","}, "Only .csv tables"),
+        ("all.sav", {"embeddings": True}, "1024 embeddings"),
+    ],
+)
+def test_what_cannot_be_written_is_refused_before_any_work(tmp_path: Path, name: str, options, sentence: str) -> None:
+    with pytest.raises(FormatError, match=sentence):
+        RunTable(tmp_path / name, **options)
+
+
+@pytest.mark.parametrize("arguments", [("--embeddings",), ("--decimal", ",")])
+def test_options_of_tables_need_a_table(folder: Path, predict, arguments: tuple[str, ...]) -> None:
+    result = predict("a.wav", *arguments, code=1)
+    assert "expected --table" in (result.output + str(result.exception))
+    assert not (folder / "a.csv-metadata.json").exists()
