@@ -138,7 +138,8 @@ def predict(person: Person, given: Given) -> None:
     person.run("predict", given.talk, "-o", person.output, "--unit", "turns", "--pool")
     person.run("predict", given.talk, "--table", person.output / "all.csv")
     (given.folder / "talk.srt").write_text("1\n00:00:00,500 --> 00:00:01,500\nGood morning.\n")
-    person.run("predict", given.talk, "-o", person.output, "--segments", given.folder)
+    person.run("predict", given.talk, "-o", person.output, "--segments", given.folder, "--format", "csv,eaf,textgrid")
+    person.run("predict", given.talk, "-o", person.output / "curves", "--format", "eaf,praat")
     for ending in ("json", "annotation", "stream"):
         person.run("predict", given.talk, "-o", person.output, "--format", ending)
     person.run("predict", person.here / "none.wav", "-o", person.output, code=1)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, TextIO
 
 from emow2v import formats, storage
+from emow2v.archive import annotation_files
 from emow2v.archive.loop import Predictor, each, trajectories
 from emow2v.archive.run_table import RunTable
 from emow2v.archive.turns import Turns
@@ -62,7 +63,9 @@ def predict(
         FormatError: a format is unknown, or cannot be printed
     """
     printers = [] if output or not names else [_printer(names, sys.stdout)]
-    formats.writers(names, output or Path(), "check")  # an unknown format is found before any work
+    tables = [name for name in names if name not in annotation_files.FORMATS]
+    formats.writers(tables, output or Path(), "check")  # an unknown format is found before any work
+    annotation_files.check(names, turns=turns is not None)
     options: dict[str, Any] = {"framing": framing, "context": context, "batch_size": batch_size, "track": track}
     finder = turns.finder([one.path for one in inputs]) if turns else None
     if speech and finder is None:
@@ -71,10 +74,23 @@ def predict(
     def work(one: Input) -> Outcome:
         source = sys.stdin.buffer if one.path == STDIN else one.path
         more = finder.options(one.path) if finder else {}
+        segmentation = more.get("segments")
         found = trajectories(model, source, channel, options | more, turns=finder is not None)
-        if names and output:
-            return _write(one, found, names, output, overwrite, progress, table)
-        return _of_channels([_record(one, trajectory, [*printers, *_more(table)], progress) for trajectory in found])
+        recording = None if one.path == STDIN else Path(one.path)
+        originals = [path for path in (recording, segmentation and segmentation.source) if path]
+
+        def writers(folder: Path, stem: str) -> list[Writer]:
+            written = annotation_files.writers(
+                names, folder, stem, recording, segmentation, turns=finder is not None, overwrite=overwrite
+            )
+            return [*formats.writers(tables, folder, stem, overwrite=overwrite), *written]
+
+        def record(trajectory: Trajectory) -> Outcome:
+            stem = one.stem + _channel_ending(trajectory.info.channel)
+            chosen = writers(output / one.folder, stem) if output and names else printers
+            return _record(one, trajectory, [*chosen, *([table.writer()] if table else [])], originals, progress)
+
+        return _with_cut_name(one, _of_channels([record(trajectory) for trajectory in found]))
 
     for done in each(inputs, work, lambda one: one.path):
         if table is not None and done.error:
@@ -82,33 +98,9 @@ def predict(
         yield done.value or Outcome(done.item.path, error=done.error)
 
 
-def _more(table: RunTable | None) -> list[Writer]:
-    return [] if table is None else [table.writer()]
-
-
-def _write(
-    one: Input,
-    computed: Sequence[Trajectory],
-    names: Sequence[str],
-    output: Path,
-    overwrite: bool,
-    progress: Callable[[Block, Info], None],
-    table: RunTable | None,
-) -> Outcome:
-    """Write the trajectories of one recording to files that are named after it."""
-    stems = [one.stem + _channel_ending(trajectory.info.channel) for trajectory in computed]
-    outcome = _merge(
-        [
-            _record(
-                one,
-                trajectory,
-                [*formats.writers(names, output / one.folder, stem, overwrite=overwrite), *_more(table)],
-                progress,
-            )
-            for trajectory, stem in zip(found, stems, strict=True)
-        ]
-    )
-    if outcome.files[0].name.startswith(f"{one.stem}."):
+def _with_cut_name(one: Input, outcome: Outcome) -> Outcome:
+    """The outcome, with a notice where the recording's name was too long for its results."""
+    if not outcome.files or outcome.files[0].name.startswith(f"{one.stem}."):
         return outcome
     name = storage.shown(one.path)
     notice = f"{name}: its name is too long for results; they have a shorter name: {outcome.files[0].name}"
@@ -127,7 +119,13 @@ def format_names(text: str, *, printed: bool, turns: bool = False) -> list[str]:
     names = list(dict.fromkeys(name.strip().lower().removeprefix(".") for name in text.split(",") if name.strip()))
     if not names:
         raise FormatError(f"--format is empty; expected {formats.known()}.")
-    formats.writers(names, Path(), "check")
+    known = (*formats.FORMATS, *annotation_files.FORMATS)
+    for name in names:
+        if name not in known:
+            raise FormatError(
+                f"Format '{storage.shown(name)}' is unknown; expected {', '.join(known[:-1])} or {known[-1]}."
+            )
+    annotation_files.check(names, turns=turns)
     regular = [name for name in names if name in formats.REGULAR]
     if turns and regular:
         raise FormatError(
@@ -171,7 +169,11 @@ def _merge(outcomes: Sequence[Outcome]) -> Outcome:
 
 
 def _record(
-    one: Input, trajectory: Trajectory, writers: list[Writer], progress: Callable[[Block, Info], None]
+    one: Input,
+    trajectory: Trajectory,
+    writers: list[Writer],
+    originals: Sequence[Path],
+    progress: Callable[[Block, Info], None],
 ) -> Outcome:
     """Write one trajectory with all writers."""
     count = 0
@@ -183,9 +185,10 @@ def _record(
 
     files = tuple(path for writer in writers for path in [getattr(writer, "path", None)] if path)
     for path in (place for writer in writers for place in writer.staged.places):
-        if one.path != STDIN and storage.exists(path) and path.samefile(one.path):
-            raise FormatError(f"{path} is the recording itself; choose another output folder.")
-    formats.record(trajectory, writers, count_rows)
+        if storage.exists(path) and (same := [original for original in originals if path.samefile(original)]):
+            what = "recording" if same[0] == Path(one.path) else "file with the turns"
+            raise FormatError(f"{path} is the {what} itself; choose another output folder.")
+    formats.record(trajectory, writers, done)
     clipped = sum(writer.clipped for writer in writers)
     return Outcome(one.path, count, clipped, files, notices=about(one.path, trajectory.notices))
 

@@ -58,7 +58,8 @@ def predict(
         typer.Option(
             "--format",
             metavar="NAME",
-            help="Format of the results: csv, json, ndjson, annotation or stream; several with commas, or repeated.",
+            help="Format of the results: csv, json, ndjson, annotation or stream; eaf for ELAN, textgrid (turns) and praat "
+            "(values over time) for Praat; several with commas, or repeated.",
             show_default="csv",
         ),
     ] = None,

@@ -13,7 +13,7 @@ from emow2v.rows import DIMENSIONS, Block, Info, Rows
 from emow2v.storage import shown
 from emow2v.storage.files import Move, StagedFiles, publish
 
-__all__ = ["FORMATS", "Move", "PlaceTaken", "Writer", "check", "record", "write", "writers"]
+__all__ = ["FORMATS", "Move", "PlaceTaken", "Writer", "check", "record", "shortened", "write", "writers"]
 
 # Endings of the files that each format writes, after the recording's name
 _ENDINGS = {
@@ -114,7 +114,7 @@ def writers(formats: Iterable[str], folder: Path, stem: str, *, overwrite: bool 
     Raises:
         FormatError: a format is unknown
     """
-    stem = _shorten(stem)
+    stem = shortened(stem)
     names = list(dict.fromkeys(name.strip().lower() for name in formats))
     for name in names:
         if name not in _ENDINGS:
@@ -145,9 +145,9 @@ def known() -> str:
     return f"{', '.join(FORMATS[:-1])} or {FORMATS[-1]}"
 
 
-def _shorten(stem: str) -> str:
-    """The stem, cut if it is too long for the longest ending."""
-    encoded = _encode(stem)
+def shortened(stem: str) -> str:
+    """A stem that leaves room for every ending."""
+    encoded = _encoded(stem)
     if len(encoded) <= _LONGEST_STEM:
         return stem
     digits = "-" + hashlib.sha256(encoded).hexdigest()[:8]

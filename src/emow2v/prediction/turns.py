@@ -92,6 +92,7 @@ def predict(
         try:
             computed = _blocks(run, opener, found, request)
             yield from reported(computed, info, on_progress) if on_progress else computed
+            facts["duration_s"] = max((float(one.duration) for one in found.recordings), default=0.0)
             notices = _notices(
                 found, request, one_line(Path(opened.name).name), run.card.min_samples / run.card.sampling_rate
             )

@@ -34,14 +34,14 @@ def write_files(
     try:
         staged.check()
         for path, content in data.items():
-            staged.open(path).write(_marked(content, path.suffix.lower(), digests.get(path, "")))
+            staged.open(path).write(marked(content, path.suffix.lower(), digests.get(path, "")))
         publish([staged])
     except BaseException:
         staged.discard()
         raise
 
 
-def _marked(content: bytes, ending: str, digest: str) -> bytes:
+def marked(content: bytes, ending: str, digest: str = "") -> bytes:
     """The content with its mark at the end; as it is where the format has no room, or its letters take two bytes."""
     if ending not in _REMARKS or b"\0" in content:
         return content

@@ -1,0 +1,161 @@
+"""Files for ELAN and Praat: independent readers find the tiers, links, times and values that the library computes."""
+
+import csv
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from commands import caller
+from emow2v.errors import FormatError
+from emow2v.model import Model
+from emow2v.modelstore.verify import EXAMPLE
+from emow2v.rows import DIMENSIONS
+from emow2v.speech.segmentation import read_segments
+from segmentations import EAF
+
+TURNS = "start,end,speaker,label\n0.5,1.5,Eva,one\n1.25,2.5,Ina,zwei & <2>\n3,4.75,Eva,\n"
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch) -> Path:
+    signal, rate = soundfile.read(EXAMPLE, dtype="float32")
+    soundfile.write(tmp_path / "talk.wav", signal[: 5 * rate], rate)
+    (tmp_path / "turns.csv").write_text(TURNS, "utf-8")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def predict(lite: Model, monkeypatch):
+    call = caller(monkeypatch, lite)
+
+    def run(*arguments: str, code: int = 0):
+        result = call("predict", *arguments)
+        assert result.exit_code == code, (result.output, result.exception)
+        return result
+
+    return run
+
+
+def test_turns_go_into_new_files(lite: Model, folder: Path, predict) -> None:
+    pympi = pytest.importorskip("pympi")
+    textgrid = pytest.importorskip("praatio.textgrid")
+    predict("talk.wav", "--segments", "turns.csv", "--format", "eaf,textgrid,csv", "-o", "out")
+    rows = lite.predict_turns("talk.wav", segments="turns.csv").load()
+    document = pympi.Elan.Eaf(str(folder / "out" / "talk.eaf"))
+    assert [one["RELATIVE_MEDIA_URL"] for one in document.media_descriptors] == ["../talk.wav"]
+    assert sorted(document.get_annotation_data_for_tier("Ina")) == [(1250, 2500, "zwei & <2>")]
+    eva = [0, 2]
+    for place, name in enumerate(DIMENSIONS):
+        found = sorted(document.get_annotation_data_for_tier(f"Eva emow2v {name}"))
+        assert [one[:2] for one in found] == [(500, 1500), (3000, 4750)]
+        np.testing.assert_allclose([float(one[2]) for one in found], rows.scores[eva, place], atol=1e-5)
+    grid = textgrid.openTextgrid(str(folder / "out" / "talk.TextGrid"), includeEmptyIntervals=False)
+    assert grid.maxTimestamp == pytest.approx(5.0)
+    found = grid.getTier("Eva emow2v valence").entries
+    np.testing.assert_allclose([[one.start, one.end, float(one.label)] for one in found],
+                               [[rows.starts[k], rows.ends[k], rows.scores[k, 2]] for k in eva], atol=1e-5)  # fmt: skip
+
+
+def test_an_eaf_comes_back_with_more_tiers(lite: Model, folder: Path, predict) -> None:
+    pympi = pytest.importorskip("pympi")
+    (folder / "talk.eaf").write_text(EAF, "utf-8")
+    predict("talk.wav", "--segments", "talk.eaf", "--tier", "VP", "--format", "eaf", "-o", "out")
+    before, after = (pympi.Elan.Eaf(str(folder / place / "talk.eaf")) for place in (".", "out"))
+    tiers = list(before.get_tier_names())
+    assert [name for name in after.get_tier_names() if name in tiers] == tiers
+    for tier in tiers:
+        assert after.get_annotation_data_for_tier(tier) == before.get_annotation_data_for_tier(tier)
+    new = [name for name in after.get_tier_names() if name not in tiers]
+    name = next(name for name in new if name.endswith("valence"))
+    found = sorted(after.get_annotation_data_for_tier(name))
+    rows = lite.predict_turns("talk.wav", segments="talk.eaf", tiers=["VP"]).load()
+    # talk.wav begins 1.5 s before the time of the file (TIME_ORIGIN)
+    assert [one[0] for one in found] == pytest.approx([(start - 1.5) * 1000 for start in rows.starts])
+    np.testing.assert_allclose([float(one[2]) for one in found], rows.scores[:, 2], atol=1e-5)
+    assert (folder / "talk.eaf").read_text("utf-8") == EAF
+    result = predict("talk.wav", "--segments", "talk.eaf", "--format", "eaf", "--overwrite", code=1)
+    assert "is the file with the turns itself" in result.output
+    assert (folder / "talk.eaf").read_text("utf-8") == EAF
+
+
+def test_values_that_come_back_are_no_turns_of_the_next_run(folder: Path, predict) -> None:
+    predict("talk.wav", "--segments", "turns.csv", "--format", "eaf,textgrid", "-o", "out")
+    for name in ("talk.eaf", "talk.TextGrid"):
+        found = read_segments(folder / "out" / name, ())
+        assert {(one.start, one.end) for one in found.segments} == {(0.5, 1.5), (1.25, 2.5), (3.0, 4.75)}
+
+
+def test_curves_go_into_a_table_of_praat(lite: Model, folder: Path, predict) -> None:
+    parselmouth = pytest.importorskip("parselmouth")
+    predict("talk.wav", "--speech", "--format", "praat", "-o", "out")
+    table = parselmouth.Data.read(str(folder / "out" / "talk.Table"))
+    rows = lite.predict("talk.wav", speech=True).load()
+    count = int(parselmouth.praat.call(table, "Get number of rows"))
+    assert count == len(rows)
+    for row in (1, 40, 100):
+        texts = {
+            name: str(parselmouth.praat.call(table, "Get value", row, name)) for name in ("start", "valence", "speech")
+        }
+        expected = rows.scores[row - 1, 2] if rows.speech[row - 1] >= 0.5 else np.nan
+        np.testing.assert_allclose(
+            [float(text.replace("--undefined--", "nan")) for text in texts.values()],
+            [rows.starts[row - 1], expected, rows.speech[row - 1]],
+            atol=1e-5,
+        )
+
+
+def test_curves_are_linked_time_series_in_elan(lite: Model, folder: Path, predict) -> None:
+    pympi = pytest.importorskip("pympi")
+    predict("talk.wav", "--format", "eaf", "-o", "out")
+    predict("talk.wav", "--format", "eaf", "-o", "out")  # which replaces its own
+    names = sorted(path.name for path in (folder / "out").iterdir())
+    assert names == ["talk.eaf", "talk.emow2v.csv", "talk_tsconf.xml"]
+    document = pympi.Elan.Eaf(str(folder / "out" / "talk.eaf"))
+    assert [one["RELATIVE_LINK_URL"] for one in document.linked_file_descriptors] == [
+        "./talk.emow2v.csv", "./talk_tsconf.xml"
+    ]  # fmt: skip
+    rows = lite.predict("talk.wav").load()
+    with (folder / "out" / "talk.emow2v.csv").open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    np.testing.assert_allclose([float(line["valence"]) for line in lines], rows.scores[:, 2], atol=1e-5)
+    np.testing.assert_allclose([float(line["time"]) for line in lines], (rows.starts + rows.ends) / 2, atol=1e-3)
+    (folder / "out" / "talk.emow2v.csv").write_text("mine")
+    result = predict("talk.wav", "--format", "eaf", "-o", "out", code=1)
+    assert "changed since" in result.output and (folder / "out" / "talk.emow2v.csv").read_text() == "mine"
+
+
+def test_a_folder_gives_one_table_and_files_for_elan_and_praat(folder: Path, predict) -> None:
+    shutil.copy(folder / "talk.wav", folder / "other.wav")
+    (folder / "empty.wav").touch()
+    (folder / "talk.srt").write_text("1\n00:00:01,000 --> 00:00:02,500\n[Anna]: Guten Morgen.\n", "utf-8")
+    (folder / "other.eaf").write_text(EAF, "utf-8")
+    (folder / "empty.eaf").write_text(EAF, "utf-8")
+    result = predict(".", "--segments", ".", "--format", "eaf,textgrid", "--table", "out/all.csv", "-o", "out", code=1)
+    assert sorted(path.name for path in (folder / "out").iterdir()) == [
+        "all.csv", "all.csv-metadata.json", "other.TextGrid", "other.eaf", "talk.TextGrid", "talk.eaf"
+    ]  # fmt: skip
+    assert "empty.wav" in result.output and "2 of 3 recordings done, 1 failed" in result.output
+    with (folder / "out" / "all.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert {Path(row["file"]).name for row in rows} == {"talk.wav", "other.wav"}
+    assert {row["speaker"] for row in rows if "talk" in row["file"]} == {"Anna"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("--format", "textgrid"), "holds turns"),
+        (("--format", "praat", "--unit", "turns"), "values over time"),
+        (("--format", "xyz"), "is unknown; expected csv"),
+        (("--format", "eaf", "-o", "-"), "Standard output takes csv or json"),
+    ],
+)
+def test_formats_that_do_not_fit_are_refused(folder: Path, predict, arguments: tuple[str, ...], sentence: str) -> None:
+    result = predict("talk.wav", *arguments, code=1)
+    assert isinstance(result.exception, FormatError | SystemExit)
+    assert sentence in result.output + str(result.exception)
+    assert sorted(path.name for path in folder.iterdir()) == ["talk.wav", "turns.csv"]
