@@ -15,6 +15,8 @@ from emow2v import cards, citation
 from emow2v.cli import main
 from emow2v.errors import FormatError
 from emow2v.formats.table import read_provenance
+from emow2v.modelstore.verify import EXAMPLE
+from emow2v.speech.segments import Segment, Segmentation
 
 runner = CliRunner()
 
@@ -100,6 +102,21 @@ def test_a_result_is_cited_as_it_was_computed(trajectory: emow2v.Trajectory, tmp
     assert result.exit_code == 0
     assert result.stdout.startswith("Arousal, dominance and valence were estimated with emow2v")
     assert "@software{emow2v," in result.stdout
+
+
+def test_speech_and_turns_are_described(model: emow2v.Model) -> None:
+    spoken = model.predict(EXAMPLE, speech=True).provenance
+    paragraph = citation.methods(spoken)
+    assert "Values with a probability of speech below 0.5 (silero-vad 6.2, mean over the value's window)" in paragraph
+    assert "silero2024vad" in citation.references(spoken, model.card)
+    assert "silero" not in citation.references(model.predict(EXAMPLE).provenance, model.card)
+    detected = citation.methods(model.predict_turns(EXAMPLE).provenance)
+    assert "Turns were found with silero-vad 6.2: they last 250 ms to 15 s, and pauses up to 300 ms" in detected
+    assert "Each turn got one value for its sound." in detected and "recording got" not in detected
+    turns = Segmentation((Segment(0, 1),), "ELAN", source=Path("talk.eaf"))
+    pooled = citation.methods(model.predict_turns(EXAMPLE, segments=turns, pool=True).provenance)
+    assert "Turns are those of talk.eaf (ELAN)." in pooled and "Each value describes 1 s" in pooled
+    assert "the mean of the values with speech whose windows lie inside it" in pooled
 
 
 def test_references_alone_are_a_bib_file() -> None:

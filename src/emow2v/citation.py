@@ -35,8 +35,10 @@ def methods(facts: Facts) -> str:
     """
     sentences = [
         f"Arousal, dominance and valence were estimated with {facts['software']} (model {facts['model']} "
-        f"{facts['model_version']}, {_engine(str(facts['engine']))}, {_prose_name(_PRECISIONS, facts['precision'])}).",
+        f"{facts['model_version']}, {_engine(str(facts['engine']))}, {_named(_PRECISIONS, facts['precision'])}).",
+        *_turns(facts),
         *_windows(facts),
+        *_speech(facts),
         *_sound(facts),
         "The scores lie at about 0 to 1 and were used as the model gives them.",
     ]
@@ -58,6 +60,8 @@ def references(facts: Facts, card: Card | None) -> str:
     keys = list(dict.fromkeys(_KEYS[name] for name in names if name in _KEYS))
     parts = [entries["emow2v"].replace("VERSION", str(facts["software"]).removeprefix("emow2v "))]
     parts += [entries[key] for key in keys]
+    if "speech_detector" in facts:
+        parts.append(entries["silero2024vad"])
     if not keys and facts.get("citation"):
         parts.append(f"% The model: {' '.join(str(facts['citation']).split())}")
     return "\n\n".join(parts)
@@ -67,7 +71,7 @@ def _windows(facts: Facts) -> Iterator[str]:
     step, core = float(facts["frame_step_ms"]), float(facts["frame_size_ms"])
     left, right = float(facts["left_context_ms"]), float(facts["right_context_ms"])
     if step == 0:
-        yield "Each recording got one value."
+        yield "Each turn got one value for its sound." if "turns" in facts else "Each recording got one value."
         return
     yield (
         f"Each value describes {_time(core + left + right)} of sound: its own step of {_time(core)}, {_time(left)} before "
@@ -75,6 +79,42 @@ def _windows(facts: Facts) -> Iterator[str]:
     )
     if facts.get("context") == "shared":
         yield "Stretches of the recording were computed once and pooled for every window in them (shared context)."
+
+
+def _turns(facts: Facts) -> Iterator[str]:
+    if "turns" not in facts:
+        return
+    if facts.get("turns_from") == "the detector":
+        shortest, longest, pause = (
+            float(facts[f"turns_{name}_ms"]) for name in ("minimum", "maximum", "bridged_pause")
+        )
+        lengths = f"{_time(shortest)} to {_time(longest)}" if longest else f"{_time(shortest)} or more"
+        yield (
+            f"Turns were found with {_detector(facts)}: they last {lengths}, and pauses up to {_time(pause)} do not end them."
+        )
+    else:
+        yield (
+            f"Turns are those of {facts['turns_from']}." if "turns_from" in facts else "Turns are those of annotations."
+        )
+
+
+def _speech(facts: Facts) -> Iterator[str]:
+    if "speech_detector" not in facts:
+        return
+    if "turns" not in facts:
+        yield (
+            f"Values with a probability of speech below {facts['speech_threshold']:g} ({_detector(facts)}, mean over the "
+            "value's window) were left out."
+        )
+    elif float(facts["frame_step_ms"]):
+        yield (
+            "The scores of a turn are the mean of the values with speech whose windows lie inside it; a turn that is shorter "
+            "than a window has its last value."
+        )
+
+
+def _detector(facts: Facts) -> str:
+    return str(facts["speech_detector"]).partition(" (")[0]
 
 
 def _sound(facts: Facts) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import soundfile
 
 from commands import caller
 from emow2v.audio.recording import open_recording
+from emow2v.formats.plot import plot
 from emow2v.framing import Framing
 from emow2v.model import Model
 from emow2v.modelstore.verify import EXAMPLE
@@ -128,3 +130,17 @@ def test_one_table_of_many_recordings_has_the_column(lite: Model, pause: Path) -
         [probabilities(open_recording(path)).mean() for path in (pause, EXAMPLE)], abs=1e-6
     )
     assert table.attrs["speech_threshold"] == 0.5
+
+
+def test_curves_in_pictures_have_gaps_in_silence(lite: Model, pause: Path, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    for name, speech in (("plain", False), ("heard", True)):
+        plot(lite.predict(pause, speech=speech), tmp_path / f"{name}.svg")
+    pieces = {}
+    for name in ("plain", "heard"):  # each stretch of a curve begins with "M x y"; valence is the last curve
+        text = (tmp_path / f"{name}.svg").read_text("utf-8")
+        curve = next(
+            match for match in re.findall(r'<path d="([^"]*)"[^>]*stroke: #009e73', text) if match.count("L") > 20
+        )
+        pieces[name] = curve.count("M")
+    assert pieces["plain"] == 1 and pieces["heard"] > 1

@@ -6,8 +6,10 @@ import io
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from emow2v.errors import FormatError
-from emow2v.rows import DIMENSIONS, Rows
+from emow2v.rows import DIMENSIONS, SPEECH_THRESHOLD, Rows
 from emow2v.storage import marks
 from emow2v.storage.files import StagedFiles
 
@@ -17,6 +19,8 @@ ENDINGS = (".png", ".svg", ".pdf")
 
 def plot(trajectory: Rows, path: str | Path, *, overwrite: bool = False) -> None:
     """Write the three curves over time as a picture; the ending of the name (.png, .svg, .pdf) is its kind.
+
+    Where the probability of speech is known, curves have gaps in silence.
 
     Args:
         overwrite: whether files are replaced that emow2v did not write
@@ -30,8 +34,11 @@ def plot(trajectory: Rows, path: str | Path, *, overwrite: bool = False) -> None
     StagedFiles({path: None}, overwrite=overwrite).check()  # before the work
     axes = figure.subplots()
     middle = (trajectory.starts + trajectory.ends) / 2
+    scores = trajectory.scores
+    if trajectory.speech is not None and not trajectory.info.turns:
+        scores = np.where(trajectory.speech[:, None] < SPEECH_THRESHOLD, np.nan, scores)
     for column, name in enumerate(DIMENSIONS):
-        axes.plot(middle, trajectory.scores[:, column], label=name, color=COLOURS[name], linewidth=1.6)
+        axes.plot(middle, scores[:, column], label=name, color=COLOURS[name], linewidth=1.6)
     axes.set(xlabel="time (s)", ylabel="score", ylim=(min(0, trajectory.scores.min()), max(1, trajectory.scores.max())))
     axes.set_title(f"{Path(trajectory.info.source).name} ({trajectory.provenance['model']})")
     axes.margins(x=0)
