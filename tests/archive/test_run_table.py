@@ -172,6 +172,28 @@ def test_what_cannot_be_written_is_refused_before_any_work(tmp_path: Path, name:
         RunTable(tmp_path / name, **options)
 
 
+def test_a_sheet_without_room_leaves_the_recording_out(folder: Path, predict, monkeypatch) -> None:
+    needed("xlsx")
+    monkeypatch.setattr("emow2v.formats.run_table._MOST_ROWS", 100)
+    result = predict("a.wav", "b.wav", "--table", "all.xlsx", code=1)
+    assert "A sheet of Excel has 100 rows" in result.output
+    assert set(read(folder / "all.xlsx")["file"]) == {"a.wav"}
+
+
+def test_a_table_that_cannot_be_written_does_not_appear(folder: Path, predict, monkeypatch) -> None:
+    written = []
+
+    def fail(self, columns, embeddings) -> None:
+        written.append(1)
+        if len(written) > 2:
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("emow2v.formats.run_table._CSV.add", fail)
+    result = predict("a.wav", "b.wav", "--table", "all.csv", code=1)
+    assert "No space left" in result.output + str(result.exception)
+    assert not list(folder.glob("*all*"))
+
+
 @pytest.mark.parametrize("arguments", [("--embeddings",), ("--decimal", ",")])
 def test_options_of_tables_need_a_table(folder: Path, predict, arguments: tuple[str, ...]) -> None:
     result = predict("a.wav", *arguments, code=1)

@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 
+from emow2v.errors import Emow2vError, FormatError
 from emow2v.formats import run_table
 from emow2v.formats.table import described, json_text, value_columns
 from emow2v.framing import Framing
 from emow2v.rows import DIMENSIONS, EMBEDDING_SIZE, Block, Info
-from emow2v.storage import marks
+from emow2v.storage import marks, shown
 from emow2v.storage.files import StagedFiles, publish
 
 
@@ -44,6 +45,7 @@ class RunTable:
         names = ("file", *value_columns(self._info), *(["channel"] if channels else []))
         self._layout = run_table.Layout(names, described(self._info), EMBEDDING_SIZE if embeddings else 0, decimal)
         self._file: run_table.TableFile | None = None
+        self._rows, self._broken = 0, ""
         self._facts: list[tuple[dict[str, str | float], dict[str, str | float]]] = []
         self._failed: list[dict[str, str]] = []
 
@@ -54,6 +56,8 @@ class RunTable:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
+            if kind is None and self._broken:
+                raise FormatError(self._broken)
             if kind is None and self._file is not None:
                 self._publish()
         finally:
@@ -67,14 +71,26 @@ class RunTable:
         """Note that a recording has no rows, and why."""
         self._failed.append({"file": path, "error": error})
 
-    def add(self, info: Info, blocks: Iterator[Block]) -> None:
-        """All rows of a recording."""
-        if self._file is None:
-            opened = self._staged.open(self.path)
-            self._file = run_table.table_file(self.path.suffix, opened, self._layout)
-        for block in blocks:
-            columns = _columns(info, block)
-            self._file.add({name: columns[name] for name in self._layout.names}, block.embeddings)
+    def add(self, info: Info, blocks: Iterator[Block], rows: int) -> None:
+        """All rows of a recording, of which there are so many.
+
+        Raises:
+            FormatError: the table has no room for them; or it cannot be written, and no recording can follow
+        """
+        if self._broken:
+            raise FormatError(self._broken)
+        run_table.check_rows(self.path, self._rows + rows)
+        self._rows += rows
+        try:
+            if self._file is None:
+                opened = self._staged.open(self.path)
+                self._file = run_table.table_file(self.path.suffix, opened, self._layout)
+            for block in blocks:
+                columns = _columns(info, block)
+                self._file.add({name: columns[name] for name in self._layout.names}, block.embeddings)
+        except (Emow2vError, OSError) as error:  # a part of the recording may stand in it
+            self._broken = f"{shown(self.path)} was not written: {error}"
+            raise FormatError(self._broken) from None
         name: dict[str, str | float] = {"file": info.source}
         if info.channel:
             name["channel"] = info.channel
@@ -109,7 +125,7 @@ class RecordingRows:
     def __init__(self, table: RunTable, *, embeddings: bool) -> None:
         self.staged = StagedFiles()
         self.clipped = 0
-        self._table, self._embeddings = table, embeddings
+        self._table, self._embeddings, self._count = table, embeddings, 0
         self._rows = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the writer, or when it is forgotten)
 
     def open(self, info: Info) -> None:
@@ -119,12 +135,13 @@ class RecordingRows:
         kept = block.embeddings if self._embeddings else block.embeddings[:, :0]
         scores, confidence = block.scores_of_speech, block.confidence.min(axis=1)
         parts = (block.starts, block.ends, scores, confidence, block.speech, block.turns, np.ascontiguousarray(kept))
+        self._count += len(block)
         pickle.dump(parts, self._rows, pickle.HIGHEST_PROTOCOL)
 
     def close(self) -> None:
         with self._rows:
             self._rows.seek(0)
-            self._table.add(self._info, self._blocks())
+            self._table.add(self._info, self._blocks(), self._count)
 
     def _blocks(self) -> Iterator[Block]:
         while True:

@@ -82,6 +82,16 @@ def check(path: Path, *, decimal: str = ".", embeddings: bool = False) -> None:
         raise FormatError(f"Tables in {ending} need {package}; run: pip install 'emow2v[tables]'.") from None
 
 
+def check_rows(path: Path, rows: int) -> None:
+    """Refuse more rows than a table can have.
+
+    Raises:
+        FormatError: a workbook
+    """
+    if path.suffix.lower() == ".xlsx" and rows >= _MOST_ROWS:
+        raise FormatError(f"A sheet of Excel has {_MOST_ROWS:,} rows; expected fewer values; choose .parquet or .csv.")
+
+
 def table_file(ending: str, file: IO[bytes], layout: Layout) -> TableFile:
     """What writes a table into an open file."""
     kinds: dict[str, type[_CSV | _Parquet | _Excel | _SPSS]] = {
@@ -192,12 +202,7 @@ class _Excel:
         self._row = 1
 
     def add(self, columns: Columns, embeddings: npt.NDArray[np.float32]) -> None:
-        count = len(columns["file"])
-        if self._row + count > _MOST_ROWS:
-            raise FormatError(
-                f"A sheet of Excel has {_MOST_ROWS:,} rows; expected fewer values; choose .parquet or .csv."
-            )
-        for place in range(count):
+        for place in range(len(columns["file"])):
             for column, name in enumerate(self._layout.names):
                 value = columns[name][place]
                 if DATATYPES.get(name) == "string":
