@@ -35,7 +35,7 @@ def methods(facts: Facts) -> str:
     """
     sentences = [
         f"Arousal, dominance and valence were estimated with {facts['software']} (model {facts['model']} "
-        f"{facts['model_version']}, {_engine(str(facts['engine']))}, {_named(_PRECISIONS, facts['precision'])}).",
+        f"{facts['model_version']}, {_engine(str(facts['engine']))}, {_prose_name(_PRECISIONS, facts['precision'])}).",
         *_turns(facts),
         *_windows(facts),
         *_speech(facts),

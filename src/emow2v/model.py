@@ -20,7 +20,7 @@ from emow2v.framing import Unit as Unit
 from emow2v.prediction import trajectories
 from emow2v.prediction.blocks import no_values as no_values
 from emow2v.prediction.computation import Computation, go_on
-from emow2v.prediction.processes import Sent, sent
+from emow2v.prediction.processes import ModelReference, pickled
 from emow2v.prediction.tables import Tables
 from emow2v.prediction.trajectories import Progress
 from emow2v.prediction.turns import TurnRequest
@@ -77,7 +77,7 @@ def load(
 
 
 class Model(Tables):
-    """A network with its card and engine. Several threads may use one model; `close`, or `with`, frees the engine.
+    """A network with its card and engine, opened by `load`.
 
     Several threads may share a model. `close`, or `with`, frees the engine. A model can be pickled: another process
     loads the same package once, and refuses other weights. Predictions with a closed model raise `Closed`.
@@ -184,7 +184,7 @@ class Model(Tables):
             longest_s: maximum duration in seconds, of the recording or of its part until `end`; 0 for any duration
             track: number of the audio track, from 1; None for the track that is marked as default, or else the first
             channel: "mix" for the mean of all, "left", "right", or a channel's number from 1
-            name_channel: the channel's name in tables; "" where they need none (`predict_channels` gives names)
+            name_channel: the channel's name in tables; "" for tables without a column channel
             speech: also compute the probability of speech of each row. Tables have it as a column and no scores in rows
                 without speech (below .5), and `mean` leaves these rows out; `scores` holds those of all rows
 
@@ -282,9 +282,8 @@ class Model(Tables):
         """Predict each channel of a recording, named left and right, or by number; one trajectory for each.
 
         Args:
-            source: path or array; a stream can be read only once
-            turns: rows are turns, as `predict_turns` gives them; turns of a tier that is tied to a channel are in its result
-                only
+            source, sampling_rate, track: as for `predict`, but not a stream, which can be read only once
+            turns: rows are turns, as for `predict_turns`; turns of a tier that is tied to a channel are in its result only
             options: those of `predict`, or of `predict_turns`
 
         Raises:

@@ -28,12 +28,12 @@ class Info:
         source: the recording's path or name
         framing: the windows
         provenance: model, weights, engine, framing, licence, citation, and the track and channel that were read; plain
-            strings and numbers. Facts that only decoding shows (damage, gaps ...) are added when the pass has ended
-        expected_rows: number of rows by the container's duration, None where it states none; for progress only
-        channel: its name in tables, where each channel of a recording has a result of its own; "" elsewhere
+            strings and numbers. Facts from decoding (damage, gaps ...) are added when the pass has ended
+        expected_rows: number of rows by the container's duration; None if it states none; for progress only
+        channel: its name in tables if each channel of a recording has its own result; else ""
         speech: whether rows have a probability of speech
         turns: whether rows are turns
-        notices: one sentence for each thing that is missing or unusual in the recording; complete when the pass has ended
+        notices: one sentence for each missing or unusual part of the recording; complete when the pass has ended
     """
 
     source: str
@@ -70,10 +70,10 @@ class Block:
         starts, ends: float64 [rows], seconds
         embeddings: float32 [rows, 1024]
         scores: float32 [rows, 3], arousal, dominance, valence as the model gives them, about 0..1
-        confidence: float32 [rows, 3], 0..1; 1 where the model gives none
-        speech: float32 [rows], the probability of speech in each row's window, or of turns the share in which somebody
-            speaks; None where it was not computed
-        turns: where rows are turns, whose they are
+        confidence: float32 [rows, 3], 0..1; 1 if the model gives none
+        speech: float32 [rows]; the probability of speech in each row's window, or the share of a turn in which somebody
+            speaks; None if it was not computed
+        turns: speaker, tier and label of each row if rows are turns; else None
     """
 
     first: int
@@ -145,17 +145,17 @@ def concatenate(blocks: list[Block]) -> Block:
 
     return Block(
         first=blocks[0].first if blocks else 0,
-        starts=joined("starts"),
-        ends=joined("ends"),
-        embeddings=joined("embeddings", EMBEDDING_SIZE),
-        scores=joined("scores", len(DIMENSIONS)),
-        confidence=joined("confidence", len(DIMENSIONS)),
-        speech=joined("speech") if blocks and all(block.speech is not None for block in blocks) else None,
-        turns=_joined_turns([block.turns for block in blocks if block.turns is not None]),
+        starts=join("starts"),
+        ends=join("ends"),
+        embeddings=join("embeddings", EMBEDDING_SIZE),
+        scores=join("scores", len(DIMENSIONS)),
+        confidence=join("confidence", len(DIMENSIONS)),
+        speech=join("speech") if blocks and all(block.speech is not None for block in blocks) else None,
+        turns=_join_turns([block.turns for block in blocks if block.turns is not None]),
     )
 
 
-def _joined_turns(parts: list[TurnRows]) -> TurnRows | None:
+def _join_turns(parts: list[TurnRows]) -> TurnRows | None:
     names = [field.name for field in fields(TurnRows)]
     return (
         TurnRows(*(tuple(chain.from_iterable(getattr(part, name) for part in parts)) for name in names))

@@ -161,8 +161,9 @@ class Trajectory:
         return self
 
     def mean(self) -> MeanScores:
-        """Mean of the scores over all rows. Every row counts the same. With `speech=True` rows without speech are left out;
-        otherwise they are in it, such as silence.
+        """Mean of the scores over all rows, about 0..1; NaN without rows.
+
+        With `speech=True` rows without speech are left out; otherwise they count as much as others.
 
         >>> import numpy as np
         >>> import emow2v
@@ -204,9 +205,12 @@ class Trajectory:
             embeddings: add the columns embedding_0 .. embedding_1023; `table.filter(like="embedding_")` selects them
 
         Returns:
-            Columns arousal, dominance, valence and confidence (the lowest of the three); with embeddings 1024 more;
-            speech, where it was asked for, and then scores are NaN in rows without speech; speaker, tier, label and n, where
-            rows are turns; and channel, where each channel has a trajectory of its own. `attrs` holds the provenance.
+            Table with the columns arousal, dominance, valence and confidence (the lowest of the three); with embeddings
+            1024 more; speech, if it was computed (scores are then NaN in rows without speech); speaker, tier, label and n,
+            if rows are turns; and channel if each channel has its own trajectory. `attrs` has the provenance.
+
+        Raises:
+            AudioError, Closed: as for `load`
         """
         from emow2v.formats.frame import frame_of
 

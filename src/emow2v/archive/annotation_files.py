@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from emow2v.errors import FormatError
-from emow2v.formats import Writer, shortened
+from emow2v.formats import Writer, shorten
 from emow2v.rows import DIMENSIONS, Block, Info
 from emow2v.speech.segmentation.elan_write import add_tiers, eaf, time_series
 from emow2v.speech.segmentation.files import marked
@@ -50,7 +50,7 @@ def writers(
         recording: linked in .eaf files; None where it has no file
         segmentation: where turns came from; an .eaf becomes a copy of it with more tiers
     """
-    stem = shortened(stem)
+    stem = shorten(stem)
     kinds: dict[str, Callable[[], Writer]] = {
         "eaf": lambda: (
             _Turns(folder / f"{stem}.eaf", recording, segmentation, overwrite=overwrite)

@@ -16,7 +16,7 @@ Value = TypeVar("Value")
 
 
 class Predictor(Protocol):
-    """Anything that predicts one recording; a `Model` is one. Options are those of its methods."""
+    """An object that predicts one recording, such as a `Model`. Options are those of `Model.predict`."""
 
     def predict(self, source: Source, *arguments: Any, **options: Any) -> Trajectory: ...
 
@@ -76,10 +76,10 @@ def each(
 def trajectories(
     model: Predictor, source: Source, channel: object, options: dict[str, Any], *, turns: bool = False
 ) -> list[Trajectory]:
-    """The trajectories of one recording: one, or with the channel "each" one for every channel.
+    """The trajectory of one recording, or with the channel "each" one trajectory for each channel.
 
     Args:
-        turns: rows are turns, and the options those of `predict_turns`
+        turns: rows are turns, and the options are those of `predict_turns`
     """
     if channel == "each":
         return model.predict_channels(source, turns=turns, **options)

@@ -47,12 +47,12 @@ def predict(
     """Predict inputs one after the other. An input that fails does not stop the others.
 
     Args:
-        output: folder of the results; None prints them
-        names: formats, see `formats.writers`; for printing csv or json, one of them; none where there is only a table
+        output: folder of the results; None prints them on standard output
+        names: names of formats, see `formats.writers`; csv or json for standard output; none if there is only a table
         overwrite: also replace files that emow2v did not write, or that were changed since
-        track, channel: as `Model.predict` takes them; "each" gives a result for each channel, the channel in its name
-        speech: with the probability of speech, and without scores where nobody speaks
-        turns: rows are turns; they have a share of speech in any case
+        track, channel: as for `Model.predict`; "each" gives one result for each channel, with the channel in its name
+        speech: also compute the probability of speech; rows without speech have no scores
+        turns: rows are turns; they always have a share of speech
         table: one table that also takes all rows
         progress: called after each block
 
@@ -90,7 +90,7 @@ def predict(
             chosen = writers(output / one.folder, stem) if output and names else printers
             return _record(one, trajectory, [*chosen, *([table.writer()] if table else [])], originals, progress)
 
-        return _with_cut_name(one, _of_channels([record(trajectory) for trajectory in found]))
+        return _with_name_notice(one, _merge([record(trajectory) for trajectory in found]))
 
     for done in each(inputs, work, lambda one: one.path):
         if table is not None and done.error:
@@ -98,7 +98,7 @@ def predict(
         yield done.value or Outcome(done.item.path, error=done.error)
 
 
-def _with_cut_name(one: Input, outcome: Outcome) -> Outcome:
+def _with_name_notice(one: Input, outcome: Outcome) -> Outcome:
     """The outcome, with a notice where the recording's name was too long for its results."""
     if not outcome.files or outcome.files[0].name.startswith(f"{one.stem}."):
         return outcome
@@ -108,13 +108,13 @@ def _with_cut_name(one: Input, outcome: Outcome) -> Outcome:
 
 
 def format_names(text: str, *, printed: bool, turns: bool = False) -> list[str]:
-    """Formats as the command line takes them: names with commas, in letters of any case.
+    """Parse the names of formats: separated by commas, in upper or lower case.
 
     Args:
         turns: whether rows are turns
 
     Raises:
-        FormatError: none, one that is not known, one that cannot be printed, or one that cannot hold turns
+        FormatError: there is no name, or a format is unknown, cannot be printed, or cannot hold turns
     """
     names = list(dict.fromkeys(name.strip().lower().removeprefix(".") for name in text.split(",") if name.strip()))
     if not names:
@@ -188,7 +188,7 @@ def _record(
         if storage.exists(path) and (same := [original for original in originals if path.samefile(original)]):
             what = "recording" if same[0] == Path(one.path) else "file with the turns"
             raise FormatError(f"{path} is the {what} itself; choose another output folder.")
-    formats.record(trajectory, writers, done)
+    formats.record(trajectory, writers, count_rows)
     clipped = sum(writer.clipped for writer in writers)
     return Outcome(one.path, count, clipped, files, notices=about(one.path, trajectory.notices))
 

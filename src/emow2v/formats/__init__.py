@@ -114,7 +114,7 @@ def writers(formats: Iterable[str], folder: Path, stem: str, *, overwrite: bool 
     Raises:
         FormatError: a format is unknown
     """
-    stem = shortened(stem)
+    stem = shorten(stem)
     names = list(dict.fromkeys(name.strip().lower() for name in formats))
     for name in names:
         if name not in _ENDINGS:
@@ -145,9 +145,9 @@ def known() -> str:
     return f"{', '.join(FORMATS[:-1])} or {FORMATS[-1]}"
 
 
-def shortened(stem: str) -> str:
-    """A stem that leaves room for every ending."""
-    encoded = _encoded(stem)
+def shorten(stem: str) -> str:
+    """The stem, cut if it is too long for the longest ending."""
+    encoded = _encode(stem)
     if len(encoded) <= _LONGEST_STEM:
         return stem
     digits = "-" + hashlib.sha256(encoded).hexdigest()[:8]

@@ -27,10 +27,10 @@ def frame_of(info: Info, rows: Block, *, embeddings: bool = False) -> pd.DataFra
 def frame_of_many(parts: Sequence[tuple[Info, Block]], *, embeddings: bool = False) -> pd.DataFrame:
     """Rows of many recordings, one after the other, as one table.
 
-    Columns are arousal, dominance, valence and confidence (the lowest of the three), with embeddings also
-    embedding_0 .. embedding_1023, and channel where each channel of a recording has rows of its own. Where the probability of
-    speech is known it is the column speech, and scores are NaN in rows without speech. Turns have speaker, tier and label
-    before their scores, and n (number of values) behind them.
+    The columns are arousal, dominance, valence and confidence (the lowest of the three); with embeddings also
+    embedding_0 .. embedding_1023; and channel if each channel of a recording has its own rows. If the probability of
+    speech is known, it is the column speech, and scores are NaN in rows without speech. Turns have speaker, tier and
+    label before their scores, and n (number of values) after them.
     """
     import pandas as pd
 

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from emow2v.errors import FormatError
-from emow2v.formats.table import DATATYPES, MISSING, csv_field, fixed, plain
+from emow2v.formats.table import DATATYPES, MISSING, csv_field, score_text, seconds_text
 from emow2v.storage import shown
 
 ENDINGS = (".csv", ".parquet", ".xlsx", ".sav")
@@ -126,7 +126,7 @@ class _CSV:
             return [csv_field(value, self._separator) for value in values]
         if kind == "integer":
             return [str(int(value)) for value in values]
-        write = plain if name in ("start", "end") else fixed
+        write = seconds_text if name in ("start", "end") else score_text
         return [self._decimal(write(float(value))) for value in values]
 
     def _number(self, value: float) -> str:

@@ -35,17 +35,16 @@ MISSING = "null"  # for numbers that are not finite; pandas reads it as a missin
 
 
 def rows(block: Block, text: Callable[[str], str] | None = None) -> list[tuple[str, ...]]:
-    """Rows of a block as text, fit for CSV and JSON: start, end, three scores, the lowest confidence of the three, and the
-    probability of speech where it is known; see `value_columns`.
+    """Rows of a block as text for CSV and JSON, in the order of `value_columns`.
 
     Args:
-        text: how the format writes speakers and labels; JSON's way where it is None
+        text: writes speakers, tiers and labels; None for JSON's way
     """
     write = text or json_text
     confidence = block.confidence.min(axis=1)
     found: list[tuple[str, ...]] = [
-        (plain(start), plain(end), *map(fixed, scores), fixed(sure))
-        for start, end, scores, sure in zip(block.starts, block.ends, block.scores_of_speech, confidence, strict=True)
+        (seconds_text(start), seconds_text(end), *map(score_text, scores), score_text(lowest))
+        for start, end, scores, lowest in zip(block.starts, block.ends, block.scores_of_speech, confidence, strict=True)
     ]
     if block.turns is not None:
         texts = zip(block.turns.speakers, block.turns.tiers, block.turns.labels, strict=True)
@@ -54,7 +53,7 @@ def rows(block: Block, text: Callable[[str], str] | None = None) -> list[tuple[s
             for row, words, count in zip(found, texts, block.turns.counts, strict=True)
         ]
     if block.speech is not None:
-        found = [(*row, fixed(share)) for row, share in zip(found, block.speech, strict=True)]
+        found = [(*row, score_text(share)) for row, share in zip(found, block.speech, strict=True)]
     return found
 
 
@@ -67,7 +66,7 @@ def value_columns(info: Info) -> tuple[str, ...]:
 
 
 def columns(info: Info) -> tuple[str, ...]:
-    """Of a table of this trajectory; the channel is the last where each has a table of its own."""
+    """Names of the columns of a table; the last is channel if each channel has its own table."""
     return ("file", *value_columns(info), *(["channel"] if info.channel else []))
 
 
@@ -98,12 +97,12 @@ def json_text(content: object, indent: int | None = None) -> str:
     return _ESCAPED.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
-def fixed(value: float) -> str:
-    """A number with six decimals."""
+def score_text(value: float) -> str:
+    """A number with six decimals; null if it is not finite."""
     return f"{value:.{DECIMALS}f}" if math.isfinite(value) else MISSING
 
 
-def plain(seconds: float) -> str:
+def seconds_text(seconds: float) -> str:
     """A time with six decimals at most."""
     text = f"{seconds:.6f}".rstrip("0")
     return text + "0" if text.endswith(".") else text
@@ -254,8 +253,8 @@ def ndjson_row(row: tuple[str, ...], names: Sequence[str] = COLUMNS[1:]) -> str:
 
 
 def json_head(info: Info) -> str:
-    """The beginning of the JSON document, up to and with the bracket that opens the rows."""
-    return json_text({**_named(info), "columns": value_columns(info)})[:-1] + ', "rows": ['
+    """The beginning of the JSON document, up to the bracket that opens the rows."""
+    return json_text({**_name_fields(info), "columns": value_columns(info)})[:-1] + ', "rows": ['
 
 
 def json_tail(info: Info, mark: str = "") -> str:
@@ -354,13 +353,13 @@ def _json(text: str) -> Iterator[tuple[str, list[float]]]:
         name = _name(document)
         names = document.get("columns")
         if not isinstance(names, list) or not set(COLUMNS[1:]) <= set(map(str, names)):
-            raise _Unfit("its columns are others")
+            raise _NotATable("its columns are different")
         places = [names.index(column) for column in COLUMNS[1:]]
         if not isinstance(document.get("rows"), list):
             raise _NotATable("it has no rows")
         for row in document["rows"]:
             if not isinstance(row, list) or len(row) != len(names):
-                raise _Unfit("a row of another length")
+                raise _NotATable("a row has more or fewer values")
             yield name, [_number(row[place]) for place in places]
         while position < len(text) and text[position].isspace():
             position += 1

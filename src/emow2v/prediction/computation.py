@@ -18,7 +18,7 @@ from emow2v.engines.shared_context import SHARED, SharedContext, check_shared
 from emow2v.errors import FramingError
 from emow2v.framing import Context, Framing, Signal
 from emow2v.framing.windows import Pieces, Windower
-from emow2v.prediction.blocks import block_of, blocks_of, checked, fed, no_values
+from emow2v.prediction.blocks import block_of, blocks_of, cut, no_values, with_checks
 from emow2v.prediction.speech import RowSpeech
 from emow2v.rows import Block, concatenate
 from emow2v.storage import counted

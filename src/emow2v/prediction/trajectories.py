@@ -113,7 +113,7 @@ def predict(
         recording = opener.recording(longest_s)
         try:
             computed = run.blocks(recording, framing, context, batch_size, check, speech)
-            yield from reported(computed, info, on_progress) if on_progress else computed
+            yield from with_progress(computed, info, on_progress) if on_progress else computed
         finally:
             recording.close()
             add_facts(info, facts, recording)
@@ -153,7 +153,7 @@ def predict_batch(
     return [_trajectory_of_block(one, framing, facts, block) for one, block in zip(recordings, blocks, strict=True)]
 
 
-def reported(blocks: Generator[Block], info: Info, on_progress: Progress) -> Iterator[Block]:
+def with_progress(blocks: Generator[Block], info: Info, on_progress: Progress) -> Iterator[Block]:
     """Blocks, with a call of `on_progress` for each."""
     rows = 0
     with contextlib.closing(blocks):

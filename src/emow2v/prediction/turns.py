@@ -14,7 +14,7 @@ from emow2v.errors import AudioError, FramingError
 from emow2v.framing import Context, Framing
 from emow2v.prediction.computation import Computation
 from emow2v.prediction.speech import RowSpeech, speech_facts
-from emow2v.prediction.trajectories import Opener, Progress, add_facts, reported
+from emow2v.prediction.trajectories import Opener, Progress, add_facts, with_progress
 from emow2v.prediction.turn_values import PooledTurns, Value, WholeTurns
 from emow2v.rows import DIMENSIONS, EMBEDDING_SIZE, Block, Info, TurnRows, concatenate
 from emow2v.speech.activity import probabilities
@@ -91,7 +91,7 @@ def predict(
         notices: Iterable[str] = ()
         try:
             computed = _blocks(run, opener, found, request)
-            yield from reported(computed, info, on_progress) if on_progress else computed
+            yield from with_progress(computed, info, on_progress) if on_progress else computed
             facts["duration_s"] = max((float(one.duration) for one in found.recordings), default=0.0)
             notices = _notices(
                 found, request, one_line(Path(opened.name).name), run.card.min_samples / run.card.sampling_rate
