@@ -10,6 +10,7 @@ import soundfile
 import emow2v
 from emow2v.audio import recording
 from emow2v.errors import AudioError, Closed, FramingError
+from emow2v.formats.ssi_read import read_annotation
 from emow2v.framing import Framing
 from emow2v.model import Context, Model
 from emow2v.modelstore.verify import EXAMPLE
@@ -20,6 +21,19 @@ def example() -> np.ndarray:
     signal, rate = soundfile.read(EXAMPLE, dtype="float32")
     assert rate == 16000
     return signal
+
+
+def test_values_in_the_middle_of_their_window_are_those_of_later_steps(lite: Model, tmp_path: Path) -> None:
+    plain = lite.predict(EXAMPLE).load()
+    centred = lite.predict(EXAMPLE, framing=Framing(align="centre")).load()
+    np.testing.assert_array_equal(centred.starts, plain.starts)
+    inner = slice(24, len(plain) - 12)  # those whose window lies in the recording either way
+    np.testing.assert_allclose(centred.scores[12:-24], plain.scores[inner], atol=1e-5)
+    assert abs(centred.scores - plain.scores).max() > 0.01
+    centred.save(tmp_path / "talk.valence.annotation")
+    rows = read_annotation(tmp_path / "talk.valence.annotation")
+    np.testing.assert_allclose(rows.values, centred.scores[:, 2].clip(0, 1), atol=1e-6)
+    assert rows.sampling_rate == 25
 
 
 def test_a_recording_of_d_milliseconds_has_floor_d_by_40_values(lite: Model, example: np.ndarray) -> None:

@@ -114,6 +114,40 @@ def test_spss_has_labels_and_numbers(folder: Path, predict) -> None:
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("ending", ["csv", "parquet", "xlsx", "sav"])
+def test_the_sound_that_a_value_describes_stands_in_every_table(folder: Path, predict, ending: str) -> None:
+    needed(ending)
+    windows = ["--frame-step", "500ms", "--left-context", "500ms", "--align", "centre"]
+    predict("a.wav", *windows, "--table", f"all.{ending}", "--format", "csv", "-o", "out")
+    words = "the sound from 0.25 s before a row's start to 0.25 s after its end"
+    path = folder / f"all.{ending}"
+    if ending == "csv":
+        found = json.loads((folder / "all.csv-metadata.json").read_text("utf-8"))["columns"]["valence"]
+    elif ending == "parquet":
+        schema = pytest.importorskip("pyarrow.parquet").read_schema(path)
+        found = schema.field("valence").metadata[b"description"].decode()
+    elif ending == "xlsx":
+        sheet = pytest.importorskip("openpyxl").load_workbook(path).active
+        head = {cell.value: cell for cell in sheet[1]}
+        found = head["valence"].comment.text
+        assert head["start"].comment.text == "seconds from the beginning of the recording"
+    else:
+        _, facts = pytest.importorskip("pyreadstat").read_sav(path)
+        found = dict(zip(facts.column_names, facts.column_labels, strict=True))["valence"]
+    assert found == f"about 0..1, as the model gives it, for {words}"
+    described = json.loads((folder / "out" / "a.csv-metadata.json").read_text("utf-8"))
+    columns = {column["name"]: column["dc:description"] for column in described["tableSchema"]["columns"]}
+    assert columns["valence"] == found and described["emow2v:provenance"]["covers"] == words
+    assert described["emow2v:provenance"]["align"] == "centre"
+
+
+def test_align_without_values_over_time_is_refused(folder: Path, predict) -> None:
+    for more in (["--unit", "files"], ["--unit", "turns"], ["--segments", "a.csv"], ["--frame-step", "0"]):
+        result = predict("a.wav", "--align", "centre", *more, code=1)
+        assert "--align centre belongs to values over time" in str(result.exception)
+    assert not (folder / "a.csv-metadata.json").exists()
+
+
 def test_a_decimal_comma_is_what_a_german_excel_reads(folder: Path, predict) -> None:
     predict("a.wav", "--segments", "a.csv", "--table", "point.csv")
     predict("a.wav", "--segments", "a.csv", "--table", "comma.csv", "--decimal", ",")

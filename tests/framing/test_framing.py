@@ -4,6 +4,7 @@ import json
 import math
 import tracemalloc
 from contextlib import suppress
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -335,11 +336,46 @@ def test_any_text_is_a_time_or_a_framing_error(text):
         {"start_ms": 500, "end_ms": 400},
         {"frame_step_ms": 0.01},
         {"frame_step_ms": 0.5, "left_context_ms": 0},
+        {"align": "middle"},
+        {"frame_step_ms": 500, "frame_size_ms": 100, "left_context_ms": 0, "align": "centre"},
     ],
 )
 def test_a_framing_that_makes_no_sense_is_refused(options):
     with pytest.raises(FramingError):
         Framing(**options)
+
+
+@given(st.fractions(1, 500), st.fractions(0, 2000), st.fractions(0, 2000), st.none() | st.fractions(1, 900))
+def test_a_window_in_the_middle_is_as_long_and_has_its_step_there(step, left, right, size):
+    plain = Framing(frame_step_ms=step, frame_size_ms=size, left_context_ms=left, right_context_ms=right)
+    if plain.window_ms < step:
+        return
+    centred = replace(plain, align="centre")
+    assert centred.window_ms == plain.window_ms and centred.step_ms == plain.step_ms
+    begin, end = -Fraction(centred.left_context_ms), centred.core_ms + Fraction(centred.right_context_ms)
+    assert (begin + end) / 2 == step / 2
+    assert replace(centred, start_ms=100).window_ms == plain.window_ms and replace(centred, start_ms=100) == replace(
+        plain, start_ms=100, align="centre"
+    )
+
+
+@pytest.mark.parametrize(
+    ("framing", "words"),
+    [
+        (Framing(), "the sound from 0.96 s before a row's start to its end"),
+        (Framing(align="centre"), "the sound from 0.48 s before a row's start to 0.48 s after its end"),
+        (Framing(left_context_ms=0, frame_step_ms=500), "the sound from a row's start to its end"),
+        (
+            Framing(frame_step_ms=500, frame_size_ms=200, left_context_ms=0),
+            "the sound from a row's start to 0.3 s before its end",
+        ),
+        (Framing.files(), "the whole recording"),
+        (Framing.files(start_ms=1500), "the recording from 1.5 s to its end"),
+        (Framing.files(end_ms=2000), "the recording from 0 s to 2 s"),
+    ],
+)
+def test_what_a_value_covers_has_words(framing, words):
+    assert framing.covers == words
 
 
 def test_a_float_means_what_it_says():

@@ -44,6 +44,7 @@ def expected(path: Path, framing: Framing, count: int, channel: str = "mix") -> 
         ({"context": "shared"}, Framing()),
         ({}, Framing(frame_step_ms=100, left_context_ms=400, right_context_ms=300)),
         ({}, Framing(start_ms=1500, end_ms=3000)),
+        ({}, Framing(align="centre")),
     ],
 )
 def test_rows_have_what_the_detector_says_of_their_window(lite: Model, pause: Path, options, framing: Framing) -> None:
@@ -144,3 +145,4 @@ def test_curves_in_pictures_have_gaps_in_silence(lite: Model, pause: Path, tmp_p
         )
         pieces[name] = curve.count("M")
     assert pieces["plain"] == 1 and pieces["heard"] > 1
+    assert "the sound from 0.96 s before a row's start to its end" in text

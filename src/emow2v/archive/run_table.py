@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import tempfile
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -43,7 +44,7 @@ class RunTable:
         self._staged.check()
         self._info = Info("", Framing(), {}, channel="each" if channels else "", speech=speech or turns, turns=turns)
         names = ("file", *value_columns(self._info), *(["channel"] if channels else []))
-        self._layout = run_table.Layout(names, described(self._info), EMBEDDING_SIZE if embeddings else 0, decimal)
+        self._layout = run_table.Layout(names, {}, EMBEDDING_SIZE if embeddings else 0, decimal)
         self._file: run_table.TableFile | None = None
         self._rows, self._broken = 0, ""
         self._facts: list[tuple[dict[str, str | float], dict[str, str | float]]] = []
@@ -83,6 +84,8 @@ class RunTable:
         self._rows += rows
         try:
             if self._file is None:
+                descriptions = described(replace(self._info, provenance=info.provenance))
+                self._layout = replace(self._layout, descriptions=descriptions)
                 opened = self._staged.open(self.path)
                 self._file = run_table.table_file(self.path.suffix, opened, self._layout)
             for block in blocks:
@@ -126,10 +129,10 @@ class RecordingRows:
         self.staged = StagedFiles()
         self.clipped = 0
         self._table, self._embeddings, self._count = table, embeddings, 0
-        self._rows = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the writer, or when it is forgotten)
 
     def open(self, info: Info) -> None:
         self._info = info
+        self._rows = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the writer, or when it is forgotten)
 
     def add(self, block: Block) -> None:
         kept = block.embeddings if self._embeddings else block.embeddings[:, :0]

@@ -39,6 +39,11 @@ class UnitChoice(StrEnum):
     turns = "turns"
 
 
+class AlignChoice(StrEnum):
+    step = "step"
+    centre = "centre"
+
+
 class PaddingChoice(StrEnum):
     edge = "edge"
     zeros = "zeros"
@@ -90,6 +95,15 @@ def predict(
         str,
         typer.Option(metavar="TIME", help="How far each value listens ahead of its step.", rich_help_panel=WINDOWS),
     ] = "0ms",
+    align: Annotated[
+        AlignChoice,
+        typer.Option(
+            metavar="step|centre",
+            help="Where a value's time lies in the sound that it describes. step: at its end, before --right-context. centre: "
+            "in its middle; the contexts are shared between both sides.",
+            rich_help_panel=WINDOWS,
+        ),
+    ] = AlignChoice.step,
     padding: Annotated[
         PaddingChoice,
         typer.Option(
@@ -200,10 +214,12 @@ def predict(
     from emow2v.model import load
     from emow2v.progress import Progress
 
-    framing = _framing(unit, frame_step, left_context, right_context, padding, start, end)
+    framing = _framing(unit, frame_step, left_context, right_context, padding, align, start, end)
     parsed_channel = parse_channel(channel)
     folder = None if to == "-" else Path(to)
     turns = _turns(unit, segments, tier or [], pool, (shortest_turn, longest_turn, bridged_pause))
+    if align is AlignChoice.centre and (turns or framing.whole):
+        raise FramingError("--align centre belongs to values over time; expected --unit windows and no --segments.")
     if turns and (framing.start_ms or framing.end_ms):
         raise FramingError("Turns have times of their own; expected no --start and --end with them.")
     names = []
@@ -281,6 +297,7 @@ def _framing(
     left_context: str,
     right_context: str,
     padding: PaddingChoice,
+    align: AlignChoice,
     start: str,
     end: str,
 ) -> Framing:
@@ -298,4 +315,5 @@ def _framing(
         start_ms=start_ms,
         end_ms=end_ms,
         padding=padding.value,
+        align=align.value,
     )

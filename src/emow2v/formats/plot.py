@@ -39,7 +39,10 @@ def plot(trajectory: Rows, path: str | Path, *, overwrite: bool = False) -> None
         scores = np.where(trajectory.speech[:, None] < SPEECH_THRESHOLD, np.nan, scores)
     for column, name in enumerate(DIMENSIONS):
         axes.plot(middle, scores[:, column], label=name, color=COLOURS[name], linewidth=1.6)
-    axes.set(xlabel="time (s)", ylabel="score", ylim=(min(0, trajectory.scores.min()), max(1, trajectory.scores.max())))
+    covers = trajectory.provenance.get("covers")
+    note = f"; a value describes {covers}" if covers else ""
+    limits = min(0, trajectory.scores.min()), max(1, trajectory.scores.max())
+    axes.set(xlabel=f"time (s){note}", ylabel="score", ylim=limits)
     axes.set_title(f"{Path(trajectory.info.source).name} ({trajectory.provenance['model']})")
     axes.margins(x=0)
     axes.grid(alpha=0.25)

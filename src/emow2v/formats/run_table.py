@@ -36,7 +36,7 @@ class Layout:
 
     Attributes:
         names: in order
-        descriptions: of each, for formats that hold some
+        descriptions: of each, for formats that hold some: fields of Parquet, notes of Excel, labels of SPSS
         embeddings: numbers in the embedding of a row; 0 where the table has none
         decimal: "." or ","; a CSV with a comma has semicolons between values, and begins with a mark for Excel
     """
@@ -199,6 +199,8 @@ class _Excel:
         self._sheet.freeze_panes(1, 0)
         for column, name in enumerate([*layout.names, *layout.embedding_names]):
             self._sheet.write_string(0, column, name)
+            if name in layout.descriptions:
+                self._sheet.write_comment(0, column, layout.descriptions[name], {"author": "emow2v", "x_scale": 2})
         self._row = 1
 
     def add(self, columns: Columns, embeddings: npt.NDArray[np.float32]) -> None:

@@ -126,8 +126,11 @@ _SHARE = "share of the turn in which somebody speaks"
 
 
 def described(info: Info) -> dict[str, str]:
-    """The columns of a table of this trajectory, and what they hold."""
-    return {name: _SHARE if name == "speech" and info.turns else _DESCRIPTIONS[name] for name in columns(info)}
+    """The columns of a table of this trajectory, and what they hold: of scores also which sound they describe."""
+    texts = _DESCRIPTIONS | ({"speech": _SHARE} if info.turns else {})
+    if covers := info.provenance.get("covers"):
+        texts |= dict.fromkeys(DIMENSIONS, f"{texts[DIMENSIONS[0]]}, for {covers}")
+    return {name: texts[name] for name in columns(info)}
 
 
 class CSVWriter:
@@ -169,11 +172,7 @@ class CSVWriter:
             "null": MISSING,
             "tableSchema": {
                 "columns": [
-                    {
-                        "name": name,
-                        "datatype": DATATYPES.get(name, "double"),
-                        "dc:description": text,
-                    }
+                    {"name": name, "datatype": DATATYPES.get(name, "double"), "dc:description": text}
                     for name, text in described(info).items()
                 ]
             },

@@ -22,6 +22,7 @@ SAMPLING_RATE = 16000  # Hz; all models need 16 kHz, and all recordings are resa
 
 Padding = Literal["edge", "zeros"]
 Unit = Literal["windows", "files"]  # values over time, or one value for a whole recording
+Align = Literal["step", "centre"]  # a value's step is the end of its window (without right context), or its middle
 Context = Literal["window", "shared"]  # each window is computed separately, or pooled from longer stretches
 Signal = npt.NDArray[np.float32]  # mono samples
 
@@ -65,10 +66,12 @@ class Framing:
         end_ms: frames that end after this time are not computed; None for the end of the recording
         padding: samples before the start and after the end of the recording: "edge" repeats the first or last sample, as
             the reference does; "zeros" is silence
+        align: "step" places windows by their contexts; "centre" places windows of the same length so that each has its
+            step in the middle: the sum of the contexts is shared between left and right, and `frame_size_ms` is the step
 
     Raises:
         FramingError: a time is negative or longer than a year, the end is before the start, the window is shorter than
-            1 ms or longer than an hour, or the step is shorter than 0.1 ms
+            1 ms or longer than an hour, the step is shorter than 0.1 ms, or a window in the middle is shorter than its step
     """
 
     frame_step_ms: float | Fraction = 40
@@ -78,6 +81,7 @@ class Framing:
     start_ms: float | Fraction = 0
     end_ms: float | Fraction | None = None
     padding: Padding = "edge"
+    align: Align = "step"
 
     def __post_init__(self) -> None:
         for name in ("frame_step_ms", "frame_size_ms", "left_context_ms", "right_context_ms", "start_ms", "end_ms"):
@@ -98,6 +102,21 @@ class Framing:
             )
         if not self.whole and self.step_ms < Fraction(1, 10):
             raise FramingError(f"A frame step of {float(self.step_ms):g} ms is too short; expected at least 0.1 ms.")
+        if self.align not in ("step", "centre"):
+            raise FramingError(f"align is '{self.align}'; expected step or centre.")
+        if self.align == "centre" and not self.whole:
+            self._centre()
+
+    def _centre(self) -> None:
+        """Share the contexts, so that the step lies in the middle of its window."""
+        context = (self.window_ms - self.step_ms) / 2
+        if context < 0:
+            raise FramingError(
+                f"A window of {float(self.window_ms):g} ms is shorter than its step of {float(self.step_ms):g} ms and cannot "
+                "have it in its middle; expected more context, or align step."
+            )
+        for name, value in (("frame_size_ms", None), ("left_context_ms", context), ("right_context_ms", context)):
+            object.__setattr__(self, name, value)
 
     @classmethod
     def files(cls, *, start_ms: float | Fraction = 0, end_ms: float | Fraction | None = None) -> Framing:
@@ -124,6 +143,26 @@ class Framing:
     def window_ms(self) -> Fraction:
         """Length of a window with its contexts, exact."""
         return exact(self.left_context_ms) + self.core_ms + exact(self.right_context_ms)
+
+    @property
+    def covers(self) -> str:
+        """The sound that a value describes, in words.
+
+        >>> from emow2v.framing import Framing
+        >>> Framing().covers
+        "the sound from 0.96 s before a row's start to its end"
+        >>> Framing(align="centre").covers
+        "the sound from 0.48 s before a row's start to 0.48 s after its end"
+        """
+        if self.whole:
+            begin, end = (float(ms or 0) / 1000 for ms in (self.start_ms, self.end_ms))
+            until = f"to {end:g} s" if end else "to its end"
+            return f"the recording from {begin:g} s {until}" if begin or end else "the whole recording"
+        before = float(exact(self.left_context_ms)) / 1000
+        after = float(self.core_ms + exact(self.right_context_ms) - self.step_ms) / 1000
+        begins = f"{before:g} s before a row's start" if before else "a row's start"
+        ends = f"{abs(after):g} s {'after' if after > 0 else 'before'} its end" if after else "its end"
+        return f"the sound from {begins} to {ends}"
 
     @property
     def first_frame(self) -> int:

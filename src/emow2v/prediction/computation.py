@@ -70,7 +70,10 @@ class Computation:
             "right_context_ms": float(framing.right_context_ms),
             "padding": framing.padding,
             "context": context,
+            "covers": framing.covers,
         }
+        if framing.align != "step":
+            facts["align"] = framing.align
         if context == "shared":
             facts["shared_context"] = SHARED
         if framing.start_ms:

@@ -69,11 +69,14 @@ def predict(
     opened, segmentation = opener.opened, request.segmentation
     if request.framing is not None and (request.framing.start_ms or request.framing.end_ms):
         raise FramingError("Turns have times of their own; expected a framing without start and end.")
+    if request.framing is not None and request.framing.align != "step":
+        raise FramingError("Values of turns are those whose window lies inside; expected a framing with align step.")
     if segmentation is None and opener.once:
         raise AudioError("Turns of the detector need two passes; a stream can be read once; save it as a file.")
     framing = request.framing or Framing.files()
     facts = computation().provenance(framing, request.context) | speech_facts(turns=True) | opened.facts
-    facts |= {"turns": _WHOLE if request.framing is None else _POOLED} | _source_facts(request)
+    covers = "the sound of a turn" if request.framing is None else f"values inside a turn, each of {framing.covers}"
+    facts |= {"covers": covers, "turns": _WHOLE if request.framing is None else _POOLED} | _source_facts(request)
     rows = None if segmentation is None else _chosen(segmentation, request)
     info = Info(
         opened.name,

@@ -64,7 +64,7 @@ class PredictionTask:
         if self.unit == "files":
             return Framing.files(start_ms=start, end_ms=end)
         padding = cast(Padding, self._one_of("padding", ("edge", "zeros")))
-        return Framing(**times, padding=padding, start_ms=start, end_ms=end)
+        return Framing(**times, padding=padding, align="step", start_ms=start, end_ms=end)
 
     @property
     def unit(self) -> Unit:

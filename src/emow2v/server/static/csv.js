@@ -35,7 +35,7 @@ export function csvMetadata(table, provenance) {
   const columns = Object.entries(DESCRIPTIONS).map(([name, text]) => ({
     name,
     datatype: name === "file" ? "string" : "double",
-    "dc:description": text,
+    "dc:description": text === SCORE && provenance.covers ? `${text}, for ${provenance.covers}` : text,
   }));
   const tableSchema = { columns };
   const content = { "@context": CSVW, url: table, null: MISSING, tableSchema, "emow2v:provenance": provenance };
