@@ -14,7 +14,7 @@ from emow2v.speech.segmentation import ENDINGS, SegmentFolder, read_segments
 from emow2v.speech.segments import Segmentation, parse_tier
 
 # Formats that may name several recordings; a file of another one belongs to one recording
-_OF_SEVERAL = (".rttm", ".csv", ".tsv", ".txt")
+_OF_SEVERAL = (".rttm", ".csv", ".tsv", ".txt", ".parquet")
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class Finder:
                     "the recordings."
                 )
             return place
-        found = self._folder.find(name)
+        found = self._folder.find(name, self._turns.tiers)
         if found is None:
             raise FormatError(
                 f"{storage.shown(recording)} has no file with turns in {storage.shown(place)}; expected "

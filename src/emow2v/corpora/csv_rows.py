@@ -13,6 +13,7 @@ from pathlib import Path
 
 from emow2v import storage
 from emow2v.errors import FormatError
+from emow2v.storage.text import WESTERN, decode
 
 logger = logging.getLogger("emow2v.tables")
 
@@ -22,7 +23,7 @@ _NO_NUMBER = UNKNOWN | {"none", "null", "-"}
 LONGEST_S = 1e9  # 32 years: a time of that length is a mistake
 
 # Letters and signs that Windows-1252 has for western European languages; others speak for another encoding
-_WESTERN = frozenset("äöüÄÖÜßéèêëÉÈÊËàâáãåÀÂÁÃÅçÇîïíìÎÏÍÌñÑôóòõÔÓÒÕúùûÚÙÛøØæÆœŒšŠžŽ“”„‘’‚–—…€°§«»·²³´¿¡ºª\xa0")
+_WESTERN_SIGNS = frozenset("äöüÄÖÜßéèêëÉÈÊËàâáãåÀÂÁÃÅçÇîïíìÎÏÍÌñÑôóòõÔÓÒÕúùûÚÙÛøØæÆœŒšŠžŽ“”„‘’‚–—…€°§«»·²³´¿¡ºª\xa0")
 _NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)(e[+-]?\d+)?|[+-]?(inf|infinity)", re.IGNORECASE)
 _TIMEDELTA = re.compile(
     r"(?P<sign>-?)(?:(?P<days>\d+)\s*days?,?)?\s*\+?(?:(?P<hours>\d+):(?P<minutes>[0-5]?\d):(?P<seconds>[0-5]?\d(?:[.,]\d+)?))?",
@@ -141,27 +142,15 @@ def _text(path: Path) -> str:
 
 
 def _decoded(path: Path, content: bytes) -> str | None:
-    if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        return _strictly(content, "utf-16")
-    # without a byte order mark, every other byte of plain letters is 0
-    for begin, encoding in ((1, "utf-16-le"), (0, "utf-16-be")):
-        zeros = content[begin:200:2]
-        if len(zeros) > 1 and zeros.count(0) > 0.9 * len(zeros):
-            return _strictly(content, encoding)
-    text = _strictly(content, "utf-8-sig")
-    if text is None:
-        text = _strictly(content, "windows-1252")
-        if text is None or not {sign for sign in text if not sign.isascii()} <= _WESTERN:
+    try:
+        text, encoding = decode(content)
+    except UnicodeDecodeError:
+        return None
+    if encoding in WESTERN:
+        if not {sign for sign in text if not sign.isascii()} <= _WESTERN_SIGNS:
             return None
         logger.warning("%s is not in UTF-8; it is read as Windows-1252.", path)
     return text
-
-
-def _strictly(content: bytes, encoding: str) -> str | None:
-    try:
-        return content.decode(encoding)
-    except UnicodeDecodeError:
-        return None
 
 
 def read_lines(path: Path) -> list[str]:

@@ -1,8 +1,8 @@
 """Paths and places: what lies at a path, and the words that messages have for it.
 
 `atomic` writes one file that appears whole, `files` groups of result files with their `marks`, `folders` a folder;
-`locks` keeps other processes out, `home` is where emow2v keeps its own files. This module stays light: it is imported by
-every command, before NumPy.
+`locks` keeps other processes out, `text` decodes what other programs wrote, `home` is where emow2v keeps its own files.
+This module stays light: it is imported by every command, before NumPy.
 """
 
 from __future__ import annotations

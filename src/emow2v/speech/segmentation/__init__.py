@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from emow2v import storage
 from emow2v.audio.inputs import ENDINGS as RECORDINGS
 from emow2v.errors import FormatError, PathError
-from emow2v.speech.segmentation import csv_table, rttm, text
+from emow2v.speech.segmentation import rttm, tables, text
 from emow2v.speech.segmentation.audacity import LINE as AUDACITY_LINE
 from emow2v.speech.segmentation.audacity import read_audacity
 from emow2v.speech.segmentation.elan import read_elan
@@ -20,14 +20,23 @@ from emow2v.speech.segmentation.praat import read_textgrid
 from emow2v.speech.segmentation.ssi import read_ssi
 from emow2v.speech.segmentation.subtitles import TIMES, read_srt, read_vtt
 from emow2v.speech.segmentation.whisper import read_whisper
-from emow2v.speech.segments import Segment, Segmentation, Tier, TierChoice, select_tiers, shift_to_recording
+from emow2v.speech.segments import (
+    Segment,
+    Segmentation,
+    Tier,
+    TierChoice,
+    parse_tier,
+    select_tiers,
+    shift_to_recording,
+)
 
 __all__ = ["ENDINGS", "SegmentFolder", "find_segments", "read_segments"]
 
 # Endings of files with segments; what people make by hand first, then what programs write
 BY_HAND = (".eaf", ".textgrid", ".annotation")
-BY_PROGRAMS = (".rttm", ".json", ".vtt", ".srt", ".tsv", ".csv", ".txt")
+BY_PROGRAMS = (".rttm", ".json", ".vtt", ".srt", ".tsv", ".csv", ".parquet", ".txt")
 ENDINGS = (*BY_HAND, *BY_PROGRAMS)
+_NOVA = re.compile(r"(?P<role>[^.]+)\.(?P<scheme>.+)\.[^.]+\.annotation", re.IGNORECASE | re.DOTALL)
 _TEXT_READERS: dict[str, Callable[[str], Segmentation]] = {
     "textgrid": read_textgrid,
     "vtt": read_vtt,
@@ -35,6 +44,8 @@ _TEXT_READERS: dict[str, Callable[[str], Segmentation]] = {
     "whisper": read_whisper,
     "audacity": read_audacity,
 }
+_TABLES = {"rttm": "RTTM", "csv": "CSV", "parquet": "Parquet"}  # which may name several recordings
+_TABLE_READERS = {"rttm": rttm.read_rttm, "csv": tables.read_csv}
 
 
 def read_segments(
@@ -80,6 +91,13 @@ def _kind(path: Path, content: bytes) -> str:
         return "elan"
     if head.startswith(b"ooBinaryFile"):
         raise FormatError("it is a binary file of Praat; expected text; open it in Praat and save it as text file")
+    if content.startswith(b"PAR1"):
+        return "parquet"
+    if re.match(rb"\x80[\x02-\x0a]", content) or name.endswith((".pkl", ".pickle")):
+        raise FormatError(
+            "it is a pickle of Python, which may run any program when it is read; expected a table; save it with audformat's "
+            "storage_format='csv' or 'parquet', or with to_csv of pandas"
+        )
     if head.startswith((b"PK\3\4", b"\xd0\xcf\x11\xe0")):
         raise FormatError("it is a workbook or an archive; expected text; save a sheet as CSV (UTF-8)")
     if b"ooTextFile" in head[:100] or head.startswith(b'"Praat chronological') or name.endswith(".textgrid"):
@@ -104,15 +122,13 @@ def _kind(path: Path, content: bytes) -> str:
 def _read(kind: str, content: bytes, path: Path, recording: Path | None) -> Segmentation:
     if kind == "elan":
         return read_elan(content)
-    words, notice = text.decode(content)
-    if kind in ("rttm", "csv"):
-        rows, notices = rttm.read_rttm(words) if kind == "rttm" else csv_table.read_csv(words)
+    words, notice = ("", "") if kind == "parquet" else text.decode(content)
+    if kind in _TABLES:
+        rows, notices = tables.read_parquet(content) if kind == "parquet" else _TABLE_READERS[kind](words)
         segments, alias = _of_recording(rows, path, recording)
         notices += [alias] if alias else []
         names = dict.fromkeys(segment.tier for segment in segments if segment.tier)
-        segmentation = Segmentation(
-            tuple(segments), "RTTM" if kind == "rttm" else "CSV", tuple(map(Tier, names)), notices=tuple(notices)
-        )
+        segmentation = Segmentation(tuple(segments), _TABLES[kind], tuple(map(Tier, names)), notices=tuple(notices))
     else:
         segmentation = _TEXT_READERS[kind](words)
     return segmentation.with_notices(notice) if notice else segmentation
@@ -161,12 +177,18 @@ def _best(names: Sequence[str], recording: Path) -> str | None:
             likeness = 1
         else:
             continue
-        same = 0
-        while same < min(len(above), len(folders)) and above[-1 - same] == folders[-1 - same]:
-            same += 1
+        same = _alike(above, folders)
         if best is None or (same, likeness) > best[0]:
             best = (same, likeness), name
     return best and best[1]
+
+
+def _alike(folders: Sequence[str], others: Sequence[str]) -> int:
+    """How many of the last names of two paths are the same."""
+    same = 0
+    while same < min(len(folders), len(others)) and folders[-1 - same] == others[-1 - same]:
+        same += 1
+    return same
 
 
 def _stem(name: str) -> str:
@@ -183,7 +205,8 @@ def find_segments(folder: str | Path, recording: str | Path) -> Path | None:
 
 
 class SegmentFolder:
-    """A folder, and those below it, of files with segments, each named as its recording: talk.eaf for talk.wav.
+    """A folder, and those below it, of files with segments, each named as its recording: talk.eaf for talk.wav. Annotations
+    of NOVA, role.scheme.annotator.annotation, belong to role.wav, role.audio.mp4 and other recordings of that role.
 
     Raises:
         FormatError: no such folder
@@ -194,18 +217,24 @@ class SegmentFolder:
         if not storage.is_folder(self.folder):
             raise FormatError(f"{storage.shown(self.folder)} is no folder; expected one with files of segments.")
         self._by_stem: dict[str, list[Path]] = defaultdict(list)
+        self._by_role: dict[str, list[Path]] = defaultdict(list)
         for path in sorted(self.folder.rglob("*")):
             if path.suffix.lower() in ENDINGS and not path.name.startswith("."):
                 self._by_stem[_plain(path.name[: -len(path.suffix)])].append(path)
+                if name := _NOVA.fullmatch(_plain(path.name)):
+                    self._by_role[name["role"]].append(path)
 
-    def find(self, recording: str | Path) -> Path | None:
+    def find(self, recording: str | Path, tiers: Sequence[TierChoice | str] = ()) -> Path | None:
         """The file for a recording, None where there is none.
 
         Files that people make (.eaf, .TextGrid, .annotation) count before those that programs write, of which the first kind
         counts that holds segments (`BY_PROGRAMS`). Where several folders have one, that counts whose path is most alike.
 
+        Args:
+            tiers: names that decide between annotations of several schemes
+
         Raises:
-            FormatError: several that people made
+            FormatError: several that people made, or several folders that are equally alike
         """
         recording = Path(recording)
         # talk.eaf and talk.wav.eaf belong to talk.wav
@@ -219,20 +248,53 @@ class SegmentFolder:
             )
         if by_hand:
             return by_hand[0]
+        if (annotation := self._of_role(recording, tiers)) is not None:
+            return annotation
         for ending in BY_PROGRAMS:
             for path in near:
                 if path.suffix.lower() == ending and _holds_segments(path, recording):
                     return path
         return None
 
+    def _of_role(self, recording: Path, tiers: Sequence[TierChoice | str]) -> Path | None:
+        """The discrete or free annotation of NOVA for a recording's role."""
+        near = self._nearest(self._by_role[_plain(recording.name).split(".")[0]], recording)
+        found = [path for path in near if _holds_segments(path, recording)]
+        named = [path for path in found if any(_is_named(path, choice) for choice in tiers)]
+        if len(named or found) > 1:
+            names = ", ".join(storage.one_line(path.name) for path in named or found)
+            raise FormatError(
+                f"{storage.one_line(recording.name)} has several annotations with labels ({names}); expected one; name its scheme "
+                "with --tier, or move the others."
+            )
+        return next(iter(named or found), None)
+
     def _nearest(self, paths: list[Path], recording: Path) -> list[Path]:
-        """Those in the folder whose last names are most like the recording's."""
-        folders = {path.parent for path in paths}
+        """Those in the folder whose last names are most like the recording's.
+
+        Raises:
+            FormatError: several folders are equally alike
+        """
+        folders = sorted({path.parent for path in paths})
         if len(folders) < 2:
             return paths
-        names = {str(folder.absolute() / recording.name): folder for folder in sorted(folders)}
-        best = _best(list(names), recording.absolute())
-        return [path for path in paths if best is not None and path.parent == names[best]]
+        of_recording = [*map(_plain, recording.absolute().parent.parts)]
+        likeness = {folder: _alike([*map(_plain, folder.absolute().parts)], of_recording) for folder in folders}
+        best = [folder for folder in folders if likeness[folder] == max(likeness.values())]
+        if len(best) > 1:
+            raise FormatError(
+                f"{storage.one_line(recording.name)} has files with segments in {storage.counted(len(best), 'folder')} "
+                f"({storage.shown(best[0])}, {storage.shown(best[1])} ...); expected one, or folders named as those of the "
+                "recordings."
+            )
+        return [path for path in paths if path.parent == best[0]]
+
+
+def _is_named(path: Path, choice: TierChoice | str) -> bool:
+    """Whether an annotation of NOVA has the scheme that a choice of a tier names."""
+    name = _NOVA.fullmatch(_plain(path.name))
+    names = (choice.text, choice.name) if isinstance(choice, TierChoice) else (choice, parse_tier(choice).name)
+    return name is not None and name["scheme"] in map(_plain, names)
 
 
 def _holds_segments(path: Path, recording: Path) -> bool:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from emow2v import storage
 from emow2v.errors import FormatError
+from emow2v.storage.text import WESTERN
+from emow2v.storage.text import decode as decoded
 
 LARGEST = 256 * 2**20  # bytes; a day of speech with a time for each word has a tenth of it
 LONGEST_S = 1e9  # 32 years: a time of that length is a mistake
@@ -54,48 +56,22 @@ def read_bytes(path: Path) -> bytes:
 
 
 def decode(content: bytes) -> tuple[str, str]:
-    """The text of a file, and a notice where its encoding had to be guessed.
-
-    UTF-8 and UTF-16, each with or without a byte order mark; else Windows-1252, or Latin-1 where that has no such sign.
+    """The text of a file, see `storage.text.decode`, and a notice where its encoding had to be guessed.
 
     Raises:
         FormatError: no text, or text that is cut off within a sign
     """
-    text, notice = _decoded(content)
+    try:
+        text, encoding = decoded(content)
+    except UnicodeDecodeError as error:
+        damage = "it is cut off within a letter" if error.encoding == "utf-8" else "its UTF-16 is damaged or cut off"
+        raise FormatError(f"{damage}; expected a whole file; save it again") from None
     if "\0" in text:
         raise FormatError(
             "it is no text in UTF-8, UTF-16 or Windows-1252; expected a file with segments; save it in UTF-8"
         )
-    return text, notice
-
-
-def _decoded(content: bytes) -> tuple[str, str]:
-    encoding = ""
-    if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        encoding = "utf-16"
-    else:
-        for begin, name in (
-            (1, "utf-16-le"),
-            (0, "utf-16-be"),
-        ):  # without a mark every other byte of plain letters is 0
-            zeros = content[begin:400:2]
-            if len(zeros) > 1 and zeros.count(0) > 0.8 * len(zeros):
-                encoding = name
-    if encoding:
-        try:
-            return content.decode(encoding).removeprefix("\ufeff"), ""
-        except UnicodeDecodeError:
-            raise FormatError("its UTF-16 is damaged or cut off; expected a whole file; save it again") from None
-    try:
-        return content.decode("utf-8-sig"), ""
-    except UnicodeDecodeError as error:
-        if error.reason == "unexpected end of data" and not content[: error.start].isascii():
-            raise FormatError("it is cut off within a letter; expected a whole file; save it again") from None
-    notice = "it is not in UTF-8 and is read as Windows-1252; check letters with accents"
-    try:
-        return content.decode("windows-1252"), notice
-    except UnicodeDecodeError:
-        return content.decode("latin-1"), notice.replace("Windows-1252", "Latin-1")
+    notice = f"it is not in UTF-8 and is read as {encoding.title()}; check letters with accents"
+    return text, notice if encoding in WESTERN else ""
 
 
 def lines_of(text: str) -> list[str]:

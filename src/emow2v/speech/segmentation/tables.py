@@ -1,4 +1,4 @@
-"""Reader of turns in CSV files: those of spreadsheets, audformat, Praat's and ELAN's exports and whisper."""
+"""Readers of turns in tables: CSV of spreadsheets, audformat, Praat's and ELAN's exports and whisper; Parquet of audformat."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import io
 import math
 import re
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from emow2v.errors import FormatError
 from emow2v.speech.segmentation.text import parse_time, quoted
@@ -28,6 +29,7 @@ _MILLISECONDS = re.compile(r"[\s_(\[-]+(?:ms|msec|millis|milliseconds)[)\]]?$")
 _SECONDS = re.compile(r"(?:[\s_(\[-]+(?:s|sec|secs|seconds)|\s*-\s*(?:ss\.msec|hh:mm:ss\.ms))[)\]]?$")
 _NO_VALUE = frozenset({"", "inf", "na", "n/a", "nan", "nat", "<na>", "none", "null"})
 _EXPECTED = "expected a header with start and end, then a line for each turn"
+_MOST_ROWS = 10_000_000  # a day of speech with a time for each word has a fiftieth of it
 Row = tuple[str, Segment]  # name of a recording, "" where there is no such column
 
 
@@ -49,11 +51,7 @@ def read_csv(text: str) -> tuple[list[Row], list[str]]:
     except csv.Error as error:
         raise FormatError(f"line {reader.line_num} cannot be read ({error}); {_EXPECTED}; correct it") from None
     header = header[1:]
-    columns = _columns(header)
-    if "start" not in columns or not {"end", "duration"} & columns.keys():
-        raise FormatError(f"its first line is {quoted(separator.join(header))}; {_EXPECTED}; name the columns so")
-    if {*DIMENSIONS, "confidence"} <= {name.strip().lower() for name in header}:
-        raise FormatError("it is a table of values that emow2v wrote; expected turns; name the file that has them")
+    columns = _check_header(header, separator)
     for number, *values in lines:
         if any(value.strip() for value in values[len(header) :]) or len(values) <= columns["start"]:
             raise FormatError(
@@ -69,11 +67,68 @@ def read_csv(text: str) -> tuple[list[Row], list[str]]:
         scale |= {"start": 1e-3, "end": 1e-3}
         notices.append("its times are whole numbers and are read as milliseconds, as whisper writes them")
     rows = [_row(number, values, columns, scale) for number, *values in lines]
+    return rows, [*notices, *_open_ends(rows)]
+
+
+def read_parquet(content: bytes) -> tuple[list[Row], list[str]]:
+    """The turns of a Parquet table, as audformat and pandas write it, each with the name of its recording, and notices.
+
+    Raises:
+        FormatError: pyarrow is not installed, the file is damaged, or its columns are not those that `read_csv` expects
+    """
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError:
+        raise FormatError("it is a Parquet table; pyarrow is required; run: pip install 'emow2v[tables]'") from None
+    try:
+        file = parquet.ParquetFile(io.BytesIO(content))
+        header = list(file.schema_arrow.names)
+        columns = _check_header(header, ", ")
+        if file.metadata.num_rows > _MOST_ROWS:
+            raise FormatError(f"it has {file.metadata.num_rows:,} rows; expected at most {_MOST_ROWS:,}; divide it")
+        table = file.read(columns=[header[place] for place in columns.values()])
+    except (pyarrow.ArrowException, OSError) as error:
+        reason = " ".join(str(error).split())[:100]
+        raise FormatError(f"it is no whole Parquet table ({reason}); {_EXPECTED}; save it again") from None
+    values = {column: _texts(table.column(header[place])) for column, place in columns.items()}
+    scale = dict.fromkeys(columns, 1.0) | {
+        column: 1e-3 for column, place in columns.items() if _MILLISECONDS.search(_plain(header[place]))
+    }
+    places = {column: number for number, column in enumerate(values)}
+    rows = [_row(str(number), row, places, scale) for number, row in enumerate(zip(*values.values(), strict=True), 1)]
+    return rows, _open_ends(rows)
+
+
+def _texts(column: Any) -> list[str]:
+    """The values of a column of Arrow as a CSV would have them; "" where there is none."""
+    from pyarrow import int64, types
+
+    if types.is_duration(column.type):
+        parts = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}[column.type.unit]
+        return ["" if value is None else f"{value / parts:.9f}" for value in column.cast(int64()).to_pylist()]
+    return ["" if value is None else str(value) for value in column.to_pylist()]
+
+
+def _check_header(header: Sequence[str], separator: str) -> dict[str, int]:
+    """The places of the columns that mean something.
+
+    Raises:
+        FormatError: no start or no end, or a table of values that emow2v wrote
+    """
+    columns = _columns(header)
+    if "start" not in columns or not {"end", "duration"} & columns.keys():
+        raise FormatError(f"its first line is {quoted(separator.join(header))}; {_EXPECTED}; name the columns so")
+    if {*DIMENSIONS, "confidence"} <= {name.strip().lower() for name in header}:
+        raise FormatError("it is a table of values that emow2v wrote; expected turns; name the file that has them")
+    return columns
+
+
+def _open_ends(rows: Sequence[Row]) -> list[str]:
+    """A notice where turns have no end."""
     open_ends = sum(segment.end == math.inf for _, segment in rows)
-    if open_ends:
-        verb = "has no end and lasts" if open_ends == 1 else "have no end and last"
-        notices.append(f"{counted(open_ends, 'turn')} {verb} until the end of the recording")
-    return rows, notices
+    verb = "has no end and lasts" if open_ends == 1 else "have no end and last"
+    return [f"{counted(open_ends, 'turn')} {verb} until the end of the recording"] if open_ends else []
 
 
 def _worth(text: str, separator: str) -> tuple[bool, int]:

@@ -1,12 +1,14 @@
 """Turns in tables, as spreadsheets, pandas, audformat, Praat, ELAN and whisper write them."""
 
 import math
+import pickle
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from emow2v.errors import FormatError
+from emow2v.speech.segmentation import read_segments
 from segmentations import read, refusal, times, try_beginnings
 
 pytestmark = pytest.mark.quick
@@ -62,15 +64,56 @@ def test_what_pandas_and_audformat_write(tmp_path: Path) -> None:
     assert found.notices == ("db.turns.csv: 1 turn has no end and lasts until the end of the recording.",)
 
 
-def test_what_audformat_writes(tmp_path: Path) -> None:
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_what_audformat_writes(tmp_path: Path, ending: str) -> None:
     audformat = pytest.importorskip("audformat")
     database = audformat.Database("talks", source="here", usage=audformat.define.Usage.UNRESTRICTED)
     database["turns"] = audformat.Table(audformat.segmented_index(["talk.wav"] * 2, [0.5, 2], [1.75, 3]))
     database["turns"]["speaker"] = audformat.Column()
     database["turns"]["speaker"].set(["Anna", "Bob"])
-    database.save(str(tmp_path / "db"), storage_format="csv")
-    content = (tmp_path / "db" / "db.turns.csv").read_bytes()
-    assert times(read(tmp_path, "turns.csv", content)) == [(0.5, 1.75, "Anna", "", ""), (2, 3, "Bob", "", "")]
+    if ending == "parquet":
+        pytest.importorskip("pyarrow")
+    database.save(str(tmp_path / "db"), storage_format=ending)
+    content = (tmp_path / "db" / f"db.turns.{ending}").read_bytes()
+    assert times(read(tmp_path, f"turns.{ending}", content)) == [(0.5, 1.75, "Anna", "", ""), (2, 3, "Bob", "", "")]
+
+
+def test_parquet_of_pandas(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    path = tmp_path / "talks.parquet"
+    start, end = pd.to_timedelta([0.5, 2, 3.1], unit="s"), pd.to_timedelta([1.75, None, 4], unit="s")
+    files = ["talk.wav", "a/talk.wav", "other.wav"]
+    table = pd.DataFrame(
+        {"file": files, "start": start, "end": end, "words": [["x"], [], []], "tier": ["VP", None, "IV"]}
+    )
+    table.set_index(["file", "start", "end"]).to_parquet(path)
+    found = read_segments(path, recording="x/a/talk.wav")
+    assert times(found) == [(2, math.inf, "", "", "")] and found.format == "Parquet"
+    assert found.notices == ("talks.parquet: 1 turn has no end and lasts until the end of the recording.",)
+    pd.DataFrame({"start_ms": [500, 2000], "duration_ms": [1250, 500], "speaker": [1, 2]}).to_parquet(path)
+    assert times(read_segments(path)) == [(0.5, 1.75, "1", "", ""), (2, 2.5, "2", "", "")]
+    content = path.read_bytes()
+    assert "no whole Parquet table" in refusal(tmp_path, "cut.parquet", content[:-30])
+    pd.DataFrame({"a": [1]}).to_parquet(path)
+    assert "its first line is 'a'" in refusal(tmp_path, "talks.parquet", path.read_bytes())
+    scores = {name: [0.5] for name in ("start", "end", "arousal", "dominance", "valence", "confidence")}
+    pd.DataFrame(scores).to_parquet(path)
+    assert "a table of values that emow2v wrote" in refusal(tmp_path, "talks.parquet", path.read_bytes())
+
+
+def test_a_pickle_is_not_opened(tmp_path: Path) -> None:
+    """Whoever opens this one makes a file."""
+    attack = tmp_path / "opened"
+
+    class Attack:
+        def __reduce__(self) -> tuple:
+            return Path.touch, (attack,)
+
+    for name, protocol in (("turns.pkl", 0), ("turns.pkl", 5), ("turns.csv", 4)):
+        sentence = refusal(tmp_path, name, pickle.dumps(Attack(), protocol))
+        assert "storage_format='csv'" in sentence and not attack.exists()
+    pickle.loads(pickle.dumps(Attack()))
+    assert attack.exists()
 
 
 def test_the_recording_that_is_meant(tmp_path: Path) -> None:

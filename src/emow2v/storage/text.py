@@ -1,0 +1,36 @@
+"""Text of files that other programs wrote, in the encodings that they use."""
+
+from __future__ import annotations
+
+WESTERN = ("windows-1252", "latin-1")  # encodings that a text without a mark is taken for if it is not in UTF-8
+_LOOKED_AT = 400  # bytes
+
+
+def decode(content: bytes) -> tuple[str, str]:
+    """The text of a file and its encoding: UTF-8 or UTF-16, each with or without a byte order mark; else Windows-1252, or
+    Latin-1 where that has no such sign.
+
+    Raises:
+        UnicodeDecodeError: UTF-16 that is damaged, or UTF-8 that ends within a letter
+    """
+    encoding = "utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else _without_mark(content)
+    if encoding:
+        return content.decode(encoding).removeprefix("\ufeff"), encoding
+    try:
+        return content.decode("utf-8-sig"), "utf-8"
+    except UnicodeDecodeError as error:
+        if error.reason == "unexpected end of data" and not content[: error.start].isascii():
+            raise
+    try:
+        return content.decode(WESTERN[0]), WESTERN[0]
+    except UnicodeDecodeError:
+        return content.decode(WESTERN[1]), WESTERN[1]
+
+
+def _without_mark(content: bytes) -> str:
+    """The kind of UTF-16 in which every other byte of plain letters is 0; "" where there are fewer zeros."""
+    for begin, encoding in ((1, "utf-16-le"), (0, "utf-16-be")):
+        zeros = content[begin:_LOOKED_AT:2]
+        if len(zeros) > 1 and zeros.count(0) > 0.8 * len(zeros):
+            return encoding
+    return ""
