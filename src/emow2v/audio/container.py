@@ -101,6 +101,8 @@ class Container:
         stream: PyAV's stream of the chosen track
         header: facts from the structure of the file
         facts: number of the track, number of tracks, and why this track was chosen
+        unsupported: the error at which the packets ended, if a chained recording changes to an encoding that FFmpeg does
+            not support there
     """
 
     def __init__(self, pyav: Any, stream: Any, reader: Reader, header: Header, facts: dict[str, str | float]) -> None:
@@ -108,6 +110,7 @@ class Container:
         self.stream = stream
         self.header = header
         self.facts = facts
+        self.unsupported: Exception | None = None
         self._reader = reader
 
     @property
@@ -155,7 +158,7 @@ class Container:
         Raises:
             BaseException: any exception that occurred while the file was read, also Ctrl+C
         """
-        from av.error import FFmpegError
+        from av.error import FFmpegError, PatchWelcomeError
 
         retries, failures = 0, self._reader.failures
         while True:
@@ -166,6 +169,10 @@ class Container:
                     yield packet
                     retries = 0
                 self._reader.check()
+                return
+            except PatchWelcomeError as error:
+                self._reader.check()
+                self.unsupported = error
                 return
             except FFmpegError:
                 self._reader.check()

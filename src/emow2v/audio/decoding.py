@@ -52,13 +52,16 @@ class _FrameBuffer:
         self.rate: int = 0
 
     def fits(self, frame: npt.NDArray[Any], rate: int) -> bool:
-        first = self._frames[0] if self._frames else frame
-        alike = first.dtype == frame.dtype and first.shape[0] == frame.shape[0] and rate == self.rate
-        return alike and self.samples < BLOCK
+        """Whether the frame belongs to the same block as the others: same rate, type and channels, and there is room."""
+        if not self._frames:
+            return True
+        first = self._frames[0]
+        return self.samples < BLOCK and rate == self.rate and first.dtype == frame.dtype and len(first) == len(frame)
 
-    def add(self, frame: npt.NDArray[Any], rate: int) -> None:
+    def add(self, frame: npt.NDArray[Any], samples: int, rate: int) -> None:
+        """Add a frame [channels, samples]."""
         self._frames.append(frame)
-        self.samples += frame.shape[1]
+        self.samples += samples
         self.rate = rate
 
     def shorten(self, samples: int) -> None:
@@ -178,7 +181,7 @@ def decode(
     good_packets = 0
     try:
         clock.unknown = sought = container.seek(start)
-        for packet in _packets(recording, container, clock):
+        for packet in container.packets():
             if not good_packets:
                 _refuse_encrypted(recording, packet)
             try:
@@ -208,16 +211,20 @@ def decode(
                 ) and (missing := clock.gap(frame)):
                     yield from buffer.take()
                     yield from ((np.zeros(n, np.float32), rate) for n in _piece_sizes(missing, BLOCK))
-                samples = _samples(recording.name, frame)
+                samples, count = _samples(recording.name, frame), frame.samples
                 if not buffer.fits(samples, rate):
                     yield from buffer.take()
-                buffer.add(samples, rate)
-                clock.count += samples.shape[1]
-        stream, count = container.stream, clock.samples_since_entry
-        if stream.duration and stream.time_base * clock.rate == 1 and count is not None and not clock.jumps:
+                buffer.add(samples, count, rate)
+                clock.count += count
+        if container.unsupported is not None:
+            if not clock.count:
+                raise container.unsupported
+            recording.facts["changes_at_s"] = round(clock.at, 3)
+        stream, decoded = container.stream, clock.samples_since_entry
+        if stream.duration and stream.time_base * clock.rate == 1 and decoded is not None and not clock.jumps:
             # such a container counts samples; the last frame may have padding behind them
             beginning = (stream.start_time or 0) * float(stream.time_base) - container.begins_s
-            buffer.shorten(count + round((clock.entry - beginning) * clock.rate) - stream.duration)
+            buffer.shorten(decoded + round((clock.entry - beginning) * clock.rate) - stream.duration)
         yield from buffer.take()
         # the last good packet is empty: it marks the end
         if recording.damaged > max(1, _MAX_DAMAGED_RATIO * (good_packets - 1)):
@@ -240,18 +247,6 @@ def decode(
         close_file()
     if not clock.count and not clock.unknown:
         raise AudioError(f"{recording.name} holds no sound that can be decoded; expected a recording.")
-
-
-def _packets(recording: Recording, container: Container, clock: _Clock) -> Iterator[Any]:
-    """Packets until a chained recording changes to an encoding that FFmpeg does not support there."""
-    from av.error import PatchWelcomeError
-
-    try:
-        yield from container.packets()
-    except PatchWelcomeError:
-        if not clock.count:
-            raise
-        recording.facts["changes_at_s"] = round(clock.at, 3)
 
 
 def _unreadable(name: str, seconds: float, error: Exception) -> AudioError:
@@ -324,6 +319,6 @@ def _samples(name: str, frame: Any) -> npt.NDArray[Any]:
         samples: npt.NDArray[Any] = frame.to_ndarray()
     except ValueError:
         raise AudioError(f"{name} has samples of the type {frame.format.name}; convert it to 16-bit wav.") from None
-    if not frame.format.is_planar:
+    if samples.shape[1] != frame.samples:  # several channels, interleaved; faster than to ask for the format
         samples = samples.reshape(-1, frame.layout.nb_channels).T
     return samples
