@@ -78,7 +78,7 @@ def test_commands_stand_below_headings_with_whole_sentences() -> None:
 
 
 def test_options_stand_below_headings_with_plain_ranges_and_defaults() -> None:
-    assert headings("predict") == ["Arguments:", "Options:", "Windows:", "Recording:", "Computation:"]
+    assert headings("predict") == ["Arguments:", "Options:", "Windows:", "Recording:", "Turns:", "Computation:"]
     text = " ".join(CliRunner().invoke(main.app, ["predict", "--help"]).output.split())
     assert "[default: 0; 0 to 1024]" in text and "x>=0" not in text
     assert "--frame-step TIME One value every TIME (40ms, 0.5s). [default: 40ms]" in text
