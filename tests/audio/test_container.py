@@ -1,12 +1,16 @@
 """What FFmpeg may open on behalf of a file, and how it is asked to."""
 
 import io
+import shutil
 import signal
 import subprocess
 import sys
+import wave
 
+import av
 import numpy as np
 import pytest
+import soundfile
 
 from emow2v.audio import container, recording
 from sounds import encoded, id3, refusal, riff_tags
@@ -136,3 +140,40 @@ def test_no_signal_is_lost_in_ffmpeg(kind, codec):
     done = subprocess.run([sys.executable, "-c", _SIGNALS], input=data, capture_output=True)
     assert done.returncode == 0, done.stderr.decode()
     assert int(done.stdout) > 0  # else nothing was tried
+
+
+@pytest.mark.skipif(not shutil.which("ffmpeg"), reason="needs ffmpeg, which makes such sound")
+@pytest.mark.parametrize(
+    "codec, kind, silence", [("ac3", "ac3", 0), ("mp3", "mp3", 0), ("dca", "dts", 0), ("dca", "dts", 20_000)]
+)
+def test_other_encodings_in_a_wav_file_of_two_channels_are_found(tmp_path, codec, kind, silence):
+    """Such files come from CDs with surround sound; as samples they are noise."""
+    tone = (8000 * np.sin(np.arange(3 * 44100) / 20)).astype(np.int16)
+    soundfile.write(tmp_path / "tone.wav", np.stack([tone, tone], axis=1), 44100)
+    command = ["ffmpeg", "-v", "error", "-i", tmp_path / "tone.wav", "-strict", "-2", "-c:a", codec]
+    subprocess.run([*command, "-f", kind, tmp_path / "coded"], check=True)
+    content = bytes(silence) + (tmp_path / "coded").read_bytes()
+    with wave.open(str(tmp_path / "coded.wav"), "wb") as file:
+        file.setparams((2, 2, 44100, 0, "NONE", ""))
+        file.writeframes(content[: len(content) // 4 * 4])
+    sound = recording.open_recording(tmp_path / "coded.wav", target_rate=None)
+    first = np.concatenate(list(sound))
+    again = np.concatenate(list(sound.again()))
+    np.testing.assert_array_equal(again, first)
+    spectrum = np.abs(np.fft.rfft(first[44100:88200]))
+    assert spectrum.argmax() == pytest.approx(44100 / 20 / (2 * np.pi), abs=2)
+    assert spectrum.max() ** 2 > 0.9 * (spectrum**2).sum()
+
+
+def test_a_second_pass_does_not_search_the_samples_again(tmp_path, monkeypatch):
+    soundfile.write(tmp_path / "noise.wav", np.random.default_rng(0).uniform(-0.5, 0.5, (48000, 2)), 48000)
+    asked = []
+    opened = av.open
+    monkeypatch.setattr(av, "open", lambda *args, **more: asked.append(more["options"]) or opened(*args, **more))
+    sound = recording.open_recording(tmp_path / "noise.wav")
+    first = np.concatenate(list(sound))
+    second = sound.again()
+    np.testing.assert_array_equal(np.concatenate(list(second)), first)
+    np.testing.assert_array_equal(np.concatenate(list(second.again())), first)
+    assert [options.get("probesize") for options in asked] == [None, "4096", "4096"]
+    assert asked[0]["max_probe_packets"] == "8"

@@ -43,7 +43,7 @@ def test_a_stretch_of_a_long_file_is_read_without_the_rest(tmp_path, monkeypatch
             return data
 
     monkeypatch.setattr(container, "open_file", lambda path: Watched(path))
-    monkeypatch.setattr(container, "is_plain", lambda file: False)
+    monkeypatch.setattr(container, "search_options", lambda file: {})
     for start, end in ((50.123, 51.0), (2.0, 3.0)):
         taken.clear()
         part = excerpts.read_stretch(tmp_path / "long.wav", start, end)

@@ -6,7 +6,7 @@ import contextlib
 import io
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any
@@ -50,7 +50,10 @@ _LEAD_IN_S = 1.0
 _SHORT_S = 10.0  # a start before this is reached by decoding from the beginning
 _PADDING_S = 0.2  # encoders add padding; an index may differ from its stated length by this much
 
-_GLANCE = {"probesize": "4096"}  # bytes
+GLANCE = {"probesize": "4096"}  # bytes; recognises the format from the beginning only, which is faster
+# FFmpeg searches the samples of 16-bit wav files for DTS, AC-3 and others, in 128 KiB, which takes seven times as long
+# as decoding a short clip. Their frames have at most 4 KiB, so 32 KiB show them as well.
+_LESS = {"max_probe_packets": "8"}  # of 4096 bytes
 _MAX_RETRIES = 100  # without a packet in between
 
 _COMMENT, _VISUALLY_IMPAIRED, _DESCRIPTIONS = 1 << 3, 1 << 8, 1 << 17  # FFmpeg's AV_DISPOSITION
@@ -81,16 +84,17 @@ def open_file(path: Path) -> io.BufferedReader:
         raise AudioError(f"{path} cannot be read ({error}); check its name.") from None
 
 
-def is_plain(file: io.BufferedReader) -> bool:
-    """Whether a file is a wav file with one channel of integers or floats.
+def search_options(file: io.BufferedReader) -> dict[str, str]:
+    """Options for FFmpeg's search of the samples of a wav file for other encodings; none for other files.
 
-    FFmpeg searches the samples of wav files for other encodings, which takes twice as long as decoding a short clip.
-    Such encodings have two channels, so the search can be skipped for one channel.
+    Such encodings have two channels, so the search can be skipped for one channel of integers or floats.
     """
     with contextlib.suppress(OSError):  # reported when the file is read
         head = file.peek(24)
-        return head[:4] == b"RIFF" and head[8:16] == b"WAVEfmt " and head[20:24] in (b"\1\0\1\0", b"\3\0\1\0")
-    return False
+        if head[:4] in (b"RIFF", b"RF64", b"BW64") and head[8:12] == b"WAVE":
+            is_plain = head[12:16] == b"fmt " and head[20:24] in (b"\1\0\1\0", b"\3\0\1\0")
+            return GLANCE if is_plain else _LESS
+    return {}
 
 
 class Container:
@@ -198,14 +202,16 @@ class Container:
         self.pyav.close()
 
 
-def open_container(file: IO[bytes], name: str, *, track: int | None = None, glance: bool = False) -> Container:
+def open_container(
+    file: IO[bytes], name: str, *, track: int | None = None, search: Mapping[str, str] | None = None
+) -> Container:
     """Open a file and choose its track of sound.
 
     Args:
         file: read from its current position; it need not be able to seek
         name: of the recording, for messages; its ending helps to recognise the format
         track: number of the track, from 1; None for the one that is marked as default, or else the first
-        glance: recognise the format from the first 4096 bytes only, which is faster
+        search: options for how far FFmpeg searches, such as `GLANCE`; None for its own
 
     Raises:
         AudioError: the file has no sound, has no such track, or cannot be decoded
@@ -216,7 +222,7 @@ def open_container(file: IO[bytes], name: str, *, track: int | None = None, glan
     demuxer = _headerless_demuxer(file, name)
     header = examine(file) if is_seekable(file) else Header()
     reader = Reader(file, name, header.patches)
-    options = {"protocol_whitelist": "none", **(_GLANCE if glance else {})}
+    options = {"protocol_whitelist": "none", **(search or {})}
     options |= {"sample_rate": str(_TELEPHONE_RATE)} if demuxer else {"format_whitelist": _allowed_demuxers()}
     try:
         try:

@@ -66,7 +66,8 @@ def stated_duration(path: str | os.PathLike[str]) -> float | None:
 
 def _stated(path: Path, *, glance: bool) -> float | None:
     with containers.open_file(path) as file:
-        container = containers.open_container(file, str(path), glance=glance or containers.is_plain(file))
+        search = containers.GLANCE if glance else containers.search_options(file)
+        container = containers.open_container(file, str(path), search=search)
         try:
             return container.stated_s
         finally:

@@ -11,7 +11,7 @@ import io
 import math
 import os
 import re
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import partial
@@ -76,6 +76,7 @@ class Recording:
     _blocks: Iterator[Signal] = field(default_factory=lambda: iter(()), repr=False)
     _close: Callable[[], None] = field(default=lambda: None, repr=False)
     _again: Callable[[], Recording] | None = field(default=None, repr=False)
+    _is_pcm_wav: bool = field(default=False, repr=False)
 
     def __iter__(self) -> Iterator[Signal]:
         return self._blocks
@@ -148,8 +149,6 @@ def open_recording(
         return open_array(source, sampling_rate, target_rate, channel)
     if isinstance(source, str | os.PathLike):
         recording = _open_file(source, target_rate, start, track, channel)
-        again = partial(open_recording, source, sampling_rate, target_rate=target_rate, start=start)
-        recording._again = partial(again, track=track, channel=channel)
     elif hasattr(source, "read"):
         name = str(getattr(source, "name", "stream"))
         recording = _open_stream(cast(IO[bytes], source), name, target_rate, start, track, channel)
@@ -227,7 +226,12 @@ def open_array(
 
 
 def _open_file(
-    source: str | os.PathLike[str], target_rate: int | None, start: float, track: int | None, channel: Channel
+    source: str | os.PathLike[str],
+    target_rate: int | None,
+    start: float,
+    track: int | None,
+    channel: Channel,
+    search: Mapping[str, str] | None = None,
 ) -> Recording:
     path = Path(source)
     try:
@@ -237,11 +241,14 @@ def _open_file(
             raise AudioError(f"{source} is an address; expected a file; download it first.") from None
         raise
     try:
-        glance = containers.is_plain(file)
-        return _open_stream(file, str(path), target_rate, start, track, channel, file.close, glance=glance)
+        search = search or containers.search_options(file)
+        recording = _open_stream(file, str(path), target_rate, start, track, channel, file.close, search)
     except BaseException:
         file.close()
         raise
+    known = containers.GLANCE if recording._is_pcm_wav else None  # the search has found no other encoding
+    recording._again = partial(_open_file, source, target_rate, start, track, channel, known)
+    return recording
 
 
 def _open_stream(
@@ -252,15 +259,14 @@ def _open_stream(
     track: int | None,
     channel: Channel,
     close_file: Callable[[], None] = lambda: None,
-    *,
-    glance: bool = False,
+    search: Mapping[str, str] | None = None,
 ) -> Recording:
     """Open the sound of an open file. A file that the caller opened stays open."""
     if getattr(file, "closed", False):
         raise AudioError(f"{name} is closed; expected an open file; open it again.")
     if isinstance(file, io.TextIOBase):
         raise AudioError(f'{name} was opened as text; expected a binary file; open it with mode "rb".')
-    container = containers.open_container(file, name, track=track, glance=glance)
+    container = containers.open_container(file, name, track=track, search=search)
     codec = container.stream.codec_context
     try:
         channels = Channels(name, channel, [one.name for one in codec.layout.channels])
@@ -275,6 +281,7 @@ def _open_stream(
         "channel": channel,
         "source_sampling_rate": container.stream.rate,
     }
+    recording._is_pcm_wav = container.format == "wav" and str(codec.name).startswith("pcm_")
     blocks = decode(recording, container, channels, close_file, start if is_seekable(file) else 0.0)
     resampled = _resample(recording, _from_common_sample(recording, blocks))
     recording._blocks = resampled
