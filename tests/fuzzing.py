@@ -31,7 +31,7 @@ from emow2v.discover.places import Places, check_job_id, safe_name
 from emow2v.discover.task import DiscoverTask
 from emow2v.errors import Emow2vError
 from emow2v.formats.ssi_read import data_path, read_annotation, read_stream
-from emow2v.formats.table import read_table
+from emow2v.formats.table_read import read_table
 from emow2v.framing import parse_time
 from emow2v.model import Model
 from emow2v.modelstore.verify import EXAMPLE

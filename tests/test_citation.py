@@ -14,7 +14,7 @@ import emow2v
 from emow2v import cards, citation
 from emow2v.cli import main
 from emow2v.errors import FormatError
-from emow2v.formats.table import read_provenance
+from emow2v.formats.table_read import read_provenance
 from emow2v.modelstore.verify import EXAMPLE
 from emow2v.speech.segments import Segment, Segmentation
 

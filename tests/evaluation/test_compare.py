@@ -12,7 +12,7 @@ from emow2v.cli import main
 from emow2v.errors import Emow2vError, FormatError
 from emow2v.evaluation.compare import compare, figures
 from emow2v.formats import write
-from emow2v.formats.table import read_table
+from emow2v.formats.table_read import read_table
 from emow2v.framing import Framing
 from emow2v.trajectory import DIMENSIONS, Block, Info, Trajectory
 from refusals import refuse_folder

@@ -15,7 +15,7 @@ from emow2v import formats
 from emow2v.archive import run
 from emow2v.errors import FormatError
 from emow2v.formats.ssi import read_annotation, read_stream
-from emow2v.formats.table import read_table
+from emow2v.formats.table_read import read_table
 from emow2v.framing import Framing
 from emow2v.trajectory import Block, Info, Trajectory
 

@@ -27,7 +27,7 @@ def cite(
     """Print a methods paragraph and BibTeX references for a paper."""
     from emow2v import cards, citation
     from emow2v.errors import ModelError
-    from emow2v.formats.table import read_provenance
+    from emow2v.formats.table_read import read_provenance
     from emow2v.framing import Framing
     from emow2v.model import load
 

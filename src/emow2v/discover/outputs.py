@@ -14,7 +14,7 @@ from emow2v.errors import FormatError, RequestError
 from emow2v.formats import Writer
 from emow2v.formats.ssi import AnnotationWriter, StreamWriter
 from emow2v.formats.ssi_read import read_annotation
-from emow2v.formats.table import Table
+from emow2v.formats.table_read import Table
 from emow2v.trajectory import DIMENSIONS
 
 

@@ -29,7 +29,7 @@ from emow2v.discover.probing import probe
 from emow2v.engines.shared_context import check_shared
 from emow2v.errors import Emow2vError, FormatError, FramingError, ModelError, PathError, PlaceTaken, RequestError
 from emow2v.formats import check as check_places
-from emow2v.formats.table import Table
+from emow2v.formats.table_read import Table
 from emow2v.framing import Framing
 from emow2v.model import Context, Model
 

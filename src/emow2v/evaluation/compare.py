@@ -14,7 +14,7 @@ from emow2v import storage
 from emow2v.agreement import Agreement, Floats, agreement_of, relative_distance
 from emow2v.errors import FormatError
 from emow2v.formats.ssi_read import read_annotation, read_stream
-from emow2v.formats.table import read_table
+from emow2v.formats.table_read import read_table
 from emow2v.trajectory import DIMENSIONS
 
 ENDINGS = (".csv", ".json", ".annotation", ".stream")

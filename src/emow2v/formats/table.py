@@ -1,4 +1,5 @@
-"""Writers and readers of CSV, JSON and NDJSON tables of scores with their times. Embeddings are written as SSI streams.
+"""Writers of CSV, JSON and NDJSON tables of scores with their times; `table_read` reads them. Embeddings are written as SSI
+streams.
 
 Names of files may contain all characters that an operating system allows. JSON and NDJSON escape characters that some
 readers take for the end of a line (U+0085, U+2028, U+2029), and bytes that are not Unicode. CSV has no escapes: a name
@@ -7,21 +8,14 @@ with such characters, or with a comma, is quoted, and only bytes that are not Un
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 import re
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 from urllib.parse import quote
 
-import numpy as np
-import numpy.typing as npt
-
-from emow2v.errors import FormatError
 from emow2v.rows import DIMENSIONS, Block, Info
 from emow2v.storage import marks
 from emow2v.storage.files import StagedFiles, replace_beginning
@@ -260,140 +254,3 @@ def json_tail(info: Info, mark: str = "") -> str:
     """The end of the JSON document, from the bracket that closes the rows on: provenance and mark."""
     tail: dict[str, object] = {"provenance": dict(info.provenance)}
     return "], " + json_text(tail | ({"mark": mark} if mark else {}))[1:]
-
-
-@dataclass(frozen=True, eq=False)
-class Table:
-    """Rows of one recording.
-
-    Attributes:
-        starts, ends: float64 [rows], seconds
-        scores: float64 [rows, 3], arousal, dominance, valence; NaN if the file has null
-        confidence: float64 [rows]
-    """
-
-    starts: npt.NDArray[np.float64]
-    ends: npt.NDArray[np.float64]
-    scores: npt.NDArray[np.float64]
-    confidence: npt.NDArray[np.float64]
-
-
-class _NotATable(Exception):
-    """The content is not that of a table of emow2v."""
-
-
-def read_table(path: str | Path) -> dict[str, Table]:
-    """Read a CSV, JSON (also one document a line) or NDJSON table.
-
-    Returns:
-        The rows of each recording, by its name in the table.
-
-    Raises:
-        FormatError: the file cannot be read, is incomplete, or is not a table of scores
-    """
-    path = Path(path)
-    try:
-        with path.open(encoding="utf-8", newline="") as file:  # keeps line ends in names
-            text = file.read()
-        recordings: dict[str, list[list[float]]] = {}
-        for name, row in _READERS.get(path.suffix.lower(), _csv)(text):
-            recordings.setdefault(name, []).append(row)
-    except OSError as error:
-        raise FormatError(f"{path} cannot be read ({error.strerror}); check its name and permissions.") from None
-    except (_NotATable, json.JSONDecodeError, UnicodeDecodeError, RecursionError, csv.Error) as error:
-        reason = " ".join(str(error).split())[:100]
-        raise FormatError(f"{path} is no table of scores ({reason}); expected a table that emow2v wrote.") from None
-    if not recordings:
-        raise FormatError(f"{path} holds no rows; expected a table that emow2v wrote.")
-    return {name: _table(rows) for name, rows in recordings.items()}
-
-
-def read_provenance(path: str | Path) -> dict[str, str | float]:
-    """Read the provenance of a table: model, engine, framing and the other facts of `Model.provenance`.
-
-    Args:
-        path: a JSON or NDJSON table, or a CSV table with its `-metadata.json` in the same folder
-
-    Raises:
-        FormatError: the file cannot be read or has no provenance, or the CSV table has no `-metadata.json`
-    """
-    path = Path(path)
-    kind = path.suffix.lower()
-    source = path if kind in _READERS else path.with_name(path.name + "-metadata.json")
-    try:
-        text = source.read_text(encoding="utf-8")
-        document, _ = json.JSONDecoder().raw_decode(text.split("\n", 1)[0] if kind == ".ndjson" else text.lstrip())
-    except OSError as error:
-        raise FormatError(
-            f"{source} cannot be read ({error.strerror}); it holds the provenance of {path.name}; keep both together."
-        ) from None
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise FormatError(f"{source} is no result ({error}); expected a result that emow2v wrote.") from None
-    facts = document.get("provenance", document.get("emow2v:provenance")) if isinstance(document, dict) else None
-    if not isinstance(facts, dict) or "model" not in facts:
-        raise FormatError(f"{source} holds no provenance; expected a result that emow2v wrote.")
-    return facts
-
-
-def _csv(text: str) -> Iterator[tuple[str, list[float]]]:
-    lines = csv.DictReader(io.StringIO(text, newline=""), strict=True)
-    if not set(COLUMNS) <= set(lines.fieldnames or ()):
-        raise _NotATable(f"its columns are {', '.join((lines.fieldnames or ())[:10]) or 'none'}")
-    for line in lines:
-        if None in line.values() or None in line:
-            raise _NotATable("a row has more or fewer columns")
-        yield line["file"], [_number(line[name]) for name in COLUMNS[1:]]
-
-
-def _json(text: str) -> Iterator[tuple[str, list[float]]]:
-    decoder, position = json.JSONDecoder(), 0
-    while position < len(text.rstrip()):
-        document, position = decoder.raw_decode(text, position)
-        name = _name(document)
-        names = document.get("columns")
-        if not isinstance(names, list) or not set(COLUMNS[1:]) <= set(map(str, names)):
-            raise _NotATable("its columns are different")
-        places = [names.index(column) for column in COLUMNS[1:]]
-        if not isinstance(document.get("rows"), list):
-            raise _NotATable("it has no rows")
-        for row in document["rows"]:
-            if not isinstance(row, list) or len(row) != len(names):
-                raise _NotATable("a row has more or fewer values")
-            yield name, [_number(row[place]) for place in places]
-        while position < len(text) and text[position].isspace():
-            position += 1
-
-
-def _ndjson(text: str) -> Iterator[tuple[str, list[float]]]:
-    head, *lines = text.split("\n")
-    name = _name(json.loads(head))
-    for line in filter(str.strip, lines):
-        row = json.loads(line)
-        if not isinstance(row, dict) or not set(COLUMNS[1:]) <= row.keys():
-            raise _NotATable("a line has not all values of a row")
-        yield name, [_number(row[column]) for column in COLUMNS[1:]]
-
-
-_READERS: dict[str, Callable[[str], Iterator[tuple[str, list[float]]]]] = {".json": _json, ".ndjson": _ndjson}
-
-
-def _number(value: Any) -> float:
-    if value is None or value == MISSING:
-        return math.nan
-    try:
-        if isinstance(value, str | int | float):
-            return float(value)
-    except (ValueError, OverflowError):  # a word, or an integer that is too large for a float
-        pass
-    raise _NotATable(f"a value is {str(value)[:40]!r}")
-
-
-def _name(head: Any) -> str:
-    if not isinstance(head, dict) or "file" not in head:
-        raise _NotATable("the name of the recording is missing")
-    return str(head["file"])
-
-
-def _table(rows: list[list[float]]) -> Table:
-    values = np.array(rows, np.float64)
-    return Table(values[:, 0], values[:, 1], values[:, 2:5], values[:, 5])

@@ -12,7 +12,7 @@ import pytest
 from emow2v.discover.places import Places
 from emow2v.errors import FormatError, RequestError
 from emow2v.formats.ssi_read import read_annotation
-from emow2v.formats.table import read_table
+from emow2v.formats.table_read import read_table
 from emow2v.server.jobs import results
 from emow2v.server.jobs.job import Kind
 from emow2v.server.jobs.prediction import FORMATS

@@ -18,7 +18,7 @@ from emow2v.discover.places import Places, safe_name
 from emow2v.discover.probing import probe
 from emow2v.engines.shared_context import check_shared
 from emow2v.errors import AudioError, Emow2vError, FormatError, RequestError
-from emow2v.formats.table import Table, read_table
+from emow2v.formats.table_read import Table, read_table
 from emow2v.framing import Framing, Padding, parse_time
 from emow2v.model import Context, Model, Unit
 from emow2v.trajectory import Trajectory

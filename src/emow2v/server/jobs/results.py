@@ -13,7 +13,7 @@ from emow2v import cards, citation, formats, storage
 from emow2v.cards import Card
 from emow2v.errors import ModelError, RequestError
 from emow2v.formats import record
-from emow2v.formats.table import Table
+from emow2v.formats.table_read import Table
 from emow2v.server.jobs.prediction import FORMATS
 from emow2v.server.jobs.task import Task
 from emow2v.trajectory import DIMENSIONS, Block, Info, Trajectory

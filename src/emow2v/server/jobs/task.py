@@ -11,7 +11,7 @@ from emow2v.discover.observer import Observer
 from emow2v.discover.options import TrackChoice
 from emow2v.discover.places import Places
 from emow2v.discover.task import DiscoverTask
-from emow2v.formats.table import Table
+from emow2v.formats.table_read import Table
 from emow2v.framing import Framing
 from emow2v.model import Context, Model
 from emow2v.server.jobs.job import Job, Kind

@@ -1,0 +1,187 @@
+"""Readers of the tables that `table` writes: the rows of each recording, and their provenance."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from emow2v.errors import FormatError
+from emow2v.formats.table import COLUMNS, MISSING, TURN_COLUMNS
+from emow2v.rows import TurnRows
+
+_NUMBERS = COLUMNS[1:]
+_OF_TURNS = (*TURN_COLUMNS, "n")
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """Rows of one recording.
+
+    Attributes:
+        starts, ends: float64 [rows], seconds
+        scores: float64 [rows, 3], arousal, dominance, valence; NaN if the file has null
+        confidence: float64 [rows]
+        speech: float64 [rows], the probability of speech, or the share of the turn in which somebody speaks; None if the table
+            has no such column
+        turns: speaker, tier, label and number of values of each row if rows are turns; else None
+    """
+
+    starts: npt.NDArray[np.float64]
+    ends: npt.NDArray[np.float64]
+    scores: npt.NDArray[np.float64]
+    confidence: npt.NDArray[np.float64]
+    speech: npt.NDArray[np.float64] | None = None
+    turns: TurnRows | None = None
+
+
+Row = Mapping[str, Any]
+
+
+class _NotATable(Exception):
+    """The content is not that of a table of emow2v."""
+
+
+def read_table(path: str | Path) -> dict[str, Table]:
+    """Read a CSV, JSON (also one document a line) or NDJSON table.
+
+    Returns:
+        The rows of each recording, by its name in the table.
+
+    Raises:
+        FormatError: the file cannot be read, is incomplete, or is not a table of scores
+    """
+    path = Path(path)
+    try:
+        with path.open(encoding="utf-8", newline="") as file:  # keeps line ends in names
+            text = file.read()
+        recordings: dict[str, list[Row]] = {}
+        for name, row in _READERS.get(path.suffix.lower(), _csv)(text):
+            recordings.setdefault(name, []).append(row)
+        tables = {name: _table(rows) for name, rows in recordings.items()}
+    except OSError as error:
+        raise FormatError(f"{path} cannot be read ({error.strerror}); check its name and permissions.") from None
+    except (_NotATable, json.JSONDecodeError, UnicodeDecodeError, RecursionError, csv.Error) as error:
+        reason = " ".join(str(error).split())[:100]
+        raise FormatError(f"{path} is no table of scores ({reason}); expected a table that emow2v wrote.") from None
+    if not tables:
+        raise FormatError(f"{path} holds no rows; expected a table that emow2v wrote.")
+    return tables
+
+
+def read_provenance(path: str | Path) -> dict[str, str | float]:
+    """Read the provenance of a table: model, engine, framing and the other facts of `Model.provenance`.
+
+    Args:
+        path: a JSON or NDJSON table, or a CSV table with its `-metadata.json` in the same folder
+
+    Raises:
+        FormatError: the file cannot be read or has no provenance, or the CSV table has no `-metadata.json`
+    """
+    path = Path(path)
+    kind = path.suffix.lower()
+    source = path if kind in _READERS else path.with_name(path.name + "-metadata.json")
+    try:
+        text = source.read_text(encoding="utf-8")
+        document, _ = json.JSONDecoder().raw_decode(text.split("\n", 1)[0] if kind == ".ndjson" else text.lstrip())
+    except OSError as error:
+        raise FormatError(
+            f"{source} cannot be read ({error.strerror}); it holds the provenance of {path.name}; keep both together."
+        ) from None
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise FormatError(f"{source} is no result ({error}); expected a result that emow2v wrote.") from None
+    facts = document.get("provenance", document.get("emow2v:provenance")) if isinstance(document, dict) else None
+    if not isinstance(facts, dict) or "model" not in facts:
+        raise FormatError(f"{source} holds no provenance; expected a result that emow2v wrote.")
+    return facts
+
+
+def _csv(text: str) -> Iterator[tuple[str, Row]]:
+    lines = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+    if not set(COLUMNS) <= set(lines.fieldnames or ()):
+        raise _NotATable(f"its columns are {', '.join((lines.fieldnames or ())[:10]) or 'none'}")
+    for line in lines:
+        if None in line.values() or None in line:
+            raise _NotATable("a row has more or fewer columns")
+        yield line["file"], line
+
+
+def _json(text: str) -> Iterator[tuple[str, Row]]:
+    decoder, position = json.JSONDecoder(), 0
+    while position < len(text.rstrip()):
+        document, position = decoder.raw_decode(text, position)
+        name = _name(document)
+        columns = document.get("columns")
+        names = [str(column) for column in columns] if isinstance(columns, list) else []
+        if not set(_NUMBERS) <= set(names):
+            raise _NotATable("its columns are different")
+        if not isinstance(document.get("rows"), list):
+            raise _NotATable("it has no rows")
+        for row in document["rows"]:
+            if not isinstance(row, list) or len(row) != len(names):
+                raise _NotATable("a row has more or fewer values")
+            yield name, dict(zip(names, row, strict=True))
+        while position < len(text) and text[position].isspace():
+            position += 1
+
+
+def _ndjson(text: str) -> Iterator[tuple[str, Row]]:
+    head, *lines = text.split("\n")
+    name = _name(json.loads(head))
+    for line in filter(str.strip, lines):
+        row = json.loads(line)
+        if not isinstance(row, dict) or not set(_NUMBERS) <= row.keys():
+            raise _NotATable("a line has not all values of a row")
+        yield name, row
+
+
+_READERS: dict[str, Callable[[str], Iterator[tuple[str, Row]]]] = {".json": _json, ".ndjson": _ndjson}
+
+
+def _number(value: Any) -> float:
+    if value is None or value == MISSING:
+        return math.nan
+    try:
+        if isinstance(value, str | int | float):
+            return float(value)
+    except (ValueError, OverflowError):  # a word, or an integer that is too large for a float
+        pass
+    raise _NotATable(f"a value is {str(value)[:40]!r}")
+
+
+def _count(value: Any) -> int:
+    number = _number(value)
+    if not number.is_integer():
+        raise _NotATable(f"a number of values is {str(value)[:40]!r}")
+    return int(number)
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise _NotATable(f"a name is {str(value)[:40]!r}")
+    return value
+
+
+def _name(head: Any) -> str:
+    if not isinstance(head, dict) or "file" not in head:
+        raise _NotATable("the name of the recording is missing")
+    return str(head["file"])
+
+
+def _table(rows: list[Row]) -> Table:
+    values = np.array([[_number(row[name]) for name in _NUMBERS] for row in rows], np.float64)
+    speech, turns = None, None
+    if all("speech" in row for row in rows):
+        speech = np.array([_number(row["speech"]) for row in rows], np.float64)
+    if all(row.keys() >= set(_OF_TURNS) for row in rows):
+        texts = (tuple(_text(row[name]) for row in rows) for name in TURN_COLUMNS)
+        turns = TurnRows(*texts, tuple(_count(row["n"]) for row in rows))
+    return Table(values[:, 0], values[:, 1], values[:, 2:5], values[:, 5], speech, turns)
