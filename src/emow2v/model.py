@@ -167,6 +167,7 @@ class Model(Tables):
         channel: Channel = "mix",
         name_channel: str = "",
         speech: bool = False,
+        on_speech: Callable[[Signal], None] | None = None,
     ) -> Trajectory:
         """Predict a recording. Rows are computed when the trajectory is iterated, or when they are needed.
 
@@ -187,6 +188,8 @@ class Model(Tables):
             name_channel: the channel's name in tables; "" for tables without a column channel
             speech: also compute the probability of speech of each row. Tables have it as a column and no scores in rows
                 without speech (below .5), and `mean` leaves these rows out; `scores` holds those of all rows
+            on_speech: called with the detector's probabilities of frames of 32 ms as they come; the detector then also runs
+                without `speech`
 
         Raises:
             AudioError: the source cannot be decoded; raised here, or during the work
@@ -208,6 +211,7 @@ class Model(Tables):
             channel=channel,
             name_channel=name_channel,
             speech=speech,
+            on_speech=on_speech,
         )
 
     def predict_turns(

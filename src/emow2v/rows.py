@@ -60,6 +60,10 @@ class TurnRows:
     labels: tuple[str, ...] = ()
     counts: tuple[int, ...] = ()
 
+    def part(self, rows: slice) -> TurnRows:
+        """Those of some rows."""
+        return TurnRows(self.speakers[rows], self.tiers[rows], self.labels[rows], self.counts[rows])
+
 
 @dataclass(frozen=True)
 class Block:

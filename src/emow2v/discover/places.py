@@ -62,10 +62,13 @@ class Places:
         """Folder of a job's `request:` outputs; the jobID itself never becomes part of a path."""
         return self.work_dir / "results" / hashlib.sha256(job_id.encode(errors="backslashreplace")).hexdigest()[:32]
 
-    def input(self, uri: str) -> Path:
+    def input(self, uri: str, expected: str = "a recording") -> Path:
         """The file that an input's uri names: relative ones among the uploads, then below the data folders.
 
         Clients on Windows separate folders by backslashes; a name that really holds one has priority.
+
+        Args:
+            expected: what the file should be, for sentences
 
         Raises:
             RequestError: the file lies elsewhere, or does not exist
@@ -86,7 +89,7 @@ class Places:
             raise RequestError(
                 f"The input {shown(uri)} lies outside the data folders; expected a path below --data-dir."
             )
-        raise RequestError(f"The input {shown(uri)} does not exist; expected a recording below the data folders.")
+        raise RequestError(f"The input {shown(uri)} does not exist; expected {expected} below the data folders.")
 
     def output(self, uri: str, ending: str) -> Path:
         """The file that an output's uri names: relative ones below the first data folder.

@@ -16,12 +16,15 @@ _PROBED_S = 60  # of sound at most, where a request begins late in its recording
 
 def probe(
     recording: Path | bytes, framing: Framing, max_duration_s: float = 0, track_choice: TrackChoice | None = None
-) -> None:
+) -> float:
     """Decode the first frame of a recording as the job will, so that errors are found before the job is queued.
 
     Args:
         max_duration_s: longest recording in seconds; 0 for no limit
         track_choice: track and channel; default: the default track, all channels
+
+    Returns:
+        the duration that the recording states, in seconds; 0 where it states none
 
     Raises:
         RequestError: the recording cannot be decoded, or holds no value
@@ -37,7 +40,7 @@ def probe(
             opened.check(min(stated, end_s) if end_s else stated)
             for _ in opened:
                 if framing.count(opened.duration) > framing.first_frame or opened.duration > _PROBED_S:
-                    return
+                    return stated
             raise no_values(opened.name, opened.duration, framing)
         finally:
             opened.close()

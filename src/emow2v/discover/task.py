@@ -9,7 +9,7 @@ import io
 import json
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
@@ -55,7 +55,7 @@ class DiscoverTask:
     """
 
     default_format = "json"
-    upload: Path | None = None  # uploads to /upload have names of their own, and several requests may name one
+    owned: Set[Path] = frozenset()  # uploads to /upload have names of their own, and several requests may name one
     first_row = 0  # annotations hold rows before the start, too
 
     def __init__(self, job_id: str, form: Mapping[str, str], places: Places, default_context: Context = "window"):

@@ -182,6 +182,6 @@ def _table(rows: list[Row]) -> Table:
     if all("speech" in row for row in rows):
         speech = np.array([_number(row["speech"]) for row in rows], np.float64)
     if all(row.keys() >= set(_OF_TURNS) for row in rows):
-        texts = (tuple(_text(row[name]) for row in rows) for name in TURN_COLUMNS)
-        turns = TurnRows(*texts, tuple(_count(row["n"]) for row in rows))
+        speakers, tiers, labels = (tuple(_text(row[name]) for row in rows) for name in TURN_COLUMNS)
+        turns = TurnRows(speakers, tiers, labels, tuple(_count(row["n"]) for row in rows))
     return Table(values[:, 0], values[:, 1], values[:, 2:5], values[:, 5], speech, turns)

@@ -109,14 +109,15 @@ class Computation:
         batch_size: int | None = None,
         check: Callable[[], None] = go_on,
         speech: bool = False,
+        on_speech: Callable[[Signal], None] | None = None,
     ) -> Generator[Block]:
         """The rows of one recording, block by block, as they are computed; with their probability of speech if asked for."""
-        if speech:
-            of_rows = RowSpeech(framing, self.card.sampling_rate)
+        if speech or on_speech is not None:
+            of_rows = RowSpeech(framing, self.card.sampling_rate, on_speech)
             recording.tee(of_rows.pass_on)
             with contextlib.closing(self.blocks(recording, framing, context, batch_size, check)) as blocks:
                 for block in blocks:
-                    yield replace(block, speech=of_rows.values.of(block.first, len(block)))
+                    yield replace(block, speech=of_rows.values.of(block.first, len(block))) if speech else block
             return
         if framing.whole:
             yield self._whole(recording, framing, check)

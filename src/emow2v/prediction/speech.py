@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.metadata import version
 
 from emow2v.framing import Framing, Signal
@@ -25,13 +25,17 @@ def speech_facts(*, turns: bool = False) -> dict[str, str | float]:
 class RowSpeech:
     """The probability of speech of rows, while samples come in; for one pass over one recording.
 
+    Args:
+        on_frames: called with the probabilities of frames as they come
+
     Attributes:
         values: the probabilities of rows
         shares: the same of frames that count as 1 or 0, by `THRESHOLD`: means are shares of time
     """
 
-    def __init__(self, framing: Framing, sampling_rate: int) -> None:
+    def __init__(self, framing: Framing, sampling_rate: int, on_frames: Callable[[Signal], None] | None = None) -> None:
         self._activity = Activity(sampling_rate)
+        self._on_frames = on_frames
         self.values, self.shares = ValueSpeech(framing), ValueSpeech(framing)
 
     def pass_on(self, blocks: Iterator[Signal]) -> Iterator[Signal]:
@@ -42,5 +46,7 @@ class RowSpeech:
         self._add(self._activity.finish())
 
     def _add(self, frames: Signal) -> None:
+        if self._on_frames is not None:
+            self._on_frames(frames)
         self.values.add(frames)
         self.shares.add((frames >= THRESHOLD).astype(frames.dtype))

@@ -14,7 +14,7 @@ from emow2v import storage
 from emow2v.audio import recording as audio
 from emow2v.audio.recording import Channel, Recording, Source
 from emow2v.errors import AudioError, PathError
-from emow2v.framing import Context, Framing
+from emow2v.framing import Context, Framing, Signal
 from emow2v.prediction.blocks import expected_rows
 from emow2v.prediction.computation import Computation
 from emow2v.prediction.speech import speech_facts
@@ -90,6 +90,7 @@ def predict(
     channel: Channel,
     name_channel: str,
     speech: bool,
+    on_speech: Callable[[Signal], None] | None,
 ) -> Trajectory:
     """The trajectory of one recording; see `Model.predict`.
 
@@ -112,10 +113,12 @@ def predict(
         run = computation()
         recording = opener.recording(longest_s)
         try:
-            computed = run.blocks(recording, framing, context, batch_size, check, speech)
+            computed = run.blocks(recording, framing, context, batch_size, check, speech, on_speech)
             yield from with_progress(computed, info, on_progress) if on_progress else computed
         finally:
             recording.close()
+            if on_speech is not None:
+                facts["duration_s"] = float(recording.duration)
             add_facts(info, facts, recording)
 
     return Trajectory(info, blocks, opener.close)

@@ -108,7 +108,10 @@ def test_what_is_no_recording(client: TestClient, tmp_path: Path) -> None:
 
 def test_its_description(client: TestClient) -> None:
     described = client.get("/v1/openapi.json").json()
-    of_a_job = ("", "/cancel", "/log", "/events", "/sessions", "/rows", "/waveform", "/audio", "/result", "/citation")
+    of_a_job = (
+        "", "/cancel", "/log", "/events", "/sessions", "/rows", "/waveform", "/audio", "/result", "/citation",
+        "/turns",
+    )  # fmt: skip
     assert set(described["paths"]) == {"/predictions", "/jobs", "/models"} | {
         f"/jobs/{{job_id}}{one}" for one in of_a_job
     }
@@ -176,7 +179,7 @@ def test_wrong_values_are_told_with_what_came(client: TestClient, query: str, se
 def test_wrong_values_of_a_form(client: TestClient) -> None:
     for field, value, expected in (
         ("format", "CSV", "json, csv or ndjson"),
-        ("unit", "file", "windows or files"),
+        ("unit", "file", "windows, files or turns"),
         ("context", "Window", "window or shared"),
         ("padding", "ones", "edge or zeros"),
         ("wait", "maybe", "true or false"),

@@ -102,7 +102,7 @@ def forget(store: Store, places: Places, options: ServerOptions) -> None:
     for folder, _ in moved:
         shutil.rmtree(folder, ignore_errors=True)
     for job in forgotten:
-        if (upload := task_of(job, places).upload) is not None:
+        for upload in task_of(job, places).owned:
             upload.unlink(missing_ok=True)
     oldest = time.time() - options.keep_days * 86400
     for upload in places.uploads.glob("*"):

@@ -18,7 +18,7 @@ from emow2v.errors import FormatError
 from emow2v.storage.files import StagedFiles
 from emow2v.trajectory import Block, Info
 
-_COLUMNS = 6  # start, end, three scores, confidence
+_COLUMNS = 7  # start, end, three scores, confidence, speech, which is infinite where nobody looks for it
 _ROW = _COLUMNS * 8  # bytes
 
 
@@ -44,7 +44,9 @@ class PartialRowsWriter:
         if self._file is None:
             return
         try:
-            self._file.write(as_rows(block).tobytes())
+            rows, values = np.full((len(block), _COLUMNS), np.inf, "<f8"), as_rows(block)
+            rows[:, : values.shape[1]] = values
+            self._file.write(rows.tobytes())
             self._file.flush()
         except (OSError, FormatError):  # a full disk
             self._file = None
@@ -67,9 +69,10 @@ class _WithFolder(StagedFiles):
 
 
 def as_rows(block: Block) -> npt.NDArray[np.float64]:
-    """float64 [rows, 6]: start, end, three scores, the lowest confidence of the three."""
-    parts = [block.starts[:, None], block.ends[:, None], block.scores, block.confidence.min(axis=1)[:, None]]
-    return np.hstack(parts).astype("<f8")
+    """float64 [rows, 6 or 7]: start, end, three scores as tables have them, the lowest confidence of the three; speech, where
+    it was computed."""
+    parts = [block.starts, block.ends, *block.scores_of_speech.T, block.confidence.min(axis=1)]
+    return np.column_stack(parts if block.speech is None else [*parts, block.speech]).astype("<f8")
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +81,7 @@ class PartialRows:
 
     Attributes:
         run: identifies one pass over one recording; "" where the job has no rows yet
-        rows: float64 [rows, 6], from the requested row on
+        rows: float64 [rows, 6 or 7], from the requested row on; with a column of speech where the job looks for it
     """
 
     run: str
@@ -92,5 +95,6 @@ def read(folder: Path, first: int, run: str = "") -> PartialRows:
         with contextlib.suppress(OSError), path.open("rb") as file:
             file.seek(first * _ROW if now == run or not run else 0)
             data = file.read()
-            return PartialRows(now, np.frombuffer(data[: len(data) // _ROW * _ROW], "<f8").reshape(-1, _COLUMNS))
-    return PartialRows("", np.zeros((0, _COLUMNS)))
+            rows = np.frombuffer(data[: len(data) // _ROW * _ROW], "<f8").reshape(-1, _COLUMNS)
+            return PartialRows(now, rows[:, :-1] if np.isinf(rows[:, -1]).all() else rows)
+    return PartialRows("", np.zeros((0, _COLUMNS - 1)))

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import cast
+from typing import Any, Literal, cast
+
+import numpy as np
 
 from emow2v import formats, storage
 from emow2v.cards import Card
@@ -16,16 +19,27 @@ from emow2v.discover.observer import Observer, record_observed
 from emow2v.discover.options import TrackChoice
 from emow2v.discover.places import Places, safe_name
 from emow2v.discover.probing import probe
+from emow2v.discover.turn_list import TurnListWriter, path_of
 from emow2v.engines.shared_context import check_shared
-from emow2v.errors import AudioError, Emow2vError, FormatError, RequestError
+from emow2v.errors import AudioError, Emow2vError, FormatError, FramingError, RequestError
 from emow2v.formats.table_read import Table, read_table
 from emow2v.framing import Framing, Padding, parse_time
-from emow2v.model import Context, Model, Unit
+from emow2v.model import Context, Model
+from emow2v.speech.segmentation import read_segments
+from emow2v.speech.segments import Segmentation, fit_to_recording
+from emow2v.speech.turns import turns as turns_of
 from emow2v.trajectory import Trajectory
 
 FORMATS = {"json": "application/json", "csv": "text/csv; charset=utf-8", "ndjson": "application/x-ndjson"}
 STEM = "result"
 TIMES = {"frame_step": "40ms", "left_context": "960ms", "right_context": "0ms", "start": "0ms", "end": "0ms"}
+# Turns of the detector: times of a form with their defaults, and the options of `speech.turns.turns`
+DETECTION = {
+    "shortest_turn": ("250ms", "minimum_ms"),
+    "longest_turn": ("15s", "maximum_ms"),
+    "bridged_pause": ("300ms", "bridged_pause_ms"),
+}
+MAX_SEGMENTS = 16 << 20  # bytes; a day of turns has a hundredth of it
 
 
 class PredictionTask:
@@ -34,11 +48,12 @@ class PredictionTask:
     Args:
         job_id: of the job
         form: `path`, or `upload` (the name of a stored upload) with `name` (the client's own name for it), and any of
-            model, unit, format, context, padding, track, channel and `TIMES`
+            model, unit, format, context, padding, track, channel, speech, pool, `TIMES` and `DETECTION`; for turns of a file
+            `segments_path`, or `segments` (a stored upload) with `segments_name`, and tier, a JSON list
         places: folders that requests may read and write
         default_context: how windows are computed where the request does not say
 
-    All parts raise RequestError, with one sentence, where the form cannot be carried out.
+    All parts raise RequestError, with one sentence, where the form cannot be carried out, and FormatError where turns cannot.
     """
 
     notes: Sequence[str] = ()  # unknown fields are refused
@@ -61,20 +76,52 @@ class PredictionTask:
         """The windows."""
         times = {f"{name}_ms": parse_time(self._form.get(name, default), name) for name, default in TIMES.items()}
         start, end = times.pop("start_ms") or 0, times.pop("end_ms") or None
-        if self.unit == "files":
+        if self.unit == "turns" and (start or end):
+            raise FormatError("Turns have times of their own; expected no start and no end with unit=turns.")
+        if self.unit == "files" or (self.unit == "turns" and not self.pool):
             return Framing.files(start_ms=start, end_ms=end)
         padding = cast(Padding, self._one_of("padding", ("edge", "zeros")))
         return Framing(**times, padding=padding, align="step", start_ms=start, end_ms=end)
 
     @property
-    def unit(self) -> Unit:
-        """Values over time, or one for the whole recording."""
-        return cast(Unit, self._one_of("unit", ("windows", "files")))
+    def unit(self) -> Literal["windows", "files", "turns"]:
+        """Values over time, one for the whole recording, or one for each turn."""
+        return cast(Literal["windows", "files", "turns"], self._one_of("unit", ("windows", "files", "turns")))
+
+    @property
+    def pool(self) -> bool:
+        """Whether the value of a turn is the mean of those inside it."""
+        return opts.flag("pool", self._form)
+
+    @property
+    def speech(self) -> bool:
+        """Whether the table has the probability of speech, and no scores where nobody speaks."""
+        return opts.flag("speech", self._form)
+
+    @cached_property
+    def detection(self) -> dict[str, float]:
+        """Options of `speech.turns.turns`."""
+        return {
+            option: float(parse_time(self._form.get(field, default), field))
+            for field, (default, option) in DETECTION.items()
+        }
+
+    @cached_property
+    def segmentation(self) -> Segmentation | None:
+        """The turns of the file that came with the request; None without one."""
+        path, name = self._segments
+        if path is None:
+            return None
+        if path.stat().st_size > MAX_SEGMENTS:
+            raise FormatError(
+                f"{name} has more than {MAX_SEGMENTS >> 20} MiB; expected turns; leave tiers of words out."
+            )
+        return read_segments(path, json.loads(self._form.get("tier", "[]")), recording=Path(self.name), name=name)
 
     @property
     def context(self) -> Context:
         """How windows are computed."""
-        default = "window" if self.unit == "files" else self._default_context
+        default = self._default_context if self.unit == "windows" or self.pool else "window"
         return cast(Context, self._one_of("context", ("window", "shared"), default))
 
     @property
@@ -99,18 +146,23 @@ class PredictionTask:
 
     @property
     def upload(self) -> Path | None:
-        """The upload that came with the request and belongs to this job alone; None for a path."""
-        name = self._form.get("upload")
-        return self._places.uploads / Path(name).name if name else None
+        """The recording that came with the request; None for a path."""
+        return self._stored("upload")
+
+    @property
+    def owned(self) -> set[Path]:
+        """The uploads that came with the request and belong to this job alone."""
+        found = {path for field in ("upload", "segments") if (path := self._stored(field))}
+        return found | {path.with_name(path.name[:-1]) for path in found if path.name.endswith("~")}
 
     def uploads(self) -> set[Path]:
-        """The upload that the request came with, or whose path it names."""
-        if self.upload:
-            return {self.upload}
-        with contextlib.suppress(Emow2vError, OSError):  # it is gone
-            if self._places.is_upload(path := self._places.input(self._form.get("path", ""))):
-                return {path}
-        return set()
+        """The uploads that the request came with, or whose paths it names."""
+        named = set()
+        for field in ("path", "segments_path"):
+            with contextlib.suppress(Emow2vError, OSError):  # it is gone
+                if self._places.is_upload(path := self._places.input(self._form.get(field, ""))):
+                    named.add(path)
+        return self.owned | named
 
     def folders(self) -> set[Path]:
         """The folder of the table."""
@@ -140,13 +192,20 @@ class PredictionTask:
             _ = self.framing
             if self.context == "shared":
                 check_shared(card, self.framing)
+        except FormatError:
+            raise
         except Emow2vError as error:
             raise RequestError(str(error)) from None
-        track_choice = self.track_choice
+        self._check_turns()
+        channels = [] if self.segmentation is None else [*self.segmentation.channels.values()]
+        stated = 0.0
         try:
-            probe(recording, self.framing, max_duration_s, track_choice)
+            for choice in (self.track_choice, *(self.track_choice | TrackChoice(channel=one) for one in channels)):
+                stated = probe(recording, self.framing, max_duration_s, choice)
         except (AudioError, RequestError) as error:
             raise self._without_path(error, recording) from None
+        if self.segmentation is not None:
+            fit_to_recording(self.segmentation, stated or None, storage.one_line(Path(self.name).name))
 
     def run(self, model: Model, observer: Observer | None = None, max_duration_s: float = 0) -> int:
         """Write the table.
@@ -162,23 +221,17 @@ class PredictionTask:
         """
         observer = observer or Observer()
         recording = self._checked_recording()
+        turns = self._turn_list_writer()
         try:
-            computed = model.predict(
-                recording,
-                unit=self.unit,
-                framing=self.framing,
-                context=self.context,
-                check=observer.on_step,
-                longest_s=max_duration_s,
-                **self.track_choice,
-            )
+            computed = self._trajectory(model, recording, observer, max_duration_s, turns)
             trajectory = Trajectory(replace(computed.info, source=self.name), lambda: iter(computed))
             writers = formats.writers([self.default_format], self._path.parent, STEM, overwrite=True)
-            rows = record_observed(trajectory, writers, observer, 1 if self.unit == "files" else None)
-        except AudioError as error:
+            expected = 1 if self.unit == "files" else None
+            rows = record_observed(trajectory, [*writers, *([turns] if turns else [])], observer, expected)
+        except (AudioError, FormatError) as error:
             raise self._without_path(error, recording) from None
         observer.on_provenance(computed.info.provenance)
-        if notices := computed.info.notices:
+        if notices := [*computed.info.notices, *(turns.notices if turns else ())]:
             observer.notice([notice.replace(str(recording), self.name) for notice in notices])
         return rows
 
@@ -207,6 +260,71 @@ class PredictionTask:
         return safe_name(storage.one_line(Path(self.name).stem), "result")
 
     # --- parts of parts ---
+
+    def _trajectory(
+        self, model: Model, recording: Path, observer: Observer, max_duration_s: float, turns: TurnListWriter | None
+    ) -> Trajectory:
+        options: dict[str, Any] = {
+            "context": self.context, "check": observer.on_step, "longest_s": max_duration_s, **self.track_choice,
+        }  # fmt: skip
+        if self.unit == "turns":
+            framing = self.framing if self.pool else None
+            options |= {"segments": self.segmentation, "pool": self.pool, "framing": framing, **self.detection}
+            return model.predict_turns(recording, **options)
+        on_speech = turns.add_speech if turns else None
+        options |= {"unit": self.unit, "framing": self.framing, "speech": self.speech, "on_speech": on_speech}
+        return model.predict(recording, **options)
+
+    def _turn_list_writer(self) -> TurnListWriter | None:
+        """Keeps the turns beside values over time, where turns are known or speech is looked for."""
+        if self.unit != "windows" or self.framing.whole or (self.segmentation is None and not self.speech):
+            return None
+        return TurnListWriter(path_of(self._path.parent, 0), self.segmentation, self.detection)
+
+    def _check_turns(self) -> None:
+        """Refuse fields on turns that do not go together, and a file with turns that cannot be read."""
+        if self._form.get("tier") and not self._has_segments:
+            raise FormatError("tier names tiers of a file; expected segments with it.")
+        if self.pool and self.unit != "turns":
+            raise FormatError("pool belongs to turns; expected unit=turns with it.")
+        if self.unit != "turns" and self.framing.whole and self._has_segments:
+            raise FormatError(
+                "One value for the whole recording has no turns; expected unit=turns or windows with segments."
+            )
+        try:
+            turns_of(np.zeros(0, np.float32), **self.detection)
+        except FramingError as error:
+            said = str(error)
+            for field, (_, option) in DETECTION.items():
+                said = said.replace(option, field)
+            raise FormatError(said) from None
+        if self.unit == "windows" and self.segmentation is not None and self.segmentation.channels:
+            name, channel = next(iter(self.segmentation.channels.items()))
+            raise FormatError(
+                f"The tier {storage.shown(name)} is tied to the channel {channel}, but values over time are those of one channel; "
+                f"expected unit=turns, or channel={channel} without the tie."
+            )
+
+    @property
+    def _has_segments(self) -> bool:
+        return bool(self._form.get("segments") or self._form.get("segments_path"))
+
+    @property
+    def _segments(self) -> tuple[Path | None, str]:
+        """The file with turns, and what the client calls it."""
+        stored, path = self._stored("segments"), self._form.get("segments_path", "")
+        if stored and path:
+            raise FormatError("segments and segments_path name two files with turns; expected one of them.")
+        if path:
+            return self._places.input(path, "a file with turns"), path
+        if stored and not storage.is_file(stored):
+            raise FormatError("The uploaded file with turns is gone; post it again.")
+        return stored, self._form.get("segments_name", "segments")
+
+    def _stored(self, field: str) -> Path | None:
+        """An upload that came with the request."""
+        name = self._form.get(field)
+        return self._places.uploads / Path(name).name if name else None
 
     @property
     def _path(self) -> Path:

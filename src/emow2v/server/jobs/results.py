@@ -53,7 +53,12 @@ def export(task: Task, provenance: Mapping[str, str | float], number: int, file_
         Emow2vError: there is no such session, or its values are gone
     """
     values = task.table(number)
-    info = Info(task.sessions[number], task.framing, dict(provenance))
+    speech, turns = values.speech is not None, values.turns is not None
+    if turns and file_format in formats.REGULAR:
+        raise RequestError(
+            f"The format {file_format} has a value every step; turns have none; expected csv, csvw, json or ndjson."
+        )
+    info = Info(task.sessions[number], task.framing, dict(provenance), speech=speech, turns=turns)
     record(
         Trajectory(info, lambda: _blocks(values, task.first_row)),
         formats.writers(["csv" if file_format == "csvw" else file_format], folder, task.stem(number)),
@@ -115,4 +120,6 @@ def _blocks(values: Table, first: int) -> Iterator[Block]:
             embeddings=np.zeros((len(values.starts[part]), 0), np.float32),
             scores=values.scores[part].astype(np.float32),  # six decimals survive it
             confidence=np.repeat(values.confidence[part, None], len(DIMENSIONS), axis=1).astype(np.float32),
+            speech=None if values.speech is None else values.speech[part].astype(np.float32),
+            turns=None if values.turns is None else values.turns.part(part),
         )

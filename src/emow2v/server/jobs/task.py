@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from pathlib import Path
 from typing import Protocol
 
@@ -29,7 +29,7 @@ class Task(Protocol):
         track_choice: track and channel of the recordings, where the request chooses them
         default_format: format of results where a client names none
         first_row: number of a table's first row, counted from the beginning of the recording
-        upload: the upload that belongs to this job alone
+        owned: uploads that belong to this job alone
         notes: sentences on fields and options that are unknown and ignored
     """
 
@@ -50,7 +50,7 @@ class Task(Protocol):
     @property
     def first_row(self) -> int: ...
     @property
-    def upload(self) -> Path | None: ...
+    def owned(self) -> Set[Path]: ...
     @property
     def notes(self) -> Sequence[str]: ...
 

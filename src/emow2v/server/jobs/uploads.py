@@ -5,8 +5,11 @@ from __future__ import annotations
 import re
 import secrets
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import IO
+
+from emow2v.errors import FormatError
 
 
 def keep(file: IO[bytes], client_name: str, folder: Path) -> str:
@@ -28,3 +31,34 @@ def keep(file: IO[bytes], client_name: str, folder: Path) -> str:
         (folder / name).unlink(missing_ok=True)
         raise
     return name
+
+
+def keep_segments(files: Mapping[str, IO[bytes]], sent: int, folder: Path) -> tuple[str, str]:
+    """Store an upload with turns: one file, or both files of an annotation, X.annotation and X.annotation~.
+
+    Args:
+        files: by the client's names
+        sent: number of files, those of one name included
+
+    Returns:
+        its name in the folder, which ends with ~ for two files, and the client's name
+
+    Raises:
+        FormatError: other files
+        OSError: they cannot be written
+    """
+    first, *others = sorted(files)
+    if (sent, others) not in ((1, []), (2, [f"{first}~"])):
+        raise FormatError(
+            f"segments came {sent} times; expected one file, or the two of an annotation: X.annotation and X.annotation~."
+        )
+    stored = keep(files[first], first, folder)
+    for other in others:
+        try:
+            with (folder / f"{stored}~").open("xb") as data:
+                shutil.copyfileobj(files[other], data)
+        except BaseException:
+            for name in (stored, f"{stored}~"):
+                (folder / name).unlink(missing_ok=True)
+            raise
+    return stored + "~" * len(others), first

@@ -47,7 +47,8 @@ PRIVATE = {"Cache-Control": "no-store"}  # an erased voice must not stay in a br
 class RowsModel(BaseModel):
     """Values from the row with the number `first` on; of a running job, those computed so far.
 
-    `run` changes when the job starts again or goes on to its next recording; earlier rows are then void.
+    `run` changes when the job starts again or goes on to its next recording; earlier rows are then void. The last column is
+    speech, where the job looks for it; scores are null in rows without.
     """
 
     run: str
@@ -98,8 +99,9 @@ def add(api: FastAPI, state: ServerState, find_job: Callable[..., Job]) -> None:
         """The values so far; all of them when the job has finished."""
         job = find_job(job_id)
         if job.status is Status.FINISHED:
-            values = _or_404(lambda: task_of(job, places).table(session))
-            every = np.column_stack([values.starts, values.ends, values.scores, values.confidence])
+            values = or_404(lambda: task_of(job, places).table(session))
+            columns = [values.starts, values.ends, values.scores, values.confidence]
+            every = np.column_stack(columns if values.speech is None else [*columns, values.speech])
             return _rows("", every[first : first + MAX_ROWS], first, len(every), complete=True)
         now = partial_rows.read(places.results(job.id), first, run)
         begin = first if now.run == run or not run else 0
@@ -111,8 +113,8 @@ def add(api: FastAPI, state: ServerState, find_job: Callable[..., Job]) -> None:
     ) -> WaveformModel:
         """The waveform of the track and channel that were used, in at most `points` points and at least half as many."""
         task = task_of(await run_in_threadpool(find_job, job_id), places)
-        source = await run_in_threadpool(_or_404, lambda: results.recording(task, session))
-        track_choice = _or_404(lambda: task.track_choice)
+        source = await run_in_threadpool(or_404, lambda: results.recording(task, session))
+        track_choice = or_404(lambda: task.track_choice)
         async with decoding:
             try:
                 sound = io.BytesIO(source) if isinstance(source, bytes) else source
@@ -141,7 +143,7 @@ def add(api: FastAPI, state: ServerState, find_job: Callable[..., Job]) -> None:
     def audio(job_id: str, session: Session = 0) -> Response:
         """The job's recording, to listen to."""
         task = task_of(find_job(job_id), places)
-        source = _or_404(lambda: results.recording(task, session))
+        source = or_404(lambda: results.recording(task, session))
         if isinstance(source, bytes):  # the request contained it
             return Response(source, media_type=BYTES, headers=PRIVATE)
         kind = MEDIA.get(source.suffix.lower(), BYTES)
@@ -171,7 +173,7 @@ def add(api: FastAPI, state: ServerState, find_job: Callable[..., Job]) -> None:
     def cite(job_id: str) -> CitationModel:
         """A methods paragraph and BibTeX for a job that has finished, from its provenance."""
         job = find_job(job_id, brief=True)
-        _check_finished(job)
+        check_finished(job)
         return CitationModel(
             methods=citation.methods(job.provenance), bibtex=results.references(job.provenance, state.card)
         )
@@ -179,17 +181,17 @@ def add(api: FastAPI, state: ServerState, find_job: Callable[..., Job]) -> None:
 
 def result(job: Job, places: Places, file_format: str = "", session: int = 0) -> Response:
     """The answer with a session's table: the stored file, or one made in another format."""
-    _check_finished(job)
+    check_finished(job)
     task = task_of(job, places)
     file_format = file_format or task.default_format
-    stored = _or_404(lambda: task.stored(file_format))
-    stem = _or_404(lambda: task.stem(session))
+    stored = or_404(lambda: task.stored(file_format))
+    stem = or_404(lambda: task.stem(session))
     if stored is not None:
         return FileResponse(stored, media_type=FORMATS[file_format], filename=f"{stem}.{file_format}", headers=PRIVATE)
     folder = results.temporary(places.results(job.id))
     folder.mkdir(parents=True)
     try:
-        made = _or_404(lambda: results.export(task, job.provenance, session, file_format, folder))
+        made = or_404(lambda: results.export(task, job.provenance, session, file_format, folder))
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
@@ -202,12 +204,13 @@ def result(job: Job, places: Places, file_format: str = "", session: int = 0) ->
     )
 
 
-def _check_finished(job: Job) -> None:
+def check_finished(job: Job) -> None:
+    """Answer 409 where a job has not finished."""
     if job.status is not Status.FINISHED:
         raise HTTPException(409, f"The job is {job.status.name.lower()}; its result comes when it has finished.")
 
 
-def _or_404(function: Callable[[], T]) -> T:
+def or_404(function: Callable[[], T]) -> T:
     """The result of a function; 404 with the sentence of its error."""
     try:
         return function()
@@ -220,5 +223,6 @@ def _rows(run: str, rows: np.ndarray[Any, np.dtype[np.float64]], first: int, tot
     values = rows.round(6).tolist()
     for row in np.flatnonzero(~np.isfinite(rows).all(axis=1)):
         values[row] = [value if math.isfinite(value) else None for value in values[row]]
-    head = {"run": run, "first": first, "total": total, "complete": complete, "columns": COLUMNS[1:]}
+    columns = (*COLUMNS[1:], "speech")[: rows.shape[1]]
+    head = {"run": run, "first": first, "total": total, "complete": complete, "columns": columns}
     return JSONResponse({**head, "rows": values}, headers=PRIVATE)

@@ -49,7 +49,11 @@ _TABLE_READERS = {"rttm": rttm.read_rttm, "csv": tables.read_csv}
 
 
 def read_segments(
-    path: str | Path, tiers: Sequence[TierChoice | str] | None = None, *, recording: str | Path | None = None
+    path: str | Path,
+    tiers: Sequence[TierChoice | str] | None = None,
+    *,
+    recording: str | Path | None = None,
+    name: str = "",
 ) -> Segmentation:
     """The segments of a file, whatever its format.
 
@@ -58,22 +62,24 @@ def read_segments(
         tiers: names of tiers or speakers, each with a channel if one is tied to it ("VP=right"), see `select_tiers`; an empty
             sequence takes the tiers that do not depend on others; None takes everything
         recording: the recording that is meant, where the file names several; times become seconds of it (TIME_ORIGIN)
+        name: the file's own name, where it lies under another, as uploads do; for sentences, and for what names tell
 
     Raises:
         FormatError: no such file, no such tier, nothing of the recording, or a file that cannot be read or is cut off
     """
     path = Path(path)
+    named = Path(name) if name else path
     recording = None if recording is None else Path(recording)
-    with text.naming(path):
+    with text.naming(named):
         content = text.read_bytes(path)
-        kind = _kind(path, content)
+        kind = _kind(named, content)
         if kind != "ssi":
-            segmentation = _read(kind, content, path, recording)
-    if kind == "ssi":
-        segmentation = read_ssi(path)  # whose errors name the file already
-    name = storage.one_line(path.name)
-    notices = tuple(f"{name}: {notice}." for notice in segmentation.notices)
-    segmentation = replace(segmentation, source=path, notices=notices)
+            segmentation = _read(kind, content, named, recording)
+    if kind == "ssi":  # whose errors name the file already
+        segmentation = read_ssi(path, name)
+    shown = storage.one_line(named.name)
+    notices = tuple(f"{shown}: {notice}." for notice in segmentation.notices)
+    segmentation = replace(segmentation, source=named, notices=notices)
     if recording is not None:
         segmentation = shift_to_recording(segmentation, recording)
     return segmentation if tiers is None else select_tiers(segmentation, tiers)

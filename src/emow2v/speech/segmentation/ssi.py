@@ -12,17 +12,24 @@ from emow2v.storage import counted
 GARBAGE = -1  # class of what a discrete scheme has no class for
 
 
-def read_ssi(path: Path) -> Segmentation:
+def read_ssi(path: Path, name: str = "") -> Segmentation:
     """The labels of X.annotation and X.annotation~; the role is the speaker, the scheme's name the tier.
+
+    Args:
+        name: of the file, where it lies under another
 
     Raises:
         FormatError: a continuous annotation, or no annotation
     """
     path = path.with_name(path.name.removesuffix("~"))
-    annotation = read_annotation(path)
+    name = name.removesuffix("~") or str(path)
+    try:
+        annotation = read_annotation(path)
+    except FormatError as error:
+        raise FormatError(str(error).replace(str(path), name).replace(path.name, Path(name).name)) from None
     if annotation.scheme == "CONTINUOUS":
         raise FormatError(
-            f"{path}: the annotation is continuous; expected a discrete or a free one, whose labels have a start and an end."
+            f"{name}: the annotation is continuous; expected a discrete or a free one, whose labels have a start and an end."
         )
     segments = []
     garbage = 0

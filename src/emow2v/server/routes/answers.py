@@ -1,0 +1,41 @@
+"""What /v1 answers: a job, or the sentence of an error."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel
+
+from emow2v.server.jobs.job import Kind
+
+State = Literal["waiting", "running", "finished", "error", "canceled"]
+
+
+class Problem(BaseModel):
+    """One sentence: what was expected, what came, what to do."""
+
+    error: str
+
+
+class JobModel(BaseModel):
+    """A job; its name is that of the recording. Times are UTC, ISO 8601; empty before the event."""
+
+    id: str
+    name: str
+    kind: Kind
+    state: State
+    position: int | None = None
+    rows: int
+    expected_rows: int | None
+    posted: str
+    started: str
+    ended: str
+    error: str
+    model: str
+    provenance: dict[str, str | int | float]
+    notices: list[str] = []  # on what is missing or unusual in the recording
+
+
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    code: {"model": Problem} for code in (400, 401, 403, 404, 409, 413, 415, 421, 422, 429, 500, 503, 507)
+}

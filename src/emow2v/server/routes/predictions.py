@@ -1,0 +1,169 @@
+"""The route of /v1 for a prediction: a form in, a table or a job out."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import secrets
+import threading
+import time
+from collections.abc import Callable
+from typing import Annotated, Literal
+
+from fastapi import FastAPI, File, Form, HTTPException, Request, UploadFile
+from fastapi.responses import JSONResponse, Response
+from starlette.concurrency import run_in_threadpool
+
+from emow2v.server.failures import headers
+from emow2v.server.jobs.prediction import FORMATS, MAX_SEGMENTS, PredictionTask
+from emow2v.server.jobs.store import Job, Status, Store
+from emow2v.server.jobs.uploads import keep, keep_segments
+from emow2v.server.routes import views
+from emow2v.server.routes.answers import JobModel
+from emow2v.server.state import ServerState
+
+logger = logging.getLogger("emow2v.server")
+
+LOOK_S = (0.02, 0.25)  # least and greatest time between two looks at a job that a client waits for
+MAX_WAIT_S = 3600
+MAX_FILES = 3  # of a form: a recording, and an annotation of NOVA in its two files
+REPEATED = ("segments", "tier")  # fields that may come more than once
+
+
+def add(api: FastAPI, state: ServerState, to_model: Callable[[Job], JobModel]) -> None:
+    """Add the route.
+
+    Args:
+        to_model: describes a job
+    """
+    options, store, places = state.options, state.store, state.places
+
+    @api.post(
+        "/predictions",
+        responses={
+            200: {"content": {kind.partition(";")[0]: {} for kind in FORMATS.values()}, "description": "The table."},
+            202: {"model": JobModel, "description": "Accepted; ask for the job, then for its result."},
+        },
+        response_class=Response,
+    )
+    async def predict(
+        request: Request,
+        file: Annotated[UploadFile | None, File(description="A recording: any audio or video file.")] = None,
+        path: Annotated[str, Form(description="Instead: a recording below the server's data folders.")] = "",
+        model: Annotated[str, Form(description="Name of an installed model; empty for the server's own.")] = "",
+        unit: Annotated[
+            Literal["windows", "files", "turns"],
+            Form(description="Values over time, one for the whole recording, or one for each turn."),
+        ] = "windows",
+        table: Annotated[Literal["json", "csv", "ndjson"], Form(alias="format")] = "json",
+        context: Annotated[Literal["", "window", "shared"], Form(description="Empty: the server's default.")] = "",
+        padding: Annotated[Literal["edge", "zeros"], Form()] = "edge",
+        frame_step: Annotated[str, Form(examples=["40ms", "0.5s"])] = "40ms",
+        left_context: Annotated[str, Form()] = "960ms",
+        right_context: Annotated[str, Form()] = "0ms",
+        start: Annotated[str, Form()] = "0ms",
+        end: Annotated[str, Form(description="0ms: the end of the recording.")] = "0ms",
+        track: Annotated[str, Form(description="Number of an audio track, from 1; empty: the default track.")] = "",
+        channel: Annotated[str, Form(description="mix, left, right, or a number from 1.")] = "",
+        speech: Annotated[
+            bool, Form(description="true: the table has the probability of speech, and no scores where nobody speaks.")
+        ] = False,
+        segments: Annotated[
+            list[UploadFile] | None,
+            File(
+                description="Who speaks when: a file of ELAN, Praat, whisper or others; both files of an annotation of NOVA."
+            ),
+        ] = None,
+        segments_path: Annotated[str, Form(description="Instead: such a file below the server's data folders.")] = "",
+        tier: Annotated[
+            list[str] | None,
+            Form(description="Tier or speaker whose turns are taken; VP=right takes its sound from the right channel."),
+        ] = None,
+        pool: Annotated[
+            bool, Form(description="true: the value of a turn is the mean of the values over time inside it.")
+        ] = False,
+        shortest_turn: Annotated[str, Form(description="Turns of the detector last at least so long.")] = "250ms",
+        longest_turn: Annotated[
+            str, Form(description="Longer turns of the detector are cut in a pause; 0ms: never.")
+        ] = "15s",
+        bridged_pause: Annotated[str, Form(description="Such pauses do not end a turn of the detector.")] = "300ms",
+        wait: Annotated[
+            bool,
+            Form(description="true: answer with the table when it is computed; false: answer with the job at once."),
+        ] = True,
+    ) -> Response:
+        """Scores of a recording."""
+        form = {
+            "path": path, "model": model, "unit": unit, "format": table, "context": context, "padding": padding,
+            "frame_step": frame_step, "left_context": left_context, "right_context": right_context,
+            "start": start, "end": end, "track": track, "channel": channel,
+            "speech": "true" if speech else "", "segments_path": segments_path, "pool": "true" if pool else "",
+            "shortest_turn": shortest_turn, "longest_turn": longest_turn, "bridged_pause": bridged_pause,
+            "tier": json.dumps([one for one in tier or [] if one]) if any(tier or []) else "",
+        }  # fmt: skip
+        with_turns = [
+            one for one in segments or [] if one.filename or one.size
+        ]  # pages also send a field without a file
+        if any((one.size or 0) > MAX_SEGMENTS for one in with_turns):
+            raise HTTPException(
+                413, f"segments has more than {MAX_SEGMENTS >> 20} MiB; expected turns; leave tiers of words out."
+            )
+        job_id = secrets.token_hex(12)
+        client = request.client.host if request.client else ""
+
+        def post() -> Job:
+            if file is not None:
+                form["name"] = file.filename or "upload"
+                form["upload"] = keep(file.file, file.filename or "", places.uploads)
+            try:
+                if with_turns:
+                    files = {one.filename or "segments": one.file for one in with_turns}
+                    form["segments"], form["segments_name"] = keep_segments(files, len(with_turns), places.uploads)
+                PredictionTask(job_id, form, places, options.context).check(state.card, options.max_duration_s)
+                return store.submit(
+                    job_id,
+                    form,
+                    kind="prediction",
+                    client=client,
+                    context=options.context,
+                    max_waiting=options.max_waiting,
+                )
+            except BaseException:
+                for upload in PredictionTask(job_id, form, places).owned:
+                    upload.unlink(missing_ok=True)
+                raise
+
+        async with state.checking:
+            job = await run_in_threadpool(post)
+        logger.info("job %s: posted", job.id, extra={"job": job.id, "client": client})
+        state.workers.wake()
+        if not wait:
+            return JSONResponse(to_model(job).model_dump(), 202, headers={"Location": f"jobs/{job.id}"})
+        ended = await _ended(request, store, job, state.stopping)
+        if ended is None:
+            await run_in_threadpool(store.cancel, job.id)
+            return Response(status_code=400)  # the client closed the connection; nobody reads this
+        if ended.status is not Status.FINISHED:
+            raise HTTPException(400, ended.error or "The job was cancelled.")
+        return views.result(ended, places)
+
+
+async def _ended(request: Request, store: Store, job: Job, stopping: threading.Event) -> Job | None:
+    """Wait for the end of a job; None where the client closes the connection before."""
+    begun = asked = time.monotonic()
+    while (moment := time.monotonic()) - begun < MAX_WAIT_S:
+        now = await run_in_threadpool(store.get, job.id, brief=True)
+        if now is None or now.number != job.number:
+            raise HTTPException(409, "The job was replaced by another.")
+        if now.status.ended:
+            return now
+        if moment - asked > 0.5:
+            if await request.is_disconnected():
+                return None
+            asked = moment
+        if stopping.is_set():
+            said = f"The server stops; the job goes on with its next start. Ask for the job {job.id} then."
+            raise HTTPException(503, said, headers=headers(503))
+        await asyncio.sleep(min(LOOK_S[1], max(LOOK_S[0], (moment - begun) / 20)))
+    raise HTTPException(409, f"The job goes on after {MAX_WAIT_S} s; post it with wait=false and ask for it later.")
