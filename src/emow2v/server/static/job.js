@@ -1,16 +1,21 @@
 // The page of one job: its values while they are computed; afterwards the sound, the summary, the table, and all files.
 
 import { addCitation } from "./citation.js";
+import { coverageText } from "./coverage.js";
 import { announce, announceError, byId, make, saveFile } from "./elements.js";
 import { cancelJob, isPending, jobPath, queueText, requestLog, showProgress, showState } from "./jobstate.js";
 import { Plane } from "./plane.js";
 import { Player } from "./player.js";
 import { Readout, spokenRow } from "./readout.js";
 import { requestJSON } from "./requests.js";
-import { COLUMNS, Series, Waveform } from "./series.js";
-import { Table } from "./table.js";
-import { clockText, countText, durationText, fileStem, valueText } from "./texts.js";
+import { Series, Waveform } from "./series.js";
+import { showSummary } from "./summary.js";
+import { PagedTable, valueRows } from "./table.js";
+import { clockText, countText, durationText, fileStem } from "./texts.js";
+import { Tiers } from "./tiers.js";
 import { TimePlot } from "./timeplot.js";
+import { Turns } from "./turns.js";
+import { turnRows, turnsCSV } from "./turntable.js";
 
 const id = decodeURIComponent(location.pathname.slice("/jobs/".length));
 const EXPORTS = {
@@ -20,7 +25,6 @@ const EXPORTS = {
   ndjson: "NDJSON",
   annotation: "NOVA annotations (zip)",
 };
-const STATISTICS = { low: "lowest", mean: "mean", deviation: "SD", high: "highest" };
 const MAX_WAVEFORM_POINTS = 40_000;
 const MIN_ESTIMATE_S = 2; // a job that has run for less gets no estimate of the time left
 
@@ -32,7 +36,11 @@ const player = new Player(byId("audio"), byId("video"), showTime, (reason) => {
   byId("no-playback").textContent = reason;
   byId("no-playback").hidden = !reason;
 });
-const table = new Table(series, (time) => player.seek(time));
+const seek = (time) => player.seek(time);
+const tiers = new Tiers(byId("tiers"), byId("turn"), plot, seek);
+const table = new PagedTable(byId("values"), valueRows(series, seek));
+let turns = null; // who speaks when, if the job knows it
+let turnTable = null;
 let job = null;
 let session = 0; // number of the recording in the job
 let run = ""; // the server's name for the rows so far; another one means that the job began again
@@ -46,6 +54,8 @@ function showTime(time, follow) {
   plane.show(row);
   readout.show(series, row);
   table.show(row);
+  tiers.moveCursor(time);
+  turnTable?.show(turns.all.indexOf(turns.at(time)[0]));
 }
 
 /** Another part of the time is visible. */
@@ -55,7 +65,8 @@ function showView(from, to) {
   const isHeld = document.activeElement === byId("pan") && plot.range;
   if (!isHeld) byId("pan").value = plot.range ? from / (plot.whole - width) : 0.5;
   byId("pan").setAttribute("aria-valuetext", `${clockText(from, 1)} to ${clockText(to, 1)}`);
-  if (!byId("about").hidden) showSummary();
+  tiers.draw();
+  if (!byId("about").hidden) showSummary(series, turns, plot.range);
 }
 
 function showJob() {
@@ -103,7 +114,7 @@ async function requestNewRows() {
     if (answer.first !== series.length || answer.first) series.clear();
   }
   if (!answer.complete && answer.first === series.length && answer.rows.length) {
-    series.add(answer.rows);
+    series.add(answer.rows, answer.columns);
     redraw();
   }
 }
@@ -138,17 +149,35 @@ async function loadRows() {
   while (series.length < total) {
     const answer = await requestJSON(jobPath(id, `/rows?first=${series.length}&session=${session}`));
     total = answer.rows.length ? answer.total : 0;
-    series.add(answer.rows);
+    series.add(answer.rows, answer.columns);
   }
   announce("");
+  await loadTurns();
   player.duration ||= series.duration;
   byId("about").hidden = false;
-  showSummary();
+  byId("coverage").textContent = coverageText(job.provenance, series);
+  showSummary(series, turns, plot.range);
   showExports();
   table.turn(0, true);
   redraw();
   const [duration, count] = [clockText(series.duration, 1), countText(series.length, "value")];
   plot.describe(`Waveform, curves and confidence over ${duration}: ${count}; the table below has all values`);
+}
+
+/** Who speaks when: turns of a segmentation or of the detector of speech. Other jobs have none. */
+async function loadTurns() {
+  const isKnown = series.hasSpeech || job.provenance.turns_from;
+  const path = jobPath(id, `/turns?session=${session}`);
+  const answer = isKnown ? await requestJSON(path).catch(announceError) : null;
+  turns = answer ? new Turns(answer) : null;
+  tiers.show(turns);
+  byId("values").hidden = series.isTurns;
+  byId("turn-values").hidden = !turns;
+  if (!turns) return;
+  const rows = turnRows(turns, seek);
+  if (turnTable) turnTable.content = rows;
+  turnTable ??= new PagedTable(byId("turn-values"), rows);
+  turnTable.turn(0, true);
 }
 
 function showExports() {
@@ -164,28 +193,6 @@ async function savePicture() {
   const address = await plot.picture(job.name);
   const text = decodeURIComponent(address.slice(address.indexOf(",") + 1));
   saveFile(`${fileStem(job.name)}.svg`, new Blob([text], { type: "image/svg+xml" }));
-}
-
-/** Statistics of the visible part. */
-function showSummary() {
-  const [from, to] = plot.range ?? [-Infinity, Infinity];
-  const names = { ...STATISTICS, deviation: make("abbr", { title: "standard deviation" }, STATISTICS.deviation) };
-  const head = Object.values(names).map((name) => make("th", { scope: "col" }, name));
-  let count = 0;
-  const lines = COLUMNS.map((name, column) => {
-    const summary = series.summary(column, from, to);
-    count = Math.max(count, summary?.count ?? 0);
-    const cells = Object.keys(names).map((key) => make("td", {}, valueText(summary?.[key], 3)));
-    return make("tr", {}, make("th", { scope: "row" }, name), ...cells);
-  });
-  const part = plot.range
-    ? `from ${clockText(from, 2)} to ${clockText(to, 2)}, the visible part`
-    : `over ${clockText(series.duration, 1)}`;
-  byId("summary").replaceChildren(
-    make("caption", { class: "muted" }, `${countText(count, "value")} ${part}`),
-    make("thead", {}, make("tr", {}, make("td"), ...head)),
-    make("tbody", {}, ...lines),
-  );
 }
 
 function showProvenance() {
@@ -205,6 +212,7 @@ async function showResult() {
     return;
   }
   showProvenance();
+  series.isTurns = Boolean(job.provenance.turns);
   const names = await requestJSON(jobPath(id, "/sessions"));
   if (names.length > 1 && byId("sessions").hidden) {
     byId("sessions").hidden = false;
@@ -245,13 +253,13 @@ function handleKey(event) {
   if (event.target.closest("input[type=range]") && /^(Arrow|Home|End)/.test(event.key)) return;
   if (event.key === " " && event.target.closest("a, button, summary, input")) return;
   const seconds = event.shiftKey ? 10 : 1;
-  const row = series.at(player.time);
+  const row = series.isTurns ? series.begun(player.time) - 1 : series.at(player.time); // also between turns
   const action = {
     " ": () => player.toggle(),
     ArrowLeft: () => player.seek(player.time - seconds),
     ArrowRight: () => player.seek(player.time + seconds),
     ",": () => row > 0 && player.seek(series.start(row - 1)),
-    ".": () => row >= 0 && row < series.length - 1 && player.seek(series.start(row + 1)),
+    ".": () => series.length && row < series.length - 1 && player.seek(series.start(row + 1)),
     Home: () => player.seek(0),
     End: () => player.seek(Infinity),
     "+": () => plot.scale(0.5),
@@ -271,6 +279,10 @@ byId("pan").addEventListener("input", (event) => {
 byId("zoom-in").addEventListener("click", () => plot.scale(0.5));
 byId("zoom-out").addEventListener("click", () => plot.scale(2));
 byId("zoom-all").addEventListener("click", () => plot.zoom(null));
+byId("turns-csv").addEventListener("click", () => {
+  const [text, name] = [turnsCSV(job.name, turns), `${fileStem(job.name)}.turns.csv`];
+  saveFile(name, new Blob([text], { type: "text/csv" }));
+});
 byId("cancel").addEventListener("click", () => cancelJob(id).catch(announceError));
 byId("log").addEventListener("toggle", async (event) => {
   if (event.target.open) byId("log-text").textContent = await requestLog(id);

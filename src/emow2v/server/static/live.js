@@ -7,7 +7,7 @@ import { Plane } from "./plane.js";
 import { Readout } from "./readout.js";
 import { Recorder } from "./recorder.js";
 import { predictionForm, requestJSON } from "./requests.js";
-import { COLUMNS, Series, Waveform } from "./series.js";
+import { Series, Waveform } from "./series.js";
 import { clockText, countText, durationText } from "./texts.js";
 import { TimePlot } from "./timeplot.js";
 import { zip } from "./zip.js";
@@ -89,7 +89,7 @@ function connect() {
       if (message.provenance) resolve((provenance = message.provenance));
       else if (message.error) fail(message.error, reject);
       else if (message.done) finish();
-      else series.add([["start", "end", ...COLUMNS].map((name) => message[name])]);
+      else series.add([Object.values(message)], Object.keys(message));
       if (message.index !== undefined) draw();
     });
     socket.addEventListener("close", (event) => {
@@ -167,7 +167,7 @@ function finish() {
 
 function saveValues() {
   const name = `${stem}.csv`;
-  const files = { [name]: csvTable(`${stem}.wav`, series), [`${name}-metadata.json`]: csvMetadata(name, provenance) };
+  const files = { [name]: csvTable(`${stem}.wav`, series), [`${name}-metadata.json`]: csvMetadata(name, series, provenance) };
   saveFile(`${name}.zip`, zip(files));
 }
 

@@ -1,30 +1,52 @@
 // Values over time, and what of them is drawn: an hour has 90,000 rows, a screen shows 2,000 points.
 
+import { Line, outline } from "./lines.js";
+
 export const DIMENSIONS = ["arousal", "dominance", "valence"];
 export const COLUMNS = [...DIMENSIONS, "confidence"];
-const WIDTH = 2 + COLUMNS.length; // a row: start, end, arousal, dominance, valence, confidence
+export const SPEECH = COLUMNS.length; // place of the probability of speech behind them; not all recordings have it
+const NAMES = ["start", "end", ...COLUMNS, "speech"]; // of a row
+const WIDTH = NAMES.length;
+const SPEECH_THRESHOLD = 0.5; // from here on a row counts as speech (docs/speech.md)
 const ROUNDING_S = 1e-9;
 
+/** Rows over time without gaps; where `isTurns` is set, rows are turns, which may have gaps between them and overlap. */
 export class Series {
   constructor() {
+    this.isTurns = false;
     this.clear();
   }
 
   clear() {
     this.data = new Float64Array(1024 * WIDTH);
     this.length = this.boundedRows = 0;
+    this.duration = this.longest = 0; // seconds: to the end of all rows, of the longest one
     [this.lowest, this.highest] = [Infinity, -Infinity];
+    this.hasSpeech = false;
   }
 
-  /** Append rows [start, end, arousal, dominance, valence, confidence], in order of time. */
-  add(rows) {
+  /** Names of the values that rows have. */
+  get columns() {
+    return this.hasSpeech ? [...COLUMNS, "speech"] : COLUMNS;
+  }
+
+  /**
+   * Append rows, in order of time.
+   * @param names of the numbers in each row; by default those of a row without speech
+   */
+  add(rows, names = []) {
+    const places = NAMES.map((name, place) => (names.length ? names.indexOf(name) : place));
     if ((this.length + rows.length) * WIDTH > this.data.length) {
       const larger = new Float64Array(Math.max(2 * this.data.length, (this.length + rows.length) * WIDTH));
       larger.set(this.data);
       this.data = larger;
     }
     for (const row of rows) {
-      for (let k = 0; k < WIDTH; k++) this.data[this.length * WIDTH + k] = row[k] ?? NaN;
+      const begin = this.length * WIDTH;
+      places.forEach((place, k) => (this.data[begin + k] = row[place] ?? NaN));
+      this.hasSpeech ||= !Number.isNaN(this.data[begin + WIDTH - 1]);
+      this.duration = Math.max(this.duration, this.end(this.length));
+      this.longest = Math.max(this.longest, this.end(this.length) - this.start(this.length));
       this.length++;
     }
   }
@@ -45,17 +67,22 @@ export class Series {
     return (this.start(index) + this.end(index)) / 2;
   }
 
-  /** A value; `column` is a place in COLUMNS. */
+  /** Whether nobody speaks in the row's window. Turns were chosen by people or by the detector: they all count. */
+  isSilent(index) {
+    return !this.isTurns && this.data[index * WIDTH + 2 + SPEECH] < SPEECH_THRESHOLD;
+  }
+
+  /** A value; `column` is a place in COLUMNS, or SPEECH. Scores of silence are NaN. */
   value(index, column) {
-    return this.data[index * WIDTH + 2 + column];
+    return column < DIMENSIONS.length && this.isSilent(index) ? NaN : this.data[index * WIDTH + 2 + column];
   }
 
-  get duration() {
-    return this.length ? this.end(this.length - 1) : 0;
-  }
-
-  /** The row at a time; the first or last row for times outside, -1 if there are no rows. */
+  /**
+   * The row at a time; the first or last row for times outside, -1 if there are no rows.
+   * Of turns it is the one that begins last, and -1 between turns.
+   */
   at(time) {
+    if (this.isTurns) return this.#turnAt(time);
     let [low, high] = [0, this.length - 1];
     while (low < high) {
       const half = (low + high) >> 1;
@@ -65,27 +92,54 @@ export class Series {
     return this.length ? low : -1;
   }
 
+  /** How many rows begin at a time or before it. */
+  begun(time) {
+    let [low, high] = [0, this.length];
+    while (low < high) {
+      const half = (low + high) >> 1;
+      if (this.start(half) > time + ROUNDING_S) high = half;
+      else low = half + 1;
+    }
+    return low;
+  }
+
+  #turnAt(time) {
+    for (let index = this.begun(time) - 1; index >= 0 && this.start(index) >= time - this.longest; index--) {
+      if (this.end(index) > time + ROUNDING_S) return index;
+    }
+    return -1;
+  }
+
+  /** Turns as level lines from their starts to their ends. */
+  #steps(column, from, to) {
+    const [x, y] = [[], []];
+    for (let index = this.begun(from - this.longest); index < this.begun(to); index++) {
+      if (this.end(index) < from) continue;
+      const value = this.value(index, column);
+      x.push(this.start(index), this.end(index), this.end(index));
+      y.push(value, value, NaN);
+    }
+    return { x, y, band: null, seconds: 0 };
+  }
+
   /**
-   * The points of a column between two times.
+   * The points of a column between two times; NaN makes a gap.
    * @param maxPoints up to so many rows, each row is a point. Of more rows, each point is the mean of a stretch of rows,
    *   and there are a quarter as many points.
    * @returns x, y; band: the corners of the area between the lowest and highest values of the stretches, or null;
    *   seconds: the length of a stretch, 0 for single rows
    */
   points(column, from, to, maxPoints) {
+    if (this.isTurns) return this.#steps(column, from, to);
     let first = Math.max(0, this.at(from) - 1);
     const last = Math.min(this.length, this.at(to) + 2);
-    const [x, y] = [[], []];
+    const line = new Line();
     if (last - first <= maxPoints) {
-      for (let index = first; index < last; index++) {
-        x.push(this.middle(index));
-        y.push(this.value(index, column));
-      }
-      return { x, y, band: null, seconds: 0 };
+      for (let index = first; index < last; index++) line.add(this.start(index), this.end(index), this.value(index, column));
+      return { ...line.points(), band: null, seconds: 0 };
     }
     const stretch = Math.ceil((4 * (last - first)) / maxPoints);
     first -= first % stretch; // the stretches are the same wherever the view begins
-    const [lows, highs] = [[], []];
     for (let begin = first; begin < last; begin += stretch) {
       const end = Math.min(this.length, begin + stretch);
       let [low, high, sum, count] = [Infinity, -Infinity, 0, 0];
@@ -97,13 +151,9 @@ export class Series {
         sum += value;
         count++;
       }
-      if (!count) continue;
-      x.push((this.start(begin) + this.end(end - 1)) / 2);
-      y.push(sum / count);
-      lows.push(low);
-      highs.push(high);
+      line.add(this.start(begin), this.end(end - 1), count ? sum / count : NaN, low, high);
     }
-    return { x, y, band: outline(x, lows, highs), seconds: stretch * (this.start(1) - this.start(0)) };
+    return { ...line.points(), band: line.band(), seconds: stretch * (this.start(1) - this.start(0)) };
   }
 
   /** The lowest and highest score of all rows. */
@@ -118,11 +168,30 @@ export class Series {
     return [this.lowest, this.highest];
   }
 
-  /** Lowest value, mean, standard deviation and highest value of a column, of rows whose middle is between two times. */
+  /** Whether a row belongs to a part of the time: its middle does. */
+  #isInside(index, from, to) {
+    return this.middle(index) >= from && this.middle(index) <= to;
+  }
+
+  /** Seconds of the rows between two times: of all, and of those with speech. */
+  seconds(from = -Infinity, to = Infinity) {
+    let [all, speech] = [0, 0];
+    for (let index = 0; index < this.length; index++) {
+      if (!this.#isInside(index, from, to)) continue;
+      all += this.end(index) - this.start(index);
+      if (!this.isSilent(index)) speech += this.end(index) - this.start(index);
+    }
+    return { all, speech };
+  }
+
+  /**
+   * Lowest value, mean, standard deviation and highest value of a column, of rows with speech whose middle is between two
+   * times; of all rows where speech is not known.
+   */
   summary(column, from = -Infinity, to = Infinity) {
     let [low, high, sum, count] = [Infinity, -Infinity, 0, 0];
     const counts = (index) =>
-      this.middle(index) >= from && this.middle(index) <= to && !Number.isNaN(this.value(index, column));
+      this.#isInside(index, from, to) && !this.isSilent(index) && !Number.isNaN(this.value(index, column));
     for (let index = 0; index < this.length; index++) {
       if (!counts(index)) continue;
       const value = this.value(index, column);
@@ -175,6 +244,3 @@ export class Waveform {
     return outline(middles, lows, highs);
   }
 }
-
-/** Corners of an area: along the highest values to the right, and back along the lowest. */
-const outline = (x, lows, highs) => ({ x: [...x, ...x.toReversed()], y: [...highs, ...lows.toReversed()] });

@@ -3,10 +3,10 @@
 
 import { colour, drawNextFrame, make, onThemeChange, setText } from "./elements.js";
 import { Readout } from "./readout.js";
-import { COLUMNS, DIMENSIONS } from "./series.js";
+import { COLUMNS, DIMENSIONS, SPEECH } from "./series.js";
 import { clockText, durationText } from "./texts.js";
 
-const MARGIN = { l: 46, r: 8, t: 6, b: 30 };
+export const MARGIN = { l: 46, r: 8, t: 6, b: 30 };
 const MINUTE_S = 60;
 const HOUR_S = 3600;
 const TICK_STEPS_S = [
@@ -145,7 +145,7 @@ export class TimePlot {
 
   #traces(from, to) {
     const maxPoints = Math.max(800, 2 * this.element.clientWidth);
-    const mode = this.series.length === 1 ? "markers" : "lines";
+    const mode = this.series.length === 1 && !this.series.isTurns ? "markers" : "lines";
     const traces = [];
     const area = { fill: "toself", showlegend: false };
     let meanSeconds = 0;
@@ -154,7 +154,7 @@ export class TimePlot {
       const isScore = column < DIMENSIONS.length;
       const color = colour(isScore ? name : "muted");
       const common = { name, yaxis: isScore ? "y2" : "y3", visible: !isScore || this.visible.has(name) };
-      const width = isScore ? 1.8 : 1.2;
+      const width = (isScore ? 1.8 : 1.2) * (this.series.isTurns ? 1.6 : 1);
       const range = { name: `${name} from lowest to highest`, mode: "none", fillcolor: `${color}38` };
       if (band) traces.unshift({ ...common, ...band, ...area, ...range });
       traces.push({ ...common, x, y, mode, line: { color, width }, marker: { color, size: 5 * width } });
@@ -165,6 +165,12 @@ export class TimePlot {
         "Zoom in to see single values."
       : "";
     setText(this.remark, this.note || means);
+    this.speechKey.hidden = !this.series.hasSpeech;
+    if (this.series.hasSpeech) {
+      const { x, y } = this.series.points(SPEECH, from, to, maxPoints);
+      const look = { mode: "lines", line: { width: 0 }, fill: "tozeroy", fillcolor: `${colour("sound")}66` };
+      traces.unshift({ name: "speech", yaxis: "y3", x, y, ...look });
+    }
     if (this.waveform) {
       const color = colour("sound");
       const corners = this.waveform.outline(from, to, maxPoints);
@@ -227,7 +233,9 @@ export class TimePlot {
       return make("button", attributes, make("span", { class: "swatch" }), name);
     });
     this.remark = make("span", { class: "muted" });
-    return make("div", { class: "legend" }, make("div", { role: "group", "aria-label": "Visible curves" }, ...buttons), this.remark);
+    this.speechKey = make("span", { class: "muted speech", hidden: true }, make("span", { class: "swatch" }), " probability of speech");
+    const group = make("div", { role: "group", "aria-label": "Visible curves" }, ...buttons);
+    return make("div", { class: "legend" }, group, this.speechKey, this.remark);
   }
 
   /** The time under the pointer; null beside the axis. */
@@ -269,6 +277,11 @@ export class TimePlot {
     for (const kind of ["pointerup", "pointercancel"]) addEventListener(kind, release, true);
     this.element.addEventListener("pointermove", (event) => this.#showTip(event));
     for (const kind of ["pointerleave", "pointerdown"]) this.element.addEventListener(kind, () => (this.tip.hidden = true));
+    this.listenToWheel(this.element);
+  }
+
+  /** Zoom and move with the wheel above an element that has the time axis of the plot. */
+  listenToWheel(element) {
     const wheel = (event) => {
       const isSideways = Math.abs(event.deltaX) > Math.abs(event.deltaY);
       const sideways = event.shiftKey ? event.deltaX || event.deltaY : isSideways ? event.deltaX : 0;
@@ -277,7 +290,7 @@ export class TimePlot {
       if (event.ctrlKey) this.scale(Math.exp(Math.min(Math.max(event.deltaY, -100), 100) / 300), this.#timeAt(event));
       else this.move(sideways / this.element.clientWidth);
     };
-    this.element.addEventListener("wheel", wheel, { passive: false });
+    element.addEventListener("wheel", wheel, { passive: false });
   }
 }
 
