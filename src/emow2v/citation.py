@@ -120,6 +120,8 @@ def _detector(facts: Facts) -> str:
 def _sound(facts: Facts) -> Iterator[str]:
     channel = str(facts.get("channel", "mix"))
     how = "mixed down to one channel" if channel == "mix" else f"reduced to one channel ({channel})"
+    if "turns_channels" in facts:
+        how = f"reduced to the channel of each tier ({facts['turns_channels']})"
     yield f"Recordings were {how} and resampled to 16 kHz."
     begin, end = float(facts.get("start_ms", 0)), float(facts.get("end_ms", 0))
     if begin or end:

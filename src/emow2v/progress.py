@@ -54,17 +54,19 @@ class Progress(_Bar):
     Args:
         recordings: number of recordings to be computed
         to: folder of the results; None where they are printed
+        table: one table of all recordings; None where there is none
         failed: number of recordings that were refused before
         left_out: number of files that are not read
     """
 
     def __init__(
-        self, recordings: int, console: Console, *, to: Path | None = None, failed: int = 0, left_out: int = 0
-    ) -> None:
+        self, recordings: int, console: Console, *, to: Path | None = None, table: Path | None = None,
+        failed: int = 0, left_out: int = 0,
+    ) -> None:  # fmt: skip
         super().__init__(console, _counting(console))
         self._task = self._bar.add_task("predicting", total=recordings)
         self._recordings = recordings + failed
-        self._to = to
+        self._to, self.table = to, table
         self._failed, self._left_out = failed, left_out
         self._finished = 0  # of the recordings to be computed, done or failed
         self._done = 0
@@ -78,7 +80,9 @@ class Progress(_Bar):
         stopped = kind is not None
         if kind is None or issubclass(kind, KeyboardInterrupt | SystemExit):
             complete = self._done == self._recordings and not self._left_out
-            if self._to is not None or stopped or not complete:  # a pipe that worked stays silent
+            if (
+                self._to is not None or self.table is not None or stopped or not complete
+            ):  # a pipe that worked stays silent
                 self._console.print(self.summary())
 
     def block(self, block: Block, info: Info) -> None:
@@ -124,6 +128,8 @@ class Progress(_Bar):
         if self._to is not None and self._done:
             place = storage.shown(self._to) if self._to != Path() else "the current folder"
             sentence += f"; results are in {place}"
+        if self.table is not None and self._done:
+            sentence += f"; the table is {storage.shown(self.table)}"
         if self._clipped:
             sentence += f"; {counted(self._clipped, 'value')} of annotations clipped to 0..1"
         return f"{sentence}."

@@ -13,6 +13,7 @@ import soundfile
 from commands import caller
 from emow2v.archive.run_table import RunTable
 from emow2v.errors import FormatError, PlaceTaken
+from emow2v.formats import run_table
 from emow2v.model import Model
 from emow2v.modelstore.verify import EXAMPLE
 from emow2v.rows import DIMENSIONS
@@ -233,3 +234,67 @@ def test_options_of_tables_need_a_table(folder: Path, predict, arguments: tuple[
     result = predict("a.wav", *arguments, code=1)
     assert "expected --table" in (result.output + str(result.exception))
     assert not (folder / "a.csv-metadata.json").exists()
+
+
+def break_table(monkeypatch, error: BaseException, after: int = 1) -> None:
+    """The table's file takes so many parts, then fails."""
+    taken = []
+    add = run_table._CSV.add
+
+    def fail(self, columns, embeddings) -> None:
+        taken.append(columns)
+        if len(taken) > after:
+            raise error
+        add(self, columns, embeddings)
+
+    monkeypatch.setattr(run_table._CSV, "add", fail)
+
+
+def test_a_full_disk_costs_the_table_and_no_other_result(folder: Path, predict, monkeypatch) -> None:
+    break_table(monkeypatch, FormatError("No space left on device; free some space."))
+    result = predict("a.wav", "b.wav", "--unit", "files", "--table", "all.csv", "--format", "json", "-o", "out", code=1)
+    assert result.output.splitlines()[-2:] == [
+        "all.csv was not written: No space left on device; free some space.",
+        "2 of 2 recordings done; results are in out.",
+    ]
+    assert sorted(path.name for path in (folder / "out").iterdir()) == ["a.json", "b.json"]
+    assert not list(folder.glob("*all*"))
+
+
+def test_nothing_is_computed_for_a_table_that_cannot_be_written(folder: Path, predict, monkeypatch) -> None:
+    break_table(monkeypatch, FormatError("No space left on device; free some space."), after=0)
+    result = predict("a.wav", "b.wav", "--unit", "files", "--table", "all.csv", code=1)
+    assert result.output.splitlines() == [
+        "all.csv was not written: No space left on device; free some space.",
+        "0 of 2 recordings done, 1 failed, 1 not done.",
+    ]
+    assert not list(folder.glob("*all*"))
+
+
+def test_a_stopped_run_leaves_what_was_done(folder: Path, predict, lite: Model, monkeypatch) -> None:
+    """Ctrl+C within the second recording."""
+    whole = lite.predict
+
+    def stop(source, *arguments, **options):
+        if str(source) == "b.wav":
+            raise KeyboardInterrupt
+        return whole(source, *arguments, **options)
+
+    monkeypatch.setattr(lite, "predict", stop)
+    command = ["a.wav", "b.wav", "--unit", "files", "--table", "all.csv"]
+    result = predict(*command, code=130)
+    assert result.output.splitlines()[0] == "1 of 2 recordings done, 1 not done; the table is all.csv."
+    assert pd.read_csv(folder / "all.csv")["file"].tolist() == ["a.wav"]
+    described = json.loads((folder / "all.csv-metadata.json").read_text("utf-8"))
+    assert described["stopped"] == "before the last recording"
+    before = (folder / "all.csv").read_bytes()
+    result = predict(*command, code=130)  # a table that is there stays
+    assert "all.csv was not written, because the run was stopped." in result.output
+    assert (folder / "all.csv").read_bytes() == before
+
+
+def test_a_stop_within_the_rows_of_a_recording_leaves_no_table(folder: Path, predict, monkeypatch) -> None:
+    break_table(monkeypatch, KeyboardInterrupt())
+    result = predict("a.wav", "b.wav", "--unit", "files", "--table", "all.csv", code=130)
+    assert "all.csv was not written, because the run was stopped." in result.output
+    assert not list(folder.glob("*all*"))

@@ -17,16 +17,20 @@ from emow2v.formats import run_table
 from emow2v.formats.table import described, json_text, value_columns
 from emow2v.framing import Framing
 from emow2v.rows import DIMENSIONS, EMBEDDING_SIZE, Block, Info
-from emow2v.storage import marks, shown
+from emow2v.storage import exists, marks, shown
 from emow2v.storage.files import StagedFiles, publish
 
 
 class RunTable:
-    """A table of many recordings; with `with`, it appears at the end, unless no recording was done.
+    """A table of many recordings; it appears with `publish`, and without is forgotten at the end of `with`.
 
     Args:
         path: its ending chooses the format, see `formats.run_table`
         speech, turns, channels: what rows have besides scores; channels if each channel has rows of its own
+        only: whether there are no other results; a recording then fails with the table
+
+    Attributes:
+        broken: why it cannot be written any more, in a sentence; "" as long as it can
 
     Raises:
         FormatError: it cannot be written
@@ -35,8 +39,9 @@ class RunTable:
 
     def __init__(
         self, path: Path, *, speech: bool = False, turns: bool = False, channels: bool = False,
-        embeddings: bool = False, decimal: str = ".", overwrite: bool = False,
+        embeddings: bool = False, decimal: str = ".", overwrite: bool = False, only: bool = False,
     ) -> None:  # fmt: skip
+        self.only = only
         run_table.check(path, decimal=decimal, embeddings=embeddings)
         self.path = path
         self._described = path.with_name(path.name + "-metadata.json")
@@ -46,7 +51,7 @@ class RunTable:
         names = ("file", *value_columns(self._info), *(["channel"] if channels else []))
         self._layout = run_table.Layout(names, {}, EMBEDDING_SIZE if embeddings else 0, decimal)
         self._file: run_table.TableFile | None = None
-        self._rows, self._broken = 0, ""
+        self._rows, self.broken = 0, ""
         self._facts: list[tuple[dict[str, str | float], dict[str, str | float]]] = []
         self._failed: list[dict[str, str]] = []
 
@@ -56,13 +61,7 @@ class RunTable:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        try:
-            if kind is None and self._broken:
-                raise FormatError(self._broken)
-            if kind is None and self._file is not None:
-                self._publish()
-        finally:
-            self._staged.discard()
+        self._staged.discard()
 
     def writer(self) -> RecordingRows:
         """A writer for one recording, or one channel of it."""
@@ -73,15 +72,20 @@ class RunTable:
         self._failed.append({"file": path, "error": error})
 
     def add(self, info: Info, blocks: Iterator[Block], rows: int) -> None:
-        """All rows of a recording, of which there are so many.
+        """All rows of a recording, of which there are so many. If the table breaks, nothing is added to it.
 
         Raises:
-            FormatError: the table has no room for them; or it cannot be written, and no recording can follow
+            FormatError: the table has no room for them; or it is broken, and there are no other results
         """
-        if self._broken:
-            raise FormatError(self._broken)
+        if not self.broken:
+            self._add(info, blocks, rows)
+        if self.broken and self.only:
+            raise FormatError(self.broken)
+
+    def _add(self, info: Info, blocks: Iterator[Block], rows: int) -> None:
         run_table.check_rows(self.path, self._rows + rows)
         self._rows += rows
+        self.broken = f"{shown(self.path)} was not written: the run was stopped within a recording."
         try:
             if self._file is None:
                 descriptions = described(replace(self._info, provenance=info.provenance))
@@ -92,15 +96,29 @@ class RunTable:
                 columns = _columns(info, block)
                 self._file.add({name: columns[name] for name in self._layout.names}, block.embeddings)
         except (Emow2vError, OSError) as error:  # a part of the recording may stand in it
-            self._broken = f"{shown(self.path)} was not written: {error}"
-            raise FormatError(self._broken) from None
+            self.broken = f"{shown(self.path)} was not written: {error}"
+            return
+        self.broken = ""
         name: dict[str, str | float] = {"file": info.source}
         if info.channel:
             name["channel"] = info.channel
         self._facts.append((name, dict(info.provenance)))
 
-    def _publish(self) -> None:
-        assert self._file is not None
+    def publish(self, *, stopped: bool = False) -> bool:
+        """Put the table in its place; whether there is one.
+
+        Args:
+            stopped: the run ended early; the table has the recordings that were done, unless another table is there
+
+        Raises:
+            FormatError: it cannot be written
+        """
+        if stopped and (self.broken or exists(self.path)):
+            return False
+        if self.broken:
+            raise FormatError(self.broken)
+        if self._file is None:
+            return False
         self._file.close()
         shared = {
             name: value
@@ -114,12 +132,14 @@ class RunTable:
                 name | {key: value for key, value in facts.items() if key not in shared} for name, facts in self._facts
             ],
             "failed": self._failed,
+            **({"stopped": "before the last recording"} if stopped else {}),
             "mark": marks.text(self._staged.digest(self.path)),
         }
         file = self._staged.open(self._described)
         file.write((json_text(content, 2) + "\n").encode())
         marks.seal(file)
         publish([self._staged])
+        return True
 
 
 class RecordingRows:

@@ -74,6 +74,8 @@ def open_file(path: Path) -> io.BufferedReader:
         if stat.S_ISREG(status.st_mode) and status.st_size == 0:
             raise AudioError(f"{path} is empty (0 bytes); expected a recording.")
         return path.open("rb")
+    except AudioError:  # which is a ValueError, too
+        raise
     except FileNotFoundError:
         raise AudioError(f"{path} does not exist; expected a recording.") from None
     except OSError as error:

@@ -7,7 +7,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import FrameType
 from typing import Any, ParamSpec
 
@@ -109,14 +109,22 @@ class Selection:
     left_out: int
 
 
-def choose(names: Sequence[str]) -> Selection:
+def choose(names: Sequence[str], others: Sequence[str] = ()) -> Selection:
     """The recordings that names stand for; errors and files that are left out are printed at once.
+
+    Args:
+        others: endings of files that are used otherwise, and so are not left out
 
     Raises:
         typer.Exit: nothing is left to work on
     """
     left_out: list[LeftOut] = []
     inputs, failed = expand(names, left_out.append)
+    left_out = [
+        replace(files, names=tuple(name for name in files.names if not name.lower().endswith(tuple(others))))
+        for files in left_out
+    ]
+    left_out = [files for files in left_out if len(files)]
     for sentence in (*(outcome.error for outcome in failed), *(files.sentence for files in left_out)):
         errors.print(one_line(sentence))
     if not inputs:

@@ -29,8 +29,12 @@ from emow2v.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from emow2v.archive.run_table import RunTable
     from emow2v.archive.turns import Turns
     from emow2v.framing import Framing
+    from emow2v.progress import Progress
 
 
 class UnitChoice(StrEnum):
@@ -213,6 +217,7 @@ def predict(
     from emow2v.errors import FormatError, FramingError
     from emow2v.model import load
     from emow2v.progress import Progress
+    from emow2v.speech.segmentation import ENDINGS
 
     framing = _framing(unit, frame_step, left_context, right_context, padding, align, start, end)
     parsed_channel = parse_channel(channel)
@@ -230,19 +235,22 @@ def predict(
     one_table = None
     if table:
         columns = {"speech": speech, "turns": turns is not None, "channels": parsed_channel == "each"}
-        one_table = RunTable(Path(table), **columns, embeddings=embeddings, decimal=decimal, overwrite=overwrite)
+        one_table = RunTable(
+            Path(table), **columns, embeddings=embeddings, decimal=decimal, overwrite=overwrite, only=not names
+        )
     if folder is not None and names:
         archive.check_output(folder)
     if STDIN in inputs:
         archive.refuse_terminal(sys.stdin)
-    selection = choose(inputs)
+    selection = choose(inputs, ENDINGS if segments else ())
 
     loaded = load(model, engine=engine, precision=precision, threads=threads, device=device)
     failed, left_out = selection.failed, selection.left_out
-    place = folder if names else Path(table)
+    place = {"to": folder if names else None, "table": Path(table) if table else None}
     with (
         one_table or contextlib.nullcontext(),
-        Progress(len(selection.inputs), errors, to=place, failed=failed, left_out=left_out) as progress,
+        Progress(len(selection.inputs), errors, **place, failed=failed, left_out=left_out) as progress,
+        _published(one_table, progress),
     ):
         for outcome in archive.predict(
             loaded,
@@ -262,8 +270,37 @@ def predict(
         ):
             failed += bool(outcome.error)
             progress.done(outcome)
-    if failed:
+            if one_table and one_table.broken and not names:
+                break  # there is nothing to compute for
+    if failed or (one_table and one_table.broken):
         raise typer.Exit(1)
+
+
+@contextlib.contextmanager
+def _published(table: RunTable | None, progress: Progress) -> Iterator[None]:
+    """Publish the table at the end; if the run is stopped, with the recordings that were done."""
+    from emow2v.errors import FormatError
+
+    if table is None:
+        yield
+        return
+    progress.table = None
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit):
+        if table.publish(stopped=True):
+            progress.table = table.path
+        else:
+            progress.say(f"{table.path} was not written, because the run was stopped.")
+        raise
+    said = table.broken if table.only else ""
+    try:
+        if table.publish():
+            progress.table = table.path
+    except FormatError as error:
+        table.broken = str(error)
+        if table.broken != said:
+            progress.say(table.broken)
 
 
 def _turns(

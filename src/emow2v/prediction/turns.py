@@ -73,6 +73,9 @@ def predict(
         raise FramingError("Values of turns are those whose window lies inside; expected a framing with align step.")
     if segmentation is None and opener.once:
         raise AudioError("Turns of the detector need two passes; a stream can be read once; save it as a file.")
+    if segmentation is not None and segmentation.channels and int(opened.facts["channels"] or 1) == 1:
+        segmentation = _without_channels(segmentation, one_line(Path(opened.name).name))
+        request = replace(request, segmentation=segmentation)
     framing = request.framing or Framing.files()
     facts = computation().provenance(framing, request.context) | speech_facts(turns=True) | opened.facts
     covers = "the sound of a turn" if request.framing is None else f"values inside a turn, each of {framing.covers}"
@@ -105,6 +108,13 @@ def predict(
             add_facts(info, facts, *found.recordings, more=notices)
 
     return Trajectory(info, blocks, opener.close)
+
+
+def _without_channels(segmentation: Segmentation, name: str) -> Segmentation:
+    """The turns of a recording that has one channel only, whatever their tiers are tied to."""
+    ties = ", ".join(f"{tier}={channel}" for tier, channel in segmentation.channels.items())
+    notice = f"{name} has one channel; all turns are valued in it ({one_line(ties)} does not apply)."
+    return replace(segmentation, channels={}).with_notices(notice)
 
 
 def _source_facts(request: TurnRequest) -> dict[str, str | float]:

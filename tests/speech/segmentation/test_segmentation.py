@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from emow2v.errors import Emow2vError, FormatError
 from emow2v.speech.segmentation import SegmentFolder, find_segments, read_segments
+from emow2v.speech.segmentation.files import write_files
 from emow2v.speech.segmentation.text import parse_time
 from fuzzing import mangled
 from segmentations import EAF, read, refusal
@@ -103,6 +104,17 @@ def test_folders_are_told_apart_by_their_names(tmp_path: Path) -> None:
     folder = SegmentFolder(tmp_path / "segments")
     assert folder.find(tmp_path / "recordings" / "a" / "talk.wav") == first
     assert folder.find(tmp_path / "recordings" / "b" / "talk.wav") == second
+
+
+def test_a_copy_of_ours_counts_only_alone(tmp_path: Path) -> None:
+    """talk.eaf in a folder of results, beside the one that somebody made in another."""
+    (own,) = place(tmp_path, "turns/talk.eaf")
+    write_files({tmp_path / "out" / "talk.eaf": EAF})
+    assert SegmentFolder(tmp_path).find("recordings/talk.wav") == own
+    assert SegmentFolder(tmp_path / "out").find("recordings/talk.wav") == tmp_path / "out" / "talk.eaf"
+    place(tmp_path, "more/talk.eaf")
+    with pytest.raises(FormatError, match=r"talk\.wav has files with segments in 2 folders"):
+        SegmentFolder(tmp_path).find("recordings/talk.wav")
 
 
 def test_two_files_that_people_made_are_one_too_many(tmp_path: Path) -> None:

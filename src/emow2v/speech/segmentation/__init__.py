@@ -29,6 +29,7 @@ from emow2v.speech.segments import (
     select_tiers,
     shift_to_recording,
 )
+from emow2v.storage.marks import Origin, origin_of
 
 __all__ = ["ENDINGS", "SegmentFolder", "find_segments", "read_segments"]
 
@@ -245,6 +246,8 @@ class SegmentFolder:
         recording = Path(recording)
         # talk.eaf and talk.wav.eaf belong to talk.wav
         candidates = [*self._by_stem[_plain(recording.stem)], *self._by_stem[_plain(recording.name)]]
+        # a copy that emow2v wrote counts only if there is nothing else
+        candidates = [one for one in candidates if origin_of(one) != Origin.OURS] or candidates
         near = self._nearest([path for path in candidates if path != recording], recording)
         by_hand = [path for path in near if path.suffix.lower() in BY_HAND]
         if len(by_hand) > 1:
