@@ -48,7 +48,7 @@ class Info:
 
 @dataclass(frozen=True)
 class TurnRows:
-    """What rows that are turns have besides times and scores.
+    """Speaker, tier, label and number of values of rows that are turns.
 
     Attributes:
         speakers, tiers, labels: texts of each row; "" where there is none

@@ -1,4 +1,4 @@
-"""One table for a run: rows of every recording that was done, and a description with what they share, and what failed."""
+"""One table for a run, and its description: shared provenance, facts of each recording, and failures."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from emow2v.storage.files import StagedFiles, publish
 
 
 class RunTable:
-    """A table of many recordings; it appears with `publish`, and without is forgotten at the end of `with`.
+    """A table of many recordings. It appears with `publish`; without, it is discarded at the end of `with`.
 
     Args:
         path: its ending chooses the format, see `formats.run_table`
-        speech, turns, channels: what rows have besides scores; channels if each channel has rows of its own
+        speech, turns, channels: whether rows have a probability of speech, are turns, or belong to single channels
         only: whether there are no other results; a recording then fails with the table
 
     Attributes:
-        broken: why it cannot be written any more, in a sentence; "" as long as it can
+        broken: a sentence if the table cannot be written any more; else ""
 
     Raises:
-        FormatError: it cannot be written
-        PlaceTaken: a file lies there that emow2v did not write, or that was changed since
+        FormatError: the table cannot be written
+        PlaceTaken: there is a file that emow2v did not write, or that was changed since
     """
 
     def __init__(
@@ -64,15 +64,15 @@ class RunTable:
         self._staged.discard()
 
     def writer(self) -> RecordingRows:
-        """A writer for one recording, or one channel of it."""
+        """A writer for one recording, or for one of its channels."""
         return RecordingRows(self, embeddings=bool(self._layout.embeddings))
 
     def failed(self, path: str, error: str) -> None:
-        """Note that a recording has no rows, and why."""
+        """Record the error of a recording that has no rows."""
         self._failed.append({"file": path, "error": error})
 
     def add(self, info: Info, blocks: Iterator[Block], rows: int) -> None:
-        """All rows of a recording, of which there are so many. If the table breaks, nothing is added to it.
+        """Add all rows of a recording; `rows` is their number. If the table breaks, nothing is added.
 
         Raises:
             FormatError: the table has no room for them; or it is broken, and there are no other results
@@ -143,7 +143,7 @@ class RunTable:
 
 
 class RecordingRows:
-    """Rows of one recording, on the disk until it is complete: a recording that fails leaves none in the table."""
+    """Rows of one recording, in a temporary file until all are there. A recording that fails leaves none in the table."""
 
     def __init__(self, table: RunTable, *, embeddings: bool) -> None:
         self.staged = StagedFiles()

@@ -1,4 +1,4 @@
-"""Turns of many recordings: whose they are, by a file for all or a folder of files named as the recordings."""
+"""Turns of many recordings, from one file for all, or from a folder of files named as the recordings."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _OF_SEVERAL = (".rttm", ".csv", ".tsv", ".txt", ".parquet")
 
 @dataclass(frozen=True)
 class Turns:
-    """Where turns come from, and how they are valued.
+    """The source of turns, and options for their values.
 
     Attributes:
         segments: a file, a folder, or None for the turns of the detector
@@ -32,10 +32,10 @@ class Turns:
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def finder(self, recordings: Sequence[str]) -> Finder:
-        """What finds the turns of these recordings.
+        """A finder of the turns of these recordings.
 
         Raises:
-            FormatError: no such file or folder, a file of another kind for several recordings, or an empty name of a tier
+            FormatError: the file or folder does not exist, cannot belong to several recordings, or a tier has no name
         """
         for tier in self.tiers:
             parse_tier(tier)
@@ -43,7 +43,7 @@ class Turns:
 
 
 class Finder:
-    """The turns of each of some recordings."""
+    """Finds the turns of each recording of a run."""
 
     def __init__(self, turns: Turns, recordings: Sequence[str]) -> None:
         self._turns = turns
@@ -60,12 +60,12 @@ class Finder:
         """Options of `Model.predict_turns` for a recording.
 
         Raises:
-            FormatError: it has no file with turns, or one that cannot be read
+            FormatError: the recording has no file with turns, or it cannot be read
         """
         return {**self._turns.options, "segments": self.segmentation(recording)}
 
     def segmentation(self, recording: str) -> Segmentation | None:
-        """The turns of a recording, None for those of the detector; raises as `options`."""
+        """The turns of a recording; None for those of the detector. Raises as `options`."""
         path = self._file(recording)
         if path is None:
             return None

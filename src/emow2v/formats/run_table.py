@@ -37,7 +37,7 @@ class Layout:
     Attributes:
         names: in order
         descriptions: of each, for formats that hold some: fields of Parquet, notes of Excel, labels of SPSS
-        embeddings: numbers in the embedding of a row; 0 where the table has none
+        embeddings: size of the embedding of a row; 0 without embeddings
         decimal: "." or ","; a CSV with a comma has semicolons between values, and begins with a mark for Excel
     """
 
@@ -93,7 +93,7 @@ def check_rows(path: Path, rows: int) -> None:
 
 
 def table_file(ending: str, file: IO[bytes], layout: Layout) -> TableFile:
-    """What writes a table into an open file."""
+    """Open a table in an open file."""
     kinds: dict[str, type[_CSV | _Parquet | _Excel | _SPSS]] = {
         ".csv": _CSV, ".parquet": _Parquet, ".xlsx": _Excel, ".sav": _SPSS
     }  # fmt: skip

@@ -1,4 +1,4 @@
-"""The probability of speech of a recording's rows, from the samples that pass on their way to the model's windows."""
+"""The probability of speech of a recording's rows, computed from the samples that the model's windows get."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ def speech_facts(*, turns: bool = False) -> dict[str, str | float]:
 
 
 class RowSpeech:
-    """The probability of speech of rows, while samples come in; for one pass over one recording.
+    """The probability of speech of the rows of one pass over one recording.
 
     Args:
         on_frames: called with the probabilities of frames as they come
 
     Attributes:
         values: the probabilities of rows
-        shares: the same of frames that count as 1 or 0, by `THRESHOLD`: means are shares of time
+        shares: the same for frames rounded to 1 or 0 by `THRESHOLD`, whose means are shares of time
     """
 
     def __init__(self, framing: Framing, sampling_rate: int, on_frames: Callable[[Signal], None] | None = None) -> None:
@@ -39,7 +39,7 @@ class RowSpeech:
         self.values, self.shares = ValueSpeech(framing), ValueSpeech(framing)
 
     def pass_on(self, blocks: Iterator[Signal]) -> Iterator[Signal]:
-        """The same blocks; the detector takes each before the caller does. See `Recording.tee`."""
+        """Pass blocks on; the detector gets each before the caller. See `Recording.tee`."""
         for block in blocks:
             self._add(self._activity.add(block))
             yield block

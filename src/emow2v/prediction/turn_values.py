@@ -1,4 +1,4 @@
-"""Values of turns in one pass over a recording: one for the whole turn, or the mean of those inside it."""
+"""Values of turns in one pass over a recording: one value for the turn, or the mean of the values inside it."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from emow2v.rows import Block
 from emow2v.speech.activity import THRESHOLD
 
 Span = tuple[float, float]  # seconds
-Value = tuple[int, Outputs | None, int]  # number of the turn, outputs [1, ...] or none, how many values they stand for
+Value = tuple[int, Outputs | None, int]  # index of the turn, outputs [1, ...] or None, number of values in their mean
 
 _TOLERANCE_S = 1e-6  # times are decimal fractions, floats are not
 
 
 class WholeTurns:
-    """One value for each turn: its sound as one window, or as pieces where it is longer than the model takes.
+    """Computes one value for each turn: of its sound as one window, or as pieces if it is longer than the model takes.
 
     Args:
-        spans: sorted by their start; they may overlap and reach over the end of the recording
+        spans: sorted by start; they may overlap, and cross the end of the recording
     """
 
     def __init__(self, computation: Computation, spans: Sequence[Span], check: Callable[[], None]) -> None:
@@ -44,7 +44,7 @@ class WholeTurns:
         self._ended: set[int] = set()
 
     def values(self, recording: Recording) -> Iterator[Value]:
-        """The values, each soon after its turn has ended; none for turns behind the end of the recording."""
+        """The values, each soon after its turn has ended; none for turns after the end of the recording."""
         engine = self._computation.engine
         for job, outputs in overlapped(engine, self._pieces(recording), engine.run_parallel):
             self._check()
@@ -74,19 +74,19 @@ class WholeTurns:
                 begin, end = self._spans[turn]
                 part = samples[max(0, begin - position) : max(0, end - position)]
                 sizes[turn] += part.size
-                yield from self._begun(turn, pieces.add(part))
+                yield from self._begin(turn, pieces.add(part))
                 if end <= behind:
-                    yield from self._finished(turn, active.pop(turn), sizes.pop(turn))
+                    yield from self._finish(turn, active.pop(turn), sizes.pop(turn))
             position = behind
         for turn, pieces in active.items():
-            yield from self._finished(turn, pieces, sizes[turn])
+            yield from self._finish(turn, pieces, sizes[turn])
 
-    def _finished(self, turn: int, pieces: Pieces, size: int) -> Iterator[tuple[int, Signal]]:
+    def _finish(self, turn: int, pieces: Pieces, size: int) -> Iterator[tuple[int, Signal]]:
         if size >= self._computation.card.min_samples:
-            yield from self._begun(turn, pieces.finish())
+            yield from self._begin(turn, pieces.finish())
         self._ended.add(turn)
 
-    def _begun(self, turn: int, pieces: Iterator[tuple[Signal, int]]) -> Iterator[tuple[int, Signal]]:
+    def _begin(self, turn: int, pieces: Iterator[tuple[Signal, int]]) -> Iterator[tuple[int, Signal]]:
         for piece, weight in pieces:
             self._means.setdefault(turn, WeightedMean())
             self._waiting[turn] += 1
@@ -96,7 +96,7 @@ class WholeTurns:
 
 @dataclass
 class _Sums:
-    """Values of a turn on their way to a mean."""
+    """Sums of the values of one turn."""
 
     start: float
     end: float
@@ -126,12 +126,13 @@ class _Sums:
 
 
 class PooledTurns:
-    """For each turn the mean of the values whose window lies inside it: of those with speech, where there are any. A turn
-    that is shorter than a window has its last value.
+    """Computes for each turn the mean of the values whose window lies inside it: of those with speech, if there are any.
+
+    A turn that is shorter than a window has its last value.
 
     Args:
-        spans: as `WholeTurns` takes them
-        speech: which takes the recording's samples, before the windows do
+        spans: as for `WholeTurns`
+        speech: gets the recording's samples before the windows
     """
 
     def __init__(
@@ -142,7 +143,7 @@ class PooledTurns:
         self._framing, self._context, self._batch_size, self._speech = framing, context, batch_size, speech
 
     def values(self, recording: Recording) -> Iterator[Value]:
-        """As `WholeTurns.values`."""
+        """The values; see `WholeTurns.values`."""
         lead = float(self._framing.left_context_ms) / 1000
         reach = float(self._framing.core_ms) / 1000 + float(self._framing.right_context_ms) / 1000
         active: dict[int, _Sums] = {}

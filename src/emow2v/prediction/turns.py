@@ -1,4 +1,4 @@
-"""Turns of a recording with their values: a trajectory whose rows are turns."""
+"""Trajectories whose rows are the turns of a recording."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ _POOLED = (
 
 @dataclass(frozen=True)
 class TurnRequest:
-    """What is asked of turns; see `Model.predict_turns`.
+    """Options of `Model.predict_turns`.
 
     Attributes:
         segmentation: the turns; None for those of the detector
         detection: options of `speech.turns.turns`
-        framing: of the values that are pooled; None for one value a turn
-        name_channel: "" where the result is not that of one channel among others
+        framing: of the values whose mean is taken; None for one value for each turn
+        name_channel: "" unless each channel has its own result
     """
 
     segmentation: Segmentation | None
@@ -54,7 +54,7 @@ class TurnRequest:
 
 @dataclass
 class _Rows:
-    """Turns by their time, with the channel that each is valued in, and what was said about them."""
+    """Turns sorted by time, the channel of each, the recordings that were read, and turns that are too short."""
 
     segmentation: Segmentation
     channels: list[Channel | None]  # None for the request's
@@ -80,7 +80,7 @@ def predict(
     facts = computation().provenance(framing, request.context) | speech_facts(turns=True) | opened.facts
     covers = "the sound of a turn" if request.framing is None else f"values inside a turn, each of {framing.covers}"
     facts |= {"covers": covers, "turns": _WHOLE if request.framing is None else _POOLED} | _source_facts(request)
-    rows = None if segmentation is None else _chosen(segmentation, request)
+    rows = None if segmentation is None else _file_rows(segmentation, request)
     info = Info(
         opened.name,
         framing,
@@ -93,7 +93,7 @@ def predict(
 
     def blocks() -> Iterator[Block]:
         run = computation()
-        found = _detected(opener, request) if segmentation is None else _chosen(segmentation, request)
+        found = _detector_rows(opener, request) if segmentation is None else _file_rows(segmentation, request)
         notices: Iterable[str] = ()
         try:
             computed = _blocks(run, opener, found, request)
@@ -127,8 +127,8 @@ def _source_facts(request: TurnRequest) -> dict[str, str | float]:
     return facts
 
 
-def _chosen(segmentation: Segmentation, request: TurnRequest) -> _Rows:
-    """The turns of a file; without those that are tied to other channels than the one whose result this is."""
+def _file_rows(segmentation: Segmentation, request: TurnRequest) -> _Rows:
+    """The turns of a file, without those that are tied to channels with another result."""
     fitted = fit_to_recording(segmentation, None)
     if not request.name_channel:
         return _Rows(fitted, [fitted.channel_of(one) for one in fitted.segments])
@@ -137,11 +137,11 @@ def _chosen(segmentation: Segmentation, request: TurnRequest) -> _Rows:
     return _Rows(replace(fitted, segments=kept), [None] * len(kept))
 
 
-def _detected(opener: Opener, request: TurnRequest) -> _Rows:
-    """The turns that the detector finds, in a pass of its own."""
+def _detector_rows(opener: Opener, request: TurnRequest) -> _Rows:
+    """The turns of the detector, which takes one more pass."""
     recording = opener.recording(request.longest_s)
     try:
-        frames = probabilities(_checked(recording, request.check), recording.sampling_rate)
+        frames = probabilities(_with_checks(recording, request.check), recording.sampling_rate)
         found = turns_of(frames, **request.detection, duration_s=float(recording.duration))
     finally:
         recording.close()
@@ -151,14 +151,14 @@ def _detected(opener: Opener, request: TurnRequest) -> _Rows:
     return _Rows(Segmentation(segments, "the detector"), [None] * len(segments))
 
 
-def _checked(recording: Recording, check: Callable[[], None]) -> Iterator[np.ndarray]:
+def _with_checks(recording: Recording, check: Callable[[], None]) -> Iterator[np.ndarray]:
     for samples in recording:
         check()
         yield samples
 
 
 def _blocks(run: Computation, opener: Opener, rows: _Rows, request: TurnRequest) -> Generator[Block]:
-    """The rows in order, each as soon as those before it are there."""
+    """The rows in order, each as soon as all rows before it are computed."""
     waiting: dict[int, Block] = {}
     first = 0
     for channel in dict.fromkeys(rows.channels) or [None]:
@@ -171,7 +171,7 @@ def _blocks(run: Computation, opener: Opener, rows: _Rows, request: TurnRequest)
                     ready.append(replace(block_, first=first))
                     first += 1
                 yield replace(concatenate(ready), first=ready[0].first)
-    if waiting:  # a turn between them lies behind the end of its channel's sound
+    if waiting:  # a turn before them lies after the end of its channel's sound
         left = [block for _, block in sorted(waiting.items())]
         yield replace(concatenate(left), first=first)
 

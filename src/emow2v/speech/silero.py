@@ -56,7 +56,7 @@ _SHAPES = {
 
 @dataclass(frozen=True)
 class State:
-    """What the network remembers of the frames before: output and cell of the recurrent cell, float32 [128] each."""
+    """State of the network after some frames: output and cell of the recurrent cell, float32 [128] each."""
 
     output: Signal
     cell: Signal
@@ -90,7 +90,7 @@ class Network:
         self._last_bias = tensors["_model.decoder.decoder.2.bias"]
 
     def run(self, frames: Signal, state: State) -> tuple[Signal, State]:
-        """Frames that follow each other [frames, 512], after `state`: their probabilities [frames] and the state behind."""
+        """Probabilities [frames] of consecutive frames [frames, 512] after `state`, and the state after them."""
         probabilities = [np.zeros(0, np.float32)]
         for begin in range(0, len(frames), _AT_ONCE):
             outputs, state = self._remember(self._encode(frames[begin : begin + _AT_ONCE]), state)
@@ -99,7 +99,7 @@ class Network:
         return np.concatenate(probabilities), state
 
     def _encode(self, frames: Signal) -> Signal:
-        """What each frame adds to the gates of the recurrent cell [frames, 4 * 128]; no frame knows another."""
+        """Contribution of each frame to the gates of the recurrent cell, float32 [frames, 4 * 128]."""
         mirrored = np.pad(frames, ((0, 0), (_MIRRORED, _MIRRORED)), mode="reflect")
         pieces = np.ascontiguousarray(np.lib.stride_tricks.sliding_window_view(mirrored, _SPECTRUM, axis=1)[:, ::_HOP])
         waves = pieces @ self._basis  # [frames, 4, 2 * 129]

@@ -1,4 +1,4 @@
-"""Turns out of probabilities of speech: where somebody begins to speak and where they end, in seconds."""
+"""Turns from probabilities of speech: the times in seconds at which speech begins and ends."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ def turns(
 ) -> list[tuple[float, float]]:
     """The turns (start, end) in seconds, in order and without overlap.
 
-    Frames from `threshold` on are speech. Pauses up to `bridged_pause_ms` belong to the turn around them; what is then
-    shorter than `minimum_ms` is no turn; what is longer than `maximum_ms` is cut where speech is least likely, in the
-    second half of what may stand in one turn.
+    Frames with at least `threshold` are speech. Pauses up to `bridged_pause_ms` belong to the turn around them. Stretches
+    that are then shorter than `minimum_ms` are dropped. Longer ones than `maximum_ms` are cut at the frame with the least
+    probability in the second half of the allowed length.
 
     Args:
         probabilities: float32 [frames] of a recording, from its start (`activity.probabilities`)
@@ -41,17 +41,17 @@ def turns(
         duration_s: of the recording: no turn ends after it
 
     Raises:
-        FramingError: an option that makes no sense
+        FramingError: an option is out of its range
 
     >>> turns(np.array([0, 1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0], np.float32), padding_ms=0)
     [(0.032, 0.32)]
     """
     _check(threshold, minimum_ms, maximum_ms, bridged_pause_ms, padding_ms)
-    speech = _bridged(_runs(probabilities >= threshold), bridged_pause_ms)
+    speech = _bridge(_runs(probabilities >= threshold), bridged_pause_ms)
     kept = [(begin, end) for begin, end in speech if (end - begin) * FRAME_MS >= minimum_ms]
     pieces = [piece for begin, end in kept for piece in _cut(probabilities, begin, end, maximum_ms)]
     last = len(probabilities) * FRAME_MS / 1000
-    return _padded(pieces, padding_ms / 1000, last if duration_s is None else min(duration_s, last))
+    return _pad(pieces, padding_ms / 1000, last if duration_s is None else min(duration_s, last))
 
 
 def _check(threshold: float, minimum_ms: float, maximum_ms: float, bridged_pause_ms: float, padding_ms: float) -> None:
@@ -70,12 +70,12 @@ def _check(threshold: float, minimum_ms: float, maximum_ms: float, bridged_pause
 
 
 def _runs(speech: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:
-    """Stretches of True: their first index and the one behind their last."""
+    """Stretches of True, as pairs of the first index and the index after the last."""
     edges = np.flatnonzero(np.diff(speech.astype(np.int8), prepend=0, append=0))
     return list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))
 
 
-def _bridged(runs: list[tuple[int, int]], pause_ms: float) -> list[tuple[int, int]]:
+def _bridge(runs: list[tuple[int, int]], pause_ms: float) -> list[tuple[int, int]]:
     joined: list[tuple[int, int]] = []
     for begin, end in runs:
         if joined and (begin - joined[-1][1]) * FRAME_MS <= pause_ms:
@@ -98,7 +98,7 @@ def _cut(probabilities: Signal, begin: int, end: int, maximum_ms: float) -> list
     return [*pieces, (begin, end)]
 
 
-def _padded(pieces: list[tuple[int, int]], padding_s: float, last_s: float) -> list[tuple[float, float]]:
+def _pad(pieces: list[tuple[int, int]], padding_s: float, last_s: float) -> list[tuple[float, float]]:
     """Times in seconds, with padding of at most half the pause to the next turn."""
     times = [(begin * FRAME_MS / 1000, end * FRAME_MS / 1000) for begin, end in pieces]
     pauses = [following[0] - one[1] for one, following in pairwise(times)]

@@ -1,4 +1,4 @@
-"""Who speaks when, from files of other programs: one reader a format, chosen by content."""
+"""Readers of segmentations of other programs: one for each format, chosen by content."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from emow2v.storage.marks import Origin, origin_of
 
 __all__ = ["ENDINGS", "SegmentFolder", "find_segments", "read_segments"]
 
-# Endings of files with segments; what people make by hand first, then what programs write
+# Endings of files with segments: first those that people make by hand, then those that programs write
 BY_HAND = (".eaf", ".textgrid", ".annotation")
 BY_PROGRAMS = (".rttm", ".json", ".vtt", ".srt", ".tsv", ".csv", ".parquet", ".txt")
 ENDINGS = (*BY_HAND, *BY_PROGRAMS)
@@ -45,7 +45,7 @@ _TEXT_READERS: dict[str, Callable[[str], Segmentation]] = {
     "whisper": read_whisper,
     "audacity": read_audacity,
 }
-_TABLES = {"rttm": "RTTM", "csv": "CSV", "parquet": "Parquet"}  # which may name several recordings
+_TABLES = {"rttm": "RTTM", "csv": "CSV", "parquet": "Parquet"}  # a table may name several recordings
 _TABLE_READERS = {"rttm": rttm.read_rttm, "csv": tables.read_csv}
 
 
@@ -56,17 +56,17 @@ def read_segments(
     recording: str | Path | None = None,
     name: str = "",
 ) -> Segmentation:
-    """The segments of a file, whatever its format.
+    """Read the segments of a file of any format.
 
     Args:
         path: the file; its content decides, not its ending
         tiers: names of tiers or speakers, each with a channel if one is tied to it ("VP=right"), see `select_tiers`; an empty
             sequence takes the tiers that do not depend on others; None takes everything
-        recording: the recording that is meant, where the file names several; times become seconds of it (TIME_ORIGIN)
-        name: the file's own name, where it lies under another, as uploads do; for sentences, and for what names tell
+        recording: chooses one of several recordings in the file; times become seconds of it (TIME_ORIGIN)
+        name: the file's own name, if it has another on the disk, as uploads have; for sentences, and for rules by name
 
     Raises:
-        FormatError: no such file, no such tier, nothing of the recording, or a file that cannot be read or is cut off
+        FormatError: the file does not exist, cannot be read or is cut off, or has no such tier or recording
     """
     path = Path(path)
     named = Path(name) if name else path
@@ -76,7 +76,7 @@ def read_segments(
         kind = _kind(named, content)
         if kind != "ssi":
             segmentation = _read(kind, content, named, recording)
-    if kind == "ssi":  # whose errors name the file already
+    if kind == "ssi":  # its errors name the file already
         segmentation = read_ssi(path, name)
     shown = storage.one_line(named.name)
     notices = tuple(f"{shown}: {notice}." for notice in segmentation.notices)
@@ -87,7 +87,7 @@ def read_segments(
 
 
 def _kind(path: Path, content: bytes) -> str:
-    """What a file holds."""
+    """The kind of a file, by its content and its name."""
     name = path.name.lower()
     if name.endswith((".annotation", ".annotation~")):
         return "ssi"
@@ -142,10 +142,10 @@ def _read(kind: str, content: bytes, path: Path, recording: Path | None) -> Segm
 
 
 def _of_recording(rows: Sequence[tuple[str, Segment]], path: Path, recording: Path | None) -> tuple[list[Segment], str]:
-    """The segments of one recording, where a table names several, and a notice where it gives it another name.
+    """The segments of one recording of a table, and a notice if the table has another name for it.
 
     Raises:
-        FormatError: several, and none or another is meant
+        FormatError: the table names several recordings, or another one
     """
     names = list(dict.fromkeys(name for name, _ in rows if name))
     if recording is None or not names:
@@ -157,7 +157,7 @@ def _of_recording(rows: Sequence[tuple[str, Segment]], path: Path, recording: Pa
         return [segment for _, segment in rows], ""
     match = _best(names, recording)
     if match is None and len(names) == 1 and _plain(path.stem) in (_plain(recording.stem), _plain(recording.name)):
-        # talk.rttm beside talk.wav: some programs call every recording "waveform"
+        # talk.rttm belongs to talk.wav also if it names "waveform", as some programs call every recording
         notice = (
             f"it names {storage.shown(names[0])} and is taken for {storage.one_line(recording.name)} by its own name"
         )
@@ -171,7 +171,7 @@ def _of_recording(rows: Sequence[tuple[str, Segment]], path: Path, recording: Pa
 
 
 def _best(names: Sequence[str], recording: Path) -> str | None:
-    """The name that means a recording: that of its path, its file or its stem; of several the one whose folders fit most."""
+    """The name of a recording in a table: its path, file name or stem; of several the one with most folders in common."""
     *folders, file = map(_plain, recording.parts or ("",))
     best: tuple[tuple[int, int], str] | None = None
     for name in names:
@@ -191,7 +191,7 @@ def _best(names: Sequence[str], recording: Path) -> str | None:
 
 
 def _alike(folders: Sequence[str], others: Sequence[str]) -> int:
-    """How many of the last names of two paths are the same."""
+    """Number of names that two paths have in common, counted from their ends."""
     same = 0
     while same < min(len(folders), len(others)) and folders[-1 - same] == others[-1 - same]:
         same += 1
@@ -207,16 +207,18 @@ def _plain(name: str) -> str:
 
 
 def find_segments(folder: str | Path, recording: str | Path) -> Path | None:
-    """The file of a folder that belongs to a recording, see `SegmentFolder`."""
+    """Find the file of a folder that belongs to a recording, see `SegmentFolder`."""
     return SegmentFolder(folder).find(recording)
 
 
 class SegmentFolder:
-    """A folder, and those below it, of files with segments, each named as its recording: talk.eaf for talk.wav. Annotations
-    of NOVA, role.scheme.annotator.annotation, belong to role.wav, role.audio.mp4 and other recordings of that role.
+    """A folder with files of segments, also in folders below it. Each is named as its recording: talk.eaf for talk.wav.
+
+    Annotations of NOVA, role.scheme.annotator.annotation, belong to role.wav, role.audio.mp4 and other recordings of that
+    role.
 
     Raises:
-        FormatError: no such folder
+        FormatError: the folder does not exist
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -232,16 +234,16 @@ class SegmentFolder:
                     self._by_role[name["role"]].append(path)
 
     def find(self, recording: str | Path, tiers: Sequence[TierChoice | str] = ()) -> Path | None:
-        """The file for a recording, None where there is none.
+        """Find the file for a recording; None if there is none.
 
-        Files that people make (.eaf, .TextGrid, .annotation) count before those that programs write, of which the first kind
-        counts that holds segments (`BY_PROGRAMS`). Where several folders have one, that counts whose path is most alike.
+        Files that people make (.eaf, .TextGrid, .annotation) come before those that programs write (`BY_PROGRAMS`, in that
+        order, if they have segments). Of several folders, the one whose path is most like the recording's is chosen.
 
         Args:
             tiers: names that decide between annotations of several schemes
 
         Raises:
-            FormatError: several that people made, or several folders that are equally alike
+            FormatError: people made several files, or several folders are equally alike
         """
         recording = Path(recording)
         # talk.eaf and talk.wav.eaf belong to talk.wav
@@ -279,7 +281,7 @@ class SegmentFolder:
         return next(iter(named or found), None)
 
     def _nearest(self, paths: list[Path], recording: Path) -> list[Path]:
-        """Those in the folder whose last names are most like the recording's.
+        """The paths in the folder whose last names are most like the recording's.
 
         Raises:
             FormatError: several folders are equally alike

@@ -9,7 +9,7 @@ from emow2v.formats.ssi_read import read_annotation
 from emow2v.speech.segments import Segment, Segmentation, Tier
 from emow2v.storage import counted
 
-GARBAGE = -1  # class of what a discrete scheme has no class for
+GARBAGE = -1  # class of stretches without a class of the scheme
 
 
 def read_ssi(path: Path, name: str = "") -> Segmentation:

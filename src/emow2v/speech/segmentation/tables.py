@@ -132,7 +132,7 @@ def _open_ends(rows: Sequence[Row]) -> list[str]:
 
 
 def _worth(text: str, separator: str) -> tuple[bool, int]:
-    """How well a separator divides the header: whether there is a start, and the number of columns."""
+    """Rank of a separator for the header: whether there is a start, and the number of columns."""
     head = csv.reader(io.StringIO(text[: 1 << 16], newline=""), delimiter=separator)
     try:
         header = next((values for values in head if any(map(str.strip, values))), [])
@@ -155,7 +155,7 @@ def _columns(header: Sequence[str]) -> dict[str, int]:
         if any(name in plain for name in names)
     }
     if "offset" in plain and plain.index("offset") in (places.get("start"), places.get("end")):
-        # beside an onset it is the end, beside a duration the start
+        # with an onset it is the end, with a duration the start
         if places.get("start") == plain.index("offset") and "duration" not in places:
             del places["start"]
         if (

@@ -54,7 +54,7 @@ def read_whisper(text: str) -> Segmentation:
 
 
 def _entries(document: Any) -> Iterator[Mapping[str, Any]]:
-    """The segments of a transcript, whoever wrote it."""
+    """The segments of a transcript of any of these programs."""
     entries = document
     if isinstance(document, dict):
         lists = [

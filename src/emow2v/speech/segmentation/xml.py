@@ -80,7 +80,7 @@ def parse(content: bytes, root: str) -> Element:
     parser.StartDoctypeDeclHandler = parser.EntityDeclHandler = doctype
     try:
         parser.Parse(content, True)
-    except (expat.ExpatError, LookupError, UnicodeError, ValueError) as error:  # an encoding that nobody knows
+    except (expat.ExpatError, LookupError, UnicodeError, ValueError) as error:  # LookupError: the encoding is unknown
         if isinstance(error, expat.ExpatError) and error.code in _CUT_OFF:
             raise FormatError(
                 f"it is cut off; expected <{root}> to its end; save the file again in its program"
