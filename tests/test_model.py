@@ -83,8 +83,8 @@ def test_the_batch_size_does_not_show(lite: Model, whole: emow2v.Trajectory, bat
 @pytest.mark.quick
 def test_a_live_stream_in_odd_chunks_equals_the_file(lite: Model, example: np.ndarray) -> None:
     clip = example[:40000]
-    expected = lite.predict(clip, 16000)
-    session = lite.stream()
+    expected = lite.predict(clip, 16000, speech=True)
+    session = lite.stream(speech=True)
     blocks = []
     for begin in range(0, clip.size, 777):
         blocks += session.add(clip[begin : begin + 777], flush=True)
@@ -92,6 +92,8 @@ def test_a_live_stream_in_odd_chunks_equals_the_file(lite: Model, example: np.nd
         assert sum(map(len, blocks)) == received // 640  # every value as soon as its audio is there
     blocks += session.finish()
     np.testing.assert_allclose(np.concatenate([block.scores for block in blocks]), expected.scores, atol=1e-5)
+    np.testing.assert_array_equal(np.concatenate([block.speech for block in blocks]), expected.speech)
+    assert all(block.speech is None for block in lite.stream().add(clip))
 
 
 @pytest.mark.parametrize("rate", [8000, 44100, 48000])
@@ -100,8 +102,8 @@ def test_a_live_stream_of_any_rate_equals_its_file(lite: Model, tmp_path: Path, 
     signal = (0.1 * rng.standard_normal(int(1.7 * rate))).astype(np.float32)
     soundfile.write(tmp_path / "a.wav", signal, rate, subtype="FLOAT")
     framing = Framing(frame_step_ms=200)
-    expected = lite.predict(tmp_path / "a.wav", framing=framing)
-    session = lite.stream(framing, sampling_rate=rate)
+    expected = lite.predict(tmp_path / "a.wav", framing=framing, speech=True)
+    session = lite.stream(framing, sampling_rate=rate, speech=True)
     blocks, position = [], 0
     while position < signal.size:
         size = int(rng.integers(1, 5000))
@@ -110,6 +112,7 @@ def test_a_live_stream_of_any_rate_equals_its_file(lite: Model, tmp_path: Path, 
     blocks += session.finish()
     np.testing.assert_allclose(np.concatenate([one.scores for one in blocks]), expected.scores, atol=1e-5)
     assert np.concatenate([one.starts for one in blocks]).tolist() == expected.starts.tolist()
+    np.testing.assert_allclose(np.concatenate([one.speech for one in blocks]), expected.speech, atol=1e-4)
     with pytest.raises(FramingError, match="expected 1000 to 768000 Hz"):
         lite.stream(sampling_rate=10)
 

@@ -340,20 +340,26 @@ class Model(Tables):
         return trajectories.predict_batch(self._computation, signals, sampling_rate, framing, batch_size, check)
 
     def stream(
-        self, framing: Framing | None = None, *, sampling_rate: int | None = None, batch_size: int | None = None
+        self,
+        framing: Framing | None = None,
+        *,
+        sampling_rate: int | None = None,
+        batch_size: int | None = None,
+        speech: bool = False,
     ) -> Stream:
         """Open a live prediction. Blocks are returned as soon as their windows are complete; the numbers are those of a file.
 
         Args:
             framing, batch_size: as for `predict`
             sampling_rate: Hz of the samples; default: that of the model. The resampler delays other rates by about 10 ms
+            speech: blocks also have the probability of speech of each row
 
         Raises:
             FramingError: the model cannot compute such windows, or the sampling rate is not supported
         """
         framing = framing or Framing()
         self.check(framing)
-        return Stream(self, framing, self.batch_size(framing, batch_size), sampling_rate=sampling_rate)
+        return Stream(self, framing, self.batch_size(framing, batch_size), sampling_rate=sampling_rate, speech=speech)
 
     def provenance(self, framing: Framing, context: Context = "window") -> dict[str, str | float]:
         """The facts that are needed to judge a result or to compute it again, as strings and numbers."""

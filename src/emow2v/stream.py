@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy.typing as npt
@@ -14,6 +15,7 @@ from emow2v.framing import Framing, Signal
 from emow2v.framing.windows import Windower
 from emow2v.prediction.blocks import block_of
 from emow2v.rows import Block
+from emow2v.speech.activity import Activity, ValueSpeech
 
 if TYPE_CHECKING:
     from emow2v.model import Model
@@ -34,7 +36,15 @@ class Stream:
     25
     """
 
-    def __init__(self, model: Model, framing: Framing, batch_size: int, *, sampling_rate: int | None = None) -> None:
+    def __init__(
+        self,
+        model: Model,
+        framing: Framing,
+        batch_size: int,
+        *,
+        sampling_rate: int | None = None,
+        speech: bool = False,
+    ) -> None:
         if sampling_rate is not None and sampling_rate not in SAMPLING_RATES:
             lowest, highest = SAMPLING_RATES[0], SAMPLING_RATES[-1]
             raise FramingError(f"sampling_rate is {sampling_rate}; expected {lowest} to {highest} Hz.")
@@ -43,6 +53,8 @@ class Stream:
         self._rate = sampling_rate or model.card.sampling_rate
         self._resampler = Resampler(model.card.sampling_rate)
         self._windower = Windower(framing, model.card.sampling_rate, batch_size)
+        self._activity = Activity(model.card.sampling_rate) if speech else None
+        self._speech = ValueSpeech(framing)
         self._closed = False
 
     def __enter__(self) -> Stream:
@@ -69,7 +81,7 @@ class Stream:
             AudioError: the samples are not numbers, or have several channels
         """
         self._check_open()
-        yield from self._run(self._windower.add(self._resampler.add(mono(samples), self._rate)))
+        yield from self._run(self._windower.add(self._heard(self._resampler.add(mono(samples), self._rate))))
         if flush:
             yield from self._run(self._windower.flush())
 
@@ -80,7 +92,9 @@ class Stream:
             Closed: the stream was closed
         """
         self._check_open()
-        yield from self._run(self._windower.add(self._resampler.finish()))
+        yield from self._run(self._windower.add(self._heard(self._resampler.finish())))
+        if self._activity is not None:
+            self._speech.add(self._activity.finish())
         yield from self._run(self._windower.finish(self._resampler.duration))
 
     @property
@@ -92,6 +106,13 @@ class Stream:
         if self._closed:
             raise Closed("The stream is closed; expected an open one; begin another with Model.stream.")
 
+    def _heard(self, signal: Signal) -> Signal:
+        """The same samples, which the detector takes before the windows do."""
+        if self._activity is not None:
+            self._speech.add(self._activity.add(signal))
+        return signal
+
     def _run(self, batches: Iterator[tuple[int, Signal]]) -> Iterator[Block]:
         for first, windows in batches:
-            yield block_of(first, self._framing.times(first, len(windows)), self._model.run(windows))
+            block = block_of(first, self._framing.times(first, len(windows)), self._model.run(windows))
+            yield block if self._activity is None else replace(block, speech=self._speech.of(first, len(block)))

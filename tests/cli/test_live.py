@@ -11,7 +11,7 @@ import pytest
 import soundfile
 
 from emow2v.audio.microphone import microphone, pipe, samples
-from emow2v.cli.live import stream_rows
+from emow2v.cli.live import WIDTH, _line, stream_rows
 from emow2v.errors import AudioError
 from emow2v.framing import Framing
 from emow2v.model import Model
@@ -22,11 +22,18 @@ def test_a_pipe_gives_what_its_file_gives(lite: Model, tmp_path: Path) -> None:
     signal = soundfile.read(EXAMPLE, dtype="int16")[0][16000:40000]
     soundfile.write(tmp_path / "a.wav", signal, 16000, subtype="PCM_16")
     framing = Framing(frame_step_ms=200, left_context_ms=800)
-    expected = lite.predict(tmp_path / "a.wav", framing=framing)
+    expected = lite.predict(tmp_path / "a.wav", framing=framing, speech=True)
     blocks = list(
         stream_rows(lite, pipe(io.BytesIO(signal.tobytes() + b"x"), "s16le"), 16000, framing)
     )  # half a sample at the end
     np.testing.assert_allclose(np.concatenate([block.scores for block in blocks]), expected.scores, atol=1e-5)
+    np.testing.assert_array_equal(np.concatenate([block.speech for block in blocks]), expected.speech)
+
+
+def test_bars_are_empty_where_nobody_speaks() -> None:
+    spoken, silent = (_line(("0.0", "0.2", "0.5", "null", "1.2", "1.0", speech)) for speech in ("0.9", "0.4"))
+    assert spoken.count("█") == WIDTH // 2 + WIDTH and spoken.count("–") == 1 and "0.50" in spoken
+    assert silent.count("█") == 0 and silent.count("–") == 3
 
 
 def test_samples() -> None:
@@ -84,6 +91,7 @@ def test_the_command_in_a_pipe() -> None:
     assert result.returncode == 0, result.stderr.decode()
     rows = [json.loads(line) for line in result.stdout.decode().splitlines()]
     assert [row["end"] for row in rows] == [0.5, 1.0] and 0 < rows[0]["arousal"] < 1
+    assert list(rows[0])[-1] == "speech" and 0 <= rows[0]["speech"] <= 1
     result = subprocess.run([*command[:4], "talk.wav"], capture_output=True, check=False)
     assert result.returncode == 1 and b"emow2v predict" in result.stderr
     for few in (b"", b"x", bytes(998), bytes(15_998)):

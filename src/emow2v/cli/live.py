@@ -59,7 +59,7 @@ def live(
 ) -> None:
     """Score speech while somebody speaks: bars on a terminal, NDJSON in a pipe (extra live for the microphone)."""
     from emow2v.audio import microphone as sources
-    from emow2v.formats.table import ndjson_row, rows
+    from emow2v.formats.table import LIVE_COLUMNS, ndjson_row, rows
     from emow2v.framing import Framing, parse_time
     from emow2v.model import load
 
@@ -84,8 +84,8 @@ def live(
         errors.print(f"listening at {rate} Hz; press Ctrl+C to stop")
     as_bars, count = sys.stdout.isatty(), 0
     for block in stream_rows(loaded, signals, rate, framing):
-        for row in rows(block):
-            sys.stdout.write((_line(row) if as_bars else ndjson_row(row)) + "\n")
+        for row in rows(block, every_score=True):
+            sys.stdout.write((_line(row) if as_bars else ndjson_row(row, LIVE_COLUMNS)) + "\n")
         sys.stdout.flush()
         count += len(block)
     if not count:
@@ -99,18 +99,20 @@ def stream_rows(
     model: Model, signals: Iterator[Signal], sampling_rate: int, framing: Framing | None = None
 ) -> Iterator[Block]:
     """Rows as soon as their audio has arrived, and the last ones when the signals end."""
-    stream = model.stream(framing, sampling_rate=sampling_rate)
+    stream = model.stream(framing, sampling_rate=sampling_rate, speech=True)
     for signal in signals:
         yield from stream.add(signal, flush=True)
     yield from stream.finish()
 
 
 def _line(row: tuple[str, ...]) -> str:
-    """A row with a bar for each dimension."""
-    _, end, *scores, _ = row
+    """A row with a bar for each dimension; bars are empty where nobody speaks."""
+    from emow2v.rows import SPEECH_THRESHOLD
+
+    _, end, *scores, _, speech = row
     bars = []
     for letter, text in zip("ADV", scores, strict=True):
-        score = 0.0 if text == "null" else float(text)
-        filled = round(min(1.0, max(0.0, score)) * WIDTH)
-        bars.append(f"{letter} {'█' * filled}{'·' * (WIDTH - filled)} {score:.2f}")
+        silent = text == "null" or float(speech) < SPEECH_THRESHOLD
+        filled = 0 if silent else round(min(1.0, max(0.0, float(text))) * WIDTH)
+        bars.append(f"{letter} {'█' * filled}{'·' * (WIDTH - filled)} {'   –' if silent else f'{float(text):.2f}'}")
     return f"{float(end):8.2f} s  " + "  ".join(bars)

@@ -22,23 +22,26 @@ from emow2v.storage.files import StagedFiles, replace_beginning
 
 COLUMNS = ("file", "start", "end", *DIMENSIONS, "confidence")
 TURN_COLUMNS = ("speaker", "tier", "label")
+LIVE_COLUMNS = (*COLUMNS[1:], "speech")
 DECIMALS = 6
 _ESCAPED = re.compile("[\x85\u2028\u2029\ud800-\udfff]")
 _QUOTED = re.compile('[",\r\n\x0b\x0c\x1c-\x1e\x85\u2028\u2029]')  # comma, quote, and all ends of lines
 MISSING = "null"  # for numbers that are not finite; pandas reads it as a missing value, also in CSV
 
 
-def rows(block: Block, text: Callable[[str], str] | None = None) -> list[tuple[str, ...]]:
+def rows(block: Block, text: Callable[[str], str] | None = None, *, every_score: bool = False) -> list[tuple[str, ...]]:
     """Rows of a block as text for CSV and JSON, in the order of `value_columns`.
 
     Args:
         text: writes speakers, tiers and labels; None for JSON's way
+        every_score: also scores of rows without speech, as live values have them
     """
     write = text or json_text
+    values = block.scores if every_score else block.scores_of_speech
     confidence = block.confidence.min(axis=1)
     found: list[tuple[str, ...]] = [
         (seconds_text(start), seconds_text(end), *map(score_text, scores), score_text(lowest))
-        for start, end, scores, lowest in zip(block.starts, block.ends, block.scores_of_speech, confidence, strict=True)
+        for start, end, scores, lowest in zip(block.starts, block.ends, values, confidence, strict=True)
     ]
     if block.turns is not None:
         texts = zip(block.turns.speakers, block.turns.tiers, block.turns.labels, strict=True)

@@ -59,11 +59,12 @@ def test_a_stream_gives_what_its_file_gives(
     first, rows, last = stream(
         client, f"sampling_rate={rate}&encoding={encoding}&frame_step=100ms", stored.tobytes(), rate
     )
-    expected = lite.predict(tmp_path / "a.wav", framing=Framing(frame_step_ms=100))
+    expected = lite.predict(tmp_path / "a.wav", framing=Framing(frame_step_ms=100), speech=True)
     assert first["provenance"]["weights_sha256"] == lite.card.sha256 and last == {"done": True, "rows": 13}
     got = [[row[name] for name in ("arousal", "dominance", "valence")] for row in rows]
     np.testing.assert_allclose(got, expected.scores, atol=1e-5)
     assert [row["index"] for row in rows] == list(range(13)) and rows[-1]["end"] == 1.3
+    np.testing.assert_allclose([row["speech"] for row in rows], expected.speech, atol=1e-4 if rate != 16000 else 2e-6)
 
 
 def test_values_come_as_soon_as_their_audio_is_there(client: TestClient) -> None:

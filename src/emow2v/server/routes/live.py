@@ -2,7 +2,7 @@
 
 A client connects to /v1/stream?sampling_rate=48000&encoding=f32le and receives a message with the provenance. It sends
 samples as binary messages of any size, and receives {"index", "start", "end", "arousal", "dominance", "valence",
-"confidence"} for each step as soon as its audio has arrived. The text message "end" asks for the last rows; {"done": true}
+"confidence", "speech"} for each step as soon as its audio has arrived; the last is the probability of speech. The text message "end" asks for the last rows; {"done": true}
 follows, and the connection closes. A message is read after the one before it is computed, so that fast clients wait.
 """
 
@@ -25,7 +25,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from emow2v.audio.microphone import ENCODINGS, PCMReader
 from emow2v.discover.names import unknown
 from emow2v.errors import Emow2vError, RequestError
-from emow2v.formats.table import ndjson_row, rows
+from emow2v.formats.table import LIVE_COLUMNS, ndjson_row, rows
 from emow2v.framing import Framing, parse_time
 from emow2v.model import Model
 from emow2v.server.jobs.store import Busy
@@ -163,7 +163,7 @@ class Live:
         return taken
 
     async def _exchange(self, socket: WebSocket, model: Model, framing: Framing, rate: int, encoding: str) -> None:
-        session = model.stream(framing, sampling_rate=rate)
+        session = model.stream(framing, sampling_rate=rate, speech=True)
         await socket.send_json({"provenance": model.provenance(framing)})
         reader = PCMReader(encoding)
         sent = 0
@@ -196,8 +196,8 @@ def _computed(session: Stream, samples: npt.NDArray[np.float32]) -> list[Block]:
 async def _send_rows(socket: WebSocket, blocks: list[Block], sent: int) -> int:
     """Send a message for each row; gives the number of rows sent so far."""
     for block in blocks:
-        for number, row in enumerate(rows(block)):
-            await socket.send_text(f'{{"index": {block.first + number}, {ndjson_row(row)[1:]}')
+        for number, row in enumerate(rows(block, every_score=True)):
+            await socket.send_text(f'{{"index": {block.first + number}, {ndjson_row(row, LIVE_COLUMNS)[1:]}')
             sent += 1
     return sent
 
