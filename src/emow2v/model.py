@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy.typing as npt
 
@@ -23,12 +23,11 @@ from emow2v.prediction.computation import Computation, go_on
 from emow2v.prediction.processes import ModelReference, pickled
 from emow2v.prediction.tables import Tables
 from emow2v.prediction.trajectories import Progress
-from emow2v.prediction.turns import TurnRequest
-from emow2v.prediction.turns import predict as turn_trajectory
-from emow2v.speech.segmentation import read_segments
-from emow2v.speech.segments import Segmentation
 from emow2v.stream import Stream as Stream
 from emow2v.trajectory import Trajectory
+
+if TYPE_CHECKING:
+    from emow2v.speech.segments import Segmentation
 
 
 @dataclass(frozen=True)
@@ -186,10 +185,9 @@ class Model(Tables):
             track: number of the audio track, from 1; None for the track that is marked as default, or else the first
             channel: "mix" for the mean of all, "left", "right", or a channel's number from 1
             name_channel: the channel's name in tables; "" for tables without a column channel
-            speech: also compute the probability of speech of each row. Tables have it as a column and no scores in rows
-                without speech (below .5), and `mean` leaves these rows out; `scores` holds those of all rows
-            on_speech: called with the detector's probabilities of frames of 32 ms as they come; the detector then also runs
-                without `speech`
+            speech: also compute the probability of speech. Tables have no scores in rows without speech (below .5), and
+                `mean` leaves these rows out; `scores` has the scores of all rows
+            on_speech: called with the probabilities of frames of 32 ms, also without `speech`
 
         Raises:
             AudioError: the source cannot be decoded; raised here, or during the work
@@ -235,32 +233,34 @@ class Model(Tables):
         maximum_ms: float = 15_000,
         bridged_pause_ms: float = 300,
     ) -> Trajectory:
-        """The turns of a recording with their values, in one pass over its sound: a trajectory whose rows are turns.
+        """Predict the turns of a recording in one pass: a trajectory with one row for each turn.
 
-        Rows also have speaker, tier, label, the number of values that their scores stand for, and the share of the turn in
-        which somebody speaks. Turns that are too short for a value have none. Nothing between turns has a row.
+        Rows also have speaker, tier, label, number of values, and share of speech. Turns that are too short have no scores.
 
         Args:
-            source, sampling_rate, track, channel, name_channel, check, on_progress, longest_s, batch_size: as `predict`
-            segments: file of a program for annotation or speech recognition (docs/segments.md), or what `read_segments` gave;
-                None for the turns that the detector finds, which takes a pass before
-            tiers: of the file, each with a channel if its turns are to be valued there, such as "VP=right"; without any,
-                those that do not depend on others
-            pool: False for one value for the whole turn, which is nearer to listeners (docs/speech.md); True for the mean of
-                the values over time whose window lies inside the turn
-            framing, context: of the values that are pooled
+            source, sampling_rate, track, channel, name_channel, check, on_progress, longest_s, batch_size: as for `predict`
+            segments: path of a segmentation (docs/segments.md), or the result of `read_segments`; None for the turns of the
+                detector, which takes one more pass
+            tiers: names of tiers, each with a channel if its sound is on one ("VP=right"); none for all independent tiers
+            pool: False for one value a turn, which is nearer to listeners (docs/speech.md); True for the mean of the values
+                over time whose window lies inside the turn
+            framing, context: of the values over time
             minimum_ms, maximum_ms, bridged_pause_ms: of the detector's turns, see `speech.turns.turns`
 
         Raises:
-            AudioError: as `predict`; or nobody speaks in the recording
-            FormatError: the file cannot be read, has no such tier, or no turn within the recording
-            FramingError: the model cannot compute such windows, or no turns can be of such lengths
+            AudioError: as for `predict`; or nobody speaks in the recording
+            FormatError: the segmentation cannot be read, has no such tier, or no turn within the recording
+            FramingError: the model cannot compute such windows, or the detector's options are out of range
         """
+        from emow2v.prediction import turns
+        from emow2v.speech.segmentation import read_segments
+        from emow2v.speech.segments import Segmentation
+
         if segments is not None and not isinstance(segments, Segmentation):
             path = source if isinstance(source, str | Path) else None
             segments = read_segments(segments, tiers, recording=path)
         checked = self._framing("windows" if pool else "files", framing if pool else None, context, batch_size)
-        request = TurnRequest(
+        request = turns.TurnRequest(
             segments,
             {"minimum_ms": minimum_ms, "maximum_ms": maximum_ms, "bridged_pause_ms": bridged_pause_ms},
             checked if pool else None,
@@ -272,7 +272,7 @@ class Model(Tables):
             name_channel,
         )
         opener = trajectories.Opener(source, sampling_rate, self.card.sampling_rate, track=track, channel=channel)
-        return turn_trajectory(lambda: self._computation, opener, request, on_progress)
+        return turns.predict(lambda: self._computation, opener, request, on_progress)
 
     def predict_channels(
         self,

@@ -8,13 +8,11 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, TextIO
+from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from emow2v import formats, storage
 from emow2v.archive import annotation_files
 from emow2v.archive.loop import Predictor, each, trajectories
-from emow2v.archive.run_table import RunTable
-from emow2v.archive.turns import Turns
 from emow2v.audio.channels import Channel
 from emow2v.audio.inputs import STDIN, Input, Outcome
 from emow2v.audio.notices import about
@@ -25,6 +23,10 @@ from emow2v.framing import Context, Framing
 from emow2v.rows import Block, Info
 from emow2v.storage.files import StagedFiles
 from emow2v.trajectory import Trajectory
+
+if TYPE_CHECKING:  # loaded by runs with turns or a table only
+    from emow2v.archive.run_table import RunTable
+    from emow2v.archive.turns import Turns
 
 
 def predict(

@@ -211,13 +211,12 @@ def predict(
 ) -> None:
     """Score recordings: arousal, dominance and valence over time, from any audio or video file."""
     from emow2v.archive import run as archive
-    from emow2v.archive.run_table import RunTable
     from emow2v.audio.channels import parse_channel
     from emow2v.audio.inputs import STDIN
     from emow2v.errors import FormatError, FramingError
     from emow2v.model import load
     from emow2v.progress import Progress
-    from emow2v.speech.segmentation import ENDINGS
+    from emow2v.speech.segments import ENDINGS
 
     framing = _framing(unit, frame_step, left_context, right_context, padding, align, start, end)
     parsed_channel = parse_channel(channel)
@@ -234,6 +233,8 @@ def predict(
         raise FormatError("--embeddings and --decimal belong to a table of all recordings; expected --table with them.")
     one_table = None
     if table:
+        from emow2v.archive.run_table import RunTable
+
         columns = {"speech": speech, "turns": turns is not None, "channels": parsed_channel == "each"}
         one_table = RunTable(
             Path(table), **columns, embeddings=embeddings, decimal=decimal, overwrite=overwrite, only=not names
@@ -307,9 +308,7 @@ def _turns(
     unit: UnitChoice, segments: str, tiers: list[str], pool: bool, detection: tuple[str, str, str]
 ) -> Turns | None:
     """The turns that the options describe; None where rows are no turns. A file with turns means turns."""
-    from emow2v.archive.turns import Turns
     from emow2v.errors import FormatError
-    from emow2v.framing import parse_time
 
     if unit is UnitChoice.files and segments:
         raise FormatError("--unit files gives one value for each recording; expected --unit turns with --segments.")
@@ -319,6 +318,9 @@ def _turns(
         raise FormatError("--pool belongs to turns; expected --unit turns or --segments with it.")
     if unit is not UnitChoice.turns and not segments:
         return None
+    from emow2v.archive.turns import Turns
+    from emow2v.framing import parse_time
+
     names = ("shortest_turn", "longest_turn", "bridged_pause")
     times = [
         float(parse_time(time, f"--{name}".replace("_", "-"))) for name, time in zip(names, detection, strict=True)

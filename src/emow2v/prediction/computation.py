@@ -19,7 +19,6 @@ from emow2v.errors import FramingError
 from emow2v.framing import Context, Framing, Signal
 from emow2v.framing.windows import Pieces, Windower
 from emow2v.prediction.blocks import block_of, blocks_of, cut, no_values, with_checks
-from emow2v.prediction.speech import RowSpeech
 from emow2v.rows import Block, concatenate
 from emow2v.storage import counted
 
@@ -113,6 +112,8 @@ class Computation:
     ) -> Generator[Block]:
         """The rows of one recording, block by block, as they are computed; with their probability of speech if asked for."""
         if speech or on_speech is not None:
+            from emow2v.prediction.speech import RowSpeech  # loads the detector
+
             of_rows = RowSpeech(framing, self.card.sampling_rate, on_speech)
             recording.tee(of_rows.pass_on)
             with contextlib.closing(self.blocks(recording, framing, context, batch_size, check)) as blocks:

@@ -17,7 +17,6 @@ from emow2v.errors import AudioError, PathError
 from emow2v.framing import Context, Framing, Signal
 from emow2v.prediction.blocks import expected_rows
 from emow2v.prediction.computation import Computation
-from emow2v.prediction.speech import speech_facts
 from emow2v.rows import Block, Info
 from emow2v.trajectory import Trajectory
 
@@ -99,7 +98,12 @@ def predict(
     """
     opener = Opener(source, sampling_rate, computation().card.sampling_rate, track=track, channel=channel)
     expected = opener.opened.expected_duration
-    facts = computation().provenance(framing, context) | (speech_facts() if speech else {}) | opener.opened.facts
+    facts = computation().provenance(framing, context)
+    if speech:
+        from emow2v.prediction.speech import speech_facts  # loads the detector
+
+        facts |= speech_facts()
+    facts |= opener.opened.facts
     info = Info(
         source=opener.opened.name,
         framing=framing,

@@ -13,6 +13,10 @@ from emow2v.audio.channels import Channel, parse_channel
 from emow2v.errors import AudioError, FormatError
 from emow2v.storage import counted, one_line
 
+# Endings of files with segments: first those that people make by hand, then those that programs write
+BY_HAND = (".eaf", ".textgrid", ".annotation")
+BY_PROGRAMS = (".rttm", ".json", ".vtt", ".srt", ".tsv", ".csv", ".parquet", ".txt")
+ENDINGS = (*BY_HAND, *BY_PROGRAMS)
 TOLERANCE_S = 0.1  # a turn may end so much behind the recording without a notice: players and encoders pad recordings
 _LISTED = 12  # names in a sentence
 

@@ -21,6 +21,9 @@ from emow2v.speech.segmentation.ssi import read_ssi
 from emow2v.speech.segmentation.subtitles import TIMES, read_srt, read_vtt
 from emow2v.speech.segmentation.whisper import read_whisper
 from emow2v.speech.segments import (
+    BY_HAND,
+    BY_PROGRAMS,
+    ENDINGS,
     Segment,
     Segmentation,
     Tier,
@@ -33,10 +36,6 @@ from emow2v.storage.marks import Origin, origin_of
 
 __all__ = ["ENDINGS", "SegmentFolder", "find_segments", "read_segments"]
 
-# Endings of files with segments: first those that people make by hand, then those that programs write
-BY_HAND = (".eaf", ".textgrid", ".annotation")
-BY_PROGRAMS = (".rttm", ".json", ".vtt", ".srt", ".tsv", ".csv", ".parquet", ".txt")
-ENDINGS = (*BY_HAND, *BY_PROGRAMS)
 _NOVA = re.compile(r"(?P<role>[^.]+)\.(?P<scheme>.+)\.[^.]+\.annotation", re.IGNORECASE | re.DOTALL)
 _TEXT_READERS: dict[str, Callable[[str], Segmentation]] = {
     "textgrid": read_textgrid,
