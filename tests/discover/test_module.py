@@ -26,5 +26,5 @@ def test_choices_are_those_of_the_engines() -> None:
 
 
 def test_requests_to_the_server_take_the_other_list() -> None:
-    assert options.OPTIONS == ("batch_size", "channel", "context", "model", "overwrite", "track")
+    assert options.OPTIONS == ("batch_size", "channel", "context", "model", "overwrite", "speech", "track")
     assert options.unknown_options(dict.fromkeys(options.OPTIONS)) == set()

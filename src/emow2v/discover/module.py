@@ -59,6 +59,7 @@ OPTIONS = (
     Option("channel", "mix", server=True),
     Option("context", "window", ("window", "shared"), server=True),
     Option("overwrite", "false", ("false", "true"), server=True),
+    Option("speech", "false", ("false", "true"), server=True),
     Option("track", server=True),
 )
 DROP_IN_OPTIONS = ";".join(str(option) for option in OPTIONS if option.drop_in)

@@ -32,11 +32,12 @@ class Output:
     path: Path
     descriptor: Descriptor
 
-    def writer(self, *, overwrite: bool = False) -> Writer:
+    def writer(self, *, overwrite: bool = False, gaps: bool = False) -> Writer:
         """A writer for the file.
 
         Args:
             overwrite: also replace a file that emow2v did not write
+            gaps: annotations have NaN where nobody speaks
         """
         entry = self.descriptor
         overwrite = overwrite or entry.origin == "request"  # in a folder of the job's own
@@ -48,17 +49,19 @@ class Output:
             scheme=entry.scheme,
             role=entry.role,
             annotator=entry.annotator,
+            gaps=gaps,
             overwrite=overwrite,
         )
 
 
 @dataclass(frozen=True)
 class Session:
-    """One recording, a path or the bytes of a file, and its outputs."""
+    """One recording, a path or the bytes of a file, its outputs, and files with its turns."""
 
     name: str
     recording: Path | bytes
     outputs: tuple[Output, ...]
+    turns: tuple[Path, ...] = ()
 
 
 def place(
@@ -96,6 +99,8 @@ def refuse_clashes(sessions: Sequence[Session]) -> None:
             files = (output.path, output.path.with_name(output.path.name + "~"))
             if session.recording in files:
                 raise RequestError(f"The output {output.path} is the recording itself; choose another name.")
+            if any(one in files for one in session.turns):
+                raise RequestError(f"The output {output.path} is the input with the turns; choose another name.")
             if output.path in seen:
                 raise RequestError(
                     f"Two outputs go to {output.path}; expected a place for each"

@@ -26,6 +26,8 @@ from emow2v.discover.options import TrackChoice
 from emow2v.discover.outputs import Output, Session, place, read_table, refuse_clashes
 from emow2v.discover.places import Places, check_job_id, make_folder, safe_name
 from emow2v.discover.probing import probe
+from emow2v.discover.turn_inputs import TurnInputs, read_turns, turn_inputs
+from emow2v.discover.turn_list import TurnListWriter, path_of
 from emow2v.engines.shared_context import check_shared
 from emow2v.errors import Emow2vError, FormatError, FramingError, ModelError, PathError, PlaceTaken, RequestError
 from emow2v.formats import check as check_places
@@ -157,7 +159,7 @@ class DiscoverTask:
             raise RequestError("data is missing; expected a JSON list of data descriptors.")
         _ = self._descriptors, self.framing, self._options
         card = self.card(served)
-        _ = self.notes, self.track_choice, self._overwrite, self._batch_size
+        _ = self.notes, self.track_choice, self._overwrite, self._batch_size, self._speech
         if self.context == "shared":
             try:
                 check_shared(card, self.framing)
@@ -166,7 +168,8 @@ class DiscoverTask:
         refuse_clashes(self._planned)
         self._check_places()
         for session in self._planned:
-            probe(session.recording, self.framing, max_duration_s, self.track_choice)
+            stated = probe(session.recording, self.framing, max_duration_s, self.track_choice)
+            self._turns(session.name, stated)
         for folder in sorted({output.path.parent for session in self._planned for output in session.outputs}):
             make_folder(folder)
 
@@ -230,6 +233,22 @@ class DiscoverTask:
         return opts.flag("overwrite", self._options)
 
     @property
+    def _speech(self) -> bool:
+        return opts.flag("speech", self._options)
+
+    @property
+    def _lists_turns(self) -> bool:
+        """Whether turns are kept beside the values."""
+        return not self.framing.whole and (self._speech or bool(turn_inputs(self._descriptors)))
+
+    def _turns(self, session: str, duration_s: float = 0) -> TurnInputs:
+        """The turns of a session, as its inputs have them."""
+        inputs = [] if self.framing.whole else turn_inputs(self._descriptors)
+        source, _ = self._ports
+        name = (source.path(self._dataset, session) if source.origin == "file" else "") or session
+        return read_turns(inputs, self._dataset, session, self._places, name, duration_s)
+
+    @property
     def _batch_size(self) -> int:
         return opts.batch_size(self._options, DEFAULT_BATCH_SIZE)
 
@@ -242,8 +261,8 @@ class DiscoverTask:
         source, _ = self._ports
         planned = []
         for number, name in enumerate(self.sessions):
-            outputs = self.outputs(number)
-            planned.append(Session(name, _recording(source, self._dataset, name, self._places), outputs))
+            recording = _recording(source, self._dataset, name, self._places)
+            planned.append(Session(name, recording, self.outputs(number), self._turns(name).files))
         return planned
 
     def _session_name(self, number: int) -> str:
@@ -266,8 +285,12 @@ class DiscoverTask:
     def _run_session(
         self, number: int, session: Session, model: Model, observer: Observer, max_duration_s: float
     ) -> int:
-        writers = [output.writer(overwrite=self._overwrite) for output in session.outputs]
-        recording = session.recording
+        writers = [output.writer(overwrite=self._overwrite, gaps=self._speech) for output in session.outputs]
+        recording, turns = session.recording, self._turns(session.name)
+        listed = None
+        if self._lists_turns and (turns.segmentation is not None or self._speech):
+            place = path_of(self._places.results(self.job_id), number - 1)
+            writers.append(listed := TurnListWriter(place, turns.segmentation, {}))
         trajectory = model.predict(
             io.BytesIO(recording) if isinstance(recording, bytes) else recording,
             framing=self.framing,
@@ -276,12 +299,14 @@ class DiscoverTask:
             batch_size=min(self._batch_size, model.batch_size(self.framing)),
             check=observer.on_step,
             longest_s=max_duration_s,
+            speech=self._speech,
+            on_speech=listed.add_speech if listed else None,
             **self.track_choice,
         )
         count = len(self.sessions)
         observer.log(f"session {session.name} ({number}/{count}): {trajectory.info.source}")
         rows = record_observed(trajectory, writers, observer)
-        if notices := trajectory.info.notices:
+        if notices := [*trajectory.info.notices, *turns.notices, *(listed.notices if listed else ())]:
             observer.notice([f"session {session.name}: {notice}" if count > 1 else notice for notice in notices])
         if count == 1:
             observer.on_provenance(trajectory.info.provenance)

@@ -23,6 +23,7 @@ from emow2v.rows import SPEECH_THRESHOLD, Block, Info
 from emow2v.speech.activity import ValueSpeech
 from emow2v.speech.segments import Segment, Segmentation, fit_to_recording
 from emow2v.speech.turns import turns as turns_of
+from emow2v.storage import one_line
 from emow2v.storage.files import StagedFiles
 
 _TOLERANCE_S = 1e-6  # times are decimal fractions, floats are not
@@ -132,11 +133,18 @@ class TurnListWriter:
             first = float(framing.start_ms) / 1000
             content = _Content("", [Segment(*times) for times in found if times[1] > first], [])
         else:
-            fitted = fit_to_recording(self._segmentation, None if framing.end_ms else duration, self._info.source)
+            fitted = self._fitted(self._segmentation, None if framing.end_ms else duration)
             segments = [replace(one, end=min(one.end, duration)) for one in fitted.segments if one.start < duration]
             self.notices = fitted.notices
             content = _Content(fitted.name, segments, fitted.notices)
         self._file.write(content.encoded(frames).encode())
+
+    def _fitted(self, segmentation: Segmentation, duration: float | None) -> Segmentation:
+        """The turns within the recording. The values are computed, so that none among them is no error any more."""
+        try:
+            return fit_to_recording(segmentation, duration, one_line(Path(self._info.source).name))
+        except FormatError as error:
+            return replace(segmentation, segments=()).with_notices(str(error))
 
 
 @dataclass(frozen=True)

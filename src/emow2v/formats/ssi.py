@@ -20,7 +20,7 @@ import numpy as np
 
 from emow2v.errors import FormatError
 from emow2v.formats.ssi_read import Annotation, StreamData, data_path, read_annotation, read_stream
-from emow2v.rows import DIMENSIONS, EMBEDDING_SIZE, Block, Info
+from emow2v.rows import DIMENSIONS, EMBEDDING_SIZE, SPEECH_THRESHOLD, Block, Info
 from emow2v.storage import marks
 from emow2v.storage.files import StagedFiles
 
@@ -105,7 +105,7 @@ class AnnotationWriter(_PairWriter):
     """Writes one dimension as a continuous annotation in text, the only kind that NOVA draws as a curve.
 
     Scores are clipped to 0..1, the range of the scheme; `clipped` is their number. A score that is not finite is written
-    as 0 with confidence 0. A whole recording is one row, and its sr is 1 / duration. A pair without rows is valid.
+    as 0 with confidence 0, so that the reference reads it. A whole recording is one row, and its sr is 1 / duration. A pair without rows is valid.
 
     Args:
         path: the header, X.annotation
@@ -113,6 +113,7 @@ class AnnotationWriter(_PairWriter):
         scheme: name of the scheme; "" for the dimension
         role: role of the speaker, as in NOVA
         annotator: name of the annotator; "" for emow2v with model and version
+        gaps: write rows without speech as NaN, with their confidence
         overwrite: also replace files that emow2v did not write, or that were changed since
 
     Raises:
@@ -127,6 +128,7 @@ class AnnotationWriter(_PairWriter):
         scheme: str = "",
         role: str = "",
         annotator: str = "",
+        gaps: bool = False,
         overwrite: bool = False,
     ) -> None:
         super().__init__(path, overwrite=overwrite)
@@ -136,6 +138,7 @@ class AnnotationWriter(_PairWriter):
         self._scheme = scheme or dimension
         self._role = role
         self._annotator = annotator
+        self._gaps = gaps
 
     def _zeros(self, block: Block) -> bytes:
         return b"0.000000;0.000000\n"
@@ -146,12 +149,17 @@ class AnnotationWriter(_PairWriter):
         self.clipped += int(np.count_nonzero(finite & ((scores < 0) | (scores > 1))))
         scores = np.where(finite, np.clip(scores, 0, 1), 0) + 0.0  # + 0.0 turns -0.0 into 0.0
         confidence = np.where(finite, np.clip(np.nan_to_num(block.confidence[:, self._column]), 0, 1), 0) + 0.0
-        return "".join(f"{a:.6f};{b:.6f}\n" for a, b in zip(scores.tolist(), confidence.tolist(), strict=True)).encode()
+        texts = [f"{score:.6f}" for score in scores.tolist()]
+        for row in np.flatnonzero(block.silent) if self._gaps else ():
+            texts[row] = "NaN"  # as .NET, and so NOVA, reads it
+        return "".join(f"{a};{b:.6f}\n" for a, b in zip(texts, confidence.tolist(), strict=True)).encode()
 
     def _header_element(self, info: Info) -> ET.Element:
         root = ET.Element("annotation", {"ssi-v": "3"})
         ET.SubElement(root, "info", {"ftype": "ASCII", "size": str(self._rows)})
         meta = {"role": self._role, "annotator": self._annotator or _annotator(info), "description": _provenance(info)}
+        if self._gaps:
+            meta["description"] += f"; speech: NaN where its probability is below {SPEECH_THRESHOLD:g}"
         ET.SubElement(root, "meta", {key: _xml_text(text) for key, text in meta.items()})
         scheme = {"name": _xml_text(self._scheme), "type": "CONTINUOUS", "sr": _decimal(self._rate)}
         ET.SubElement(root, "scheme", {**scheme, "min": "0", "max": "1"})

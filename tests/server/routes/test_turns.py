@@ -11,13 +11,13 @@ import soundfile
 from starlette.testclient import TestClient
 
 from emow2v.discover.places import Places
+from emow2v.discover.turn_inputs import MAX_BYTES
 from emow2v.framing import Framing
 from emow2v.model import Model
 from emow2v.modelstore.verify import EXAMPLE
 from emow2v.server.jobs.history import forget
 from emow2v.server.jobs.store import Store
 from emow2v.server.options import ServerOptions
-from emow2v.server.routes.predictions import MAX_SEGMENTS
 from waiting import until
 
 LABELS = "0.50\t1.70\tone\n2.00\t3.90\ttwo, three\n3.95\t4.00\tshort\n"
@@ -211,10 +211,10 @@ def test_files_that_are_too_many_or_too_large(client: TestClient, talk: Path, tm
         )
         assert answer.status_code == 422 and "segments came 2 times" in answer.json()["error"]
     answer = client.post(
-        "/v1/predictions", data={"path": "talk.wav"}, files={"segments": ("a.vtt", b" " * (MAX_SEGMENTS + 1))}
+        "/v1/predictions", data={"path": "talk.wav"}, files={"segments": ("a.vtt", b" " * (MAX_BYTES + 1))}
     )
     assert answer.status_code == 413 and "16 MiB" in answer.json()["error"]
-    (talk.parent / "large.vtt").write_bytes(b" " * (MAX_SEGMENTS + 1))
+    (talk.parent / "large.vtt").write_bytes(b" " * (MAX_BYTES + 1))
     answer = client.post("/v1/predictions", data={"path": "talk.wav", "segments_path": "large.vtt"})
     assert answer.status_code == 422 and "large.vtt has more than 16 MiB" in answer.json()["error"]
     assert not list((tmp_path / "work" / "uploads").glob("*"))

@@ -19,6 +19,7 @@ from emow2v.discover.observer import Observer, record_observed
 from emow2v.discover.options import TrackChoice
 from emow2v.discover.places import Places, safe_name
 from emow2v.discover.probing import probe
+from emow2v.discover.turn_inputs import turn_file
 from emow2v.discover.turn_list import TurnListWriter, path_of
 from emow2v.engines.shared_context import check_shared
 from emow2v.errors import AudioError, Emow2vError, FormatError, FramingError, RequestError
@@ -39,7 +40,6 @@ DETECTION = {
     "longest_turn": ("15s", "maximum_ms"),
     "bridged_pause": ("300ms", "bridged_pause_ms"),
 }
-MAX_SEGMENTS = 16 << 20  # bytes; a day of turns has a hundredth of it
 
 
 class PredictionTask:
@@ -112,10 +112,6 @@ class PredictionTask:
         path, name = self._segments
         if path is None:
             return None
-        if path.stat().st_size > MAX_SEGMENTS:
-            raise FormatError(
-                f"{name} has more than {MAX_SEGMENTS >> 20} MiB; expected turns; leave tiers of words out."
-            )
         return read_segments(path, json.loads(self._form.get("tier", "[]")), recording=Path(self.name), name=name)
 
     @property
@@ -316,7 +312,7 @@ class PredictionTask:
         if stored and path:
             raise FormatError("segments and segments_path name two files with turns; expected one of them.")
         if path:
-            return self._places.input(path, "a file with turns"), path
+            return turn_file(self._places, path), path
         if stored and not storage.is_file(stored):
             raise FormatError("The uploaded file with turns is gone; post it again.")
         return stored, self._form.get("segments_name", "segments")

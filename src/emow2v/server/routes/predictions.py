@@ -15,8 +15,9 @@ from fastapi import FastAPI, File, Form, HTTPException, Request, UploadFile
 from fastapi.responses import JSONResponse, Response
 from starlette.concurrency import run_in_threadpool
 
+from emow2v.discover.turn_inputs import MAX_BYTES
 from emow2v.server.failures import headers
-from emow2v.server.jobs.prediction import FORMATS, MAX_SEGMENTS, PredictionTask
+from emow2v.server.jobs.prediction import FORMATS, PredictionTask
 from emow2v.server.jobs.store import Job, Status, Store
 from emow2v.server.jobs.uploads import keep, keep_segments
 from emow2v.server.routes import views
@@ -105,9 +106,9 @@ def add(api: FastAPI, state: ServerState, to_model: Callable[[Job], JobModel]) -
         with_turns = [
             one for one in segments or [] if one.filename or one.size
         ]  # pages also send a field without a file
-        if any((one.size or 0) > MAX_SEGMENTS for one in with_turns):
+        if any((one.size or 0) > MAX_BYTES for one in with_turns):
             raise HTTPException(
-                413, f"segments has more than {MAX_SEGMENTS >> 20} MiB; expected turns; leave tiers of words out."
+                413, f"segments has more than {MAX_BYTES >> 20} MiB; expected turns; leave tiers of words out."
             )
         job_id = secrets.token_hex(12)
         client = request.client.host if request.client else ""
