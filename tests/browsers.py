@@ -110,13 +110,21 @@ def drawn(page: "api.Page") -> None:
 
 def drop(page: "api.Page", name: str, data: bytes, target: str = "#drop") -> None:
     """Drop a file as a mouse does."""
-    script = """([name, text, target]) => {
+    drop_files(page, {name: data}, target)
+
+
+def drop_files(page: "api.Page", files: dict[str, bytes], target: str = "#drop") -> None:
+    """Drop files together, by their names."""
+    script = """([files, target]) => {
         const transfer = new DataTransfer();
-        transfer.items.add(new File([Uint8Array.from(atob(text), (one) => one.charCodeAt(0))], name));
+        for (const [name, text] of Object.entries(files)) {
+            transfer.items.add(new File([Uint8Array.from(atob(text), (one) => one.charCodeAt(0))], name));
+        }
         const told = { bubbles: true, cancelable: true, dataTransfer: transfer };
         return ["dragenter", "dragover", "drop"].map((kind) => !document.querySelector(target).dispatchEvent(new DragEvent(kind, told)));
     }"""
-    taken = page.evaluate(script, [name, base64.b64encode(data).decode(), target])
+    encoded = {name: base64.b64encode(data).decode() for name, data in files.items()}
+    taken = page.evaluate(script, [encoded, target])
     assert taken[1:] == [True, True]  # else the browser would open the file in the page's place
 
 

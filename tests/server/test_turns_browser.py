@@ -9,17 +9,23 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 
 from browsers import (
     CHROMIUM,
     CONTRAST,
+    REFUSED,
     Visitor,
     api,
+    asked,
     chromium,
+    drawn,
+    drop_files,
     expect,
     opened,
     plot,
     posted,
+    row,
     saved,
     unnamed,
     until,
@@ -64,7 +70,7 @@ NAMES = ["start", "end", "arousal", "dominance", "valence", "confidence", "speec
 
 
 def answer(names: list[str], rows: list[list[float | None]]) -> dict:
-    return {"run": "", "first": 0, "total": len(rows), "complete": True, "columns": names, "rows": rows}
+    return {"run": "", "first": 0, "total": len(rows), "complete": True, "turns": True, "columns": names, "rows": rows}
 
 
 def speech_until(second: float) -> dict:
@@ -93,6 +99,15 @@ def browser() -> Iterator["api.Browser"]:
 @pytest.fixture(scope="module")
 def job(url: str) -> str:
     return posted(url, "talk.flac", Path(EXAMPLE).read_bytes(), wait=True)
+
+
+@pytest.fixture(scope="module")
+def clip() -> bytes:
+    """Two seconds in which somebody speaks."""
+    signal, rate = soundfile.read(EXAMPLE, dtype="float32")
+    file = io.BytesIO()
+    soundfile.write(file, signal[6 * rate : 8 * rate], rate, format="WAV")
+    return file.getvalue()
 
 
 @pytest.fixture
@@ -253,11 +268,13 @@ def test_values_of_turns_are_steps(visit: Callable[..., Visitor], job: str) -> N
     facts = {"turns": "one value for the sound of each turn", "turns_from": "talk.eaf (ELAN)", "frame_step_ms": 0}
     shown(page, job, answer(NAMES, rows), {**TURNS, "unit": "turn"}, **facts)
     x, y = plot(page)["arousal"]
-    assert x.reshape(-1, 3)[:, :2].tolist() == [[1, 3], [2.5, 4.5], [5, 5.2], [9, 12]]
-    steps = y.reshape(-1, 3)
-    np.testing.assert_array_equal(steps[:, 0], [0.6, 0.6, np.nan, 0.9])
-    np.testing.assert_array_equal(steps[:, 0], steps[:, 1])
-    assert np.isnan(steps[:, 2]).all()
+    assert x.reshape(-1, 4)[:, 1:3].tolist() == [[1, 3], [2.5, 4.5], [5, 5.2], [9, 12]]
+    steps = y.reshape(-1, 4)
+    np.testing.assert_array_equal(steps[:, 1], [0.6, 0.6, np.nan, 0.9])
+    np.testing.assert_array_equal(steps[:, 1], steps[:, 2])
+    assert np.isnan(steps[:, [0, 3]]).all()  # gaps between turns
+    _, speech = plot(page)["speech"]
+    assert speech.reshape(-1, 4).tolist() == [[0, 0.95, 0.95, 0]] * 4
     expect(page.locator("#coverage")).to_have_text(re.compile("whole turn"))
     expect(page.locator("#summary caption")).to_contain_text("together 0:07.2 min")
     expect(page.locator("#values")).to_be_hidden()
@@ -298,3 +315,101 @@ def test_turns_are_accessible_and_fit(visit: Callable[..., Visitor], job: str, s
     for fill in fills:  # WCAG: 4.5 to 1 of labels in blocks, 3 to 1 of blocks in their row
         assert (max(ink, fill) + 0.05) / (min(ink, fill) + 0.05) >= 4.5
         assert (max(ground, fill) + 0.05) / (min(ground, fill) + 0.05) >= 3
+
+
+SRT = b"""1
+00:00:00,000 --> 00:00:01,200
+[Anna]: Guten Morgen
+
+2
+00:00:01,200 --> 00:00:02,000
+[Ben]: Ja
+"""
+DISCRETE = b"""<?xml version="1.0" ?>
+<annotation ssi-v="3">
+<info ftype="ASCII" size="1" />
+<meta role="vp" annotator="anna" />
+<scheme name="talk" type="DISCRETE"><item name="speaks" id="0" color="#FF000000" /></scheme>
+</annotation>
+"""
+
+
+def looked_at(page: "api.Page", name: str) -> dict:
+    """Open the page of a finished job by its name; gives its turns."""
+    page.goto("/")
+    expect(row(page, name)).to_contain_text("finished")
+    row(page, name).get_by_role("link", name=f"View: {name}").click()
+    page.wait_for_url("**/jobs/*")
+    drawn(page)
+    return asked(page, f"/v1/jobs/{page.url.rpartition('/')[2]}/turns")
+
+
+def test_files_that_are_dropped_together_are_paired_by_name(visit: Callable[..., Visitor], clip: bytes) -> None:
+    page = visit().page
+    page.goto("/")
+    drop_files(page, {"talk.srt": SRT, "alone.wav": clip, "talk.wav": clip, "else.eaf": b"", "talk.txt": b"no turns"})
+    for name in ("talk.wav", "alone.wav"):
+        expect(row(page, name)).to_contain_text("finished")
+    expect(page.locator("#uploads li")).to_contain_text(["says who speaks when. Drop its recording too"])
+    page.get_by_role("button", name="Remove else.eaf").click()
+    expect(page.locator("#uploads li")).to_have_count(0)
+    listed = looked_at(page, "talk.wav")
+    assert listed["name"] == "talk.srt"
+    assert [(tier["speaker"], tier["turns"][0]["label"]) for tier in listed["tiers"]] == [
+        ("Anna", "Guten Morgen"),
+        ("Ben", "Ja"),
+    ]
+    expect(page.locator(".tier-name")).to_have_text(["Anna 1 turn, 0:01 min", "Ben 1 turn, 0:01 min"])
+    mean = page.locator("#speakers tbody tr").first.locator("td").nth(2)
+    expect(mean).to_have_text(f"{listed['tiers'][0]['turns'][0]['arousal']:.3f}")
+    assert looked_at(page, "alone.wav")["source"] == "detector"
+    expect(page.locator(".tier-name")).to_contain_text("Speech, found by the detector")
+
+
+def test_a_single_pair_needs_no_common_name_and_has_a_value_for_each_turn(
+    visit: Callable[..., Visitor], clip: bytes
+) -> None:
+    page = visit().page
+    page.goto("/")
+    page.locator("summary").filter(has_text="Settings").click()
+    page.get_by_label("Result").select_option("one value for each turn")
+    page.get_by_label("Tiers or speakers").fill(" Ben , ")
+    drop_files(page, {"session.wav": clip, "final version.srt": SRT})
+    listed = looked_at(page, "session.wav")
+    (tier,) = listed["tiers"]
+    assert (listed["unit"], listed["name"], tier["speaker"]) == ("turn", "final version.srt", "Ben")
+    x, y = plot(page)["valence"]
+    np.testing.assert_allclose(x[1:3], [1.2, 2.0])
+    np.testing.assert_allclose(y[1:3], tier["turns"][0]["valence"], atol=1e-6)
+    expect(page.locator("#coverage")).to_contain_text("a whole turn")
+    expect(page.get_by_role("link", name="NOVA annotations")).to_have_count(0)  # turns have none
+
+
+def test_a_recording_takes_the_segmentation_that_waits_for_it(visit: Callable[..., Visitor], clip: bytes) -> None:
+    page = visit().page
+    page.goto("/")
+    annotation = "vp.talk.anna.annotation"
+    drop_files(page, {annotation: DISCRETE, f"{annotation}~": b"0.5;1.5;0;1.0\n"})
+    expect(page.locator("#uploads li")).to_contain_text([annotation])
+    drop_files(page, {"other.wav": clip})
+    expect(row(page, "other.wav")).to_contain_text("finished")
+    expect(page.locator("#uploads li")).to_contain_text([annotation])
+    drop_files(page, {"vp.audio.wav": clip})
+    listed = looked_at(page, "vp.audio.wav")
+    assert [(one["start"], one["end"], one["label"]) for one in listed["tiers"][0]["turns"]] == [(0.5, 1.5, "speaks")]
+
+
+def test_turns_that_cannot_be_used_are_refused_with_a_sentence(visit: Callable[..., Visitor], clip: bytes) -> None:
+    visitor = visit()
+    visitor.expected = [REFUSED]
+    page = visitor.page
+    page.goto("/")
+    drop_files(page, {"two.wav": clip, "two.eaf": b"<a/>", "two.TextGrid": b""})
+    expect(page.locator("#uploads li")).to_contain_text(
+        ["several files with turns (two.eaf, two.TextGrid); expected one."]
+    )
+    page.get_by_role("button", name="Remove the message about two.wav").click()
+    drop_files(page, {"cut.wav": clip, "cut.eaf": b"<ANNOTATION_DOCUMENT>"})
+    expect(page.locator("#uploads li .error")).to_contain_text("cut.eaf")
+    assert page.locator("#uploads li .name").text_content() == "cut.wav with cut.eaf"
+    expect(row(page, "cut.wav")).to_have_count(0)

@@ -19,6 +19,7 @@ from starlette.concurrency import run_in_threadpool
 
 from emow2v import citation
 from emow2v.discover.places import Places
+from emow2v.discover.turn_list import path_of
 from emow2v.errors import AudioError, Emow2vError
 from emow2v.formats.table import COLUMNS
 from emow2v.server.jobs import partial_rows, results
@@ -48,13 +49,14 @@ class RowsModel(BaseModel):
     """Values from the row with the number `first` on; of a running job, those computed so far.
 
     `run` changes when the job starts again or goes on to its next recording; earlier rows are then void. The last column is
-    speech, where the job looks for it; scores are null in rows without.
+    speech, where the job looks for it; scores are null in rows without. `turns` says whether /turns lists the recording's turns.
     """
 
     run: str
     first: int
     total: int
     complete: bool
+    turns: bool = False
     columns: list[str]
     rows: list[list[float | None]]
 
@@ -102,7 +104,8 @@ def add(api: FastAPI, state: ServerState, find_job: Callable[..., Job]) -> None:
             values = or_404(lambda: task_of(job, places).table(session))
             columns = [values.starts, values.ends, values.scores, values.confidence]
             every = np.column_stack(columns if values.speech is None else [*columns, values.speech])
-            return _rows("", every[first : first + MAX_ROWS], first, len(every), complete=True)
+            turns = values.turns is not None or path_of(places.results(job.id), session).is_file()
+            return _rows("", every[first : first + MAX_ROWS], first, len(every), complete=True, turns=turns)
         now = partial_rows.read(places.results(job.id), first, run)
         begin = first if now.run == run or not run else 0
         return _rows(now.run, now.rows[:MAX_ROWS], begin, begin + len(now.rows), complete=False)
@@ -218,11 +221,19 @@ def or_404(function: Callable[[], T]) -> T:
         raise HTTPException(404, str(error)) from None
 
 
-def _rows(run: str, rows: np.ndarray[Any, np.dtype[np.float64]], first: int, total: int, *, complete: bool) -> Response:
+def _rows(
+    run: str,
+    rows: np.ndarray[Any, np.dtype[np.float64]],
+    first: int,
+    total: int,
+    *,
+    complete: bool,
+    turns: bool = False,
+) -> Response:
     """JSON without a model, which would check the 90,000 rows of an hour one by one."""
     values = rows.round(6).tolist()
     for row in np.flatnonzero(~np.isfinite(rows).all(axis=1)):
         values[row] = [value if math.isfinite(value) else None for value in values[row]]
     columns = (*COLUMNS[1:], "speech")[: rows.shape[1]]
-    head = {"run": run, "first": first, "total": total, "complete": complete, "columns": columns}
+    head = {"run": run, "first": first, "total": total, "complete": complete, "turns": turns, "columns": columns}
     return JSONResponse({**head, "rows": values}, headers=PRIVATE)

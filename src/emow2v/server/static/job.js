@@ -26,6 +26,7 @@ const EXPORTS = {
   annotation: "NOVA annotations (zip)",
 };
 const MAX_WAVEFORM_POINTS = 40_000;
+const MIN_GAP_S = 0.001; // values over time follow each other, turns do not
 const MIN_ESTIMATE_S = 2; // a job that has run for less gets no estimate of the time left
 
 const series = new Series();
@@ -114,6 +115,8 @@ async function requestNewRows() {
     if (answer.first !== series.length || answer.first) series.clear();
   }
   if (!answer.complete && answer.first === series.length && answer.rows.length) {
+    const hasGap = answer.rows.some(([start], k, rows) => k && Math.abs(start - rows[k - 1][1]) > MIN_GAP_S);
+    series.isTurns ||= hasGap; // the server says it when the job has ended
     series.add(answer.rows, answer.columns);
     redraw();
   }
@@ -145,14 +148,15 @@ async function loadRows() {
   await newRows;
   announce("Loading the values…");
   series.clear();
-  let total = 1;
+  let [total, hasTurns] = [1, false];
   while (series.length < total) {
     const answer = await requestJSON(jobPath(id, `/rows?first=${series.length}&session=${session}`));
+    hasTurns = answer.turns;
     total = answer.rows.length ? answer.total : 0;
     series.add(answer.rows, answer.columns);
   }
   announce("");
-  await loadTurns();
+  await loadTurns(hasTurns);
   player.duration ||= series.duration;
   byId("about").hidden = false;
   byId("coverage").textContent = coverageText(job.provenance, series);
@@ -164,11 +168,10 @@ async function loadRows() {
   plot.describe(`Waveform, curves and confidence over ${duration}: ${count}; the table below has all values`);
 }
 
-/** Who speaks when: turns of a segmentation or of the detector of speech. Other jobs have none. */
-async function loadTurns() {
-  const isKnown = series.hasSpeech || job.provenance.turns_from;
+/** Load who speaks when: turns of a segmentation or of the detector of speech. Not all jobs have them. */
+async function loadTurns(hasTurns) {
   const path = jobPath(id, `/turns?session=${session}`);
-  const answer = isKnown ? await requestJSON(path).catch(announceError) : null;
+  const answer = hasTurns ? await requestJSON(path).catch(announceError) : null;
   turns = answer ? new Turns(answer) : null;
   tiers.show(turns);
   byId("values").hidden = series.isTurns;
@@ -181,7 +184,8 @@ async function loadTurns() {
 }
 
 function showExports() {
-  const links = Object.entries(EXPORTS).map(([format, name]) => {
+  const formats = Object.entries(EXPORTS).filter(([format]) => format !== "annotation" || !series.isTurns); // turns have none
+  const links = formats.map(([format, name]) => {
     const href = jobPath(id, `/result?format=${format}&session=${session}`);
     return make("a", { class: "button", download: true, href }, name);
   });
@@ -213,6 +217,7 @@ async function showResult() {
   }
   showProvenance();
   series.isTurns = Boolean(job.provenance.turns);
+  series.isWhole = job.provenance.frame_step_ms === 0 && !series.isTurns;
   const names = await requestJSON(jobPath(id, "/sessions"));
   if (names.length > 1 && byId("sessions").hidden) {
     byId("sessions").hidden = false;

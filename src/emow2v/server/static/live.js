@@ -7,7 +7,7 @@ import { Plane } from "./plane.js";
 import { Readout } from "./readout.js";
 import { Recorder } from "./recorder.js";
 import { predictionForm, requestJSON } from "./requests.js";
-import { Series, Waveform } from "./series.js";
+import { COLUMNS, Series, Waveform } from "./series.js";
 import { clockText, countText, durationText } from "./texts.js";
 import { TimePlot } from "./timeplot.js";
 import { zip } from "./zip.js";
@@ -22,7 +22,7 @@ const DRAW_REDUCED_MS = 500; // where the system asks for less motion
 const series = new Series();
 const plot = new TimePlot(byId("time"), series);
 const plane = new Plane(byId("plane"), series);
-const readout = new Readout(byId("live-values"));
+const readout = new Readout(byId("live-values"), [...COLUMNS, "speech"]);
 let recorder = null;
 let socket = null;
 let phase = "idle"; // opening, recording, stopping, finishing (the last values are on their way)

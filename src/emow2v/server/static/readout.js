@@ -5,9 +5,10 @@ import { COLUMNS, SPEECH } from "./series.js";
 import { valueText } from "./texts.js";
 
 export class Readout {
-  constructor(element) {
+  /** @param columns names of values that are shown before the first row; speech is added when a series has it */
+  constructor(element, columns = COLUMNS) {
     this.element = element;
-    this.cells = COLUMNS.map((name) => this.#cell(name));
+    this.cells = columns.map((name) => this.#cell(name));
   }
 
   #cell(name) {

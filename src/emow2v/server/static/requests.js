@@ -23,11 +23,15 @@ async function errorText(response) {
 /** A sentence for an answer that has none of its own. */
 export const statusText = (status) => `The server answered with the HTTP status ${status}; expected 200. Its log says more.`;
 
-/** The form of a prediction that is answered with its job at once. */
+/**
+ * The form of a prediction that is answered with its job at once, and leaves silence out.
+ * @param fields by their names; one that is a list comes as often as it has elements
+ */
 export function predictionForm(fields, file, name) {
   const form = new FormData();
-  for (const [field, value] of Object.entries(fields)) form.append(field, value);
-  form.append("wait", "false");
+  for (const [field, value] of Object.entries({ ...fields, speech: "true", wait: "false" })) {
+    for (const one of [value].flat()) form.append(field, one);
+  }
   form.append("file", file, name);
   return form;
 }

@@ -8,12 +8,16 @@ export const SPEECH = COLUMNS.length; // place of the probability of speech behi
 const NAMES = ["start", "end", ...COLUMNS, "speech"]; // of a row
 const WIDTH = NAMES.length;
 const SPEECH_THRESHOLD = 0.5; // from here on a row counts as speech (docs/speech.md)
+const TURN_POINTS = 6; // turns are drawn at least so wide, in points of a line: three pixels
 const ROUNDING_S = 1e-9;
 
-/** Rows over time without gaps; where `isTurns` is set, rows are turns, which may have gaps between them and overlap. */
+/**
+ * Rows over time without gaps. Where `isTurns` is set, rows are turns, which may have gaps between them and overlap; where
+ * `isWhole` is set, one row is the whole recording.
+ */
 export class Series {
   constructor() {
-    this.isTurns = false;
+    this.isTurns = this.isWhole = false;
     this.clear();
   }
 
@@ -110,14 +114,16 @@ export class Series {
     return -1;
   }
 
-  /** Turns as level lines from their starts to their ends. */
-  #steps(column, from, to) {
+  /** Turns as level lines from their starts to their ends, `least` seconds long so that they can be seen. */
+  #steps(column, from, to, least) {
     const [x, y] = [[], []];
+    const side = column === SPEECH ? 0 : NaN; // an area has upright sides, lines have gaps
     for (let index = this.begun(from - this.longest); index < this.begun(to); index++) {
       if (this.end(index) < from) continue;
-      const value = this.value(index, column);
-      x.push(this.start(index), this.end(index), this.end(index));
-      y.push(value, value, NaN);
+      const [start, value] = [this.start(index), this.value(index, column)];
+      const end = Math.max(this.end(index), start + least);
+      x.push(start, start, end, end);
+      y.push(side, value, value, side);
     }
     return { x, y, band: null, seconds: 0 };
   }
@@ -130,7 +136,7 @@ export class Series {
    *   seconds: the length of a stretch, 0 for single rows
    */
   points(column, from, to, maxPoints) {
-    if (this.isTurns) return this.#steps(column, from, to);
+    if (this.isTurns) return this.#steps(column, from, to, (TURN_POINTS * (to - from)) / maxPoints);
     let first = Math.max(0, this.at(from) - 1);
     const last = Math.min(this.length, this.at(to) + 2);
     const line = new Line();

@@ -35,7 +35,7 @@ function captionText(series, count, range) {
   const part = range ? `from ${clockText(range[0], 2)} to ${clockText(range[1], 2)}, the visible part` : "";
   const { all, speech } = series.seconds(...(range ?? []));
   if (series.isTurns) return [`${countText(count, "turn")}, together ${clockText(all, 1)} min`, part].filter(Boolean).join(", ");
-  if (!series.hasSpeech) return `${countText(count, "value")} ${part || `over ${clockText(series.duration, 1)}`}`;
+  if (!series.hasSpeech || series.isWhole) return `${countText(count, "value")} ${part || `over ${clockText(series.duration, 1)}`}`;
   const sentence = `${countText(count, "value")} over ${clockText(speech, 1)} min of speech of ${clockText(all, 1)} min`;
   return `${[sentence, part].filter(Boolean).join(", ")}. Silence is left out.`;
 }

@@ -166,6 +166,7 @@ export class TimePlot {
       : "";
     setText(this.remark, this.note || means);
     this.speechKey.hidden = !this.series.hasSpeech;
+    setText(this.speechName, this.series.isTurns ? "share of the turn with speech" : "probability of speech");
     if (this.series.hasSpeech) {
       const { x, y } = this.series.points(SPEECH, from, to, maxPoints);
       const look = { mode: "lines", line: { width: 0 }, fill: "tozeroy", fillcolor: `${colour("sound")}66` };
@@ -233,7 +234,7 @@ export class TimePlot {
       return make("button", attributes, make("span", { class: "swatch" }), name);
     });
     this.remark = make("span", { class: "muted" });
-    this.speechKey = make("span", { class: "muted speech", hidden: true }, make("span", { class: "swatch" }), " probability of speech");
+    this.speechKey = make("span", { class: "muted speech", hidden: true }, make("span", { class: "swatch" }), (this.speechName = make("span")));
     const group = make("div", { role: "group", "aria-label": "Visible curves" }, ...buttons);
     return make("div", { class: "legend" }, group, this.speechKey, this.remark);
   }

@@ -1,34 +1,66 @@
-// Uploads: files that were dropped or chosen are sent one after the other.
+// Uploads: recordings that were dropped or chosen are sent one after the other, with their segmentations.
 
 import { announce, announceError, byId, make, onFileDrag } from "./elements.js";
 import { refresh } from "./jobs.js";
+import { paired, sorted } from "./pairing.js";
 import { predictionForm, requestJSON, statusText } from "./requests.js";
 
 const FIELDS = ["model", "unit", "frame_step", "left_context", "right_context", "context", "track", "channel"];
+const waiting = new Map(); // segmentations whose recordings have not come yet, with their lines
 let lastUpload = Promise.resolve();
 
-/** Queue files. Each has a line with its progress until it is a job. */
+/** Queue recordings that were dropped or chosen, each with its segmentation. */
 function queueFiles(files) {
-  for (const file of files) {
-    const bar = make("progress", { max: 1, value: 0, "aria-label": `Upload of ${file.name}` });
-    const stop = make("button", { class: "small", "aria-label": `Stop the upload of ${file.name}` }, "Stop");
-    const progress = make("span", { class: "muted numbers" }, "waiting for the uploads before it");
-    const line = make("li", {}, make("span", { class: "name" }, file.name), bar, progress, stop);
-    byId("uploads").append(line);
-    const controller = new AbortController();
-    stop.addEventListener("click", () => controller.abort());
-    const showPart = (part) => {
-      bar.value = part;
-      progress.textContent = part < 1 ? partText(part, file.size) : "sent; the server checks the recording";
-    };
-    const fail = (error) => {
-      const close = { class: "small", "aria-label": `Remove the message about ${file.name}`, onclick: () => line.remove() };
-      const message = make("span", { class: "error" }, error.message);
-      line.replaceChildren(line.firstElementChild, message, make("button", close, "Close"));
-      announce(`${file.name}: ${error.message}`, true);
-    };
-    lastUpload = lastUpload.then(() => send(file, showPart, controller.signal)).then(() => line.remove(), fail);
+  const { recordings, segmentations } = sorted(files);
+  const isPair = recordings.length === 1 && segmentations.length === 1;
+  const { pairs, rest } = paired(recordings, isPair ? segmentations : [...waiting.keys(), ...segmentations], isPair);
+  for (const pair of pairs) {
+    waiting.get(pair.segmentation)?.remove();
+    waiting.delete(pair.segmentation);
+    queueUpload(pair);
   }
+  for (const segmentation of rest) if (!waiting.has(segmentation)) waiting.set(segmentation, waitingLine(segmentation));
+}
+
+/** A line of a segmentation that waits for its recording. */
+function waitingLine(segmentation) {
+  const { name } = segmentation;
+  const text = "says who speaks when. Drop its recording too: of the same name, or both together.";
+  const remove = () => {
+    line.remove();
+    waiting.delete(segmentation);
+  };
+  const button = make("button", { class: "small", "aria-label": `Remove ${name}`, onclick: remove }, "Remove");
+  const line = make("li", {}, make("span", { class: "name" }, name), make("span", { class: "muted" }, text), button);
+  byId("uploads").append(line);
+  announce(`${name} ${text}`);
+  return line;
+}
+
+/** Queue a recording. It has a line with its progress until it is a job. */
+function queueUpload({ recording, segmentation, others }) {
+  const { name } = recording;
+  const bar = make("progress", { max: 1, value: 0, "aria-label": `Upload of ${name}` });
+  const stop = make("button", { class: "small", "aria-label": `Stop the upload of ${name}` }, "Stop");
+  const progress = make("span", { class: "muted numbers" }, "waiting for the uploads before it");
+  const title = make("span", { class: "name" }, segmentation ? `${name} with ${segmentation.name}` : name);
+  const line = make("li", {}, title, bar, progress, stop);
+  byId("uploads").append(line);
+  const controller = new AbortController();
+  stop.addEventListener("click", () => controller.abort());
+  const showPart = (part) => {
+    bar.value = part;
+    progress.textContent = part < 1 ? partText(part, recording.size) : "sent; the server checks the recording";
+  };
+  const fail = (error) => {
+    const close = { class: "small", "aria-label": `Remove the message about ${name}`, onclick: () => line.remove() };
+    const message = make("span", { class: "error" }, error.message);
+    line.replaceChildren(title, message, make("button", close, "Close"));
+    announce(`${name}: ${error.message}`, true);
+  };
+  if (others.length) return fail(new Error(`It has several files with turns (${others.join(", ")}); expected one.`));
+  const files = segmentation?.files ?? [];
+  lastUpload = lastUpload.then(() => send(recording, files, showPart, controller.signal)).then(() => line.remove(), fail);
 }
 
 function partText(part, bytes) {
@@ -36,8 +68,8 @@ function partText(part, bytes) {
   return `${Math.floor(100 * part)} % of ${megabytes} MB`;
 }
 
-/** Send a file. XMLHttpRequest reports the progress of an upload, fetch does not. */
-function send(file, showPart, signal) {
+/** Send a recording, and the files of its segmentation. XMLHttpRequest reports the progress of an upload, fetch does not. */
+function send(file, segments, showPart, signal) {
   return new Promise((resolve, reject) => {
     const rejectStopped = () => reject(new Error("The upload was stopped."));
     if (signal.aborted) return rejectStopped();
@@ -57,7 +89,9 @@ function send(file, showPart, signal) {
     upload.addEventListener("abort", rejectStopped);
     signal.addEventListener("abort", () => upload.abort());
     const fields = Object.fromEntries(FIELDS.map((name) => [name, byId(name).value]));
-    upload.send(predictionForm(fields, file, file.name));
+    const names = byId("tier").value.split(",").map((name) => name.trim());
+    const tier = segments.length ? names.filter(Boolean) : [];
+    upload.send(predictionForm({ ...fields, tier, segments }, file, file.name));
   });
 }
 
