@@ -169,7 +169,8 @@ def check_elan_and_praat(out: Path, rows: pd.DataFrame) -> None:
         grid = textgrid.openTextgrid(str(out / f"{Path(name).stem}.TextGrid"), includeEmptyIntervals=False)
         praat = parselmouth.read(str(out / f"{Path(name).stem}.TextGrid"))
         (linked,) = document.media_descriptors
-        assert (out / linked["RELATIVE_MEDIA_URL"]).resolve().name == name
+        found = (out / linked["RELATIVE_MEDIA_URL"]).resolve()
+        assert found.name == name and found.is_file()
         for tier in tiers:
             values = of_file[of_file["tier"] == tier]
             person = tier if name in ("p2.mp4", "p4.ogg") else f"person {tier}"

@@ -54,7 +54,14 @@ class TurnsWriter:
             return eaf(self._turns, self.path, recordings, provenance=facts).encode()
         origin = time_origin(found, self._recording) if self._recording else 0.0
         with naming(found.source):
-            return add_tiers(found.source.read_bytes(), self._turns, origin=origin or 0.0, provenance=facts)
+            return add_tiers(
+                found.source.read_bytes(),
+                self._turns,
+                origin=origin or 0.0,
+                provenance=facts,
+                moved=(found.source, self.path),
+                recording=self._recording,
+            )
 
 
 class _Curves:

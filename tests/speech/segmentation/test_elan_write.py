@@ -76,6 +76,26 @@ def test_links_and_provenance(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "iso-8859-1"])
+def test_links_of_a_copy_lead_where_they_led(tmp_path: Path, encoding: str) -> None:
+    content = EAF.replace("UTF-8", encoding, 1).encode(encoding)  # RELATIVE_MEDIA_URL="../talk é.mp4"
+    source, place = tmp_path / "eaf" / "talk.eaf", tmp_path / "results" / "deep" / "talk.eaf"
+    source.parent.mkdir()
+    nowhere = add_tiers(content, TURNS, moved=(source, place))
+    assert "../talk é.mp4" in nowhere.decode(encoding)  # there is nothing that it could lead to
+    recording = tmp_path / "sound & pictures" / "talk é.mp4"
+    recording.parent.mkdir()
+    recording.touch()
+    copy = add_tiers(content, TURNS, moved=(source, place), recording=recording)
+    near = minidom.parseString(copy).getElementsByTagName("MEDIA_DESCRIPTOR")[0].getAttribute("RELATIVE_MEDIA_URL")
+    assert near == "../../sound & pictures/talk é.mp4"
+    (tmp_path / "talk é.mp4").touch()
+    copy = add_tiers(content, TURNS, moved=(source, place), recording=recording)
+    assert copy.decode(encoding).count('RELATIVE_MEDIA_URL="../../talk é.mp4"') == 1
+    changed = copy.decode(encoding).replace("../../talk é.mp4", "../talk é.mp4")
+    assert changed == add_tiers(content, TURNS).decode(encoding)
+
+
 def test_the_document_has_the_order_of_the_schema(tmp_path: Path) -> None:
     document = minidom.parse(
         str(

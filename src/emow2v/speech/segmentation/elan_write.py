@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import mimetypes
 import os
 import re
@@ -12,11 +11,12 @@ from datetime import datetime
 from pathlib import Path
 from xml.sax.saxutils import quoteattr
 
-from emow2v.errors import FormatError
+from emow2v.errors import FormatError, PathError
 from emow2v.speech.segmentation import xml
 from emow2v.speech.segmentation.elan import ROOT
 from emow2v.speech.segmentation.praat import VALUES, grouped, number_text, printable
 from emow2v.speech.segments import Turn
+from emow2v.storage import is_file
 from emow2v.trajectory import DIMENSIONS
 
 TURNS, LABELS, VALUE = "emow2v turns", "emow2v labels", "emow2v values"  # types of tiers
@@ -147,14 +147,25 @@ def eaf(
     )
 
 
-def add_tiers(content: bytes, turns: Sequence[Turn], *, origin: float = 0.0, provenance: Facts | None = None) -> bytes:
-    """The same .eaf with more tiers, as `eaf` makes them, but for the labels, which it has; every other byte stays as it is.
+def add_tiers(
+    content: bytes,
+    turns: Sequence[Turn],
+    *,
+    origin: float = 0.0,
+    provenance: Facts | None = None,
+    moved: tuple[Path, Path] | None = None,
+    recording: Path | None = None,
+) -> bytes:
+    """The same .eaf with more tiers, as `eaf` makes them, but for the labels, which it has. Every other byte stays as it is,
+    but for ELAN's counter of annotations and for relative links of a copy in another folder.
 
     Args:
         content: of an .eaf
         turns: in seconds of the recording
         origin: second of the recording at which the file's time begins, see `speech.segments.time_origin`
         provenance: of the values; becomes properties of the document
+        moved: the file that the content is from and the place of the copy, so that relative links lead to the same files
+        recording: to which a link of its name leads, if there is nothing where it leads now
 
     Raises:
         FormatError: no .eaf, or one without header or times
@@ -187,9 +198,11 @@ def add_tiers(content: bytes, turns: Sequence[Turn], *, origin: float = 0.0, pro
     }
     types = {name: _type_name(name, _ASSOCIATION if name == VALUE else "", kinds) for name in (TURNS, VALUE)}
     parts.add_turns(turns, types, origin, labels=False)
-    edit = _Edit(content)
+    edit = xml.Edit(content)
     if counter and counter.text.strip():
         edit.replace_text(counter, str(parts.annotation))
+    for element, name, link in _moved_links(header, moved, recording) if moved else ():
+        edit.replace_attribute(element, name, link)
     edit.append(header, "".join(_property(*one) for one in _properties(provenance or {})))
     edit.append(order, "".join(parts.slots))
     edit.insert_behind((root.all("TIER") or [order])[-1], "".join(parts.tiers))
@@ -239,75 +252,6 @@ def time_series(
         '        <property key="provider" value="mpi.eudico.client.annotator.timeseries.csv.CSVServiceProvider"/>\n'
         f"{tracks}    </tracksource>\n</timeseries>\n"
     )
-
-
-class _Edit:
-    """Insertions into a document, in its own encoding."""
-
-    def __init__(self, content: bytes) -> None:
-        self._content = content
-        self._changes: list[tuple[int, int, int, bytes]] = []  # begin, end, order, new
-        if content[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
-            self._encoding = "utf-16-le" if content[:2] == codecs.BOM_UTF16_LE else "utf-16-be"
-        else:
-            declaration = re.match(rb"(?:\xef\xbb\xbf)?<\?xml[^>]*?encoding\s*=\s*[\"']([A-Za-z0-9._-]+)", content)
-            self._encoding = declaration[1].decode() if declaration else "utf-8"
-
-    def _bytes(self, text: str) -> bytes:
-        return text.encode(self._encoding, "xmlcharrefreplace")
-
-    def _change(self, begin: int, end: int, text: str) -> None:
-        self._changes.append((begin, end, len(self._changes), self._bytes(text)))
-
-    def replace_text(self, element: xml.Element, text: str) -> None:
-        begin = self._behind(element.begin)
-        self._change(begin, element.close, text)
-
-    def append(self, element: xml.Element, text: str) -> None:
-        """As its last children."""
-        if not text:
-            return
-        if self._is_one_tag(element):  # <TIME_ORDER/>
-            begin = self._content.rindex(self._bytes("/>"), element.begin, element.close)
-            self._change(begin, element.close, f">\n{text}    </{element.name}>")
-        else:
-            tab = self._indented(element.close)
-            self._change(tab, tab, text)
-
-    def insert_behind(self, element: xml.Element, text: str) -> None:
-        if text:
-            place = element.close if self._is_one_tag(element) else self._behind(element.close)
-            self._change(place, place, "\n" + text.removesuffix("\n"))
-
-    def _is_one_tag(self, element: xml.Element) -> bool:
-        return not element.children and not element.text and self._content[: element.close].endswith(self._bytes("/>"))
-
-    def _behind(self, tag: int) -> int:
-        """Where a tag that begins there ends; attributes may hold a >."""
-        quote, place, unit = "", tag, len(self._bytes(">"))
-        while True:
-            sign = self._content[place : place + unit].decode(self._encoding, "replace")
-            place += unit
-            if quote:
-                quote = "" if sign == quote else quote
-            elif sign in "\"'":
-                quote = sign
-            elif sign == ">":
-                return place
-
-    def _indented(self, place: int) -> int:
-        """The begin of the blanks before a tag on its line."""
-        blank, tab = self._bytes(" "), self._bytes("\t")
-        while self._content[place - len(blank) : place] in (blank, tab):
-            place -= len(blank)
-        return place
-
-    def result(self) -> bytes:
-        pieces, last = [], 0
-        for begin, end, _, new in sorted(self._changes):
-            pieces += [self._content[last:begin], new]
-            last = end
-        return b"".join([*pieces, self._content[last:]])
 
 
 def _summary(turn: Turn) -> str:
@@ -366,14 +310,41 @@ def _attribute(text: str) -> str:
     return quoteattr(printable(text))
 
 
-def _link(kind: str, file: Path, place: Path) -> str:
-    """Absolute and relative URL; the latter is left out where Windows has them on two drives."""
+def _moved_links(
+    header: xml.Element, moved: tuple[Path, Path], recording: Path | None
+) -> Iterator[tuple[xml.Element, str, str]]:
+    """Elements with a relative link, its attribute, and the link from the place of a copy."""
+    source, place = moved
+    for element in header.children:
+        for name in ("RELATIVE_MEDIA_URL", "RELATIVE_LINK_URL"):
+            link = element.attributes.get(name, "").removeprefix("file:/").replace("\\", "/")
+            target = source.parent / link
+            if recording is not None and target.name == recording.name and not _is_file(target):
+                target = recording
+            if link and _is_file(target) and (near := _relative(target, place)):
+                yield element, name, near
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return is_file(path)
+    except PathError:
+        return False
+
+
+def _relative(file: Path, place: Path) -> str:
+    """A relative URL; "" where Windows has them on two drives."""
     try:
         relative = Path(os.path.relpath(file, place.parent)).as_posix()
     except ValueError:
-        return f"{kind}_URL={_attribute(_url(file))}"
-    near = relative if relative.startswith("..") else f"./{relative}"
-    return f"{kind}_URL={_attribute(_url(file))} RELATIVE_{kind}_URL={_attribute(near)}"
+        return ""
+    return relative if relative.startswith("..") else f"./{relative}"
+
+
+def _link(kind: str, file: Path, place: Path) -> str:
+    """Absolute and relative URL, if there is one."""
+    near = _relative(file, place)
+    return f"{kind}_URL={_attribute(_url(file))}" + (f" RELATIVE_{kind}_URL={_attribute(near)}" if near else "")
 
 
 def _url(file: Path) -> str:
