@@ -281,3 +281,38 @@ def test_a_part_of_a_recording_has_the_turns_of_its_time(client: TestClient, tal
     job = posted(client, "", start="1500ms", end="3s", speech="true")
     (tier,) = client.get(f"/v1/jobs/{job['id']}/turns").json()["tiers"]
     assert all(turn["end"] > 1.5 for turn in tier["turns"])
+
+
+def test_turns_go_back_to_elan_and_praat(client: TestClient, talk: Path, tmp_path: Path) -> None:
+    pympi, praatio = pytest.importorskip("pympi"), pytest.importorskip("praatio.textgrid")
+    job = posted(client, "talk.vtt", VTT, unit="turns")
+    listed = client.get(f"/v1/jobs/{job['id']}/turns").json()
+    answer = client.get(f"/v1/jobs/{job['id']}/turns", params={"format": "textgrid"})
+    assert 'filename="talk.TextGrid"' in answer.headers["content-disposition"]
+    (tmp_path / "talk.TextGrid").write_bytes(answer.content)
+    grid = praatio.openTextgrid(str(tmp_path / "talk.TextGrid"), includeEmptyIntervals=False)
+    (entry,) = grid.getTier("Anna emow2v valence").entries
+    assert (entry.start, entry.end) == (0.5, 1.7) and grid.maxTimestamp == 5
+    assert float(entry.label) == pytest.approx(listed["tiers"][0]["turns"][0]["valence"], abs=0.006)
+    answer = client.get(f"/v1/jobs/{job['id']}/turns", params={"format": "eaf"})
+    (tmp_path / "new.eaf").write_bytes(answer.content)
+    assert pympi.Elan.Eaf(tmp_path / "new.eaf").get_annotation_data_for_tier("Ben")[0][:3] == (2000, 3900, "two")
+    assert str(tmp_path).encode() not in answer.content
+    name = "VP"  # an .eaf that came comes back with more tiers, in its own time
+    eaf = pympi.Elan.Eaf()
+    eaf.add_tier(name)
+    eaf.add_annotation(name, 500, 1700, "hello")
+    eaf.to_file(tmp_path / "own.eaf")
+    job = posted(client, "own.eaf", (tmp_path / "own.eaf").read_bytes())
+    answer = client.get(f"/v1/jobs/{job['id']}/turns", params={"format": "eaf"})
+    (tmp_path / "copy.eaf").write_bytes(answer.content)
+    copy = pympi.Elan.Eaf(tmp_path / "copy.eaf")
+    assert copy.get_annotation_data_for_tier(name)[0][:3] == (500, 1700, "hello")
+    assert f"{name} emow2v" in copy.get_tier_names()
+    assert not [path for path in (tmp_path / "work" / "results").iterdir() if path.suffix]  # nothing is left behind
+
+
+def test_other_formats_of_turns(client: TestClient, talk: Path) -> None:
+    job = posted(client)
+    answer = client.get(f"/v1/jobs/{job['id']}/turns", params={"format": "srt"})
+    assert answer.status_code == 422 and "expected json, eaf or textgrid" in answer.json()["error"]

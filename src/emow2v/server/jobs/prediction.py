@@ -114,6 +114,13 @@ class PredictionTask:
             return None
         return read_segments(path, json.loads(self._form.get("tier", "[]")), recording=Path(self.name), name=name)
 
+    def original_turns(self) -> tuple[Segmentation | None, Path | None]:
+        """An .eaf that came with the request, as `segmentation` with its place on the disk; nothing else can be added to."""
+        found, (path, _) = self.segmentation, self._segments
+        if found is None or found.format != "ELAN":
+            return None, None
+        return replace(found, source=path), path
+
     @property
     def context(self) -> Context:
         """How windows are computed."""

@@ -8,6 +8,7 @@ import math
 import shutil
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import numpy as np
@@ -191,20 +192,30 @@ def result(job: Job, places: Places, file_format: str = "", session: int = 0) ->
     stem = or_404(lambda: task.stem(session))
     if stored is not None:
         return FileResponse(stored, media_type=FORMATS[file_format], filename=f"{stem}.{file_format}", headers=PRIVATE)
-    folder = results.temporary(places.results(job.id))
+    return sent_once(
+        places.results(job.id),
+        lambda folder: results.export(task, job.provenance, session, file_format, folder),
+        media_type=results.EXPORTS.get(file_format, "application/zip"),
+        filename=f"{stem}.{results.ZIPPED.get(file_format, file_format)}",
+    )
+
+
+def sent_once(beside: Path, make: Callable[[Path], Path], *, media_type: str, filename: str) -> Response:
+    """The answer with a file that is made for it, and removed when it was sent; 404 with the sentence of an error.
+
+    Args:
+        beside: a job's folder of results
+        make: writes into an empty folder, and returns the file
+    """
+    folder = results.temporary(beside)
     folder.mkdir(parents=True)
     try:
-        made = or_404(lambda: results.export(task, job.provenance, session, file_format, folder))
+        made = or_404(lambda: make(folder))
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
-    return FileResponse(
-        made,
-        media_type=results.EXPORTS.get(file_format, "application/zip"),
-        filename=f"{stem}.{results.ZIPPED.get(file_format, file_format)}",
-        headers=PRIVATE,
-        background=BackgroundTask(shutil.rmtree, folder, ignore_errors=True),
-    )
+    sent = BackgroundTask(shutil.rmtree, folder, ignore_errors=True)
+    return FileResponse(made, media_type=media_type, filename=filename, headers=PRIVATE, background=sent)
 
 
 def check_finished(job: Job) -> None:
