@@ -23,6 +23,7 @@ from emow2v.prediction.computation import Computation, go_on
 from emow2v.prediction.processes import ModelReference, pickled
 from emow2v.prediction.tables import Tables
 from emow2v.prediction.trajectories import Progress
+from emow2v.rows import Block
 from emow2v.stream import Stream as Stream
 from emow2v.trajectory import Trajectory
 
@@ -232,6 +233,7 @@ class Model(Tables):
         minimum_ms: float = 250,
         maximum_ms: float = 15_000,
         bridged_pause_ms: float = 300,
+        on_values: Callable[[Block], None] | None = None,
     ) -> Trajectory:
         """Predict the turns of a recording in one pass: a trajectory with one row for each turn.
 
@@ -246,6 +248,7 @@ class Model(Tables):
                 over time whose window lies inside the turn
             framing, context: of the values over time
             minimum_ms, maximum_ms, bridged_pause_ms: of the detector's turns, see `speech.turns.turns`
+            on_values: called with each block of the values over time, if their mean is taken; once for each channel
 
         Raises:
             AudioError: as for `predict`; or nobody speaks in the recording
@@ -263,14 +266,8 @@ class Model(Tables):
         request = turns.TurnRequest(
             segments,
             {"minimum_ms": minimum_ms, "maximum_ms": maximum_ms, "bridged_pause_ms": bridged_pause_ms},
-            checked if pool else None,
-            context,
-            batch_size,
-            check,
-            longest_s,
-            channel,
-            name_channel,
-        )
+            checked if pool else None, context, batch_size, check, longest_s, channel, name_channel, on_values,
+        )  # fmt: skip
         opener = trajectories.Opener(source, sampling_rate, self.card.sampling_rate, track=track, channel=channel)
         return turns.predict(lambda: self._computation, opener, request, on_progress)
 

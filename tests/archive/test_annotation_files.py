@@ -3,6 +3,7 @@
 import csv
 import shutil
 from pathlib import Path
+from xml.dom import minidom
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import soundfile
 
 from commands import caller
 from emow2v.errors import FormatError
+from emow2v.framing import Framing
 from emow2v.model import Model
 from emow2v.modelstore.verify import EXAMPLE
 from emow2v.rows import DIMENSIONS
@@ -126,6 +128,49 @@ def test_curves_are_linked_time_series_in_elan(lite: Model, folder: Path, predic
     (folder / "out" / "talk.emow2v.csv").write_text("mine")
     result = predict("talk.wav", "--format", "eaf", "-o", "out", code=1)
     assert "changed since" in result.output and (folder / "out" / "talk.emow2v.csv").read_text() == "mine"
+
+
+def test_an_eaf_comes_back_with_curves_where_means_are_taken(lite: Model, folder: Path, predict) -> None:
+    pympi = pytest.importorskip("pympi")
+    (folder / "talk.eaf").write_text(EAF, "utf-8")
+    options = ["talk.wav", "--segments", "talk.eaf", "--tier", "VP", "--pool", "--format", "eaf"]
+    predict(*options, "-o", "out")
+    document = pympi.Elan.Eaf(str(folder / "out" / "talk.eaf"))
+    linked = ["./talk.emow2v.csv", "./talk_tsconf.xml"]
+    assert [one["RELATIVE_LINK_URL"] for one in document.linked_file_descriptors] == linked
+    assert "VP emow2v valence" in document.get_tier_names() or "Anna emow2v valence" in document.get_tier_names()
+    header = minidom.parse(str(folder / "out" / "talk.eaf")).getElementsByTagName("HEADER")[0]
+    names = [one.tagName for one in header.childNodes if one.nodeType == one.ELEMENT_NODE]
+    assert names == sorted(names, key=["MEDIA_DESCRIPTOR", "LINKED_FILE_DESCRIPTOR", "PROPERTY"].index)
+    rows = lite.predict("talk.wav", speech=True).to_frame().reset_index()
+    times = (rows["start"] + rows["end"]).dt.total_seconds() / 2 - 1.5  # talk.wav begins 1.5 s before the file's time
+    with (folder / "out" / "talk.emow2v.csv").open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    np.testing.assert_allclose([float(line["time"]) for line in lines], times[times >= 0], atol=1e-3)
+    found = [float(line["valence"] or "nan") for line in lines]
+    np.testing.assert_allclose(found, rows["valence"][times >= 0], atol=1e-5)  # with the same gaps
+
+    own = '<LINKED_FILE_DESCRIPTOR LINK_URL="file:///C:/data/talk_tsconf.xml" MIME_TYPE="text/xml"/>'
+    (folder / "talk.eaf").write_text(EAF.replace("<PROPERTY", f"{own}<PROPERTY", 1), "utf-8")
+    predict(*options, "-o", "kept")  # curves of somebody else stay as they are
+    assert [path.name for path in (folder / "kept").iterdir()] == ["talk.eaf"]
+    document = pympi.Elan.Eaf(str(folder / "kept" / "talk.eaf"))
+    assert [one["LINK_URL"] for one in document.linked_file_descriptors] == ["file:///C:/data/talk_tsconf.xml"]
+
+
+def test_new_files_have_curves_of_their_channel(lite: Model, folder: Path, predict) -> None:
+    signal, rate = soundfile.read("talk.wav", dtype="float32")
+    soundfile.write("both.wav", np.stack([signal, signal[::-1]], axis=1), rate)
+    more = ["--segments", "turns.csv", "--pool", "--format", "eaf", "--frame-step", "200ms"]
+    predict("both.wav", "--channel", "each", *more, "-o", "out")
+    framing = Framing(frame_step_ms=200)
+    for number, name in enumerate(("left", "right"), 1):
+        with (folder / "out" / f"both.{name}.emow2v.csv").open(newline="") as file:
+            found = [float(line["valence"] or "nan") for line in csv.DictReader(file)]
+        rows = lite.predict("both.wav", channel=number, speech=True, framing=framing).to_frame()
+        np.testing.assert_allclose(found, rows["valence"], atol=1e-5)
+    predict("both.wav", "--tier", "Eva=left", "--tier", "Ina=right", *more, "-o", "tied")  # two channels, no one curve
+    assert [path.name for path in (folder / "tied").iterdir()] == ["both.eaf"]
 
 
 def test_a_folder_gives_one_table_and_files_for_elan_and_praat(folder: Path, predict) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +10,7 @@ from emow2v.errors import FormatError
 from emow2v.formats import Writer, shorten
 
 if TYPE_CHECKING:
+    from emow2v.archive.annotation_writers import Curves
     from emow2v.speech.segments import Segmentation
 
 FORMATS = ("eaf", "textgrid", "praat")
@@ -27,6 +28,15 @@ def check(names: Sequence[str], *, turns: bool) -> None:
         raise FormatError("The format textgrid holds turns; expected --unit turns or --segments with it, or praat.")
 
 
+def curves(names: Sequence[str], options: Mapping[str, object]) -> Curves | None:
+    """What collects the values over time of turns for .eaf files; None if there are none, or no such file."""
+    if "eaf" not in names or not options.get("pool"):
+        return None
+    from emow2v.archive.annotation_writers import Curves
+
+    return Curves()
+
+
 def writers(
     names: Sequence[str],
     folder: Path,
@@ -36,6 +46,7 @@ def writers(
     *,
     turns: bool,
     overwrite: bool = False,
+    curves: Curves | None = None,
 ) -> list[Writer]:
     """Writers for results named after a recording.
 
@@ -43,6 +54,7 @@ def writers(
         names: of formats; those that are not in `FORMATS` are left to `formats.writers`
         recording: linked in .eaf files; None where it has no file
         segmentation: where turns came from; an .eaf becomes a copy of it with more tiers
+        curves: of turns whose scores are means; see `curves`
     """
     if not set(names) & set(FORMATS):
         return []
@@ -51,7 +63,7 @@ def writers(
     stem = shorten(stem)
     kinds: dict[str, Callable[[], Writer]] = {
         "eaf": lambda: (
-            TurnsWriter(folder / f"{stem}.eaf", recording, segmentation, overwrite=overwrite)
+            TurnsWriter(folder / f"{stem}.eaf", recording, segmentation, overwrite=overwrite, curves=curves)
             if turns
             else SeriesWriter(folder / f"{stem}.eaf", recording, overwrite=overwrite)
         ),

@@ -77,13 +77,23 @@ def predict(
         source = sys.stdin.buffer if one.path == STDIN else one.path
         more = finder.options(one.path) if finder else {}
         segmentation = more.get("segments")
+        curves = annotation_files.curves(names, more)
+        if curves is not None:
+            more["on_values"] = curves.add
         found = trajectories(model, source, channel, options | more, turns=finder is not None)
         recording = None if one.path == STDIN else Path(one.path)
         originals = [path for path in (recording, segmentation and segmentation.source) if path]
 
         def writers(folder: Path, stem: str) -> list[Writer]:
             written = annotation_files.writers(
-                names, folder, stem, recording, segmentation, turns=finder is not None, overwrite=overwrite
+                names,
+                folder,
+                stem,
+                recording,
+                segmentation,
+                turns=finder is not None,
+                overwrite=overwrite,
+                curves=curves,
             )
             return [*formats.writers(tables, folder, stem, overwrite=overwrite), *written]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -133,6 +133,9 @@ class PooledTurns:
     Args:
         spans: as for `WholeTurns`
         speech: gets the recording's samples before the windows
+
+    Attributes:
+        on_values: called with each block of values, which has its speech; None to call nothing
     """
 
     def __init__(
@@ -141,6 +144,7 @@ class PooledTurns:
     ) -> None:  # fmt: skip
         self._computation, self._spans, self._check = computation, spans, check
         self._framing, self._context, self._batch_size, self._speech = framing, context, batch_size, speech
+        self.on_values: Callable[[Block], None] | None = None
 
     def values(self, recording: Recording) -> Iterator[Value]:
         """The values; see `WholeTurns.values`."""
@@ -151,6 +155,8 @@ class PooledTurns:
         for block in self._computation.blocks(recording, self._framing, self._context, self._batch_size, self._check):
             begins, ends = block.starts - lead, block.starts + reach
             speech = self._speech.values.of(block.first, len(block))
+            if self.on_values is not None:
+                self.on_values(replace(block, speech=speech))
             while following < len(self._spans) and self._spans[following][0] < ends[-1]:
                 active[following] = _Sums(*self._spans[following])
                 following += 1

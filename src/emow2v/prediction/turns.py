@@ -39,6 +39,7 @@ class TurnRequest:
         detection: options of `speech.turns.turns`
         framing: of the values whose mean is taken; None for one value for each turn
         name_channel: "" unless each channel has its own result
+        on_values: called with each block of the values whose mean is taken
     """
 
     segmentation: Segmentation | None
@@ -50,6 +51,7 @@ class TurnRequest:
     longest_s: float
     channel: Channel
     name_channel: str
+    on_values: Callable[[Block], None] | None = None
 
 
 @dataclass
@@ -191,6 +193,7 @@ def _pass(
         cutter = WholeTurns(run, spans, request.check)
     else:
         cutter = PooledTurns(run, spans, request.check, request.framing, request.context, request.batch_size, speech)
+        cutter.on_values = request.on_values
     for value in cutter.values(recording):
         segment = segments[value[0]]
         end = min(segment.end, float(recording.duration))  # the recording is decoded up to the turn's end, or its own

@@ -128,11 +128,7 @@ def eaf(
         f"        <MEDIA_DESCRIPTOR {_link('MEDIA', one, place)} MIME_TYPE={_attribute(_mime_type(one))}/>\n"
         for one in recordings
     )
-    linked = "".join(
-        f"        <LINKED_FILE_DESCRIPTOR {_link('LINK', one, place)} "
-        f"MIME_TYPE={_attribute('text/xml' if one.suffix == '.xml' else 'text/plain')}/>\n"
-        for one in series
-    )
+    linked = _linked_files(series, place)
     properties = [*_properties(provenance or {}), ("lastUsedAnnotationId", str(parts.annotation))]
     types = "".join(_type(name, _ASSOCIATION if name == VALUE else "") for name in (TURNS, LABELS, VALUE))
     return (
@@ -155,6 +151,7 @@ def add_tiers(
     provenance: Facts | None = None,
     moved: tuple[Path, Path] | None = None,
     recording: Path | None = None,
+    series: tuple[Path, Sequence[Path]] | None = None,
 ) -> bytes:
     """The same .eaf with more tiers, as `eaf` makes them, but for the labels, which it has. Every other byte stays as it is,
     but for ELAN's counter of annotations and for relative links of a copy in another folder.
@@ -166,6 +163,7 @@ def add_tiers(
         provenance: of the values; becomes properties of the document
         moved: the file that the content is from and the place of the copy, so that relative links lead to the same files
         recording: to which a link of its name leads, if there is nothing where it leads now
+        series: place of the copy, and linked files of curves, see `time_series`
 
     Raises:
         FormatError: no .eaf, or one without header or times
@@ -203,7 +201,11 @@ def add_tiers(
         edit.replace_text(counter, str(parts.annotation))
     for element, name, link in _moved_links(header, moved, recording) if moved else ():
         edit.replace_attribute(element, name, link)
-    edit.append(header, "".join(_property(*one) for one in _properties(provenance or {})))
+    media = [one for one in header.children if one.name in ("MEDIA_DESCRIPTOR", "LINKED_FILE_DESCRIPTOR")]
+    linked = _linked_files(series[1], series[0]) if series else ""
+    if media:
+        edit.insert_behind(media[-1], linked)
+    edit.append(header, ("" if media else linked) + "".join(_property(*one) for one in _properties(provenance or {})))
     edit.append(order, "".join(parts.slots))
     edit.insert_behind((root.all("TIER") or [order])[-1], "".join(parts.tiers))
     new = "".join(
@@ -224,7 +226,7 @@ def time_series(
 
     Args:
         columns: numbers by the curve's name; rows in which all are NaN are left out
-        times: of the values, in seconds of the recording
+        times: of the values, in seconds of the .eaf; rows before its beginning are left out
         place: where the CSV will lie; the configuration is called as the .eaf, with `_tsconf.xml` in place of `.eaf`
 
     Returns:
@@ -233,7 +235,7 @@ def time_series(
     rows = [",".join(("time", *(name.replace(",", " ") for name in columns)))]
     for time, values in zip(times, zip(*columns.values(), strict=True), strict=True):
         texts = [number_text(value) for value in values]
-        if any(texts):
+        if any(texts) and time >= 0:
             rows.append(",".join((f"{time:.3f}", *texts)))
     stamp = (date or datetime.now()).astimezone().isoformat(timespec="seconds")
     colours = dict(zip(DIMENSIONS, _COLOURS, strict=True))
@@ -308,6 +310,21 @@ def _text(text: str) -> str:
 
 def _attribute(text: str) -> str:
     return quoteattr(printable(text))
+
+
+def has_time_series(content: bytes) -> bool:
+    """Whether an .eaf has curves of its own: their configuration would be replaced by another."""
+    header = xml.parse(content, ROOT).first("HEADER")
+    linked = [] if header is None else header.all("LINKED_FILE_DESCRIPTOR")
+    return any(one.attributes.get("LINK_URL", "").endswith("_tsconf.xml") for one in linked)
+
+
+def _linked_files(series: Iterable[Path], place: Path) -> str:
+    return "".join(
+        f"        <LINKED_FILE_DESCRIPTOR {_link('LINK', one, place)} "
+        f"MIME_TYPE={_attribute('text/xml' if one.suffix == '.xml' else 'text/plain')}/>\n"
+        for one in series
+    )
 
 
 def _moved_links(
