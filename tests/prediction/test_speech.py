@@ -145,4 +145,4 @@ def test_curves_in_pictures_have_gaps_in_silence(lite: Model, pause: Path, tmp_p
         )
         pieces[name] = curve.count("M")
     assert pieces["plain"] == 1 and pieces["heard"] > 1
-    assert "the sound from 0.96 s before a row's start to its end" in text
+    assert "the sound from 0.96 s before its step's start to its end" in text

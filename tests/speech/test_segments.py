@@ -100,6 +100,10 @@ def test_a_tier_that_does_not_exist_is_refused_with_those_that_do() -> None:
     assert (
         str(error.value) == "talk.eaf has no tier 'VPN'; expected one of 'VP', 'VP words', 'IV=left', 'bells', 'Anna'."
     )
+    with pytest.raises(
+        FormatError, match=r"no tier 'VP=middle'; .*; the channel of a tier is left, right, mix or a number\.$"
+    ):
+        select_tiers(INTERVIEW, ["VP=middle"])
     with pytest.raises(FormatError, match="the tier 'bells' holds points"):
         select_tiers(INTERVIEW, ["bells"])
     many = Segmentation((), "ELAN", tuple(Tier(f"t{k}") for k in range(40)))

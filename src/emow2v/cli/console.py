@@ -121,7 +121,10 @@ def choose(names: Sequence[str], others: Sequence[str] = ()) -> Selection:
     left_out: list[LeftOut] = []
     inputs, failed = expand(names, left_out.append)
     left_out = [
-        replace(files, names=tuple(name for name in files.names if not name.lower().endswith(tuple(others))))
+        replace(
+            files,
+            names=tuple(name for name in files.names if not name.lower().removesuffix("~").endswith(tuple(others))),
+        )
         for files in left_out
     ]
     left_out = [files for files in left_out if len(files)]

@@ -40,7 +40,8 @@ def plot(trajectory: Rows, path: str | Path, *, overwrite: bool = False) -> None
     for column, name in enumerate(DIMENSIONS):
         axes.plot(middle, scores[:, column], label=name, color=COLOURS[name], linewidth=1.6)
     covers = trajectory.provenance.get("covers")
-    note = f"; a value describes {covers}" if covers else ""
+    words = str(covers).replace("a row's start", "its step's start")
+    note = f"; a value describes {words}" if covers else ""
     limits = min(0, trajectory.scores.min()), max(1, trajectory.scores.max())
     axes.set(xlabel=f"time (s){note}", ylabel="score", ylim=limits)
     axes.set_title(f"{Path(trajectory.info.source).name} ({trajectory.provenance['model']})")

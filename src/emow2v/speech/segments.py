@@ -206,7 +206,9 @@ def select_tiers(segmentation: Segmentation, choices: Sequence[TierChoice | str]
             name = speakers[key]
             chosen_speakers.add(name)
         else:
-            raise FormatError(f"{segmentation.name} has no tier {_shown(choice.name)}; {_known(segmentation)}.")
+            named = _composed(choice.name.rpartition("=")[0]) in {*tiers, *speakers}
+            hint = "; the channel of a tier is left, right, mix or a number" if named else ""
+            raise FormatError(f"{segmentation.name} has no tier {_shown(choice.name)}; {_known(segmentation)}{hint}.")
         if choice.channel is not None and not whole:
             channels[name] = choice.channel
     segments = tuple(
