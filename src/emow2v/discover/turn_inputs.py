@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from pathlib import Path
 
 from emow2v.discover.descriptors import Descriptor
@@ -18,7 +19,11 @@ from emow2v.speech.segments import Segmentation, Tier, fit_to_recording
 from emow2v.storage import one_line, shown
 
 IDS = ("turns", "segments")
-MAX_BYTES = 16 << 20  # of a file with turns; a day of turns has a hundredth of it
+# Limits of a file with turns, by which one is read in seconds, and valued in little memory; a day of turns has a hundredth
+MAX_BYTES = 16 << 20
+MAX_LINES = 200_000
+MAX_TURNS = 20_000
+MAX_AT_ONCE = 100  # turns that sound at the same time
 
 
 @dataclass(frozen=True)
@@ -57,11 +62,44 @@ def turn_file(places: Places, uri: str) -> Path:
     files = [path]
     if path.suffix == ".annotation":  # its data lie beside it
         files.append(places.input(f"{uri}~", "the data of an annotation"))
-    if sum(file.stat().st_size for file in files) > MAX_BYTES:
-        raise FormatError(
-            f"{shown(uri)} has more than {MAX_BYTES >> 20} MiB; expected turns; leave tiers of words out."
-        )
+    check_size(files, uri)
     return path
+
+
+def check_size(files: Iterable[Path], name: str) -> None:
+    """Refuse a file with turns that takes long to read.
+
+    Args:
+        files: of one annotation; or one file
+        name: for sentences
+
+    Raises:
+        FormatError: it has more than `MAX_BYTES` or `MAX_LINES`
+    """
+    for file in files:
+        large = file.stat().st_size > MAX_BYTES
+        if large or file.read_bytes().replace(b"\r", b"\n").count(b"\n") > MAX_LINES:
+            limit = f"{MAX_BYTES >> 20} MiB" if large else f"{MAX_LINES} lines"
+            raise FormatError(f"{shown(name)} has more than {limit}; expected turns; leave tiers of words out.")
+
+
+def check_turns(segmentation: Segmentation) -> None:
+    """Refuse more turns than the server takes.
+
+    Raises:
+        FormatError: there are more than `MAX_TURNS`, or more than `MAX_AT_ONCE` at the same time
+    """
+    count = len(segmentation.segments)
+    if count > MAX_TURNS:
+        raise FormatError(
+            f"{segmentation.name} has {count} turns; the server takes {MAX_TURNS}; leave tiers of words out."
+        )
+    edges = [(one.start, 1) for one in segmentation.segments] + [(one.end, -1) for one in segmentation.segments]
+    if max(accumulate(change for _, change in sorted(edges)), default=0) > MAX_AT_ONCE:
+        raise FormatError(
+            f"{segmentation.name} has more than {MAX_AT_ONCE} turns at the same time; expected those of speakers; "
+            "leave other tiers out."
+        )
 
 
 def read_turns(
@@ -84,6 +122,7 @@ def read_turns(
                 raise RequestError(f"The input '{one.id[:60]}' has the origin request; expected file:annotation.")
             path = turn_file(places, uri := one.path(dataset, session))
             read = _with_names(read_segments(path, (), recording=Path(recording), name=uri), one)
+            check_turns(read)
             fit_to_recording(read, duration_s or None, one_line(Path(recording).name))
         except Emow2vError as error:
             if one.id in IDS:

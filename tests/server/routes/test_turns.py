@@ -11,7 +11,7 @@ import soundfile
 from starlette.testclient import TestClient
 
 from emow2v.discover.places import Places
-from emow2v.discover.turn_inputs import MAX_BYTES
+from emow2v.discover.turn_inputs import MAX_AT_ONCE, MAX_BYTES, MAX_LINES, MAX_TURNS
 from emow2v.framing import Framing
 from emow2v.model import Model
 from emow2v.modelstore.verify import EXAMPLE
@@ -217,6 +217,15 @@ def test_files_that_are_too_many_or_too_large(client: TestClient, talk: Path, tm
     (talk.parent / "large.vtt").write_bytes(b" " * (MAX_BYTES + 1))
     answer = client.post("/v1/predictions", data={"path": "talk.wav", "segments_path": "large.vtt"})
     assert answer.status_code == 422 and "large.vtt has more than 16 MiB" in answer.json()["error"]
+    for content, sentence in (
+        ("\r" * (MAX_LINES + 1), "a.txt has more than 200000 lines"),
+        ("".join(f"{k / 5000}\t{(k + 1) / 5000}\ta\n" for k in range(MAX_TURNS + 1)), "a.txt has 20001 turns"),
+        ("0\t1\ta\n" * (MAX_AT_ONCE + 1), "a.txt has more than 100 turns at the same time"),
+    ):
+        answer = client.post("/v1/predictions", data={"path": "talk.wav"}, files={"segments": ("a.txt", content)})
+        assert answer.status_code == 422 and sentence in answer.json()["error"], answer.text
+    after_each_other = "".join(f"{k / 100}\t{(k + 1) / 100}\ta\n" for k in range(MAX_AT_ONCE + 1))
+    client.delete(f"/v1/jobs/{posted(client, 'a.txt', after_each_other)['id']}")
     assert not list((tmp_path / "work" / "uploads").glob("*"))
 
 

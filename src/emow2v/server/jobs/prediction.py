@@ -19,7 +19,7 @@ from emow2v.discover.observer import Observer, record_observed
 from emow2v.discover.options import TrackChoice
 from emow2v.discover.places import Places, safe_name
 from emow2v.discover.probing import probe
-from emow2v.discover.turn_inputs import turn_file
+from emow2v.discover.turn_inputs import check_size, check_turns, turn_file
 from emow2v.discover.turn_list import TurnListWriter, path_of
 from emow2v.engines.shared_context import check_shared
 from emow2v.errors import AudioError, Emow2vError, FormatError, FramingError, RequestError
@@ -208,6 +208,7 @@ class PredictionTask:
         except (AudioError, RequestError) as error:
             raise self._without_path(error, recording) from None
         if self.segmentation is not None:
+            check_turns(self.segmentation)
             fit_to_recording(self.segmentation, stated or None, storage.one_line(Path(self.name).name))
 
     def run(self, model: Model, observer: Observer | None = None, max_duration_s: float = 0) -> int:
@@ -322,7 +323,10 @@ class PredictionTask:
             return turn_file(self._places, path), path
         if stored and not storage.is_file(stored):
             raise FormatError("The uploaded file with turns is gone; post it again.")
-        return stored, self._form.get("segments_name", "segments")
+        name = self._form.get("segments_name", "segments")
+        if stored:
+            check_size([stored], name)
+        return stored, name
 
     def _stored(self, field: str) -> Path | None:
         """An upload that came with the request."""
