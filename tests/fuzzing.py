@@ -35,6 +35,7 @@ from emow2v.formats.table_read import read_table
 from emow2v.framing import parse_time
 from emow2v.model import Model
 from emow2v.modelstore.verify import EXAMPLE
+from segmentations import EAF
 from servers import app
 
 Data = dict[str, Any]
@@ -427,6 +428,32 @@ STREAMS = st.tuples(
     st.lists(st.one_of(st.binary(max_size=3000), st.binary(max_size=3000), TEXT), max_size=4),
 )  # fmt: skip
 
+
+def _segments(ground: Ground, given: tuple[str, bytes, Data]) -> None:
+    name, content, fields = given
+    clean = {key: value.encode(errors="replace").decode() for key, value in fields.items()}
+    files = {"segments": (name.encode(errors="replace").decode(), content)}
+    answer = ground.client.post("/v1/predictions", data={"path": "talk.wav", **clean}, files=files)
+    assert answer.status_code < 500, answer.text
+    assert answer.status_code < 400 or answer.json()["error"].count("\n") == 0
+    job = ground.client.get("/v1/jobs", params={"limit": 1}).json()
+    if answer.status_code == 200 and job and fields.get("unit", "windows") == "windows":
+        listed = ground.client.get(f"/v1/jobs/{job[0]['id']}/turns")
+        assert listed.status_code == 200 and listed.json()["source"] == "file", listed.text
+
+
+VTT = b"WEBVTT\n\n00:00.010 --> 00:00.190\n<v Anna>one\n"
+ANNOTATION_TIMES = b"0.01\t0.15\tone\n0.1\t0.2\ttwo\n"
+SEGMENTS = st.tuples(
+    st.one_of(st.sampled_from(["talk.vtt", "talk.txt", "talk.eaf", "talk.TextGrid", "talk.annotation", "talk.annotation~", "talk.json"]), TEXT),
+    st.one_of(st.sampled_from([VTT, ANNOTATION_TIMES, EAF.encode()]), mangled([VTT, ANNOTATION_TIMES, EAF.encode()]), st.binary(max_size=100)),
+    st.fixed_dictionaries({}, optional={
+        "unit": st.one_of(st.sampled_from(["turns", "windows", "files"]), TEXT), "tier": st.one_of(st.sampled_from(["Anna", "VP", "Anna=left"]), TEXT),
+        "pool": st.one_of(st.just("true"), TEXT), "speech": st.one_of(st.just("true"), TEXT), "segments_path": TEXT, "longest_turn": TIME,
+        "shortest_turn": TIME, "bridged_pause": TIME,
+    }),
+)  # fmt: skip
+
 TARGETS = {
     "data descriptors": Target(lambda ground: data_texts(), _descriptors, 2),
     "options": Target(lambda ground: FORM.map(lambda form: {snake_case(name): value for name, value in form.items()}), _options),
@@ -439,5 +466,6 @@ TARGETS = {
     "recordings": Target(lambda ground: st.one_of(mangled([ground.sound(end) for end in ("wav", "flac", "ogg")]), st.binary(max_size=300)), _sound, 0.5),
     "HTTP requests": Target(lambda ground: requests(), _request, 0.5),
     "addresses": Target(lambda ground: PATHS, _path, 0.5),
+    "files with turns": Target(lambda ground: SEGMENTS, _segments, 0.25),
     "live streams": Target(lambda ground: STREAMS, _stream, 0.25),
 }  # fmt: skip
