@@ -27,7 +27,24 @@ OUTPUT = Path(__file__).parents[1] / "docs" / "pages"
 QUALITY = 84  # of WebP, 0..100
 LONG_S = 300  # a recording that is still being computed when the list of jobs is pictured
 MAX_BYTES = 200_000  # of a picture
-DESKTOP, PHONE = (1180, 1010), (390, 844)  # width and height in pixels
+# Turns of the example, as whisperX writes them; its voice is one and the same
+TURNS = """1
+00:00:00,400 --> 00:00:02,880
+[Anna]: first sentence
+
+2
+00:00:03,080 --> 00:00:05,500
+[Ben]: second sentence
+
+3
+00:00:05,700 --> 00:00:10,680
+[Anna]: third sentence, excited
+
+4
+00:00:10,200 --> 00:00:12,600
+[Ben]: last sentence
+"""
+DESKTOP, PHONE = (1180, 1080), (390, 844)  # width and height in pixels
 
 
 def main() -> None:
@@ -43,11 +60,12 @@ def main() -> None:
         soundfile.write(folder / "interview 07.flac", np.resize(signal, LONG_S * rate), rate)
         server = Server(port=0, data_dirs=[folder], work_dir=folder / "work")
         with server.running() as url, chromium(folder / "microphone.wav") as browser:
-            finished = post(url, EXAMPLE, wait=True)
+            finished = post(url, EXAMPLE, wait=True, segments=("talk.srt", TURNS.encode()))
             take(browser, f"{url}/jobs/{finished}", output / "result.webp", move_cursor)
             take(browser, f"{url}/jobs/{finished}", output / "cite.webp", open_citation, size=(1180, 800))
             take(browser, f"{url}/jobs/{finished}", output / "phone.webp", move_cursor, dark=True, size=PHONE)
             take(browser, f"{url}/live", output / "live.webp", record, dark=True, size=(1180, 760))
+            take(browser, f"{url}/jobs/{finished}", output / "turns.webp", open_turns, size=(1180, 780))
             running = post(url, folder / "interview 07.flac", wait=False)
             post(url, EXAMPLE, wait=False)
             take(browser, url, output / "jobs.webp", wait_for_progress, size=(1180, 620))
@@ -78,18 +96,20 @@ def chromium(microphone: Path) -> Iterator[Browser]:
         browser.close()
 
 
-def post(url: str, recording: Path, *, wait: bool) -> str:
-    """Post a recording to a server.
+def post(url: str, recording: Path, *, wait: bool, segments: tuple[str, bytes] | None = None) -> str:
+    """Post a recording to a server, as the page does.
 
     Args:
         wait: return when its job has ended
+        segments: name and content of a file that says who speaks when
 
     Returns:
         the id of its job
     """
     with httpx.Client(base_url=url, timeout=300, trust_env=False) as client, recording.open("rb") as file:
-        form = {"wait": "false"}
-        job = client.post("/v1/predictions", files={"file": (recording.name, file)}, data=form).json()
+        form = {"wait": "false", "speech": "true"}
+        files = {"file": (recording.name, file)} | ({"segments": segments} if segments else {})
+        job = client.post("/v1/predictions", files=files, data=form).json()
         while wait and client.get(f"/v1/jobs/{job['id']}").json()["state"] in ("waiting", "running"):
             time.sleep(0.1)
     return str(job["id"])
@@ -130,9 +150,16 @@ def take(
 def move_cursor(page: Page) -> None:
     """Move the cursor to the excited sentence of the example, at 7 s."""
     page.locator("#about:not([hidden])").wait_for()
-    page.locator(".js-plotly-plot .trace").nth(4).wait_for(state="attached")
+    page.locator(".js-plotly-plot .trace").nth(5).wait_for(state="attached")
     for _ in range(7):
         page.keyboard.press("ArrowRight")
+
+
+def open_turns(page: Page) -> None:
+    """Open the table of turns, and show it with the means of the speakers."""
+    move_cursor(page)
+    page.locator("#turn-values > summary").click()
+    page.evaluate("document.querySelector('#summary-title').scrollIntoView()")
 
 
 def open_citation(page: Page) -> None:

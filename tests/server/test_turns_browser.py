@@ -211,7 +211,9 @@ def test_tiers_lie_under_the_curves(visit: Callable[..., Visitor], job: str) -> 
     shown(page, job, speech_until(6), TURNS)
     script = """() => {
         const canvas = document.querySelector(".tier canvas");
-        const pixels = canvas.getContext("2d").getImageData(0, canvas.height - 3, canvas.width, 1).data;
+        const pen = new OffscreenCanvas(canvas.width, canvas.height).getContext("2d", { willReadFrequently: true });
+        pen.drawImage(canvas, 0, 0);
+        const pixels = pen.getImageData(0, canvas.height - 3, canvas.width, 1).data;
         const ground = pixels.slice(4 * (canvas.width - 1), 4 * canvas.width);
         const filled = [];
         for (let x = 0; x < canvas.width; x++) if (pixels[4 * x] !== ground[0]) filled.push(x);

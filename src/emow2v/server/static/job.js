@@ -172,7 +172,7 @@ async function loadRows() {
 async function loadTurns(hasTurns) {
   const path = jobPath(id, `/turns?session=${session}`);
   const answer = hasTurns ? await requestJSON(path).catch(announceError) : null;
-  turns = answer ? new Turns(answer) : null;
+  turns = answer?.tiers.length ? new Turns(answer) : null; // nobody may speak in a recording
   tiers.show(turns);
   byId("values").hidden = series.isTurns;
   byId("turn-values").hidden = !turns;

@@ -6,7 +6,7 @@ import { clockText, countText } from "./texts.js";
 import { MARGIN } from "./timeplot.js";
 import { headText, valuesText } from "./turns.js";
 
-const LANE_PX = 22;
+const LANE_PX = 24; // WCAG: the least size of a target
 const LABEL_MIN_PX = 26; // narrower blocks have no label
 const NEAR_PX = 4; // so far beside a turn a pointer still means it
 const SEEK_ROUNDING_S = 0.01; // players round times
