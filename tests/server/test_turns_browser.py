@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -364,6 +365,12 @@ def test_files_that_are_dropped_together_are_paired_by_name(visit: Callable[...,
     expect(page.locator(".tier-name")).to_have_text(["Anna 1 turn, 0:01 min", "Ben 1 turn, 0:01 min"])
     mean = page.locator("#speakers tbody tr").first.locator("td").nth(2)
     expect(mean).to_have_text(f"{listed['tiers'][0]['turns'][0]['arousal']:.3f}")
+    page.locator("#turn-values > summary").click()
+    name, text = saved(page, page.get_by_role("link", name="ELAN (.eaf)"))
+    tiers = [tier.get("TIER_ID") for tier in ElementTree.fromstring(text).iter("TIER")]
+    assert name == "talk.eaf" and {"Anna", "Ben"} <= set(tiers)
+    name, text = saved(page, page.get_by_role("link", name="Praat (.TextGrid)"))
+    assert name == "talk.TextGrid" and b"Guten Morgen" in text
     assert looked_at(page, "alone.wav")["source"] == "detector"
     expect(page.locator(".tier-name")).to_contain_text("Speech, found by the detector")
 
