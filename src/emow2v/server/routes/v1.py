@@ -226,12 +226,14 @@ async def _events(store: Store, job_id: str, to_model: Any, stopping: threading.
 
 async def _problem(request: Request, error: Exception) -> Response:
     assert isinstance(error, StarletteHTTPException)
-    return JSONResponse({"error": sentence(error, request.url.path)}, error.status_code, headers=error.headers)
+    return JSONResponse(
+        {"error": one_line(sentence(error, request.url.path))}, error.status_code, headers=error.headers
+    )
 
 
 async def _invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    return JSONResponse({"error": invalid(error.errors()[0])}, 422)
+    return JSONResponse({"error": one_line(invalid(error.errors()[0]))}, 422)
 
 
 async def _failed(request: Request, error: Exception) -> Response:
@@ -248,4 +250,4 @@ async def _refused(request: Request, error: Exception) -> Response:
     if isinstance(error, Busy):
         return JSONResponse({"error": str(error)}, 429, headers=headers(429))
     status = 413 if isinstance(error, TooLong) else 422 if isinstance(error, FormatError) else 400
-    return JSONResponse({"error": str(error)}, status)
+    return JSONResponse({"error": one_line(str(error))}, status)
