@@ -200,7 +200,9 @@ def test_broken_multipart_says_what_is_expected(client: TestClient) -> None:
             answer = client.post(route, content=b"x" * 400, headers={"Content-Type": kind})
             assert answer.status_code == 400 and "expected multipart/form-data as curl -F" in answer.json()["error"]
     two = client.post("/v1/predictions", files=[("file", ("a.wav", b"x")), ("file", ("b.wav", b"x"))])
-    assert two.status_code == 400 and "with at most 1 file " in two.json()["error"]
+    assert two.status_code == 422 and two.json()["error"] == "The field 'file' came 2 times; expected it once."
+    four = client.post("/v1/predictions", files=[("segments", (f"{name}.eaf", b"x")) for name in "abcd"])
+    assert four.status_code == 400 and "with at most 3 files " in four.json()["error"]
 
 
 @pytest.mark.parametrize("route", ["/v1/predictions", "/upload", "/process", "/job_status"])

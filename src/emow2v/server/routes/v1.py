@@ -8,7 +8,7 @@ import logging
 import sqlite3
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from typing import Annotated, Any
 
 from fastapi import FastAPI, HTTPException, Query, Request
@@ -52,19 +52,23 @@ class _Frugal(APIRoute):
             refuse_unknown(asked, queries, "query field", fields, "form field")
             if fields:
                 await prepare(request, max_files=predictions.MAX_FILES, max_fields=100, max_part_size=1 << 16)
-                sent = (await request.form()).multi_items()
-                names = [name for name, _ in sent if name not in predictions.REPEATED]
-                refuse_unknown(
-                    [*names, *{name for name, _ in sent} - {*names}], fields, "field", queries, "query field"
-                )
-                for name, example in (("file", "talk.wav"), ("segments", "talk.eaf")):
-                    if any(field == name and isinstance(value, str) for field, value in sent):
-                        raise HTTPException(
-                            422, f"{name} is a text; expected an upload, as curl -F {name}=@{example} sends it."
-                        )
+                try:
+                    _check_fields((await request.form()).multi_items(), fields, queries)
+                except StarletteHTTPException:
+                    await request.close()  # uploads
+                    raise
             return await handle(request)
 
         return read
+
+
+def _check_fields(sent: Sequence[tuple[str, object]], fields: Sequence[str], queries: Sequence[str]) -> None:
+    """Refuse fields that are unknown, come twice, or hold a text where an upload is expected."""
+    once = [name for name, _ in sent if name not in predictions.REPEATED]
+    refuse_unknown([*once, *{name for name, _ in sent} - {*once}], fields, "field", queries, "query field")
+    for name, example in (("file", "talk.wav"), ("segments", "talk.eaf")):
+        if any(field == name and isinstance(value, str) for field, value in sent):
+            raise HTTPException(422, f"{name} is a text; expected an upload, as curl -F {name}=@{example} sends it.")
 
 
 class ModelModel(BaseModel):
