@@ -168,6 +168,20 @@ def test_a_single_value_between_gaps_can_be_seen(visit: Callable[..., Visitor], 
     assert x.tolist() == [4.0, 4.04] and y.tolist() == [0.5, 0.5]
 
 
+def test_a_recording_in_which_nobody_speaks_has_neither_curves_nor_turns(
+    visit: Callable[..., Visitor], job: str
+) -> None:
+    page = visit().page
+    shown(page, job, speech_until(0), {**TURNS, "source": "detector", "tiers": []})
+    assert plot(page)["arousal"][0].size == 0
+    expect(page.locator("#summary caption")).to_contain_text("0 values over 0:00.0 min of speech of 0:12.8 min")
+    expect(page.locator("#summary td").nth(1)).to_have_text("–")
+    for hidden in ("#tiers", "#turn", "#speakers", "#turn-values"):
+        expect(page.locator(hidden)).to_be_hidden()
+    page.keyboard.press("ArrowRight")
+    expect(page.locator("#cursor-values .speech b")).to_have_text("no speech")
+
+
 def test_turns_are_reached_by_keys_and_mouse(visit: Callable[..., Visitor], job: str) -> None:
     page = visit().page
     shown(page, job, speech_until(6), TURNS)

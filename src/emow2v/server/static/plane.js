@@ -44,7 +44,7 @@ export class Plane {
     if (index < 0 || index >= series.length) return;
     const position = (row) => this.#position(series.value(row, VALENCE), series.value(row, AROUSAL), size, ratio);
     pen.lineCap = "round";
-    const begin = series.start(index) - TRAIL_S;
+    const begin = series.start(index) - (series.isTurns ? 0 : TRAIL_S); // turns follow no path
     for (const [name, width] of [["background", 5], ["accent", 2]]) { // the line has a border, since cells are dark too
       pen.strokeStyle = colour(name);
       pen.lineWidth = width * ratio;
