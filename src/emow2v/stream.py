@@ -15,10 +15,10 @@ from emow2v.framing import Framing, Signal
 from emow2v.framing.windows import Windower
 from emow2v.prediction.blocks import block_of
 from emow2v.rows import Block
-from emow2v.speech.activity import Activity, ValueSpeech
 
 if TYPE_CHECKING:
     from emow2v.model import Model
+    from emow2v.prediction.speech import RowSpeech
 
 SAMPLING_RATES = range(1000, 768_001)  # Hz, rates that a stream accepts
 
@@ -53,8 +53,7 @@ class Stream:
         self._rate = sampling_rate or model.card.sampling_rate
         self._resampler = Resampler(model.card.sampling_rate)
         self._windower = Windower(framing, model.card.sampling_rate, batch_size)
-        self._activity = Activity(model.card.sampling_rate) if speech else None
-        self._speech = ValueSpeech(framing)
+        self._speech = _row_speech(framing, model.card.sampling_rate) if speech else None
         self._closed = False
 
     def __enter__(self) -> Stream:
@@ -93,8 +92,8 @@ class Stream:
         """
         self._check_open()
         yield from self._run(self._windower.add(self._heard(self._resampler.finish())))
-        if self._activity is not None:
-            self._speech.add(self._activity.finish())
+        if self._speech is not None:
+            self._speech.finish()
         yield from self._run(self._windower.finish(self._resampler.duration))
 
     @property
@@ -108,11 +107,17 @@ class Stream:
 
     def _heard(self, signal: Signal) -> Signal:
         """The same samples, which the detector takes before the windows do."""
-        if self._activity is not None:
-            self._speech.add(self._activity.add(signal))
+        if self._speech is not None:
+            self._speech.add(signal)
         return signal
 
     def _run(self, batches: Iterator[tuple[int, Signal]]) -> Iterator[Block]:
         for first, windows in batches:
             block = block_of(first, self._framing.times(first, len(windows)), self._model.run(windows))
-            yield block if self._activity is None else replace(block, speech=self._speech.of(first, len(block)))
+            yield block if self._speech is None else replace(block, speech=self._speech.values.of(first, len(block)))
+
+
+def _row_speech(framing: Framing, sampling_rate: int) -> RowSpeech:
+    from emow2v.prediction.speech import RowSpeech  # loads the detector
+
+    return RowSpeech(framing, sampling_rate)

@@ -41,8 +41,16 @@ class RowSpeech:
     def pass_on(self, blocks: Iterator[Signal]) -> Iterator[Signal]:
         """Pass blocks on; the detector gets each before the caller. See `Recording.tee`."""
         for block in blocks:
-            self._add(self._activity.add(block))
+            self.add(block)
             yield block
+        self.finish()
+
+    def add(self, samples: Signal) -> None:
+        """Take the samples that follow."""
+        self._add(self._activity.add(samples))
+
+    def finish(self) -> None:
+        """Take the last frame of a recording that ends here."""
         self._add(self._activity.finish())
 
     def _add(self, frames: Signal) -> None:
