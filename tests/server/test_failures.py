@@ -11,7 +11,7 @@ from starlette.testclient import TestClient
 
 from emow2v.server import failures
 from emow2v.server.jobs.store import Store
-from emow2v.server.routes import v1 as module
+from emow2v.server.routes import predictions as module
 
 
 def locked() -> sqlite3.Error:

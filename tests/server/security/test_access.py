@@ -144,7 +144,8 @@ def test_what_is_held_in_memory_of_uploads_is_little(tmp_path: Path) -> None:
                 answer = client.post(route, files={"file": ("a.wav", b"")}, data=fields)
                 assert answer.status_code == 400 and answer.json()["error"], route
         twice = [("file", ("a.wav", b"")), ("file", ("b.wav", b""))]
-        assert client.post("/v1/predictions", files=twice).status_code == 400
+        assert client.post("/v1/predictions", files=twice).status_code == 422  # a recording, and two files with turns
+        assert client.post("/v1/predictions", files=[*twice, *twice]).status_code == 400
         assert not list((tmp_path / "work").glob("uploads/*"))
 
 

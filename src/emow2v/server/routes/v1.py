@@ -51,7 +51,7 @@ class _Frugal(APIRoute):
             asked = [name for name, _ in request.query_params.multi_items()]
             refuse_unknown(asked, queries, "query field", fields, "form field")
             if fields:
-                await prepare(request, max_files=predictions.MAX_FILES, max_fields=100, max_part_size=1 << 16)
+                await prepare(request, max_files=predictions.MAX_FILES, max_fields=50, max_part_size=1 << 16)
                 try:
                     _check_fields((await request.form()).multi_items(), fields, queries)
                 except StarletteHTTPException:
