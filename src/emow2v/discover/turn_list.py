@@ -10,7 +10,7 @@ import base64
 import binascii
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +26,7 @@ from emow2v.speech.turns import turns as turns_of
 from emow2v.storage import one_line
 from emow2v.storage.files import StagedFiles
 
+_FIELDS = tuple(field.name for field in fields(Segment))
 _TOLERANCE_S = 1e-6  # times are decimal fractions, floats are not
 
 
@@ -171,10 +172,12 @@ def read_turn_list(path: Path) -> TurnList | None:
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(content, dict) or not content.keys() >= {"name", "segments", "notices", "frames"}:
+            raise ValueError("it is another file")
         frames = np.frombuffer(base64.b64decode(content["frames"]), "<f4")
-        segments = tuple(Segment(**one) for one in content["segments"])
-        return TurnList(content["name"], segments, frames, tuple(content["notices"]))
+        segments = tuple(Segment(*(one[name] for name in _FIELDS)) for one in content["segments"])
     except FileNotFoundError:
         return None
-    except (OSError, KeyError, TypeError, ValueError, binascii.Error) as error:
+    except (OSError, KeyError, ValueError, binascii.Error) as error:
         raise FormatError(f"The job's turns cannot be read ({error}); post the recording again.") from None
+    return TurnList(content["name"], segments, frames, tuple(content["notices"]))
