@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
+import numpy.typing as npt
 
 from emow2v.errors import Closed
 from emow2v.rows import DIMENSIONS, EMBEDDING_SIZE, Block, Floats, Info, MeanScores, Seconds, concatenate
@@ -45,13 +46,20 @@ class Trajectory:
         info: facts that are known before the first row
         blocks: returns an iterator over the blocks; called for each iteration
         close: called once, when the trajectory is closed or garbage collected
+        with_speech: returns the rows with their probability of speech, in one more pass; None if this is not possible
     """
 
     def __init__(
-        self, info: Info, blocks: Callable[[], Iterator[Block]], close: Callable[[], None] = lambda: None
+        self,
+        info: Info,
+        blocks: Callable[[], Iterator[Block]],
+        close: Callable[[], None] = lambda: None,
+        with_speech: Callable[[Block], Block] | None = None,
     ) -> None:
         self.info = info
         self._blocks = blocks
+        self._with_speech = with_speech
+        self._silent: npt.NDArray[np.bool_] | None = None
         self._rows: Block | None = None
         self._computing = threading.Lock()
         self._iterations: weakref.WeakSet[_Iteration] = weakref.WeakSet()
@@ -160,24 +168,45 @@ class Trajectory:
         self._all()
         return self
 
-    def mean(self) -> MeanScores:
-        """Mean of the scores over all rows, about 0..1; NaN without rows.
+    def mean(self, *, silence: bool = False) -> MeanScores:
+        """Mean of the scores over the rows with speech, about 0..1; NaN if there are none.
 
-        With `speech=True` rows without speech are left out; otherwise they count as much as others.
+        If the trajectory was predicted without `speech=True`, the first call finds speech in one more pass over the
+        recording. A stream cannot be read again, so all its rows count. A turn, and a value for the whole recording,
+        always counts.
+
+        Args:
+            silence: also count rows without speech
 
         >>> import numpy as np
         >>> import emow2v
         >>> noise = np.random.default_rng(0).normal(0, 0.1, 2 * 16000)
-        >>> mean = emow2v.load("lite").predict(noise, 16000).mean()
-        >>> mean._fields
-        ('arousal', 'dominance', 'valence')
+        >>> trajectory = emow2v.load("lite").predict(noise, 16000)
+        >>> trajectory.mean()  # nobody speaks
+        MeanScores(arousal=nan, dominance=nan, valence=nan)
+        >>> all(0 < score < 1 for score in trajectory.mean(silence=True))
+        True
 
         Raises:
             AudioError, Closed: as for `load`
         """
-        rows = self._all()
-        scores = rows.scores[~rows.silent]
+        scores = self._all().scores
+        if not silence:
+            scores = scores[~self._find_silence()]
         return MeanScores(*(scores.mean(axis=0, dtype=np.float64).tolist() if len(scores) else [float("nan")] * 3))
+
+    def _find_silence(self) -> npt.NDArray[np.bool_]:
+        """bool [rows]: rows without speech."""
+        rows = self._all()
+        with self._computing:  # one of several threads
+            if self._silent is None:
+                if self.info.framing.whole:
+                    self._silent = np.zeros(len(rows), bool)
+                elif rows.speech is None and rows.turns is None and self._with_speech is not None:
+                    self._silent = self._with_speech(rows).silent
+                else:
+                    self._silent = rows.silent
+            return self._silent
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> None:
         """Write the trajectory to a file. The ending of the name chooses the format.

@@ -79,7 +79,7 @@ def test_means_leave_silence_out(lite: Model, pause: Path) -> None:
     kept = plain.scores[expected(pause, Framing(), len(plain.starts)) >= 0.5].astype(float)
     assert 10 < len(kept) < len(plain) - 10
     np.testing.assert_allclose(heard.mean(), kept.mean(axis=0), rtol=1e-12)
-    np.testing.assert_allclose(plain.mean(), plain.scores.astype(float).mean(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(plain.mean(silence=True), plain.scores.astype(float).mean(axis=0), rtol=1e-12)
 
 
 def test_every_table_has_all_rows_and_no_scores_where_nobody_speaks(
@@ -146,3 +146,24 @@ def test_curves_in_pictures_have_gaps_in_silence(lite: Model, pause: Path, tmp_p
         pieces[name] = curve.count("M")
     assert pieces["plain"] == 1 and pieces["heard"] > 1
     assert "the sound from 0.96 s before its step's start to its end" in text
+
+
+def test_means_leave_silence_out_also_where_speech_was_not_asked_for(lite: Model, pause: Path) -> None:
+    plain = lite.predict(pause)
+    of_speech = lite.predict(pause, speech=True)
+    assert plain.mean() == of_speech.mean() != plain.mean(silence=True)
+    assert plain.speech is None  # tables stay as they are
+    assert plain.mean(silence=True) == of_speech.mean(silence=True) == pytest.approx(tuple(plain.scores.mean(axis=0)))
+    signal, rate = soundfile.read(pause, dtype="float32")
+    mono = signal.mean(axis=1)
+    assert lite.predict(mono, rate).mean() == pytest.approx(of_speech.mean(), abs=1e-3)
+    assert lite.predict_batch([mono], rate)[0].mean() == pytest.approx(of_speech.mean(), abs=1e-3)
+
+
+def test_means_of_single_values_and_of_streams_count_every_row(lite: Model, pause: Path) -> None:
+    whole = lite.predict(pause, unit="files", speech=True)
+    assert whole.mean() == pytest.approx(tuple(whole.scores[0]))
+    with pause.open("rb") as file:
+        stream = lite.predict(file).load()
+    assert stream.mean() == stream.mean(silence=True)
+    assert not np.isnan(lite.predict_turns(pause).mean()).any()

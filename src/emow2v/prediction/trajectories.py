@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Generator, Iterable, Iterator
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -125,7 +126,24 @@ def predict(
                 facts["duration_s"] = float(recording.duration)
             add_facts(info, facts, recording)
 
-    return Trajectory(info, blocks, opener.close)
+    def with_speech(rows: Block) -> Block:
+        recording = opener.recording(longest_s)
+        try:
+            return _with_speech(rows, recording, framing)
+        finally:
+            recording.close()
+
+    return Trajectory(info, blocks, opener.close, None if opener.once else with_speech)
+
+
+def _with_speech(rows: Block, recording: Recording, framing: Framing) -> Block:
+    """Rows of a recording with their probability of speech, which takes one more pass."""
+    from emow2v.prediction.speech import RowSpeech  # loads the detector
+
+    speech = RowSpeech(framing, recording.sampling_rate)
+    for _ in speech.pass_on(iter(recording)):
+        pass
+    return replace(rows, speech=speech.values.of(rows.first, len(rows)))
 
 
 def add_facts(info: Info, facts: dict[str, str | float], *recordings: Recording, more: Iterable[str] = ()) -> None:
@@ -176,7 +194,8 @@ def _trajectory_of_block(recording: Recording, framing: Framing, facts: dict[str
     if recording.notices:
         provenance["notices"] = " ".join(recording.notices)
     info = Info(recording.name, framing, provenance, len(block), notices=recording.notices)
-    return Trajectory(info, lambda: iter([block])).load()
+    with_speech = partial(_with_speech, recording=recording.again(), framing=framing)
+    return Trajectory(info, lambda: iter([block]), with_speech=with_speech).load()
 
 
 def _take(unread: list[Recording]) -> Recording | None:
