@@ -29,3 +29,15 @@ def run(
     """Run a command line in a process of its own."""
     command = [sys.executable, "-m", "emow2v", *map(str, arguments)]
     return subprocess.run(command, input=stdin, capture_output=True, cwd=cwd, check=False)
+
+
+def predictor(monkeypatch: pytest.MonkeyPatch, model: Model) -> Callable[..., Any]:
+    """A function that runs `emow2v predict` with arguments, and checks the exit code."""
+    call = caller(monkeypatch, model)
+
+    def run(*arguments: str, code: int = 0) -> Any:
+        result = call("predict", *arguments)
+        assert result.exit_code == code, (result.output, result.exception)
+        return result
+
+    return run

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from commands import caller
+from commands import predictor
 from emow2v.errors import FormatError
 from emow2v.framing import Framing
 from emow2v.model import Model
@@ -32,14 +32,7 @@ def folder(tmp_path: Path, monkeypatch) -> Path:
 
 @pytest.fixture
 def predict(lite: Model, monkeypatch):
-    call = caller(monkeypatch, lite)
-
-    def run(*arguments: str, code: int = 0):
-        result = call("predict", *arguments)
-        assert result.exit_code == code, (result.output, result.exception)
-        return result
-
-    return run
+    return predictor(monkeypatch, lite)
 
 
 def test_turns_go_into_new_files(lite: Model, folder: Path, predict) -> None:

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import soundfile
 
-from commands import caller
+from commands import predictor
 from emow2v.archive.run_table import RunTable
 from emow2v.errors import FormatError, PlaceTaken
 from emow2v.formats import run_table
@@ -38,14 +38,7 @@ def folder(tmp_path: Path, monkeypatch) -> Path:
 
 @pytest.fixture
 def predict(lite: Model, monkeypatch):
-    call = caller(monkeypatch, lite)
-
-    def run(*arguments: str, code: int = 0):
-        result = call("predict", *arguments)
-        assert result.exit_code == code, (result.output, result.exception)
-        return result
-
-    return run
+    return predictor(monkeypatch, lite)
 
 
 def read(path: Path) -> pd.DataFrame:
