@@ -1,11 +1,17 @@
 """Turns out of probabilities: judged by frames that are written down, and by what holds of any turns."""
 
+import inspect
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from emow2v.cli.predict import predict
 from emow2v.errors import FramingError
+from emow2v.framing import parse_time
+from emow2v.model import Model
+from emow2v.server.jobs.prediction import DETECTION
 from emow2v.speech.turns import turns
 
 
@@ -121,3 +127,12 @@ def test_options_that_make_no_sense_are_sentences(options, sentence):
     with pytest.raises(FramingError) as caught:
         turns(frames("##"), **options)
     assert str(caught.value) == sentence
+
+
+def test_every_way_in_has_the_same_defaults() -> None:
+    expected = {name: default.default for name, default in inspect.signature(turns).parameters.items()}
+    of_model = inspect.signature(Model.predict_turns).parameters
+    of_command = inspect.signature(predict).parameters
+    for field, (default, option) in DETECTION.items():
+        assert float(parse_time(default, field)) == expected[option] == of_model[option].default
+        assert of_command[field].default == default

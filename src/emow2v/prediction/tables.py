@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from emow2v.audio.recording import Channel, Source
 from emow2v.framing import Context, Framing, Unit
@@ -16,26 +16,21 @@ if TYPE_CHECKING:
     from emow2v.archive.tables import Paths, Times
 
 
+class _Model(Protocol):
+    """The methods of `Model` that its tables are made with."""
+
+    def predict(self, source: Source, *arguments: Any, **options: Any) -> Trajectory: ...
+    def predict_turns(self, source: Source, *arguments: Any, **options: Any) -> Trajectory: ...
+    def predict_channels(self, source: Source, *arguments: Any, **options: Any) -> list[Trajectory]: ...
+    def predict_files(self, files: Paths, starts: Times = None, ends: Times = None, **options: Any) -> pd.DataFrame: ...
+    def _framing(self, unit: Unit, framing: Framing | None, context: Context, batch_size: int | None) -> Framing: ...
+
+
 class Tables:
     """Methods of `Model` that give one table of many recordings."""
 
-    def predict(self, source: Source, *arguments: Any, **options: Any) -> Trajectory:
-        """The trajectory of a recording; see `Model.predict`."""
-        raise NotImplementedError
-
-    def predict_turns(self, source: Source, *arguments: Any, **options: Any) -> Trajectory:
-        """The turns of a recording; see `Model.predict_turns`."""
-        raise NotImplementedError
-
-    def predict_channels(self, source: Source, *arguments: Any, **options: Any) -> list[Trajectory]:
-        """A trajectory for each channel; see `Model.predict_channels`."""
-        raise NotImplementedError
-
-    def _framing(self, unit: Unit, framing: Framing | None, context: Context, batch_size: int | None) -> Framing:
-        raise NotImplementedError
-
     def predict_files(
-        self,
+        self: _Model,
         files: Paths,
         starts: Times = None,
         ends: Times = None,
@@ -87,7 +82,7 @@ class Tables:
         return tables.predict(self, tables.segments_of_files(files, starts, ends, root), request)
 
     def predict_index(
-        self,
+        self: _Model,
         index: pd.Index,
         *,
         root: str | os.PathLike[str] | None = None,
