@@ -120,7 +120,7 @@ def _training(card: Mapping[str, Any]) -> Iterator[str]:
         yield "\n".join(table(("class", *DIMENSIONS), rows))
     if card.get("recipe"):
         recipe = ", ".join(f"{name} {value}" for name, value in card["recipe"].items())
-        yield f"Recipe (see `emow2v.training.lite.task.LiteRecipe`): {recipe}."
+        yield f"Recipe (see `emow2v.training.lite.recipe.LiteRecipe`): {recipe}."
 
 
 def _quality(results: Mapping[str, Results], beside: Sequence[Mapping[str, Results]]) -> Iterator[str]:

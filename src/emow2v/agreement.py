@@ -68,6 +68,29 @@ def pearson(truth: Floats, prediction: Floats) -> float:
     return float(np.corrcoef(np.asarray(truth, np.float64), np.asarray(prediction, np.float64))[0, 1])
 
 
+def within_classes(truth: Floats, prediction: Floats, classes: npt.NDArray[np.integer]) -> float:
+    """Pearson's correlation of two series within classes: each value counts less the mean of its class in its series.
+
+    It shows whether scores follow ratings where the class does not tell them.
+
+    Args:
+        truth, prediction: [rows], without NaN
+        classes: int [rows]
+
+    Returns:
+        NaN where one of the two series is constant within each class
+    """
+    _, number = np.unique(classes, return_inverse=True)
+
+    def centred(values: Floats) -> Floats:
+        values = np.asarray(values, np.float64)
+        means = np.bincount(number, weights=values) / np.bincount(number)
+        result: Floats = values - means[number]
+        return result
+
+    return pearson(centred(truth), centred(prediction))
+
+
 def ccc(truth: npt.ArrayLike, prediction: npt.ArrayLike) -> float:
     """Concordance correlation coefficient of two series, -1..1; pairs with a value that is not finite are left out.
 

@@ -16,7 +16,7 @@ from emow2v.cli.main import app
 from emow2v.errors import Emow2vError, FormatError
 from emow2v.training import recipe as recipes
 from emow2v.training.finetune.task import FineTuningRecipe
-from emow2v.training.lite.task import LiteRecipe
+from emow2v.training.lite.recipe import LiteRecipe
 
 # As `emow2v train` of version 0.1.0 wrote them to the folders of runs.
 FINE_TUNING_0_1_0 = """\
@@ -92,7 +92,10 @@ def test_a_recipe_of_0_1_0_is_read_and_written_the_same(tmp_path: Path, text: st
     values = recipes.read(tmp_path / "old.yaml")
     assert recipes.task(values) == task
     recipes.write(tmp_path, task, recipes.parse(kind, values))
-    assert yaml.safe_load((tmp_path / recipes.FILE).read_text()) == yaml.safe_load(text)
+    written = yaml.safe_load((tmp_path / recipes.FILE).read_text())
+    assert written | yaml.safe_load(text) == written
+    later = written.keys() - yaml.safe_load(text).keys()  # at the defaults, which are what 0.1.0 did
+    assert {key: written[key] for key in later} == ({"rated": ""} if kind is LiteRecipe else {})
 
 
 def test_a_recipe_is_a_name_or_a_file(tmp_path: Path) -> None:

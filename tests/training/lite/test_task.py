@@ -32,6 +32,7 @@ from emow2v.training.lite import task as training
 from emow2v.training.lite.augment import Augmenter
 from emow2v.training.lite.held_out import held_out_figures
 from emow2v.training.lite.package import load_lite
+from emow2v.training.lite.recipe import LiteRecipe
 from emow2v.training.lite.signals import decode
 from emow2v.training.lite.targets import EMOTIONS, HELD_OUT, TARGETS, is_held_out, read_acted_clips
 from emow2v.training.loop import Loop
@@ -130,7 +131,7 @@ def trainer(corpus: Path, folder: Path, epochs: int = 1) -> training.LiteTrainin
     folder.mkdir(exist_ok=True)
     torch.manual_seed(0)
     model = Lite(LiteConfig(**SMALL, emotions=len(EMOTIONS), confidence=1))
-    recipe = training.LiteRecipe(
+    recipe = LiteRecipe(
         epochs=epochs, batch_size=8, crop_seconds=(0.5, 1.0), long_share=0.1, long_seconds=1.5, trunk_rate=2e-3,
         head_rate=5e-3, average_decay=0.5, no_speech=1, consistency_weight=1.0, frozen_layers=0,
     )  # fmt: skip
@@ -327,7 +328,7 @@ def test_the_command_writes_a_network_that_can_be_packaged(corpus: Path, encoder
 def test_the_command_goes_on_and_refuses_another_run(corpus: Path, encoder: Path, tmp_path: Path) -> None:
     recipe = recipes.read(recipes.find("lite"), [f"data={corpus}", f"encoder={encoder}", *SHORT, "checkpoint_steps=3"])
     recipes.task(recipe)
-    chosen, quiet = recipes.parse(training.LiteRecipe, recipe), Console(quiet=True)
+    chosen, quiet = recipes.parse(LiteRecipe, recipe), Console(quiet=True)
     with stopped_after(training.LiteTraining, 4):
         lite_run.run(chosen, tmp_path / "run", quiet)
     assert not (tmp_path / "run" / "model.pt").exists()
@@ -392,7 +393,7 @@ def test_what_cannot_be_trained_is_told_before_the_first_step(corpus: Path, enco
 def test_the_shipped_recipe(tmp_path: Path) -> None:
     given = recipes.read(recipes.find("lite"))
     assert recipes.task(given) == recipes.LITE
-    shipped = recipes.parse(training.LiteRecipe, given)
+    shipped = recipes.parse(LiteRecipe, given)
     card = find("lite").details["recipe"]  # of the network that is shipped
     assert json.loads(json.dumps(shipped.numbers())) == card
 
@@ -403,13 +404,13 @@ def test_an_epoch_takes_of_each_corpus_its_share(corpus: Path, tmp_path: Path) -
     (corpus / "manifest.csv").write_text("\n".join(rows) + "\n")
     run = trainer(corpus, tmp_path / "run")
     for shares, expected in (({"nemo": 0.25, "ravdess": 0.75}, 0.25), ({}, 0.75)):
-        run.recipe = training.LiteRecipe(batch_size=8, corpus_shares=shares)
+        run.recipe = LiteRecipe(batch_size=8, corpus_shares=shares)
         order = run._order(np.random.default_rng(0))
         assert len(order) == run.steps_per_epoch * 8 and set(order.tolist()) <= set(run.indices)
         share = np.mean([run.clips[index].corpus == "nemo" for index in order])
         assert share == pytest.approx(expected, abs=0.06)
     # all before one comes again
-    run.recipe = training.LiteRecipe(batch_size=8, corpus_shares={"ravdess": 1.0, "nemo": 0.0})
+    run.recipe = LiteRecipe(batch_size=8, corpus_shares={"ravdess": 1.0, "nemo": 0.0})
     counts = np.bincount(run._order(np.random.default_rng(0)))
     assert counts[counts > 0].max() - counts[counts > 0].min() <= 1
 

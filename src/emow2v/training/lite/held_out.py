@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,6 @@ import torch
 from emow2v.agreement import ccc, pearson
 from emow2v.corpora.clip import Clip
 from emow2v.evaluation.embeddings import recall as embedding_recall
-from emow2v.evaluation.intervals import Metric
 from emow2v.framing import SAMPLING_RATE, Framing
 from emow2v.framing.windows import cut
 from emow2v.networks.lite import Lite
@@ -21,6 +21,48 @@ from emow2v.training.lite.targets import emotion_of, target_of
 from emow2v.trajectory import DIMENSIONS
 
 WINDOWS = Framing(frame_step_ms=500, frame_size_ms=1000, left_context_ms=0)
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What a network says of clips.
+
+    Attributes:
+        whole: scores of whole clips, [clips, 3]
+        embeddings: of whole clips, [clips, 1024]
+        windows: for each clip the scores of its windows of 1 s, [windows, 3]
+    """
+
+    whole: npt.NDArray[np.float32]
+    embeddings: npt.NDArray[np.float32]
+    windows: Sequence[npt.NDArray[np.float32]]
+
+    @property
+    def averaged(self) -> npt.NDArray[np.float32]:
+        """The mean of each clip's windows, [clips, 3]."""
+        return np.stack([scores.mean(axis=0) for scores in self.windows])
+
+
+def score(model: Lite, signals: Signals, indices: Sequence[int]) -> Scored:
+    """Score clips as a whole (up to 10 s) and in windows of 1 s."""
+    model.eval()
+    whole, embeddings, windows = [], [], []
+    with torch.no_grad():
+        for index in indices:
+            signal = signals[index][: model.max_samples]
+            embedding, scores, *_ = model(torch.from_numpy(signal)[None])
+            embeddings.append(embedding[0].numpy())
+            whole.append(scores[0].numpy())
+            padded = np.pad(signal, (0, max(0, SAMPLING_RATE - signal.size)))
+            windows.append(model(torch.from_numpy(cut(padded, WINDOWS)))[1].numpy())
+    return Scored(np.stack(whole), np.stack(embeddings), windows)
+
+
+def by_dimension(metric: Callable[..., float], truth: Any, prediction: Any, *third: Any) -> dict[str, float]:
+    """A figure of each dimension for which it is defined, to three digits; for values [rows, 3]."""
+    truth, prediction = np.asarray(truth), np.asarray(prediction)
+    values = {name: round(metric(truth[:, k], prediction[:, k], *third), 3) for k, name in enumerate(DIMENSIONS)}
+    return {name: value for name, value in values.items() if not np.isnan(value)}
 
 
 def held_out_figures(
@@ -33,38 +75,21 @@ def held_out_figures(
         recall: also the unweighted average recall of a support vector machine on the embeddings of each corpus with
             classes
     """
-    model.eval()
     measured = [clips[index] for index in indices]
     truth = np.array([target_of(clip) for clip in measured])
-    whole, embeddings, windows, single, single_truth = [], [], [], [], []
-    with torch.no_grad():
-        for index, target in zip(indices, truth, strict=True):
-            signal = signals[index][: model.max_samples]
-            embedding, score, *_ = model(torch.from_numpy(signal)[None])
-            embeddings.append(embedding[0].numpy())
-            whole.append(score[0].numpy())
-            padded = np.pad(signal, (0, max(0, SAMPLING_RATE - signal.size)))
-            scores = model(torch.from_numpy(cut(padded, WINDOWS)))[1].numpy()
-            windows.append(scores.mean(axis=0))
-            single.extend(scores)
-            single_truth.extend([target] * len(scores))
-
-    def figures(truth: Any, prediction: Any, metric: Metric = ccc) -> dict[str, float]:
-        truth, prediction = np.asarray(truth), np.asarray(prediction)
-        values = {name: round(metric(truth[:, k], prediction[:, k]), 3) for k, name in enumerate(DIMENSIONS)}
-        return {name: value for name, value in values.items() if not np.isnan(value)}
-
+    scored = score(model, signals, indices)
+    counts = [len(scores) for scores in scored.windows]
     corpora = np.array([clip.corpus for clip in measured])
     parts = {name: corpora == name for name in np.unique(corpora).tolist()}
     summary = {
         "clips": len(indices),
-        "whole": figures(truth, whole),
-        "whole_by_corpus": {name: figures(truth[part], np.array(whole)[part]) for name, part in parts.items()},
+        "whole": by_dimension(ccc, truth, scored.whole),
+        "whole_by_corpus": {name: by_dimension(ccc, truth[part], scored.whole[part]) for name, part in parts.items()},
         "pearson_by_corpus": {
-            name: figures(truth[part], np.array(whole)[part], pearson) for name, part in parts.items()
+            name: by_dimension(pearson, truth[part], scored.whole[part]) for name, part in parts.items()
         },
-        "windows_averaged": figures(truth, windows),
-        "single_windows": figures(single_truth, single),
+        "windows_averaged": by_dimension(ccc, truth, scored.averaged),
+        "single_windows": by_dimension(ccc, np.repeat(truth, counts, axis=0), np.concatenate(scored.windows)),
     }
     if recall:
         emotions = np.array([emotion_of(clip) for clip in measured])
@@ -73,7 +98,7 @@ def held_out_figures(
         summary["uar_by_corpus"] = {
             name: round(
                 embedding_recall(
-                    np.stack(embeddings)[part],
+                    scored.embeddings[part],
                     [names[k] for k in np.flatnonzero(part)],
                     speakers[part],
                 ).uar.value,

@@ -23,14 +23,17 @@ from emow2v.training import state
 from emow2v.training.finetune.prune import source
 from emow2v.training.lite.held_out import held_out_figures
 from emow2v.training.lite.memory import keep_memory
+from emow2v.training.lite.rated import RatedSpeech, check_apart, for_choosing, read_rated_clips
+from emow2v.training.lite.recipe import LiteRecipe
 from emow2v.training.lite.signals import decode
 from emow2v.training.lite.targets import EMOTIONS, emotion_of, read_acted_clips, target_of
-from emow2v.training.lite.task import LiteRecipe, LiteTraining
+from emow2v.training.lite.task import LiteTraining
 from emow2v.training.loop import Loop
 from emow2v.training.watch import CURVES, Watch
 
 NETWORK = "model.pt"  # what `emow2v.training.lite.package` takes
 SIGNALS = "signals.npz"  # the corpora, decoded
+RATED = "rated.npz"  # the speech that people rated, decoded
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,7 @@ class LiteResult:
 
     Attributes:
         network: file of the averaged network of the last epoch, with its recipe and figures
-        figures: on all clips of the held-out speakers
+        figures: on all clips of the held-out speakers, and by people's ratings where the recipe names them
         skipped: sentences about clips that were not used
     """
 
@@ -76,7 +79,10 @@ def run(recipe: LiteRecipe, output: Path, console: Console) -> LiteResult:
         "the corpus": _digest(clips, recipe.leave_out),
         "the first weights": _weights(model.state_dict()),
     }
-    task = LiteTraining(recipe, model, clips, signals, device)
+    rated = _rated(recipe, output / RATED, console) if recipe.rated else None
+    if rated:
+        check_apart(clips, signals, rated)
+    task = LiteTraining(recipe, model, clips, signals, device, rated)
     left_out = [(clip, fault) for clip, fault in zip(everything, decoded.faults, strict=True) if fault]
     console.print(
         f"training on {len(task.indices)} clips, {task.steps_per_epoch} steps an epoch, on {device} in "
@@ -95,8 +101,18 @@ def run(recipe: LiteRecipe, output: Path, console: Console) -> LiteResult:
     report.write_skipped(output, left_out)
     trained = task.averaged()
     figures = held_out_figures(trained, clips, signals, task.held_out, recall=True)
+    if rated:
+        figures["rated"] = rated.figures(trained)
     _write_network(output / NETWORK, trained, recipe, figures)
     return LiteResult(output / NETWORK, figures, tuple(fault for _, fault in left_out))
+
+
+def _rated(recipe: LiteRecipe, cache: Path, console: Console) -> RatedSpeech:
+    """The speech by which recipes are chosen."""
+    clips = for_choosing(read_rated_clips(Path(recipe.data) / "manifest.csv", Path(recipe.rated)))
+    with Count("decoding what people rated", len(clips), console) as bar:
+        usable, signals = decode(clips, cache, lambda clip: bar.advance()).usable(clips)
+    return RatedSpeech(usable, signals)
 
 
 def _network(recipe: LiteRecipe) -> Lite:

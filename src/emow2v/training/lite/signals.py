@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import zipfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -36,6 +37,10 @@ class Signals:
         """The signal of a clip, float32 [samples]."""
         samples: npt.NDArray[np.float32] = self._of(index).astype(np.float32)
         return samples * np.float32(1 / 32768)
+
+    def digest(self, index: int) -> str:
+        """The SHA-256 of a clip's samples: the same for the same sound under two names."""
+        return hashlib.sha256(self._of(index).tobytes()).hexdigest()
 
     def usable(self, clips: Sequence[Clip]) -> tuple[list[Clip], Signals]:
         """The clips that can be used, and their signals."""

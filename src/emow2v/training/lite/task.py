@@ -5,119 +5,30 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, field
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from pydantic.dataclasses import dataclass
 from torch import Tensor
 from torch.nn import functional
 
 from emow2v.corpora.clip import Clip
 from emow2v.errors import FormatError, ModelError
 from emow2v.framing import SAMPLING_RATE
-from emow2v.networks.lite import FRAME_HOP, Lite, LiteConfig
-from emow2v.training import recipe as recipes
+from emow2v.networks.lite import FRAME_HOP, Lite
 from emow2v.training.lite.augment import Augmenter
 from emow2v.training.lite.held_out import held_out_figures
+from emow2v.training.lite.rated import RatedSpeech
+from emow2v.training.lite.recipe import LARGEST_SHIFT, LiteRecipe
 from emow2v.training.lite.signals import Signals
 from emow2v.training.lite.targets import TARGETS, emotion_of, is_held_out, target_of
 from emow2v.training.losses import ccc_loss
-from emow2v.training.recipe import (
-    Count,
-    CountFromZero,
-    Number,
-    NumberFromZero,
-    PositiveNumber,
-    Share,
-    Switch,
-)
 
 NEUTRAL = torch.tensor(TARGETS["neutral"])
 SURE_WITHIN = 0.15  # a distance from the target at which the network should be sure by 1 / e
-LARGEST_SHIFT = 1000  # samples by which the crop of the averaged network may be shorter
 STATISTICS_BATCHES = 64  # of 32 crops, for the mean and deviation of embeddings
 WATCHED = 12  # one in so many of the held-out clips is measured after an epoch
-SHORTEST_S = 0.1  # of a crop; that of the averaged network is up to LARGEST_SHIFT shorter
-LONGEST_S = (LiteConfig.positions - 1) * FRAME_HOP / SAMPLING_RATE  # 9.98 s
-# Keys of a recipe on which the numbers of a run do not depend: places and what is shown
-FREE = ("data", "encoder", "checkpoint_steps", "tensorboard", "threads", "device")
-
-
-@dataclass(frozen=True, config=recipes.CONFIG)
-class LiteRecipe:
-    """The settings of a training of `lite`. The same recipe, data, device and number of threads give the same network.
-
-    Attributes:
-        data: folder with the corpora and their manifest.csv (`emow2v.training.lite.targets`)
-        encoder: folder of a Whisper base encoder, or its name on the hub
-        leave_out: a corpus that is measured as a whole, with the held-out speakers, and not trained on; for experiments
-        corpus_shares: share of each corpus in the clips of an epoch; a corpus that is not named has the share of its size
-        crop_seconds: shortest and longest crop; one length a batch, short ones more often (its logarithm is uniform)
-        long_share: share of batches with crops of `long_seconds`
-        repeat_short: share of the clips shorter than their crop that are repeated to its length; the others lie in zeros
-        speed: largest change of tempo and pitch together, as a share
-        frozen_layers: lower layers of the encoder that are not trained, nor are convolutions and positions; 0 trains all
-        emotion_weight, consistency_weight, confidence_weight: of the parts of the loss beside the CCC of the scores:
-            classes; distance from the scores of the averaged network for the unchanged crop, less its first 0 to 62 ms;
-            confidence
-        consistency_from: epoch (from 0) from which the distance from the averaged network counts
-        no_speech: rows of a batch without speech, whose target is neutral with no confidence
-        average_decay: of the averaged weights, which are the result
-        half: compute in bf16 where that is safe (autocast)
-        checkpoint_steps: steps from one state on the disk to the next, within an epoch; 0 writes one at an epoch's end
-        threads: of the processor; 0 leaves their number to PyTorch
-        device: cpu, cuda, or auto for a GPU where there is one
-    """
-
-    data: str = ""
-    encoder: str = "openai/whisper-base"
-    epochs: Count = 6
-    batch_size: Count = 32
-    leave_out: str = ""
-    corpus_shares: dict[str, NumberFromZero] = field(
-        default_factory=lambda: {"nemo": 0.48, "ravdess": 0.32, "baved": 0.20}
-    )
-    crop_seconds: tuple[Number, Number] = (0.8, 4.0)
-    long_share: Share = 0.05
-    long_seconds: Number = 8.0
-    repeat_short: Share = 0.7
-    speed: Share = 0.1
-    frozen_layers: CountFromZero = 1
-    trunk_rate: PositiveNumber = 1e-4
-    head_rate: PositiveNumber = 7e-4
-    weight_decay: NumberFromZero = 0.02
-    emotion_weight: NumberFromZero = 0.5
-    consistency_weight: NumberFromZero = 4.0
-    consistency_from: CountFromZero = 3
-    confidence_weight: NumberFromZero = 0.3
-    no_speech: CountFromZero = 2
-    average_decay: Share = 0.998
-    half: Switch = False
-    checkpoint_steps: CountFromZero = 100
-    tensorboard: Switch = True
-    threads: CountFromZero = 0
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    seed: CountFromZero = 1
-
-    def __post_init__(self) -> None:
-        shortest, longest = self.crop_seconds
-        if not SHORTEST_S <= shortest <= longest <= LONGEST_S or not SHORTEST_S <= self.long_seconds <= LONGEST_S:
-            raise FormatError(
-                f"A recipe's crops last from {shortest:g} to {longest:g} s, and long ones {self.long_seconds:g} s; "
-                f"expected {SHORTEST_S:g} to {LONGEST_S:g} s, the shortest first."
-            )
-        if self.no_speech > self.batch_size - 2:
-            raise FormatError(
-                f"'no_speech' of a recipe is {self.no_speech} of {self.batch_size} rows; expected two rows with speech or "
-                "more."
-            )
-
-    def numbers(self) -> dict[str, Any]:
-        """The settings on which the result of a run depends, beside its corpus and first weights."""
-        return {name: value for name, value in asdict(self).items() if name not in FREE}
 
 
 def crop(
@@ -147,15 +58,22 @@ class LiteTraining:
     Args:
         model: with its first weights; it is trained in place
         signals: of the clips
+        rated: speech that people rated, by which the network is measured, too
 
     Raises:
         FormatError: fewer clips to train on than a batch has, or no held-out speaker among them
     """
 
     def __init__(
-        self, recipe: LiteRecipe, model: Lite, clips: Sequence[Clip], signals: Signals, device: str = "cpu"
+        self,
+        recipe: LiteRecipe,
+        model: Lite,
+        clips: Sequence[Clip],
+        signals: Signals,
+        device: str = "cpu",
+        rated: RatedSpeech | None = None,
     ) -> None:
-        self.recipe, self.clips, self.signals = recipe, clips, signals
+        self.recipe, self.clips, self.signals, self.rated = recipe, clips, signals, rated
         self.device = torch.device(device)
         self.model = model.to(self.device)
         held_out = [is_held_out(clip, recipe.leave_out) for clip in clips]
@@ -243,8 +161,10 @@ class LiteTraining:
         return value
 
     def evaluate(self) -> tuple[dict[str, Any], None]:
-        figures = held_out_figures(self.averaged(), self.clips, self.signals, self.held_out[::WATCHED])
-        return {"ccc": figures.pop("whole"), **figures}, None
+        model = self.averaged()
+        figures = held_out_figures(model, self.clips, self.signals, self.held_out[::WATCHED])
+        record = {"ccc": figures.pop("whole"), **figures}
+        return record | ({"rated": self.rated.figures(model)} if self.rated else {}), None
 
     def keep_best(self, figures: Mapping[str, Any]) -> None:
         """No network is chosen."""
