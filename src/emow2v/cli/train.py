@@ -121,8 +121,8 @@ def train(
 def _train_lite(values: dict[str, Any], to: Path) -> None:
     need("sklearn")
     from emow2v.training import recipe as recipes
-    from emow2v.training.lite.run import run
     from emow2v.training.lite.recipe import LiteRecipe
+    from emow2v.training.lite.run import run
     from emow2v.training.watch import in_words
 
     recipe = recipes.parse(LiteRecipe, values)

@@ -71,7 +71,7 @@ def test_ratings_of_unknown_clips_are_refused(files: tuple[Path, Path]) -> None:
     with pytest.raises(FormatError, match="no column 'valence'"):
         read_rated_clips(manifest, ratings)
     ratings.write_text("file,arousal,valence\nwav/1.wav,101,3\n")
-    with pytest.raises(FormatError, match="arousal is 101, outside 0..100"):
+    with pytest.raises(FormatError, match=r"arousal is 101, outside 0\.\.100"):
         read_rated_clips(manifest, ratings)
 
 
