@@ -6,6 +6,7 @@ as plain convolutions and matrix products; so every engine computes them in the 
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -29,7 +30,12 @@ EPSILON = 1e-5
 
 @dataclass(frozen=True)
 class LiteConfig:
-    """Sizes of the network: it has `layers` layers of the encoder, and halves time behind layer `halve_after`."""
+    """Sizes of the network: it has `layers` layers of the encoder, and halves time behind layer `halve_after`.
+
+    Attributes:
+        beside: number of a lower layer, at or behind `halve_after`, whose frames are pooled beside those of the last one;
+            0 for none
+    """
 
     layers: int = 3
     halve_after: int = 1
@@ -40,6 +46,13 @@ class LiteConfig:
     hidden: int = 256
     emotions: int = 0  # classes of the auxiliary head, training only
     confidence: int = 0  # 1: the network has an output for the confidence of each score
+    beside: int = 0
+
+    def __post_init__(self) -> None:
+        if self.beside and not max(1, self.halve_after) <= self.beside < self.layers:
+            raise ValueError(
+                f"beside is {self.beside}; expected {max(1, self.halve_after)} to {self.layers - 1}, or 0."
+            )
 
     def to_dict(self) -> dict[str, int]:
         return asdict(self)
@@ -135,7 +148,8 @@ class Lite(nn.Module):
     """Raw signal [batch, samples] to embeddings [batch, 1024], scores [batch, 3], and confidence [batch, 3] where it has one.
 
     Embeddings are mean and standard deviation over time of the last layer (512 + 512), each standardised
-    by its own mean and deviation over the training data (stored as those of a batch normalisation).
+    by its own mean and deviation over the training data (stored as those of a batch normalisation). With a layer `beside`,
+    each is a weighted sum of the value of both layers (`mix`), before it is standardised.
     """
 
     def __init__(self, config: LiteConfig | None = None) -> None:
@@ -147,6 +161,7 @@ class Lite(nn.Module):
         self.embed_positions = nn.Embedding(config.positions, config.width)
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.layers))
         self.layer_norm = nn.LayerNorm(config.width)
+        self.mix = nn.Parameter(torch.full((2, 2 * config.width), math.sqrt(0.5))) if config.beside else None
         self.standardise = nn.BatchNorm1d(2 * config.width, affine=False)
         self.head = nn.Sequential(
             nn.Dropout(0.3), nn.Linear(2 * config.width, config.hidden), nn.Tanh(), nn.Linear(config.hidden, 3)
@@ -160,7 +175,8 @@ class Lite(nn.Module):
         return self.config.positions * FRAME_HOP
 
     def frames(self, features: Tensor, first: int = 0) -> Tensor:
-        """Log-mel [batch, 80, frames] to the last hidden states [batch, time, 512].
+        """Log-mel [batch, 80, frames] to the last hidden states [batch, time, 512], with those of the layer `beside` in
+        front of them where there is one [batch, time, 1024].
 
         Args:
             first: position of the first frame; it is random in training, so that the network learns nothing from the place
@@ -168,21 +184,31 @@ class Lite(nn.Module):
         """
         hidden = functional.gelu(self.conv2(functional.gelu(self.conv1(features)))).transpose(1, 2)
         hidden = hidden + self.embed_positions.weight[first : first + hidden.shape[1]]
+        lower = None
         for number, layer in enumerate(self.layers, start=1):
             hidden = layer(hidden)
             if number == self.config.halve_after:
                 hidden = functional.avg_pool1d(
                     hidden.transpose(1, 2), kernel_size=3, stride=2, padding=1, count_include_pad=False
                 ).transpose(1, 2)
+            if number == self.config.beside:
+                lower = functional.layer_norm(hidden, hidden.shape[2:])
         normed: Tensor = self.layer_norm(hidden)
-        return normed
+        return normed if lower is None else torch.cat([lower, normed], dim=2)
 
     def embed(self, features: Tensor, first: int = 0) -> Tensor:
         """Log-mel to embeddings [batch, 1024], float32."""
         hidden = self.frames(features, first).float()
         mean = hidden.mean(dim=1)
         deviation = torch.sqrt(((hidden - mean[:, None]) ** 2).mean(dim=1) + EPSILON)
-        standardised: Tensor = self.standardise(torch.cat([mean, deviation], dim=1))
+        if self.mix is None:
+            pooled = torch.cat([mean, deviation], dim=1)
+        else:
+            width = self.config.width
+            lower = torch.cat([mean[:, :width], deviation[:, :width]], dim=1)
+            last = torch.cat([mean[:, width:], deviation[:, width:]], dim=1)
+            pooled = self.mix[0] * lower + self.mix[1] * last
+        standardised: Tensor = self.standardise(pooled)
         return standardised
 
     def restandardise(self, mean: Tensor, variance: Tensor) -> None:

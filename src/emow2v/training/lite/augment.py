@@ -11,13 +11,19 @@ import torch
 from torch import Tensor
 
 from emow2v.framing import SAMPLING_RATE
+from emow2v.training.lite.bank import Bank
 
 
 class Augmenter:
-    """Changes that draw from one generator, so that a seed and an epoch give the same again; works on its device."""
+    """Changes that draw from one generator, so that a seed and an epoch give the same again; works on its device.
 
-    def __init__(self, generator: torch.Generator) -> None:
-        self.generator = generator
+    Args:
+        noises: recorded noises, for half of the rows to which noise is added
+        rooms: what follows the direct sound in measured rooms, for half of the rows that are put into one
+    """
+
+    def __init__(self, generator: torch.Generator, noises: Bank | None = None, rooms: Bank | None = None) -> None:
+        self.generator, self.noises, self.rooms = generator, noises, rooms
         self.device = generator.device
 
     def __call__(self, signal: Tensor) -> Tensor:
@@ -46,12 +52,20 @@ class Augmenter:
     def _count(self, number: int) -> Tensor:
         return torch.arange(number, device=self.device)
 
+    def _or_recorded(self, made: Tensor, bank: Bank | None) -> Tensor:
+        """Half of the rows in place of a bank's, where there is one."""
+        if bank is None:
+            return made
+        chosen = self._uniform(len(made), 1) < 0.5
+        return torch.where(chosen, bank.draw(*made.shape, self.generator), made)
+
     def add_noise(self, signal: Tensor) -> Tensor:
-        """Noise of a random colour (power over frequency^0..2) at 5 to 35 dB below the signal."""
+        """Noise of a random colour (power over frequency^0..2), or a recorded one, at 5 to 35 dB below the signal."""
         batch, samples = signal.shape
         spectrum = torch.fft.rfft(self._normal(batch, samples))
         frequency = self._count(spectrum.shape[1]).clamp(min=max(1, samples * 50 // SAMPLING_RATE)).float()
         noise = torch.fft.irfft(spectrum * frequency ** -self._uniform(batch, 1), n=samples)
+        noise = self._or_recorded(noise, self.noises)
         snr = self._uniform(batch, 1, low=5.0, high=35.0)
         scale = _rms(signal) / (_rms(noise) + 1e-9) * 10 ** (-snr / 20)
         return signal + scale * noise
@@ -72,12 +86,13 @@ class Augmenter:
         return torch.fft.irfft(spectrum * gain, n=samples)
 
     def reverberate(self, signal: Tensor) -> Tensor:
-        """A room as exponentially decaying noise (60 dB in 0.1 to 0.8 s), at 0 to 15 dB below the direct sound."""
+        """A room as exponentially decaying noise (60 dB in 0.1 to 0.8 s), or as measured, at 0 to 15 dB below the direct
+        sound."""
         batch, samples = signal.shape
         length = SAMPLING_RATE // 2
         seconds = self._count(length) / SAMPLING_RATE
         decay = torch.exp(-math.log(1000) * seconds / self._uniform(batch, 1, low=0.1, high=0.8))
-        tail = self._normal(batch, length) * decay
+        tail = self._or_recorded(self._normal(batch, length) * decay, self.rooms)
         tail = tail / tail.norm(dim=1, keepdim=True) * 10 ** (-self._uniform(batch, 1, high=15.0) / 20)
         tail[:, 0] += 1
         size = samples + length
@@ -113,7 +128,9 @@ class Augmenter:
 
     def nothing(self, batch: int, samples: int) -> Tensor:
         """Signals without speech: silence, noise of any colour, tones."""
-        noise = self.add_noise(1e-9 * self._normal(batch, samples))
+        noise = Augmenter(self.generator).add_noise(
+            1e-9 * self._normal(batch, samples)
+        )  # recorded ones may hold voices
         noise = noise / (_rms(noise) + 1e-12) * 10 ** (-self._uniform(batch, 1, low=20.0, high=90.0) / 20)
         hertz = self._uniform(batch, 1, low=50.0, high=4000.0)
         tone = torch.sin(2 * math.pi * hertz * self._count(samples) / SAMPLING_RATE) * 0.1

@@ -11,6 +11,7 @@ from emow2v.errors import FormatError
 from emow2v.framing import SAMPLING_RATE
 from emow2v.networks.lite import FRAME_HOP, LiteConfig
 from emow2v.training import recipe as recipes
+from emow2v.training.lite.targets import TRAINING_CORPORA
 from emow2v.training.recipe import (
     Count,
     CountFromZero,
@@ -24,8 +25,10 @@ from emow2v.training.recipe import (
 LARGEST_SHIFT = 1000  # samples by which the crop of the averaged network may be shorter
 SHORTEST_S = 0.1  # of a crop; that of the averaged network is up to LARGEST_SHIFT shorter
 LONGEST_S = (LiteConfig.positions - 1) * FRAME_HOP / SAMPLING_RATE  # 9.98 s
+# Keys that 1.0 did not have, whose defaults are what it did: a run without them is the same run
+LATER = ("corpora", "layers", "beside", "spread", "noises", "rooms")
 # Keys of a recipe on which the numbers of a run do not depend: places and what is shown
-FREE = ("data", "encoder", "rated", "checkpoint_steps", "tensorboard", "threads", "device")
+FREE = ("data", "encoder", "rated", "noises", "rooms", "checkpoint_steps", "tensorboard", "threads", "device")
 
 
 @dataclass(frozen=True, config=recipes.CONFIG)
@@ -54,6 +57,13 @@ class LiteRecipe:
         device: cpu, cuda, or auto for a GPU where there is one
         rated: CSV with people's ratings of a corpus that is not trained on (`emow2v.training.lite.rated`), by which the
             network is also measured after each epoch; "" for none
+        corpora: corpora of the manifest to train on
+        layers: of the encoder
+        beside: number of a lower layer that is pooled beside the last one, 0 for none; with `frozen_layers` of that number or
+            more, scores rest on features that no acted speech has changed, and on some that it has
+        spread: distance of the targets from the middle of the scale, relative to `emow2v.training.lite.targets`
+        noises: folder of recorded noises, which take the place of half of the synthetic noise; "" for none
+        rooms: folder of measured impulse responses, which take the place of half of the synthetic rooms; "" for none
     """
 
     data: str = ""
@@ -86,6 +96,12 @@ class LiteRecipe:
     device: Literal["auto", "cpu", "cuda"] = "auto"
     seed: CountFromZero = 1
     rated: str = ""
+    corpora: tuple[str, ...] = TRAINING_CORPORA
+    layers: Count = LiteConfig.layers
+    beside: CountFromZero = LiteConfig.beside
+    spread: PositiveNumber = 1.0
+    noises: str = ""
+    rooms: str = ""
 
     def __post_init__(self) -> None:
         shortest, longest = self.crop_seconds
@@ -99,7 +115,16 @@ class LiteRecipe:
                 f"'no_speech' of a recipe is {self.no_speech} of {self.batch_size} rows; expected two rows with speech or "
                 "more."
             )
+        if self.beside and not LiteConfig.halve_after <= self.beside < self.layers:
+            raise FormatError(
+                f"'beside' of a recipe is {self.beside}; expected 0, or {LiteConfig.halve_after} to {self.layers - 1}."
+            )
 
     def numbers(self) -> dict[str, Any]:
         """The settings on which the result of a run depends, beside its corpus and first weights."""
-        return {name: value for name, value in asdict(self).items() if name not in FREE}
+        defaults = asdict(type(self)())
+        return {
+            name: value
+            for name, value in asdict(self).items()
+            if name not in FREE and not (name in LATER and value == defaults[name])
+        }

@@ -21,6 +21,7 @@ from emow2v.progress import Count, Steps
 from emow2v.training import recipe as recipes
 from emow2v.training import state
 from emow2v.training.finetune.prune import source
+from emow2v.training.lite.bank import read_noises, read_rooms
 from emow2v.training.lite.held_out import held_out_figures
 from emow2v.training.lite.memory import keep_memory
 from emow2v.training.lite.rated import RatedSpeech, check_apart, for_choosing, read_rated_clips
@@ -69,7 +70,7 @@ def run(recipe: LiteRecipe, output: Path, console: Console) -> LiteResult:
     if recipe.threads:
         torch.set_num_threads(recipe.threads)
     keep_memory()
-    everything = read_acted_clips(Path(recipe.data) / "manifest.csv")
+    everything = read_acted_clips(Path(recipe.data) / "manifest.csv", recipe.corpora)
     with Count("decoding", len(everything), console) as bar:
         decoded = decode(everything, output / SIGNALS, lambda clip: bar.advance())
     clips, signals = decoded.usable(everything)
@@ -82,7 +83,10 @@ def run(recipe: LiteRecipe, output: Path, console: Console) -> LiteResult:
     rated = _rated(recipe, output / RATED, console) if recipe.rated else None
     if rated:
         check_apart(clips, signals, rated)
-    task = LiteTraining(recipe, model, clips, signals, device, rated)
+    noises = read_noises(Path(recipe.noises)) if recipe.noises else None
+    rooms = read_rooms(Path(recipe.rooms)) if recipe.rooms else None
+    made_of |= {f"the {name}": bank.digest for name, bank in (("noises", noises), ("rooms", rooms)) if bank}
+    task = LiteTraining(recipe, model, clips, signals, device, rated, noises, rooms)
     left_out = [(clip, fault) for clip, fault in zip(everything, decoded.faults, strict=True) if fault]
     console.print(
         f"training on {len(task.indices)} clips, {task.steps_per_epoch} steps an epoch, on {device} in "
@@ -118,7 +122,7 @@ def _rated(recipe: LiteRecipe, cache: Path, console: Console) -> RatedSpeech:
 def _network(recipe: LiteRecipe) -> Lite:
     """The lower layers of the encoder under heads that are not trained."""
     torch.manual_seed(recipe.seed)
-    model = Lite(LiteConfig(emotions=len(EMOTIONS), confidence=1))
+    model = Lite(LiteConfig(emotions=len(EMOTIONS), confidence=1, layers=recipe.layers, beside=recipe.beside))
     try:
         load_whisper(model, source(recipe.encoder))
     except (OSError, ModelError) as error:
@@ -127,6 +131,11 @@ def _network(recipe: LiteRecipe) -> Lite:
             f"The encoder '{recipe.encoder}' cannot be taken ({reason}); expected the folder of a Whisper base encoder "
             "with its model.safetensors, or openai/whisper-base with a network."
         ) from None
+    if (
+        recipe.beside
+    ):  # frames of both layers are normalised alike; the encoder's normalisation is that of its last layer
+        torch.nn.init.ones_(model.layer_norm.weight)
+        torch.nn.init.zeros_(model.layer_norm.bias)
     return model
 
 

@@ -18,11 +18,12 @@ from emow2v.errors import FormatError, ModelError
 from emow2v.framing import SAMPLING_RATE
 from emow2v.networks.lite import FRAME_HOP, Lite
 from emow2v.training.lite.augment import Augmenter
+from emow2v.training.lite.bank import Bank
 from emow2v.training.lite.held_out import held_out_figures
 from emow2v.training.lite.rated import RatedSpeech
 from emow2v.training.lite.recipe import LARGEST_SHIFT, LiteRecipe
 from emow2v.training.lite.signals import Signals
-from emow2v.training.lite.targets import TARGETS, emotion_of, is_held_out, target_of
+from emow2v.training.lite.targets import TARGETS, emotion_of, is_held_out, spread, target_of
 from emow2v.training.losses import ccc_loss
 
 NEUTRAL = torch.tensor(TARGETS["neutral"])
@@ -59,6 +60,7 @@ class LiteTraining:
         model: with its first weights; it is trained in place
         signals: of the clips
         rated: speech that people rated, by which the network is measured, too
+        noises, rooms: for the changes of crops
 
     Raises:
         FormatError: fewer clips to train on than a batch has, or no held-out speaker among them
@@ -72,8 +74,11 @@ class LiteTraining:
         signals: Signals,
         device: str = "cpu",
         rated: RatedSpeech | None = None,
+        noises: Bank | None = None,
+        rooms: Bank | None = None,
     ) -> None:
         self.recipe, self.clips, self.signals, self.rated = recipe, clips, signals, rated
+        self._banks = {"noises": noises, "rooms": rooms}
         self.device = torch.device(device)
         self.model = model.to(self.device)
         held_out = [is_held_out(clip, recipe.leave_out) for clip in clips]
@@ -88,13 +93,14 @@ class LiteTraining:
                 f"None of {len(clips)} clips is by a held-out speaker; expected some, to measure what is learnt; "
                 "emow2v/training/lite/targets.py names them."
             )
-        self.targets = torch.tensor([target_of(clip) for clip in clips], dtype=torch.float32, device=self.device)
+        values = [spread(target_of(clip), recipe.spread) for clip in clips]
+        self.targets = torch.tensor(values, dtype=torch.float32, device=self.device)
         self.emotions = torch.tensor([emotion_of(clip) for clip in clips], device=self.device)
         frozen = ("conv1.", "conv2.", "embed_positions.", *(f"layers.{k}." for k in range(recipe.frozen_layers)))
         if recipe.frozen_layers:
             for name, parameter in model.named_parameters():
                 parameter.requires_grad_(not name.startswith(frozen))
-        new = ("head.", "emotion.", "certainty.")
+        new = ("head.", "emotion.", "certainty.", "mix")
         trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
         trunk = [p for name, p in trained.items() if not name.startswith(new)]
         head = [p for name, p in trained.items() if name.startswith(new)]
@@ -112,7 +118,7 @@ class LiteTraining:
         self._epoch = self._step = 0
         self._batches: npt.NDArray[np.int64] = np.zeros((0, recipe.batch_size), np.int64)
         self._rng = np.random.default_rng(0)
-        self._augment = Augmenter(torch.Generator(self.device))
+        self._augment = self._changes(0)
         self._draws: Mapping[str, Any] = {}
 
     @property
@@ -125,7 +131,7 @@ class LiteTraining:
             self._standardise(self.model)
             self.average.module.load_state_dict(self.model.state_dict())
         self._rng = np.random.default_rng([recipe.seed, epoch])
-        self._augment = Augmenter(torch.Generator(self.device).manual_seed(recipe.seed * 1000 + epoch))
+        self._augment = self._changes(recipe.seed * 1000 + epoch)
         torch.manual_seed(recipe.seed * 1000 + epoch)  # dropout
         self._batches = self._order(self._rng).reshape(-1, recipe.batch_size)
         self._epoch, self._step = epoch, first
@@ -206,6 +212,9 @@ class LiteTraining:
     def _on_gpu(self) -> bool:
         return self.device.type == "cuda"
 
+    def _changes(self, seed: int) -> Augmenter:
+        return Augmenter(torch.Generator(self.device).manual_seed(seed), **self._banks)
+
     def _restore_draws(self) -> None:
         """Continue the random numbers from a state that was written within an epoch."""
         self._rng.bit_generator.state = json.loads(self._draws["crops"])
@@ -283,7 +292,7 @@ class LiteTraining:
         The layers behind are changed so that the scores of the network stay the same.
         """
         rng = np.random.default_rng(self.recipe.seed)
-        augment = Augmenter(torch.Generator(self.device).manual_seed(self.recipe.seed))
+        augment = self._changes(self.recipe.seed)
         standardise, model.standardise = model.standardise, torch.nn.Identity()  # type: ignore[assignment]
         model.eval()
         rows = []

@@ -1,0 +1,106 @@
+"""Recorded noises and measured rooms, from which the changes of training speech draw."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from emow2v.audio.excerpts import read_stretch
+from emow2v.errors import AudioError, FormatError
+from emow2v.framing import SAMPLING_RATE
+
+DIRECT = SAMPLING_RATE * 25 // 10_000  # samples about the peak of an impulse response that are the direct sound: 2.5 ms
+DECAYS_S = (0.1, 1.2)  # of rooms, for 60 dB; below are filters, beyond are caves and effects
+
+
+class Bank:
+    """Recordings, of which any stretch can be drawn.
+
+    Attributes:
+        digest: SHA-256 of the recordings
+
+    Args:
+        recordings: float32 [samples] each
+        from_start: whether a stretch begins with its recording
+    """
+
+    def __init__(self, recordings: list[npt.NDArray[np.float32]], *, from_start: bool = False) -> None:
+        self._recordings, self._from_start = recordings, from_start
+        self.digest = hashlib.sha256(b"".join(one.tobytes() for one in recordings)).hexdigest()
+
+    def __len__(self) -> int:
+        return len(self._recordings)
+
+    def draw(self, batch: int, samples: int, generator: torch.Generator) -> Tensor:
+        """Stretches [batch, samples] of random recordings; one that is too short is repeated, or has zeros behind it where
+        stretches begin with their recording."""
+        numbers = torch.rand(batch, 2, generator=generator, device=generator.device).tolist()
+        rows = [self._stretch(samples, which, where) for which, where in numbers]
+        return torch.from_numpy(np.stack(rows)).to(generator.device)
+
+    def _stretch(self, samples: int, which: float, where: float) -> npt.NDArray[np.float32]:
+        recording = self._recordings[int(which * len(self._recordings))]
+        if self._from_start:
+            return np.pad(recording[:samples], (0, max(0, samples - recording.size)))
+        if recording.size <= samples:
+            return np.resize(np.roll(recording, -int(where * recording.size)), samples)
+        begin = int(where * (recording.size - samples + 1))
+        return recording[begin : begin + samples]
+
+
+def read_noises(folder: Path) -> Bank:
+    """All recordings below a folder.
+
+    Raises:
+        FormatError: no recordings there, or one that cannot be read
+    """
+    return Bank([signal for signal in _read(folder) if np.any(signal)])
+
+
+def read_rooms(folder: Path) -> Bank:
+    """What follows the direct sound in each impulse response below a folder whose decay is that of a room.
+
+    Raises:
+        FormatError: no such impulse response there, or a file that cannot be read
+    """
+    tails = []
+    for response in _read(folder):
+        peak = int(np.argmax(np.abs(response)))
+        if DECAYS_S[0] <= decay_s(response[peak:]) <= DECAYS_S[1]:
+            tail = response[peak:].copy()
+            tail[:DIRECT] = 0
+            tails.append(tail)
+    if not tails:
+        raise FormatError(
+            f"{folder} holds no impulse response that decays by 60 dB in {DECAYS_S[0]:g} to {DECAYS_S[1]:g} s; expected rooms."
+        )
+    return Bank(tails, from_start=True)
+
+
+def decay_s(response: npt.NDArray[np.float32]) -> float:
+    """Seconds in which the sound of a room falls by 60 dB, from its fall from -5 to -25 dB; 0 where it does not fall so far.
+
+    The energy that is still to come, integrated backwards: Schroeder (1965), New method of measuring reverberation time,
+    Journal of the Acoustical Society of America 37.
+    """
+    energy = np.cumsum(response[::-1].astype(np.float64) ** 2)[::-1]
+    if not energy.size or energy[0] <= 0:
+        return 0.0
+    level = 10 * np.log10(np.maximum(energy / energy[0], 1e-12))
+    begin, end = (int(np.argmax(level < limit)) for limit in (-5, -25))
+    return 3 * (end - begin) / SAMPLING_RATE if end > begin > 0 else 0.0
+
+
+def _read(folder: Path) -> list[npt.NDArray[np.float32]]:
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
+    if not files:
+        raise FormatError(f"{folder} holds no files; expected recordings.")
+    try:
+        return [read_stretch(file) for file in files]
+    except AudioError as error:
+        raise FormatError(f"{error} Remove the file from {folder}, or mend it.") from None
