@@ -163,7 +163,7 @@ def encoder(tmp_path_factory) -> Path:
 def small(monkeypatch) -> None:
     """What `emow2v train lite` makes is small, and leaves this process's memory as it is."""
     monkeypatch.setattr(lite_run, "keep_memory", lambda: False)
-    monkeypatch.setattr(lite_run, "LiteConfig", lambda **more: LiteConfig(**SMALL, **more))
+    monkeypatch.setattr(lite_run, "LiteConfig", lambda **more: LiteConfig(**{**more, **SMALL}))
 
 
 def train(corpus: Path, encoder: Path, output: Path, *changes: str) -> str:

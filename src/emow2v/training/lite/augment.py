@@ -57,7 +57,7 @@ class Augmenter:
         if bank is None:
             return made
         chosen = self._uniform(len(made), 1) < 0.5
-        return torch.where(chosen, bank.draw(*made.shape, self.generator), made)
+        return torch.where(chosen, bank.draw(made.shape[0], made.shape[1], self.generator), made)
 
     def add_noise(self, signal: Tensor) -> Tensor:
         """Noise of a random colour (power over frequency^0..2), or a recorded one, at 5 to 35 dB below the signal."""

@@ -38,29 +38,14 @@ COLUMNS = ("corpus", "speaker", "emotion", "intensity")  # of the manifest, besi
 # Whole speakers, chosen before any training by their place in the list, never by results. In RAVDESS
 # odd numbers are men, even ones women. Of the known speakers of emospeech every seventh in the alphabet is held out; clips
 # of its unknown speakers are trained on, and may be by some of these.
+_EMOSPEECH = (
+    "02fc4ae7 1cfb3698 31bb5038 3d9d3e0e 4b3d0bf6 5e6d4c13 718bb766 8679e56f 91193322 9aa7e4f3 b0303d33 be5d8177 c6b4400c "
+    "d2f5206d eaae5953"
+)
 HELD_OUT = frozenset(
     ["nemo_TP0", "nemo_WR0", "ravdess_21", "ravdess_22", "ravdess_23", "ravdess_24"]
     + [f"baved_{number}" for number in (0, 6, 12, 18, 24, 30, 36, 42, 48, 54)]
-    + [
-        f"emospeech_{name}"
-        for name in (
-            "02fc4ae7",
-            "1cfb3698",
-            "31bb5038",
-            "3d9d3e0e",
-            "4b3d0bf6",
-            "5e6d4c13",
-            "718bb766",
-            "8679e56f",
-            "91193322",
-            "9aa7e4f3",
-            "b0303d33",
-            "be5d8177",
-            "c6b4400c",
-            "d2f5206d",
-            "eaae5953",
-        )
-    ]  # fmt: skip
+    + [f"emospeech_{name}" for name in _EMOSPEECH.split()]
 )
 
 
