@@ -6,7 +6,6 @@ as plain convolutions and matrix products; so every engine computes them in the 
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -33,8 +32,8 @@ class LiteConfig:
     """Sizes of the network: it has `layers` layers of the encoder, and halves time behind layer `halve_after`.
 
     Attributes:
-        beside: number of a lower layer, at or behind `halve_after`, whose frames are pooled beside those of the last one;
-            0 for none
+        beside: number of a lower layer whose frames are pooled beside those of the last one, with a head of their own; 0 for
+            none; at or behind `halve_after`, so that both have as many frames
     """
 
     layers: int = 3
@@ -144,13 +143,51 @@ class Layer(nn.Module):
         return result
 
 
+class Branch(nn.Module):
+    """Scores from the pooled frames of one layer [batch, 1024], each value standardised over the training data."""
+
+    def __init__(self, config: LiteConfig) -> None:
+        super().__init__()
+        self.standardise = nn.BatchNorm1d(2 * config.width, affine=False)
+        self.head = _head(config)
+        self.emotion = nn.Linear(2 * config.width, config.emotions) if config.emotions else None
+
+    def restandardise(self, mean: Tensor, variance: Tensor) -> None:
+        """See `Lite.restandardise`."""
+        _restandardise(self.standardise, mean, variance, self.head[1], self.emotion)
+
+
+def _head(config: LiteConfig) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Dropout(0.3), nn.Linear(2 * config.width, config.hidden), nn.Tanh(), nn.Linear(config.hidden, 3)
+    )
+
+
+def _restandardise(statistics: nn.BatchNorm1d, mean: Tensor, variance: Tensor, *behind: nn.Module | None) -> None:
+    """Another mean and variance [1024], and linear layers behind changed so that their results stay equal."""
+    assert statistics.running_mean is not None and statistics.running_var is not None
+    scale = torch.sqrt((variance + statistics.eps) / (statistics.running_var + statistics.eps))
+    shift = (mean - statistics.running_mean) / torch.sqrt(statistics.running_var + statistics.eps)
+    with torch.no_grad():
+        for layer in behind:
+            if isinstance(layer, nn.Linear):
+                layer.bias.add_(layer.weight @ shift)
+                layer.weight.mul_(scale)
+        statistics.running_mean.copy_(mean)
+        statistics.running_var.copy_(variance)
+
+
 class Lite(nn.Module):
     """Raw signal [batch, samples] to embeddings [batch, 1024], scores [batch, 3], and confidence [batch, 3] where it has one.
 
     Embeddings are mean and standard deviation over time of the last layer (512 + 512), each standardised
-    by its own mean and deviation over the training data (stored as those of a batch normalisation). With a layer `beside`,
-    each is a weighted sum of the value of both layers (`mix`), before it is standardised.
+    by its own mean and deviation over the training data (stored as those of a batch normalisation).
+
+    With a layer `beside`, scores are the weighted mean of those of two heads (`share` is the weight of the lower layer's),
+    and embeddings the sum of the standardised values of both layers, standardised again (`both`).
     """
+
+    share: Tensor
 
     def __init__(self, config: LiteConfig | None = None) -> None:
         super().__init__()
@@ -161,26 +198,28 @@ class Lite(nn.Module):
         self.embed_positions = nn.Embedding(config.positions, config.width)
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.layers))
         self.layer_norm = nn.LayerNorm(config.width)
-        self.mix = nn.Parameter(torch.full((2, 2 * config.width), math.sqrt(0.5))) if config.beside else None
         self.standardise = nn.BatchNorm1d(2 * config.width, affine=False)
-        self.head = nn.Sequential(
-            nn.Dropout(0.3), nn.Linear(2 * config.width, config.hidden), nn.Tanh(), nn.Linear(config.hidden, 3)
-        )
+        self.head = _head(config)
         self.certainty = nn.Linear(2 * config.width, 3) if config.confidence else None
         self.emotion = nn.Linear(2 * config.width, config.emotions) if config.emotions else None
+        self.lower = Branch(config) if config.beside else None
+        if config.beside:
+            self.both = nn.BatchNorm1d(2 * config.width, affine=False)
+            self.register_buffer("share", torch.full((3,), 0.5))
 
     @property
     def max_samples(self) -> int:
         """Samples of the longest window: 160000 (10 s) with the default sizes."""
         return self.config.positions * FRAME_HOP
 
-    def frames(self, features: Tensor, first: int = 0) -> Tensor:
-        """Log-mel [batch, 80, frames] to the last hidden states [batch, time, 512], with those of the layer `beside` in
-        front of them where there is one [batch, time, 1024].
+    def frames(self, features: Tensor, first: int = 0, *, lower_only: bool = False) -> Tensor:
+        """Log-mel [batch, 80, frames] to the last hidden states [batch, time, 512]; those of the layer `beside` lie in front
+        of them where there is one [batch, time, 1024].
 
         Args:
             first: position of the first frame; it is random in training, so that the network learns nothing from the place
                 of a frame in its window, and computes long stretches like short ones
+            lower_only: only the states of the layer `beside`
         """
         hidden = functional.gelu(self.conv2(functional.gelu(self.conv1(features)))).transpose(1, 2)
         hidden = hidden + self.embed_positions.weight[first : first + hidden.shape[1]]
@@ -193,43 +232,57 @@ class Lite(nn.Module):
                 ).transpose(1, 2)
             if number == self.config.beside:
                 lower = functional.layer_norm(hidden, hidden.shape[2:])
+                if lower_only:
+                    return lower
         normed: Tensor = self.layer_norm(hidden)
         return normed if lower is None else torch.cat([lower, normed], dim=2)
 
-    def embed(self, features: Tensor, first: int = 0) -> Tensor:
-        """Log-mel to embeddings [batch, 1024], float32."""
-        hidden = self.frames(features, first).float()
+    def pooled(self, features: Tensor, first: int = 0, *, lower_only: bool = False) -> tuple[Tensor, ...]:
+        """Mean and standard deviation over time [batch, 1024], float32, of the layer `beside` and of the last one, or of the
+        only one there is."""
+        hidden = self.frames(features, first, lower_only=lower_only).float()
         mean = hidden.mean(dim=1)
         deviation = torch.sqrt(((hidden - mean[:, None]) ** 2).mean(dim=1) + EPSILON)
-        if self.mix is None:
-            pooled = torch.cat([mean, deviation], dim=1)
-        else:
-            width = self.config.width
-            lower = torch.cat([mean[:, :width], deviation[:, :width]], dim=1)
-            last = torch.cat([mean[:, width:], deviation[:, width:]], dim=1)
-            pooled = self.mix[0] * lower + self.mix[1] * last
-        standardised: Tensor = self.standardise(pooled)
-        return standardised
+        width = self.config.width
+        return tuple(
+            torch.cat([mean[:, begin : begin + width], deviation[:, begin : begin + width]], dim=1)
+            for begin in range(0, hidden.shape[2], width)
+        )
+
+    def embed(self, features: Tensor, first: int = 0) -> Tensor:
+        """Log-mel to embeddings [batch, 1024], float32."""
+        pooled = self.pooled(features, first)
+        standardised: Tensor = self.standardise(pooled[-1])
+        if self.lower is None:
+            return standardised
+        embeddings: Tensor = self.both(standardised + self.lower.standardise(pooled[0]))
+        return embeddings
 
     def restandardise(self, mean: Tensor, variance: Tensor) -> None:
-        """Standardise embeddings by another mean and variance [1024], and change the layers behind so that scores stay equal."""
-        statistics = self.standardise
-        assert statistics.running_mean is not None and statistics.running_var is not None
-        scale = torch.sqrt((variance + statistics.eps) / (statistics.running_var + statistics.eps))
-        shift = (mean - statistics.running_mean) / torch.sqrt(statistics.running_var + statistics.eps)
+        """Standardise embeddings by another mean and variance [1024], and change the layers behind so that scores stay equal.
+
+        With a layer `beside` these are values of the last layer, and `restandardise_both` is to follow.
+        """
+        _restandardise(self.standardise, mean, variance, self.head[1], self.certainty, self.emotion)
+
+    def restandardise_both(self, lower: Tensor, last: Tensor) -> None:
+        """Standardise embeddings over pooled values of both layers, [rows, 1024] each."""
+        assert self.lower is not None
         with torch.no_grad():
-            for layer in (self.head[1], self.certainty, self.emotion):
-                if isinstance(layer, nn.Linear):
-                    layer.bias.add_(layer.weight @ shift)
-                    layer.weight.mul_(scale)
-            statistics.running_mean.copy_(mean)
-            statistics.running_var.copy_(variance)
+            values = self.standardise.eval()(last) + self.lower.standardise.eval()(lower)
+        _restandardise(self.both, values.mean(dim=0), values.var(dim=0))
 
     def forward(self, signal: Tensor) -> tuple[Tensor, ...]:
-        embeddings = self.embed(self.log_mel(signal))
+        pooled = self.pooled(self.log_mel(signal))
+        last = embeddings = self.standardise(pooled[-1])
+        scores = self.head(last)
+        if self.lower is not None:
+            lower = self.lower.standardise(pooled[0])
+            scores = self.share * self.lower.head(lower) + (1 - self.share) * scores
+            embeddings = self.both(last + lower)
         if self.certainty is None:
-            return embeddings, self.head(embeddings)
-        return embeddings, self.head(embeddings), torch.sigmoid(self.certainty(embeddings))
+            return embeddings, scores
+        return embeddings, scores, torch.sigmoid(self.certainty(last))
 
 
 def load_whisper(model: Lite, source: str | Path) -> None:

@@ -60,7 +60,8 @@ def load_lite(path: Path) -> tuple[Lite, dict[str, Any]]:
     """The network in a model.pt of the training, without its auxiliary head, and the other content of the file."""
     stored: dict[str, Any] = torch.load(path, weights_only=True)
     model = Lite(LiteConfig(**{**stored["config"], "emotions": 0}))
-    model.load_state_dict({name: value for name, value in stored["model"].items() if not name.startswith("emotion.")})
+    left_out = ("emotion.", "lower.emotion.")
+    model.load_state_dict({name: value for name, value in stored["model"].items() if not name.startswith(left_out)})
     return model.eval(), stored
 
 

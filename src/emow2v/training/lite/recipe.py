@@ -26,9 +26,9 @@ LARGEST_SHIFT = 1000  # samples by which the crop of the averaged network may be
 SHORTEST_S = 0.1  # of a crop; that of the averaged network is up to LARGEST_SHIFT shorter
 LONGEST_S = (LiteConfig.positions - 1) * FRAME_HOP / SAMPLING_RATE  # 9.98 s
 # Keys that 1.0 did not have, whose defaults are what it did: a run without them is the same run
-LATER = ("corpora", "layers", "beside", "spread", "noises", "rooms")
+LATER = ("corpora", "layers", "beside", "start", "lower_share", "lower_dropout", "spread", "noises", "rooms")
 # Keys of a recipe on which the numbers of a run do not depend: places and what is shown
-FREE = ("data", "encoder", "rated", "noises", "rooms", "checkpoint_steps", "tensorboard", "threads", "device")
+FREE = ("data", "encoder", "start", "rated", "noises", "rooms", "checkpoint_steps", "tensorboard", "threads", "device")
 
 
 @dataclass(frozen=True, config=recipes.CONFIG)
@@ -59,8 +59,12 @@ class LiteRecipe:
             network is also measured after each epoch; "" for none
         corpora: corpora of the manifest to train on
         layers: of the encoder
-        beside: number of a lower layer that is pooled beside the last one, 0 for none; with `frozen_layers` of that number or
-            more, scores rest on features that no acted speech has changed, and on some that it has
+        start: package of a lite (or its name), or model.pt of an earlier run, from which the network begins in place of the
+            encoder; "" for none
+        beside: number of a lower layer that gets a head of its own; only this head is trained, and `start` is required; 0 for
+            none. Scores then rest on features that acted speech has changed, and on some that it has not
+        lower_share: weight of that head's arousal, dominance and valence in the network's scores
+        lower_dropout: share of its inputs that are left out in training
         spread: distance of the targets from the middle of the scale, relative to `emow2v.training.lite.targets`
         noises: folder of recorded noises, which take the place of half of the synthetic noise; "" for none
         rooms: folder of measured impulse responses, which take the place of half of the synthetic rooms; "" for none
@@ -99,6 +103,9 @@ class LiteRecipe:
     corpora: tuple[str, ...] = TRAINING_CORPORA
     layers: Count = LiteConfig.layers
     beside: CountFromZero = LiteConfig.beside
+    start: str = ""
+    lower_share: tuple[Share, Share, Share] = (0.5, 0.5, 0.5)
+    lower_dropout: Share = 0.6
     spread: PositiveNumber = 1.0
     noises: str = ""
     rooms: str = ""
@@ -119,6 +126,8 @@ class LiteRecipe:
             raise FormatError(
                 f"'beside' of a recipe is {self.beside}; expected 0, or {LiteConfig.halve_after} to {self.layers - 1}."
             )
+        if self.beside and not self.start:
+            raise FormatError("'beside' of a recipe is given without 'start'; add start=PACKAGE.")
 
     def numbers(self) -> dict[str, Any]:
         """The settings on which the result of a run depends, beside its corpus and first weights."""

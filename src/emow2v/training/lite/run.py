@@ -27,6 +27,7 @@ from emow2v.training.lite.memory import keep_memory
 from emow2v.training.lite.rated import RatedSpeech, check_apart, for_choosing, read_rated_clips
 from emow2v.training.lite.recipe import LiteRecipe
 from emow2v.training.lite.signals import decode
+from emow2v.training.lite.start import begin_with
 from emow2v.training.lite.targets import EMOTIONS, emotion_of, read_acted_clips, target_of
 from emow2v.training.lite.task import LiteTraining
 from emow2v.training.loop import Loop
@@ -120,9 +121,15 @@ def _rated(recipe: LiteRecipe, cache: Path, console: Console) -> RatedSpeech:
 
 
 def _network(recipe: LiteRecipe) -> Lite:
-    """The lower layers of the encoder under heads that are not trained."""
+    """The network before the first step: of an earlier run, or the lower layers of the encoder under heads without training."""
     torch.manual_seed(recipe.seed)
     model = Lite(LiteConfig(emotions=len(EMOTIONS), confidence=1, layers=recipe.layers, beside=recipe.beside))
+    if model.lower is not None:
+        model.share.copy_(torch.tensor(recipe.lower_share))
+        model.lower.head[0].p = recipe.lower_dropout  # type: ignore[assignment]
+    if recipe.start:
+        begin_with(model, recipe.start)
+        return model
     try:
         load_whisper(model, source(recipe.encoder))
     except (OSError, ModelError) as error:
@@ -131,11 +138,6 @@ def _network(recipe: LiteRecipe) -> Lite:
             f"The encoder '{recipe.encoder}' cannot be taken ({reason}); expected the folder of a Whisper base encoder "
             "with its model.safetensors, or openai/whisper-base with a network."
         ) from None
-    if (
-        recipe.beside
-    ):  # frames of both layers are normalised alike; the encoder's normalisation is that of its last layer
-        torch.nn.init.ones_(model.layer_norm.weight)
-        torch.nn.init.zeros_(model.layer_norm.bias)
     return model
 
 

@@ -97,10 +97,12 @@ class LiteTraining:
         self.targets = torch.tensor(values, dtype=torch.float32, device=self.device)
         self.emotions = torch.tensor([emotion_of(clip) for clip in clips], device=self.device)
         frozen = ("conv1.", "conv2.", "embed_positions.", *(f"layers.{k}." for k in range(recipe.frozen_layers)))
-        if recipe.frozen_layers:
-            for name, parameter in model.named_parameters():
+        for name, parameter in model.named_parameters():
+            if model.lower is not None:
+                parameter.requires_grad_(name.startswith("lower."))
+            elif recipe.frozen_layers:
                 parameter.requires_grad_(not name.startswith(frozen))
-        new = ("head.", "emotion.", "certainty.", "mix")
+        new = ("head.", "emotion.", "certainty.", "lower.")
         trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
         trunk = [p for name, p in trained.items() if not name.startswith(new)]
         head = [p for name, p in trained.items() if name.startswith(new)]
@@ -231,7 +233,9 @@ class LiteTraining:
         and scores of real recordings would be off by a third of the scale.
         """
         self.model.train()
-        self.model.standardise.eval()
+        for module in self.model.modules():
+            if isinstance(module, torch.nn.BatchNorm1d):
+                module.eval()
         self.average.module.eval()
 
     def _order(self, rng: np.random.Generator) -> npt.NDArray[np.int64]:
@@ -257,9 +261,11 @@ class LiteTraining:
 
     def _loss(self, features: Tensor, clean: Tensor, first: int, batch: npt.NDArray[np.int64]) -> Tensor:
         recipe, model = self.recipe, self.model
+        branch = model.lower or model  # only the lower branch is trained where there is one
         with torch.autocast(self.device.type, torch.bfloat16, enabled=recipe.half):
-            embeddings = model.embed(features, first)
-        scores = model.head(embeddings)
+            pooled = model.pooled(features, first, lower_only=model.lower is not None)
+        embeddings = branch.standardise(pooled[0])
+        scores = branch.head(embeddings)
         targets, emotions = self.targets[batch].clone(), self.emotions[batch].clone()
         targets[: recipe.no_speech], emotions[: recipe.no_speech] = torch.nan, -1
         loss = ccc_loss(targets, scores)
@@ -267,10 +273,12 @@ class LiteTraining:
             loss = loss + functional.mse_loss(
                 scores[: recipe.no_speech], NEUTRAL.to(scores).expand(recipe.no_speech, 3)
             )
-        if model.emotion is not None and bool((emotions >= 0).any()):
+        if branch.emotion is not None and bool((emotions >= 0).any()):
             loss = loss + recipe.emotion_weight * functional.cross_entropy(
-                model.emotion(embeddings), emotions, ignore_index=-1
+                branch.emotion(embeddings), emotions, ignore_index=-1
             )
+        if model.lower is not None:
+            return loss
         if recipe.consistency_weight and self._epoch >= recipe.consistency_from:
             with torch.no_grad(), torch.autocast(self.device.type, torch.bfloat16, enabled=recipe.half):
                 teacher = cast(Lite, self.average.module)
@@ -293,16 +301,18 @@ class LiteTraining:
         """
         rng = np.random.default_rng(self.recipe.seed)
         augment = self._changes(self.recipe.seed)
-        standardise, model.standardise = model.standardise, torch.nn.Identity()  # type: ignore[assignment]
         model.eval()
         rows = []
         with torch.no_grad():
             for _ in range(STATISTICS_BATCHES):
                 batch = rng.choice(self.indices, 32)
-                rows.append(model.embed(augment.mask_bands(model.log_mel(augment(self._crops(batch, rng))))))
-        values = torch.cat(rows)
-        model.standardise = standardise
-        model.restandardise(values.mean(dim=0), values.var(dim=0))
+                rows.append(model.pooled(augment.mask_bands(model.log_mel(augment(self._crops(batch, rng))))))
+        values = [torch.cat(parts) for parts in zip(*rows, strict=True)]
+        if model.lower is None:
+            model.restandardise(values[0].mean(dim=0), values[0].var(dim=0))
+        else:
+            model.lower.restandardise(values[0].mean(dim=0), values[0].var(dim=0))
+            model.restandardise_both(*values)
 
     def _crops(self, batch: npt.NDArray[np.int64], rng: np.random.Generator) -> Tensor:
         """Crops of one random length, [batch, samples], a little faster or slower than they were spoken."""
