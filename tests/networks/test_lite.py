@@ -112,6 +112,58 @@ def test_a_file_of_all_whisper_gives_its_encoder_and_another_network_is_refused(
         load_whisper(Lite(config), tmp_path)
 
 
+def beside(**changes: int) -> Lite:
+    """A network with a head on its first layer, whose statistics are those of noise."""
+    torch.manual_seed(4)
+    model = Lite(replace(SMALL, beside=1, confidence=1, **changes)).eval()
+    model.share.copy_(torch.tensor([0.2, 0.5, 1.0]))
+    with torch.no_grad():
+        pooled = model.pooled(model.log_mel(torch.randn(50, 4000) * 0.1))
+        model.lower.restandardise(pooled[0].mean(dim=0), pooled[0].var(dim=0))
+        model.restandardise(pooled[1].mean(dim=0), pooled[1].var(dim=0))
+        model.restandardise_both(*pooled)
+    return model
+
+
+def test_a_head_on_a_lower_layer_takes_its_share_of_the_scores(speech: torch.Tensor) -> None:
+    """Against the same network without one, and against a network that ends with the lower layer."""
+    model = beside()
+    plain, first = Lite(replace(SMALL, confidence=1)).eval(), Lite(replace(SMALL, layers=1)).eval()
+    plain.load_state_dict(model.state_dict(), strict=False)
+    tensors = {
+        name.removeprefix("lower."): value for name, value in model.state_dict().items() if name.startswith("lower.")
+    }
+    first.load_state_dict(
+        {**{name: value for name, value in model.state_dict().items() if name in first.state_dict()}, **tensors}
+    )
+    torch.nn.init.ones_(first.layer_norm.weight)
+    torch.nn.init.zeros_(first.layer_norm.bias)
+    with torch.no_grad():
+        embeddings, scores, confidence = model(speech)
+        (last, of_last, sure), (lower, of_lower) = plain(speech), first(speech)
+        np.testing.assert_allclose(scores[0, 2], of_lower[0, 2], atol=1e-5)
+        np.testing.assert_allclose(scores[0, 1], (of_lower[0, 1] + of_last[0, 1]) / 2, atol=1e-5)
+        np.testing.assert_allclose(scores[0, 0], 0.2 * of_lower[0, 0] + 0.8 * of_last[0, 0], atol=1e-5)
+        np.testing.assert_array_equal(confidence, sure)
+        mean, deviation = model.both.running_mean, torch.sqrt(model.both.running_var + 1e-5)
+        np.testing.assert_allclose(embeddings, (last + lower - mean) / deviation, atol=1e-4)
+        np.testing.assert_allclose(model.embed(model.log_mel(speech)), embeddings, atol=1e-5)
+
+
+def test_other_statistics_of_the_lower_layer_leave_scores_as_they_are(speech: torch.Tensor) -> None:
+    model = beside()
+    with torch.no_grad():
+        before = model(speech)[1]
+        model.lower.restandardise(torch.full((128,), 0.3), torch.full((128,), 2.0))
+        np.testing.assert_allclose(model(speech)[1], before, atol=1e-4)
+
+
+def test_a_lower_layer_has_the_frames_of_the_last_one() -> None:
+    for changes in ({"beside": 2}, {"beside": 1, "halve_after": 2}, {"beside": -1}):
+        with pytest.raises(ValueError, match="beside is"):
+            replace(SMALL, **changes)
+
+
 def test_one_item_of_a_batch_does_not_see_the_others(speech: torch.Tensor) -> None:
     model = Lite(SMALL).eval()
     with torch.no_grad():
@@ -120,10 +172,10 @@ def test_one_item_of_a_batch_does_not_see_the_others(speech: torch.Tensor) -> No
         assert torch.isfinite(together).all()
 
 
-@pytest.fixture(scope="module")
-def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Lite, Path]:
+@pytest.fixture(scope="module", params=["plain", "beside"])
+def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Lite, Path]:
     torch.manual_seed(0)
-    model = Lite(SMALL).eval()
+    model = Lite(SMALL).eval() if request.param == "plain" else beside()
     folder = tmp_path_factory.mktemp("package")
     write_graph(model, folder / SINGLE, half_weights=False)
     card = {
@@ -142,8 +194,9 @@ def test_the_exported_graph_is_the_network(exported: tuple[Lite, Path], engine: 
     for batch, samples in [(1, 400), (1, 16000), (5, 16000), (2, 47777), (1, 160000)]:
         signal = rng.normal(0, 0.1, (batch, samples)).astype(np.float32)
         with torch.no_grad():
-            embeddings, scores = model(torch.from_numpy(signal))
-        got, got_scores, _ = ready.run(signal)
+            embeddings, scores, *confidence = model(torch.from_numpy(signal))
+        got, got_scores, got_confidence = ready.run(signal)
+        assert len(confidence) == (got_confidence is not None)
         np.testing.assert_allclose(got_scores, scores, atol=1e-4)
         np.testing.assert_allclose(got, embeddings, atol=1e-4 * float(embeddings.abs().max()))
 

@@ -148,7 +148,7 @@ def train_epoch(task: training.LiteTraining, epoch: int = 0) -> None:
         task.step()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def encoder(tmp_path_factory) -> Path:
     """A folder as a Whisper encoder's, of random weights."""
     torch.manual_seed(3)
@@ -348,6 +348,76 @@ def test_the_command_goes_on_and_refuses_another_run(corpus: Path, encoder: Path
     (corpus / "manifest.csv").write_text(lines)
     with pytest.raises(FormatError, match="the corpus was"):
         train(corpus, encoder, tmp_path / "run")
+
+
+@pytest.fixture
+def ratings(corpus: Path) -> Path:
+    """Ratings of two speakers in the corpus's manifest, of another corpus."""
+    lines = []
+    with (corpus / "manifest.csv").open("a", newline="") as file:
+        for number, speaker in enumerate(("x", "y", "x", "y", "x")):
+            soundfile.write(
+                corpus / f"r{number}.wav", np.random.default_rng(number).normal(0, 0.1, 9000 + number), 16000
+            )
+            csv.writer(file).writerow((f"r{number}.wav", "rated", speaker, "joy", ""))
+            lines.append((f"r{number}.wav", 20 + 10 * number, 90 - 7 * number))
+    with (corpus / "ratings.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([("file", "arousal", "valence"), *lines])
+    return corpus / "ratings.csv"
+
+
+@pytest.mark.usefixtures("small")
+def test_peoples_ratings_are_in_the_history_and_change_nothing(
+    corpus: Path, ratings: Path, encoder: Path, tmp_path: Path
+) -> None:
+    train(corpus, encoder, tmp_path / "without", "epochs=1")
+    train(corpus, encoder, tmp_path / "with", "epochs=1", f"rated={ratings}")
+    (record,), (plain,) = log(tmp_path / "with"), log(tmp_path / "without")
+    found = record.pop("rated")
+    assert record == plain
+    assert found["clips"] == 3 and found["speakers"] == ["x"]  # the other speaker is the card's
+    stored, other = (torch.load(tmp_path / name / "model.pt", weights_only=True) for name in ("with", "without"))
+    assert stored["figures"]["rated"] == found and "rated" not in other["figures"]
+    assert all(torch.equal(value, stored["model"][name]) for name, value in other["model"].items())
+    lines = ratings.read_text().replace("r0.wav", "1.wav").replace("r2.wav", "11.wav")  # of ravdess_02
+    (corpus / "learnt.csv").write_text(lines)
+    with pytest.raises(FormatError, match="ravdess_02 belongs to the training and to the speech that people rated"):
+        train(corpus, encoder, tmp_path / "judge", f"rated={corpus / 'learnt.csv'}")
+
+
+@pytest.mark.usefixtures("small")
+def test_a_head_on_a_lower_layer_is_trained_beside_a_finished_network(
+    corpus: Path, encoder: Path, tmp_path: Path, monkeypatch
+) -> None:
+    """Nothing else changes: its share of the scores is new, and the network under it is the one it began with."""
+    two = {**SMALL, "layers": 2}
+    trunk = ("conv", "embed_positions", "layers", "layer_norm")
+    tensors = Lite(LiteConfig(**two)).state_dict()
+    tensors = {name: one + 0.01 * torch.randn_like(one) for name, one in tensors.items() if name.startswith(trunk)}
+    save_file(tensors, encoder / "model.safetensors")  # a graph stores equal tensors once
+    monkeypatch.setattr(lite_run, "LiteConfig", lambda **more: LiteConfig(**{**more, **two}))
+    train(corpus, encoder, tmp_path / "first", "epochs=1")
+    first = tmp_path / "first" / "model.pt"
+    package.main([str(first), "-o", str(tmp_path / "package")])
+    for name, start, tolerance in (("second", first, 0.0), ("third", tmp_path / "package", 1e-3)):
+        changes = [f"start={start}", "beside=1", "lower_share=[0.5,0.25,1]", "epochs=1", "noises=''"]
+        train(corpus, encoder, tmp_path / name, *changes)
+        began, ended = (torch.load(tmp_path / one / "model.pt", weights_only=True) for one in ("first", name))
+        assert ended["config"]["beside"] == 1 and ended["recipe"]["lower_share"] == (0.5, 0.25, 1.0)
+        assert ended["model"]["share"].tolist() == [0.5, 0.25, 1.0]
+        for tensor, value in began["model"].items():
+            if not tensor.startswith("emotion."):
+                torch.testing.assert_close(ended["model"][tensor], value, atol=tolerance, rtol=tolerance)
+        assert ended["model"]["lower.head.1.weight"].std() > 0
+    package.main([str(tmp_path / "third" / "model.pt"), "-o", str(tmp_path / "beside")])
+    assert all(row.passed for row in verify(find(tmp_path / "beside")))
+    with pytest.raises(FormatError, match="'beside' of a recipe is given without 'start'"):
+        train(corpus, encoder, tmp_path / "none", "beside=1")
+    with pytest.raises(FormatError, match="'beside' of a recipe is 3; expected 0, or 1 to 2"):
+        train(corpus, encoder, tmp_path / "none", "beside=3", f"start={first}")
+    monkeypatch.setattr(lite_run, "LiteConfig", lambda **more: LiteConfig(**{**more, **two, "width": 64}))
+    with pytest.raises(ModelError, match=r"has no conv1.weight of \[64, 80, 3\]; expected a lite of as many layers"):
+        train(corpus, encoder, tmp_path / "none", f"start={first}")
 
 
 @pytest.mark.usefixtures("small")
