@@ -1,6 +1,7 @@
-"""How good models are on the corpora: held-out speakers of the training, every corpus never trained on, robustness.
+"""How good models are on the corpora: people's ratings, held-out speakers of the training, every corpus never trained on,
+robustness.
 
-python benchmarks/quality.py --data CORPORA --model lite --model DIR -o docs/models/lite
+python benchmarks/quality.py --data CORPORA --ratings CSV --model lite --model DIR -o docs/models/lite
 
 writes NAME-VERSION/CORPUS.json and robustness.json below the output folder (the figures of model cards), the reports and
 pictures below build/benchmarks/quality, and prints a table.
@@ -27,7 +28,7 @@ from emow2v.evaluation.figures import figures
 from emow2v.evaluation.robustness.run import robustness
 from emow2v.model import Model
 from emow2v.storage.files import write_text
-from evaluation_manifests import OTHER_CORPORA, write_manifests
+from evaluation_manifests import write_manifests
 
 REPORTS = FOLDER / "quality"
 ROBUSTNESS_CLIPS = 200  # of held-out speakers, evenly chosen
@@ -36,20 +37,21 @@ ROBUSTNESS_CLIPS = 200  # of held-out speakers, evenly chosen
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder with manifest.csv and the corpora")
+    parser.add_argument("--ratings", type=Path, help="CSV with people's ratings of clips in the manifest")
     parser.add_argument("--model", action="append", help="name or folder; repeatable [default: lite]")
     parser.add_argument(
-        "--corpus", action="append", help="held-out, emodb, tess, ased or urdu; repeatable [default: all]"
+        "--corpus", action="append", help="held-out, rated, emodb, tess, ased or urdu; repeatable [default: all]"
     )
     parser.add_argument("--opensmile", action="store_true", help="also openSMILE's features, of the first model's run")
     parser.add_argument("--no-robustness", action="store_true")
     parser.add_argument("-o", "--output", type=Path, required=True, help="folder of the JSON files")
     options = parser.parse_args()
-    manifests = {path.stem: path for path in write_manifests(options.data, REPORTS / "manifests")}
+    manifests = {path.stem: path for path in write_manifests(options.data, REPORTS / "manifests", options.ratings)}
     table = Table("model", "corpus", "CCC arousal", "dominance", "valence", "Pearson a", "v", "kept a", "UAR", box=None)
     for number, name in enumerate(options.model or ["lite"]):
         model = emow2v.load(name)
         folder = f"{model.name}-{model.card.version}"
-        for corpus in options.corpus or ("held-out", *OTHER_CORPORA):
+        for corpus in options.corpus or list(manifests):
             features = FEATURES if options.opensmile and number == 0 and corpus == "emodb" else ()
             evaluation = evaluate(model, read_manifest(manifests[corpus]), features=features)
             about = {

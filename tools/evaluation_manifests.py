@@ -1,7 +1,7 @@
-"""Manifests for `emow2v evaluate`: the held-out speakers of `lite` with their targets, and each corpus that it was never
-trained on.
+"""Manifests for `emow2v evaluate`: the held-out speakers of `lite` with their targets, each corpus that it was never
+trained on, and the clips with people's ratings by whose speakers no recipe was chosen.
 
-python tools/evaluation_manifests.py --data CORPORA -o DIR
+python tools/evaluation_manifests.py --data CORPORA [--ratings CSV] -o DIR
 """
 
 from __future__ import annotations
@@ -13,14 +13,16 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from emow2v.corpora.clip import Clip
+from emow2v.corpora.clip import Clip, Ratings
 from emow2v.corpora.csv_manifest import read_manifest
 from emow2v.errors import exit_with_message
+from emow2v.training.lite.rated import for_reporting, read_rated_clips
 from emow2v.training.lite.targets import HELD_OUT, target_of
 from emow2v.trajectory import DIMENSIONS
 
 # Measured only, and only when everything else is decided.
 OTHER_CORPORA = ("emodb", "tess", "ased", "urdu")
+RATED = "rated"
 COLUMNS = ("file", "corpus", "speaker", "sex", "language", "emotion")
 
 
@@ -36,8 +38,12 @@ def sex(corpus: str, speaker: str) -> str:
     return "female" if corpus == "tess" else ""
 
 
-def write_manifests(data: Path, folder: Path) -> list[Path]:
-    """Write held-out.csv, and a file for each of `OTHER_CORPORA`, to `folder`, from the manifest.csv in `data`."""
+def write_manifests(data: Path, folder: Path, ratings: Path | None = None) -> list[Path]:
+    """Write held-out.csv, and a file for each of `OTHER_CORPORA`, to `folder`, from the manifest.csv in `data`.
+
+    Args:
+        ratings: CSV as `emow2v.training.lite.rated` reads it, for rated.csv; None for none
+    """
     # a clip of an unknown speaker belongs in no fold (TESS has one)
     clips = [
         clip
@@ -46,17 +52,20 @@ def write_manifests(data: Path, folder: Path) -> list[Path]:
     ]
     folder.mkdir(parents=True, exist_ok=True)
     held_out = [clip for clip in clips if clip.speaker in HELD_OUT]
-    paths = [_write_manifest(folder / "held-out.csv", held_out, targets=True)]
+    paths = [_write_manifest(folder / "held-out.csv", held_out, [target_of(clip) for clip in held_out])]
     for name in OTHER_CORPORA:
         paths.append(_write_manifest(folder / f"{name}.csv", [clip for clip in clips if clip.corpus == name]))
+    if ratings:
+        rated = for_reporting(read_rated_clips(data / "manifest.csv", ratings))
+        paths.append(_write_manifest(folder / f"{RATED}.csv", rated, [clip.ratings for clip in rated]))
     return paths
 
 
-def _write_manifest(path: Path, clips: Sequence[Clip], *, targets: bool = False) -> Path:
+def _write_manifest(path: Path, clips: Sequence[Clip], truth: Sequence[Ratings] | None = None) -> Path:
     with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, [*COLUMNS, *DIMENSIONS] if targets else COLUMNS)
+        writer = csv.DictWriter(file, [*COLUMNS, *DIMENSIONS] if truth else COLUMNS)
         writer.writeheader()
-        for clip in clips:
+        for number, clip in enumerate(clips):
             line = {
                 "file": Path(os.path.relpath(clip.file, path.parent)).as_posix(),
                 "corpus": clip.corpus,
@@ -65,8 +74,8 @@ def _write_manifest(path: Path, clips: Sequence[Clip], *, targets: bool = False)
                 "language": clip.groups.get("language", ""),
                 "emotion": clip.emotion,
             }
-            if targets:
-                values = zip(DIMENSIONS, target_of(clip), strict=True)
+            if truth:
+                values = zip(DIMENSIONS, truth[number], strict=True)
                 line |= {name: "" if math.isnan(value) else f"{value:.4g}" for name, value in values}
             writer.writerow(line)
     return path
@@ -78,9 +87,10 @@ def main(arguments: list[str] | None = None) -> None:
         prog="python tools/evaluation_manifests.py", description="Manifests to measure with."
     )
     parser.add_argument("--data", type=Path, required=True, help="folder with manifest.csv and the corpora")
+    parser.add_argument("--ratings", type=Path, help="CSV with people's ratings of clips in the manifest")
     parser.add_argument("-o", "--output", type=Path, required=True, help="folder for the manifests")
     options = parser.parse_args(arguments)
-    for path in write_manifests(options.data, options.output):
+    for path in write_manifests(options.data, options.output, options.ratings):
         print(f"wrote {path}")
 
 

@@ -24,6 +24,7 @@ from emow2v.trajectory import DIMENSIONS
 
 ROBUSTNESS = "robustness"
 HELD_OUT = "held-out"
+RATED = "rated"
 
 # Regulation (EU) 2024/1689: Article 5(1)(f) with recital 44, Annex III point 1(c), Article 50(3).
 _USES = """\
@@ -125,7 +126,17 @@ def _training(card: Mapping[str, Any]) -> Iterator[str]:
 
 def _quality(results: Mapping[str, Results], beside: Sequence[Mapping[str, Results]]) -> Iterator[str]:
     everyone = [results, *beside]
-    corpora = [name for name in results if name != ROBUSTNESS]
+    corpora = [name for name in results if name not in (ROBUSTNESS, RATED)]
+    if RATED in results:
+        yield (
+            "**People's ratings** of speakers by whom nothing was chosen, in a language that was not trained on: CCC and\n"
+            "correlation with their 95 % intervals over speakers. *Within classes* is the correlation of what the class of a\n"
+            "clip does not tell."
+        )
+        rows = [row for one in everyone if RATED in one for row in _rated_rows(one[RATED])]
+        yield "\n".join(
+            table(("model", "", "CCC", "Pearson", "within classes", "bias", "CCC, mean of 1 s windows"), rows)
+        )
     if HELD_OUT in results:
         corpora.remove(HELD_OUT)
         yield (
@@ -172,6 +183,16 @@ def _quality(results: Mapping[str, Results], beside: Sequence[Mapping[str, Resul
     if HELD_OUT in results:
         yield "**Scores of the classes** (held-out speakers, mean and deviation):"
         yield "\n".join(report.class_table(results[HELD_OUT]["classes"]))
+
+
+def _rated_rows(one: Results) -> Iterator[list[str]]:
+    for name, values in one["whole"].items():
+        within = one["within_classes"].get(name)
+        yield [
+            _named(one), name, _interval(values["ccc"]), _interval(values["pearson"]),
+            _interval(within) if within else "-", _value(values["bias"]),
+            _value(one["windows_averaged"][name]["ccc"]),
+        ]  # fmt: skip
 
 
 def _agreement_rows(one: Results) -> Iterator[list[str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -68,14 +69,14 @@ def pearson(truth: Floats, prediction: Floats) -> float:
     return float(np.corrcoef(np.asarray(truth, np.float64), np.asarray(prediction, np.float64))[0, 1])
 
 
-def within_classes(truth: Floats, prediction: Floats, classes: npt.NDArray[np.integer]) -> float:
+def within_classes(truth: Floats, prediction: Floats, classes: npt.NDArray[Any]) -> float:
     """Pearson's correlation of two series within classes: each value counts less the mean of its class in its series.
 
     It shows whether scores follow ratings where the class does not tell them.
 
     Args:
         truth, prediction: [rows], without NaN
-        classes: int [rows]
+        classes: number of the class [rows]
 
     Returns:
         NaN where one of the two series is constant within each class

@@ -209,8 +209,25 @@ def test_evaluation_of_a_model_that_is_right(level: Model, corpus: Path) -> None
     assert found.recalls["made"]["embeddings"].uar.value > 0.9
     assert found.stability["arousal"].within < 1e-3 < found.stability["arousal"].between
     assert found.classes["anger"]["clips"] == 6
+    assert found.within_classes.keys() <= found.whole.keys()
     plain = json.loads(json.dumps(figures(found)))
     assert plain["clips"] == 24 and plain["speakers"] == 6 and plain["whole"]["arousal"]["ccc"]["value"] == 1.0
+
+
+def test_correlation_within_classes_is_that_of_what_the_class_does_not_tell(level: Model, corpus: Path) -> None:
+    """A model that is right follows ratings within classes; where each class has one rating, nothing is defined."""
+    pytest.importorskip("sklearn")
+    clips = read_manifest(corpus, scales=parse_scale("1:7"))
+    halves = [dataclasses.replace(clip, emotion=("a", "b")[number % 2]) for number, clip in enumerate(clips)]
+    found = evaluate(level, halves, draws=20)
+    assert found.within_classes["arousal"].value == pytest.approx(1, abs=1e-4)
+    assert found.within_classes["arousal"].low > 0.99
+    own = [
+        dataclasses.replace(clip, emotion=f"{clip.ratings[0]:.3f}", ratings=(clip.ratings[0],) * 3) for clip in clips
+    ]
+    assert not evaluate(level, own, draws=0).within_classes
+    one = [dataclasses.replace(clip, emotion="a") for clip in clips]
+    assert not evaluate(level, one, draws=0).within_classes
 
 
 def test_confidence_sexes_and_norms(lite: Model, corpus: Path) -> None:

@@ -38,7 +38,7 @@ def results(lite: Model, recordings: list[Path], tmp_path_factory: pytest.TempPa
              ratings=(0.2 * number, 0.5, 0.5 + 0.1 * number))
         for number, file in enumerate(recordings)
     ]  # fmt: skip
-    for name in ("held-out", "other"):
+    for name in ("held-out", "other", "rated"):
         plain = {"command": f"emow2v evaluate --data {name}.csv", **figures(evaluate(lite, clips, draws=0))}
         (folder / f"{name}.json").write_text(json.dumps(plain))
     out = folder.parent / "robust"

@@ -11,10 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from emow2v.agreement import Floats as Floats
+from emow2v.agreement import within_classes
 from emow2v.corpora.clip import Clip, speaker_numbers
 from emow2v.corpora.csv_manifest import GROUPS
 from emow2v.evaluation.embeddings import Recall, Undefined, recall
-from emow2v.evaluation.intervals import Figure, agreement, difference, missing
+from emow2v.evaluation.intervals import Draws, Figure, agreement, difference, missing
 from emow2v.evaluation.norms import norm
 from emow2v.trajectory import DIMENSIONS
 
@@ -76,6 +77,8 @@ class Evaluation:
         whole: agreement of the scores of whole clips; windows_averaged: of the mean of their windows; windows_weighted:
             of their mean by confidence, in which silence counts for little; single_windows: of each by itself
         groups: by sex, language and corpus where there is more than one, the figures of whole clips
+        within_classes: correlation of whole clips' scores with people's ratings within classes (`agreement.within_classes`),
+            where clips have both
         women_less_men: CCC of the clips of women less that of men, where enough speakers of both speak
         stability: by dimension
         confidence: by dimension, mean confidence and mean absolute error of fifths of the clips, by rising confidence
@@ -99,6 +102,7 @@ class Evaluation:
     recalls: Mapping[str, Mapping[str, Recall]]
     classes: Mapping[str, Mapping[str, object]]
     undefined: Mapping[str, str] = field(default_factory=dict)
+    within_classes: Mapping[str, Figure] = field(default_factory=dict)
 
 
 def evaluation_of(
@@ -158,7 +162,25 @@ def evaluation_of(
         recalls=recalls,
         classes=_classes(clips, whole),
         undefined=undefined,
+        within_classes=_within_classes(clips, ratings, whole, speakers, draws) if truth == "ratings" else {},
     )
+
+
+def _within_classes(
+    clips: Sequence[Clip], ratings: Floats, scores: Floats, speakers: npt.NDArray[np.int64], draws: int
+) -> dict[str, Figure]:
+    """By dimension; only clips that have a class count, and nothing is said where they have one class."""
+    emotions = np.array([clip.emotion for clip in clips])
+    classes = np.unique(emotions, return_inverse=True)[1].astype(np.float64)
+    figures: dict[str, Figure] = {}
+    for column, name in enumerate(DIMENSIONS):
+        rated = np.isfinite(ratings[:, column]) & (emotions != "")
+        if np.unique(classes[rated]).size > 1:
+            found = Draws(speakers[rated], draws).figure(
+                within_classes, ratings[rated, column], scores[rated, column], classes[rated]
+            )
+            figures |= {name: found} if math.isfinite(found.value) else {}
+    return figures
 
 
 def _weighted(scores: Floats, weights: Floats) -> Floats:
@@ -318,6 +340,7 @@ def figures(evaluation: Evaluation) -> dict[str, object]:
         "groups": {
             name: {value: _plain(one) for value, one in parts.items()} for name, parts in evaluation.groups.items()
         },
+        "within_classes": {name: one.to_json() for name, one in evaluation.within_classes.items()},
         "women_less_men_ccc": {name: one.to_json() for name, one in evaluation.women_less_men.items()},
         "stability": {name: one.to_json() for name, one in evaluation.stability.items()},
         "confidence": dict(evaluation.confidence),

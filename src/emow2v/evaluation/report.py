@@ -97,6 +97,9 @@ def markdown(evaluation: Evaluation, about: Mapping[str, str], pictures: Iterabl
     for group, parts in evaluation.groups.items():
         if any(parts.values()):
             lines += [f"## By {group}", "", *_group_table(group, parts), ""]
+    if evaluation.within_classes:
+        lines += ["Correlation with the ratings within classes, which shows whether scores tell more than the class:"]
+        lines += [", ".join(f"{name} {interval(one)}" for name, one in evaluation.within_classes.items()) + ".", ""]
     if evaluation.women_less_men:
         lines += ["CCC of women's clips less that of men's:"]
         lines += [", ".join(f"{name} {interval(one)}" for name, one in evaluation.women_less_men.items()) + ".", ""]
