@@ -26,7 +26,7 @@ LARGEST_SHIFT = 1000  # samples by which the crop of the averaged network may be
 SHORTEST_S = 0.1  # of a crop; that of the averaged network is up to LARGEST_SHIFT shorter
 LONGEST_S = (LiteConfig.positions - 1) * FRAME_HOP / SAMPLING_RATE  # 9.98 s
 # Keys that 1.0 did not have, whose defaults are what it did: a run without them is the same run
-LATER = ("corpora", "layers", "beside", "start", "lower_share", "lower_dropout", "spread", "noises", "rooms")
+LATER = ("corpora", "layers", "beside", "random_positions", "start", "lower_share", "lower_dropout", "spread", "noises", "rooms")
 # Keys of a recipe on which the numbers of a run do not depend: places and what is shown
 FREE = ("data", "encoder", "start", "rated", "noises", "rooms", "checkpoint_steps", "tensorboard", "threads", "device")
 
@@ -59,6 +59,8 @@ class LiteRecipe:
             network is also measured after each epoch; "" for none
         corpora: corpora of the manifest to train on
         layers: of the encoder
+        random_positions: whether the first frame of a crop gets a position at random; else it has the one that it has in use.
+            Layers that are not trained tell positions apart, so that a head on them is to have them as in use
         start: package of a lite (or its name), or model.pt of an earlier run, from which the network begins in place of the
             encoder; "" for none
         beside: number of a lower layer that gets a head of its own; only this head is trained, and `start` is required; 0 for
@@ -103,6 +105,7 @@ class LiteRecipe:
     corpora: tuple[str, ...] = TRAINING_CORPORA
     layers: Count = LiteConfig.layers
     beside: CountFromZero = LiteConfig.beside
+    random_positions: Switch = True
     start: str = ""
     lower_share: tuple[Share, Share, Share] = (0.5, 0.5, 0.5)
     lower_dropout: Share = 0.6

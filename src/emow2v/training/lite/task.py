@@ -145,7 +145,7 @@ class LiteTraining:
         recipe, rng, augment = self.recipe, self._rng, self._augment
         batch = self._batches[self._step]
         signal = self._crops(batch, rng)
-        first = int(rng.integers(0, self._positions(signal.shape[1])))
+        first = int(rng.integers(0, self._positions(signal.shape[1]))) if recipe.random_positions else 0
         with torch.no_grad():
             clean = self.model.log_mel(signal[:, int(rng.integers(0, LARGEST_SHIFT + 1)) :])
             changed = augment(signal).clone()
