@@ -196,6 +196,24 @@ def test_positions_are_drawn_and_the_first_is_what_inference_takes(corpus: Path,
         assert not torch.equal(model.frames(features, last), model.frames(features))
 
 
+@pytest.mark.parametrize("random", [True, False])
+def test_crops_stand_where_they_will_in_use_if_the_recipe_says_so(corpus: Path, tmp_path: Path, random: bool) -> None:
+    run = trainer(corpus, tmp_path / "run")
+    run.recipe = replace(run.recipe, random_positions=random)
+    firsts = []
+    pooled = run.model.pooled
+
+    def remembered(features: torch.Tensor, first: int = 0, **more: bool) -> tuple[torch.Tensor, ...]:
+        firsts.append(first)
+        return pooled(features, first, **more)
+
+    run.begin_epoch(0, 0)
+    run.model.pooled = remembered
+    for _ in range(3):
+        run.step()
+    assert len(firsts) == 3 and any(firsts) == random
+
+
 @pytest.mark.slow
 def test_a_small_network_learns_and_says_how_sure_it_is(corpus: Path, tmp_path: Path) -> None:
     """Learnt: silence and noise are nothing to be sure about."""
