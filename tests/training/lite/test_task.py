@@ -428,7 +428,9 @@ def test_a_head_on_a_lower_layer_is_trained_beside_a_finished_network(
                 torch.testing.assert_close(ended["model"][tensor], value, atol=tolerance, rtol=tolerance)
         assert ended["model"]["lower.head.1.weight"].std() > 0
     package.main([str(tmp_path / "third" / "model.pt"), "-o", str(tmp_path / "beside")])
-    assert all(row.passed for row in verify(find(tmp_path / "beside")))
+    card = find(tmp_path / "beside")
+    assert all(row.passed for row in verify(card)) and card.version == "2.0"
+    assert card.citation == "emow2v lite 2.0, trained on nEMO, RAVDESS and BAVED from the Whisper base encoder"
     with pytest.raises(FormatError, match="'beside' of a recipe is given without 'start'"):
         train(corpus, encoder, tmp_path / "none", "beside=1")
     with pytest.raises(FormatError, match="'beside' of a recipe is 3; expected 0, or 1 to 2"):

@@ -26,7 +26,18 @@ LARGEST_SHIFT = 1000  # samples by which the crop of the averaged network may be
 SHORTEST_S = 0.1  # of a crop; that of the averaged network is up to LARGEST_SHIFT shorter
 LONGEST_S = (LiteConfig.positions - 1) * FRAME_HOP / SAMPLING_RATE  # 9.98 s
 # Keys that 1.0 did not have, whose defaults are what it did: a run without them is the same run
-LATER = ("corpora", "layers", "beside", "random_positions", "start", "lower_share", "lower_dropout", "spread", "noises", "rooms")
+LATER = (
+    "corpora",
+    "layers",
+    "beside",
+    "random_positions",
+    "start",
+    "lower_share",
+    "lower_dropout",
+    "spread",
+    "noises",
+    "rooms",
+)
 # Keys of a recipe on which the numbers of a run do not depend: places and what is shown
 FREE = ("data", "encoder", "start", "rated", "noises", "rooms", "checkpoint_steps", "tensorboard", "threads", "device")
 
