@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from emow2v.engines import cores
-from emow2v.engines.openvino import import_openvino
+from emow2v.engines.openvino import import_openvino, openvino_core
 
 FOLDER = Path(__file__).resolve().parents[1] / "build" / "benchmarks"
 SIZES = (2048, 4096)  # of the square matrices that the peak is measured with
@@ -58,7 +58,7 @@ def _openvino_product(matrix: np.ndarray[Any, Any], precision: str) -> Callable[
     model = openvino.Model([operations.matmul(given, operations.constant(matrix), False, True)], [given])
     hint = {"fp32": "f32", "bf16": "bf16"}[precision]
     config = {"INFERENCE_PRECISION_HINT": hint, "INFERENCE_NUM_THREADS": str(cores())}
-    request = openvino.Core().compile_model(model, "CPU", config).create_infer_request()
+    request = openvino_core().compile_model(model, "CPU", config).create_infer_request()
     tensor = openvino.Tensor(matrix, shared_memory=True)
     return lambda: request.infer([tensor], share_outputs=True)
 

@@ -5,7 +5,7 @@ import pytest
 
 from emow2v import cards
 from emow2v.engines import onnx_graph
-from emow2v.engines.openvino import import_openvino
+from emow2v.engines.openvino import import_openvino, openvino_core
 from emow2v.engines.openvino_rewrites import keep_channels_last
 
 openvino = import_openvino()
@@ -47,7 +47,7 @@ def model(weights, kernel: str = "3", *, change: str = ""):
 
 
 def run(made, given: np.ndarray) -> np.ndarray:
-    compiled = openvino.Core().compile_model(made, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    compiled = openvino_core().compile_model(made, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     return next(iter(compiled([given]).values())).copy()
 
 
@@ -79,7 +79,7 @@ def test_what_is_in_the_way_stops_it(weights, change: str) -> None:
 def test_every_wav2vec2_is_rewritten_and_nothing_else(package, checkpoint, tmp_path) -> None:
     from checkpoints import foreign_graph
 
-    read = openvino.Core().read_model
+    read = openvino_core().read_model
     assert keep_channels_last(read(str(package / onnx_graph.BATCHED)), op) == 6
     for opset in (14, 17):
         foreign = foreign_graph(checkpoint, tmp_path / str(opset) / "model.onnx", normalise=True, opset=opset)

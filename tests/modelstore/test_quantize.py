@@ -66,7 +66,7 @@ def test_one_window_one_answer_in_int8_too(made) -> None:
 
 
 def test_the_front_end_stays_in_float32(made) -> None:
-    core = engine_module.import_openvino().Core()
+    core = engine_module.openvino_core()
     model = core.read_model(str(made.folder / made.graph))
     names = quantize._front_end(engine_module.find_port(model, cards.find("lite").features, made.folder))
     kinds = {one.get_friendly_name(): one.get_type_name() for one in model.get_ordered_ops()}
@@ -79,7 +79,7 @@ def test_a_wav2vec2_with_transposed_weights_is_quantised_whole(package, tmp_path
         pytest.skip("this processor has no 8-bit products for int8")
     source = cards.find(package)
     card = quantize.quantize(source, tmp_path / "new")
-    core = engine_module.import_openvino().Core()
+    core = engine_module.openvino_core()
     model = core.read_model(str(card.folder / card.graph))
     large = [
         one.get_element_type().get_type_name() for one in model.get_ordered_ops()

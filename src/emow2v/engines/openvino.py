@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import importlib
 import itertools
+import os
 import queue
 import sys
 import threading
@@ -56,6 +57,24 @@ def import_silent(name: str) -> Any:
             sys.modules.update(before)
 
 
+_core_of: dict[int, Any] = {}  # by process: threads do not survive a fork, so a child gets its own
+_making = threading.Lock()
+
+
+def openvino_core() -> Any:
+    """The one `Core` of this process, which is never freed.
+
+    OpenVINO's CPU plugin gives the thread that loads it another stack for its signal handlers, unmaps that stack when the
+    plugin is freed, and puts back the stack that it found. With two cores, of which the older is freed first, that is one
+    that is gone: the next signal that Python handles, such as that of Ctrl+C, ends the process by a segmentation fault
+    (seen with 2026.4 on Linux).
+    """
+    with _making:
+        if os.getpid() not in _core_of:
+            _core_of[os.getpid()] = import_openvino().Core()
+        return _core_of[os.getpid()]
+
+
 class OpenVINOEngine:
     """An ONNX graph on OpenVINO's CPU plugin, in float32 from end to end, or in bf16 behind a front end in float32.
 
@@ -72,7 +91,7 @@ class OpenVINOEngine:
         self._graph = graph
         self._threads = threads or cores()
         self.parallel_batches = min(self._threads, MOST_STREAMS)
-        self._core = openvino.Core()
+        self._core = openvino_core()
         if precision == "bf16":
             _check_bf16(self._core, graph, cuts.features)
         if precision == "int8":
@@ -185,7 +204,7 @@ def _outputs(named: dict[str, Floats]) -> Outputs:
 
 def has_bf16() -> bool:
     """Whether the processor has instructions for products in bf16."""
-    return "BF16" in import_openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return "BF16" in openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 @functools.cache
@@ -204,7 +223,7 @@ def has_int8() -> bool:
     weights = operations.convert(operations.constant(np.full((width, width), 127, np.int8)), "f32")
     scaled = operations.multiply(weights, operations.constant(np.ones((width, 1), np.float32)))
     model = openvino.Model([operations.matmul(levels, scaled, False, True)], [entry])
-    request = openvino.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"}).create_infer_request()
+    request = openvino_core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"}).create_infer_request()
     result = next(iter(request.infer([np.full((16, width), most, np.float32)]).values()))
     return bool(np.allclose(result, most * 127 * width, rtol=1e-3))
 

@@ -20,7 +20,7 @@ from emow2v import agreement, cards
 from emow2v.audio import recording
 from emow2v.cards import Card
 from emow2v.engines import installed
-from emow2v.engines.openvino import OpenVINOEngine, find_port, import_openvino, import_silent
+from emow2v.engines.openvino import OpenVINOEngine, find_port, import_openvino, import_silent, openvino_core
 from emow2v.engines.openvino_rewrites import keep_channels_last
 from emow2v.errors import AudioError, ModelError
 from emow2v.modelstore.verify import EXAMPLE, own_expectations
@@ -134,7 +134,7 @@ def _quantized(graph: Path, features: str, windows: list[Floats]) -> Any:
     with _quiet():
         nncf = import_silent("nncf")
         nncf.set_log_level(logging.ERROR)
-        model = openvino.Core().read_model(str(graph))
+        model = openvino_core().read_model(str(graph))
         keep_channels_last(model, openvino.opset13)
         _turn_weights(model)
         front = _front_end(find_port(model, features, graph)) if features else []
