@@ -177,17 +177,59 @@ def _restandardise(statistics: nn.BatchNorm1d, mean: Tensor, variance: Tensor, *
         statistics.running_var.copy_(variance)
 
 
-class Lite(nn.Module):
-    """Raw signal [batch, samples] to embeddings [batch, 1024], scores [batch, 3], and confidence [batch, 3] where it has one.
-
-    Embeddings are mean and standard deviation over time of the last layer (512 + 512), each standardised
-    by its own mean and deviation over the training data (stored as those of a batch normalisation).
+class Readout(nn.Module):
+    """What comes behind the pooled frames of a network, with or without a layer `beside`: embeddings, scores, confidence.
 
     With a layer `beside`, scores are the weighted mean of those of two heads (`share` is the weight of the lower layer's),
     and embeddings the sum of the standardised values of both layers, standardised again (`both`).
     """
 
     share: Tensor
+
+    def add_readout(self, config: LiteConfig) -> None:
+        self.standardise = nn.BatchNorm1d(2 * config.width, affine=False)
+        self.head = _head(config)
+        self.certainty = nn.Linear(2 * config.width, 3) if config.confidence else None
+        self.emotion = nn.Linear(2 * config.width, config.emotions) if config.emotions else None
+        self.lower = Branch(config) if config.beside else None
+        if config.beside:
+            self.both = nn.BatchNorm1d(2 * config.width, affine=False)
+            self.register_buffer("share", torch.full((3,), 0.5))
+
+    def restandardise(self, mean: Tensor, variance: Tensor) -> None:
+        """Standardise embeddings by another mean and variance [1024], and change the layers behind so that scores stay equal.
+
+        With a layer `beside` these are values of the last layer, and `restandardise_both` is to follow.
+        """
+        _restandardise(self.standardise, mean, variance, self.head[1], self.certainty, self.emotion)
+
+    def restandardise_both(self, lower: Tensor, last: Tensor) -> None:
+        """Standardise embeddings over pooled values of both layers, [rows, 1024] each."""
+        assert self.lower is not None
+        with torch.no_grad():
+            values = self.standardise.eval()(last) + self.lower.standardise.eval()(lower)
+        _restandardise(self.both, values.mean(dim=0), values.var(dim=0))
+
+    def read(self, pooled: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """Embeddings [batch, 1024], scores [batch, 3], and confidence [batch, 3] where there is one, from pooled values of the
+        layer `beside` and of the last one, or of the only one there is, [batch, 1024] each."""
+        last = embeddings = self.standardise(pooled[-1])
+        scores = self.head(last)
+        if self.lower is not None:
+            lower = self.lower.standardise(pooled[0])
+            scores = self.share * self.lower.head(lower) + (1 - self.share) * scores
+            embeddings = self.both(last + lower)
+        if self.certainty is None:
+            return embeddings, scores
+        return embeddings, scores, torch.sigmoid(self.certainty(last))
+
+
+class Lite(Readout):
+    """Raw signal [batch, samples] to embeddings [batch, 1024], scores [batch, 3], and confidence [batch, 3] where it has one.
+
+    Embeddings are mean and standard deviation over time of the last layer (512 + 512), each standardised
+    by its own mean and deviation over the training data (stored as those of a batch normalisation).
+    """
 
     def __init__(self, config: LiteConfig | None = None) -> None:
         super().__init__()
@@ -198,14 +240,7 @@ class Lite(nn.Module):
         self.embed_positions = nn.Embedding(config.positions, config.width)
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.layers))
         self.layer_norm = nn.LayerNorm(config.width)
-        self.standardise = nn.BatchNorm1d(2 * config.width, affine=False)
-        self.head = _head(config)
-        self.certainty = nn.Linear(2 * config.width, 3) if config.confidence else None
-        self.emotion = nn.Linear(2 * config.width, config.emotions) if config.emotions else None
-        self.lower = Branch(config) if config.beside else None
-        if config.beside:
-            self.both = nn.BatchNorm1d(2 * config.width, affine=False)
-            self.register_buffer("share", torch.full((3,), 0.5))
+        self.add_readout(config)
 
     @property
     def max_samples(self) -> int:
@@ -258,31 +293,8 @@ class Lite(nn.Module):
         embeddings: Tensor = self.both(standardised + self.lower.standardise(pooled[0]))
         return embeddings
 
-    def restandardise(self, mean: Tensor, variance: Tensor) -> None:
-        """Standardise embeddings by another mean and variance [1024], and change the layers behind so that scores stay equal.
-
-        With a layer `beside` these are values of the last layer, and `restandardise_both` is to follow.
-        """
-        _restandardise(self.standardise, mean, variance, self.head[1], self.certainty, self.emotion)
-
-    def restandardise_both(self, lower: Tensor, last: Tensor) -> None:
-        """Standardise embeddings over pooled values of both layers, [rows, 1024] each."""
-        assert self.lower is not None
-        with torch.no_grad():
-            values = self.standardise.eval()(last) + self.lower.standardise.eval()(lower)
-        _restandardise(self.both, values.mean(dim=0), values.var(dim=0))
-
     def forward(self, signal: Tensor) -> tuple[Tensor, ...]:
-        pooled = self.pooled(self.log_mel(signal))
-        last = embeddings = self.standardise(pooled[-1])
-        scores = self.head(last)
-        if self.lower is not None:
-            lower = self.lower.standardise(pooled[0])
-            scores = self.share * self.lower.head(lower) + (1 - self.share) * scores
-            embeddings = self.both(last + lower)
-        if self.certainty is None:
-            return embeddings, scores
-        return embeddings, scores, torch.sigmoid(self.certainty(last))
+        return self.read(self.pooled(self.log_mel(signal)))
 
 
 def load_whisper(model: Lite, source: str | Path) -> None:
