@@ -74,7 +74,12 @@ def prune(
 
 @stoppable
 def train(
-    config: Annotated[str, typer.Argument(metavar="CONFIG", help="Recipe: msp-dim, lite, or a YAML file of your own.")],
+    config: Annotated[
+        str,
+        typer.Argument(
+            metavar="CONFIG", help="Recipe: msp-dim, lite, lite-2, lite-frames, or a YAML file of your own."
+        ),
+    ],
     to: Annotated[
         Path,
         typer.Option(
@@ -92,7 +97,7 @@ def train(
     """Train a model by a recipe: fine-tune a checkpoint on a corpus with ratings, or train lite again (extra train).
 
     For a fine-tuning, model=DIR is the checkpoint, data=PATH the corpus and corpus=csv its kind. For lite, data=DIR is the
-    folder of its corpora and encoder=DIR the Whisper encoder. On several GPUs: accelerate launch -m emow2v train ...
+    folder of its corpora and encoder=DIR the Whisper encoder; for lite-frames, teacher=RUN/model.pt is its teacher. On several GPUs: accelerate launch -m emow2v train ...
     """
     need("torch", "transformers", "accelerate", "yaml")
     from emow2v.training import recipe as recipes
@@ -101,8 +106,9 @@ def train(
     from emow2v.training.watch import in_words
 
     values = recipes.read(recipes.find(config), changes or [])
-    if recipes.task(values) == recipes.LITE:
-        _train_lite(values, to)
+    task = recipes.task(values)
+    if task in (recipes.LITE, recipes.LITE_FRAMES):
+        _train_lite(values, to, frames=task == recipes.LITE_FRAMES)
         return
     recipe = recipes.parse(FineTuningRecipe, values)
     if recipe.tensorboard:
@@ -118,21 +124,25 @@ def train(
     output.print(f"next: emow2v export --model {result.best} -o PACKAGE", markup=False)
 
 
-def _train_lite(values: dict[str, Any], to: Path) -> None:
+def _train_lite(values: dict[str, Any], to: Path, *, frames: bool) -> None:
     need("sklearn")
     from emow2v.training import recipe as recipes
+    from emow2v.training.frames.recipe import FramesRecipe
+    from emow2v.training.frames.run import run as run_frames
     from emow2v.training.lite.recipe import LiteRecipe
     from emow2v.training.lite.run import run
     from emow2v.training.watch import in_words
 
-    recipe = recipes.parse(LiteRecipe, values)
+    recipe = recipes.parse(FramesRecipe if frames else LiteRecipe, values)
     if recipe.tensorboard:
         need("tensorboard")
-    result = run(recipe, to, errors)
+    result = run_frames(recipe, to, errors) if isinstance(recipe, FramesRecipe) else run(recipe, to, errors)
     output.print(
         f"wrote {result.network}: CCC on the held-out speakers {in_words(result.figures['whole'])}", markup=False
     )
     _print_skipped(result.skipped, to)
+    if frames:
+        return
     output.print(f"next: python -m emow2v.training.lite.package {result.network} -o PACKAGE", markup=False)
 
 

@@ -21,7 +21,11 @@ from emow2v.storage.files import write_text
 
 SHIPPED = Path(__file__).with_name("recipes")
 FILE = "recipe.yaml"  # in the folder of a run
-FINE_TUNING, LITE = TASKS = ("fine-tuning", "lite")  # a recipe without a task is for the first
+FINE_TUNING, LITE, LITE_FRAMES = TASKS = (
+    "fine-tuning",
+    "lite",
+    "lite-frames",
+)  # a recipe without a task is for the first
 
 CONFIG = ConfigDict(extra="forbid", coerce_numbers_to_str=True)  # of recipes; a folder may be called 1
 

@@ -38,6 +38,7 @@ from emow2v.training.lite.targets import EMOTIONS, HELD_OUT, TARGETS, is_held_ou
 from emow2v.training.loop import Loop
 from emow2v.training.losses import ccc_loss
 from runs import log, stopped_after
+from small_corpora import write_tones
 
 SMALL = {"layers": 1, "width": 32, "heads": 2, "intermediate": 64, "hidden": 16}
 SHORT = ["epochs=2", "batch_size=8", "crop_seconds=[0.5, 1]", "long_seconds=1.5", "no_speech=1", "tensorboard=false",
@@ -88,19 +89,7 @@ def test_targets_lie_on_the_scale_and_dominance_follows_arousal() -> None:
 
 @pytest.fixture
 def corpus(tmp_path: Path) -> Path:
-    """Tones that get higher and louder with arousal, by two speakers for training and one held out."""
-    rng = np.random.default_rng(0)
-    rows = []
-    for number in range(48):
-        speaker = "ravdess_24" if number % 5 == 0 else f"ravdess_{number % 2 + 1:02d}"
-        emotion = ("sadness", "anger", "happiness")[number % 3]
-        pitch = {"sadness": 110, "anger": 300, "happiness": 220}[emotion] * rng.uniform(0.9, 1.1)
-        time = np.arange(int(16000 * rng.uniform(1.1, 2))) / 16000
-        tone = np.sign(np.sin(2 * np.pi * pitch * time)) * 0.1 + rng.normal(0, 0.01, time.size)
-        soundfile.write(tmp_path / f"{number}.wav", tone, 16000)
-        rows.append((f"{number}.wav", "ravdess", speaker, emotion, "normal"))
-    with (tmp_path / "manifest.csv").open("w", newline="") as file:
-        csv.writer(file).writerows([("file", "corpus", "speaker", "emotion", "intensity"), *rows])
+    write_tones(tmp_path)
     return tmp_path
 
 

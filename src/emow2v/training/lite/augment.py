@@ -26,7 +26,8 @@ class Augmenter:
         self.generator, self.noises, self.rooms = generator, noises, rooms
         self.device = generator.device
 
-    def __call__(self, signal: Tensor) -> Tensor:
+    def __call__(self, signal: Tensor, *, edges: bool = True) -> Tensor:
+        """Changes by chance; without `edges` none of them replaces a stretch, so that frames keep their places."""
         for change, share in (
             (self.reverberate, 0.3),
             (self.tilt, 0.5),
@@ -35,7 +36,7 @@ class Augmenter:
             (self.add_voices, 0.15),
             (self.add_noise, 0.6),
             (self.quantise, 0.1),
-            (self.hold_edge, 0.05),
+            (self.hold_edge, 0.05 * edges),
         ):
             chosen = self._uniform(signal.shape[0]) < share
             if chosen.any():

@@ -9,13 +9,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from emow2v.agreement import ccc, pearson
 from emow2v.corpora.clip import Clip
 from emow2v.evaluation.embeddings import recall as embedding_recall
 from emow2v.framing import SAMPLING_RATE, Framing
 from emow2v.framing.windows import cut
-from emow2v.networks.lite import Lite
+from emow2v.networks.lite import FRAME_HOP, Lite, LiteConfig
+from emow2v.networks.lite_frames import FRAME, LiteFrames
 from emow2v.training.lite.signals import Signals
 from emow2v.training.lite.targets import emotion_of, target_of
 from emow2v.trajectory import DIMENSIONS
@@ -43,19 +45,33 @@ class Scored:
         return np.stack([scores.mean(axis=0) for scores in self.windows])
 
 
-def score(model: Lite, signals: Signals, indices: Sequence[int]) -> Scored:
+def score(model: Lite | LiteFrames, signals: Signals, indices: Sequence[int]) -> Scored:
     """Score clips as a whole (up to 10 s) and in windows of 1 s."""
     model.eval()
     whole, embeddings, windows = [], [], []
     with torch.no_grad():
         for index in indices:
-            signal = signals[index][: model.max_samples]
-            embedding, scores, *_ = model(torch.from_numpy(signal)[None])
+            signal = signals[index][: LiteConfig.positions * FRAME_HOP]
+            padded = np.pad(signal, (0, max(0, SAMPLING_RATE - signal.size)))
+            if isinstance(model, LiteFrames):
+                (embedding, scores, *_), single = _by_frames(model, torch.from_numpy(padded)[None], signal.size)
+            else:
+                embedding, scores, *_ = model(torch.from_numpy(signal)[None])
+                single = model(torch.from_numpy(cut(padded, WINDOWS)))[1]
             embeddings.append(embedding[0].numpy())
             whole.append(scores[0].numpy())
-            padded = np.pad(signal, (0, max(0, SAMPLING_RATE - signal.size)))
-            windows.append(model(torch.from_numpy(cut(padded, WINDOWS)))[1].numpy())
+            windows.append(single.numpy())
     return Scored(np.stack(whole), np.stack(embeddings), windows)
+
+
+def _by_frames(model: LiteFrames, signal: Tensor, samples: int) -> tuple[tuple[Tensor, ...], Tensor]:
+    """What a model of frames says of a whole clip, and the scores of its windows: of their frames in one pass. A window that
+    begins within a frame has its frames from there on."""
+    frames = model.frames(signal, torch.tensor([samples]))[:, : -(-samples // FRAME)]
+    size, step = (round(ms * SAMPLING_RATE / 1000) for ms in (1000, 500))
+    begins = range(0, signal.shape[1] - size + 1, step)
+    pooled = [model.pooled(frames[:, begin // FRAME : (begin + size) // FRAME]) for begin in begins]
+    return model.read(model.pooled(frames)), torch.cat([model.read(one)[1] for one in pooled])
 
 
 def by_dimension(metric: Callable[..., float], truth: Any, prediction: Any, *third: Any) -> dict[str, float]:
@@ -66,7 +82,7 @@ def by_dimension(metric: Callable[..., float], truth: Any, prediction: Any, *thi
 
 
 def held_out_figures(
-    model: Lite, clips: Sequence[Clip], signals: Signals, indices: Sequence[int], recall: bool = False
+    model: Lite | LiteFrames, clips: Sequence[Clip], signals: Signals, indices: Sequence[int], recall: bool = False
 ) -> dict[str, Any]:
     """CCC and correlations with the targets, of whole clips (up to 10 s), of 1 s windows, and of their mean over a clip.
 

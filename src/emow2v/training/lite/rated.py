@@ -19,6 +19,7 @@ from emow2v.corpora.csv_manifest import read_manifest
 from emow2v.corpora.scales import parse_scales
 from emow2v.errors import FormatError
 from emow2v.networks.lite import Lite
+from emow2v.networks.lite_frames import LiteFrames
 from emow2v.training.lite.held_out import by_dimension, score
 from emow2v.training.lite.signals import Signals
 
@@ -32,7 +33,7 @@ class RatedSpeech:
     clips: Sequence[Clip]
     signals: Signals
 
-    def figures(self, model: Lite) -> dict[str, Any]:
+    def figures(self, model: Lite | LiteFrames) -> dict[str, Any]:
         """CCC with the ratings, and correlation with them within classes, of whole clips and of the mean of 1 s windows."""
         ratings = np.array([clip.ratings for clip in self.clips])
         classes = np.unique([clip.emotion for clip in self.clips], return_inverse=True)[1]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,11 +53,22 @@ class LiteResult:
     skipped: tuple[str, ...]
 
 
-def run(recipe: LiteRecipe, output: Path, console: Console) -> LiteResult:
+def run(
+    recipe: LiteRecipe,
+    output: Path,
+    console: Console,
+    *,
+    network: Callable[[Any], Any] | None = None,
+    training: Callable[..., LiteTraining] = LiteTraining,
+    task_name: str = recipes.LITE,
+) -> LiteResult:
     """Train from the beginning, or from the last state in the folder.
 
     Args:
         console: on which the progress and a line an epoch are printed
+        network: makes the network before the first step from the recipe; None for `lite`
+        training: makes the task of it
+        task_name: in the recipe of the folder
 
     Raises:
         FormatError: something is wrong with the recipe or the corpora, another run is in the folder, no room on the disk
@@ -70,12 +81,11 @@ def run(recipe: LiteRecipe, output: Path, console: Console) -> LiteResult:
     device = recipe.device if recipe.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
     if recipe.threads:
         torch.set_num_threads(recipe.threads)
-    keep_memory()
     everything = read_acted_clips(Path(recipe.data) / "manifest.csv", recipe.corpora)
     with Count("decoding", len(everything), console) as bar:
         decoded = decode(everything, output / SIGNALS, lambda clip: bar.advance())
     clips, signals = decoded.usable(everything)
-    model = _network(recipe)
+    model = (network or _network)(recipe)
     made_of = {
         **recipe.numbers(),
         "the corpus": _digest(clips, recipe.leave_out),
@@ -87,7 +97,8 @@ def run(recipe: LiteRecipe, output: Path, console: Console) -> LiteResult:
     noises = read_noises(Path(recipe.noises)) if recipe.noises else None
     rooms = read_rooms(Path(recipe.rooms)) if recipe.rooms else None
     made_of |= {f"the {name}": bank.digest for name, bank in (("noises", noises), ("rooms", rooms)) if bank}
-    task = LiteTraining(recipe, model, clips, signals, device, rated, noises, rooms)
+    keep_memory()  # behind the decoding, whose large copies go back to the system
+    task = training(recipe, model, clips, signals, device, rated, noises, rooms)
     left_out = [(clip, fault) for clip, fault in zip(everything, decoded.faults, strict=True) if fault]
     console.print(
         f"training on {len(task.indices)} clips, {task.steps_per_epoch} steps an epoch, on {device} in "
@@ -101,7 +112,7 @@ def run(recipe: LiteRecipe, output: Path, console: Console) -> LiteResult:
             epochs=recipe.epochs,
             checkpoint_steps=recipe.checkpoint_steps,
             watch=watch,
-            on_begin=lambda: recipes.write(output, recipes.LITE, recipe),
+            on_begin=lambda: recipes.write(output, task_name, recipe),
         ).run()
     report.write_skipped(output, left_out)
     trained = task.averaged()

@@ -96,16 +96,11 @@ class LiteTraining:
         values = [spread(target_of(clip), recipe.spread) for clip in clips]
         self.targets = torch.tensor(values, dtype=torch.float32, device=self.device)
         self.emotions = torch.tensor([emotion_of(clip) for clip in clips], device=self.device)
-        frozen = ("conv1.", "conv2.", "embed_positions.", *(f"layers.{k}." for k in range(recipe.frozen_layers)))
         for name, parameter in model.named_parameters():
-            if model.lower is not None:
-                parameter.requires_grad_(name.startswith("lower."))
-            elif recipe.frozen_layers:
-                parameter.requires_grad_(not name.startswith(frozen))
-        new = ("head.", "emotion.", "certainty.", "lower.")
+            parameter.requires_grad_(self.is_trained(name))
         trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
-        trunk = [p for name, p in trained.items() if not name.startswith(new)]
-        head = [p for name, p in trained.items() if name.startswith(new)]
+        trunk = [p for name, p in trained.items() if not self.is_new(name)]
+        head = [p for name, p in trained.items() if self.is_new(name)]
         rates = [recipe.trunk_rate, recipe.head_rate]
         self.optimizer = torch.optim.AdamW(
             [{"params": p, "lr": rate} for p, rate in zip([trunk, head], rates, strict=True)],
@@ -126,6 +121,17 @@ class LiteTraining:
     @property
     def steps_per_epoch(self) -> int:
         return len(self.indices) // self.recipe.batch_size
+
+    def is_trained(self, name: str) -> bool:
+        """Whether the parameter of this name is trained."""
+        if self.model.lower is not None:
+            return name.startswith("lower.")
+        frozen = ("conv1.", "conv2.", "embed_positions.", *(f"layers.{k}." for k in range(self.recipe.frozen_layers)))
+        return not (self.recipe.frozen_layers and name.startswith(frozen))
+
+    def is_new(self, name: str) -> bool:
+        """Whether the parameter of this name is one behind the encoder, with a rate of its own."""
+        return name.startswith(("head.", "emotion.", "certainty.", "lower."))
 
     def begin_epoch(self, epoch: int, first: int) -> None:
         recipe = self.recipe
@@ -152,7 +158,10 @@ class LiteTraining:
             if recipe.no_speech:
                 changed[: recipe.no_speech] = augment.nothing(recipe.no_speech, signal.shape[1])
             features = augment.mask_bands(self.model.log_mel(changed))
-        loss = self._loss(features, clean, first, batch)
+        return self._descend(self._loss(features, clean, first, batch))
+
+    def _descend(self, loss: Tensor) -> float:
+        """A step of the optimiser and of the averaged network; returns the loss."""
         self.optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
@@ -179,7 +188,7 @@ class LiteTraining:
 
     def averaged(self) -> Lite:
         """The network with averaged weights, its embeddings standardised over the training crops; on the processor."""
-        model = Lite(self.model.config).to(self.device)
+        model = type(self.model)(self.model.config).to(self.device)
         model.load_state_dict(self.average.module.state_dict())
         self._standardise(model)
         return model.eval().cpu()
