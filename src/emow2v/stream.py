@@ -10,10 +10,11 @@ import numpy.typing as npt
 
 from emow2v.audio.arrays import mono
 from emow2v.audio.resampling import Resampler
+from emow2v.engines.frames import FramesEngine
 from emow2v.errors import Closed, FramingError
 from emow2v.framing import Framing, Signal
-from emow2v.framing.windows import Windower
 from emow2v.prediction.blocks import block_of
+from emow2v.prediction.live import FrameValues, LiveValues, Numbered, WindowValues
 from emow2v.rows import Block
 
 if TYPE_CHECKING:
@@ -26,7 +27,8 @@ SAMPLING_RATES = range(1000, 768_001)  # Hz, rates that a stream accepts
 class Stream:
     """The live variant of `Model.predict`, for one thread. `Model.stream` opens it; `close`, or `with`, ends it.
 
-    `add` returns blocks as soon as their windows are complete. The numbers are those of `predict`.
+    `add` returns blocks as soon as their windows are complete. The numbers are those of `predict`. With a model of frames, a
+    value comes `look_ahead` samples (see its card) behind the end of its window.
 
     >>> import numpy as np
     >>> import emow2v
@@ -52,7 +54,7 @@ class Stream:
         self._framing = framing
         self._rate = sampling_rate or model.card.sampling_rate
         self._resampler = Resampler(model.card.sampling_rate)
-        self._windower = Windower(framing, model.card.sampling_rate, batch_size)
+        self._values = _values(model, framing, batch_size)
         self._speech = _row_speech(framing, model.card.sampling_rate) if speech else None
         self._closed = False
 
@@ -66,7 +68,7 @@ class Stream:
         """Drop buffered samples. Later calls of `add` and `finish` raise `Closed`."""
         self._closed = True
         self._resampler = Resampler(self._model.card.sampling_rate)
-        self._windower = Windower(self._framing, self._model.card.sampling_rate)
+        self._values = _values(self._model, self._framing, 1)
 
     def add(self, samples: npt.ArrayLike, *, flush: bool = False) -> Iterator[Block]:
         """Add samples of one channel, and return the blocks whose windows became complete.
@@ -80,9 +82,9 @@ class Stream:
             AudioError: the samples are not numbers, or have several channels
         """
         self._check_open()
-        yield from self._run(self._windower.add(self._heard(self._resampler.add(mono(samples), self._rate))))
+        yield from self._run(self._values.add(self._heard(self._resampler.add(mono(samples), self._rate))))
         if flush:
-            yield from self._run(self._windower.flush())
+            yield from self._run(self._values.flush())
 
     def finish(self) -> Iterator[Block]:
         """The last rows, as if a recording ended here.
@@ -91,15 +93,15 @@ class Stream:
             Closed: the stream was closed
         """
         self._check_open()
-        yield from self._run(self._windower.add(self._heard(self._resampler.finish())))
+        yield from self._run(self._values.add(self._heard(self._resampler.finish())))
         if self._speech is not None:
             self._speech.finish()
-        yield from self._run(self._windower.finish(self._resampler.duration))
+        yield from self._run(self._values.finish(self._resampler.duration))
 
     @property
     def exhausted(self) -> bool:
         """Whether the framing's `end` is reached, so that no rows can follow."""
-        return self._windower.exhausted
+        return self._values.exhausted
 
     def _check_open(self) -> None:
         if self._closed:
@@ -111,10 +113,16 @@ class Stream:
             self._speech.add(signal)
         return signal
 
-    def _run(self, batches: Iterator[tuple[int, Signal]]) -> Iterator[Block]:
-        for first, windows in batches:
-            block = block_of(first, self._framing.times(first, len(windows)), self._model.run(windows))
+    def _run(self, values: Numbered) -> Iterator[Block]:
+        for first, outputs in values:
+            block = block_of(first, self._framing.times(first, len(outputs[1])), outputs)
             yield block if self._speech is None else replace(block, speech=self._speech.values.of(first, len(block)))
+
+
+def _values(model: Model, framing: Framing, batch_size: int) -> LiveValues:
+    if isinstance(model.engine, FramesEngine):
+        return FrameValues(model.card, model.engine, framing)
+    return WindowValues(model.run, framing, model.card.sampling_rate, batch_size)
 
 
 def _row_speech(framing: Framing, sampling_rate: int) -> RowSpeech:

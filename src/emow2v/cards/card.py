@@ -22,8 +22,10 @@ INT8 = "int8"
 # Attributes of a card by the type of their values in the file. A validator such as pydantic would double the time to
 # import what `emow2v.load` needs (0.3 s more), for these few lines.
 _TEXTS = (
-    "name", "version", "description", "licence", "citation", "graph", "weights", "features", "frames", "precision",
+    "name", "version", "description", "licence", "citation", "graph", "readout", "weights", "features", "frames",
+    "precision",
 )  # fmt: skip
+_COUNTS = ("frame_hop", "delay", "look_back", "look_ahead")
 _POSITIVE = ("sampling_rate", "min_samples", "max_samples", "batch_samples")
 _MOST = 2**40  # no number of samples or windows reaches it
 
@@ -32,8 +34,8 @@ _MOST = 2**40  # no number of samples or windows reaches it
 class Card:
     """A model package: a folder with card.json and the files that it names; or a checkpoint, which has no card.json.
 
-    The card is the one place that says how much of a recording a value of the model depends on: today that is its
-    window, of `min_samples` to `max_samples`. A model that remembers earlier sound will say here how far it looks back.
+    The card is the one place that says how much of a recording a value of the model depends on: its window, of `min_samples`
+    to `max_samples`; with a model of frames, also `look_back` before it and `look_ahead` behind it.
 
     Attributes:
         name, version, description: names and one sentence for people
@@ -51,6 +53,11 @@ class Card:
             in every precision; "" where it is not known
         frames: name of the graph's tensor [batch, time, width] before pooling over time; "" where it is not known
         frame_hop: samples from one frame to the next; 0 where it is not known
+        readout: name of the graph from mean and variance of frames to what `graph` gives otherwise; "" for a model of windows.
+            The graph of a model of frames computes frames and a state (`emow2v.engines.frames`)
+        states: of a model of frames, the tensors of its state by name, with their sizes for one stream
+        delay: frames by which those of a step are late
+        look_back, look_ahead: samples before the first one of a frame and behind its last one on which it depends
         precision: of the arithmetic that the graph was made for: "fp32", or "int8" for a quantised graph
         pytorch: PyTorch can run the weights file
         details: everything else in the card: figures, training data, warnings
@@ -74,15 +81,30 @@ class Card:
     features: str = ""
     frames: str = ""
     frame_hop: int = 0
+    readout: str = ""
+    states: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    delay: int = 0
+    look_back: int = 0
+    look_ahead: int = 0
     precision: str = "fp32"
     pytorch: bool = False
     details: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def one_pass(self) -> bool:
+        """Whether it is a model of frames, which computes a recording in one pass."""
+        return bool(self.readout)
+
     @functools.cached_property
     def sha256(self) -> str:
-        """SHA-256, in hex, of the file that holds the weights: `weights`, else the graph."""
-        name = self.weights or self.graph
-        return str(self.files[name].get("sha256") or file_sha256(self.folder / name))
+        """SHA-256, in hex, of the file that holds the weights: `weights`, else the graph. With a readout, of the digests of both
+        graphs, one behind the other."""
+        digests = [
+            str(self.files[name].get("sha256") or file_sha256(self.folder / name))
+            for name in (self.weights or self.graph, self.readout)
+            if name
+        ]
+        return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
 
     @property
     def size(self) -> int:
@@ -196,7 +218,8 @@ def _is_in_file(one: dataclasses.Field[Any], content: Mapping[str, Any]) -> bool
     """Whether an attribute is read from the file; attributes without a default are always read."""
     if one.name in ("details", "folder"):
         return False
-    return one.default is dataclasses.MISSING or one.name in content
+    needed = one.default is dataclasses.MISSING and one.default_factory is dataclasses.MISSING
+    return needed or one.name in content
 
 
 def _check(card: Card) -> None:
@@ -208,8 +231,10 @@ def _check(card: Card) -> None:
     if card.max_batch is not None:
         numbers["max_batch"] = card.max_batch
     wrong |= {name for name, value in numbers.items() if type(value) is not int or not 0 < value < _MOST}
-    if type(card.frame_hop) is not int or card.frame_hop < 0:
-        wrong.add("frame_hop")
+    counts = {name: getattr(card, name) for name in _COUNTS}
+    wrong |= {name for name, value in counts.items() if type(value) is not int or not 0 <= value < _MOST}
+    if not isinstance(card.states, dict) or not all(map(_is_size, card.states.values())):
+        wrong.add("states")
     if card.precision not in ("fp32", INT8):
         wrong.add("precision")
     if not isinstance(card.pytorch, bool):
@@ -219,10 +244,16 @@ def _check(card: Card) -> None:
     for name, entry in card.files.items():
         if Path(name).name != name or not isinstance(entry.get("sha256"), str) or type(entry.get("bytes")) is not int:
             wrong.add("files")
-    if not wrong and (card.graph not in card.files or (card.weights and card.weights not in card.files)):
+    if not wrong and any(name not in card.files for name in (card.graph, *filter(None, (card.weights, card.readout)))):
         wrong.add("graph")
+    if not wrong and card.readout and not (card.frame_hop and card.states):
+        wrong.add("readout")
     if wrong:
         raise _CardError(", ".join(sorted(wrong)))
+
+
+def _is_size(value: Any) -> bool:
+    return isinstance(value, list) and all(type(one) is int and 0 < one < _MOST for one in value)
 
 
 def write_card(folder: Path, content: Mapping[str, Any]) -> Card:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,7 @@ from emow2v.storage import counted
 
 Outputs = tuple[Floats, Floats, Floats | None]
 T = TypeVar("T")
+R = TypeVar("R")
 
 # In the order in which `auto` tries them: the fastest first
 ENGINES = ("openvino", "onnxruntime", "torch")
@@ -48,8 +49,8 @@ WHOLE = CutPoints()
 class Engine(Protocol):
     """A network that is ready to run. This protocol is the one place that says how a network is run.
 
-    A model of windows keeps no state: a window's result depends on that window alone. A model that remembers earlier sound
-    will add its methods here, and its card says how far it looks back.
+    A model of windows keeps no state: a window's result depends on that window alone. A model of frames has more methods
+    (`emow2v.engines.frames.FramesEngine`), and its card says how far it looks back.
 
     Attributes:
         name: name and version, for provenance
@@ -142,6 +143,10 @@ def choose(card: Card, engine: str = "auto", *, precision: str = "", threads: in
                 card.verify_files()
                 return TorchEngine(card, threads=threads, device=device, precision=precision)
             graph = card.verified_graph()
+            if card.one_pass:
+                from emow2v.engines.frames import open_frames
+
+                return open_frames(name, card, threads=threads, precision=precision)
             return open_graph(
                 name, graph, threads=threads, precision=precision, cuts=CutPoints(card.features, card.frames)
             )
@@ -204,9 +209,7 @@ def open_graph(name: str, graph: Path, *, threads: int = 0, precision: str = "fp
     return ONNXRuntimeEngine(graph, threads=threads, cuts=cuts)
 
 
-def overlapped(
-    engine: Engine, batches: Iterable[tuple[int, T]], run: Callable[[T], Outputs]
-) -> Generator[tuple[int, Outputs]]:
+def overlapped(engine: Engine, batches: Iterable[tuple[int, T]], run: Callable[[T], R]) -> Generator[tuple[int, R]]:
     """Run batches in order, several at a time; the next ones are prepared while the engine computes.
 
     Args:
@@ -214,7 +217,7 @@ def overlapped(
         run: `engine.run_parallel`, or a function around it
     """
     pool = ThreadPoolExecutor(engine.parallel_batches, thread_name_prefix="emow2v-engine")
-    running: deque[tuple[int, Future[Outputs]]] = deque()
+    running: deque[tuple[int, Future[R]]] = deque()
     try:
         for number, windows in batches:
             if len(running) > engine.parallel_batches:  # one more than it computes at a time, so that it never waits
@@ -243,6 +246,20 @@ def cannot_run(signal: Floats, reason: str) -> ModelError:
         f"The model cannot take {windows} of {length} ({' '.join(reason.split())[:150]}); "
         "expected a graph for windows of any length and number."
     )
+
+
+def cannot_take(values: Mapping[str, npt.NDArray[Any]], reason: str) -> ModelError:
+    """The error for inputs by name that a graph refuses."""
+    shapes = ", ".join(f"{name} {list(value.shape)}" for name, value in values.items())
+    return ModelError(
+        f"The model cannot take {shapes[:200]} ({' '.join(reason.split())[:150]}); expected a chunk and the state of the chunk "
+        "before it, of the same model and number of streams."
+    )
+
+
+def cannot_open(graph: Path, runtime: str, reason: str) -> ModelError:
+    """The error for a graph that a runtime refuses."""
+    return ModelError(f"{graph} cannot be run by {runtime} ({reason}); copy or export the model again.")
 
 
 def need_frames(frames: str, graph: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import importlib
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,18 @@ import numpy as np
 import numpy.typing as npt
 
 from emow2v import storage
-from emow2v.engines import WHOLE, CutPoints, Floats, Outputs, cannot_run, need_frames, onnx_graph, refuse_lengths
-from emow2v.errors import ModelError
+from emow2v.engines import (
+    WHOLE,
+    CutPoints,
+    Floats,
+    Outputs,
+    cannot_open,
+    cannot_run,
+    cannot_take,
+    need_frames,
+    onnx_graph,
+    refuse_lengths,
+)
 
 # The first name is that of version 1.29 and later, the second one was used for a while before
 _REFUSALS = ("ORT_DISABLE_TELEMETRY", "ORT_TELEMETRY_DISABLED")
@@ -86,19 +97,38 @@ class ONNXRuntimeEngine:
         return content
 
     def _session(self, graph: str | bytes) -> Any:
-        onnxruntime = import_onnxruntime()
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = self._threads
-        options.log_severity_level = 3
-        if isinstance(graph, bytes):  # it does not contain the folder of the weights that it names
-            folder = str(self._graph.resolve().parent)
-            options.add_session_config_entry("session.model_external_initializers_file_folder_path", folder)
+        return _session(self._graph, graph, self._threads)
+
+
+class NamedGraph:
+    """An ONNX graph with inputs and outputs by name, in float32."""
+
+    def __init__(self, graph: Path, *, threads: int = 0) -> None:
+        self.engine = f"onnxruntime {import_onnxruntime().__version__}"
+        self._session = _session(graph, str(graph), threads)
+
+    def __call__(self, values: Mapping[str, npt.NDArray[Any]]) -> dict[str, Floats]:
+        names = [output.name for output in self._session.get_outputs()]
         try:
-            return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+            results = self._session.run(names, {name: np.ascontiguousarray(value) for name, value in values.items()})
         except failures() as error:
-            raise ModelError(
-                f"{self._graph} cannot be run by ONNX Runtime ({storage.reason(error)}); copy or export the model again."
-            ) from None
+            raise cannot_take(values, str(error)) from None
+        return dict(zip(names, results, strict=True))
+
+
+def _session(path: Path, graph: str | bytes, threads: int) -> Any:
+    """A session of a graph, or of a part of it in bytes."""
+    onnxruntime = import_onnxruntime()
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    if isinstance(graph, bytes):  # it does not contain the folder of the weights that it names
+        folder = str(path.resolve().parent)
+        options.add_session_config_entry("session.model_external_initializers_file_folder_path", folder)
+    try:
+        return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    except failures() as error:
+        raise cannot_open(path, "ONNX Runtime", storage.reason(error)) from None
 
 
 @functools.cache

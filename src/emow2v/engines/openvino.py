@@ -9,7 +9,7 @@ import os
 import queue
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,18 @@ import numpy as np
 import numpy.typing as npt
 
 from emow2v import storage
-from emow2v.engines import WHOLE, CutPoints, Floats, Outputs, cannot_run, cores, need_frames, refuse_lengths
+from emow2v.engines import (
+    WHOLE,
+    CutPoints,
+    Floats,
+    Outputs,
+    cannot_open,
+    cannot_run,
+    cannot_take,
+    cores,
+    need_frames,
+    refuse_lengths,
+)
 from emow2v.engines.openvino_rewrites import keep_channels_last
 from emow2v.errors import ModelError
 from emow2v.framing import SAMPLING_RATE
@@ -84,8 +95,7 @@ class OpenVINOEngine:
     """
 
     def __init__(self, graph: Path, *, threads: int = 0, precision: str = "fp32", cuts: CutPoints = WHOLE) -> None:
-        openvino = import_openvino()
-        self.name = f"openvino {openvino.__version__.split('-')[0]}"
+        self.name = _name()
         self.precision = precision
         self.batch_samples: int | None = None  # the card's number counts
         self._graph = graph
@@ -134,9 +144,7 @@ class OpenVINOEngine:
             bounds = ["", *self._front, until]
             return [_section(self._core, self._graph, *pair) for pair in itertools.pairwise(bounds)]
         except RuntimeError as error:
-            raise ModelError(
-                f"{self._graph} cannot be run by OpenVINO ({storage.reason(error, -1)}); copy or export the model again."
-            ) from None
+            raise cannot_open(self._graph, "OpenVINO", storage.reason(error, -1)) from None
 
     def _compile(self, parts: list[Any], *, streams: int) -> _Chain:
         config: dict[str, Any] = {
@@ -153,9 +161,7 @@ class OpenVINOEngine:
             ]
             return _Chain(compiled, streams)
         except RuntimeError as error:
-            raise ModelError(
-                f"{self._graph} cannot be run by OpenVINO ({storage.reason(error, -1)}); copy or export the model again."
-            ) from None
+            raise cannot_open(self._graph, "OpenVINO", storage.reason(error, -1)) from None
 
 
 def _compiled(core: Any, part: Any, config: dict[str, Any]) -> Any:
@@ -163,6 +169,36 @@ def _compiled(core: Any, part: Any, config: dict[str, Any]) -> Any:
         return core.compile_model(part, "CPU", {**config, **_SMALL_CACHE})
     except RuntimeError:  # a version without this property; any other error is raised again
         return core.compile_model(part, "CPU", config)
+
+
+class NamedGraph:
+    """An ONNX graph with inputs and outputs by name, in float32, on all threads; one call at a time."""
+
+    def __init__(self, graph: Path, *, threads: int = 0) -> None:
+        self.engine = _name()
+        config = {
+            "INFERENCE_PRECISION_HINT": "f32",
+            "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0",
+            "INFERENCE_NUM_THREADS": str(threads or cores()),
+            "NUM_STREAMS": "1",
+        }
+        try:
+            compiled = _compiled(openvino_core(), str(graph), config)
+        except RuntimeError as error:
+            raise cannot_open(graph, "OpenVINO", storage.reason(error, -1)) from None
+        # a tensor can have several names: those of operations that OpenVINO removed
+        self._outputs = [(output.get_names(), output) for output in compiled.outputs]
+        self._request = compiled.create_infer_request()
+        self._lock = threading.Lock()
+
+    def __call__(self, values: Mapping[str, npt.NDArray[Any]]) -> dict[str, Floats]:
+        with self._lock:
+            try:
+                result = self._request.infer({name: np.ascontiguousarray(value) for name, value in values.items()})
+            except RuntimeError as error:
+                raise cannot_take(values, storage.reason(error, -1)) from None
+            arrays = [(names, np.array(result[output])) for names, output in self._outputs]
+            return {name: array for names, array in arrays for name in names}
 
 
 class _Chain:
@@ -195,6 +231,10 @@ class _Chain:
             raise cannot_run(first, storage.reason(error, -1)) from None
         finally:
             self._free.put(requests)
+
+
+def _name() -> str:
+    return f"openvino {import_openvino().__version__.split('-')[0]}"
 
 
 def _outputs(named: dict[str, Floats]) -> Outputs:

@@ -39,6 +39,8 @@ def check_shared(card: Card, framing: Framing) -> None:
     """
     if framing.whole:
         raise FramingError("One value for a whole recording shares no context; choose the context window.")
+    if card.one_pass:
+        raise ModelError(f"{card.name} computes every recording in one pass; choose the context window.")
     if not card.frame_hop:
         raise ModelError(
             f"{card.name} does not name its frames, which shared context requires; export or install it again, "

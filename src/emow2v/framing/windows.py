@@ -14,7 +14,7 @@ from emow2v.errors import FramingError
 from emow2v.framing import SAMPLING_RATE, Framing, Signal, exact
 
 
-class _Grid:
+class Grid:
     """Positions of windows in samples. They are exact: computed as whole numbers of 1 / unit of a sample."""
 
     def __init__(self, framing: Framing, sampling_rate: int) -> None:
@@ -120,7 +120,7 @@ class Windower:
     """
 
     def __init__(self, framing: Framing, sampling_rate: int, batch_size: int = 1) -> None:
-        self._grid = _Grid(framing, sampling_rate)
+        self._grid = Grid(framing, sampling_rate)
         self._samples = _SampleBuffer(framing)
         self._rate = sampling_rate
         self.batch_size = batch_size
@@ -210,7 +210,7 @@ class Stretches:
     """
 
     def __init__(self, framing: Framing, sampling_rate: int, usual: int, longest: int, margin: int) -> None:
-        self._grid = _Grid(framing, sampling_rate)
+        self._grid = Grid(framing, sampling_rate)
         self._samples = _SampleBuffer(framing)
         self._usual, self._longest, self._margin = usual, longest, margin
         self._stretch_count = 0
@@ -316,7 +316,7 @@ def cut(signal: Signal, framing: Framing, sampling_rate: int = SAMPLING_RATE) ->
     Returns:
         float32 [windows, samples]; no windows if the signal is shorter than a window
     """
-    grid = _Grid(framing, sampling_rate)
+    grid = Grid(framing, sampling_rate)
     begins = [begin for index in range(grid.inside(signal.size)) if (begin := grid.begin(index)) >= 0]
     windows = np.empty((len(begins), grid.length), np.float32)
     for window, begin in zip(windows, begins, strict=True):

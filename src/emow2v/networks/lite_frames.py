@@ -340,7 +340,11 @@ class LiteFrames(Readout):
             weight = torch.ones_like(frames[:, :, 0])
         weight = (weight / weight.sum(dim=1, keepdim=True).clamp(min=1))[:, :, None]
         mean = (frames * weight).sum(dim=1)
-        deviation = torch.sqrt(((frames - mean[:, None]) ** 2 * weight).sum(dim=1) + EPSILON)
+        return self.moments(mean, ((frames - mean[:, None]) ** 2 * weight).sum(dim=1))
+
+    def moments(self, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
+        """`pooled`, of the mean and the variance of frames over time [batch, 1024]."""
+        deviation = torch.sqrt(variance + EPSILON)
         width = self.config.width
         lower, last = (
             torch.cat([mean[:, part], deviation[:, part]], dim=1) for part in (slice(width), slice(width, None))

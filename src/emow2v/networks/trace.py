@@ -60,19 +60,20 @@ def trace_step(model: LiteFrames, block: int = 32) -> Graph:
 
 
 def trace_readout(model: LiteFrames) -> Graph:
-    """The graph of `LiteFrames.read`: lower and last [batch, 1024] to hidden_states, logits, and confidence if there is one."""
+    """The graph from mean and variance of frames over time [batch, 1024] to hidden_states, logits, and confidence if there is
+    one."""
 
     class Read(nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.model = model
 
-        def forward(self, lower: Tensor, last: Tensor) -> tuple[Tensor, ...]:
-            return model.read((lower, last))
+        def forward(self, mean: Tensor, variance: Tensor) -> tuple[Tensor, ...]:
+            return model.read(model.moments(mean, variance))
 
     axes = {0: torch.export.Dim("batch")}
     inputs: dict[str, tuple[Tensor, Any]] = {
-        name: (torch.randn(2, 2 * model.config.width), axes) for name in ("lower", "last")
+        name: (torch.rand(2, 2 * model.config.width), axes) for name in ("mean", "variance")
     }
     outputs = ["hidden_states", "logits", "confidence"]
     return _traced(Read().eval(), inputs, outputs if model.certainty else outputs[:2])

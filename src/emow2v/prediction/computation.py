@@ -13,12 +13,14 @@ from emow2v._version import __version__
 from emow2v.audio.recording import Recording
 from emow2v.cards import Card
 from emow2v.engines import Engine, Outputs, overlapped
+from emow2v.engines.frames import FramesEngine
 from emow2v.engines.outputs import WeightedMean, stacked
 from emow2v.engines.shared_context import SHARED, SharedContext, check_shared
 from emow2v.errors import FramingError
 from emow2v.framing import Context, Framing, Signal
 from emow2v.framing.windows import Pieces, Windower
 from emow2v.prediction.blocks import block_of, blocks_of, cut, no_values, with_checks
+from emow2v.prediction.one_pass import OnePass, one_pass_facts
 from emow2v.rows import Block, concatenate
 from emow2v.storage import counted
 
@@ -75,6 +77,8 @@ class Computation:
             facts["align"] = framing.align
         if context == "shared":
             facts["shared_context"] = SHARED
+        if self.card.one_pass:
+            facts |= one_pass_facts(self.card)
         if framing.start_ms:
             facts["start_ms"] = float(framing.start_ms)
         if framing.end_ms:
@@ -123,7 +127,10 @@ class Computation:
         if framing.whole:
             yield self._whole(recording, framing, check)
             return
-        if context == "shared":
+        if isinstance(self.engine, FramesEngine):
+            one_pass = OnePass(self.card, self.engine, framing)
+            computed = one_pass.outputs(cut(recording, one_pass.chunks(), check))
+        elif context == "shared":
             shared = SharedContext(self.card, self.engine, framing)
             stretches = ((one.first, one) for one in cut(recording, shared.stretches(), check))
             computed = overlapped(self.engine, stretches, shared.run)
@@ -145,11 +152,20 @@ class Computation:
         rate = self.card.sampling_rate
         mean, pieces = WeightedMean(), Pieces(self.card.max_samples)
         used = 0
-        for part in _samples_between(recording, framing, check):
-            used += part.size
+
+        def parts() -> Iterator[Signal]:
+            nonlocal used
+            for part in _samples_between(recording, framing, check):
+                used += part.size
+                yield part
+            self._check_length(recording, framing, used)
+
+        if isinstance(self.engine, FramesEngine):
+            outputs = self.engine.whole(parts())
+            return _whole_block(framing, used / rate, outputs)
+        for part in parts():
             for piece, weight in pieces.add(part):
                 mean.add(self.engine.run(piece[None]), weight)
-        self._check_length(recording, framing, used)
         for piece, weight in pieces.finish():
             mean.add(self.engine.run(piece[None]), weight)
         return _whole_block(framing, used / rate, mean.result())
@@ -171,6 +187,8 @@ class Computation:
         """The rows of each of many short recordings. Windows of different recordings share batches."""
         if framing.whole:
             return self._whole_batch(recordings, framing, check)
+        if self.card.one_pass:
+            return [concatenate(list(self.blocks(one, framing, check=check))) for one in recordings]
         size = self.batch_size(framing, batch_size)
         members: list[list[tuple[int, int, int]]] = []  # of each batch: recording, its first row, its rows
 

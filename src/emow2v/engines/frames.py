@@ -1,0 +1,201 @@
+"""Models of frames: one graph computes frames of 40 ms chunk by chunk, another one reads scores from spans of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from emow2v.cards import Card
+from emow2v.engines import Floats, Outputs
+from emow2v.errors import ModelError
+from emow2v.framing import Signal
+from emow2v.framing.chunks import FEWEST
+
+Array = npt.NDArray[Any]
+State = Mapping[str, Floats]
+
+CHUNK = 250  # frames that are computed at a time, 10 s: longer chunks bring nothing
+ROWS = 1024  # spans that are read at a time
+
+
+class Graph(Protocol):
+    """A graph that is ready to run: inputs by name to outputs by name.
+
+    Attributes:
+        engine: name and version of what runs it
+    """
+
+    engine: str
+
+    def __call__(self, values: Mapping[str, Array]) -> dict[str, Floats]: ...
+
+
+class SpanSums:
+    """Running sums of frames, from which mean and variance of any span follow; float64, so that long signals lose nothing.
+
+    Attributes:
+        known: number of frames so far
+    """
+
+    def __init__(self) -> None:
+        self.known = 0
+        self._first = 0  # the sums begin with those before this frame
+        self._sums: npt.NDArray[np.float64] = np.zeros((1, 0))
+
+    def add(self, frames: Floats) -> None:
+        """Add the frames that follow, float32 [frames, width]."""
+        values = frames.astype(np.float64)
+        steps = np.concatenate([values, values * values], axis=1)
+        if not self._sums.shape[1]:
+            self._sums = np.zeros((1, steps.shape[1]))
+        self._sums = np.concatenate([self._sums, self._sums[-1] + np.cumsum(steps, axis=0)])
+        self.known += len(frames)
+
+    def moments(self, begins: npt.NDArray[np.int64], ends: npt.NDArray[np.int64]) -> tuple[Floats, Floats]:
+        """Mean and variance [spans, width] of spans of one frame or more."""
+        sums = self._sums[ends - self._first] - self._sums[begins - self._first]
+        mean, square = np.split(sums / (ends - begins)[:, None], 2, axis=1)
+        return _moments(mean, square)
+
+    def drop(self, begin: int) -> None:
+        """Forget the frames before `begin`."""
+        if begin > self._first:
+            self._sums = self._sums[begin - self._first :]
+            self._first = begin
+
+
+def _moments(mean: Array, square: Array) -> tuple[Floats, Floats]:
+    """Mean and variance, from the means of values and of their squares, float64."""
+    return mean.astype(np.float32), np.maximum(square - mean * mean, 0).astype(np.float32)
+
+
+class FramesEngine:
+    """A model of frames that is ready to run; an `Engine`, whose windows are signals by themselves.
+
+    Args:
+        step: the graph of a chunk of streams
+        readout: the graph from mean and variance of frames
+    """
+
+    def __init__(self, card: Card, step: Graph, readout: Graph) -> None:
+        self.name, self.precision = step.engine, "fp32"
+        self.parallel_batches = 1  # a step uses all threads
+        self.batch_samples: int | None = None
+        self._card, self._step, self._readout = card, step, readout
+
+    def start(self, streams: int) -> State:
+        """The state before the first sample of streams."""
+        return {name: np.zeros((streams, *size), np.float32) for name, size in self._card.states.items()}
+
+    def step(self, signal: Floats, lengths: npt.NDArray[np.int64], state: State) -> tuple[Floats, Floats, State]:
+        """The frames of the next chunk of streams.
+
+        Args:
+            signal: float32 [streams, samples], a whole number of frames, two or more
+            lengths: int64 [streams], how many samples of each row exist
+            state: of the step before, or `start`
+
+        Returns:
+            frames [streams, frames, width], late by the card's `delay`; the probability of speech in each [streams, frames];
+            and the next state
+        """
+        named = self._step({"signal": signal, "length": np.asarray(lengths, np.int64), **state})
+        return named["frames"], named["speech"], {name: named[f"next.{name}"] for name in state}
+
+    def read(self, mean: Floats, variance: Floats) -> Outputs:
+        """Embeddings, scores and confidence of spans, from mean and variance of their frames [spans, width]."""
+        parts = [
+            self._readout({"mean": mean[begin : begin + ROWS], "variance": variance[begin : begin + ROWS]})
+            for begin in range(0, len(mean), ROWS)
+        ]
+        embeddings, scores = (np.concatenate([part[name] for part in parts]) for name in ("hidden_states", "logits"))
+        confidence = np.concatenate([part["confidence"] for part in parts]) if "confidence" in parts[0] else None
+        return embeddings, scores, confidence
+
+    def run(self, signal: Floats, lengths: npt.NDArray[np.int64] | None = None) -> Outputs:
+        """See `Engine.run`. Rows of different lengths share a batch."""
+        hop = self._card.frame_hop
+        batch, samples = signal.shape
+        lengths = np.full(batch, samples) if lengths is None else lengths
+        totals = _Totals(self, self._card, batch)
+        for begin in range(0, samples, CHUNK * hop):
+            part = signal[:, begin : begin + CHUNK * hop]
+            totals.add(np.pad(part, ((0, 0), (0, -part.shape[1] % hop))), np.clip(lengths - begin, 0, part.shape[1]))
+        return totals.outputs()
+
+    def whole(self, parts: Iterable[Signal]) -> Outputs:
+        """The one value [1, ...] of a signal that comes in parts [samples]; memory does not grow with its length."""
+        hop, size = self._card.frame_hop, CHUNK * self._card.frame_hop
+        totals, held = _Totals(self, self._card, 1), np.zeros(0, np.float32)
+        for part in parts:
+            held = np.concatenate([held, part])
+            while held.size >= size:
+                totals.add(held[None, :size], np.array([size]))
+                held = held[size:]
+        if held.size:
+            totals.add(np.pad(held, (0, -held.size % hop))[None], np.array([held.size]))
+        return totals.outputs()
+
+    def run_parallel(self, signal: Floats) -> Outputs:
+        return self.run(signal)
+
+    def frames(self, signal: Floats) -> Floats:
+        raise self._no_context()
+
+    def frames_parallel(self, signal: Floats) -> Floats:
+        raise self._no_context()
+
+    def pooled(self, frames: Floats) -> Outputs:
+        raise self._no_context()
+
+    def _no_context(self) -> ModelError:
+        return ModelError(f"{self._card.name} computes every recording in one pass; choose the context window.")
+
+
+class _Totals:
+    """Sums over all frames of streams."""
+
+    def __init__(self, engine: FramesEngine, card: Card, streams: int) -> None:
+        self._engine, self._hop, self._delay = engine, card.frame_hop, card.delay
+        self._state, self._sums = engine.start(streams), np.zeros(())
+        self._frames = np.zeros(streams, np.int64)
+        self._late = card.delay
+
+    def add(self, signal: Floats, lengths: npt.NDArray[np.int64]) -> None:
+        """Add a chunk [streams, samples] of whole frames, whose rows have so many samples; no row goes on behind its end."""
+        self._frames += -(-lengths // self._hop)
+        fewest = max(signal.shape[1], FEWEST * self._hop)
+        values, _, self._state = self._engine.step(
+            np.pad(signal, ((0, 0), (0, fewest - signal.shape[1]))), lengths, self._state
+        )
+        nothing = min(self._late, values.shape[1])
+        self._late -= nothing
+        exact = values[:, nothing:].astype(np.float64)  # zeros behind the last frame of a row
+        self._sums = self._sums + np.stack([exact.sum(axis=1), (exact * exact).sum(axis=1)])
+
+    def outputs(self) -> Outputs:
+        """Outputs of the rows, when all samples were added."""
+        for begin in range(0, self._delay, CHUNK):
+            frames = min(CHUNK, self._delay - begin)
+            self.add(np.zeros((len(self._frames), frames * self._hop), np.float32), np.zeros_like(self._frames))
+        mean, square = self._sums / np.maximum(self._frames, 1)[:, None]
+        return self._engine.read(*_moments(mean, square))
+
+
+def open_frames(name: str, card: Card, *, threads: int = 0, precision: str = "fp32") -> FramesEngine:
+    """Load the graphs of a model of frames on OpenVINO or ONNX Runtime.
+
+    Raises:
+        ModelError: the graphs cannot be run, or not in this precision
+    """
+    if precision != "fp32":
+        raise ModelError(f"Model {card.name} computes in fp32, not {precision}; choose fp32.")
+    if name == "openvino":
+        from emow2v.engines import openvino as runtime
+    else:
+        from emow2v.engines import onnxruntime as runtime  # type: ignore[no-redef]
+    step, readout = (runtime.NamedGraph(card.folder / graph, threads=threads) for graph in (card.graph, card.readout))
+    return FramesEngine(card, step, readout)
