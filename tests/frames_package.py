@@ -13,7 +13,7 @@ from emow2v import cards
 from emow2v.engines.frames import FramesEngine
 from emow2v.model import Model
 from emow2v.networks.lite_frames import FRAME, FramesConfig, LiteFrames
-from emow2v.training.lite.package import write_frames
+from emow2v.training.frames.package import write_graphs
 
 CONFIG = FramesConfig(
     layers=2, heads=4, intermediate=64, hidden=16, beside=1, back=(7, 5), ahead=(3, 2), level_back=30, confidence=1
@@ -33,7 +33,7 @@ def frames_network() -> LiteFrames:
 
 
 def write_frames_package(folder: Path) -> None:
-    cards.write_card(folder, {**ABOUT, **write_frames(frames_network(), folder, half_weights=False)})
+    cards.write_card(folder, {**ABOUT, **write_graphs(frames_network(), folder, half_weights=False)})
 
 
 class TorchGraph:

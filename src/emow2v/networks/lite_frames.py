@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from emow2v.framing import SAMPLING_RATE
 from emow2v.networks.lite import EPSILON, HOP, LEVEL, LEVEL_FLOOR, N_FFT, Layer, LiteConfig, LogMel, Readout
 
 FRAME = 4 * HOP  # samples from one frame to the next: 40 ms
@@ -222,8 +223,11 @@ class LiteFrames(Readout):
 
     Attributes:
         look_back, look_ahead: samples before the first one of a frame, and behind its last one, on which it depends
+        max_samples: of a window, an hour: it is held in memory
         delay: frames by which those of `step` are late
     """
+
+    max_samples = 3600 * SAMPLING_RATE
 
     def __init__(self, config: FramesConfig | None = None) -> None:
         super().__init__()

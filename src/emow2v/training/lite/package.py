@@ -12,6 +12,7 @@ from typing import Any
 
 import onnx
 import torch
+from torch import nn
 
 from emow2v import cards
 from emow2v.engines import onnx_graph
@@ -20,12 +21,10 @@ from emow2v.errors import exit_with_message
 from emow2v.framing import SAMPLING_RATE
 from emow2v.modelstore.verify import own_expectations
 from emow2v.networks.lite import FRAME_HOP, Lite, LiteConfig
-from emow2v.networks.lite_frames import FRAME, LiteFrames
-from emow2v.networks.trace import MIN_SAMPLES, trace, trace_readout, trace_step
+from emow2v.networks.lite_frames import LiteFrames
+from emow2v.networks.trace import MIN_SAMPLES, trace
 from emow2v.training.lite.targets import EXPRESSIVENESS, TARGETS, TRAINING_CORPORA
 
-READOUT = "readout.onnx"
-LONGEST = 3600 * SAMPLING_RATE  # samples of a window of a model of frames, which need memory
 VERSION, BESIDE_VERSION = "1.0", "2.0"  # of a network with one head, and of one with another on a lower layer
 _CORPORA = {
     "nemo": ("nEMO", "Polish", "CC-BY-NC-SA-4.0", "six acted emotions"),
@@ -65,28 +64,7 @@ def write_graph(model: Lite, path: Path, *, half_weights: bool = True) -> dict[s
     }
 
 
-def write_frames(model: LiteFrames, folder: Path, *, half_weights: bool = True) -> dict[str, Any]:
-    """Write the two graphs of a model of frames; returns what the card says about them. See `write_graph`."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, graph in ((onnx_graph.SINGLE, trace_step(model)), (READOUT, trace_readout(model))):
-        if half_weights:
-            onnx_graph.halve(graph, keep="log_mel")
-        onnx.checker.check_model(graph)
-        onnx.save(graph, str(folder / name))
-    return {
-        "graph": onnx_graph.SINGLE,
-        "readout": READOUT,
-        "frame_hop": FRAME,
-        "states": {name: list(size) for name, size in model.states().items()},
-        "delay": model.delay,
-        "look_back": model.look_back,
-        "look_ahead": model.look_ahead,
-        "min_samples": MIN_SAMPLES,
-        "max_samples": LONGEST,
-    }
-
-
-def multiply_adds(model: Lite) -> int:
+def multiply_adds(model: nn.Module) -> int:
     """Multiply-adds for a window of 1 s, as PyTorch counts them (matrix products, convolutions and attention)."""
     from torch.utils.flop_counter import FlopCounterMode
 
@@ -104,7 +82,7 @@ def load_lite(path: Path) -> tuple[Lite, dict[str, Any]]:
     return model.eval(), stored
 
 
-def lite_card(model: Lite, stored: Mapping[str, Any]) -> dict[str, Any]:
+def lite_card(model: Lite | LiteFrames, stored: Mapping[str, Any]) -> dict[str, Any]:
     version = BESIDE_VERSION if model.config.beside else VERSION
     corpora = stored["recipe"].get("corpora", TRAINING_CORPORA)
     *most, last = (_CORPORA[name][0].split(" (")[0] for name in corpora)

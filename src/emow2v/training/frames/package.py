@@ -1,0 +1,92 @@
+"""Makes the package of a trained model of frames: its two graphs with their weights, and its card.
+
+python -m emow2v.training.frames.package RUN/model.pt -o PACKAGE
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+from emow2v import cards
+from emow2v.engines import onnx_graph
+from emow2v.engines.frames import open_frames
+from emow2v.errors import exit_with_message
+from emow2v.modelstore.verify import own_expectations
+from emow2v.networks.lite_frames import FRAME, LiteFrames
+from emow2v.networks.trace import MIN_SAMPLES, trace_readout, trace_step
+from emow2v.training.frames.run import read_frames
+from emow2v.training.lite.package import lite_card
+
+READOUT = "readout.onnx"
+VERSION = "1.0"
+_DESCRIPTION = (
+    "A model of frames, taught by lite {teacher}: computes a recording or a stream in one pass, from a bounded past and "
+    "look-ahead; says how sure it is, and where somebody speaks."
+)
+
+
+def write_graphs(model: LiteFrames, folder: Path, *, half_weights: bool = True) -> dict[str, Any]:
+    """Write the two graphs; returns what the card says about them.
+
+    Args:
+        half_weights: keep large weights as float16 in the files; see `emow2v.training.lite.package.write_graph`
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, graph in ((onnx_graph.SINGLE, trace_step(model)), (READOUT, trace_readout(model))):
+        if half_weights:
+            onnx_graph.halve(graph, keep="log_mel")
+        onnx.checker.check_model(graph)
+        onnx.save(graph, str(folder / name))
+    return {
+        "graph": onnx_graph.SINGLE,
+        "readout": READOUT,
+        "frame_hop": FRAME,
+        "states": {name: list(size) for name, size in model.states().items()},
+        "delay": model.delay,
+        "look_back": model.look_back,
+        "look_ahead": model.look_ahead,
+        "min_samples": MIN_SAMPLES,
+        "max_samples": model.max_samples,
+    }
+
+
+def frames_card(model: LiteFrames, stored: Mapping[str, Any]) -> dict[str, Any]:
+    """The card of a model of frames, without its graphs."""
+    card = lite_card(model, stored)
+    return {
+        **card,
+        "name": "lite-frames",
+        "version": VERSION,
+        "description": _DESCRIPTION.format(teacher=card["version"]),
+        "citation": str(card["citation"]).replace(f"lite {card['version']}", f"lite-frames {VERSION}"),
+        "held_out": {
+            **card["held_out"],
+            "command": "emow2v train lite-frames data=CORPORA teacher=RUN/model.pt rated=RATINGS.csv noises=NOISES "
+            "rooms=ROOMS -o RUN_FRAMES",
+        },
+    }
+
+
+@exit_with_message
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m emow2v.training.frames.package", description="Package a trained model of frames."
+    )
+    parser.add_argument("checkpoint", type=Path, help="model.pt of the training")
+    parser.add_argument("-o", "--output", type=Path, required=True, help="folder for the graphs and card.json")
+    options = parser.parse_args(arguments)
+    model, stored = read_frames(options.checkpoint)
+    facts = {**frames_card(model, stored), **write_graphs(model, options.output)}
+    card = cards.write_card(options.output, facts)
+    expected = own_expectations(open_frames("openvino", card).run, "OpenVINO at packaging")
+    card = cards.write_card(options.output, {**facts, "expected": expected})
+    print(f"wrote {options.output} ({card.size / 1e6:.1f} MB)")
+
+
+if __name__ == "__main__":
+    main()
