@@ -179,7 +179,7 @@ def _quality(results: Mapping[str, Results], beside: Sequence[Mapping[str, Resul
         )  # fmt: skip
     if HELD_OUT in results and results[HELD_OUT]["confidence"]:
         yield ("**Confidence** on the held-out speakers.")
-        yield "\n".join(report.confidence_table(results[HELD_OUT]["confidence"]))
+        yield "\n".join(report.confidence_tables(results[HELD_OUT]["confidence"]))
     if HELD_OUT in results:
         yield "**Scores of the classes** (held-out speakers, mean and deviation):"
         yield "\n".join(report.class_table(results[HELD_OUT]["classes"]))

@@ -115,7 +115,7 @@ def test_a_file_of_all_whisper_gives_its_encoder_and_another_network_is_refused(
 def beside(**changes: int) -> Lite:
     """A network with a head on its first layer, whose statistics are those of noise."""
     torch.manual_seed(4)
-    model = Lite(replace(SMALL, beside=1, confidence=1, **changes)).eval()
+    model = Lite(replace(SMALL, **{"beside": 1, "confidence": 1, **changes})).eval()
     model.share.copy_(torch.tensor([0.2, 0.5, 1.0]))
     with torch.no_grad():
         pooled = model.pooled(model.log_mel(torch.randn(50, 4000) * 0.1))
@@ -158,6 +158,23 @@ def test_other_statistics_of_the_lower_layer_leave_scores_as_they_are(speech: to
         np.testing.assert_allclose(model(speech)[1], before, atol=1e-4)
 
 
+def test_a_confidence_of_both_heads_leaves_scores_and_embeddings_as_they_are(speech: torch.Tensor) -> None:
+    model = beside(confidence=2)
+    plain = Lite(replace(model.config, confidence=1)).eval()
+    plain.load_state_dict({name: one for name, one in model.state_dict().items() if not name.startswith("confidence.")})
+    with torch.no_grad():
+        (embeddings, scores, sure), expected = model(speech), plain(speech)
+        np.testing.assert_array_equal(embeddings, expected[0])
+        np.testing.assert_array_equal(scores, expected[1])
+        assert sure.shape == (1, 3) and not torch.equal(sure, expected[2])
+        layers = model.heads(model.pooled(model.log_mel(speech)))[2]
+        np.testing.assert_array_equal(
+            sure, model.confidence(torch.cat(layers, dim=1), scores, model.certainty(layers[0]))
+        )
+    with pytest.raises(ValueError, match="confidence is 2 without a layer beside"):
+        replace(SMALL, confidence=2)
+
+
 def test_a_lower_layer_has_the_frames_of_the_last_one() -> None:
     for changes in ({"beside": 2}, {"beside": 1, "halve_after": 2}, {"beside": -1}):
         with pytest.raises(ValueError, match="beside is"):
@@ -172,10 +189,12 @@ def test_one_item_of_a_batch_does_not_see_the_others(speech: torch.Tensor) -> No
         assert torch.isfinite(together).all()
 
 
-@pytest.fixture(scope="module", params=["plain", "beside"])
+@pytest.fixture(scope="module", params=["plain", "beside", "confident"])
 def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Lite, Path]:
     torch.manual_seed(0)
-    model = Lite(SMALL).eval() if request.param == "plain" else beside()
+    model = (
+        Lite(SMALL).eval() if request.param == "plain" else beside(confidence=2 if request.param == "confident" else 1)
+    )
     folder = tmp_path_factory.mktemp("package")
     write_graph(model, folder / SINGLE, half_weights=False)
     card = {
@@ -197,6 +216,8 @@ def test_the_exported_graph_is_the_network(exported: tuple[Lite, Path], engine: 
             embeddings, scores, *confidence = model(torch.from_numpy(signal))
         got, got_scores, got_confidence = ready.run(signal)
         assert len(confidence) == (got_confidence is not None)
+        if confidence:
+            np.testing.assert_allclose(got_confidence, confidence[0], atol=1e-4)
         np.testing.assert_allclose(got_scores, scores, atol=1e-4)
         np.testing.assert_allclose(got, embeddings, atol=1e-4 * float(embeddings.abs().max()))
 

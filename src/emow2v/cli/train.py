@@ -77,7 +77,7 @@ def train(
     config: Annotated[
         str,
         typer.Argument(
-            metavar="CONFIG", help="Recipe: msp-dim, lite, lite-2, lite-frames, or a YAML file of your own."
+            metavar="CONFIG", help="Recipe: msp-dim, lite, lite-2, lite-2-confidence, lite-frames, or a YAML file of your own."
         ),
     ],
     to: Annotated[
@@ -109,6 +109,9 @@ def train(
     task = recipes.task(values)
     if task in (recipes.LITE, recipes.LITE_FRAMES):
         _train_lite(values, to, frames=task == recipes.LITE_FRAMES)
+        return
+    if task == recipes.CONFIDENCE:
+        _train_confidence(values, to)
         return
     recipe = recipes.parse(FineTuningRecipe, values)
     if recipe.tensorboard:
@@ -143,7 +146,27 @@ def _train_lite(values: dict[str, Any], to: Path, *, frames: bool) -> None:
     _print_skipped(result.skipped, to)
     if frames:
         return
-    output.print(f"next: python -m emow2v.training.lite.package {result.network} -o PACKAGE", markup=False)
+    _print_package(result.network)
+
+
+def _train_confidence(values: dict[str, Any], to: Path) -> None:
+    need("sklearn", "scipy")
+    from emow2v.training import recipe as recipes
+    from emow2v.training.confidence.recipe import ConfidenceRecipe
+    from emow2v.training.confidence.run import run
+
+    result = run(recipes.parse(ConfidenceRecipe, values), to, errors)
+    shares = {name: one["surest_to_least_sure"] for name, one in result.figures["whole"].items()}
+    told = ", ".join(f"{name} {share:.2f}" for name, share in shares.items() if share is not None)
+    output.print(
+        f"wrote {result.network}: error of the surest fifth of rated clips as a share of the least sure one's: {told or '-'}",
+        markup=False,
+    )
+    _print_package(result.network)
+
+
+def _print_package(network: Path) -> None:
+    output.print(f"next: python -m emow2v.training.lite.package {network} -o PACKAGE", markup=False)
 
 
 def _print_skipped(skipped: Sequence[str], to: Path) -> None:

@@ -14,15 +14,15 @@ from emow2v.agreement import Floats as Floats
 from emow2v.agreement import within_classes
 from emow2v.corpora.clip import Clip, speaker_numbers
 from emow2v.corpora.csv_manifest import GROUPS
+from emow2v.evaluation.confidence import confidence_of
 from emow2v.evaluation.embeddings import Recall, Undefined, recall
-from emow2v.evaluation.intervals import Draws, Figure, agreement, difference, missing
+from emow2v.evaluation.intervals import Draws, Figure, agreement, difference
 from emow2v.evaluation.norms import norm
 from emow2v.trajectory import DIMENSIONS
 
 Agreement = Mapping[str, Mapping[str, Figure | int]]
 Truth = Literal["ratings", "norms", "none"]
 
-FIFTHS = 5
 ENOUGH_SPEAKERS = 5  # of each group, to speak of a difference between two
 
 
@@ -81,7 +81,8 @@ class Evaluation:
             where clips have both
         women_less_men: CCC of the clips of women less that of men, where enough speakers of both speak
         stability: by dimension
-        confidence: by dimension, mean confidence and mean absolute error of fifths of the clips, by rising confidence
+        confidence, confidence_of_windows: by dimension, whether errors of whole clips and of single windows fall as confidence
+            rises (`confidence.confidence_of`)
         recalls: by corpus and by features, the recall of an SVM
         classes: by class, mean and deviation of the scores
         undefined: figures that these clips do not define, each with the sentence why
@@ -102,6 +103,7 @@ class Evaluation:
     recalls: Mapping[str, Mapping[str, Recall]]
     classes: Mapping[str, Mapping[str, object]]
     undefined: Mapping[str, str] = field(default_factory=dict)
+    confidence_of_windows: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     within_classes: Mapping[str, Figure] = field(default_factory=dict)
 
 
@@ -125,6 +127,7 @@ def evaluation_of(
     averaged = np.stack([one.windows.mean(axis=0) for one in scored])
     weighted = np.stack([_weighted(one.windows, one.window_confidence) for one in scored])
     counts = [len(one.windows) for one in scored]
+    rated_windows, single = np.repeat(ratings, counts, axis=0), np.concatenate([one.windows for one in scored])
     groups = _groups(clips)
     women = np.array([clip.groups.get("sex", "").lower() in ("f", "female", "w", "woman") for clip in clips])
     men = np.array([clip.groups.get("sex", "").lower() in ("m", "male", "man") for clip in clips])
@@ -144,8 +147,8 @@ def evaluation_of(
         windows_averaged=agreement(ratings, averaged, speakers, draws),
         windows_weighted=agreement(ratings, weighted, speakers, draws),
         single_windows=agreement(
-            np.repeat(ratings, counts, axis=0),
-            np.concatenate([one.windows for one in scored]),
+            rated_windows,
+            single,
             np.repeat(speakers, counts),
             0,
         ),
@@ -158,7 +161,10 @@ def evaluation_of(
         },
         women_less_men=difference(ratings[known], whole[known], speakers[known], women[known], draws) if enough else {},
         stability=_stability([one.windows for one in scored]),
-        confidence=_confidence(ratings, whole, np.stack([one.confidence for one in scored])),
+        confidence=confidence_of(ratings, whole, np.stack([one.confidence for one in scored])),
+        confidence_of_windows=confidence_of(
+            rated_windows, single, np.concatenate([one.window_confidence for one in scored])
+        ),
         recalls=recalls,
         classes=_classes(clips, whole),
         undefined=undefined,
@@ -218,35 +224,6 @@ def _stability(windows: Sequence[Floats]) -> dict[str, Stability]:
     within = np.sqrt(np.concatenate([(one - one.mean(axis=0)) ** 2 for one in several]).mean(axis=0))
     between = np.stack([one.mean(axis=0) for one in several]).std(axis=0)
     return {name: Stability(float(steps[k]), float(within[k]), float(between[k])) for k, name in enumerate(DIMENSIONS)}
-
-
-def _confidence(ratings: Floats, scores: Floats, confidence: Floats) -> dict[str, dict[str, object]]:
-    """Whether errors fall as confidence rises; empty for models without a confidence."""
-    fifths: dict[str, dict[str, object]] = {}
-    for column, name in enumerate(DIMENSIONS):
-        rated = np.isfinite(ratings[:, column])
-        sure = confidence[rated, column]
-        if rated.sum() < 2 * FIFTHS or np.ptp(sure) == 0:
-            continue
-        error = np.abs(scores[rated, column] - ratings[rated, column])
-        order = np.array_split(np.argsort(sure, kind="stable"), FIFTHS)
-        fifths[name] = {
-            "rank_correlation": _spearman(sure, error),
-            "confidence": [round(float(sure[part].mean()), 4) for part in order],
-            "mean_absolute_error": [round(float(error[part].mean()), 4) for part in order],
-        }
-    return fifths
-
-
-def _spearman(first: Floats, second: Floats) -> float | None:
-    """Rank correlation; None where one of the two does not vary."""
-    try:
-        from scipy.stats import spearmanr
-    except ImportError:
-        raise missing() from None
-    if np.ptp(first) == 0 or np.ptp(second) == 0:
-        return None
-    return round(float(spearmanr(first, second).statistic), 4)
 
 
 def _classes(clips: Sequence[Clip], scores: Floats) -> dict[str, dict[str, object]]:
@@ -344,6 +321,7 @@ def figures(evaluation: Evaluation) -> dict[str, object]:
         "women_less_men_ccc": {name: one.to_json() for name, one in evaluation.women_less_men.items()},
         "stability": {name: one.to_json() for name, one in evaluation.stability.items()},
         "confidence": dict(evaluation.confidence),
+        "confidence_of_windows": dict(evaluation.confidence_of_windows),
         "classes": dict(evaluation.classes),
         "recall": {
             corpus: {name: one.to_json() for name, one in parts.items()} for corpus, parts in evaluation.recalls.items()

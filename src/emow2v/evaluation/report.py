@@ -20,6 +20,7 @@ from emow2v.storage.files import StagedFiles
 from emow2v.trajectory import DIMENSIONS
 
 FILES = ("evaluation.json", "evaluation.md", "scores.png", "confidence.png")
+Confidence = Mapping[str, Mapping[str, Any]]
 RECALL = (
     "Unweighted average recall of a support vector machine (radial kernel, standardised features) that is tested on\n"
     "speakers it was not trained on"
@@ -104,7 +105,7 @@ def markdown(evaluation: Evaluation, about: Mapping[str, str], pictures: Iterabl
         lines += ["CCC of women's clips less that of men's:"]
         lines += [", ".join(f"{name} {interval(one)}" for name, one in evaluation.women_less_men.items()) + ".", ""]
     if evaluation.confidence:
-        lines += ["## Confidence", "", *confidence_table(evaluation.confidence), ""]
+        lines += ["## Confidence", "", *confidence_tables(evaluation.confidence, evaluation.confidence_of_windows), ""]
     if evaluation.recalls:
         lines += ["## Embeddings", "", *recall_table(evaluation), ""]
     if evaluation.classes:
@@ -179,19 +180,49 @@ def _group_table(group: str, parts: Mapping[str, Agreement]) -> list[str]:
     return table((group, "", "CCC", "bias", "clips", "speakers"), rows)
 
 
-def confidence_table(confidence: Mapping[str, Mapping[str, object]]) -> list[str]:
-    """Lines of Markdown with the mean absolute error of fifths of the clips, by rising confidence."""
-    rows = []
-    for name, values in confidence.items():
-        errors, rank = values["mean_absolute_error"], values["rank_correlation"]
-        assert isinstance(errors, list)
-        rows.append([name, *(f"{error:.3f}" for error in errors), "-" if rank is None else f"{rank}"])
-    return [
-        "Mean absolute error of the fifths of clips, from those the model is least sure of to those it is most sure of,",
-        "and the rank correlation of confidence and error (the lower the better).",
+def confidence_tables(clips: Confidence, windows: Confidence | None = None) -> list[str]:
+    """Lines of Markdown: mean absolute errors of fifths of the clips by rising confidence, and shares of small errors.
+
+    Args:
+        clips, windows: of `confidence.confidence_of`, of whole clips and of their single windows; older results have fewer
+            figures
+    """
+    parts = [("", clips), ("single windows, ", windows or {})]
+    fifths = [_fifths_row(f"{part}{name}", one) for part, values in parts for name, one in values.items()]
+    lines = [
+        "Mean absolute error of the fifths of clips, from those the model is least sure of to those it is most sure of; the",
+        "error of the surest fifth as a share of that of the least sure one; and the rank correlation of confidence and error",
+        "(both: the lower the better).",
         "",
-        *table(("", "least sure", "", "middle", "", "most sure", "rank correlation"), rows),
+        *table(("", "least sure", "", "middle", "", "most sure", "share", "rank correlation"), fifths),
     ]
+    steps = [
+        [f"{part}{name}", *_step_row(step)]
+        for part, values in parts
+        for name, one in values.items()
+        for step in one.get("reliability", ())
+    ]
+    if steps:
+        below = next(one["below"] for one in clips.values())
+        lines += [
+            "",
+            f"Share of scores that lie within {below:g} of the truth, by confidence. Where confidence is the probability of that,",
+            "as in lite 2, it is close to the mean confidence.",
+            "",
+            *table(("", "confidence", "scores", "mean confidence", f"share within {below:g}"), steps),
+        ]
+    return lines
+
+
+def _fifths_row(name: str, values: Mapping[str, Any]) -> list[str]:
+    share, rank = values.get("surest_to_least_sure"), values["rank_correlation"]
+    errors = [f"{error:.3f}" for error in values["mean_absolute_error"]]
+    return [name, *errors, "-" if share is None else f"{share:.2f}", "-" if rank is None else f"{rank}"]
+
+
+def _step_row(step: Mapping[str, float]) -> list[str]:
+    between = f"{step['from']:g} to {step['to']:g}"
+    return [between, str(step["rows"]), f"{step['confidence']:.2f}", f"{step['share_below']:.2f}"]
 
 
 def recall_table(evaluation: Evaluation) -> list[str]:

@@ -17,6 +17,7 @@ from torch.nn import functional
 
 from emow2v.errors import ModelError
 from emow2v.framing import SAMPLING_RATE
+from emow2v.networks.confidence import Confidence
 
 N_FFT = 400  # samples, 25 ms
 HOP = 160  # samples, 10 ms
@@ -44,7 +45,7 @@ class LiteConfig:
     positions: int = 500  # 10 s at 50 frames a second
     hidden: int = 256
     emotions: int = 0  # classes of the auxiliary head, training only
-    confidence: int = 0  # 1: the network has an output for the confidence of each score
+    confidence: int = 0  # 1: the network has an output for the confidence of each score; 2: that of `Confidence`
     beside: int = 0
 
     def __post_init__(self) -> None:
@@ -52,6 +53,8 @@ class LiteConfig:
             raise ValueError(
                 f"beside is {self.beside}; expected {max(1, self.halve_after)} to {self.layers - 1}, or 0."
             )
+        if self.confidence > 1 and not self.beside:
+            raise ValueError(f"confidence is {self.confidence} without a layer beside; expected 0 or 1.")
 
     def to_dict(self) -> dict[str, int]:
         return asdict(self)
@@ -182,6 +185,8 @@ class Readout(nn.Module):
 
     With a layer `beside`, scores are the weighted mean of those of two heads (`share` is the weight of the lower layer's),
     and embeddings the sum of the standardised values of both layers, standardised again (`both`).
+
+    Confidence is that of a linear layer on the embeddings, or of `Confidence` where the network has one.
     """
 
     share: Tensor
@@ -195,6 +200,7 @@ class Readout(nn.Module):
         if config.beside:
             self.both = nn.BatchNorm1d(2 * config.width, affine=False)
             self.register_buffer("share", torch.full((3,), 0.5))
+        self.confidence = Confidence(4 * config.width) if config.confidence > 1 else None
 
     def restandardise(self, mean: Tensor, variance: Tensor) -> None:
         """Standardise embeddings by another mean and variance [1024], and change the layers behind so that scores stay equal.
@@ -213,15 +219,23 @@ class Readout(nn.Module):
     def read(self, pooled: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """Embeddings [batch, 1024], scores [batch, 3], and confidence [batch, 3] where there is one, from pooled values of the
         layer `beside` and of the last one, or of the only one there is, [batch, 1024] each."""
-        last = embeddings = self.standardise(pooled[-1])
-        scores = self.head(last)
-        if self.lower is not None:
-            lower = self.lower.standardise(pooled[0])
-            scores = self.share * self.lower.head(lower) + (1 - self.share) * scores
-            embeddings = self.both(last + lower)
+        embeddings, scores, layers = self.heads(pooled)
         if self.certainty is None:
             return embeddings, scores
-        return embeddings, scores, torch.sigmoid(self.certainty(last))
+        certainty = self.certainty(layers[0])
+        if self.confidence is None:
+            return embeddings, scores, torch.sigmoid(certainty)
+        return embeddings, scores, self.confidence(torch.cat(layers, dim=1), scores, certainty)
+
+    def heads(self, pooled: tuple[Tensor, ...]) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
+        """Embeddings [batch, 1024], scores [batch, 3], and the standardised values of the last layer and of the one `beside`,
+        [batch, 1024] each, from pooled values as in `read`."""
+        last = self.standardise(pooled[-1])
+        if self.lower is None:
+            return last, self.head(last), (last,)
+        lower = self.lower.standardise(pooled[0])
+        scores = self.share * self.lower.head(lower) + (1 - self.share) * self.head(last)
+        return self.both(last + lower), scores, (last, lower)
 
 
 class Lite(Readout):

@@ -21,11 +21,8 @@ from emow2v.storage.files import write_text
 
 SHIPPED = Path(__file__).with_name("recipes")
 FILE = "recipe.yaml"  # in the folder of a run
-FINE_TUNING, LITE, LITE_FRAMES = TASKS = (
-    "fine-tuning",
-    "lite",
-    "lite-frames",
-)  # a recipe without a task is for the first
+# A recipe without a task is for the first
+FINE_TUNING, LITE, LITE_FRAMES, CONFIDENCE = TASKS = ("fine-tuning", "lite", "lite-frames", "lite-confidence")
 
 CONFIG = ConfigDict(extra="forbid", coerce_numbers_to_str=True)  # of recipes; a folder may be called 1
 
@@ -113,7 +110,7 @@ def task(values: dict[str, Any]) -> str:
     """
     name = values.pop("task", FINE_TUNING)
     if name not in TASKS:
-        raise FormatError(f"'task' of a recipe is {name!r}; expected {' or '.join(TASKS)}.")
+        raise FormatError(f"'task' of a recipe is {name!r}; expected {', '.join(TASKS[:-1])} or {TASKS[-1]}.")
     return str(name)
 
 

@@ -12,6 +12,7 @@ pytest.importorskip("torch")
 import torch
 
 from emow2v.errors import FormatError
+from emow2v.modelstore.verify import EXAMPLE
 from emow2v.training.lite.augment import Augmenter
 from emow2v.training.lite.bank import Bank, decay_s, read_noises, read_rooms
 
@@ -90,3 +91,12 @@ def test_half_of_the_changes_are_recorded_ones() -> None:
     assert 0.4 < late < 0.6
     plain, without = Augmenter(seeded(5))(signal), Augmenter(seeded(5), None, None)(signal)
     assert torch.equal(plain, without)
+
+
+def test_noises_in_which_somebody_speaks_are_left_out() -> None:
+    speech = soundfile.read(EXAMPLE, dtype="float32")[0]
+    noise = np.random.default_rng(0).normal(0, 0.05, 32_000).astype(np.float32)
+    quiet = Bank([speech, noise, np.concatenate([noise, 0.5 * speech])]).without_speech()
+    assert len(quiet) == 1 and quiet.digest == Bank([noise]).digest
+    with pytest.raises(FormatError, match="Somebody speaks in all of 1 recorded noises"):
+        Bank([speech]).without_speech()

@@ -13,8 +13,10 @@ from torch import Tensor
 from emow2v.audio.excerpts import read_stretch
 from emow2v.errors import AudioError, FormatError
 from emow2v.framing import SAMPLING_RATE
+from emow2v.speech.activity import probabilities
 
 DIRECT = SAMPLING_RATE * 25 // 10_000  # samples about the peak of an impulse response that are the direct sound: 2.5 ms
+SPOKEN = 0.5  # probability of speech above which a frame of 32 ms holds some
 DECAYS_S = (0.1, 1.2)  # of rooms, for 60 dB; below are filters, beyond are caves and effects
 
 
@@ -35,6 +37,17 @@ class Bank:
 
     def __len__(self) -> int:
         return len(self._recordings)
+
+    def without_speech(self) -> Bank:
+        """The recordings in which the detector of speech hears nobody.
+
+        Raises:
+            FormatError: somebody speaks in all of them
+        """
+        quiet = [one for one in self._recordings if float(probabilities([one]).max(initial=0.0)) <= SPOKEN]
+        if not quiet:
+            raise FormatError(f"Somebody speaks in all of {len(self)} recorded noises; expected some without speech.")
+        return Bank(quiet, from_start=self._from_start)
 
     def draw(self, batch: int, samples: int, generator: torch.Generator) -> Tensor:
         """Stretches [batch, samples] of random recordings; one that is too short is repeated, or has zeros behind it where

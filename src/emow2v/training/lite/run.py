@@ -91,7 +91,7 @@ def run(
         "the corpus": _digest(clips, recipe.leave_out),
         "the first weights": _weights(model.state_dict()),
     }
-    rated = _rated(recipe, output / RATED, console) if recipe.rated else None
+    rated = rated_for_choosing(recipe.data, recipe.rated, output / RATED, console) if recipe.rated else None
     if rated:
         check_apart(clips, signals, rated)
     noises = read_noises(Path(recipe.noises)) if recipe.noises else None
@@ -123,9 +123,15 @@ def run(
     return LiteResult(output / NETWORK, figures, tuple(fault for _, fault in left_out))
 
 
-def _rated(recipe: LiteRecipe, cache: Path, console: Console) -> RatedSpeech:
-    """The speech by which recipes are chosen."""
-    clips = for_choosing(read_rated_clips(Path(recipe.data) / "manifest.csv", Path(recipe.rated)))
+def rated_for_choosing(data: str, ratings: str, cache: Path, console: Console) -> RatedSpeech:
+    """The speech by which recipes are chosen.
+
+    Args:
+        data: folder with the manifest.csv of the clips
+        ratings: CSV with people's ratings
+        cache: file of the decoded signals
+    """
+    clips = for_choosing(read_rated_clips(Path(data) / "manifest.csv", Path(ratings)))
     with Count("decoding what people rated", len(clips), console) as bar:
         usable, signals = decode(clips, cache, lambda clip: bar.advance()).usable(clips)
     return RatedSpeech(usable, signals)

@@ -51,6 +51,29 @@ def crop(
     return piece
 
 
+def crops(
+    signals: Sequence[npt.NDArray[np.float32]],
+    seconds: float,
+    rng: np.random.Generator,
+    speed: float,
+    repeat_short: float,
+    device: torch.device | str = "cpu",
+) -> Tensor:
+    """A crop of each signal, [signals, samples], a little faster or slower than it was spoken.
+
+    Args:
+        speed: largest change of tempo and pitch together, as a share; the same for all
+        repeat_short: as in `crop`
+    """
+    samples = int(seconds * SAMPLING_RATE) // FRAME_HOP * FRAME_HOP
+    factor = 1 + rng.uniform(-speed, speed) if speed else 1.0
+    taken = round(samples * factor)
+    cut = torch.from_numpy(np.stack([crop(signal, taken, rng, repeat_short) for signal in signals])).to(device)
+    if taken == samples:
+        return cut
+    return functional.interpolate(cut[:, None], size=samples, mode="linear", align_corners=False)[:, 0]
+
+
 class LiteTraining:
     """The task of a `Loop`: steps on crops of the training clips, figures of the averaged network on held-out speakers.
 
@@ -332,12 +355,5 @@ class LiteTraining:
             if rng.uniform() < recipe.long_share
             else float(np.exp(rng.uniform(np.log(shortest), np.log(longest))))
         )
-        samples = int(seconds * SAMPLING_RATE) // FRAME_HOP * FRAME_HOP
-        factor = 1 + rng.uniform(-recipe.speed, recipe.speed) if recipe.speed else 1.0
-        taken = round(samples * factor)
-        crops = torch.from_numpy(
-            np.stack([crop(self.signals[index], taken, rng, recipe.repeat_short) for index in batch])
-        ).to(self.device)
-        if taken == samples:
-            return crops
-        return functional.interpolate(crops[:, None], size=samples, mode="linear", align_corners=False)[:, 0]
+        signals = [self.signals[index] for index in batch]
+        return crops(signals, seconds, rng, recipe.speed, recipe.repeat_short, self.device)
