@@ -117,6 +117,10 @@ def beside(**changes: int) -> Lite:
     torch.manual_seed(4)
     model = Lite(replace(SMALL, **{"beside": 1, "confidence": 1, **changes})).eval()
     model.share.copy_(torch.tensor([0.2, 0.5, 1.0]))
+    if model.confidence is not None:
+        model.confidence.values.copy_(torch.rand(8, 3))
+        model.confidence.weight.copy_(torch.tensor([[1.0, 0.5, 9.0], [0.2, 2.0, -1.0], [0.0, 1.0, 4.0]]))
+        model.confidence.offset.copy_(torch.tensor([0.3, -0.2, 0.1]))
     with torch.no_grad():
         pooled = model.pooled(model.log_mel(torch.randn(50, 4000) * 0.1))
         model.lower.restandardise(pooled[0].mean(dim=0), pooled[0].var(dim=0))

@@ -34,8 +34,8 @@ class Confidence(nn.Module):
         self.register_buffer("weight", torch.ones(3, SIGNS))
         self.register_buffer("offset", torch.zeros(3))
 
-    def signs(self, embeddings: Tensor, scores: Tensor, certainty: Tensor) -> Tensor:
-        """What the confidence of each score follows from, [batch, 3, signs].
+    def signs(self, embeddings: Tensor, scores: Tensor, certainty: Tensor) -> tuple[Tensor, ...]:
+        """What the confidence of each score follows from, `SIGNS` of [batch, 3].
 
         Args:
             embeddings: standardised values of both layers [batch, embeddings]
@@ -43,9 +43,11 @@ class Confidence(nn.Module):
         """
         share = torch.softmax(self.classes(embeddings), dim=1)
         distance = (share[:, :, None] * (scores[:, None] - self.values).abs()).sum(dim=1)
-        return torch.stack([certainty, -torch.log(distance + SMALLEST), (scores - 0.5) ** 2], dim=2)
+        return certainty, -torch.log(distance + SMALLEST), (scores - 0.5) ** 2
 
     def forward(self, embeddings: Tensor, scores: Tensor, certainty: Tensor) -> Tensor:
-        logits = (self.signs(embeddings, scores, certainty) * self.weight).sum(dim=2) + self.offset
+        logits = self.offset
+        for sign, weight in zip(self.signs(embeddings, scores, certainty), self.weight.T, strict=True):
+            logits = logits + weight * sign  # OpenVINO 2026.4 sums a product with a square matrix over the wrong axis
         confidence: Tensor = torch.sigmoid(self.speech(embeddings)) * torch.sigmoid(logits)
         return confidence

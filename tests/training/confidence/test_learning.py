@@ -64,7 +64,7 @@ def test_classes_and_speech_are_learnt_and_classes_are_made_less_certain() -> No
     classes[:50] = -1  # speech whose class is not known
     values = torch.from_numpy(rng.normal(0, 0.3, (600, 128))).float()
     values[torch.arange(600), classes.clamp(min=0)] += 3.0 * (classes >= 0)
-    values[:, 8] += 3 * said
+    values[:, 8] += 6 * said - 3
     learnt = {}
     for temperature in (1.0, 3.0):
         model = network()

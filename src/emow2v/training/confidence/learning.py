@@ -167,13 +167,14 @@ def measure(model: Lite, rated: RatedSpeech, *, windows: bool = False) -> Measur
         inputs = cut(padded, WINDOWS) if windows else signal[None, : model.max_samples]
         _, scores, layers = model.heads(model.pooled(model.log_mel(torch.from_numpy(inputs))))
         values, certainty = torch.cat(layers, dim=1), model.certainty(layers[0])
-        found = (scores, model.confidence(values, scores, certainty), model.confidence.signs(values, scores, certainty))
+        signs = torch.stack(model.confidence.signs(values, scores, certainty), dim=2)
+        found = (scores, model.confidence(values, scores, certainty), signs)
         for kept, one in zip(rows, found, strict=True):
             kept.append(one.numpy())
         counts.append(len(inputs))
     ratings = np.repeat(np.array([clip.ratings for clip in rated.clips], np.float64), counts, axis=0)
-    scores_, confidence, signs = (np.concatenate(one) for one in rows)
-    return Measured(ratings, scores_, confidence, signs, np.repeat(1 / np.array(counts), counts))
+    said, sure, told = (np.concatenate(one) for one in rows)
+    return Measured(ratings, said, sure, told, np.repeat(1 / np.array(counts), counts))
 
 
 def calibrate(model: Lite, parts: Sequence[Measured]) -> None:
