@@ -107,10 +107,8 @@ def test_a_recipe_is_a_name_or_a_file(tmp_path: Path) -> None:
     assert (own.epochs, own.learning_rate, own.allow, own.seed) == (2, 3e-5, ("missing-files",), 7)
     assert own.model == "1"  # a folder may be called so
     with pytest.raises(
-    with pytest.raises(
         FormatError,
         match="expected lite or lite-2 or lite-2-confidence or lite-2-tuned or lite-frames or msp-dim, or a YAML file",
-    ):
     ):
         recipes.find("paper")
 

@@ -77,7 +77,8 @@ def train(
     config: Annotated[
         str,
         typer.Argument(
-            metavar="CONFIG", help="Recipe: msp-dim, lite, lite-2, lite-2-confidence, lite-frames, or a YAML file of your own."
+            metavar="CONFIG",
+            help="Recipe: msp-dim, lite, lite-2, lite-2-confidence, lite-frames, or a YAML file of your own.",
         ),
     ],
     to: Annotated[

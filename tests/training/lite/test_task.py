@@ -455,7 +455,7 @@ def test_what_cannot_be_trained_is_told_before_the_first_step(corpus: Path, enco
         ("threads=-1", "expected 0 or more"),
         (f"data={tmp_path / 'none'}", "does not exist"),
         ("data=''", "names no data"),
-        ("task=sleep", "expected fine-tuning, lite or lite-confidence"),
+        ("task=sleep", "expected fine-tuning, lite, lite-frames or lite-confidence"),
         ("model=x", "A recipe has no 'model'"),
     ):
         with pytest.raises(FormatError if "none" not in change else Emow2vError, match=sentence):
