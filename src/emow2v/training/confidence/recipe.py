@@ -51,7 +51,7 @@ class ConfidenceRecipe:
     repeat_short: Share = 0.7
     speed: Share = 0.1
     steps: Count = 150
-    speech_steps: Count = 600
+    speech_steps: Count = 2000
     rate: PositiveNumber = 1e-3
     weight_decay: NumberFromZero = 0.02
     dropout: Share = 0.6
