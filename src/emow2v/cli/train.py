@@ -98,7 +98,8 @@ def train(
     """Train a model by a recipe: fine-tune a checkpoint on a corpus with ratings, or train lite again (extra train).
 
     For a fine-tuning, model=DIR is the checkpoint, data=PATH the corpus and corpus=csv its kind. For lite, data=DIR is the
-    folder of its corpora and encoder=DIR the Whisper encoder; for lite-frames, teacher=RUN/model.pt is its teacher. On several GPUs: accelerate launch -m emow2v train ...
+    folder of its corpora and encoder=DIR the Whisper encoder; for lite-frames, teacher=RUN/model.pt is its teacher, and for
+    lite-2-confidence start=RUN/model.pt the network. On several GPUs: accelerate launch -m emow2v train ...
     """
     need("torch", "transformers", "accelerate", "yaml")
     from emow2v.training import recipe as recipes
