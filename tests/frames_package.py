@@ -28,7 +28,8 @@ def frames_network() -> LiteFrames:
     torch.manual_seed(0)
     model = LiteFrames(CONFIG)
     for layer in model.layers:
-        torch.nn.init.normal_(layer.relative)
+        torch.nn.init.normal_(layer.distant_keys)
+        torch.nn.init.normal_(layer.distant_values)
     return model.eval()
 
 

@@ -28,7 +28,8 @@ def network(config: FramesConfig) -> LiteFrames:
     torch.manual_seed(0)
     model = LiteFrames(config)
     for layer in model.layers:
-        torch.nn.init.normal_(layer.relative)
+        torch.nn.init.normal_(layer.distant_keys)
+        torch.nn.init.normal_(layer.distant_values)
     torch.nn.init.normal_(model.position)
     return model.eval()
 
@@ -128,7 +129,9 @@ def test_with_all_within_reach_it_is_lite_without_positions(speech: torch.Tensor
     model = LiteFrames(wide).eval()
     tensors = {name: tensor for name, tensor in lite.state_dict().items() if name in model.state_dict()}
     missing = model.load_state_dict(tensors, strict=False).missing_keys
-    assert all(name.startswith("speech.") or name.endswith(("relative", "position")) for name in missing)
+    assert all(
+        name.startswith("speech.") or name.endswith(("distant_keys", "distant_values", "position")) for name in missing
+    )
     signal = speech[:, : 200 * HOP] + 1e-3 * torch.randn(1, 200 * HOP)
     taken: list[torch.Tensor] = []
     model.conv1.register_forward_pre_hook(lambda module, given: taken.extend(given))

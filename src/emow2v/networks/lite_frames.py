@@ -155,12 +155,18 @@ class Exists:
 
 
 class BandedLayer(Layer):
-    """A layer of the encoder whose frames attend to some before and behind them, with a learnt bias for each distance."""
+    """A layer of the encoder whose frames attend to some before and behind them.
+
+    Keys and values have learnt parts by their distance from the frame that attends, in place of those that positions give
+    them: Shaw, Uszkoreit and Vaswani (2018), Self-Attention with Relative Position Representations, NAACL.
+    """
 
     def __init__(self, config: FramesConfig, back: int, ahead: int) -> None:
         super().__init__(config)
         self.back, self.ahead = back, ahead
-        self.relative = nn.Parameter(torch.zeros(config.heads, back + ahead + 1))
+        distances = config.heads, back + ahead + 1, config.width // config.heads
+        self.distant_keys = nn.Parameter(torch.zeros(distances))
+        self.distant_values = nn.Parameter(torch.zeros(distances))
 
     def step(self, hidden: Tensor, exists: Tensor, name: str, states: _States, block: int) -> Tensor:
         """Frames [batch, time, width] to as many, delayed by `ahead` frames.
@@ -196,22 +202,35 @@ class BandedLayer(Layer):
 
         queries = heads(split(self.self_attn["q_proj"](normed), 0)) * (width // self.heads) ** -0.5
         logits = torch.matmul(queries, heads(split(keys, more)).transpose(3, 4))
-        logits = logits + self._distances(block, more) + split(bias, more)[:, :, :, 0][:, :, None, None]
-        attended = torch.matmul(torch.softmax(logits, dim=-1), heads(split(values, more)))
+        logits = logits + self._by_key(torch.matmul(queries, self.distant_keys.transpose(1, 2)), logits.shape[4])
+        logits = logits + self._band(block, logits.shape[4]) + split(bias, more)[:, :, :, 0][:, :, None, None]
+        weights = torch.softmax(logits, dim=-1)
+        attended = torch.matmul(weights, heads(split(values, more)))
+        attended = attended + torch.matmul(self._by_distance(weights), self.distant_values)
         attended = attended.transpose(2, 3).reshape(batch, -1, width)[:, : hidden.shape[1]]
         hidden = hidden + self.self_attn["out_proj"](attended)
         inner = functional.gelu(self.fc1(self.final_layer_norm(hidden)))
         result: Tensor = hidden + self.fc2(inner)
         return result
 
-    def _distances(self, block: int, more: int) -> Tensor:
-        """What is added to logits by distance: [heads, block, frames of keys]."""
-        device = self.relative.device
-        queries, keys = torch.arange(block, device=device), torch.arange((more + 1) * block, device=device)
-        distance = keys[None] - queries[:, None]
-        span = self.back + self.ahead
-        within = (distance >= 0) & (distance <= span)
-        return torch.where(within, self.relative[:, distance.clamp(0, span)], MASKED)
+    def _by_key(self, values: Tensor, keys: int) -> Tensor:
+        """Values by distance [..., block, distances] to values by key [..., block, keys]: row k begins k keys later."""
+        block, distances = values.shape[-2:]
+        rows = functional.pad(values, (0, keys + 1 - distances)).flatten(-2)[..., :-block]
+        return rows.unflatten(-1, (block, keys))
+
+    def _by_distance(self, values: Tensor) -> Tensor:
+        """Values by key to values by distance, the way back."""
+        block, keys = values.shape[-2:]
+        rows = functional.pad(values.flatten(-2), (0, block)).unflatten(-1, (block, keys + 1))
+        return rows[..., : self.back + self.ahead + 1]
+
+    def _band(self, block: int, keys: int) -> Tensor:
+        """What is added to logits [block, keys]: 0 within reach of a frame."""
+        device = self.distant_keys.device
+        distance = torch.arange(keys, device=device)[None] - torch.arange(block, device=device)[:, None]
+        outside = (distance < 0) | (distance > self.back + self.ahead)
+        return outside.to(self.distant_keys.dtype) * MASKED
 
 
 class LiteFrames(Readout):

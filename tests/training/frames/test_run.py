@@ -32,6 +32,7 @@ def write_teacher(path: Path, **changes) -> Path:
 
 def test_the_command_trains_and_its_network_can_be_read(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(frames_task, "STATISTICS_BATCHES", 2)
+    monkeypatch.setattr(frames_task, "PLACES_WINDOWS", 16)
     write_tones(tmp_path)
     changes = [
         f"data={tmp_path}", f"teacher={write_teacher(tmp_path / 'teacher.pt')}", "corpora=[ravdess]", "epochs=1",
@@ -62,7 +63,6 @@ def test_the_shipped_recipe_goes_with_a_lite_of_three_layers(tmp_path: Path) -> 
     teacher = read_teacher(write_teacher(tmp_path / "teacher.pt", layers=3))
     model = student(recipe, teacher)
     assert model.look_ahead / 16000 < 1
-    torch.testing.assert_close(model.position, teacher.embed_positions.weight[:100].mean(dim=0))
     torch.testing.assert_close(model.layers[2].fc1.weight, teacher.layers[2].fc1.weight)
     assert torch.equal(model.share, teacher.share)
 

@@ -24,6 +24,7 @@ SIZES = {"layers": 2, "width": 32, "heads": 2, "intermediate": 64, "hidden": 16}
 @pytest.fixture(autouse=True)
 def few_statistics(monkeypatch) -> None:
     monkeypatch.setattr(frames_task, "STATISTICS_BATCHES", 2)
+    monkeypatch.setattr(frames_task, "PLACES_WINDOWS", 16)
 
 
 @pytest.fixture(scope="module")
@@ -78,8 +79,17 @@ def test_frozen_layers_learn_distances_alone(corpus: Path) -> None:
     task.begin_epoch(0, 0)
     task.step()
     changed = {name for name, value in task.model.state_dict().items() if not torch.equal(value, before[name])}
-    assert {name for name in changed if name.startswith(("conv", "layers.0."))} == {"layers.0.relative"}
-    assert {"layers.1.fc1.weight", "layers.1.relative", "position", "speech.0.weight", "lower.head.1.weight"} <= changed
+    assert {name for name in changed if name.startswith(("conv", "layers.0."))} == {
+        "layers.0.distant_keys",
+        "layers.0.distant_values",
+    }
+    assert {
+        "layers.1.fc1.weight",
+        "layers.1.distant_keys",
+        "position",
+        "speech.0.weight",
+        "lower.head.1.weight",
+    } <= changed
     assert not any(parameter.requires_grad for parameter in task.teacher.parameters())
 
 

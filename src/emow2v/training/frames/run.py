@@ -70,7 +70,7 @@ def read_frames(path: Path) -> tuple[LiteFrames, dict[str, Any]]:
 
 
 def student(recipe: FramesRecipe, teacher: Lite) -> LiteFrames:
-    """The network before the first step: the tensors of the teacher, and the mean of its positions in their place."""
+    """The network with the tensors of the teacher; its positions follow before the first step (`places`)."""
     torch.manual_seed(recipe.seed)
     try:
         config = FramesConfig(
@@ -90,9 +90,6 @@ def student(recipe: FramesRecipe, teacher: Lite) -> LiteFrames:
     for name, target in model.state_dict().items():
         if name in tensors:
             target.copy_(tensors[name])
-    used = tensors["embed_positions.weight"][:100]  # those of the first two seconds
-    with torch.no_grad():
-        model.position.copy_(used.mean(dim=0))
     return model
 
 

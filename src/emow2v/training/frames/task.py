@@ -14,14 +14,16 @@ from emow2v.corpora.clip import Clip
 from emow2v.framing import SAMPLING_RATE
 from emow2v.networks.lite import Lite
 from emow2v.networks.lite_frames import FRAME, LiteFrames
+from emow2v.training.frames.places import WINDOW, take_places
 from emow2v.training.frames.recipe import SHORTEST_SPAN_S, FramesRecipe
 from emow2v.training.frames.rows import Rows, compose
 from emow2v.training.lite.signals import Signals
-from emow2v.training.lite.task import NEUTRAL, LiteTraining
+from emow2v.training.lite.task import NEUTRAL, LiteTraining, crop
 from emow2v.training.losses import ccc_loss
 
 WHOLE = 0.5  # share of batches whose window is the whole crop
 STATISTICS_BATCHES = 12  # for the mean and deviation of pooled values
+PLACES_WINDOWS = 192  # for the means of keys and values by place
 SHORTEST = round(SHORTEST_SPAN_S * SAMPLING_RATE / FRAME)  # frames
 
 
@@ -55,10 +57,14 @@ class FramesTraining(LiteTraining):
     def is_trained(self, name: str) -> bool:
         """Frozen layers learn how to do without positions, and nothing else."""
         frozen = ("conv1.", "conv2.", *(f"layers.{k}." for k in range(self.recipe.frozen_layers)))
-        return not name.startswith(frozen) or name.endswith(".relative")
+        return not name.startswith(frozen) or name.endswith(("distant_keys", "distant_values"))
 
     def is_new(self, name: str) -> bool:
-        return super().is_new(name) or name.startswith("speech.") or name.endswith(("relative", "position"))
+        return (
+            super().is_new(name)
+            or name.startswith("speech.")
+            or name.endswith(("distant_keys", "distant_values", "position"))
+        )
 
     def step(self) -> float:
         rows, batch = self._rows(), self._batches[self._step]
@@ -128,8 +134,16 @@ class FramesTraining(LiteTraining):
 
     def begin_epoch(self, epoch: int, first: int) -> None:
         if not (epoch or first):
+            self._take_places()
             self._take_statistics()
         super().begin_epoch(epoch, first)
+
+    def _take_places(self) -> None:
+        """What positions of the teacher are for, by distance."""
+        rng = np.random.default_rng(self.recipe.seed)
+        drawn = rng.choice(self.indices, PLACES_WINDOWS)
+        windows = np.stack([crop(self.signals[index], WINDOW, rng, 1.0) for index in drawn])
+        take_places(self.model, self.teacher, torch.from_numpy(windows).to(self.device))
 
     def _take_statistics(self) -> None:
         """Standardise by the frames of this network before its first step: heads expect standardised values, and those of
