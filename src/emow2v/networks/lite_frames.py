@@ -69,20 +69,12 @@ class _States:
     def __init__(self, old: Mapping[str, Tensor]) -> None:
         self.old, self.new = old, State()
 
-    def extend(self, name: str, value: Tensor, size: int) -> Tensor:
-        """The last `size` values of the steps before, and those of this one behind them; time is the last axis."""
+    def extend(self, name: str, value: Tensor, size: int, axis: int = -1) -> Tensor:
+        """The last `size` values of the steps before, and those of this one behind them; time is the axis -1 or 1."""
         if not size:
             return value
-        longer = torch.cat([self.old[name], value], dim=-1)
-        self.new[name] = longer[..., -size:]
-        return longer
-
-    def extend_rows(self, name: str, value: Tensor, size: int) -> Tensor:
-        """Likewise for [batch, time, width]."""
-        if not size:
-            return value
-        longer = torch.cat([self.old[name], value], dim=1)
-        self.new[name] = longer[:, -size:]
+        longer = torch.cat([self.old[name], value], dim=axis)
+        self.new[name] = longer[..., -size:] if axis == -1 else longer[:, -size:]
         return longer
 
 
@@ -178,10 +170,10 @@ class BandedLayer(Layer):
         batch, _, width = hidden.shape
         span = self.back + self.ahead
         normed = self.self_attn_layer_norm(hidden)
-        keys = states.extend_rows(f"{name}.keys", self.self_attn["k_proj"](normed), span)
-        values = states.extend_rows(f"{name}.values", self.self_attn["v_proj"](normed), span)
+        keys = states.extend(f"{name}.keys", self.self_attn["k_proj"](normed), span, 1)
+        values = states.extend(f"{name}.values", self.self_attn["v_proj"](normed), span, 1)
         if self.ahead:
-            hidden = states.extend_rows(f"{name}.hidden", hidden, self.ahead)[:, : -self.ahead]
+            hidden = states.extend(f"{name}.hidden", hidden, self.ahead, 1)[:, : -self.ahead]
             normed = self.self_attn_layer_norm(hidden)
         more = -(-span // block)  # blocks of keys before those of a block of queries
         bias = (1 - exists[:, :, None]) * MASKED
@@ -390,12 +382,12 @@ class LiteFrames(Readout):
             hidden = layer.step(hidden, exists.of(late, extra, stride), f"layer{number}", states, block)
             if number == config.halve_after:
                 known_rows = exists.of(late + 2 * layer.ahead, self._held, stride)[:, None]
-                rows = states.extend_rows("halved", hidden, self._held).transpose(1, 2) * known_rows
+                rows = states.extend("halved", hidden, self._held, 1).transpose(1, 2) * known_rows
                 share = functional.avg_pool1d(known_rows, 3, stride=2).clamp(min=0.1)
                 hidden, stride = (functional.avg_pool1d(rows, 3, stride=2) / share).transpose(1, 2), 4
             if number == config.beside:
                 lower = functional.layer_norm(hidden, hidden.shape[2:])
         waiting = sum(config.ahead[config.beside :])
         if waiting:
-            lower = states.extend_rows("lower", lower, waiting)[:, :-waiting]
+            lower = states.extend("lower", lower, waiting, 1)[:, :-waiting]
         return torch.cat([lower, self.layer_norm(hidden)], dim=2) * exists.of(self._late[-1], 0, 4)[:, :, None]
