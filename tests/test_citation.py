@@ -77,6 +77,7 @@ def test_references_of_the_embedded_model(model: emow2v.Model) -> None:
         "christop2024nemo": "inproceedings",
         "livingstone2018ravdess": "article",
         "aouf2019baved": "misc",
+        "banga2019emospeech": "misc",
     }
     assert f"version = {{{emow2v.__version__}}}" in text
 

@@ -17,6 +17,7 @@ _KEYS = {
     "nEMO": "christop2024nemo",
     "RAVDESS (speech)": "livingstone2018ravdess",
     "BAVED": "aouf2019baved",
+    "Indian EmoSpeech Command (a part)": "banga2019emospeech",
 }
 _ENGINES = {"openvino": "OpenVINO", "onnxruntime": "ONNX Runtime", "torch": "PyTorch"}
 _PRECISIONS = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16", "int8": "8-bit integers"}

@@ -49,6 +49,16 @@ def test_unknown_names_and_folders_without_a_card(tmp_path) -> None:
         assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("name", ["lite-1.0", "lite==1.0", "lite 1.0", "lite@v1"])
+def test_another_version_of_the_embedded_model_is_named_by_its_folder(name) -> None:
+    version = cards.find("lite").version
+    expected = (
+        rf"^Model '{name}' was not found; this emow2v has lite {version}, by the name lite; .* folder of lite 1\.0"
+    )
+    with pytest.raises(ModelError, match=expected):
+        cards.find(name)
+
+
 @pytest.mark.parametrize(
     "change",
     [

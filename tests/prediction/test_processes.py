@@ -131,8 +131,8 @@ def test_a_closed_model_predicts_nothing_more(package: Path) -> None:
         trajectory = model.predict(CLIPS[0], 16000)
         rows = model.predict(CLIPS[1], 16000).load()
         stream = model.stream()
-        assert repr(model) == "<Model lite 1.0>" and not model.closed
-    assert repr(model) == "<Model lite 1.0 (closed)>" and model.closed and len(rows.scores) == 25
+        assert repr(model) == "<Model lite 2.0>" and not model.closed
+    assert repr(model) == "<Model lite 2.0 (closed)>" and model.closed and len(rows.scores) == 25
     for use in (
         lambda: model.predict(CLIPS[0], 16000), lambda: model(CLIPS[0], 16000), lambda: trajectory.scores,
         lambda: model.predict_batch(CLIPS, 16000), lambda: model.predict_files([]), model.stream,

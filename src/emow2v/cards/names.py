@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from pathlib import Path
 
 from emow2v.cards.card import CARD_FILE, INT8, Card, read_card
@@ -62,7 +63,14 @@ def find(model: str | Path) -> Card:
         raise ModelError(f"Model '{model}' is not here yet; run: emow2v models pull {model}")
     names = ", ".join(card.name for card in here)
     shown = " ".join(str(model).split())[:100]
-    raise ModelError(f"Model '{shown}' was not found; available: {names}, or the path of a model folder.")
+    remedy = f"available: {names}, or the path of a model folder."
+    for card in here:
+        if re.fullmatch(re.escape(card.name) + r"\W*v?\d[\d.]*", shown):
+            remedy = (
+                f"this emow2v has {card.name} {card.version}, by the name {card.name}; another version is named by the path "
+                "of its folder (docs/lite.md has the command that makes the folder of lite 1.0)."
+            )
+    raise ModelError(f"Model '{shown}' was not found; {remedy}")
 
 
 def for_precision(card: Card, precision: str) -> Card:

@@ -420,6 +420,8 @@ def test_a_head_on_a_lower_layer_is_trained_beside_a_finished_network(
     card = find(tmp_path / "beside")
     assert all(row.passed for row in verify(card)) and card.version == "2.0"
     assert card.citation == "emow2v lite 2.0, trained on nEMO, RAVDESS and BAVED from the Whisper base encoder"
+    with pytest.raises(ModelError, match="beside has a head on a lower layer already; expected a lite with one head"):
+        train(corpus, encoder, tmp_path / "none", "beside=1", f"start={tmp_path / 'beside'}")
     with pytest.raises(FormatError, match="'beside' of a recipe is given without 'start'"):
         train(corpus, encoder, tmp_path / "none", "beside=1")
     with pytest.raises(FormatError, match="'beside' of a recipe is 3; expected 0, or 1 to 2"):
@@ -470,9 +472,9 @@ def test_what_cannot_be_trained_is_told_before_the_first_step(corpus: Path, enco
 
 
 def test_the_shipped_recipe(tmp_path: Path) -> None:
-    given = recipes.read(recipes.find("lite"))
+    given = recipes.read(recipes.find("lite-2"))
     assert recipes.task(given) == recipes.LITE
-    shipped = recipes.parse(LiteRecipe, given)
+    shipped = recipes.parse(LiteRecipe, {**given, "start": "lite"})
     card = find("lite").details["recipe"]  # of the network that is shipped
     assert json.loads(json.dumps(shipped.numbers())) == card
 

@@ -41,6 +41,8 @@ _BESIDE_DESCRIPTION = (
     "Lower three layers of the Whisper base encoder: scores are the weighted mean of a head on layers that were fine-tuned on "
     "acted emotional speech and of one on a layer that was not; says how sure it is."
 )
+_COMMAND = "emow2v train lite data=CORPORA encoder=openai/whisper-base -o RUN"
+_BESIDE_COMMAND = "emow2v train lite-2 data=CORPORA start=LITE rated=RATINGS.csv noises=NOISES rooms=ROOMS -o RUN"
 
 _CERTAINTY = (
     "Confidence is learnt from the same values: it tells noise and silence from speech, and clear cases from others, not how "
@@ -123,11 +125,11 @@ def lite_card(model: Lite | LiteFrames, stored: Mapping[str, Any]) -> dict[str, 
         "recipe": stored["recipe"],
         "held_out": {
             "what": "CCC against those values on speakers of these corpora who were never trained on",
-            "command": "emow2v train lite data=CORPORA encoder=openai/whisper-base -o DIR",
+            "command": _BESIDE_COMMAND if model.config.beside else _COMMAND,
             **stored["figures"],
         },
         "limits": (
-            "Acted speech, in three languages, of few speakers, and values assigned by class: read scores as a tendency, "
+            "Acted speech of few speakers and languages, and values assigned by class: read scores as a tendency, "
             "compare within a recording and a speaker, and do not decide about people by them. Valence is the weakest "
             "dimension, as for every model that hears only the voice. Speakers and rooms shift scores as a whole; spontaneous "
             "speech is often scored too aroused. "

@@ -25,10 +25,15 @@ def begin_with(model: Lite, source: str) -> None:
         source: model.pt of a training, or a package or its name
 
     Raises:
-        ModelError: neither, or another network
+        ModelError: neither, another network, or one that already has the second head that is to be trained
     """
     tensors = _tensors(source)
     own = model.state_dict()
+    if model.config.beside and "share" in tensors:
+        raise ModelError(
+            f"{source} has a head on a lower layer already; expected a lite with one head, such as lite 1.0 (docs/lite.md has "
+            "the command that makes its folder)."
+        )
     for name, target in own.items():
         if name.endswith("num_batches_tracked"):
             continue
