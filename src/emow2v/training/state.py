@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from emow2v import storage
-from emow2v.errors import FormatError, is_own
+from emow2v.errors import FormatError, ModelError, is_own
 from emow2v.storage.atomic import atomic_file, remove_unfinished
 
 FILE = "state.pt"
@@ -78,13 +78,9 @@ def read(folder: Path, made_of: Mapping[str, Any]) -> dict[str, Any] | None:
     if not path.exists():
         return None
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged pickle or archive can fail anywhere in PyTorch
-        if is_own(error):
-            raise
-        raise FormatError(
-            f"{path} is no state of a training ({storage.reason(error)}); choose another folder or remove it."
-        ) from None
+        state = _load(path)
+    except _DamagedError as error:
+        raise FormatError(f"{path} is no state of a training ({error}); choose another folder or remove it.") from None
     before = state.get("made_of") if isinstance(state, dict) else None
     if not isinstance(before, dict):
         raise FormatError(f"{path} is no state of a training (it holds another); choose another folder or remove it.")
@@ -95,6 +91,37 @@ def read(folder: Path, made_of: Mapping[str, Any]) -> dict[str, Any] | None:
         )
         raise FormatError(f"{path} was made by another recipe ({changes}); take that one, or choose another folder.")
     return state
+
+
+def read_network(path: Path, expected: str) -> dict[str, Any]:
+    """The content of the model.pt of a training: `config`, `model` (tensors by name) and more.
+
+    Args:
+        expected: for the error's sentence, what the file should be
+
+    Raises:
+        ModelError: no such file, a damaged one, or another
+    """
+    try:
+        stored = _load(path)
+    except _DamagedError as error:
+        raise ModelError(f"{storage.shown(path)} holds no network ({error}); expected {expected}.") from None
+    if not isinstance(stored, dict) or not {"config", "model"} <= set(stored):
+        raise ModelError(f"{storage.shown(path)} holds no network (it holds another content); expected {expected}.")
+    return stored
+
+
+class _DamagedError(Exception):
+    """PyTorch cannot read a file; the message says why."""
+
+
+def _load(path: Path) -> Any:
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged pickle or archive can fail anywhere in PyTorch
+        if is_own(error):
+            raise
+        raise _DamagedError(storage.reason(error)) from None
 
 
 def _plain(value: Any) -> Any:

@@ -69,7 +69,8 @@ def test_the_published_request_as_published(client: TestClient, lite: Model, dat
         annotation = read_annotation(data / f"example.{name}.annotation")
         assert annotation.sampling_rate == 25 and len(annotation) == 321
         np.testing.assert_allclose(annotation.values, trajectory.scores[:, column].clip(0, 1), atol=1e-5)
-        assert ((annotation.confidence > 0) & (annotation.confidence < 1)).all() and annotation.confidence.max() > 0.4
+        # about 0 before somebody speaks
+        assert ((annotation.confidence >= 0) & (annotation.confidence < 1)).all() and annotation.confidence.max() > 0.4
     stream = read_stream(data / "example.embeddings.stream")
     assert stream.data.shape == (321, 1024)
     np.testing.assert_allclose(stream.data, trajectory.embeddings, atol=1e-4)

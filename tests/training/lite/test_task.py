@@ -26,6 +26,7 @@ from emow2v.errors import Emow2vError, FormatError, ModelError
 from emow2v.modelstore.verify import verify
 from emow2v.networks.lite import Lite, LiteConfig
 from emow2v.training import recipe as recipes
+from emow2v.training.confidence.recipe import ConfidenceRecipe
 from emow2v.training.lite import package
 from emow2v.training.lite import run as lite_run
 from emow2v.training.lite import task as training
@@ -471,12 +472,15 @@ def test_what_cannot_be_trained_is_told_before_the_first_step(corpus: Path, enco
         train(corpus, encoder, tmp_path / "run")
 
 
-def test_the_shipped_recipe(tmp_path: Path) -> None:
+def test_the_shipped_recipes() -> None:
     given = recipes.read(recipes.find("lite-2"))
     assert recipes.task(given) == recipes.LITE
     shipped = recipes.parse(LiteRecipe, {**given, "start": "lite"})
+    given = recipes.read(recipes.find("lite-2-confidence"))
+    recipes.task(given)
+    confidence = recipes.parse(ConfidenceRecipe, given)
     card = find("lite").details["recipe"]  # of the network that is shipped
-    assert json.loads(json.dumps(shipped.numbers())) == card
+    assert json.loads(json.dumps({**shipped.numbers(), "confidence": confidence.numbers()})) == card
 
 
 def test_an_epoch_takes_of_each_corpus_its_share(corpus: Path, tmp_path: Path) -> None:

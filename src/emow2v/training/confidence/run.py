@@ -79,14 +79,12 @@ def run(recipe: ConfidenceRecipe, output: Path, console: Console) -> LiteResult:
 
 def _network(start: str) -> tuple[Lite, dict[str, Any]]:
     """The network in a model.pt of the training with a confidence that has not learnt, and the other content of the file."""
-    try:
-        stored: dict[str, Any] = torch.load(start, map_location="cpu", weights_only=True)
-        config = LiteConfig(**{**stored["config"], "confidence": 2})
-        tensors = {name: one for name, one in stored["model"].items() if not name.startswith("confidence.")}
-    except Exception as error:  # a damaged pickle or archive can fail anywhere in PyTorch
-        raise ModelError(
-            f"{storage.shown(start)} is no network with two heads ({storage.reason(error)}); expected the model.pt of lite-2."
-        ) from None
+    stored = state.read_network(Path(start), "the model.pt of lite-2")
+    tensors = {name: one for name, one in stored["model"].items() if not name.startswith("confidence.")}
+    given = stored["config"]
+    if not given.get("beside") or "back" in given:  # one head, or a model of frames
+        raise ModelError(f"{storage.shown(start)} is no network with two heads; expected the model.pt of lite-2.")
+    config = LiteConfig(**{**given, "confidence": 2})
     model = Lite(config)
     missing, others = model.load_state_dict(tensors, strict=False)
     if others or not all(name.startswith("confidence.") for name in missing):

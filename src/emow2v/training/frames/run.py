@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from emow2v import storage
 from emow2v.errors import FormatError, ModelError
 from emow2v.networks.lite import Lite, LiteConfig
 from emow2v.networks.lite_frames import FramesConfig, LiteFrames
 from emow2v.training import recipe as recipes
+from emow2v.training import state
 from emow2v.training.frames.recipe import FramesRecipe
 from emow2v.training.frames.task import FramesTraining
 from emow2v.training.lite import run as lite_run
@@ -45,7 +45,7 @@ def read_teacher(path: Path) -> Lite:
     Raises:
         ModelError: no such file, or another network
     """
-    stored = _read(path)
+    stored = state.read_network(path, "the model.pt of a lite-2")
     config = LiteConfig(**stored["config"]) if "back" not in stored["config"] else LiteConfig()
     if not (config.beside and config.confidence and config.halve_after):
         raise ModelError(f"{path} holds no lite with a head beside and confidence; expected the model.pt of a lite-2.")
@@ -60,7 +60,7 @@ def read_frames(path: Path) -> tuple[LiteFrames, dict[str, Any]]:
     Raises:
         ModelError: no such file, or another network
     """
-    stored = _read(path)
+    stored = state.read_network(path, "the model.pt of a lite-frames")
     if "back" not in stored["config"]:
         raise ModelError(f"{path} holds no model of frames; expected the model.pt of a lite-frames.")
     model = LiteFrames(FramesConfig(**{**stored["config"], "emotions": 0}))
@@ -91,14 +91,3 @@ def student(recipe: FramesRecipe, teacher: Lite) -> LiteFrames:
         if name in tensors:
             target.copy_(tensors[name])
     return model
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        stored: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        if {"config", "model"} <= set(stored):
-            return stored
-        reason = "it holds another content"
-    except Exception as error:  # a damaged pickle or archive can fail anywhere in PyTorch
-        reason = storage.reason(error)
-    raise ModelError(f"{path} holds no network ({reason}); expected the model.pt of a training.") from None

@@ -23,6 +23,7 @@ from emow2v.modelstore.verify import own_expectations
 from emow2v.networks.lite import FRAME_HOP, Lite, LiteConfig
 from emow2v.networks.lite_frames import LiteFrames
 from emow2v.networks.trace import MIN_SAMPLES, trace
+from emow2v.training import state
 from emow2v.training.lite.targets import EXPRESSIVENESS, TARGETS, TRAINING_CORPORA
 
 VERSION, BESIDE_VERSION = "1.0", "2.0"  # of a network with one head, and of one with another on a lower layer
@@ -87,7 +88,7 @@ def multiply_adds(model: nn.Module) -> int:
 
 def load_lite(path: Path) -> tuple[Lite, dict[str, Any]]:
     """The network in a model.pt of the training, without its auxiliary head, and the other content of the file."""
-    stored: dict[str, Any] = torch.load(path, weights_only=True)
+    stored = state.read_network(path, "the model.pt of a lite")
     model = Lite(LiteConfig(**{**stored["config"], "emotions": 0}))
     left_out = ("emotion.", "lower.emotion.")
     model.load_state_dict({name: value for name, value in stored["model"].items() if not name.startswith(left_out)})

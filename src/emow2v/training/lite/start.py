@@ -13,6 +13,7 @@ from torch import Tensor
 from emow2v import cards
 from emow2v.errors import ModelError
 from emow2v.networks.lite import Lite
+from emow2v.training import state
 
 HALF = ".half"  # behind the name of a tensor that a graph stores in half precision
 NEW = ("emotion.", "lower.", "both.", "share")  # what a start need not have
@@ -47,8 +48,7 @@ def begin_with(model: Lite, source: str) -> None:
 
 def _tensors(source: str) -> Mapping[str, Tensor]:
     if Path(source).is_file():
-        stored = torch.load(source, map_location="cpu", weights_only=True)
-        tensors: Mapping[str, Tensor] = stored["model"]
+        tensors: Mapping[str, Tensor] = state.read_network(Path(source), "the model.pt of a lite")["model"]
         return tensors
     card = cards.find(source)
     graph = onnx.load(card.verified_graph()).graph
