@@ -96,13 +96,13 @@ def test_the_command_adds_a_confidence_and_changes_nothing_else(corpus: Path, tm
 def test_what_cannot_be_taken_is_told(corpus: Path, tmp_path: Path) -> None:
     with pytest.raises(FormatError, match="The recipe names no rated; add rated=PATH"):
         train(corpus, started(tmp_path), tmp_path / "run", "rated=''")
-    with pytest.raises(ModelError, match="is no network with two heads; expected the model.pt of lite-2"):
+    with pytest.raises(ModelError, match=r"is no network with two heads; expected the model\.pt of lite-2"):
         train(corpus, started(tmp_path, beside=0), tmp_path / "run")
     for content in (b"", json.dumps({"config": {}}).encode()):
         (tmp_path / "other.pt").write_bytes(content)
-        with pytest.raises(ModelError, match="holds no network .*expected the model.pt of lite-2"):
+        with pytest.raises(ModelError, match=r"holds no network .*expected the model\.pt of lite-2"):
             train(corpus, tmp_path / "other.pt", tmp_path / "run")
-    with pytest.raises(ModelError, match="holds no network .*expected the model.pt of lite-2"):
+    with pytest.raises(ModelError, match=r"holds no network .*expected the model\.pt of lite-2"):
         train(corpus, tmp_path / "none.pt", tmp_path / "run")
     with pytest.raises(FormatError, match="'crop_seconds' of a recipe is 2 to 1; expected"):
         train(corpus, started(tmp_path), tmp_path / "run", "crop_seconds=[2, 1]")
