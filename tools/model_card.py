@@ -177,9 +177,14 @@ def _quality(results: Mapping[str, Results], beside: Sequence[Mapping[str, Resul
             "**Women and men.** CCC of women's clips less that of men's, where five or more of each speak:\n\n"
             + "\n".join(f"* {one}" for one in differences)
         )  # fmt: skip
-    if HELD_OUT in results and results[HELD_OUT]["confidence"]:
-        yield ("**Confidence** on the held-out speakers.")
-        yield "\n".join(report.confidence_tables(results[HELD_OUT]["confidence"]))
+    for name, truth in (
+        (RATED, "people's ratings of speakers by whom nothing was chosen, and single windows of 1 s"),
+        (HELD_OUT, "the values of classes, on the held-out speakers"),
+    ):
+        if name in results and results[name]["confidence"]:
+            yield f"**Confidence**, compared with {truth}."
+            windows = results[name].get("confidence_of_windows") if name == RATED else None
+            yield "\n".join(report.confidence_tables(results[name]["confidence"], windows))
     if HELD_OUT in results:
         yield "**Scores of the classes** (held-out speakers, mean and deviation):"
         yield "\n".join(report.class_table(results[HELD_OUT]["classes"]))

@@ -42,6 +42,7 @@ _BESIDE_DESCRIPTION = (
     "Lower three layers of the Whisper base encoder: scores are the weighted mean of a head on layers that were fine-tuned on "
     "acted emotional speech and of one on a layer that was not; says how sure it is."
 )
+_BEGINNING = " The fine-tuned layers and their head are those of the lite that the training began with."
 _COMMAND = "emow2v train lite data=CORPORA encoder=openai/whisper-base -o RUN"
 _BESIDE_COMMAND = "emow2v train lite-2 data=CORPORA start=LITE rated=RATINGS.csv noises=NOISES rooms=ROOMS -o RUN"
 
@@ -121,6 +122,7 @@ def lite_card(model: Lite | LiteFrames, stored: Mapping[str, Any]) -> dict[str, 
             "(1977) and the means of rated podcast speech; dominance follows arousal, leaning to the norms a little. "
             "RAVDESS was acted twice: its values lie 15 % nearer to the middle, or further from it. BAVED's three levels were "
             f"given arousal of {', '.join(f'{value:g}' for value in EXPRESSIVENESS.values())}."
+            f"{_BEGINNING if model.config.beside else ''}"
         ),
         "target_table": {name: list(values) for name, values in TARGETS.items()},
         "recipe": stored["recipe"],
