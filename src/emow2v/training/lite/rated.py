@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,10 +18,11 @@ from emow2v.corpora.clip import Clip
 from emow2v.corpora.csv_manifest import read_manifest
 from emow2v.corpora.scales import parse_scales
 from emow2v.errors import FormatError
-from emow2v.networks.lite import Lite
-from emow2v.networks.lite_frames import LiteFrames
-from emow2v.training.lite.held_out import by_dimension, score
 from emow2v.training.lite.signals import Signals
+
+if TYPE_CHECKING:
+    from emow2v.networks.lite import Lite
+    from emow2v.networks.lite_frames import LiteFrames
 
 SCALE = "0:100"  # of the ratings in the file
 
@@ -35,6 +36,8 @@ class RatedSpeech:
 
     def figures(self, model: Lite | LiteFrames) -> dict[str, Any]:
         """CCC with the ratings, and correlation with them within classes, of whole clips and of the mean of 1 s windows."""
+        from emow2v.training.lite.held_out import by_dimension, score  # PyTorch, which readers of ratings do without
+
         ratings = np.array([clip.ratings for clip in self.clips])
         classes = np.unique([clip.emotion for clip in self.clips], return_inverse=True)[1]
         scored = score(model, self.signals, range(len(self.clips)))
