@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy.typing as npt
 
@@ -14,7 +14,7 @@ from emow2v.engines.frames import FramesEngine
 from emow2v.errors import Closed, FramingError
 from emow2v.framing import Framing, Signal
 from emow2v.prediction.blocks import block_of
-from emow2v.prediction.live import FrameValues, LiveValues, Numbered, WindowValues
+from emow2v.prediction.live import LiveValues, Numbered, frame_values, window_values
 from emow2v.rows import Block
 
 if TYPE_CHECKING:
@@ -113,16 +113,16 @@ class Stream:
             self._speech.add(signal)
         return signal
 
-    def _run(self, values: Numbered) -> Iterator[Block]:
+    def _run(self, values: Iterator[Numbered]) -> Iterator[Block]:
         for first, outputs in values:
             block = block_of(first, self._framing.times(first, len(outputs[1])), outputs)
             yield block if self._speech is None else replace(block, speech=self._speech.values.of(first, len(block)))
 
 
-def _values(model: Model, framing: Framing, batch_size: int) -> LiveValues:
+def _values(model: Model, framing: Framing, batch_size: int) -> LiveValues[Any]:
     if isinstance(model.engine, FramesEngine):
-        return FrameValues(model.card, model.engine, framing)
-    return WindowValues(model.run, framing, model.card.sampling_rate, batch_size)
+        return frame_values(model.card, model.engine, framing)
+    return window_values(model.run, framing, model.card.sampling_rate, batch_size)
 
 
 def _row_speech(framing: Framing, sampling_rate: int) -> RowSpeech:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 from emow2v.cards import Card
 from emow2v.engines import Outputs
@@ -12,73 +12,62 @@ from emow2v.engines.frames import FramesEngine
 from emow2v.framing import Framing, Signal
 from emow2v.framing.chunks import Chunk
 from emow2v.framing.windows import Windower
+from emow2v.prediction.blocks import Cutter
 from emow2v.prediction.one_pass import OnePass
 
-Numbered = Iterator[tuple[int, Outputs]]  # index of the first window, outputs of it and those that follow
+Cut = TypeVar("Cut")
+Part = TypeVar("Part", covariant=True)
+Numbered = tuple[int, Outputs]  # index of the first window, outputs of it and those that follow
 
 
-class LiveValues(Protocol):
-    """Takes samples, gives the outputs of the windows that became complete."""
+class LiveCutter(Cutter[Part], Protocol[Part]):
+    """Cuts samples without waiting for more, too; a `Windower` or `Chunks`."""
+
+    def flush(self) -> Iterator[Part]: ...
+
+
+class LiveValues(Generic[Cut]):
+    """Takes samples, gives the outputs of the windows that became complete.
+
+    Args:
+        cutter: cuts the samples
+        run: computes what it cuts; None where that completes no window
+    """
+
+    def __init__(self, cutter: LiveCutter[Cut], run: Callable[[Cut], Numbered | None]) -> None:
+        self._cutter, self._run = cutter, run
 
     @property
     def exhausted(self) -> bool:
         """Whether the framing's `end` is reached."""
-        ...
+        return self._cutter.exhausted
 
-    def add(self, signal: Signal) -> Numbered: ...
-    def flush(self) -> Numbered: ...
-    def finish(self, duration: Fraction) -> Numbered: ...
+    def add(self, signal: Signal) -> Iterator[Numbered]:
+        return self._outputs(self._cutter.add(signal))
 
+    def flush(self) -> Iterator[Numbered]:
+        return self._outputs(self._cutter.flush())
 
-class WindowValues:
-    """Of a model of windows.
+    def finish(self, duration: Fraction) -> Iterator[Numbered]:
+        return self._outputs(self._cutter.finish(duration))
 
-    Args:
-        run: computes windows [batch, samples]
-    """
-
-    def __init__(self, run: Callable[[Signal], Outputs], framing: Framing, rate: int, batch_size: int) -> None:
-        self._run, self._windower = run, Windower(framing, rate, batch_size)
-
-    @property
-    def exhausted(self) -> bool:
-        return self._windower.exhausted
-
-    def add(self, signal: Signal) -> Numbered:
-        return self._outputs(self._windower.add(signal))
-
-    def flush(self) -> Numbered:
-        return self._outputs(self._windower.flush())
-
-    def finish(self, duration: Fraction) -> Numbered:
-        return self._outputs(self._windower.finish(duration))
-
-    def _outputs(self, batches: Iterable[tuple[int, Signal]]) -> Numbered:
-        return ((first, self._run(windows)) for first, windows in batches)
+    def _outputs(self, parts: Iterator[Cut]) -> Iterator[Numbered]:
+        return (numbered for part in parts if (numbered := self._run(part)) is not None)
 
 
-class FrameValues:
-    """Of a model of frames."""
+def window_values(
+    run: Callable[[Signal], Outputs], framing: Framing, rate: int, batch_size: int
+) -> LiveValues[tuple[int, Signal]]:
+    """Those of a model of windows, which `run` computes."""
+    return LiveValues(Windower(framing, rate, batch_size), lambda part: (part[0], run(part[1])))
 
-    def __init__(self, card: Card, engine: FramesEngine, framing: Framing) -> None:
-        self._pass = OnePass(card, engine, framing)
-        self._chunks = self._pass.chunks()
 
-    @property
-    def exhausted(self) -> bool:
-        return self._chunks.exhausted
+def frame_values(card: Card, engine: FramesEngine, framing: Framing) -> LiveValues[Chunk]:
+    """Those of a model of frames."""
+    one_pass = OnePass(card, engine, framing)
 
-    def add(self, signal: Signal) -> Numbered:
-        return self._outputs(self._chunks.add(signal))
+    def run(chunk: Chunk) -> Numbered | None:
+        outputs = one_pass.run(chunk)
+        return None if outputs is None else (chunk.first, outputs)
 
-    def flush(self) -> Numbered:
-        return self._outputs(self._chunks.flush())
-
-    def finish(self, duration: Fraction) -> Numbered:
-        return self._outputs(self._chunks.finish(duration))
-
-    def _outputs(self, chunks: Iterable[Chunk]) -> Numbered:
-        for chunk in chunks:
-            outputs = self._pass.run(chunk)
-            if outputs is not None:
-                yield chunk.first, outputs
+    return LiveValues(one_pass.chunks(), run)
