@@ -196,18 +196,16 @@ class Model(Tables):
             FramingError: the model cannot compute such windows
         """
         framing = self._framing(unit, framing, context, batch_size)
+        opener = trajectories.Opener(source, sampling_rate, self.card.sampling_rate, track=track, channel=channel)
         return trajectories.predict(
             lambda: self._computation,
-            source,
-            sampling_rate,
+            opener,
             framing,
             context=context,
             batch_size=batch_size,
             check=check,
             on_progress=on_progress,
             longest_s=longest_s,
-            track=track,
-            channel=channel,
             name_channel=name_channel,
             speech=speech,
             on_speech=on_speech,

@@ -58,8 +58,8 @@ def test_windows_of_many_signals_share_batches(lite: Model, monkeypatch: pytest.
 
 def test_signals_of_equal_length_share_a_batch(lite: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     batches: list[tuple[int, ...]] = []
-    run = lite.engine.run
-    monkeypatch.setattr(lite.engine, "run", lambda windows: batches.append(windows.shape) or run(windows))
+    run = lite.engine.run_parallel
+    monkeypatch.setattr(lite.engine, "run_parallel", lambda windows: batches.append(windows.shape) or run(windows))
     lite.predict_batch(CLIPS, 16000, unit="files")
     assert sorted(batches) == [(1, 16000), (1, 33333), (2, 9000)]
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from emow2v import storage
@@ -15,6 +17,19 @@ Item = TypeVar("Item")
 Value = TypeVar("Value")
 
 
+class Request(NamedTuple):
+    """A recording that will be predicted.
+
+    Attributes:
+        source: the recording
+        prepare: called once before the recording is opened, in another thread; returns the options of `Model.predict`. An
+            `Emow2vError` or `OSError` that it raises is the recording's error
+    """
+
+    source: Source
+    prepare: Callable[[], dict[str, Any]]
+
+
 class Predictor(Protocol):
     """An object that predicts one recording, such as a `Model`. Options are those of `Model.predict`."""
 
@@ -23,6 +38,8 @@ class Predictor(Protocol):
     def predict_turns(self, source: Source, *arguments: Any, **options: Any) -> Trajectory: ...
 
     def predict_channels(self, source: Source, *arguments: Any, **options: Any) -> list[Trajectory]: ...
+
+    def predict_ahead(self, requests: Iterable[Request]) -> Generator[Callable[[], Trajectory]]: ...
 
 
 class Result(NamedTuple, Generic[Item, Value]):
@@ -85,3 +102,34 @@ def trajectories(
         return model.predict_channels(source, turns=turns, **options)
     predict = model.predict_turns if turns else model.predict
     return [predict(source, channel=channel, **options)]
+
+
+@contextlib.contextmanager
+def predictions(
+    model: Predictor,
+    items: Sequence[Item],
+    prepare: Callable[[Item], dict[str, Any]],
+    source: Callable[[Item], Source],
+    channel: object,
+    *,
+    turns: bool = False,
+) -> Iterator[Callable[[Item], list[Trajectory]]]:
+    """A function that returns the trajectories of an item, for `each`: it is called for every item once, in their order.
+
+    Recordings are read and computed ahead (`Model.predict_ahead`), but for turns and for single channels. A recording that
+    is the only one is predicted by itself.
+
+    Args:
+        prepare: returns the options of an item without its channel; may raise the item's error
+        channel, turns: as for `trajectories`
+    """
+    if turns or channel == "each" or len(items) < 2:
+        yield lambda item: trajectories(model, source(item), channel, prepare(item), turns=turns)
+        return
+
+    def options(item: Item) -> dict[str, Any]:
+        return {**prepare(item), "channel": channel}
+
+    requests = (Request(source(item), partial(options, item)) for item in items)
+    with contextlib.closing(model.predict_ahead(requests)) as ready:
+        yield lambda item: [next(ready)()]

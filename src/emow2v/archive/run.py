@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from emow2v import formats, storage
 from emow2v.archive import annotation_files
-from emow2v.archive.loop import Predictor, each, trajectories
+from emow2v.archive.loop import Predictor, each, predictions
 from emow2v.audio.channels import Channel
 from emow2v.audio.inputs import STDIN, Input, Outcome
 from emow2v.audio.notices import about
+from emow2v.audio.recording import Source
 from emow2v.errors import AudioError, FormatError
 from emow2v.formats import Writer
 from emow2v.formats.table import csv_head, csv_rows, json_head, json_tail, rows
@@ -73,41 +74,54 @@ def predict(
     if speech and finder is None:
         options["speech"] = True
 
-    def work(one: Input) -> Outcome:
-        source = sys.stdin.buffer if one.path == STDIN else one.path
-        more = finder.options(one.path) if finder else {}
-        segmentation = more.get("segments")
+    of_turns: dict[str, Any] = {}  # options of the turns of the recording that is predicted
+
+    def writers(one: Input, stem: str) -> list[Writer]:
+        if not output or not names:
+            return printers
+        folder, recording = output / one.folder, None if one.path == STDIN else Path(one.path)
+        written = annotation_files.writers(
+            names,
+            folder,
+            stem,
+            recording,
+            of_turns.get("segments"),
+            turns=finder is not None,
+            overwrite=overwrite,
+            curves=of_turns.get("curves"),
+        )
+        return [*formats.writers(tables, folder, stem, overwrite=overwrite), *written]
+
+    def prepare(one: Input) -> dict[str, Any]:
+        if finder is None:
+            if channel != "each":
+                formats.check(writers(one, one.stem))  # before the recording is computed
+            return options
+        more = finder.options(one.path)
         curves = annotation_files.curves(names, more)
-        if curves is not None:
-            more["on_values"] = curves.add
-        found = trajectories(model, source, channel, options | more, turns=finder is not None)
-        recording = None if one.path == STDIN else Path(one.path)
-        originals = [path for path in (recording, segmentation and segmentation.source) if path]
+        of_turns.update(segments=more.get("segments"), curves=curves)
+        return options | more | ({"on_values": curves.add} if curves is not None else {})
 
-        def writers(folder: Path, stem: str) -> list[Writer]:
-            written = annotation_files.writers(
-                names,
-                folder,
-                stem,
-                recording,
-                segmentation,
-                turns=finder is not None,
-                overwrite=overwrite,
-                curves=curves,
-            )
-            return [*formats.writers(tables, folder, stem, overwrite=overwrite), *written]
+    def source(one: Input) -> Source:
+        return sys.stdin.buffer if one.path == STDIN else one.path
 
-        def record(trajectory: Trajectory) -> Outcome:
-            stem = one.stem + _channel_ending(trajectory.info.channel)
-            chosen = writers(output / one.folder, stem) if output and names else printers
-            return _record(one, trajectory, [*chosen, *([table.writer()] if table else [])], originals, progress)
+    with predictions(model, inputs, prepare, source, channel, turns=finder is not None) as computed_of:
 
-        return _with_name_notice(one, _merge([record(trajectory) for trajectory in found]))
+        def work(one: Input) -> Outcome:
+            found, segmentation = computed_of(one), of_turns.get("segments")
+            recording = None if one.path == STDIN else Path(one.path)
+            originals = [path for path in (recording, segmentation and segmentation.source) if path]
 
-    for done in each(inputs, work, lambda one: one.path):
-        if table is not None and done.error:
-            table.failed(done.item.path, done.error)
-        yield done.value or Outcome(done.item.path, error=done.error)
+            def record(trajectory: Trajectory) -> Outcome:
+                chosen = writers(one, one.stem + _channel_ending(trajectory.info.channel))
+                return _record(one, trajectory, [*chosen, *([table.writer()] if table else [])], originals, progress)
+
+            return _with_name_notice(one, _merge([record(trajectory) for trajectory in found]))
+
+        for done in each(inputs, work, lambda one: one.path):
+            if table is not None and done.error:
+                table.failed(done.item.path, done.error)
+            yield done.value or Outcome(done.item.path, error=done.error)
 
 
 def _with_name_notice(one: Input, outcome: Outcome) -> Outcome:

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from emow2v import storage
-from emow2v.archive.loop import Predictor, each, trajectories
+from emow2v.archive.loop import Predictor, each, predictions
 from emow2v.errors import AudioError, FramingError
 from emow2v.formats.frame import frame_of_many
 from emow2v.framing import Framing
@@ -155,14 +155,21 @@ def predict(model: Predictor, segments: Sequence[Segment], request: Request) -> 
     errors: list[dict[str, Any]] = []
     notices: list[dict[str, Any]] = []
 
-    def work(segment: Segment) -> list[_Part]:
-        options = {**request.options, "framing": _framing(framing, segment)}
-        channel = options.pop("channel")
-        computed = trajectories(model, segment.path, channel, options)
-        return [_part(segment, one, embeddings=request.embeddings) for one in computed]
+    channel = request.options["channel"]
+    shared = {name: value for name, value in request.options.items() if name != "channel"}
 
-    results = each(segments, work, lambda one: one.path, stop_at_errors=request.errors == "raise")
-    with _bar(len(segments)) if request.progress else contextlib.nullcontext(lambda: None) as advance:
+    def prepare(segment: Segment) -> dict[str, Any]:
+        return {**shared, "framing": _framing(framing, segment)}
+
+    with (
+        predictions(model, segments, prepare, lambda one: one.path, channel) as computed_of,
+        _bar(len(segments)) if request.progress else contextlib.nullcontext(lambda: None) as advance,
+    ):
+
+        def work(segment: Segment) -> list[_Part]:
+            return [_part(segment, one, embeddings=request.embeddings) for one in computed_of(segment)]
+
+        results = each(segments, work, lambda one: one.path, stop_at_errors=request.errors == "raise")
         for row, (segment, computed, error) in enumerate(results):
             about = {"row": row, "file": segment.file, **segment.times}
             if computed is None:

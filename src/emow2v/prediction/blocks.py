@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from fractions import Fraction
 from typing import Protocol, TypeVar
 
@@ -66,11 +66,23 @@ def blocks_of(
         raise no_values(recording.name, recording.duration, framing)
 
 
-def with_checks(batches: Iterator[tuple[int, Signal]], check: Callable[[], None]) -> Iterator[tuple[int, Signal]]:
-    """Batches, with a call of `check` before each."""
-    for batch in batches:
+def samples_between(recording: Recording, framing: Framing, check: Callable[[], None]) -> Iterator[Signal]:
+    """The samples of a recording between the framing's start and end, block by block."""
+    begin, end = (round(float(ms or 0) * recording.sampling_rate / 1000) for ms in (framing.start_ms, framing.end_ms))
+    position = 0
+    for samples in recording:
         check()
-        yield batch
+        yield samples[max(0, begin - position) : (end - position if end else None)]
+        position += samples.size
+        if end and position >= end:
+            break
+
+
+def with_checks(parts: Iterable[T], check: Callable[[], None]) -> Iterator[T]:
+    """Blocks of samples or batches, with a call of `check` before each is used."""
+    for part in parts:
+        check()
+        yield part
 
 
 def block_of(first: int, times: tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]], outputs: Outputs) -> Block:
@@ -89,6 +101,12 @@ def block_of(first: int, times: tuple[npt.NDArray[np.float64], npt.NDArray[np.fl
         scores=scores,
         confidence=np.ones_like(scores) if confidence is None else confidence,
     )
+
+
+def whole_block(framing: Framing, seconds: float, outputs: Outputs) -> Block:
+    """The one row of a recording with `seconds` seconds between start and end."""
+    start = float(framing.start_ms) / 1000
+    return block_of(0, (np.array([start]), np.array([start + seconds])), outputs)
 
 
 def no_values(name: str, duration: Fraction, framing: Framing, needed_s: float = 0) -> AudioError:

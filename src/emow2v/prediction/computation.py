@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections import defaultdict
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import replace
-
-import numpy as np
 
 from emow2v._version import __version__
 from emow2v.audio.recording import Recording
@@ -16,10 +13,11 @@ from emow2v.engines import Engine, Outputs, overlapped
 from emow2v.engines.frames import FramesEngine
 from emow2v.engines.outputs import WeightedMean, stacked
 from emow2v.engines.shared_context import SHARED, SharedContext, check_shared
-from emow2v.errors import FramingError
+from emow2v.errors import AudioError, Emow2vError, FramingError
 from emow2v.framing import Context, Framing, Signal
 from emow2v.framing.windows import Pieces, Windower
-from emow2v.prediction.blocks import block_of, blocks_of, cut, no_values, with_checks
+from emow2v.prediction.batches import rows_of_each
+from emow2v.prediction.blocks import blocks_of, cut, no_values, samples_between, whole_block, with_checks
 from emow2v.prediction.one_pass import OnePass, one_pass_facts
 from emow2v.rows import Block, concatenate
 from emow2v.storage import counted
@@ -96,10 +94,10 @@ class Computation:
         if framing.whole:
             return 1
         samples = min(framing.window_samples(self.card.sampling_rate), self.card.max_samples)
-        size = batch_size or self._suitable(samples)
+        size = batch_size or self.suitable(samples)
         return min(size, self.card.max_batch or size)
 
-    def _suitable(self, samples: int) -> int:
+    def suitable(self, samples: int) -> int:
         """Number of windows of `samples` samples that suit the model and the device's memory."""
         suitable = max(1, (self.engine.batch_samples or self.card.batch_samples) // samples)
         return min(suitable, self.card.max_batch or suitable)
@@ -136,10 +134,10 @@ class Computation:
             computed = overlapped(self.engine, stretches, shared.run)
         else:
             windower = Windower(framing, self.card.sampling_rate, self.batch_size(framing, batch_size))
-            computed = self._outputs(cut(recording, windower, check), framing, check)
+            computed = self.outputs(cut(recording, windower, check), framing, check)
         yield from blocks_of(computed, recording, framing, check)
 
-    def _outputs(
+    def outputs(
         self, batches: Iterator[tuple[int, Signal]], framing: Framing, check: Callable[[], None]
     ) -> Generator[tuple[int, Outputs]]:
         """Outputs of numbered batches of windows. Windows that are too long for the model are computed in pieces."""
@@ -155,20 +153,20 @@ class Computation:
 
         def parts() -> Iterator[Signal]:
             nonlocal used
-            for part in _samples_between(recording, framing, check):
+            for part in samples_between(recording, framing, check):
                 used += part.size
                 yield part
             self._check_length(recording, framing, used)
 
         if isinstance(self.engine, FramesEngine):
             outputs = self.engine.whole(parts())
-            return _whole_block(framing, used / rate, outputs)
+            return whole_block(framing, used / rate, outputs)
         for part in parts():
             for piece, weight in pieces.add(part):
                 mean.add(self.engine.run(piece[None]), weight)
         for piece, weight in pieces.finish():
             mean.add(self.engine.run(piece[None]), weight)
-        return _whole_block(framing, used / rate, mean.result())
+        return whole_block(framing, used / rate, mean.result())
 
     def _check_length(self, recording: Recording, framing: Framing, samples: int) -> None:
         if samples < self.card.min_samples:
@@ -183,57 +181,17 @@ class Computation:
 
     def batch(
         self, recordings: Sequence[Recording], framing: Framing, batch_size: int | None, check: Callable[[], None]
-    ) -> list[Block]:
-        """The rows of each of many short recordings. Windows of different recordings share batches."""
-        if framing.whole:
-            return self._whole_batch(recordings, framing, check)
-        if self.card.one_pass:
-            return [concatenate(list(self.blocks(one, framing, check=check))) for one in recordings]
-        size = self.batch_size(framing, batch_size)
-        members: list[list[tuple[int, int, int]]] = []  # of each batch: recording, its first row, its rows
-
-        def windows() -> Iterator[tuple[int, int, Signal]]:
-            for number, recording in enumerate(recordings):
-                windower, rows = Windower(framing, self.card.sampling_rate, size), 0
-                for first, batch in cut(recording, windower, check):
-                    rows += len(batch)
-                    yield number, first, batch
-                if not rows:
-                    raise no_values(recording.name, recording.duration, framing)
-
-        def batches() -> Iterator[tuple[int, Signal]]:
-            for group in _group(windows(), size):
-                members.append([(number, first, len(part)) for number, first, part in group])
-                parts = [part for _, _, part in group]
-                yield len(members) - 1, parts[0] if len(parts) == 1 else np.concatenate(parts)
-
-        blocks: list[list[Block]] = [[] for _ in recordings]
-        for index, (embeddings, scores, confidence) in self._outputs(batches(), framing, check):
-            check()
-            begin = 0
-            for number, first, rows in members[index]:
-                part = slice(begin, begin := begin + rows)
-                outputs = embeddings[part], scores[part], None if confidence is None else confidence[part]
-                blocks[number].append(block_of(first, framing.times(first, rows), outputs))
-        return [concatenate(one) for one in blocks]
-
-    def _whole_batch(self, recordings: Sequence[Recording], framing: Framing, check: Callable[[], None]) -> list[Block]:
-        """One row for each recording; recordings of equal length share batches."""
-        signals: list[Signal] = []
-        lengths: dict[int, list[int]] = defaultdict(list)
-        for number, recording in enumerate(recordings):
-            signal = np.concatenate([np.zeros(0, np.float32), *_samples_between(recording, framing, check)])
-            self._check_length(recording, framing, signal.size)
-            lengths[signal.size].append(number)
-            signals.append(signal)
-        blocks: dict[int, Block] = {}
-        for samples, numbers in lengths.items():
-            embeddings, scores, confidence = self.run(np.stack([signals[number] for number in numbers]), check)
-            for row, number in enumerate(numbers):
-                part = slice(row, row + 1)
-                outputs = embeddings[part], scores[part], None if confidence is None else confidence[part]
-                blocks[number] = _whole_block(framing, samples / self.card.sampling_rate, outputs)
-        return [blocks[number] for number in range(len(recordings))]
+    ) -> list[Block | Emow2vError]:
+        """The rows of each of many short recordings, or its error. Different recordings share batches."""
+        if not self.card.one_pass:
+            return rows_of_each(self, recordings, framing, batch_size, check)
+        rows: list[Block | Emow2vError] = []
+        for one in recordings:
+            try:
+                rows.append(concatenate(list(self.blocks(one, framing, check=check))))
+            except AudioError as error:
+                rows.append(error)
+        return rows
 
     def run(self, windows: Signal, check: Callable[[], None] = go_on) -> Outputs:
         """Outputs of windows [batch, samples] of any length; see `Model.run`."""
@@ -243,7 +201,7 @@ class Computation:
                 f"expected {self.card.min_samples} or more."
             )
         longest = self.card.max_samples
-        size = self._suitable(min(windows.shape[1], longest))
+        size = self.suitable(min(windows.shape[1], longest))
         if len(windows) > size:
             batches = ((begin, windows[begin : begin + size]) for begin in range(0, len(windows), size))
             if windows.shape[1] > longest:
@@ -261,37 +219,3 @@ class Computation:
             first = min(begin, total - longest)
             mean.add(self.engine.run(windows[:, first : first + longest]), weight)
         return mean.result()
-
-
-def _samples_between(recording: Recording, framing: Framing, check: Callable[[], None]) -> Iterator[Signal]:
-    """The samples of a recording between the framing's start and end, block by block."""
-    begin, end = (round(float(ms or 0) * recording.sampling_rate / 1000) for ms in (framing.start_ms, framing.end_ms))
-    position = 0
-    for samples in recording:
-        check()
-        yield samples[max(0, begin - position) : (end - position if end else None)]
-        position += samples.size
-        if end and position >= end:
-            break
-
-
-def _group(parts: Iterator[tuple[int, int, Signal]], size: int) -> Iterator[list[tuple[int, int, Signal]]]:
-    """Groups of consecutive parts with `size` windows each; the last group may have fewer."""
-    group: list[tuple[int, int, Signal]] = []
-    windows = 0
-    for number, first, part in parts:
-        while len(part):
-            taken, part = part[: size - windows], part[size - windows :]
-            group.append((number, first, taken))
-            first, windows = first + len(taken), windows + len(taken)
-            if windows == size:
-                yield group
-                group, windows = [], 0
-    if group:
-        yield group
-
-
-def _whole_block(framing: Framing, seconds: float, outputs: Outputs) -> Block:
-    """The one row of a recording with `seconds` seconds between start and end."""
-    start = float(framing.start_ms) / 1000
-    return block_of(0, (np.array([start]), np.array([start + seconds])), outputs)

@@ -1,33 +1,49 @@
-"""Predictions of many recordings as one table: the methods of a model that `archive.tables` carries out."""
+"""Predictions of many recordings: the methods of a model that `archive` carries out or calls."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Generator, Iterable
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from emow2v.audio.recording import Channel, Source
 from emow2v.framing import Context, Framing, Unit
+from emow2v.prediction.computation import Computation
 from emow2v.prediction.trajectories import Progress
 from emow2v.trajectory import Trajectory
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from emow2v.archive.loop import Request
     from emow2v.archive.tables import Paths, Times
 
 
 class _Model(Protocol):
-    """The methods of `Model` that its tables are made with."""
+    """The methods of `Model` that many recordings are predicted with."""
 
+    @property
+    def _computation(self) -> Computation: ...
     def predict(self, source: Source, *arguments: Any, **options: Any) -> Trajectory: ...
     def predict_turns(self, source: Source, *arguments: Any, **options: Any) -> Trajectory: ...
     def predict_channels(self, source: Source, *arguments: Any, **options: Any) -> list[Trajectory]: ...
+    def predict_ahead(self, requests: Iterable[Request]) -> Generator[Callable[[], Trajectory]]: ...
     def predict_files(self, files: Paths, starts: Times = None, ends: Times = None, **options: Any) -> pd.DataFrame: ...
     def _framing(self, unit: Unit, framing: Framing | None, context: Context, batch_size: int | None) -> Framing: ...
 
 
 class Tables:
-    """Methods of `Model` that give one table of many recordings."""
+    """Methods of `Model` for many recordings."""
+
+    def predict_ahead(self: _Model, requests: Iterable[Request]) -> Generator[Callable[[], Trajectory]]:
+        """The trajectories of many recordings in their order, as functions that return one or raise its error.
+
+        Recordings are read ahead, and those of up to 30 s are computed together, ahead of the caller. The numbers are
+        those of `predict`. `close` of the generator ends the work.
+        """
+        from emow2v.prediction.ahead import ahead
+
+        return ahead(self, requests)
 
     def predict_files(
         self: _Model,

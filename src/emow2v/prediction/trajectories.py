@@ -14,10 +14,10 @@ import numpy.typing as npt
 from emow2v import storage
 from emow2v.audio import recording as audio
 from emow2v.audio.recording import Channel, Recording, Source
-from emow2v.errors import AudioError, PathError
+from emow2v.errors import AudioError, Emow2vError, PathError
 from emow2v.framing import Context, Framing, Signal
 from emow2v.prediction.blocks import expected_rows
-from emow2v.prediction.computation import Computation
+from emow2v.prediction.computation import Computation, go_on
 from emow2v.rows import Block, Info
 from emow2v.trajectory import Trajectory
 
@@ -38,17 +38,23 @@ class Opener:
     """A source that is opened at once, so that it can be refused, and again for each pass over its sound.
 
     Attributes:
-        opened: the recording as it was opened first; its name, facts and stated duration
+        opened: the recording as it was opened first; its name and stated duration
+        facts: its facts before its sound was read
         once: whether there can be only one pass
+
+    Args:
+        kept: keep a file open for the first pass; else it is closed, and opened again for each pass
     """
 
     def __init__(
-        self, source: Source, sampling_rate: float | None, target_rate: int, *, track: int | None, channel: Channel
-    ) -> None:
+        self, source: Source, sampling_rate: float | None, target_rate: int, *, track: int | None, channel: Channel,
+        kept: bool = False,
+    ) -> None:  # fmt: skip
         self._open = partial(audio.open_recording, source, sampling_rate, target_rate=target_rate, track=track)
         self.once = can_be_read_once(source)
         self.opened = self._open(channel=channel)
-        self._waiting = [self.opened] if self.once or not isinstance(source, str | os.PathLike) else []
+        self.facts = dict(self.opened.facts)
+        self._waiting = [self.opened] if kept or self.once or not isinstance(source, str | os.PathLike) else []
         if not self._waiting:
             self.opened.close()
 
@@ -77,34 +83,32 @@ class Opener:
 
 def predict(
     computation: Callable[[], Computation],
-    source: Source,
-    sampling_rate: float | None,
+    opener: Opener,
     framing: Framing,
     *,
     context: Context,
     batch_size: int | None,
-    check: Callable[[], None],
-    on_progress: Progress | None,
-    longest_s: float,
-    track: int | None,
-    channel: Channel,
-    name_channel: str,
-    speech: bool,
-    on_speech: Callable[[Signal], None] | None,
+    check: Callable[[], None] = go_on,
+    on_progress: Progress | None = None,
+    longest_s: float = 0,
+    name_channel: str = "",
+    speech: bool = False,
+    on_speech: Callable[[Signal], None] | None = None,
+    computed: Block | None = None,
 ) -> Trajectory:
     """The trajectory of one recording; see `Model.predict`.
 
     Args:
         computation: returns the model's computation, once for each pass; raises `Closed` if the model was closed
+        computed: all rows, if they are computed already; the opened recording was then read to its end
     """
-    opener = Opener(source, sampling_rate, computation().card.sampling_rate, track=track, channel=channel)
     expected = opener.opened.expected_duration
     facts = computation().provenance(framing, context)
     if speech:
         from emow2v.prediction.speech import speech_facts  # loads the detector
 
         facts |= speech_facts()
-    facts |= opener.opened.facts
+    facts |= opener.facts
     info = Info(
         source=opener.opened.name,
         framing=framing,
@@ -115,11 +119,15 @@ def predict(
     )
 
     def blocks() -> Iterator[Block]:
+        if computed is not None:
+            yield computed
+            add_facts(info, facts, opener.opened)
+            return
         run = computation()
         recording = opener.recording(longest_s)
         try:
-            computed = run.blocks(recording, framing, context, batch_size, check, speech, on_speech)
-            yield from with_progress(computed, info, on_progress) if on_progress else computed
+            rows = run.blocks(recording, framing, context, batch_size, check, speech, on_speech)
+            yield from with_progress(rows, info, on_progress) if on_progress else rows
         finally:
             recording.close()
             if on_speech is not None:
@@ -173,9 +181,13 @@ def predict_batch(
             raise AudioError(f"{name}: {error}") from None
         recording.name = name
         recordings.append(recording)
-    blocks = computation.batch(recordings, framing, batch_size, check)
     facts = computation.provenance(framing)
-    return [_trajectory_of_block(one, framing, facts, block) for one, block in zip(recordings, blocks, strict=True)]
+    computed: list[Trajectory] = []
+    for one, rows in zip(recordings, computation.batch(recordings, framing, batch_size, check), strict=True):
+        if isinstance(rows, Emow2vError):
+            raise rows
+        computed.append(_trajectory_of_block(one, framing, facts, rows))
+    return computed
 
 
 def with_progress(blocks: Generator[Block], info: Info, on_progress: Progress) -> Iterator[Block]:

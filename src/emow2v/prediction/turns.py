@@ -12,6 +12,7 @@ from emow2v.audio.channels import Channel
 from emow2v.audio.recording import Recording
 from emow2v.errors import AudioError, FramingError
 from emow2v.framing import Context, Framing
+from emow2v.prediction.blocks import with_checks
 from emow2v.prediction.computation import Computation
 from emow2v.prediction.speech import RowSpeech, speech_facts
 from emow2v.prediction.trajectories import Opener, Progress, add_facts, with_progress
@@ -143,7 +144,7 @@ def _detector_rows(opener: Opener, request: TurnRequest) -> _Rows:
     """The turns of the detector, which takes one more pass."""
     recording = opener.recording(request.longest_s)
     try:
-        frames = probabilities(_with_checks(recording, request.check), recording.sampling_rate)
+        frames = probabilities(with_checks(recording, request.check), recording.sampling_rate)
         found = turns_of(frames, **request.detection, duration_s=float(recording.duration))
     finally:
         recording.close()
@@ -151,12 +152,6 @@ def _detector_rows(opener: Opener, request: TurnRequest) -> _Rows:
         raise AudioError(f"{opener.opened.name} has no turn: nobody speaks in it, says the detector; expected speech.")
     segments = tuple(Segment(start, end) for start, end in found)
     return _Rows(Segmentation(segments, "the detector"), [None] * len(segments))
-
-
-def _with_checks(recording: Recording, check: Callable[[], None]) -> Iterator[np.ndarray]:
-    for samples in recording:
-        check()
-        yield samples
 
 
 def _blocks(run: Computation, opener: Opener, rows: _Rows, request: TurnRequest) -> Generator[Block]:
