@@ -11,7 +11,7 @@ from rich.console import Console
 
 from emow2v import progress
 from emow2v.audio.inputs import Outcome
-from emow2v.progress import Count, DownloadProgress, Progress, Status, Steps
+from emow2v.progress import CorpusProgress, Count, DownloadProgress, Progress, Status, Steps
 from emow2v.trajectory import Block, Info
 
 
@@ -110,6 +110,46 @@ def test_a_stop_says_what_was_done(error: BaseException, said: list[str]) -> Non
         bar.done(Outcome("a.wav", rows=1, files=(Path("out/a.csv"),)))
         raise error
     assert lines(shown) == said
+
+
+class Earlier:
+    """A run of which 300 recordings of 4 MB are left."""
+
+    done_before, failed_before = 700, 2
+    sizes = {f"{number}.wav": 4_000_000 for number in range(300)}  # noqa: RUF012 (read only)
+
+
+def test_a_run_over_many_recordings_says_how_fast_it_is(clock: list[float]) -> None:
+    shown = console()
+    about = {"to": Path("out"), "table": None, "failed": 0, "left_out": 0}
+    with CorpusProgress(Earlier(), shown, **about) as bar:  # type: ignore[arg-type]
+        for number in range(100):  # each has six minutes of sound, and takes 20 s
+            clock[0] += 20
+            bar.done(Outcome(f"{number}.wav", rows=1, duration_s=360))
+        bar.failures = Path("out/failures.csv")
+    assert lines(shown)[0] == (
+        "703 of 1002 recordings done (700 of them earlier), 2 failed, 0.30 h of sound, 18 times real time, 99 min left."
+    )
+    assert lines(shown)[-2:] == [
+        "10.00 h of sound in 33 min, 18 times real time; out/failures.csv says why recordings failed; 2 of them failed "
+        "earlier, and --retry-failed tries them again.",
+        "800 of 1002 recordings done (700 of them earlier), 2 failed, 200 not done; results are in out.",
+    ]
+
+
+def test_a_long_recording_counts_while_it_is_computed(clock: list[float]) -> None:
+    shown = console()
+    run = Earlier()
+    run.sizes = {"long.wav": 1000, "next.wav": 1000}
+    run.done_before = run.failed_before = 0
+    with CorpusProgress(run, shown, to=Path("out"), table=None, failed=0, left_out=0) as bar:  # type: ignore[arg-type]
+        clock[0] += 600
+        rows = block(50)
+        rows.ends[:] = 1800
+        bar.block(rows, info("long.wav", 100))
+    assert lines(shown)[0] == (
+        "0 of 2 recordings done, 0.50 h of sound, 3.0 times real time, 30 min left; long.wav: 50%"
+    )
 
 
 @pytest.mark.parametrize("name", ["a\nb.wav", "\x1b[2Ja.wav", "[bold]a.wav", "a\u2028b.wav", "[/plot].wav"])

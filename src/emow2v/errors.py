@@ -41,6 +41,10 @@ class FormatError(Emow2vError):
     """A result file cannot be read or written."""
 
 
+class DiskFull(FormatError):
+    """A disk has no space left for a result."""
+
+
 class Closed(Emow2vError):
     """A model, trajectory or stream is used after it was closed."""
 

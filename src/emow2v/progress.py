@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 from rich import progress as rich_progress
 from rich.console import Console
@@ -72,6 +72,7 @@ class Progress(_Bar):
         self._done = 0
         self._clipped = 0
         self._rows = 0
+        self._earlier = ""  # what earlier runs have done
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -79,6 +80,8 @@ class Progress(_Bar):
         super().__exit__(kind, error, trace)
         stopped = kind is not None
         if kind is None or issubclass(kind, KeyboardInterrupt | SystemExit):
+            if pace := self._closing():
+                self._console.print(pace)
             complete = self._done == self._recordings and not self._left_out
             if (
                 self._to is not None or self.table is not None or stopped or not complete
@@ -90,7 +93,15 @@ class Progress(_Bar):
         self._rows += len(block)
         share = min(1.0, self._rows / info.expected_rows) if info.expected_rows else 0.0
         self._bar.update(self._task, completed=self._finished + share)
-        self.say_each_minute(lambda: f"{self._so_far()}; {info.source}: {share:.0%}")
+        self.say_each_minute(lambda: f"{self._so_far()}{self._pace()}; {info.source}: {share:.0%}")
+
+    def _pace(self) -> str:
+        """How fast the work goes on, for lines between."""
+        return ""
+
+    def _closing(self) -> str:
+        """A line above the summary."""
+        return ""
 
     def done(self, outcome: Outcome) -> None:
         """A recording was computed or has failed."""
@@ -108,10 +119,10 @@ class Progress(_Bar):
                 clipped = f", {outcome.clipped} clipped to 0..1" if outcome.clipped else ""
                 places = some([str(path) for path in outcome.files])
                 self.say(f"{storage.shown(outcome.path)}: {counted(outcome.rows, 'value')}{clipped} in {places}")
-        self.say_each_minute(lambda: f"{self._so_far()}.")
+        self.say_each_minute(lambda: f"{self._so_far()}{self._pace()}.")
 
     def _so_far(self) -> str:
-        parts = [f"{self._done} of {counted(self._recordings, 'recording')} done"]
+        parts = [f"{self._done} of {counted(self._recordings, 'recording')} done{self._earlier}"]
         if self._failed:
             parts.append(f"{self._failed} failed")
         return ", ".join(parts)
@@ -133,6 +144,101 @@ class Progress(_Bar):
         if self._clipped:
             sentence += f"; {counted(self._clipped, 'value')} of annotations clipped to 0..1"
         return f"{sentence}."
+
+
+class Run(Protocol):
+    """A run that continues earlier ones.
+
+    Attributes:
+        done_before, failed_before: number of recordings that earlier runs have done, or that failed in them
+        sizes: bytes of each recording to be done, by its path; the time left follows from them
+    """
+
+    done_before: int
+    failed_before: int
+
+    @property
+    def sizes(self) -> Mapping[str, int]: ...
+
+
+class CorpusProgress(Progress):
+    """Progress of a run that continues earlier ones: also hours of sound, how fast they are computed, and the time left.
+
+    Args:
+        run: its recordings are chosen
+
+    Attributes:
+        failures: file that lists what failed; None where nothing has
+    """
+
+    def __init__(
+        self, run: Run, console: Console, *, to: Path | None, table: Path | None, failed: int, left_out: int
+    ) -> None:
+        sizes, done_before, failed_before = run.sizes, run.done_before, run.failed_before
+        super().__init__(len(sizes), console, to=to, table=table, failed=failed, left_out=left_out)
+        self._sizes, self._bytes, self._all_bytes = sizes, 0.0, max(1, sum(sizes.values()))
+        self._bar.update(self._task, total=self._all_bytes)
+        self._recordings += done_before + failed_before
+        self._done, self._failed = done_before, failed + failed_before
+        self._earlier = f" ({done_before} of them earlier)" if done_before else ""
+        self._failed_before = failed_before
+        self._began = time.monotonic()
+        self._sound_s = self._current_s = self._current_bytes = 0.0
+        self.failures: Path | None = None
+
+    def block(self, block: Block, info: Info) -> None:
+        rows = self._rows + len(block)
+        share = min(1.0, rows / info.expected_rows) if info.expected_rows else 0.0
+        self._current_s = float(block.ends[-1]) if len(block) else 0.0
+        self._current_bytes = share * self._sizes.get(info.source, 0)
+        super().block(block, info)
+        self._show()
+
+    def done(self, outcome: Outcome) -> None:
+        self._bytes += self._sizes.get(outcome.path, 0)
+        self._sound_s += outcome.duration_s
+        self._current_s = self._current_bytes = 0.0
+        super().done(outcome)
+        self._show()
+
+    def _show(self) -> None:
+        what = f"{self._finished} of {len(self._sizes)}{self._pace(left=False)}"
+        self._bar.update(self._task, completed=self._bytes + self._current_bytes, description=what)
+
+    def _pace(self, *, left: bool = True) -> str:
+        elapsed, sound = time.monotonic() - self._began, self._sound_s + self._current_s
+        finished = (self._bytes + self._current_bytes) / self._all_bytes
+        if not (sound and elapsed and finished):
+            return ""
+        pace = f", {_sound(sound)} of sound, {_times(sound / elapsed)} real time"
+        return f"{pace}, {_duration(elapsed / finished - elapsed)} left" if left else pace
+
+    def _closing(self) -> str:
+        elapsed = time.monotonic() - self._began
+        parts = []
+        if self._sound_s and elapsed:
+            speed = f"{_times(self._sound_s / elapsed)} real time"
+            parts.append(f"{_sound(self._sound_s)} of sound in {_duration(elapsed)}, {speed}")
+        if self.failures is not None:
+            parts.append(f"{storage.shown(self.failures)} says why recordings failed")
+        if self._failed_before:
+            parts.append(f"{self._failed_before} of them failed earlier, and --retry-failed tries them again")
+        return "; ".join(parts) + "." if parts else ""
+
+
+def _times(ratio: float) -> str:
+    return f"{ratio:.1f} times" if ratio < 10 else f"{ratio:.0f} times"
+
+
+def _sound(seconds: float) -> str:
+    return f"{seconds / 3600:.2f} h" if seconds >= 360 else _duration(seconds)
+
+
+def _duration(seconds: float) -> str:
+    for unit, size in (("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.1f} {unit}" if unit == "h" else f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"
 
 
 class Count(_Bar):

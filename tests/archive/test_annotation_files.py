@@ -174,7 +174,7 @@ def test_a_folder_gives_one_table_and_files_for_elan_and_praat(folder: Path, pre
     (folder / "empty.eaf").write_text(EAF, "utf-8")
     result = predict(".", "--segments", ".", "--format", "eaf,textgrid", "--table", "out/all.csv", "-o", "out", code=1)
     assert sorted(path.name for path in (folder / "out").iterdir()) == [
-        "all.csv", "all.csv-metadata.json", "other.TextGrid", "other.eaf", "talk.TextGrid", "talk.eaf"
+        ".emow2v", "all.csv", "all.csv-metadata.json", "failures.csv", "other.TextGrid", "other.eaf", "talk.TextGrid", "talk.eaf"
     ]  # fmt: skip
     assert "empty.wav" in result.output and "2 of 3 recordings done, 1 failed" in result.output
     with (folder / "out" / "all.csv").open(newline="", encoding="utf-8") as file:

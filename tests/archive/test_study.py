@@ -160,9 +160,8 @@ def check_scores(model: Model, study: Path, rows: pd.DataFrame) -> None:
 
 
 def check_elan_and_praat(out: Path, rows: pd.DataFrame) -> None:
-    assert sorted(path.name for path in out.iterdir()) == sorted(
-        f"{Path(name).stem}.{ending}" for name in DONE for ending in ("eaf", "TextGrid")
-    )
+    written = [f"{Path(name).stem}.{ending}" for name in DONE for ending in ("eaf", "TextGrid")]
+    assert sorted(path.name for path in out.iterdir()) == sorted([".emow2v", "failures.csv", *written])
     for name, tiers in DONE.items():
         of_file = rows[rows["file"].str.endswith(name)]
         document = pympi.Elan.Eaf(str(out / f"{Path(name).stem}.eaf"))

@@ -295,3 +295,57 @@ def test_folders_patterns_and_names_that_meet(tmp_path: Path) -> None:
         ("c/talk.wav", ".", "talk.wav-2"),
     ]
     assert len({(one.folder, one.stem.lower()) for one in found}) == len(found)
+
+
+def listed(place: Path, *rows: str) -> tuple[list[tuple[str, str, str, str]], list[str], list[str]]:
+    """Path, folder, stem and key of the recordings of a list; the sentences on it."""
+    (place / "list").write_text("")
+    told: list[LeftOut] = []
+    found, failed = expand([str(place / "list")], told.append, lambda name: rows if name.endswith("list") else None)
+    inputs = [
+        (str(Path(one.path).relative_to(place.parent)), one.folder.as_posix(), one.stem, one.key) for one in found
+    ]
+    return inputs, [one.error for one in failed], [one.sentence for one in told]
+
+
+def test_a_list_keeps_its_folders_and_its_names(tmp_path: Path) -> None:
+    files(tmp_path, "in/a.wav", "in/b/a.wav", "else/x/a.wav", "else/y/a.wav")
+    away = [str(tmp_path / "else" / "x" / "a.wav"), "../else/y/a.wav"]
+    inputs, failed, told = listed(tmp_path / "in", "a.wav", "b/a.wav", *away)
+    assert inputs == [
+        ("in/a.wav", ".", "a", "a.wav"),
+        ("in/b/a.wav", "b", "a", "b/a.wav"),
+        ("else/x/a.wav", "x", "a", away[0]),
+        ("in/../else/y/a.wav", "y", "a", away[1]),
+    ]
+    assert not failed and not told
+
+
+def test_a_list_says_what_is_missing_or_repeated(tmp_path: Path) -> None:
+    files(tmp_path, "in/a.wav", "in/b.wav")
+    inputs, failed, told = listed(tmp_path / "in", "a.wav", "a.wav", "b.wav", "c.wav", "b.wav")
+    assert [key for *_, key in inputs] == ["a.wav", "b.wav"]
+    place = tmp_path / "in" / "list"
+    assert failed == [
+        f"{place}: 1 of 3 recordings does not exist (c.wav); expected names relative to its folder, or whole paths."
+    ]
+    assert told == [f"{place}: 2 recordings stand there more than once (a.wav, b.wav); each is done once."]
+
+
+@pytest.mark.skipif(os.sep != "/", reason="backslashes are separators there")
+def test_a_list_that_a_windows_program_wrote(tmp_path: Path) -> None:
+    files(tmp_path, "in/b/a.wav")
+    assert listed(tmp_path / "in", "b\\a.wav")[0] == [("in/b/a.wav", "b", "a", "b\\a.wav")]
+
+
+def test_recordings_of_a_folder_have_their_path_in_it_as_key(tmp_path: Path) -> None:
+    files(tmp_path, "in/a.wav", "in/b/a.wav", "c.wav")
+    found, _ = expand([str(tmp_path / "in"), str(tmp_path / "c.wav")])
+    assert [one.key for one in found] == ["a.wav", "b/a.wav", ""]
+
+
+def test_the_journal_of_a_run_is_no_hidden_file_of_a_user(tmp_path: Path) -> None:
+    files(tmp_path, "a.wav", ".emow2v/journal.sqlite", ".emow2v/x.wav")
+    told: list[LeftOut] = []
+    found, _ = expand([str(tmp_path)], told.append)
+    assert [one.key for one in found] == ["a.wav"] and not told

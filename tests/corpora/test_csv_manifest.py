@@ -12,7 +12,7 @@ import pytest
 import soundfile
 
 from emow2v.corpora.clip import Clip
-from emow2v.corpora.csv_manifest import read_manifest
+from emow2v.corpora.csv_manifest import read_list, read_manifest
 from emow2v.corpora.csv_rows import seconds
 from emow2v.corpora.read import read_corpus
 from emow2v.errors import FormatError
@@ -242,3 +242,61 @@ def test_tables_from_the_field(name: str) -> None:
     assert clips[0].ratings[0] == 0.5 and clips[0].file.name == "c1.wav"
     trained = read_corpus("csv", path, development_share=0, test_share=0)
     np.testing.assert_array_equal([one.ratings for one in trained], [clip.ratings for clip in clips])
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "names"),
+    [
+        ("a.txt", "a.wav\n\n b/c d.wav \r\nGespräch.wav".encode(), ["a.wav", "b/c d.wav", "Gespräch.wav"]),
+        ("a.TXT", "\ufeffa.wav\na.wav\n".encode("utf-16-le"), ["a.wav", "a.wav"]),
+        ("a.csv", b"file,speaker\na.wav,1\nb.wav,2\na.wav,3\n", ["a.wav", "b.wav", "a.wav"]),
+        ("a.csv", b"speaker;File\n1;a.wav\n2;NA\n3;b.wav\n", ["a.wav", "b.wav"]),
+        ("a.tsv", b"file\tx\na.wav\t1\n", ["a.wav"]),
+        ("a.csv", b"file,start,end\na.wav,0,1\na.wav,1,2\nb.wav,0,1\n", ["a.wav", "b.wav"]),
+        ("a.csv", b"RIFF\x24\0\0\0WAVEfmt ", None),
+        ("a.txt", b"ID3\x03\0\0\0", None),
+        ("a.parquet", b"RIFF", None),
+        ("a.wav", b"a.wav\nb.wav\n", None),
+    ],
+)
+def test_lists_of_recordings(tmp_path: Path, name: str, content: bytes, names: list[str] | None) -> None:
+    (tmp_path / name).write_bytes(content)
+    assert read_list(tmp_path / name) == names
+
+
+@pytest.mark.parametrize("levels", [["file"], ["file", "start", "end"]])
+def test_tables_of_audformat_list_recordings(tmp_path: Path, levels: list[str]) -> None:
+    """As audformat writes them: an index of one or three levels, in Parquet."""
+    audformat = pytest.importorskip("audformat")
+    pytest.importorskip("pyarrow")
+    files = ["a.wav", "b.wav"] if levels == ["file"] else ["a.wav", "a.wav", "b.wav"]
+    index = audformat.filewise_index(files)
+    if levels != ["file"]:
+        index = audformat.segmented_index(files, [0, 1, 0], [1, 2, 1])
+    database = audformat.Database("db")
+    database["t"] = audformat.Table(index)
+    database["t"]["x"] = audformat.Column()
+    database["t"]["x"].set(["1"] * len(files))
+    database.save(tmp_path, storage_format="parquet")
+    assert read_list(tmp_path / "db.t.parquet") == ["a.wav", "b.wav"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "sentence"),
+    [
+        ("a.txt", b"\n \n", "names no recording; expected the name of one on each line"),
+        (
+            "a.csv",
+            b"name,speaker\na.wav,1\n",
+            "has no column file; expected a column file, with a recording in each row",
+        ),
+        ("a.csv", b"file\n", "names no clip"),
+        ("a.parquet", b"PAR1 and no more", "is no whole Parquet table"),
+    ],
+)
+def test_what_lists_no_recording_is_a_sentence(tmp_path: Path, name: str, content: bytes, sentence: str) -> None:
+    if name.endswith("parquet"):
+        pytest.importorskip("pyarrow")
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(FormatError, match=sentence):
+        read_list(tmp_path / name)

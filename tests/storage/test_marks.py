@@ -366,7 +366,7 @@ def test_what_comes_into_the_place_while_no_server_runs_stays(tmp_path: Path, fi
         assert place.read_bytes() == b"complete"
     else:
         place.write_text("typed for hours")
-        with pytest.raises(PlaceTaken, match="was put there while no server ran"):
+        with pytest.raises(PlaceTaken, match="was put there before the results had their names"):
             files.finish_publishing([(part, place)])
         assert place.read_text() == "typed for hours" and part.exists()
         os.utime(place, ns=(0, 0))  # was there before, and may be replaced: that was asked for

@@ -62,6 +62,7 @@ def each(
     path_of: Callable[[Item], str | os.PathLike[str]],
     *,
     stop_at_errors: bool = False,
+    fatal: tuple[type[Emow2vError], ...] = (),
 ) -> Iterator[Result[Item, Value]]:
     """Work on items one after the other. An error of one item does not stop the others.
 
@@ -69,6 +70,7 @@ def each(
         work: returns the value of an item
         path_of: returns the path of an item, for errors of the operating system that name no file
         stop_at_errors: raise the first error instead
+        fatal: errors that stop the loop, whatever their item
 
     Raises:
         Emow2vError: the first error, with `stop_at_errors`
@@ -80,7 +82,7 @@ def each(
         except BrokenPipeError:
             raise
         except Emow2vError as error:
-            if stop_at_errors:
+            if stop_at_errors or isinstance(error, fatal):
                 raise
             yield Result(item, None, str(error))
         except OSError as error:

@@ -17,7 +17,7 @@ from emow2v.audio.channels import Channel
 from emow2v.audio.inputs import STDIN, Input, Outcome
 from emow2v.audio.notices import about
 from emow2v.audio.recording import Source
-from emow2v.errors import AudioError, FormatError
+from emow2v.errors import AudioError, DiskFull, FormatError
 from emow2v.formats import Writer
 from emow2v.formats.table import csv_head, csv_rows, json_head, json_tail, rows
 from emow2v.framing import Context, Framing
@@ -26,6 +26,7 @@ from emow2v.storage.files import StagedFiles
 from emow2v.trajectory import Trajectory
 
 if TYPE_CHECKING:  # loaded by runs with turns or a table only
+    from emow2v.archive.resume import Attempt, CorpusRun
     from emow2v.archive.run_table import RunTable
     from emow2v.archive.turns import Turns
 
@@ -45,6 +46,7 @@ def predict(
     speech: bool = False,
     turns: Turns | None = None,
     table: RunTable | None = None,
+    run: CorpusRun | None = None,
     progress: Callable[[Block, Info], None] = lambda block, info: None,
 ) -> Iterator[Outcome]:
     """Predict inputs one after the other. An input that fails does not stop the others.
@@ -56,7 +58,8 @@ def predict(
         track, channel: as for `Model.predict`; "each" gives one result for each channel, with the channel in its name
         speech: also compute the probability of speech; rows without speech have no scores
         turns: rows are turns; they always have a share of speech
-        table: one table that also takes all rows
+        table: one table that also takes all rows; with `run`, these are kept in files until `CorpusRun.fill`
+        run: notes what becomes of each input, which must be one of `CorpusRun.pending`; needs an output folder
         progress: called after each block
 
     Yields:
@@ -64,16 +67,18 @@ def predict(
 
     Raises:
         FormatError: a format is unknown, or cannot be printed
+        DiskFull: the disk is full; with `run` only, where everything that follows would fail, too
     """
     printers = [] if output or not names else [_printer(names, sys.stdout)]
     tables = [name for name in names if name not in annotation_files.FORMATS]
     formats.writers(tables, output or Path(), "check")  # an unknown format is found before any work
     annotation_files.check(names, turns=turns is not None)
     options: dict[str, Any] = {"framing": framing, "context": context, "batch_size": batch_size, "track": track}
-    finder = turns.finder([one.path for one in inputs]) if turns else None
+    finder = run.finder if run else turns.finder([one.path for one in inputs]) if turns else None
     if speech and finder is None:
         options["speech"] = True
 
+    attempts: dict[str, Attempt] = {}  # of inputs that are read
     of_turns: dict[str, Any] = {}  # options of the turns of the recording that is predicted
 
     def writers(one: Input, stem: str) -> list[Writer]:
@@ -95,7 +100,9 @@ def predict(
     def prepare(one: Input) -> dict[str, Any]:
         if finder is None:
             if channel != "each":
-                formats.check(writers(one, one.stem))  # before the recording is computed
+                chosen = writers(one, one.stem)  # refused before the recording is computed
+                _refuse_originals(one, chosen, [] if one.path == STDIN else [Path(one.path)])
+                formats.check(chosen)
             return options
         more = finder.options(one.path)
         curves = annotation_files.curves(names, more)
@@ -103,23 +110,40 @@ def predict(
         return options | more | ({"on_values": curves.add} if curves is not None else {})
 
     def source(one: Input) -> Source:
-        return sys.stdin.buffer if one.path == STDIN else one.path
+        if run is not None:
+            attempts[one.path] = run.attempt(one)
+        if one.path == STDIN:
+            return sys.stdin.buffer
+        return attempts[one.path].content.source if run else one.path
 
     with predictions(model, inputs, prepare, source, channel, turns=finder is not None) as computed_of:
 
         def work(one: Input) -> Outcome:
             found, segmentation = computed_of(one), of_turns.get("segments")
+            attempt = attempts[one.path] if run else None
+            if attempt:
+                attempt.begin()
             recording = None if one.path == STDIN else Path(one.path)
             originals = [path for path in (recording, segmentation and segmentation.source) if path]
 
             def record(trajectory: Trajectory) -> Outcome:
-                chosen = writers(one, one.stem + _channel_ending(trajectory.info.channel))
-                return _record(one, trajectory, [*chosen, *([table.writer()] if table else [])], originals, progress)
+                stem = one.stem + _channel_ending(trajectory.info.channel)
+                chosen = writers(one, stem)
+                if table:
+                    chosen = [*chosen, table.writer(run.rows_path(one, stem) if run else None)]
+                return _record(one, trajectory, chosen, originals, progress, attempt)
 
-            return _with_name_notice(one, _merge([record(trajectory) for trajectory in found]))
+            outcome = _with_name_notice(one, _merge([record(trajectory) for trajectory in found]))
+            if attempt is None:
+                return outcome
+            attempt.done()
+            return replace(outcome, duration_s=attempt.content.duration_s)
 
-        for done in each(inputs, work, lambda one: one.path):
-            if table is not None and done.error:
+        for done in each(inputs, work, lambda one: one.path, fatal=(DiskFull,) if run else ()):
+            attempt = attempts.pop(done.item.path, None)
+            if run is not None and done.error:
+                (attempt or run.attempt(done.item)).failed(done.error)
+            elif table is not None and done.error:
                 table.failed(done.item.path, done.error)
             yield done.value or Outcome(done.item.path, error=done.error)
 
@@ -200,6 +224,7 @@ def _record(
     writers: list[Writer],
     originals: Sequence[Path],
     progress: Callable[[Block, Info], None],
+    attempt: Attempt | None,
 ) -> Outcome:
     """Write one trajectory with all writers."""
     count = 0
@@ -210,13 +235,21 @@ def _record(
         progress(block, trajectory.info)
 
     files = tuple(path for writer in writers for path in [getattr(writer, "path", None)] if path)
+    _refuse_originals(one, writers, originals)
+    if attempt is None:
+        formats.record(trajectory, writers, count_rows)
+    else:
+        formats.record(trajectory, writers, count_rows, attempt.publishing, owner=attempt.owner)
+    clipped = sum(writer.clipped for writer in writers)
+    return Outcome(one.path, count, clipped, files, notices=about(one.path, trajectory.notices))
+
+
+def _refuse_originals(one: Input, writers: list[Writer], originals: Sequence[Path]) -> None:
+    """Refuse to replace a recording, or the file with its turns, by a result."""
     for path in (place for writer in writers for place in writer.staged.places):
         if storage.exists(path) and (same := [original for original in originals if path.samefile(original)]):
             what = "recording" if same[0] == Path(one.path) else "file with the turns"
             raise FormatError(f"{path} is the {what} itself; choose another output folder.")
-    formats.record(trajectory, writers, count_rows)
-    clipped = sum(writer.clipped for writer in writers)
-    return Outcome(one.path, count, clipped, files, notices=about(one.path, trajectory.notices))
 
 
 def _printer(names: Sequence[str], stream: TextIO | None) -> Writer:

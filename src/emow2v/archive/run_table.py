@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
-import pickle
+import contextlib
+import json
+import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from emow2v.errors import Emow2vError, FormatError
 from emow2v.formats import run_table
 from emow2v.formats.table import described, json_text, value_columns
 from emow2v.framing import Framing
-from emow2v.rows import DIMENSIONS, EMBEDDING_SIZE, Block, Info
+from emow2v.rows import DIMENSIONS, EMBEDDING_SIZE, Block, Info, TurnRows
 from emow2v.storage import exists, marks, shown
 from emow2v.storage.files import StagedFiles, publish
+
+if TYPE_CHECKING:
+    from emow2v.archive.resume import CorpusRun
+    from emow2v.progress import Progress
+
+_LENGTH_BYTES = 8  # of the facts at the end of a file that keeps rows
 
 
 class RunTable:
@@ -63,9 +72,29 @@ class RunTable:
     ) -> None:
         self._staged.discard()
 
-    def writer(self) -> RecordingRows:
-        """A writer for one recording, or for one of its channels."""
-        return RecordingRows(self, embeddings=bool(self._layout.embeddings))
+    def writer(self, kept: Path | None = None) -> RecordingRows:
+        """A writer for one recording, or for one of its channels.
+
+        Args:
+            kept: file that keeps the rows until `add_kept`; None adds them when the recording is complete
+        """
+        return RecordingRows(self, embeddings=bool(self._layout.embeddings), kept=kept)
+
+    def add_kept(self, path: Path, source: str) -> None:
+        """Add the rows of a recording from the file that kept them; `source` is the recording's name in the table.
+
+        Raises:
+            FormatError: as for `add`; or the file is damaged
+        """
+        try:
+            with path.open("rb") as file:
+                facts = _read_facts(file)
+                info = replace(self._info, source=source, channel=facts["channel"], provenance=facts["provenance"])
+                self.add(info, _read_blocks(file, facts["blocks"]), facts["rows"])
+        except (ValueError, KeyError, EOFError, OSError):
+            raise FormatError(
+                f"{shown(path)} is damaged; remove it, so that the next run computes {shown(source)} again."
+            ) from None
 
     def failed(self, path: str, error: str) -> None:
         """Record the error of a recording that has no rows."""
@@ -103,6 +132,35 @@ class RunTable:
         if info.channel:
             name["channel"] = info.channel
         self._facts.append((name, dict(info.provenance)))
+
+    @contextlib.contextmanager
+    def published(self, progress: Progress, run: CorpusRun | None = None) -> Iterator[None]:
+        """Put the table in its place at the end of the block; if the run is stopped, with the recordings that were done.
+
+        Args:
+            progress: gets the path of the table, or a sentence why there is none
+            run: keeps the rows; a run that was stopped has no table before it has ended
+        """
+        progress.table = None
+        try:
+            yield
+        except (KeyboardInterrupt, SystemExit):
+            if run is None and self.publish(stopped=True):
+                progress.table = self.path
+            else:
+                progress.say(f"{self.path} was not written, because the run was stopped.")
+            raise
+        said = self.broken if self.only else ""
+        try:
+            complete = run is not None and not run.fill(self)
+            if complete or self.publish():
+                progress.table = self.path
+            if run is not None and not complete:
+                run.filled(self)
+        except FormatError as error:
+            self.broken = str(error)
+            if self.broken != said:
+                progress.say(self.broken)
 
     def publish(self, *, stopped: bool = False) -> bool:
         """Put the table in its place; whether there is one.
@@ -143,36 +201,74 @@ class RunTable:
 
 
 class RecordingRows:
-    """Rows of one recording, in a temporary file until all are there. A recording that fails leaves none in the table."""
+    """Rows of one recording, in a file until all are there. A recording that fails leaves none in the table."""
 
-    def __init__(self, table: RunTable, *, embeddings: bool) -> None:
-        self.staged = StagedFiles()
+    def __init__(self, table: RunTable, *, embeddings: bool, kept: Path | None = None) -> None:
+        self.staged = StagedFiles({kept: None} if kept else {}, overwrite=True)
         self.clipped = 0
-        self._table, self._embeddings, self._count = table, embeddings, 0
+        self._table, self._embeddings, self._kept = table, embeddings, kept
+        self._count = self._blocks = 0
 
     def open(self, info: Info) -> None:
         self._info = info
-        self._rows = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the writer, or when it is forgotten)
+        self._file: IO[bytes] = (
+            self.staged.open(self._kept) if self._kept else tempfile.TemporaryFile()  # noqa: SIM115 (closed in close)
+        )
 
     def add(self, block: Block) -> None:
-        kept = block.embeddings if self._embeddings else block.embeddings[:, :0]
-        scores, confidence = block.scores_of_speech, block.confidence.min(axis=1)
-        parts = (block.starts, block.ends, scores, confidence, block.speech, block.turns, np.ascontiguousarray(kept))
+        embeddings = block.embeddings if self._embeddings else block.embeddings[:, :0]
+        _write_block(self._file, block, embeddings)
         self._count += len(block)
-        pickle.dump(parts, self._rows, pickle.HIGHEST_PROTOCOL)
+        self._blocks += 1
 
     def close(self) -> None:
-        with self._rows:
-            self._rows.seek(0)
-            self._table.add(self._info, self._blocks(), self._count)
+        if self._kept is None:
+            with self._file as file:
+                file.seek(0)
+                self._table.add(self._info, _read_blocks(file, self._blocks), self._count)
+            return
+        facts = {"channel": self._info.channel, "rows": self._count, "blocks": self._blocks}
+        text = json.dumps(facts | {"provenance": dict(self._info.provenance)}).encode()
+        self._file.write(text + len(text).to_bytes(_LENGTH_BYTES, "little"))
 
-    def _blocks(self) -> Iterator[Block]:
-        while True:
-            try:
-                starts, ends, scores, confidence, speech, turns, embeddings = pickle.load(self._rows)
-            except EOFError:
-                return
-            yield Block(0, starts, ends, embeddings, scores, confidence[:, None], speech, turns)
+
+def _write_block(file: IO[bytes], block: Block, embeddings: npt.NDArray[np.float32]) -> None:
+    """Write the columns of a table: arrays of NumPy, and texts of turns as JSON."""
+    columns: list[npt.NDArray[Any]] = [
+        block.starts,
+        block.ends,
+        block.scores_of_speech,
+        block.confidence.min(axis=1),
+        embeddings,
+    ]
+    turns = (
+        [] if block.turns is None else [block.turns.speakers, block.turns.tiers, block.turns.labels, block.turns.counts]
+    )
+    columns += [np.zeros(0, np.float32) if block.speech is None else block.speech]
+    columns += [np.frombuffer(json.dumps(turns).encode(), np.uint8)]
+    for column in columns:
+        np.save(file, np.ascontiguousarray(column), allow_pickle=False)
+
+
+def _read_blocks(file: IO[bytes], count: int) -> Iterator[Block]:
+    for _ in range(count):
+        columns = [np.load(file, allow_pickle=False) for _ in range(7)]
+        starts, ends, scores, confidence, embeddings, speech, texts = columns
+        turns = json.loads(texts.tobytes())
+        rows = TurnRows(*map(tuple, turns)) if turns else None
+        known = speech if len(speech) == len(starts) else None
+        yield Block(0, starts, ends, embeddings, scores, confidence[:, None], known, rows)
+
+
+def _read_facts(file: IO[bytes]) -> dict[str, Any]:
+    """The facts at the end of a file that keeps rows; it is then at its beginning."""
+    size = file.seek(0, os.SEEK_END)
+    file.seek(size - _LENGTH_BYTES)
+    length = int.from_bytes(file.read(), "little")
+    file.seek(size - _LENGTH_BYTES - length)
+    facts: dict[str, Any] = json.loads(file.read(length))
+    file.seek(0)
+    return facts
 
 
 def _columns(info: Info, block: Block) -> Mapping[str, Any]:

@@ -66,12 +66,13 @@ class Finder:
 
     def segmentation(self, recording: str) -> Segmentation | None:
         """The turns of a recording; None for those of the detector. Raises as `options`."""
-        path = self._file(recording)
+        path = self.file(recording)
         if path is None:
             return None
         return read_segments(path, self._turns.tiers, recording=None if recording == STDIN else recording)
 
-    def _file(self, recording: str) -> Path | None:
+    def file(self, recording: str) -> Path | None:
+        """The file with the turns of a recording; None where they are the detector's. Raises as `options`."""
         place, name = self._turns.segments, Path(recording)
         if place is None:
             return None

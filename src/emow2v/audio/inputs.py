@@ -7,11 +7,11 @@ import itertools
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from emow2v import storage
-from emow2v.errors import PathError
+from emow2v.errors import FormatError, PathError
 
 # Endings of the recordings that a folder gives. A file that is named itself may have any ending.
 # Most of these endings are those of FFmpeg's demuxers.
@@ -34,11 +34,16 @@ _MAX_NAMES = 3  # names in one sentence
 
 @dataclass(frozen=True)
 class Input:
-    """A recording to read, and the folder and name of its results below the output folder."""
+    """A recording to read, and the folder and name of its results below the output folder.
+
+    Attributes:
+        key: its path relative to the folder, or its name in the list, that it came from; "" if it was named itself
+    """
 
     path: str
     folder: Path
     stem: str
+    key: str = ""
 
 
 @dataclass(frozen=True)
@@ -52,6 +57,8 @@ class Outcome:
         files: the files that were written
         error: one sentence; "" if the input has a result
         notices: sentences on missing or unusual parts of the recording, and on names that were shortened
+        duration_s: seconds of sound that were read, where they are known
+        members: of a list, the recordings that the error is about
     """
 
     path: str
@@ -60,6 +67,8 @@ class Outcome:
     files: tuple[Path, ...] = ()
     error: str = ""
     notices: tuple[str, ...] = ()
+    duration_s: float = 0.0
+    members: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -71,6 +80,7 @@ class LeftOut:
         hidden: files and folders whose names begin with a dot
         links: folders that are links, which are not followed
         aliases: other names of a recording that is read under the name in `folder`
+        repeated: names that stand in a list more than once; they are not left out, but done once
     """
 
     folder: str
@@ -78,18 +88,23 @@ class LeftOut:
     hidden: tuple[str, ...] = ()
     links: tuple[str, ...] = ()
     aliases: tuple[str, ...] = ()
+    repeated: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.names) + len(self.hidden) + len(self.links) + len(self.aliases)
 
     @property
     def sentence(self) -> str:
-        """One sentence with their number and the first names."""
+        """One sentence with their number and the first names; "" if there are none."""
         kinds = (
             ("name without a recording's ending", "names without a recording's ending", self.names),
             ("hidden name", "hidden names", self.hidden),
             ("linked folder", "linked folders", self.links),
         )
+        if self.repeated:
+            count = storage.counted(len(self.repeated), "recording stands", "recordings stand")
+            names = some(self.repeated)
+            return f"{storage.shown(self.folder)}: {count} there more than once ({names}); each is done once."
         if self.aliases:
             count = storage.counted(len(self.aliases), "other name of it", "other names of it")
             return f"{storage.shown(self.folder)}: left out {count} ({some(self.aliases)})."
@@ -99,8 +114,13 @@ class LeftOut:
         return f"{storage.shown(self.folder)}: left out {', '.join(parts)}; name a file itself to include it."
 
 
+_Found = tuple[str, Path, str]  # path, folder of its results, key
+
+
 def expand(
-    names: Sequence[str], leave_out: Callable[[LeftOut], None] = lambda left_out: None
+    names: Sequence[str],
+    leave_out: Callable[[LeftOut], None] = lambda left_out: None,
+    read_list: Callable[[str], Sequence[str] | None] = lambda name: None,
 ) -> tuple[list[Input], list[Outcome]]:
     """Turn names into inputs.
 
@@ -110,42 +130,45 @@ def expand(
     Args:
         names: files, folders (with their subfolders), patterns and "-"
         leave_out: called for each folder with its files and folders that are left out
+        read_list: returns the names in a file that lists recordings, relative to its folder; None for another file
 
     Returns:
         The inputs, and an outcome with an error for each name that gives no input.
     """
-    recordings: list[tuple[str, Path]] = []
+    recordings: list[_Found] = []
     failed: list[Outcome] = []
     for name in names:
         try:
-            recordings += _resolve(name, failed, leave_out)
-        except PathError as error:
+            listed = read_list(name) if not _is_other(name) and storage.is_file(name) else None
+            if listed is None:
+                recordings += _resolve(name, failed, leave_out)
+            else:
+                recordings += _recordings_listed(name, listed, failed, leave_out)
+        except (PathError, FormatError) as error:
             failed.append(Outcome(name, error=str(error)))
     unique = _without_aliases(recordings, leave_out)
-    stems = Counter((folder, Path(path).stem.lower()) for path, folder in unique)
+    stems = Counter((folder, Path(path).stem.lower()) for path, folder, _ in unique)
     inputs = []
-    for path, folder in unique:
+    for path, folder, key in unique:
         if path == STDIN:
             inputs.append(Input(path, folder, "stdin"))
         else:  # talk.wav and talk.mp3 in one folder: talk.wav.csv and talk.mp3.csv
             shared = stems[folder, Path(path).stem.lower()] > 1
-            inputs.append(Input(path, folder, Path(path).name if shared else Path(path).stem))
+            inputs.append(Input(path, folder, Path(path).name if shared else Path(path).stem, key))
     return _number_equal_stems(inputs), failed
 
 
-def _without_aliases(
-    recordings: Sequence[tuple[str, Path]], leave_out: Callable[[LeftOut], None]
-) -> list[tuple[str, Path]]:
+def _without_aliases(recordings: Sequence[_Found], leave_out: Callable[[LeftOut], None]) -> list[_Found]:
     """Each recording once. Its own name is preferred to names of links."""
-    names: dict[str, list[tuple[str, Path]]] = {}
-    for path, folder in recordings:
-        names.setdefault(path if _is_other(path) else os.path.realpath(path), []).append((path, folder))
+    names: dict[str, list[_Found]] = {}
+    for found in recordings:
+        names.setdefault(found[0] if _is_other(found[0]) else os.path.realpath(found[0]), []).append(found)
     unique = []
     for same in names.values():
         taken = same[0] if len(same) == 1 else min(same, key=lambda one: os.path.islink(one[0]))  # noqa: PTH114
         unique.append(taken)
         if len(same) > 1 and not _is_other(taken[0]):
-            others = {os.path.abspath(path): path for path, _ in same}  # noqa: PTH100
+            others = {os.path.abspath(path): path for path, _, _ in same}  # noqa: PTH100
             del others[os.path.abspath(taken[0])]  # noqa: PTH100
             if others:
                 leave_out(LeftOut(taken[0], aliases=tuple(others.values())))
@@ -157,10 +180,10 @@ def _is_other(name: str) -> bool:
     return name == STDIN or ("://" in name and not name.startswith("file://"))
 
 
-def _resolve(name: str, failed: list[Outcome], leave_out: Callable[[LeftOut], None]) -> list[tuple[str, Path]]:
+def _resolve(name: str, failed: list[Outcome], leave_out: Callable[[LeftOut], None]) -> list[_Found]:
     """The recordings that a name stands for, each with the folder of its results."""
     if _is_other(name):  # the decoder refuses addresses that it does not support
-        return [(name, Path())]
+        return [(name, Path(), "")]
     if name.startswith("file://"):
         failed.append(Outcome(name, error=f"{storage.shown(name)} is an address; expected a path, such as {name[7:]}."))
         return []
@@ -171,14 +194,49 @@ def _resolve(name: str, failed: list[Outcome], leave_out: Callable[[LeftOut], No
     if kind == "folder":
         return _recordings_in(name, failed, leave_out)
     if kind is not None:
-        return [(name, Path())]
+        return [(name, Path(), "")]
     if any(sign in name for sign in "*?["):
         return _recordings_matching(name, failed, leave_out)
     failed.append(Outcome(name, error=_missing_path_error(name)))
     return []
 
 
-def _recordings_in(name: str, failed: list[Outcome], leave_out: Callable[[LeftOut], None]) -> list[tuple[str, Path]]:
+def _recordings_listed(
+    name: str, rows: Sequence[str], failed: list[Outcome], leave_out: Callable[[LeftOut], None]
+) -> list[_Found]:
+    """Recordings that a list names. Those that it names from elsewhere keep the folders below the one that they share."""
+    top = Path(name).parent
+    counts = Counter(rows)
+    missing: list[str] = []
+    paths: dict[str, Path] = {}
+    for row in counts:
+        path = top / row
+        if "\\" in row and os.sep == "/" and not storage.exists(path):  # a Windows program wrote it
+            path = top / row.replace("\\", "/")
+        if storage.exists(path):
+            paths[row] = path
+        else:
+            missing.append(row)
+    if missing:
+        remedy = "expected names relative to its folder, or whole paths"
+        count = f"{len(missing)} of {storage.counted(len(counts), 'recording')}"
+        verb = "does" if len(missing) == 1 else "do"
+        sentence = f"{storage.shown(name)}: {count} {verb} not exist ({some(missing)}); {remedy}."
+        failed.append(Outcome(name, error=sentence, members=tuple(missing)))
+    repeated = tuple(row for row, count in counts.items() if count > 1)
+    if repeated:
+        leave_out(LeftOut(name, repeated=repeated))
+    away = {row: Path(os.path.abspath(path)).parent for row, path in paths.items() if _is_away(row)}  # noqa: PTH100
+    base = os.path.commonpath(away.values()) if away else ""
+    folders = {row: Path(os.path.relpath(folder, base)) for row, folder in away.items()}
+    return [(str(path), folders.get(row) or path.relative_to(top).parent, row) for row, path in paths.items()]
+
+
+def _is_away(row: str) -> bool:
+    return Path(row).is_absolute() or ".." in Path(row).parts
+
+
+def _recordings_in(name: str, failed: list[Outcome], leave_out: Callable[[LeftOut], None]) -> list[_Found]:
     """Recordings in a folder and below it."""
     top, known = Path(name), len(failed)
     files: list[Path] = []
@@ -194,7 +252,7 @@ def _recordings_in(name: str, failed: list[Outcome], leave_out: Callable[[LeftOu
 
     for place, subfolders, files_here in os.walk(top, onerror=refuse):
         folder = Path(place)
-        hidden += [folder / one for one in (*subfolders, *files_here) if one.startswith(".")]
+        hidden += [folder / one for one in (*subfolders, *files_here) if one[:1] == "." and one != storage.RUN_FOLDER]
         subfolders[:] = [one for one in subfolders if not one.startswith(".")]
         links += [folder / one for one in subfolders if _is_link(folder / one)]
         for file in (folder / one for one in files_here if not one.startswith(".")):
@@ -221,17 +279,15 @@ def _recordings_in(name: str, failed: list[Outcome], leave_out: Callable[[LeftOu
     )
     if len(left_out):
         leave_out(left_out)
-    return [(str(file), file.parent.relative_to(top)) for file in sorted(files)]
+    return [(str(file), file.parent.relative_to(top), file.relative_to(top).as_posix()) for file in sorted(files)]
 
 
-def _recordings_matching(
-    name: str, failed: list[Outcome], leave_out: Callable[[LeftOut], None]
-) -> list[tuple[str, Path]]:
+def _recordings_matching(name: str, failed: list[Outcome], leave_out: Callable[[LeftOut], None]) -> list[_Found]:
     """Files that a pattern matches; folders only if it matches no file. A pattern that matches matches_every_name name, such as "*",
     gives only names with a recording's ending, as a folder does.
     """
     matches = next((paths for paths in map(_glob, _interpretations(name)) if paths), [])
-    files: list[tuple[str, Path]] = []
+    files: list[_Found] = []
     folders: list[str] = []
     others: list[str] = []
     matches_every_name = set(Path(name).name) == {"*"}
@@ -248,7 +304,7 @@ def _recordings_matching(
         elif matches_every_name and Path(match).suffix.lower() not in ENDINGS:
             others.append(match)
         else:
-            files.append((match, Path()))
+            files.append((match, Path(), ""))
     if others:
         leave_out(LeftOut(name, tuple(others)))
     if not matches and "\n" in name:
@@ -339,5 +395,5 @@ def _number_equal_stems(inputs: list[Input]) -> list[Input]:
             number += 1
             stem = f"{one.stem}-{number}"
         taken.add((one.folder, stem.lower()))
-        result.append(Input(one.path, one.folder, stem))
+        result.append(replace(one, stem=stem))
     return result

@@ -36,6 +36,7 @@ __all__ = [
     "Channel",
     "Recording",
     "Source",
+    "WatchedPath",
     "mix_down",
     "open_recording",
     "read",
@@ -114,6 +115,21 @@ class Recording:
             raise TooLong(
                 f"{self.name} lasts longer than the {self.longest_s:g} s that are allowed; cut it into parts."
             )
+
+
+class WatchedPath(os.PathLike[str]):
+    """A path, and a function that gets each recording opened from it before its first sample.
+
+    Args:
+        path: of the file
+        watch: may let an iterator see the samples with `Recording.tee`; a recording may be closed without being read
+    """
+
+    def __init__(self, path: str | os.PathLike[str], watch: Callable[[Recording], None]) -> None:
+        self._path, self.watch = os.fspath(path), watch
+
+    def __fspath__(self) -> str:
+        return self._path
 
 
 def open_recording(
@@ -248,6 +264,8 @@ def _open_file(
         raise
     known = containers.GLANCE if recording._is_pcm_wav else None  # the search has found no other encoding
     recording._again = partial(_open_file, source, target_rate, start, track, channel, known)
+    if isinstance(source, WatchedPath):
+        source.watch(recording)
     return recording
 
 

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 from typer.core import TyperCommand, TyperGroup
 
-from emow2v.audio.inputs import ENDINGS, Input, LeftOut, expand
+from emow2v.audio.inputs import ENDINGS, Input, LeftOut, Outcome, expand
 from emow2v.storage import one_line
 
 P = ParamSpec("P")
@@ -102,24 +102,30 @@ def is_recording(name: str) -> bool:
 
 @dataclass(frozen=True)
 class Selection:
-    """Recordings to work on, the number of names that failed, and the number of files that were left out."""
+    """Recordings to work on, names that failed, and the number of files that were left out."""
 
     inputs: list[Input]
-    failed: int
+    refused: list[Outcome]
     left_out: int
 
+    @property
+    def failed(self) -> int:
+        """Number of recordings that failed."""
+        return sum(len(outcome.members) or 1 for outcome in self.refused)
 
-def choose(names: Sequence[str], others: Sequence[str] = ()) -> Selection:
+
+def choose(names: Sequence[str], others: Sequence[str] = (), *, lists: bool = False) -> Selection:
     """The recordings that names stand for; errors and files that are left out are printed at once.
 
     Args:
         others: endings of files that are used otherwise, and so are not left out
+        lists: a name may be that of a file that lists recordings
 
     Raises:
         typer.Exit: nothing is left to work on
     """
     left_out: list[LeftOut] = []
-    inputs, failed = expand(names, left_out.append)
+    inputs, failed = expand(names, left_out.append, _read_list if lists else lambda name: None)
     left_out = [
         replace(
             files,
@@ -127,12 +133,21 @@ def choose(names: Sequence[str], others: Sequence[str] = ()) -> Selection:
         )
         for files in left_out
     ]
-    left_out = [files for files in left_out if len(files)]
+    left_out = [files for files in left_out if len(files) or files.repeated]
     for sentence in (*(outcome.error for outcome in failed), *(files.sentence for files in left_out)):
         errors.print(one_line(sentence))
     if not inputs:
         raise typer.Exit(1)
-    return Selection(inputs, len(failed), sum(map(len, left_out)))
+    return Selection(inputs, failed, sum(map(len, left_out)))
+
+
+def _read_list(name: str) -> list[str] | None:
+    """The recordings that a file lists; None where it is no list."""
+    if not name.lower().endswith((".txt", ".csv", ".tsv", ".parquet")):
+        return None
+    from emow2v.corpora.csv_manifest import read_list  # loads NumPy
+
+    return read_list(name)
 
 
 def exit_on_signal(number: int, frame: FrameType | None) -> None:

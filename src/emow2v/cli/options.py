@@ -19,9 +19,28 @@ class ContextChoice(StrEnum):
     shared = "shared"
 
 
+class CheckChoice(StrEnum):
+    time = "time"
+    content = "content"
+
+
 OverwriteOption = Annotated[
     bool,
     typer.Option("--overwrite", help="Replace existing files even if emow2v did not write them, or they were changed."),
+]
+RetryFailedOption = Annotated[
+    bool,
+    typer.Option(
+        "--retry-failed", help="Also try recordings again that failed in an earlier run into the same folder."
+    ),
+]
+CheckOption = Annotated[
+    CheckChoice,
+    typer.Option(
+        "--check",
+        metavar="time|content",
+        help="How recordings of an earlier run are compared: by size and time of the file, or by the sound in each of them.",
+    ),
 ]
 ForceOption = Annotated[bool, typer.Option("--force", help="Replace an existing model of that name.")]
 

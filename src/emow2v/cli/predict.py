@@ -6,7 +6,7 @@ import contextlib
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,6 +16,8 @@ from emow2v.cli.options import (
     RECORDING,
     TURNS,
     WINDOWS,
+    CheckChoice,
+    CheckOption,
     ContextChoice,
     ContextOption,
     DeviceOption,
@@ -25,16 +27,13 @@ from emow2v.cli.options import (
     ModelOption,
     OverwriteOption,
     PrecisionOption,
+    RetryFailedOption,
     ThreadsOption,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from emow2v.archive.run_table import RunTable
     from emow2v.archive.turns import Turns
     from emow2v.framing import Framing
-    from emow2v.progress import Progress
 
 
 class UnitChoice(StrEnum):
@@ -57,11 +56,23 @@ class PaddingChoice(StrEnum):
 def predict(
     inputs: Annotated[
         list[str],
-        typer.Argument(metavar="INPUT", help="Recordings, folders, or patterns such as '*.wav'; - reads a pipe."),
+        typer.Argument(
+            metavar="INPUT",
+            help="Recordings, folders, patterns such as '*.wav', or lists of recordings: .txt, .csv or .parquet; - reads a "
+            "pipe.",
+        ),
     ],
     to: Annotated[
-        str, typer.Option("-o", "--output", metavar="DIR", help="Folder for the results; - prints them instead.")
-    ] = ".",
+        str | None,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="DIR",
+            help="Folder for the results; - prints them instead. For a folder or a list of recordings it keeps a journal, and "
+            "the same command continues a run that was stopped.",
+            show_default=".",
+        ),
+    ] = None,
     formats: Annotated[
         list[str] | None,
         typer.Option(
@@ -73,6 +84,8 @@ def predict(
         ),
     ] = None,
     overwrite: OverwriteOption = False,
+    retry_failed: RetryFailedOption = False,
+    check: CheckOption = CheckChoice.time,
     table: Annotated[
         str,
         typer.Option(
@@ -215,12 +228,12 @@ def predict(
     from emow2v.audio.inputs import STDIN
     from emow2v.errors import FormatError, FramingError
     from emow2v.model import load
-    from emow2v.progress import Progress
+    from emow2v.progress import CorpusProgress, Count, Progress
     from emow2v.speech.segments import ENDINGS
 
     framing = _framing(unit, frame_step, left_context, right_context, padding, align, start, end)
     parsed_channel = parse_channel(channel)
-    folder = None if to == "-" else Path(to)
+    folder = None if to == "-" else Path(to or ".")
     turns = _turns(unit, segments, tier or [], pool, (shortest_turn, longest_turn, bridged_pause))
     if align is AlignChoice.centre and (turns or framing.whole):
         raise FramingError("--align centre belongs to values over time; expected --unit windows and no --segments.")
@@ -243,19 +256,51 @@ def predict(
         archive.check_output(folder)
     if STDIN in inputs:
         archive.refuse_terminal(sys.stdin)
-    selection = choose(inputs, ENDINGS if segments else ())
+    selection = choose(inputs, ENDINGS if segments else (), lists=True)
+    resumed = folder is not None and to is not None and any(one.key for one in selection.inputs)
+    if not resumed and (retry_failed or check is not CheckChoice.time):
+        raise FormatError(
+            "--retry-failed and --check belong to a run over a folder or a list; expected -o DIR with it."
+        )
 
     loaded = load(model, engine=engine, precision=precision, threads=threads, device=device)
-    failed, left_out = selection.failed, selection.left_out
     place = {"to": folder if names else None, "table": Path(table) if table else None}
-    with (
-        one_table or contextlib.nullcontext(),
-        Progress(len(selection.inputs), errors, **place, failed=failed, left_out=left_out) as progress,
-        _published(one_table, progress),
-    ):
+    about: dict[str, Any] = place | {"failed": selection.failed, "left_out": selection.left_out}
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(one_table or contextlib.nullcontext())
+        run, chosen = None, selection.inputs
+        progress: Progress
+        if resumed and folder is not None:
+            if turns is None or turns.options["pool"]:
+                loaded.check(framing, context.value)  # once, and not for each recording
+            from emow2v.archive.resume import CorpusRun, options_of_run
+
+            options = options_of_run(
+                loaded.provenance(framing, context.value), names=names, speech=speech, channel=parsed_channel,
+                track=track or None, turns=turns, rows=("embeddings" if embeddings else "scores") if table else "",
+                unit="turns" if turns else "files" if framing.whole else "windows",
+            )  # fmt: skip
+            run = stack.enter_context(
+                CorpusRun(
+                    folder, options, retry_failed=retry_failed or overwrite, check_content=check is CheckChoice.content
+                )
+            )
+            run.choose(selection.inputs, turns, track=track or None)
+            with Count("comparing", len(run.unsure), errors) as bar:
+                for one in run.unsure:
+                    run.compare(one)
+                    bar.advance()
+            chosen = run.pending
+            progress = of_run = stack.enter_context(CorpusProgress(run, errors, **about))
+            stack.enter_context(run.failures_listed(selection.refused, of_run))
+        else:
+            progress = stack.enter_context(Progress(len(chosen), errors, **about))
+        if one_table:
+            stack.enter_context(one_table.published(progress, run))
+        failed = selection.failed + (run.failed_before if run else 0)
         for outcome in archive.predict(
             loaded,
-            selection.inputs,
+            chosen,
             folder,
             names=names,
             framing=framing,
@@ -267,6 +312,7 @@ def predict(
             speech=speech,
             turns=turns,
             table=one_table,
+            run=run,
             progress=progress.block,
         ):
             failed += bool(outcome.error)
@@ -275,33 +321,6 @@ def predict(
                 break  # there is nothing to compute for
     if failed or (one_table and one_table.broken):
         raise typer.Exit(1)
-
-
-@contextlib.contextmanager
-def _published(table: RunTable | None, progress: Progress) -> Iterator[None]:
-    """Publish the table at the end; if the run is stopped, with the recordings that were done."""
-    from emow2v.errors import FormatError
-
-    if table is None:
-        yield
-        return
-    progress.table = None
-    try:
-        yield
-    except (KeyboardInterrupt, SystemExit):
-        if table.publish(stopped=True):
-            progress.table = table.path
-        else:
-            progress.say(f"{table.path} was not written, because the run was stopped.")
-        raise
-    said = table.broken if table.only else ""
-    try:
-        if table.publish():
-            progress.table = table.path
-    except FormatError as error:
-        table.broken = str(error)
-        if table.broken != said:
-            progress.say(table.broken)
 
 
 def _turns(

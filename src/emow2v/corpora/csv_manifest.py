@@ -15,12 +15,14 @@ from emow2v.corpora.csv_rows import known, number, read_rows, seconds
 from emow2v.corpora.partitions import partition_of
 from emow2v.corpora.scales import Scale, Scales, parse_scales
 from emow2v.errors import FormatError
+from emow2v.storage.text import decode
 from emow2v.trajectory import DIMENSIONS
 
 logger = logging.getLogger("emow2v.tables")
 
 GROUPS = ("sex", "language", "corpus")  # columns whose values also have figures of their own
 COLUMNS = ("file", "start", "end", "speaker", *DIMENSIONS, "emotion", "intensity", *GROUPS, "partition")
+_HEAD = 4096  # bytes in which a recording, but no text, has a zero
 _LONGEST_NAME = 255  # bytes, on every common file system
 
 
@@ -88,6 +90,58 @@ def read_csv(path: Path, *, scale: Scales = "0:1") -> list[Clip]:
     """
     clips = read_manifest(path, scales=parse_scales(scale), missing_files=True)
     return [replace(clip, partition=partition_of(f"{path}, {clip.name}", clip.partition)) for clip in clips]
+
+
+def read_list(path: str | Path) -> list[str] | None:
+    """The names in a file that lists recordings, in order: a line for each in .txt, the column file of a .csv, .tsv or .parquet,
+    as manifests and audformat tables have it. None where the file has another ending, or is a recording.
+
+    Segments of a recording (a column start) name it once.
+
+    Raises:
+        FormatError: the file cannot be read, names no recording, or has no column file
+    """
+    path = Path(path)
+    ending = path.suffix.lower()
+    if ending not in (".txt", ".csv", ".tsv", ".parquet"):
+        return None
+    try:
+        with path.open("rb") as file:
+            head = file.read(_HEAD)
+            content = head + file.read() if ending == ".txt" else b""
+    except OSError as error:
+        raise storage.unreadable(path, error) from None
+    if ending == ".parquet":
+        return _names_in_parquet(path) if head.startswith(b"PAR1") else None
+    if b"\0" in head and not head.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return None
+    if ending == ".txt":
+        names = [line.strip() for line in decode(content)[0].splitlines() if line.strip()]
+        if not names:
+            raise FormatError(f"{storage.shown(path)} names no recording; expected the name of one on each line.")
+        return names
+    rows = list(read_rows(path, "file", "a column file, with a recording in each row", ("start",)).values())
+    names = [known(row["file"]) for row in rows if known(row["file"])]
+    return list(dict.fromkeys(names)) if "start" in rows[0] else names
+
+
+def _names_in_parquet(path: Path) -> list[str]:
+    try:
+        from pyarrow import ArrowException, parquet
+    except ImportError:
+        raise FormatError(f"{storage.shown(path)} needs pyarrow; run: pip install 'emow2v[tables]'.") from None
+    try:
+        columns = parquet.read_schema(path).names
+        if "file" not in columns:
+            raise FormatError(f"{storage.shown(path)} has no column file; it has {', '.join(columns)}.")
+        names = [str(name) for name in parquet.read_table(path, columns=["file"])["file"].to_pylist() if name]
+    except (ArrowException, OSError) as error:
+        raise FormatError(
+            f"{storage.shown(path)} is no whole Parquet table ({storage.reason(error)}); save it again."
+        ) from None
+    if not names:
+        raise FormatError(f"{storage.shown(path)} names no recording; expected one in each row.")
+    return list(dict.fromkeys(names)) if "start" in columns else names
 
 
 def _with_slashes(path: Path, clips: list[Clip]) -> list[Clip]:

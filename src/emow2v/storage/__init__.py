@@ -18,6 +18,7 @@ from emow2v.errors import PathError
 
 # The errors of a path where nothing lies; with every other error the operating system refuses to answer
 _ABSENT = {errno.ENOENT, errno.ENOTDIR, errno.EBADF}
+RUN_FOLDER = ".emow2v"  # in a folder of results: the journal of the run
 _SHOWN = 120  # characters of a path in a message
 _REASON = 150  # characters of another program's message that a sentence of ours quotes
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
-from emow2v.errors import FormatError, PlaceTaken
+from emow2v.errors import DiskFull, FormatError, PlaceTaken
 from emow2v.storage import marks, shown
 from emow2v.storage.atomic import sync_folder, unfinished_path
 from emow2v.storage.marks import Origin
@@ -67,7 +67,8 @@ def _unwritable(path: Path, error: OSError | ValueError, remedy: str) -> FormatE
             remedy = f"choose a name that is {length - longest} shorter"
         else:
             remedy = "choose a folder with a shorter path"
-    return FormatError(f"{shown(path)} cannot be written ({reason}); {remedy}.")
+    kind = DiskFull if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) else FormatError
+    return kind(f"{shown(path)} cannot be written ({reason}); {remedy}.")
 
 
 def _longest_name(folder: Path) -> int:
@@ -326,7 +327,7 @@ def finish_publishing(moves: Sequence[Move]) -> None:
     for part, path in left:
         if _is_newer_and_foreign(path, part):
             raise PlaceTaken(
-                f"{shown(path)} was put there while no server ran, and nothing in it shows that emow2v wrote it",
+                f"{shown(path)} was put there before the results had their names, and nothing in it shows that emow2v wrote it",
                 "move it, or choose another place",
             )
     for part, path in left:

@@ -1,0 +1,108 @@
+"""The sound of a recording as it was read: SHA-256 of its decoded samples, taken while they are decoded."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from emow2v.audio.recording import Recording, WatchedPath, open_recording
+from emow2v.errors import Emow2vError
+from emow2v.framing import Signal
+
+
+@dataclass(frozen=True)
+class _Passage:
+    """The samples of one pass over a recording.
+
+    Attributes:
+        channel: as for `open_recording`
+        rate: Hz
+        samples: their number; a pass may end before the recording does
+        sha256: of the samples as float32
+        whole: whether the recording ended there
+    """
+
+    channel: str | int
+    rate: int
+    samples: int
+    sha256: str
+    whole: bool
+
+
+class _Pass:
+    """Sees the blocks of a recording on their way."""
+
+    def __init__(self, recording: Recording) -> None:
+        self.recording = recording
+        self.samples, self.whole = 0, False
+        self._digest = hashlib.sha256()
+        recording.tee(self._pass_on)
+
+    def _pass_on(self, blocks: Iterator[Signal]) -> Iterator[Signal]:
+        for block in blocks:
+            self._digest.update(np.ascontiguousarray(block).data)
+            self.samples += len(block)
+            yield block
+        self.whole = True
+
+    def passage(self) -> _Passage:
+        channel: Any = self.recording.facts["channel"]
+        return _Passage(channel, self.recording.sampling_rate, self.samples, self._digest.hexdigest(), self.whole)
+
+
+class Content:
+    """What one computation reads of a recording.
+
+    Args:
+        path: of the recording
+    """
+
+    def __init__(self, path: str) -> None:
+        self.source = WatchedPath(path, lambda recording: self._passes.append(_Pass(recording)))
+        self._passes: list[_Pass] = []
+
+    @property
+    def duration_s(self) -> float:
+        """Seconds of sound that were read."""
+        return max((float(one.recording.duration) for one in self._passes), default=0.0)
+
+    def text(self) -> str:
+        """The longest passage of each channel, as JSON for `is_same`."""
+        longest: dict[str | int, _Passage] = {}
+        for one in (one.passage() for one in self._passes if one.samples):
+            if one.channel not in longest or longest[one.channel].samples < one.samples:
+                longest[one.channel] = one
+        return json.dumps([asdict(one) for one in longest.values()])
+
+
+def is_same(path: str, track: int | None, text: str) -> bool:
+    """Whether a recording still has the sound that was read; it is decoded as far as it was then.
+
+    Args:
+        track: as for `open_recording`
+        text: from `Content.text`
+    """
+    passages = [_Passage(**one) for one in json.loads(text)]
+    return bool(passages) and all(_has(path, track, one) for one in passages)
+
+
+def _has(path: str, track: int | None, passage: _Passage) -> bool:
+    digest, samples = hashlib.sha256(), 0
+    try:
+        recording = open_recording(path, target_rate=passage.rate, track=track, channel=passage.channel)  # type: ignore[arg-type]
+        with contextlib.closing(recording):
+            for block in recording:
+                digest.update(np.ascontiguousarray(block[: passage.samples - samples]).data)
+                samples += len(block)
+                if samples > passage.samples or (samples == passage.samples and not passage.whole):
+                    break
+    except (Emow2vError, OSError):  # the computation meets it again, and says so
+        return False
+    ended = samples == passage.samples if passage.whole else samples >= passage.samples
+    return ended and digest.hexdigest() == passage.sha256

@@ -1,0 +1,369 @@
+"""A run over many recordings that continues where an earlier one ended: what is to be done, and what became of it."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import hashlib
+import io
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from emow2v import formats
+from emow2v.archive.content import Content, is_same
+from emow2v.archive.journal import Entry, Journal, Options, State
+from emow2v.archive.run_table import RunTable
+from emow2v.archive.turns import Finder, Turns
+from emow2v.audio.inputs import STDIN, Input, Outcome
+from emow2v.errors import FormatError, PathError
+from emow2v.storage import exists, shown
+from emow2v.storage.atomic import atomic_file
+from emow2v.storage.files import Move
+
+if TYPE_CHECKING:
+    from emow2v.progress import CorpusProgress
+
+FAILURES = "failures.csv"  # in the folder of results
+_WORDS = {  # facts of a provenance that decide on the numbers, and what refusals call them
+    "model": "model",
+    "weights_sha256": "weights",
+    "precision": "precision",
+    "frame_step_ms": "step in ms",
+    "left_context_ms": "left context in ms",
+    "right_context_ms": "right context in ms",
+    "padding": "padding",
+    "align": "align",
+    "start_ms": "start in ms",
+    "end_ms": "end in ms",
+    "context": "context",
+}
+
+
+def options_of_run(
+    provenance: Mapping[str, str | float],
+    *,
+    names: Sequence[str],
+    unit: str,
+    speech: bool,
+    channel: object,
+    track: int | None,
+    turns: Turns | None = None,
+    rows: str = "",
+) -> dict[str, str]:
+    """The options that all results of one run share, by the words of refusals.
+
+    Args:
+        provenance: from `Model.provenance`
+        names: of formats
+        rows: what is kept of each recording for a table of all: "" for nothing, "scores" or "embeddings"
+    """
+    options = {word: str(provenance[name]) for name, word in _WORDS.items() if name in provenance}
+    options["weights"] = options.get("weights", "")[:12]
+    options |= {"unit": unit, "speech": "yes" if speech else "", "channel": str(channel), "track": str(track or "")}
+    if turns is not None:
+        options["turns"] = "from files" if turns.segments else "of the detector"
+        options["tiers"] = ", ".join(turns.tiers)
+        options |= {f"turns' {name}": str(value) for name, value in turns.options.items()}
+    return options | {"formats": ", ".join(sorted(names)), "rows for a table": rows}
+
+
+class CorpusRun:
+    """A run with a journal in its folder of results. It holds the folder until it is closed.
+
+    Args:
+        output: folder of the results
+        options: see `options_of_run`
+        retry_failed: try recordings again that failed in an earlier run
+        check_content: compare the sound of each recording that was done, also where its file has its size and time
+
+    Attributes:
+        journal: of the run; another part of the program may add to it
+        inputs: all recordings, with the folders and names of their results
+        finder: of their turns; None where rows are no turns
+        unsure: recordings that were done, of which `compare` must say whether their sound is the same
+        done_before, failed_before: number of recordings of which an earlier run has results, or a sentence
+
+    Raises:
+        FormatError, DiskFull: as for `Journal`
+    """
+
+    def __init__(
+        self, output: Path, options: Options, *, retry_failed: bool = False, check_content: bool = False
+    ) -> None:
+        self.output = output
+        self.journal = Journal(output, options)
+        self._retry_failed, self._check_content = retry_failed, check_content
+        self._track: int | None = None
+        self.inputs: list[Input] = []
+        self.finder: Finder | None = None
+        self.unsure: list[Input] = []
+        self.done_before = self.failed_before = 0
+        self._keys: dict[str, str] = {}  # by path
+        self._taken: set[str] = set()  # keys
+        self._pending: set[str] = set()  # paths
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.journal.close()
+
+    # --- what is to be done ---
+
+    def choose(self, inputs: Sequence[Input], turns: Turns | None = None, *, track: int | None = None) -> None:
+        """Find out what is to be done: recordings that are missing, that changed, or that were in flight.
+
+        Args:
+            turns: of the recordings, if rows are turns
+            track: that is read, as for `Model.predict`
+
+        Raises:
+            FormatError: the files of turns do not fit the recordings
+            DiskFull: the journal cannot be written
+        """
+        self._track = track
+        self.finder = turns.finder([one.path for one in inputs]) if turns else None
+        with self.journal.together():
+            for one in inputs:
+                named = self._named(one)
+                self.inputs.append(named)
+                state = self._state(named)
+                if state == "waiting":
+                    self._pending.add(one.path)
+                elif state == "unsure":
+                    self.unsure.append(named)
+                elif state == "done":
+                    self.done_before += 1
+                else:
+                    self.failed_before += 1
+
+    def compare(self, one: Input) -> None:
+        """Compare the sound of a recording with what was read of it; if it is another, the recording is done again."""
+        key = self._keys[one.path]
+        entry = self.journal.entry(key)
+        assert entry is not None
+        size, modified_ns = _size_and_time(one.path)
+        if is_same(one.path, self._track, entry.content):
+            self.journal.seen(key, size, modified_ns)
+            self.done_before += 1
+        else:
+            self.journal.wait(key)
+            self._pending.add(one.path)
+
+    @property
+    def pending(self) -> list[Input]:
+        """The recordings to be done, in order."""
+        return [one for one in self.inputs if one.path in self._pending]
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Bytes of each recording to be done, by its path."""
+        return {one.path: _size_and_time(one.path)[0] for one in self.pending}
+
+    def _named(self, one: Input) -> Input:
+        """An input with the name that its results have, or get: one that no other recording's results have."""
+        key = one.key or one.path
+        if key in self._taken:  # two folders may have recordings of one name
+            key = one.path
+        self._taken.add(key)
+        self._keys[one.path] = key
+        entry = self.journal.entry(key)
+        if entry is not None:
+            return replace(one, folder=Path(entry.folder), stem=entry.stem)
+        folder, stem, number = one.folder.as_posix(), one.stem, 1
+        while self.journal.is_taken(folder, stem):
+            number += 1
+            stem = f"{one.stem}-{number}"
+        self.journal.add(Entry(key, folder, stem))
+        return replace(one, stem=stem)
+
+    def _state(self, one: Input) -> State | str:
+        key = self._keys[one.path]
+        entry = self.journal.entry(key)
+        assert entry is not None
+        size, modified_ns = _size_and_time(one.path)
+        same_file = (size, modified_ns) == (entry.size, entry.modified_ns)
+        if entry.state == "failed" and same_file and not self._retry_failed:
+            return "failed"
+        if entry.state == "done" and self._stamp(one) == entry.turns and self._has_outputs(entry):
+            return "done" if same_file and not self._check_content else "unsure"
+        if entry.state != "waiting":
+            self.journal.wait(key)
+        return "waiting"
+
+    def _has_outputs(self, entry: Entry) -> bool:
+        try:
+            return bool(entry.outputs) and all(exists(self.output / name) for name in entry.outputs)
+        except PathError:  # writing meets it again
+            return False
+
+    def _stamp(self, one: Input) -> str:
+        """Size and time of the file with the turns of a recording."""
+        try:
+            path = self.finder.file(one.path) if self.finder else None
+        except FormatError:  # the computation meets it again
+            return ""
+        return "" if path is None else "{} {}".format(*_size_and_time(str(path)))
+
+    # --- what becomes of it ---
+
+    def attempt(self, one: Input) -> Attempt:
+        """The work on a recording, before it is opened; any thread may call this."""
+        return Attempt(self.journal, self._keys[one.path], one.path, self._stamp(one))
+
+    def rows_path(self, one: Input, stem: str) -> Path:
+        """The file that keeps the rows of a result for the table of all."""
+        return self.journal.folder / "rows" / one.folder / f"{formats.shorten(stem)}.rows"
+
+    # --- at the end ---
+
+    def fill(self, table: RunTable) -> bool:
+        """Add the rows of all recordings that are done to a table, in the order of the inputs; whether it must be written.
+
+        A table of the same recordings that lies there already stays.
+
+        Raises:
+            FormatError: the table has no room for them, or rows cannot be read
+        """
+        if self.journal.fact("table") == self._state_of_all(table) and exists(table.path):
+            return False
+        for one, entry in self._entries():
+            if entry.state == "failed":
+                table.failed(one.path, entry.error)
+            elif entry.state == "done":
+                for name in (name for name in entry.outputs if name.endswith(".rows")):
+                    table.add_kept(self.output / name, one.path)
+        return True
+
+    def filled(self, table: RunTable) -> None:
+        """The table has its name."""
+        self.journal.set_fact("table", self._state_of_all(table))
+
+    def _state_of_all(self, table: RunTable) -> str:
+        digest = hashlib.sha256(f"{table.path.absolute()}\n".encode(errors="backslashreplace"))
+        for one, entry in self._entries():
+            facts = f"{one.path}\n{entry.state}\n{entry.attempt}\n{entry.error}\n"
+            digest.update(facts.encode(errors="backslashreplace"))
+        return digest.hexdigest()
+
+    def _entries(self) -> Iterator[tuple[Input, Entry]]:
+        for one in self.inputs:
+            entry = self.journal.entry(self._keys[one.path])
+            assert entry is not None
+            yield one, entry
+
+    @contextlib.contextmanager
+    def failures_listed(self, refused: Sequence[Outcome], progress: CorpusProgress) -> Iterator[None]:
+        """Write failures.csv at the end of the block, however it ends; `progress` gets its path, or a sentence.
+
+        Args:
+            refused: names that gave no recording
+        """
+        try:
+            yield
+        except BaseException:
+            with contextlib.suppress(FormatError):  # the disk may be full
+                progress.failures = self.write_failures(refused)
+            raise
+        try:
+            progress.failures = self.write_failures(refused)
+        except FormatError as error:
+            progress.say(str(error))
+
+    def write_failures(self, refused: Sequence[Outcome] = ()) -> Path | None:
+        """Write failures.csv with the sentence of each recording that failed, or remove it where none has.
+
+        Args:
+            refused: names that gave no recording
+
+        Returns:
+            its path; None where nothing failed
+
+        Raises:
+            FormatError: a file of that name is there that this run did not write, or it cannot be written
+        """
+        path = self.output / FAILURES
+        text = io.StringIO(newline="")
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(("file", "error"))
+        for outcome in refused:
+            writer.writerows((name, outcome.error) for name in outcome.members or (outcome.path,))
+        writer.writerows((one.path, entry.error) for one, entry in self._entries() if entry.state == "failed")
+        content = text.getvalue().encode(errors="backslashreplace")
+        nothing = content.count(b"\n") == 1
+        try:
+            if path.exists() and _digest(path.read_bytes()) not in self.journal.fact("failures").split():
+                if nothing:
+                    return None
+                raise FormatError(f"{shown(path)} is not the list of this run; move it; failures were not listed.")
+            if nothing:
+                path.unlink(missing_ok=True)
+                return None
+            known = _digest(path.read_bytes()) if path.exists() else ""
+            self.journal.set_fact("failures", f"{known} {_digest(content)}")
+            with atomic_file(path) as file:
+                file.write(content)
+        except OSError as error:
+            raise FormatError(f"{shown(path)} cannot be written ({error.strerror}); free some space.") from None
+        return path
+
+
+class Attempt:
+    """The work on one recording. Only the thread that opened the journal may call its methods.
+
+    Args:
+        key, path: of the recording
+        turns: size and time of the file with its turns
+
+    Attributes:
+        content: what is read of it; `content.source` is to be predicted instead of the path
+        owner: part of the names of its unfinished files
+    """
+
+    def __init__(self, journal: Journal, key: str, path: str, turns: str) -> None:
+        self.content, self.owner = Content(path), journal.owner()
+        self._journal, self._key, self._began = journal, key, time.monotonic()
+        self._file = (*_size_and_time(path), turns)  # before it is read: a change meanwhile shows later
+        self._outputs: list[Path] = []
+
+    def begin(self) -> None:
+        """Its results will be written."""
+        self._journal.begin(self._key, *self._file)
+
+    def failed(self, error: str) -> None:
+        """The work has failed, with a sentence; it is tried again when the file has changed, or when that is asked for."""
+        self._journal.begin(self._key, *self._file)
+        self._journal.failed(self._key, error)
+
+    def publishing(self, moves: Sequence[Move]) -> None:
+        """Some results are complete, and are going to be renamed; for `before_publish` of `formats.record`."""
+        self._outputs += [path for _, path in moves]
+        self._journal.publish(self._key, moves)
+
+    def done(self) -> None:
+        """All results have their names."""
+        self._journal.done(
+            self._key, self._outputs, content=self.content.text(), duration_s=self.content.duration_s,
+            seconds=time.monotonic() - self._began,
+        )  # fmt: skip
+
+
+def _size_and_time(path: str) -> tuple[int, int]:
+    """Size in bytes and time of the last change in ns of a file; zeros where it does not say."""
+    if path == STDIN:
+        return 0, 0
+    try:
+        status = Path(path).stat()
+    except (OSError, ValueError):
+        return 0, 0
+    return status.st_size, status.st_mtime_ns
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
