@@ -81,6 +81,7 @@ class Journal:
     Attributes:
         folder: of the journal
         attempt: number of this run, from 1
+        id: of the journal, which no other one has
 
     Raises:
         FormatError: another process writes there, the folder holds a run with other options, or the journal cannot be
@@ -138,6 +139,8 @@ class Journal:
                     database.execute(statement)
                 database.execute(f"PRAGMA user_version = {_VERSION}")
                 self._set("options", json.dumps(dict(options)))
+                self._set("id", os.urandom(4).hex())
+            self.id = self.fact("id")
             self._refuse_other(options)
             self.attempt = int(self.fact("attempt") or 0) + 1
             self._set("attempt", str(self.attempt))
@@ -175,8 +178,8 @@ class Journal:
             self._update(entry.key, state="failed" if error else "waiting", error=error, moves="[]")
 
     def owner(self, attempt: int = 0) -> str:
-        """Part of the names of the unfinished files of a run; of this one without a number."""
-        return f"run{attempt or self.attempt}"
+        """Part of the names of the unfinished files of a run; of this one without a number. Any thread may call this."""
+        return f"{self.id}run{attempt or self.attempt}"
 
     # --- what is known ---
 

@@ -6,6 +6,7 @@ import contextlib
 import csv
 import hashlib
 import io
+import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -21,8 +22,8 @@ from emow2v.archive.turns import Finder, Turns
 from emow2v.audio.inputs import STDIN, Input, Outcome
 from emow2v.errors import FormatError, PathError
 from emow2v.storage import exists, shown
-from emow2v.storage.atomic import atomic_file
-from emow2v.storage.files import Move
+from emow2v.storage.atomic import atomic_file, remove_unfinished
+from emow2v.storage.files import Move, finish_publishing, remove_unfinished_of
 
 if TYPE_CHECKING:
     from emow2v.progress import CorpusProgress
@@ -223,6 +224,29 @@ class CorpusRun:
 
     # --- at the end ---
 
+    def begin_table(self, path: Path) -> str:
+        """A table will be written; what a killed run left of its own is finished or removed.
+
+        Returns:
+            part of the names of its unfinished files
+        """
+        owner = f"{self.journal.id}table"
+        left = json.loads(self.journal.fact("unfinished table") or "{}")
+        if left:
+            with contextlib.suppress(FormatError):  # what came to its place meanwhile is checked before it is replaced
+                finish_publishing([(Path(part), Path(place)) for part, place in left["moves"]])
+            remove_unfinished_of(owner, [Path(left["folder"])])
+        self._set_table(path.parent, [])
+        return owner
+
+    def table_publishing(self, moves: Sequence[Move]) -> None:
+        """The complete files of the table are going to be renamed; for `before` of `publish`."""
+        self._set_table(moves[0][1].parent, moves)
+
+    def _set_table(self, folder: Path, moves: Sequence[Move]) -> None:
+        names = [[str(part.absolute()), str(path.absolute())] for part, path in moves]
+        self.journal.set_fact("unfinished table", json.dumps({"folder": str(folder.absolute()), "moves": names}))
+
     def fill(self, table: RunTable) -> bool:
         """Add the rows of all recordings that are done to a table, in the order of the inputs; whether it must be written.
 
@@ -307,6 +331,7 @@ class CorpusRun:
                 return None
             known = _digest(path.read_bytes()) if path.exists() else ""
             self.journal.set_fact("failures", f"{known} {_digest(content)}")
+            remove_unfinished(path)  # of a killed run
             with atomic_file(path) as file:
                 file.write(content)
         except OSError as error:

@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -21,7 +21,7 @@ from emow2v.formats.table import described, json_text, value_columns
 from emow2v.framing import Framing
 from emow2v.rows import DIMENSIONS, EMBEDDING_SIZE, Block, Info, TurnRows
 from emow2v.storage import exists, marks, shown
-from emow2v.storage.files import StagedFiles, publish
+from emow2v.storage.files import Move, StagedFiles, publish
 
 if TYPE_CHECKING:
     from emow2v.archive.resume import CorpusRun
@@ -142,6 +142,8 @@ class RunTable:
             run: keeps the rows; a run that was stopped has no table before it has ended
         """
         progress.table = None
+        if run is not None:
+            self._staged.owner = run.begin_table(self.path)
         try:
             yield
         except (KeyboardInterrupt, SystemExit):
@@ -153,7 +155,7 @@ class RunTable:
         said = self.broken if self.only else ""
         try:
             complete = run is not None and not run.fill(self)
-            if complete or self.publish():
+            if complete or self.publish(run.table_publishing if run else lambda moves: None):
                 progress.table = self.path
             if run is not None and not complete:
                 run.filled(self)
@@ -162,10 +164,11 @@ class RunTable:
             if self.broken != said:
                 progress.say(self.broken)
 
-    def publish(self, *, stopped: bool = False) -> bool:
+    def publish(self, before: Callable[[Sequence[Move]], None] = lambda moves: None, *, stopped: bool = False) -> bool:
         """Put the table in its place; whether there is one.
 
         Args:
+            before: as for `storage.files.publish`
             stopped: the run ended early; the table has the recordings that were done, unless another table is there
 
         Raises:
@@ -196,7 +199,7 @@ class RunTable:
         file = self._staged.open(self._described)
         file.write((json_text(content, 2) + "\n").encode())
         marks.seal(file)
-        publish([self._staged])
+        publish([self._staged], before)
         return True
 
 
