@@ -194,6 +194,10 @@ class Journal:
         found = self._rows(f"WHERE key = {_TEXT}", (_bytes(key),))
         return found[0] if found else None
 
+    def errors(self) -> dict[str, str]:
+        """The sentence of each recording that failed, by its key."""
+        return {entry.key: entry.error for entry in self._rows("WHERE state = 'failed'")}
+
     def is_taken(self, folder: str, stem: str) -> bool:
         """Whether results in a folder have a name already, in letters of any case."""
         with self._sentences():

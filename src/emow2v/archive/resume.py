@@ -132,9 +132,9 @@ class CorpusRun:
         self.finder = turns.finder([one.path for one in inputs]) if turns else None
         with self.journal.together():
             for one in inputs:
-                named = self._named(one)
+                named, entry = self._named(one)
                 self.inputs.append(named)
-                state = self._state(named)
+                state = self._state(named, entry) if entry else "waiting"
                 if state == "waiting":
                     self._pending.add(one.path)
                 elif state == "unsure":
@@ -167,8 +167,10 @@ class CorpusRun:
         """Bytes of each recording to be done, by its path."""
         return {one.path: _size_and_time(one.path)[0] for one in self.pending}
 
-    def _named(self, one: Input) -> Input:
-        """An input with the name that its results have, or get: one that no other recording's results have."""
+    def _named(self, one: Input) -> tuple[Input, Entry | None]:
+        """An input with the name that its results have, or get: one that no other recording's results have; and what the
+        journal knew of it.
+        """
         key = one.key or one.path
         if key in self._taken:  # two folders may have recordings of one name
             key = one.path
@@ -176,18 +178,16 @@ class CorpusRun:
         self._keys[one.path] = key
         entry = self.journal.entry(key)
         if entry is not None:
-            return replace(one, folder=Path(entry.folder), stem=entry.stem)
+            same = entry.folder == one.folder.as_posix() and entry.stem == one.stem
+            return (one if same else replace(one, folder=Path(entry.folder), stem=entry.stem)), entry
         folder, stem, number = one.folder.as_posix(), one.stem, 1
         while self.journal.is_taken(folder, stem):
             number += 1
             stem = f"{one.stem}-{number}"
         self.journal.add(Entry(key, folder, stem))
-        return replace(one, stem=stem)
+        return (one if number == 1 else replace(one, stem=stem)), None
 
-    def _state(self, one: Input) -> State | str:
-        key = self._keys[one.path]
-        entry = self.journal.entry(key)
-        assert entry is not None
+    def _state(self, one: Input, entry: Entry) -> State | str:
         size, modified_ns = _size_and_time(one.path)
         same_file = (size, modified_ns) == (entry.size, entry.modified_ns)
         if entry.state == "failed" and same_file and not self._retry_failed:
@@ -195,7 +195,7 @@ class CorpusRun:
         if entry.state == "done" and self._stamp(one) == entry.turns and self._has_outputs(entry):
             return "done" if same_file and not self._check_content else "unsure"
         if entry.state != "waiting":
-            self.journal.wait(key)
+            self.journal.wait(entry.key)
         return "waiting"
 
     def _has_outputs(self, entry: Entry) -> bool:
@@ -318,7 +318,9 @@ class CorpusRun:
         writer.writerow(("file", "error"))
         for outcome in refused:
             writer.writerows((name, outcome.error) for name in outcome.members or (outcome.path,))
-        writer.writerows((one.path, entry.error) for one, entry in self._entries() if entry.state == "failed")
+        errors = self.journal.errors()
+        found = ((one.path, errors.get(self._keys[one.path])) for one in self.inputs)
+        writer.writerows((path, error) for path, error in found if error)
         content = text.getvalue().encode(errors="backslashreplace")
         nothing = content.count(b"\n") == 1
         try:
