@@ -92,6 +92,14 @@ os._exit(9)
     }
 
 
+def test_it_needs_no_memory_shared_between_processes(tmp_path: Path) -> None:
+    """SQLite's write-ahead log without its index in shared memory, which folders on a network do not have."""
+    with Journal(tmp_path, OPTIONS) as journal:
+        journal.add(entry("talk.wav"))
+        names = {path.name for path in journal.folder.iterdir()}
+    assert names == {"journal.sqlite", "journal.sqlite-wal", "lock"}
+
+
 def test_one_process_at_a_time(tmp_path: Path) -> None:
     out = tmp_path / "out"
     with Journal(out, OPTIONS), pytest.raises(FormatError) as refused:

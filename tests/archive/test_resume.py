@@ -156,6 +156,20 @@ def test_a_list_of_failures_that_is_not_ours_stays(folder: Path, predict: Predic
     assert (folder / "out" / "failures.csv").read_text() == "typed for hours"
 
 
+def test_what_people_wrote_makes_way_only_when_asked(folder: Path, predict: Predict) -> None:
+    (folder / "out").mkdir()
+    (folder / "out" / "t000.csv").write_text("typed for hours")
+    for _ in range(2):
+        predict("in", "-o", "out", "--unit", "files", code=1)
+        assert (folder / "out" / "t000.csv").read_text() == "typed for hours"
+    assert "--overwrite" in (folder / "out" / "failures.csv").read_text("utf-8")
+    predict("in", "-o", "out", "--unit", "files", "--overwrite", code=1)
+    assert (folder / "out" / "t000.csv").read_text().startswith("file,start,end")
+    (folder / "out" / "t002.csv").write_text("edited since")  # a result that was changed stays
+    predict("in", "-o", "out", "--unit", "files", "--overwrite", code=1)
+    assert (folder / "out" / "t002.csv").read_text() == "edited since"
+
+
 def test_another_run_into_the_folder_is_one_sentence(folder: Path, predict: Predict) -> None:
     predict("in", "-o", "out", "--unit", "files", code=1)
     before = results(folder)
