@@ -291,3 +291,64 @@ def test_a_stop_within_the_rows_of_a_recording_leaves_no_table(folder: Path, pre
     result = predict("a.wav", "b.wav", "--unit", "files", "--table", "all.csv", code=130)
     assert "all.csv was not written, because the run was stopped." in result.output
     assert not list(folder.glob("*all*"))
+
+
+# ----------------------------------------------------------------------------------------------------------------- shards
+
+
+def test_a_folder_of_shards_has_the_rows_of_a_file(folder: Path, predict) -> None:
+    pytest.importorskip("pyarrow")
+    options = ("a.wav", "b.wav", "--unit", "files", "--embeddings")
+    predict(*options, "--table", "one.parquet")
+    result = predict(*options, "--table", "many/")
+    assert result.output.splitlines()[-1] == "2 of 2 recordings done; the table is many."
+    assert [path.name for path in (folder / "many").iterdir()] == ["part-00000.parquet"]
+    pd.testing.assert_frame_equal(pd.read_parquet(folder / "many"), pd.read_parquet(folder / "one.parquet"))
+    described, alone = (
+        json.loads((folder / f"{name}-metadata.json").read_text("utf-8")) for name in ("many", "one.parquet")
+    )
+    assert {**described, "mark": ""} == {**alone, "mark": ""}
+
+
+def test_shards_replace_only_their_own(folder: Path, predict) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    command = ("a.wav", "--unit", "files", "--table", "many/")
+    predict(*command)
+    table = parquet.read_table(folder / "many" / "part-00000.parquet")
+    predict("b.wav", "--unit", "files", "--table", "many")  # a folder that is there
+    assert pd.read_parquet(folder / "many")["file"].tolist() == ["b.wav"]
+    parquet.write_table(table, folder / "many" / "part-00001.parquet")
+    with pytest.raises(PlaceTaken, match=r"part-00001.parquet is there already"):
+        RunTable(folder / "many", sharded=True)
+    predict(*command, "--overwrite")  # an older shard that the new table does not have goes
+    assert [path.name for path in (folder / "many").iterdir()] == ["part-00000.parquet"]
+    parquet.write_table(table, folder / "many" / "mine.parquet")
+    with pytest.raises(FormatError, match="readers would take for a part of the table"):
+        RunTable(folder / "many", sharded=True)
+    with pytest.raises(FormatError, match="is a file; expected a folder for shards"):
+        RunTable(folder / "a.wav", sharded=True)
+
+
+def test_a_run_that_is_stopped_leaves_older_shards(folder: Path, predict, monkeypatch) -> None:
+    pytest.importorskip("pyarrow")
+    predict("a.wav", "--unit", "files", "--table", "many/")
+    before = (folder / "many" / "part-00000.parquet").read_bytes()
+
+    def stop(self, info):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(RecordingRows, "open", stop)
+    predict("a.wav", "b.wav", "--unit", "files", "--table", "many/", code=130)
+    assert (folder / "many" / "part-00000.parquet").read_bytes() == before
+
+
+def test_embeddings_of_16_bit_belong_to_parquet(folder: Path, predict) -> None:
+    pytest.importorskip("pyarrow")
+    predict("a.wav", "--unit", "files", "--table", "half.parquet", "--embeddings", "--half")
+    predict("a.wav", "--unit", "files", "--table", "whole.parquet", "--embeddings")
+    half, whole = (np.stack(pd.read_parquet(folder / f"{name}.parquet")["embedding"]) for name in ("half", "whole"))
+    assert (half.dtype, whole.dtype) == (np.float16, np.float32)
+    np.testing.assert_array_equal(half, whole.astype(np.float16))
+    for arguments in (("--table", "all.csv", "--embeddings"), ("--table", "all.parquet")):
+        result = predict("a.wav", *arguments, "--half", code=1)
+        assert "Embeddings of 16 bit belong to .parquet tables" in result.output + str(result.exception)

@@ -255,7 +255,7 @@ class CorpusRun:
         Raises:
             FormatError: the table has no room for them, or rows cannot be read
         """
-        if self.journal.fact("table") == self._state_of_all(table) and exists(table.path):
+        if self.journal.fact("table") == self._state_of_all(table) and table.is_there:
             return False
         for one, entry in self._entries():
             if entry.state == "failed":
@@ -270,7 +270,9 @@ class CorpusRun:
         self.journal.set_fact("table", self._state_of_all(table))
 
     def _state_of_all(self, table: RunTable) -> str:
-        digest = hashlib.sha256(f"{table.path.absolute()}\n".encode(errors="backslashreplace"))
+        digest = hashlib.sha256(
+            f"{table.path.absolute()}{' in 16 bit' if table.half else ''}\n".encode(errors="backslashreplace")
+        )
         for one, entry in self._entries():
             facts = f"{one.path}\n{entry.state}\n{entry.attempt}\n{entry.error}\n"
             digest.update(facts.encode(errors="backslashreplace"))

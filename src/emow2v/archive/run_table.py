@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from emow2v.errors import Emow2vError, FormatError
-from emow2v.formats import run_table
+from emow2v.formats import parquet, run_table
 from emow2v.formats.table import described, json_text, value_columns
 from emow2v.framing import Framing
 from emow2v.rows import DIMENSIONS, EMBEDDING_SIZE, Block, Info, TurnRows
@@ -34,11 +34,14 @@ class RunTable:
     """A table of many recordings. It appears with `publish`; without, it is discarded at the end of `with`.
 
     Args:
-        path: its ending chooses the format, see `formats.run_table`
+        path: its ending chooses the format, see `formats.run_table`; or a folder for shards of Parquet
         speech, turns, channels: whether rows have a probability of speech, are turns, or belong to single channels
         only: whether there are no other results; a recording then fails with the table
+        half: embeddings have 16 bit
+        sharded: the path is a folder for shards of Parquet (see `formats.parquet`)
 
     Attributes:
+        path, half: as they are given
         broken: a sentence if the table cannot be written any more; else ""
 
     Raises:
@@ -49,16 +52,18 @@ class RunTable:
     def __init__(
         self, path: Path, *, speech: bool = False, turns: bool = False, channels: bool = False,
         embeddings: bool = False, decimal: str = ".", overwrite: bool = False, only: bool = False,
+        half: bool = False, sharded: bool = False,
     ) -> None:  # fmt: skip
         self.only = only
-        run_table.check(path, decimal=decimal, embeddings=embeddings)
-        self.path = path
+        run_table.check(path, decimal=decimal, embeddings=embeddings, half=half, sharded=sharded)
+        self.path, self.half, self._sharded = path, half, sharded
         self._described = path.with_name(path.name + "-metadata.json")
-        self._staged = StagedFiles({path: self._described, self._described: None}, overwrite=overwrite)
+        places = dict.fromkeys(parquet.shards_in(path)) if sharded else {path: self._described}
+        self._staged = StagedFiles({**places, self._described: None}, overwrite=overwrite)
         self._staged.check()
         self._info = Info("", Framing(), {}, channel="each" if channels else "", speech=speech or turns, turns=turns)
         names = ("file", *value_columns(self._info), *(["channel"] if channels else []))
-        self._layout = run_table.Layout(names, {}, EMBEDDING_SIZE if embeddings else 0, decimal)
+        self._layout = run_table.Layout(names, {}, EMBEDDING_SIZE if embeddings else 0, decimal, half)
         self._file: run_table.TableFile | None = None
         self._rows, self.broken = 0, ""
         self._facts: list[tuple[dict[str, str | float], dict[str, str | float]]] = []
@@ -70,6 +75,8 @@ class RunTable:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if isinstance(self._file, parquet.ParquetTable):
+            self._file.discard()
         self._staged.discard()
 
     def writer(self, kept: Path | None = None) -> RecordingRows:
@@ -119,8 +126,7 @@ class RunTable:
             if self._file is None:
                 descriptions = described(replace(self._info, provenance=info.provenance))
                 self._layout = replace(self._layout, descriptions=descriptions)
-                opened = self._staged.open(self.path)
-                self._file = run_table.table_file(self.path.suffix, opened, self._layout)
+                self._file = self._open()
             for block in blocks:
                 columns = _columns(info, block)
                 self._file.add({name: columns[name] for name in self._layout.names}, block.embeddings)
@@ -164,6 +170,16 @@ class RunTable:
             if self.broken != said:
                 progress.say(self.broken)
 
+    def _open(self) -> run_table.TableFile:
+        if self._sharded:
+            return run_table.table_of_shards(lambda name: self._staged.open(self.path / name), self._layout)
+        return run_table.table_file(self.path.suffix, self._staged.open(self.path), self._layout)
+
+    @property
+    def is_there(self) -> bool:
+        """Whether an older table is there."""
+        return bool(parquet.shards_in(self.path)) if self._sharded else exists(self.path)
+
     def publish(self, before: Callable[[Sequence[Move]], None] = lambda moves: None, *, stopped: bool = False) -> bool:
         """Put the table in its place; whether there is one.
 
@@ -174,7 +190,7 @@ class RunTable:
         Raises:
             FormatError: it cannot be written
         """
-        if stopped and (self.broken or exists(self.path)):
+        if stopped and (self.broken or self.is_there):
             return False
         if self.broken:
             raise FormatError(self.broken)
@@ -194,12 +210,15 @@ class RunTable:
             ],
             "failed": self._failed,
             **({"stopped": "before the last recording"} if stopped else {}),
-            "mark": marks.text(self._staged.digest(self.path)),
+            "mark": marks.text("" if self._sharded else self._staged.digest(self.path)),
         }
         file = self._staged.open(self._described)
         file.write((json_text(content, 2) + "\n").encode())
         marks.seal(file)
-        publish([self._staged], before)
+        if self._sharded:
+            parquet.publish_shards(self.path, self._staged, before)
+        else:
+            publish([self._staged], before)
         return True
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -90,7 +91,8 @@ def predict(
         str,
         typer.Option(
             metavar="FILE",
-            help="One table of all recordings: .csv, .parquet, .xlsx or .sav; files of each one only with --format.",
+            help="One table of all recordings: .csv, .parquet, .xlsx or .sav, or FOLDER/ for many files of Parquet that are read "
+            "as one; files of each recording only with --format.",
         ),
     ] = "",
     decimal: Annotated[
@@ -98,6 +100,9 @@ def predict(
         typer.Option(metavar=".|,", help="Decimal sign of a .csv table; a comma makes a table for a German Excel."),
     ] = ".",
     embeddings: Annotated[bool, typer.Option("--embeddings", help="Add the 1024 embeddings to the table.")] = False,
+    half: Annotated[
+        bool, typer.Option("--half", help="Embeddings of 16 bit, which take half the space; in .parquet only.")
+    ] = False,
     unit: Annotated[
         UnitChoice,
         typer.Option(
@@ -242,16 +247,18 @@ def predict(
     names = []
     if formats or not table:
         names = archive.format_names(",".join(formats or ["csv"]), printed=folder is None, turns=turns is not None)
-    if not table and (embeddings or decimal != "."):
-        raise FormatError("--embeddings and --decimal belong to a table of all recordings; expected --table with them.")
+    if not table and (embeddings or half or decimal != "."):
+        raise FormatError("--embeddings, --half and --decimal belong to a table of all; expected --table with them.")
     one_table = None
     if table:
         from emow2v.archive.run_table import RunTable
 
         columns = {"speech": speech, "turns": turns is not None, "channels": parsed_channel == "each"}
+        sharded = table.endswith(("/", os.sep)) or (Path(table).is_dir() and Path(table).suffix in ("", ".parquet"))
         one_table = RunTable(
-            Path(table), **columns, embeddings=embeddings, decimal=decimal, overwrite=overwrite, only=not names
-        )
+            Path(table), **columns, embeddings=embeddings, decimal=decimal, overwrite=overwrite, only=not names,
+            half=half, sharded=sharded,
+        )  # fmt: skip
     if folder is not None and names:
         archive.check_output(folder)
     if STDIN in inputs:

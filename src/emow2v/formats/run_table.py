@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -15,11 +15,11 @@ import numpy as np
 import numpy.typing as npt
 
 from emow2v.errors import FormatError
+from emow2v.formats.parquet import EMBEDDING, ParquetFile, ParquetTable, Shards, schema_of
 from emow2v.formats.table import DATATYPES, MISSING, csv_field, score_text, seconds_text
 from emow2v.storage import shown
 
 ENDINGS = (".csv", ".parquet", ".xlsx", ".sav")
-EMBEDDING = "embedding"  # the column of lists in Parquet; elsewhere embedding_0 and so on
 _PACKAGES = {
     ".parquet": ("pyarrow", "pyarrow"),
     ".xlsx": ("xlsxwriter", "XlsxWriter"),
@@ -39,12 +39,14 @@ class Layout:
         descriptions: of each, for formats that hold some: fields of Parquet, notes of Excel, labels of SPSS
         embeddings: size of the embedding of a row; 0 without embeddings
         decimal: "." or ","; a CSV with a comma has semicolons between values, and begins with a mark for Excel
+        half: whether embeddings have 16 bit, which only Parquet can hold
     """
 
     names: tuple[str, ...]
     descriptions: Mapping[str, str]
     embeddings: int = 0
     decimal: str = "."
+    half: bool = False
 
     @property
     def embedding_names(self) -> list[str]:
@@ -58,13 +60,19 @@ class TableFile(Protocol):
     def close(self) -> None: ...
 
 
-def check(path: Path, *, decimal: str = ".", embeddings: bool = False) -> None:
+def check(
+    path: Path, *, decimal: str = ".", embeddings: bool = False, half: bool = False, sharded: bool = False
+) -> None:
     """Refuse a table that cannot be written, before any work.
+
+    Args:
+        half: whether embeddings have 16 bit
+        sharded: whether the path is a folder for shards of Parquet
 
     Raises:
         FormatError: an unknown ending, a package that is missing, a decimal comma or embeddings where none can be
     """
-    ending = path.suffix.lower()
+    ending = ".parquet" if sharded else path.suffix.lower()
     if ending not in ENDINGS:
         raise FormatError(f"A table cannot end in '{shown(path.suffix)}'; expected {', '.join(ENDINGS)}.")
     if decimal not in (".", ","):
@@ -74,6 +82,10 @@ def check(path: Path, *, decimal: str = ".", embeddings: bool = False) -> None:
     if embeddings and ending == ".sav":
         raise FormatError(
             "A .sav table of 1024 embeddings is too wide to be of use in SPSS; expected .parquet or .csv."
+        )
+    if half and not (embeddings and ending == ".parquet"):
+        raise FormatError(
+            "Embeddings of 16 bit belong to .parquet tables; expected --embeddings and --table ALL.parquet."
         )
     module, package = _PACKAGES.get(ending, ("csv", ""))
     try:
@@ -94,10 +106,15 @@ def check_rows(path: Path, rows: int) -> None:
 
 def table_file(ending: str, file: IO[bytes], layout: Layout) -> TableFile:
     """Open a table in an open file."""
-    kinds: dict[str, type[_CSV | _Parquet | _Excel | _SPSS]] = {
-        ".csv": _CSV, ".parquet": _Parquet, ".xlsx": _Excel, ".sav": _SPSS
-    }  # fmt: skip
+    if ending.lower() == ".parquet":
+        return ParquetTable(ParquetFile(file, schema_of(layout)), layout)
+    kinds: dict[str, type[_CSV | _Excel | _SPSS]] = {".csv": _CSV, ".xlsx": _Excel, ".sav": _SPSS}
     return kinds[ending.lower()](file, layout)
+
+
+def table_of_shards(open_shard: Callable[[str], IO[bytes]], layout: Layout) -> TableFile:
+    """Open a table of shards of Parquet; `open_shard` opens one by its name."""
+    return ParquetTable(Shards(open_shard, schema_of(layout)), layout)
 
 
 class _CSV:
@@ -139,45 +156,6 @@ class _CSV:
 
     def close(self) -> None:
         self._file.flush()
-
-
-class _Parquet:
-    """Row groups; numbers as they are computed, embeddings as lists of one length."""
-
-    def __init__(self, file: IO[bytes], layout: Layout) -> None:
-        import pyarrow
-        from pyarrow import parquet
-
-        self._arrow, self._layout = pyarrow, layout
-        kinds = {"string": pyarrow.string(), "integer": pyarrow.int64(), "double": pyarrow.float32()}
-        fields = [
-            pyarrow.field(
-                name,
-                pyarrow.float64() if name in ("start", "end") else kinds[DATATYPES.get(name, "double")],
-                metadata={"description": layout.descriptions[name]},
-            )
-            for name in layout.names
-        ]
-        if layout.embeddings:
-            fields.append(pyarrow.field(EMBEDDING, pyarrow.list_(pyarrow.float32(), layout.embeddings)))
-        self._schema = pyarrow.schema(fields)
-        self._writer = parquet.ParquetWriter(pyarrow.PythonFile(file, "w"), self._schema, compression="zstd")
-
-    def add(self, columns: Columns, embeddings: npt.NDArray[np.float32]) -> None:
-        arrays = []
-        for field in self._schema:
-            if field.name == EMBEDDING:
-                flat = self._arrow.array(np.ascontiguousarray(embeddings).ravel(), self._arrow.float32())
-                arrays.append(self._arrow.FixedSizeListArray.from_arrays(flat, self._layout.embeddings))
-                continue
-            values: Any = columns[field.name]
-            if self._arrow.types.is_string(field.type):
-                values = [_unicode(value) for value in values]
-            arrays.append(self._arrow.array(values, field.type, from_pandas=True))  # NaN becomes null
-        self._writer.write_table(self._arrow.table(arrays, schema=self._schema))
-
-    def close(self) -> None:
-        self._writer.close()
 
 
 class _Excel:

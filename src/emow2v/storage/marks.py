@@ -3,8 +3,8 @@
 A mark is the text `emow2v:sha256:` and the SHA-256, in 64 digits, of the whole file with zeros in place of these digits
 (in a PNG also in place of the check sum behind them). It stands where a format has room for a remark: a member
 "mark" of a JSON object or of the first line of NDJSON, an attribute of the element <meta>, a comment of Markdown, SVG and PDF,
-a text chunk of a PNG. A file without such room (CSV, the data of an annotation or a stream) has a voucher: the file beside
-it that describes it holds `emow2v:data:` and the digest of that data, before its own mark.
+a text chunk of a PNG, the metadata of a shard of Parquet. A file without such room (CSV, the data of an annotation or a
+stream) has a voucher: the file beside it that describes it holds `emow2v:data:` and the digest of that data, before its own mark.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ _OLD = re.compile(rb'"software": "emow2v |[; "]software: emow2v ')  # how 0.1.0 
 _NEAR = 4096  # bytes from an end of the file within which its mark stands
 _HEAD = 65536  # bytes within which 0.1.0 said that it wrote the file
 _PIECE_BYTES = 1 << 20
+_PARQUET, _FOOTER = b"PAR1", 1 << 20  # the end of such a file, and bytes that its schema may take behind the mark
 _PNG = b"\x89PNG\r\n\x1a\n"
 _COMMENTS = {".md": "\n<!-- {} -->\n", ".svg": "<!-- {} -->\n", ".pdf": "% {}\n"}
 
@@ -154,7 +155,8 @@ def _judge(file: IO[bytes]) -> tuple[Origin, str]:
 def _place(file: IO[bytes]) -> tuple[int, int] | None:
     """Where the digits of a file's mark begin, and how many bytes the mark leaves out of the digest."""
     size = file.seek(0, os.SEEK_END)
-    begin = max(0, size - _NEAR)
+    file.seek(max(0, size - len(_PARQUET)))
+    begin = max(0, size - (_FOOTER if file.read() == _PARQUET else _NEAR))
     file.seek(begin)
     matches = list(_MARK.finditer(file.read()))
     if not matches:
