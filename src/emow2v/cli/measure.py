@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import shlex
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
@@ -22,6 +24,10 @@ from emow2v.cli.options import (
 )
 from emow2v.errors import FormatError
 from emow2v.storage import counted, one_line
+
+if TYPE_CHECKING:
+    from emow2v.corpora.scales import Scale
+    from emow2v.model import Model
 
 
 @stoppable
@@ -65,7 +71,8 @@ def evaluate(
         typer.Option(
             metavar="CSV",
             help="Table with a line for each clip. Columns: file, and any of start, end, speaker, arousal, dominance, "
-            "valence, emotion, sex, language, corpus, partition.",
+            "valence, emotion, sex, language, corpus, partition. For curves over time: a line for each annotation, with "
+            "the columns file and annotation, and any of dimension, rater, scale; or a folder of NOVA's sessions.",
         ),
     ],
     to: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Folder for the report.")],
@@ -88,6 +95,14 @@ def evaluate(
         str, typer.Option(metavar="TIME", help="Length of the short windows that are compared with whole clips.")
     ] = "1s",
     step: Annotated[str, typer.Option(metavar="TIME", help="One short window every TIME.")] = "500ms",
+    lag: Annotated[
+        str,
+        typer.Option(
+            metavar="TIME",
+            help="Of curves over time: how far raters are behind the sound, such as 2.4s.",
+            show_default="the lag of 0 to 6 s with the highest correlation",
+        ),
+    ] = "",
     draws: Annotated[
         int,
         typer.Option(
@@ -110,10 +125,11 @@ def evaluate(
     device: DeviceOption = "auto",
     threads: ThreadsOption = 0,
 ) -> None:
-    """Compare the scores of a model with the ratings or emotion classes of a corpus (extra evaluate).
+    """Compare the scores of a model with people's ratings, curves over time or emotion classes (extra evaluate).
 
-    The report has the agreement with 95 % intervals over speakers, for whole clips and short windows, by sex, language
-    and corpus; what confidence is worth; and how well the embeddings tell classes apart. It is written as JSON, Markdown
+    The report of clips has the agreement with 95 % intervals over speakers, for whole clips and short windows, by sex, language
+    and corpus; what confidence is worth; and how well the embeddings tell classes apart. That of curves has the agreement
+    over time beside the agreement of raters with each other, and the lag of the raters. Both are written as JSON, Markdown
     and pictures.
     """
     from emow2v.archive.run import check_output
@@ -121,6 +137,7 @@ def evaluate(
     from emow2v.corpora.csv_manifest import read_manifest
     from emow2v.corpora.scales import parse_scales
     from emow2v.evaluation import report
+    from emow2v.evaluation.curves.recordings import has_curves
     from emow2v.evaluation.embeddings import FEATURES
     from emow2v.evaluation.evaluate import evaluate as run
     from emow2v.evaluation.intervals import require
@@ -129,12 +146,22 @@ def evaluate(
     from emow2v.progress import Count
 
     check_output(to)
+    scales = parse_scales(scale or [])
+    window_ms, step_ms = parse_time(window, "--window"), parse_time(step, "--step")
+    load_model = functools.partial(load, model, engine=engine, precision=precision, threads=threads, device=device)
+    if has_curves(data):
+        if only or opensmile:
+            raise FormatError("--only and --opensmile are for clips; leave them out for curves over time.")
+        lag_s = float(parse_time(lag, "--lag")) / 1000 if lag else None
+        options = {"lag_s": lag_s, "window_ms": window_ms, "step_ms": step_ms, "draws": draws}
+        _evaluate_curves(data, to, scales, load_model, options, overwrite)
+        return
+    if lag:
+        raise FormatError(f"--lag is for curves over time; expected a column annotation in {data}.")
     report.check(to, overwrite=overwrite)
     require("confidence_intervals", "matplotlib", "scipy", "sklearn")
-    scales = parse_scales(scale or [])
     clips = read_manifest(data, scales=scales, only=_values_by_column(only or []))
-    window_ms, step_ms = parse_time(window, "--window"), parse_time(step, "--step")
-    loaded = load(model, engine=engine, precision=precision, threads=threads, device=device)
+    loaded = load_model()
     with Count("evaluating", len(clips), errors) as bar:
         evaluation = run(
             loaded,
@@ -162,6 +189,47 @@ def evaluate(
         figures = ", ".join(f"{name} {report.interval(one.uar)}" for name, one in parts.items())
         output.print(f"unweighted average recall, {corpus}: {figures}", markup=False)
     errors.print(_closing(len(evaluation.scored), len(evaluation.skipped), "clip"))
+    output.print(f"wrote {', '.join(map(str, files))}")
+    if evaluation.skipped:
+        raise typer.Exit(1)
+
+
+def _evaluate_curves(
+    data: Path,
+    to: Path,
+    scales: Mapping[str, Scale],
+    load_model: Callable[[], Model],
+    options: Mapping[str, Any],
+    overwrite: bool,
+) -> None:
+    from emow2v.evaluation.curves import report
+    from emow2v.evaluation.curves.follow import evaluate_curves
+    from emow2v.evaluation.curves.recordings import read_recordings
+    from emow2v.evaluation.intervals import Figure, require
+    from emow2v.evaluation.report import interval
+    from emow2v.progress import Count
+
+    report.check(to, overwrite=overwrite)
+    require("matplotlib")
+    recordings = read_recordings(data, scales=scales)
+    model = load_model()
+    with Count("evaluating", len(recordings), errors) as bar:
+        evaluation = evaluate_curves(model, recordings, on_recording=lambda name: bar.advance(), **options)
+    for sentence in evaluation.notices:
+        errors.print(one_line(sentence))
+    for one in evaluation.recordings:
+        for sentence in one.notices:
+            errors.print(one_line(f"{one.name}: {sentence}"))
+    for name, sentence in evaluation.skipped.items():
+        errors.print(one_line(f"{name} was left out: {sentence}"))
+    command = {"command": shlex.join(["emow2v", *sys.argv[1:]])}
+    files = report.write(evaluation, to, about=command, overwrite=overwrite)
+    table = Table("", "lag (s)", "CCC", "correlation", "rater with the others", "raters", box=None)
+    for name, found in evaluation.dimensions.items():
+        values = (found.ccc, Figure(found.correlation_within), found.raters_with_others)
+        table.add_row(name, f"{found.lag:.1f}", *map(interval, values), str(len(found.raters)))
+    print_table(table)
+    errors.print(_closing(len(evaluation.recordings), len(evaluation.skipped), "recording"))
     output.print(f"wrote {', '.join(map(str, files))}")
     if evaluation.skipped:
         raise typer.Exit(1)

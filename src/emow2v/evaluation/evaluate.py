@@ -64,11 +64,16 @@ def evaluate(
         raise Emow2vError(
             f"None of the {len(clips)} clips could be read; the first: {next(iter(skipped.values()), 'there is none')}"
         )
-    about = {"model": model.name, "version": model.card.version, "weights_sha256": model.card.sha256} | {
+    about = facts(model, window_ms, step_ms)
+    return evaluation_of(about, scored, skipped, draws, {name: np.stack(values) for name, values in rows.items()})
+
+
+def facts(model: Model, window_ms: Fraction | int, step_ms: Fraction | int) -> dict[str, object]:
+    """What an evaluation is of: model, weights, engine, precision, windows."""
+    return {"model": model.name, "version": model.card.version, "weights_sha256": model.card.sha256} | {
         "engine": model.engine.name, "precision": model.engine.precision,
         "window_ms": float(window_ms), "step_ms": float(step_ms),
     }  # fmt: skip
-    return evaluation_of(about, scored, skipped, draws, {name: np.stack(values) for name, values in rows.items()})
 
 
 def _signal(clip: Clip, notice: Callable[[Sequence[str]], object] = lambda sentences: None) -> Signal:

@@ -59,15 +59,25 @@ def write(
     pictures = {"scores.png": scores_picture(evaluation)} if evaluation.truth != "none" else {}
     if evaluation.confidence:
         pictures["confidence.png"] = confidence_picture(evaluation)
-    plain = json.dumps({**(about or {}), **figures(evaluation)}, indent=2, ensure_ascii=False) + "\n"
-    contents = {
-        "evaluation.json": plain.encode(errors="backslashreplace"),
-        "evaluation.md": markdown(evaluation, about or {}, pictures).encode(errors="backslashreplace"),
+    contents: dict[str, str | bytes] = {
+        "evaluation.json": json.dumps({**(about or {}), **figures(evaluation)}, indent=2, ensure_ascii=False) + "\n",
+        "evaluation.md": markdown(evaluation, about or {}, pictures),
         **pictures,
     }
+    return write_files(contents, folder, overwrite=overwrite)
+
+
+def write_files(contents: Mapping[str, str | bytes], folder: Path, *, overwrite: bool = False) -> list[Path]:
+    """The files of a report by name, with marks, together or not at all; text in UTF-8.
+
+    Raises:
+        PlaceTaken: something that emow2v did not write, or that was changed since, lies there
+        FormatError: a place that cannot be written
+    """
     with StagedFiles(overwrite=overwrite) as staged:
         for name, content in contents.items():
-            staged.open(folder / name).write(marks.marked(content, Path(name).suffix))
+            plain = content.encode(errors="backslashreplace") if isinstance(content, str) else content
+            staged.open(folder / name).write(marks.marked(plain, Path(name).suffix))
     return [folder / name for name in contents]
 
 
@@ -254,8 +264,7 @@ def class_table(classes: Mapping[str, Mapping[str, object]]) -> list[str]:
 
 def scores_picture(evaluation: Evaluation) -> bytes:
     """Scores over ratings, or over norms, a panel for each dimension; PNG."""
-    figure_type = _matplotlib()
-    figure = figure_type(figsize=(10.5, 3.8), layout="constrained")
+    figure = whole_figure(10.5, 3.8)
     truth = np.asarray(truth_of([one.clip for one in evaluation.scored])[1])
     scores = np.stack([one.whole for one in evaluation.scored])
     jitter = np.random.default_rng(0).uniform(-0.008, 0.008, len(scores)) if evaluation.truth == "norms" else 0.0
@@ -266,12 +275,12 @@ def scores_picture(evaluation: Evaluation) -> bytes:
         axes.set(title=name, xlabel="norm" if evaluation.truth == "norms" else "rating", xlim=(0, 1), ylim=(low, high))
         axes.grid(alpha=0.25)
     figure.axes[0].set_ylabel("score")
-    return _png(figure)
+    return png(figure)
 
 
 def confidence_picture(evaluation: Evaluation) -> bytes:
     """Mean absolute error over confidence, the fifths of clips as points; PNG."""
-    figure = _matplotlib()(figsize=(5.5, 3.8), layout="constrained")
+    figure = whole_figure(5.5, 3.8)
     axes = figure.subplots()
     for name, values in evaluation.confidence.items():
         axes.plot(values["confidence"], values["mean_absolute_error"], "o-", label=name, color=COLOURS[name])
@@ -279,18 +288,24 @@ def confidence_picture(evaluation: Evaluation) -> bytes:
     axes.set_ylim(bottom=0)
     axes.grid(alpha=0.25)
     axes.legend(frameon=False)
-    return _png(figure)
+    return png(figure)
 
 
-def _matplotlib() -> Any:
+def whole_figure(width: float, height: float) -> Any:
+    """A matplotlib figure, its size in inches.
+
+    Raises:
+        Emow2vError: matplotlib is not installed
+    """
     try:
         from matplotlib.figure import Figure as Picture
     except ImportError:
         raise missing() from None
-    return Picture
+    return Picture(figsize=(width, height), layout="constrained")
 
 
-def _png(figure: Any) -> bytes:
+def png(figure: Any) -> bytes:
+    """A figure as PNG."""
     file = io.BytesIO()
     figure.savefig(file, format="png", dpi=110)
     return file.getvalue()
