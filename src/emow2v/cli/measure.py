@@ -91,6 +91,14 @@ def evaluate(
             metavar="COLUMN=VALUE", help="Take only clips with this value, such as partition=test; repeatable."
         ),
     ] = None,
+    columns: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="DIMENSION=COLUMN,...",
+            help="Columns with the ratings of one rater each, such as arousal=A1,A2,A3; repeatable.",
+            show_default="columns such as arousal_1, arousal_2",
+        ),
+    ] = None,
     window: Annotated[
         str, typer.Option(metavar="TIME", help="Length of the short windows that are compared with whole clips.")
     ] = "1s",
@@ -136,7 +144,7 @@ def evaluate(
     from emow2v.audio.notices import about
     from emow2v.corpora.csv_manifest import read_manifest
     from emow2v.corpora.scales import parse_scales
-    from emow2v.evaluation import report
+    from emow2v.evaluation import raters, report
     from emow2v.evaluation.curves.recordings import has_curves
     from emow2v.evaluation.embeddings import FEATURES
     from emow2v.evaluation.evaluate import evaluate as run
@@ -150,8 +158,8 @@ def evaluate(
     window_ms, step_ms = parse_time(window, "--window"), parse_time(step, "--step")
     load_model = functools.partial(load, model, engine=engine, precision=precision, threads=threads, device=device)
     if has_curves(data):
-        if only or opensmile:
-            raise FormatError("--only and --opensmile are for clips; leave them out for curves over time.")
+        if only or opensmile or columns:
+            raise FormatError("--only, --columns and --opensmile are for clips; leave them out for curves over time.")
         lag_s = float(parse_time(lag, "--lag")) / 1000 if lag else None
         options = {"lag_s": lag_s, "window_ms": window_ms, "step_ms": step_ms, "draws": draws}
         _evaluate_curves(data, to, scales, load_model, options, overwrite)
@@ -160,7 +168,11 @@ def evaluate(
         raise FormatError(f"--lag is for curves over time; expected a column annotation in {data}.")
     report.check(to, overwrite=overwrite)
     require("confidence_intervals", "matplotlib", "scipy", "sklearn")
-    clips = read_manifest(data, scales=scales, only=_values_by_column(only or []))
+    of_raters = {
+        name: [one.strip() for part in parts for one in part.split(",")]
+        for name, parts in _values_by_column(columns or []).items()
+    }
+    clips = read_manifest(data, scales=scales, only=_values_by_column(only or []), raters=of_raters)
     loaded = load_model()
     with Count("evaluating", len(clips), errors) as bar:
         evaluation = run(
@@ -184,6 +196,11 @@ def evaluate(
         for name, values in evaluation.whole.items():
             keys = ("ccc", "pearson", "mae", "bias", "clips")
             table.add_row(name, *(report.interval(values[key]) for key in keys))
+        print_table(table)
+    if evaluation.raters:
+        table = Table(*raters.HEAD, box=None)
+        for row in raters.table(evaluation.raters):
+            table.add_row(*row)
         print_table(table)
     for corpus, parts in evaluation.recalls.items():
         figures = ", ".join(f"{name} {report.interval(one.uar)}" for name, one in parts.items())
@@ -334,6 +351,8 @@ def _values_by_column(texts: list[str]) -> dict[str, list[str]]:
     for text in texts:
         column, sign, value = text.partition("=")
         if not sign or not column:
-            raise FormatError(f"'{text}' chooses nothing; expected COLUMN=VALUE, such as --only corpus=emodb.")
+            raise FormatError(
+                f"'{text}' chooses nothing; expected COLUMN=VALUE, such as --only corpus=emodb or --columns arousal=A1,A2."
+            )
         values.setdefault(column, []).append(value)
     return values

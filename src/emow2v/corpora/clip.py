@@ -27,6 +27,7 @@ class Clip:
         start, end: seconds; end is None for the end of the recording
         speaker: "" where unknown
         ratings: arousal, dominance, valence on 0..1, NaN where there is none
+        by_rater: the same from each rater by name, where a corpus has them; `ratings` is then their mean
         emotion: class, "" where there is none
         intensity: how strongly the class was acted, or a level of expressiveness, as the corpus writes it
         groups: sex, language and corpus, as far as they are known
@@ -39,6 +40,7 @@ class Clip:
     end: float | None = None
     speaker: str = ""
     ratings: Ratings = UNRATED
+    by_rater: Mapping[str, Ratings] = field(default_factory=dict)
     emotion: str = ""
     intensity: str = ""
     groups: Mapping[str, str] = field(default_factory=dict)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,16 +33,19 @@ def read_manifest(
     only: Mapping[str, Sequence[str]] | None = None,
     required: Sequence[str] = (),
     missing_files: bool = False,
+    raters: Mapping[str, Sequence[str]] | None = None,
 ) -> list[Clip]:
     """The clips of a CSV file: a column file, and any of start and end (seconds, or as audformat writes them), speaker,
     arousal, dominance, valence, emotion, intensity, sex, language, corpus, partition. Names of files are relative to the
-    CSV file; other columns are ignored. Empty, NA, NaN and NaT are unknown; see `csv_rows` for separators and encodings.
+    CSV file; other columns are ignored. Columns such as arousal_1 and arousal_2 hold the ratings of several raters. Empty, NA, NaN and NaT are unknown; see `csv_rows` for separators and encodings.
 
     Args:
         scales: lowest and highest rating of a dimension, which become 0 and 1; without one, ratings are on 0..1
         only: the values of a column that are taken, for instance {"corpus": ["emodb"]}
         required: columns that must be there, beside file
         missing_files: whether clips are taken whose file does not exist
+        raters: columns that hold the ratings of one rater each, by dimension, for instance {"arousal": ["A1", "A2"]}; the
+            columns of different dimensions belong together in their order
 
     Raises:
         FormatError: no such file or column, files that do not exist, text where a number is expected, ratings outside
@@ -66,7 +69,8 @@ def read_manifest(
             raise FormatError(
                 f"{path} has no clip whose {column} is {' or '.join(values)}; expected a value of that column."
             )
-    clips = [_clip(path, line, row, scales or {}) for line, row in rows.items()]
+    of_raters = rater_columns(path, columns, raters or {})
+    clips = [_clip(path, line, row, scales or {}, of_raters) for line, row in rows.items()]
     clips = _with_slashes(path, clips)
     missing = list(dict.fromkeys(clip.name for clip in clips if not missing_files and is_missing(clip.file)))
     if missing:
@@ -162,7 +166,46 @@ def _with_slashes(path: Path, clips: list[Clip]) -> list[Clip]:
     return result
 
 
-def _clip(path: Path, line: int, row: Mapping[str, str], scales: Mapping[str, Scale]) -> Clip:
+def rater_columns(path: Path, columns: Iterable[str], stated: Mapping[str, Sequence[str]]) -> dict[str, dict[str, str]]:
+    """By rater, the column of each dimension: those that are stated, or else DIMENSION_NUMBER, of two raters or more.
+
+    Raises:
+        FormatError: a dimension that is none, a column that is missing, another number of columns for each dimension
+    """
+    columns = list(columns)
+    for dimension, names in stated.items():
+        missing = [name for name in names if name not in columns]
+        if dimension not in DIMENSIONS or missing or not names:
+            what = f"column {missing[0]}" if missing else f"dimension '{storage.shown(dimension)}'"
+            raise FormatError(
+                f"{path} has no {what}; expected {', '.join(DIMENSIONS)} with columns among {', '.join(columns)}."
+            )
+    if stated:
+        if len({len(names) for names in stated.values()}) > 1:
+            raise FormatError(
+                f"{path}: dimensions have different numbers of raters' columns; expected one column a rater for each."
+            )
+        found: dict[str, dict[str, str]] = {}
+        first = next(iter(stated.values()))
+        for dimension, names in stated.items():
+            for rater, name in zip(first, names, strict=True):
+                found.setdefault(rater, {})[dimension] = name
+        return found
+    found = {}
+    for name in columns:
+        dimension, _, rater = name.partition("_")
+        if dimension.lower() in DIMENSIONS and rater.isdecimal():  # arousal_std is none
+            found.setdefault(rater, {})[dimension.lower()] = name
+    return found if len(found) > 1 else {}
+
+
+def _clip(
+    path: Path,
+    line: int,
+    row: Mapping[str, str],
+    scales: Mapping[str, Scale],
+    of_raters: Mapping[str, Mapping[str, str]],
+) -> Clip:
     where = f"{path}, line {line}"
     if not known(row["file"]):
         raise FormatError(f"{where} names no file; expected a recording in the column file.")
@@ -175,18 +218,35 @@ def _clip(path: Path, line: int, row: Mapping[str, str], scales: Mapping[str, Sc
     start = 0.0 if math.isnan(start) else start
     if not 0 <= start < math.inf or end <= start:
         raise FormatError(f"{where}: start is {start:g} and end {end:g}; expected seconds, the end after the start.")
+    mean = _ratings(where, [number(where, row, name) for name in DIMENSIONS], scales)
+    by_rater = {
+        rater: _ratings(
+            where, [number(where, row, mine[name]) if name in mine else math.nan for name in DIMENSIONS], scales
+        )
+        for rater, mine in of_raters.items()
+    }
+    if by_rater:
+        columns = zip(*by_rater.values(), strict=True)
+        means = [_mean_of(values) if math.isnan(one) else one for one, values in zip(mean, columns, strict=True)]
+        mean = (means[0], means[1], means[2])
     return Clip(
         file=file,
         name=row["file"],
         start=start,
         end=end if math.isfinite(end) else None,
         speaker=known(row.get("speaker", "")),
-        ratings=_ratings(where, [number(where, row, name) for name in DIMENSIONS], scales),
+        ratings=mean,
+        by_rater=by_rater,
         emotion=known(row.get("emotion", "")),
         intensity=known(row.get("intensity", "")),
         groups={name: known(row[name]) for name in GROUPS if known(row.get(name, ""))},
         partition=known(row.get("partition", "")),
     )
+
+
+def _mean_of(values: Iterable[float]) -> float:
+    given = [value for value in values if not math.isnan(value)]
+    return sum(given) / len(given) if given else math.nan
 
 
 def _ratings(where: str, values: Sequence[float], scales: Mapping[str, Scale]) -> Ratings:

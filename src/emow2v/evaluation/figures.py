@@ -18,6 +18,7 @@ from emow2v.evaluation.confidence import confidence_of
 from emow2v.evaluation.embeddings import Recall, Undefined, recall
 from emow2v.evaluation.intervals import Draws, Figure, agreement, difference
 from emow2v.evaluation.norms import norm
+from emow2v.evaluation.raters import RaterFigures, raters_of
 from emow2v.trajectory import DIMENSIONS
 
 Agreement = Mapping[str, Mapping[str, Figure | int]]
@@ -79,6 +80,7 @@ class Evaluation:
         groups: by sex, language and corpus where there is more than one, the figures of whole clips
         within_classes: correlation of whole clips' scores with people's ratings within classes (`agreement.within_classes`),
             where clips have both
+        raters: by dimension, agreement with single raters and of these with each other, where clips have several
         women_less_men: CCC of the clips of women less that of men, where enough speakers of both speak
         stability: by dimension
         confidence, confidence_of_windows: by dimension, whether errors of whole clips and of single windows fall as confidence
@@ -105,6 +107,7 @@ class Evaluation:
     undefined: Mapping[str, str] = field(default_factory=dict)
     confidence_of_windows: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     within_classes: Mapping[str, Figure] = field(default_factory=dict)
+    raters: Mapping[str, RaterFigures] = field(default_factory=dict)
 
 
 def evaluation_of(
@@ -168,6 +171,7 @@ def evaluation_of(
         recalls=recalls,
         classes=_classes(clips, whole),
         undefined=undefined,
+        raters=raters_of(clips, whole),
         within_classes=_within_classes(clips, ratings, whole, speakers, draws) if truth == "ratings" else {},
     )
 
@@ -318,6 +322,7 @@ def figures(evaluation: Evaluation) -> dict[str, object]:
             name: {value: _plain(one) for value, one in parts.items()} for name, parts in evaluation.groups.items()
         },
         "within_classes": {name: one.to_json() for name, one in evaluation.within_classes.items()},
+        "raters": {name: one.to_json() for name, one in evaluation.raters.items()},
         "women_less_men_ccc": {name: one.to_json() for name, one in evaluation.women_less_men.items()},
         "stability": {name: one.to_json() for name, one in evaluation.stability.items()},
         "confidence": dict(evaluation.confidence),

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from emow2v.evaluation.figures import Agreement, Evaluation, ccc_kept, figures, truth_of
+from emow2v.corpora.clip import UNRATED
+from emow2v.evaluation import raters
+from emow2v.evaluation.figures import Agreement, Evaluation, ScoredClip, ccc_kept, figures, truth_of
 from emow2v.evaluation.intervals import Figure, missing
 from emow2v.formats.markdown import table
 from emow2v.formats.plot import COLOURS
@@ -19,7 +22,7 @@ from emow2v.storage import counted, marks
 from emow2v.storage.files import StagedFiles
 from emow2v.trajectory import DIMENSIONS
 
-FILES = ("evaluation.json", "evaluation.md", "scores.png", "confidence.png")
+FILES = ("evaluation.json", "evaluation.md", "clips.csv", "scores.png", "confidence.png")
 Confidence = Mapping[str, Mapping[str, Any]]
 RECALL = (
     "Unweighted average recall of a support vector machine (radial kernel, standardised features) that is tested on\n"
@@ -62,6 +65,7 @@ def write(
     contents: dict[str, str | bytes] = {
         "evaluation.json": json.dumps({**(about or {}), **figures(evaluation)}, indent=2, ensure_ascii=False) + "\n",
         "evaluation.md": markdown(evaluation, about or {}, pictures),
+        "clips.csv": clips_table(evaluation.scored),
         **pictures,
     }
     return write_files(contents, folder, overwrite=overwrite)
@@ -105,6 +109,15 @@ def markdown(evaluation: Evaluation, about: Mapping[str, str], pictures: Iterabl
     if evaluation.whole:
         lines += ["## Whole utterances", "", *agreement_table(evaluation.whole), ""]
         lines += [*_windows(evaluation), ""]
+    if evaluation.raters:
+        lines += [
+            "## Raters",
+            "",
+            "CCC of the scores with single raters, and of the raters with each other. Scores whose CCC with the mean",
+            "of the raters reaches that of a rater with the others agree with people as well as one of them does.",
+            "",
+        ]
+        lines += [*table(raters.HEAD, raters.table(evaluation.raters)), ""]
     for group, parts in evaluation.groups.items():
         if any(parts.values()):
             lines += [f"## By {group}", "", *_group_table(group, parts), ""]
@@ -122,6 +135,25 @@ def markdown(evaluation: Evaluation, about: Mapping[str, str], pictures: Iterabl
         lines += ["## Classes", "", *class_table(evaluation.classes), ""]
     lines += [f"![{Path(name).stem}]({name})\n" for name in pictures]
     return "\n".join(lines)
+
+
+def clips_table(scored: Sequence[ScoredClip]) -> str:
+    """CSV with a row for each clip: its scores, its confidence, what they are compared with, and each rater's rating."""
+    truth, values = truth_of([one.clip for one in scored])
+    rated = [f"{'norm' if truth == 'norms' else 'rating'}_{name}" for name in DIMENSIONS] if truth != "none" else []
+    names = list(dict.fromkeys(name for one in scored for name in one.clip.by_rater))
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    head = ["file", "start", "end", "speaker", "emotion", *DIMENSIONS, *(f"confidence_{name}" for name in DIMENSIONS)]
+    writer.writerow([*head, *rated, *(f"{dimension}_{name}" for name in names for dimension in DIMENSIONS)])
+    for one, compared in zip(scored, values, strict=True):
+        clip = one.clip
+        end = clip.start + one.seconds if clip.end is None else clip.end
+        numbers = [*one.whole, *one.confidence, *(compared if rated else ())]
+        numbers += [value for name in names for value in clip.by_rater.get(name, UNRATED)]
+        cells = ["" if math.isnan(value) else f"{value:.6f}" for value in numbers]
+        writer.writerow([clip.name, f"{clip.start:g}", f"{end:.3f}", clip.speaker, clip.emotion, *cells])
+    return file.getvalue()
 
 
 def interval(figure: Figure | int) -> str:
