@@ -188,7 +188,7 @@ class Model(Tables):
             name_channel: the channel's name in tables; "" for tables without a column channel
             speech: also compute the probability of speech. Tables have no scores in rows without speech (below .5), and
                 `mean` leaves these rows out; `scores` has the scores of all rows
-            on_speech: called with the probabilities of frames of 32 ms, also without `speech`
+            on_speech: called with the probabilities of frames (32 ms, or those of a model of frames), also without `speech`
 
         Raises:
             AudioError: the source cannot be decoded; raised here, or during the work

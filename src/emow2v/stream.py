@@ -10,16 +10,18 @@ import numpy.typing as npt
 
 from emow2v.audio.arrays import mono
 from emow2v.audio.resampling import Resampler
+from emow2v.cards import Card
 from emow2v.engines.frames import FramesEngine
 from emow2v.errors import Closed, FramingError
 from emow2v.framing import Framing, Signal
 from emow2v.prediction.blocks import block_of
 from emow2v.prediction.live import LiveValues, Numbered, frame_values, window_values
+from emow2v.prediction.one_pass import Heard
 from emow2v.rows import Block
 
 if TYPE_CHECKING:
     from emow2v.model import Model
-    from emow2v.prediction.speech import RowSpeech
+    from emow2v.prediction.speech import Detector, RowSpeech
 
 SAMPLING_RATES = range(1000, 768_001)  # Hz, rates that a stream accepts
 
@@ -54,8 +56,10 @@ class Stream:
         self._framing = framing
         self._rate = sampling_rate or model.card.sampling_rate
         self._resampler = Resampler(model.card.sampling_rate)
-        self._values = _values(model, framing, batch_size)
-        self._speech = _row_speech(framing, model.card.sampling_rate) if speech else None
+        heard = _row_speech(model.card, framing) if speech else (None, None)
+        self._speech: RowSpeech | None = heard[0]
+        self._detector: Detector | None = heard[1]
+        self._values = _values(model, framing, batch_size, None if self._speech is None else self._speech.add)
         self._closed = False
 
     def __enter__(self) -> Stream:
@@ -68,7 +72,7 @@ class Stream:
         """Drop buffered samples. Later calls of `add` and `finish` raise `Closed`."""
         self._closed = True
         self._resampler = Resampler(self._model.card.sampling_rate)
-        self._values = _values(self._model, self._framing, 1)
+        self._values = _values(self._model, self._framing, 1, None)
 
     def add(self, samples: npt.ArrayLike, *, flush: bool = False) -> Iterator[Block]:
         """Add samples of one channel, and return the blocks whose windows became complete.
@@ -94,8 +98,8 @@ class Stream:
         """
         self._check_open()
         yield from self._run(self._values.add(self._heard(self._resampler.finish())))
-        if self._speech is not None:
-            self._speech.finish()
+        if self._detector is not None:
+            self._detector.finish()
         yield from self._run(self._values.finish(self._resampler.duration))
 
     @property
@@ -109,8 +113,8 @@ class Stream:
 
     def _heard(self, signal: Signal) -> Signal:
         """The same samples, which the detector takes before the windows do."""
-        if self._speech is not None:
-            self._speech.add(signal)
+        if self._detector is not None:
+            self._detector.add(signal)
         return signal
 
     def _run(self, values: Iterator[Numbered]) -> Iterator[Block]:
@@ -119,13 +123,14 @@ class Stream:
             yield block if self._speech is None else replace(block, speech=self._speech.values.of(first, len(block)))
 
 
-def _values(model: Model, framing: Framing, batch_size: int) -> LiveValues[Any]:
+def _values(model: Model, framing: Framing, batch_size: int, heard: Heard | None) -> LiveValues[Any]:
     if isinstance(model.engine, FramesEngine):
-        return frame_values(model.card, model.engine, framing)
+        return frame_values(model.card, model.engine, framing, heard)
     return window_values(model.run, framing, model.card.sampling_rate, batch_size)
 
 
-def _row_speech(framing: Framing, sampling_rate: int) -> RowSpeech:
-    from emow2v.prediction.speech import RowSpeech  # loads the detector
+def _row_speech(card: Card, framing: Framing) -> tuple[RowSpeech, Detector | None]:
+    from emow2v.prediction.speech import Detector, RowSpeech, speech_frame_ms  # loads the detector
 
-    return RowSpeech(framing, sampling_rate)
+    rows = RowSpeech(framing, speech_frame_ms(card))
+    return rows, None if card.one_pass else Detector(rows, card.sampling_rate)

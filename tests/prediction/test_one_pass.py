@@ -10,8 +10,10 @@ import torch
 
 import emow2v
 from emow2v import cards
-from emow2v.errors import ModelError
+from emow2v.errors import AudioError, ModelError
 from emow2v.modelstore.verify import EXAMPLE
+from emow2v.speech.segments import Segment, Segmentation
+from emow2v.speech.turns import turns as turns_of
 from frames_package import frames_model, frames_network, write_frames_package
 
 TOLERANCE = 1e-5
@@ -100,6 +102,63 @@ def test_long_recordings_take_no_more_memory_and_give_the_same_values(model: emo
         network = frames_network()
         expected = network.read(network.pooled(network.frames(torch.from_numpy(long)[None])))[1]
     np.testing.assert_allclose(once, expected, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("framing", [emow2v.Framing(frame_step_ms=200), emow2v.Framing.files(start_ms=100, end_ms=900)])
+def test_clips_that_are_computed_together_have_their_own_rows(model: emow2v.Model, speech: np.ndarray, framing) -> None:
+    clips = [speech[9000 * number : 9000 * number + size] for number, size in enumerate((16_000, 7_000, 33_333, 7_000))]
+    for clip, found in zip(clips, model.predict_batch(clips, 16000, framing=framing), strict=True):
+        alone = model.predict(clip, 16000, framing=framing).load()
+        np.testing.assert_allclose(found.scores, alone.scores, atol=TOLERANCE)
+        np.testing.assert_array_equal(found.ends, alone.ends)
+        np.testing.assert_allclose(found.mean(), alone.mean(), atol=TOLERANCE)
+    with pytest.raises(AudioError, match=r"signals\[1\]"):
+        model.predict_batch([speech[:9000], speech[:300]], 16000, framing=framing)
+
+
+@pytest.fixture(scope="module")
+def said(speech: np.ndarray) -> np.ndarray:
+    """What the network says of each frame of the whole recording."""
+    with torch.no_grad():
+        return frames_network()(torch.from_numpy(speech)[None])[1][0].numpy()
+
+
+def test_it_says_itself_where_somebody_speaks(model: emow2v.Model, speech: np.ndarray, said: np.ndarray) -> None:
+    heard: list[np.ndarray] = []
+    trajectory = model.predict(EXAMPLE, speech=True, on_speech=heard.append).load()
+    np.testing.assert_allclose(np.concatenate(heard), said, atol=TOLERANCE)
+    expected = [said[max(0, row - 24) : row + 1].mean() for row in range(len(trajectory.starts))]
+    np.testing.assert_allclose(trajectory.speech, expected, atol=TOLERANCE)
+    assert str(trajectory.provenance["speech_detector"]).startswith("frames 0 itself")
+    plain = model.predict(EXAMPLE)
+    assert plain.speech is None
+    np.testing.assert_array_equal(plain.mean(), trajectory.mean())
+    with model.stream(speech=True) as stream:
+        blocks = [*stream.add(speech, flush=True), *stream.finish()]
+    np.testing.assert_allclose(np.concatenate([block.speech for block in blocks]), expected, atol=TOLERANCE)
+
+
+def test_a_turn_has_all_of_its_frames(model: emow2v.Model, speech: np.ndarray, said: np.ndarray) -> None:
+    turns = (Segment(0.5, 2.5), Segment(2.0, 11.0), Segment(2.0, 2.01), Segment(12.8, 99.0), Segment(13.0, 14.0))
+    found = model.predict_turns(EXAMPLE, segments=Segmentation(turns, "CSV", source=EXAMPLE))
+    network = frames_network()
+    with torch.no_grad():
+        frames = network.frames(torch.from_numpy(speech)[None])
+        for row, (begin, end) in enumerate([(13, 63), (50, 51), (50, 275), (320, 322)]):
+            if (begin, end) == (50, 51):  # 10 ms are too few
+                assert np.isnan(found.scores[row]).all()
+                continue
+            expected = network.read(network.pooled(frames[:, begin:end]))[1][0]
+            np.testing.assert_allclose(found.scores[row], expected, atol=TOLERANCE)
+            assert found.speech[row] == pytest.approx((said[begin:end] >= 0.5).mean(), abs=0.02)
+    assert len(found.starts) == 4
+
+
+def test_its_own_speech_makes_turns(model: emow2v.Model, said: np.ndarray) -> None:
+    expected = turns_of(said, frame_ms=40, duration_s=12.8615)
+    assert len(expected) > 3
+    found = model.predict_turns(EXAMPLE)
+    np.testing.assert_allclose(np.stack([found.starts, found.ends], axis=1), expected)
 
 
 def test_shared_context_is_refused(model: emow2v.Model) -> None:

@@ -34,6 +34,7 @@ from emow2v.formats import check as check_places
 from emow2v.formats.table_read import Table
 from emow2v.framing import Framing
 from emow2v.model import Context, Model
+from emow2v.prediction.speech import speech_frame_ms
 
 T = TypeVar("T")
 
@@ -290,7 +291,7 @@ class DiscoverTask:
         listed = None
         if self._lists_turns and (turns.segmentation is not None or self._speech):
             place = path_of(self._places.results(self.job_id), number - 1)
-            writers.append(listed := TurnListWriter(place, turns.segmentation, {}))
+            writers.append(listed := TurnListWriter(place, turns.segmentation, {}, speech_frame_ms(model.card)))
         trajectory = model.predict(
             io.BytesIO(recording) if isinstance(recording, bytes) else recording,
             framing=self.framing,

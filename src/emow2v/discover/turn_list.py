@@ -20,7 +20,7 @@ from emow2v.formats.table import json_text
 from emow2v.formats.table_read import Table
 from emow2v.framing import Framing, Signal, exact
 from emow2v.rows import SPEECH_THRESHOLD, Block, Info
-from emow2v.speech.activity import ValueSpeech
+from emow2v.speech.activity import FRAME_MS, ValueSpeech
 from emow2v.speech.segments import Segment, Segmentation, fit_to_recording
 from emow2v.speech.turns import turns as turns_of
 from emow2v.storage import one_line
@@ -56,14 +56,16 @@ class TurnList:
     Attributes:
         name: of the file with the turns; "" for those of the detector
         segments: by their time
-        frames: float32, the probability of speech in every 32 ms
+        frames: float32, the probability of speech in every frame
         notices: sentences on unusual turns
+        frame_ms: length of a frame
     """
 
     name: str
     segments: tuple[Segment, ...]
     frames: Signal
     notices: tuple[str, ...]
+    frame_ms: float = FRAME_MS
 
     def with_values(self, values: Table, framing: Framing) -> list[ListedTurn]:
         """The turns with the means of the values whose window lies inside them and which have speech.
@@ -73,7 +75,7 @@ class TurnList:
         """
         lead = float(framing.left_context_ms) / 1000
         reach = float(framing.core_ms + exact(framing.right_context_ms)) / 1000
-        of_values, shares = ValueSpeech(framing), ValueSpeech(framing)
+        of_values, shares = (ValueSpeech(framing, self.frame_ms) for _ in range(2))
         of_values.add(self.frames)
         shares.add((self.frames >= SPEECH_THRESHOLD).astype(np.float32))
         first = round(float(values.starts[0]) * 1000 / float(framing.step_ms)) if len(values.starts) else 0
@@ -99,6 +101,7 @@ class TurnListWriter:
         path: see `path_of`
         segmentation: the turns; None for those of the detector
         detection: options of `speech.turns.turns`
+        frame_ms: length of the frames that have a probability of speech
 
     Attributes:
         notices: sentences on unusual turns, once the writer is closed
@@ -107,10 +110,12 @@ class TurnListWriter:
     clipped = 0
     notices: tuple[str, ...] = ()
 
-    def __init__(self, path: Path, segmentation: Segmentation | None, detection: Mapping[str, float]) -> None:
+    def __init__(
+        self, path: Path, segmentation: Segmentation | None, detection: Mapping[str, float], frame_ms: float
+    ) -> None:
         self.staged = StagedFiles(overwrite=True)
         self._path, self._segmentation, self._detection = path, segmentation, detection
-        self._frames: list[Signal] = []
+        self._frame_ms, self._frames = frame_ms, list[Signal]()
 
     def add_speech(self, frames: Signal) -> None:
         """Take the probabilities of speech of the frames that follow."""
@@ -130,7 +135,7 @@ class TurnListWriter:
         if framing.end_ms:
             duration = min(duration, float(framing.end_ms) / 1000)
         if self._segmentation is None:
-            found = turns_of(frames, **self._detection, duration_s=duration)
+            found = turns_of(frames, **self._detection, duration_s=duration, frame_ms=self._frame_ms)
             first = float(framing.start_ms) / 1000
             content = _Content("", [Segment(*times) for times in found if times[1] > first], [])
         else:
@@ -138,7 +143,7 @@ class TurnListWriter:
             segments = [replace(one, end=min(one.end, duration)) for one in fitted.segments if one.start < duration]
             self.notices = fitted.notices
             content = _Content(fitted.name, segments, fitted.notices)
-        self._file.write(content.encoded(frames).encode())
+        self._file.write(content.encoded(frames, self._frame_ms).encode())
 
     def _fitted(self, segmentation: Segmentation, duration: float | None) -> Segmentation:
         """The turns within the recording. The values are computed, so that none among them is no error any more."""
@@ -154,9 +159,9 @@ class _Content:
     segments: Sequence[Segment]
     notices: Sequence[str]
 
-    def encoded(self, frames: Signal) -> str:
+    def encoded(self, frames: Signal, frame_ms: float) -> str:
         data = base64.b64encode(frames.astype("<f4").tobytes()).decode()
-        return json_text({**asdict(self), "frames": data})
+        return json_text({**asdict(self), "frames": data, "frame_ms": frame_ms})
 
 
 def path_of(folder: Path, number: int) -> Path:
@@ -176,8 +181,9 @@ def read_turn_list(path: Path) -> TurnList | None:
             raise ValueError("it is another file")
         frames = np.frombuffer(base64.b64decode(content["frames"]), "<f4")
         segments = tuple(Segment(*(one[name] for name in _FIELDS)) for one in content["segments"])
+        frame_ms = float(content.get("frame_ms", FRAME_MS))  # a table of an older version has none
     except FileNotFoundError:
         return None
-    except (OSError, KeyError, ValueError, binascii.Error) as error:
+    except (OSError, KeyError, TypeError, ValueError, binascii.Error) as error:
         raise FormatError(f"The job's turns cannot be read ({error}); post the recording again.") from None
-    return TurnList(content["name"], segments, frames, tuple(content["notices"]))
+    return TurnList(content["name"], segments, frames, tuple(content["notices"]), frame_ms)

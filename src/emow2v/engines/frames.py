@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,6 +18,7 @@ Array = npt.NDArray[Any]
 State = Mapping[str, Floats]
 
 CHUNK = 250  # frames that are computed at a time, 10 s: longer chunks bring nothing
+ROUND = 8  # frames of a batch of signals: a multiple of so many
 ROWS = 1024  # spans that are read at a time
 
 
@@ -67,9 +68,34 @@ class SpanSums:
             self._first = begin
 
 
+def _rounded(frames: int) -> int:
+    """A number of frames that is as large or a little larger: graphs compile parts of themselves for each new length."""
+    return -(-frames // ROUND) * ROUND
+
+
 def _moments(mean: Array, square: Array) -> tuple[Floats, Floats]:
     """Mean and variance, from the means of values and of their squares, float64."""
     return mean.astype(np.float32), np.maximum(square - mean * mean, 0).astype(np.float32)
+
+
+class FrameTotals:
+    """Sums of frames, from which their mean and variance follow; float64, so that long stretches lose nothing."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._sums: npt.NDArray[np.float64] = np.zeros((2, 0))
+
+    def add(self, frames: Floats) -> None:
+        """Add frames, float32 [frames, width]."""
+        exact = frames.astype(np.float64)
+        sums = np.stack([exact.sum(axis=0), (exact * exact).sum(axis=0)])
+        self._sums = self._sums + sums if self.count else sums
+        self.count += len(frames)
+
+    def moments(self) -> tuple[Floats, Floats]:
+        """Mean and variance [1, width] of the frames, one or more."""
+        mean, square = self._sums[:, None] / self.count
+        return _moments(mean, square)
 
 
 class FramesEngine:
@@ -126,18 +152,22 @@ class FramesEngine:
             totals.add(np.pad(part, ((0, 0), (0, -part.shape[1] % hop))), np.clip(lengths - begin, 0, part.shape[1]))
         return totals.outputs()
 
-    def whole(self, parts: Iterable[Signal]) -> Outputs:
-        """The one value [1, ...] of a signal that comes in parts [samples]; memory does not grow with its length."""
-        hop, size = self._card.frame_hop, CHUNK * self._card.frame_hop
-        totals, held = _Totals(self, self._card, 1), np.zeros(0, np.float32)
-        for part in parts:
-            held = np.concatenate([held, part])
-            while held.size >= size:
-                totals.add(held[None, :size], np.array([size]))
-                held = held[size:]
-        if held.size:
-            totals.add(np.pad(held, (0, -held.size % hop))[None], np.array([held.size]))
-        return totals.outputs()
+    def signals(self, signals: Sequence[Signal]) -> list[tuple[Floats, Floats]]:
+        """Frames [frames, width] and probabilities of speech [frames] of signals [samples] of any lengths, computed together."""
+        hop, delay = self._card.frame_hop, self._card.delay
+        lengths = np.array([signal.size for signal in signals], np.int64)
+        total = _rounded(-(-int(lengths.max()) // hop) + delay)
+        padded = np.zeros((len(signals), total * hop), np.float32)
+        for row, signal in zip(padded, signals, strict=True):
+            row[: signal.size] = signal
+        state, steps = self.start(len(signals)), []
+        for begin in range(0, total, CHUNK):
+            part = padded[:, begin * hop : (begin + CHUNK) * hop]
+            *step, state = self.step(part, np.clip(lengths - begin * hop, 0, part.shape[1]), state)
+            steps.append(step)
+        frames, speech = (np.concatenate(parts, axis=1) for parts in zip(*steps, strict=True))
+        ends = delay + -(-lengths // hop)
+        return [(frames[row, delay:end], speech[row, delay:end]) for row, end in enumerate(ends.tolist())]
 
     def run_parallel(self, signal: Floats) -> Outputs:
         return self.run(signal)

@@ -163,12 +163,13 @@ def _read(model: _Model, request: Request, check: Callable[[], None]) -> _Record
         opener = Opener(source, None, card.sampling_rate, track=track, channel=channel, kept=True)
         recording.framing, recording.opener = framing, opener
         samples, complete = _read_ahead(opener, round(SHORT_S * card.sampling_rate), check)
-        shareable = context == "window" and not options.get("speech") and not card.one_pass
+        shareable = context == "window" and (card.one_pass or not options.get("speech"))
         recording.shared = complete and shareable
         if recording.shared:
             seconds = samples / card.sampling_rate
             windows = 1 if framing.whole else expected_rows(seconds, framing)
-            recording.network_s = windows * (seconds if framing.whole else float(framing.window_ms) / 1000)
+            once = framing.whole or card.one_pass
+            recording.network_s = seconds if once else windows * float(framing.window_ms) / 1000
     except (Emow2vError, OSError) as error:
         recording.close()
         recording.error = error

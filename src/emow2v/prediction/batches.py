@@ -5,20 +5,22 @@ from __future__ import annotations
 import contextlib
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
 from emow2v.audio.recording import Recording
-from emow2v.engines import Outputs, overlapped
+from emow2v.engines import overlapped
+from emow2v.engines.frames import FramesEngine
 from emow2v.engines.outputs import WeightedMean
 from emow2v.errors import AudioError, Emow2vError, ModelError
 from emow2v.framing import Framing, Signal
 from emow2v.framing.windows import Pieces, Windower
 from emow2v.prediction.blocks import block_of, no_values, samples_between, whole_block, with_checks
+from emow2v.prediction.one_pass import clip_values, part_of, whole_span
 from emow2v.rows import Block, concatenate
 
 if TYPE_CHECKING:
@@ -52,18 +54,19 @@ def rows_of_each(
     clips: dict[int, _Clip] = {}
     for number, recording in enumerate(recordings):
         try:
-            clips[number] = _read(recording, framing, check)
+            clips[number] = _read(recording, framing, check, computation.card.one_pass)
         except AudioError as error:
             rows[number] = error
-    compute = _values if framing.whole else _windows
+    compute = _frames if computation.card.one_pass else _values if framing.whole else _windows
     computed = _computed(lambda some: compute(computation, some, framing, batch_size, check), list(clips.values()))
     for number, one in zip(clips, computed, strict=True):
         rows[number] = one
     return [one for one in rows if one is not None]
 
 
-def _read(recording: Recording, framing: Framing, check: Callable[[], None]) -> _Clip:
-    samples = samples_between(recording, framing, check) if framing.whole else with_checks(recording, check)
+def _read(recording: Recording, framing: Framing, check: Callable[[], None], one_pass: bool) -> _Clip:
+    cut = framing.whole and not one_pass
+    samples = samples_between(recording, framing, check) if cut else with_checks(recording, check)
     signal = np.concatenate([np.zeros(0, np.float32), *samples])
     return _Clip(recording.name, signal, recording.duration)
 
@@ -75,6 +78,33 @@ def _computed(compute: Callable[[list[_Clip]], list[Rows]], clips: list[_Clip]) 
         if len(clips) == 1:
             return [error]
         return [_computed(compute, [clip])[0] for clip in clips]
+
+
+def _frames(
+    computation: Computation, clips: list[_Clip], framing: Framing, batch_size: int | None, check: Callable[[], None]
+) -> list[Rows]:
+    """The rows of each clip, with their probability of speech, by a model of frames."""
+    from emow2v.prediction.speech import RowSpeech, speech_frame_ms
+
+    card, engine = computation.card, cast(FramesEngine, computation.engine)
+    results = clip_values(card, engine, framing, [(clip.signal, clip.duration) for clip in clips], check)
+    rate = card.sampling_rate
+    begin, end = whole_span(card, framing)
+    rows: list[Rows] = []
+    for clip, (outputs, probabilities) in zip(clips, results, strict=True):
+        if outputs is None:
+            rows.append(no_values(clip.name, clip.duration, framing, card.min_samples / rate if framing.whole else 0))
+            continue
+        first = framing.first_frame
+        block = (
+            whole_block(framing, (min(end, clip.signal.size) - begin) / rate, outputs)
+            if framing.whole
+            else block_of(first, framing.times(first, len(outputs[1])), outputs)
+        )
+        speech = RowSpeech(framing, speech_frame_ms(card))
+        speech.add(probabilities)
+        rows.append(replace(block, speech=speech.values.of(block.first, len(block))))
+    return rows
 
 
 def _values(
@@ -99,7 +129,7 @@ def _values(
     ) as computed:
         for index, outputs in computed:
             for row, (number, _, weight) in enumerate(batches[index]):
-                means[number].add(_part(outputs, row, row + 1), weight)
+                means[number].add(part_of(outputs, row, row + 1), weight)
     rate = card.sampling_rate
     return [
         no_values(clip.name, clip.duration, framing, card.min_samples / rate)
@@ -134,7 +164,7 @@ def _windows(
             check()
             begin = 0
             for number, first, rows in members[index]:
-                part = _part(outputs, begin, begin := begin + rows)
+                part = part_of(outputs, begin, begin := begin + rows)
                 blocks[number].append(block_of(first, framing.times(first, rows), part))
     return [
         concatenate(one) if one else no_values(clip.name, clip.duration, framing)
@@ -156,8 +186,3 @@ def _groups(parts: Iterator[tuple[int, int, Signal]], size: int) -> Iterator[lis
                 group, windows = [], 0
     if group:
         yield group
-
-
-def _part(outputs: Outputs, begin: int, end: int) -> Outputs:
-    embeddings, scores, confidence = outputs
-    return embeddings[begin:end], scores[begin:end], None if confidence is None else confidence[begin:end]

@@ -18,8 +18,8 @@ from emow2v.framing import Context, Framing, Signal
 from emow2v.framing.windows import Pieces, Windower
 from emow2v.prediction.batches import rows_of_each
 from emow2v.prediction.blocks import blocks_of, cut, no_values, samples_between, whole_block, with_checks
-from emow2v.prediction.one_pass import OnePass, one_pass_facts
-from emow2v.rows import Block, concatenate
+from emow2v.prediction.one_pass import OnePass, SpanValues, one_pass_facts, whole_span
+from emow2v.rows import Block
 from emow2v.storage import counted
 
 
@@ -82,6 +82,8 @@ class Computation:
         if framing.end_ms:
             facts["end_ms"] = float(framing.end_ms)
         longest = self.card.max_samples
+        if self.card.one_pass:
+            return facts
         if framing.whole or framing.window_samples(self.card.sampling_rate) > longest:
             facts["long_windows"] = (
                 f"what is longer than {longest / self.card.sampling_rate:g} s is cut into pieces of that length, the last "
@@ -113,11 +115,14 @@ class Computation:
         on_speech: Callable[[Signal], None] | None = None,
     ) -> Generator[Block]:
         """The rows of one recording, block by block, as they are computed; with their probability of speech if asked for."""
+        if isinstance(self.engine, FramesEngine):
+            yield from self._frame_blocks(self.engine, recording, framing, check, speech, on_speech)
+            return
         if speech or on_speech is not None:
-            from emow2v.prediction.speech import RowSpeech  # loads the detector
+            from emow2v.prediction.speech import Detector, RowSpeech, speech_frame_ms  # loads the detector
 
-            of_rows = RowSpeech(framing, self.card.sampling_rate, on_speech)
-            recording.tee(of_rows.pass_on)
+            of_rows = RowSpeech(framing, speech_frame_ms(self.card), on_speech)
+            recording.tee(Detector(of_rows, self.card.sampling_rate).pass_on)
             with contextlib.closing(self.blocks(recording, framing, context, batch_size, check)) as blocks:
                 for block in blocks:
                     yield replace(block, speech=of_rows.values.of(block.first, len(block))) if speech else block
@@ -125,10 +130,7 @@ class Computation:
         if framing.whole:
             yield self._whole(recording, framing, check)
             return
-        if isinstance(self.engine, FramesEngine):
-            one_pass = OnePass(self.card, self.engine, framing)
-            computed = one_pass.outputs(cut(recording, one_pass.chunks(), check))
-        elif context == "shared":
+        if context == "shared":
             shared = SharedContext(self.card, self.engine, framing)
             stretches = ((one.first, one) for one in cut(recording, shared.stretches(), check))
             computed = overlapped(self.engine, stretches, shared.run)
@@ -136,6 +138,28 @@ class Computation:
             windower = Windower(framing, self.card.sampling_rate, self.batch_size(framing, batch_size))
             computed = self.outputs(cut(recording, windower, check), framing, check)
         yield from blocks_of(computed, recording, framing, check)
+
+    def _frame_blocks(
+        self, engine: FramesEngine, recording: Recording, framing: Framing, check: Callable[[], None], speech: bool,
+        on_speech: Callable[[Signal], None] | None,
+    ) -> Generator[Block]:  # fmt: skip
+        """`blocks` of a model of frames, which says itself where somebody speaks."""
+        from emow2v.prediction.speech import RowSpeech, speech_frame_ms
+
+        heard = RowSpeech(framing, speech_frame_ms(self.card), on_speech)
+        if framing.whole:
+            begin, end = whole_span(self.card, framing)
+            pooled = SpanValues(self.card, engine, [(begin, end)], heard.add, all_samples=not framing.end_ms)
+            outputs = dict(pooled.values(recording, check)).get(0)
+            if outputs is None:
+                raise self._too_short(recording, framing)
+            blocks = iter([whole_block(framing, (min(end, pooled.samples) - begin) / self.card.sampling_rate, outputs)])
+        else:
+            one_pass = OnePass(self.card, engine, framing, heard.add)
+            computed = one_pass.outputs(cut(recording, one_pass.chunks(), check))
+            blocks = blocks_of(computed, recording, framing, check)
+        for block in blocks:
+            yield replace(block, speech=heard.values.of(block.first, len(block))) if speech else block
 
     def outputs(
         self, batches: Iterator[tuple[int, Signal]], framing: Framing, check: Callable[[], None]
@@ -156,11 +180,9 @@ class Computation:
             for part in samples_between(recording, framing, check):
                 used += part.size
                 yield part
-            self._check_length(recording, framing, used)
+            if used < self.card.min_samples:
+                raise self._too_short(recording, framing)
 
-        if isinstance(self.engine, FramesEngine):
-            outputs = self.engine.whole(parts())
-            return whole_block(framing, used / rate, outputs)
         for part in parts():
             for piece, weight in pieces.add(part):
                 mean.add(self.engine.run(piece[None]), weight)
@@ -168,10 +190,9 @@ class Computation:
             mean.add(self.engine.run(piece[None]), weight)
         return whole_block(framing, used / rate, mean.result())
 
-    def _check_length(self, recording: Recording, framing: Framing, samples: int) -> None:
-        if samples < self.card.min_samples:
-            needed_s = self.card.min_samples / self.card.sampling_rate
-            raise no_values(recording.name, recording.duration, framing, needed_s)
+    def _too_short(self, recording: Recording, framing: Framing) -> AudioError:
+        needed_s = self.card.min_samples / self.card.sampling_rate
+        return no_values(recording.name, recording.duration, framing, needed_s)
 
     def _in_pieces(
         self, batches: Iterable[tuple[int, Signal]], check: Callable[[], None]
@@ -182,16 +203,9 @@ class Computation:
     def batch(
         self, recordings: Sequence[Recording], framing: Framing, batch_size: int | None, check: Callable[[], None]
     ) -> list[Block | Emow2vError]:
-        """The rows of each of many short recordings, or its error. Different recordings share batches."""
-        if not self.card.one_pass:
-            return rows_of_each(self, recordings, framing, batch_size, check)
-        rows: list[Block | Emow2vError] = []
-        for one in recordings:
-            try:
-                rows.append(concatenate(list(self.blocks(one, framing, check=check))))
-            except AudioError as error:
-                rows.append(error)
-        return rows
+        """The rows of each of many short recordings, or its error. Different recordings share batches. Those of a model of
+        frames have their probability of speech."""
+        return rows_of_each(self, recordings, framing, batch_size, check)
 
     def run(self, windows: Signal, check: Callable[[], None] = go_on) -> Outputs:
         """Outputs of windows [batch, samples] of any length; see `Model.run`."""

@@ -13,7 +13,7 @@ from emow2v.framing import Framing, Signal
 from emow2v.framing.chunks import Chunk
 from emow2v.framing.windows import Windower
 from emow2v.prediction.blocks import Cutter
-from emow2v.prediction.one_pass import OnePass
+from emow2v.prediction.one_pass import Heard, OnePass
 
 Cut = TypeVar("Cut")
 Part = TypeVar("Part", covariant=True)
@@ -62,9 +62,9 @@ def window_values(
     return LiveValues(Windower(framing, rate, batch_size), lambda part: (part[0], run(part[1])))
 
 
-def frame_values(card: Card, engine: FramesEngine, framing: Framing) -> LiveValues[Chunk]:
-    """Those of a model of frames."""
-    one_pass = OnePass(card, engine, framing)
+def frame_values(card: Card, engine: FramesEngine, framing: Framing, heard: Heard | None = None) -> LiveValues[Chunk]:
+    """Those of a model of frames, which also says where somebody speaks."""
+    one_pass = OnePass(card, engine, framing, heard)
 
     def run(chunk: Chunk) -> Numbered | None:
         outputs = one_pass.run(chunk)

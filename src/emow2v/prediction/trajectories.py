@@ -9,6 +9,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
 from emow2v import storage
@@ -18,7 +19,7 @@ from emow2v.errors import AudioError, Emow2vError, PathError
 from emow2v.framing import Context, Framing, Signal
 from emow2v.prediction.blocks import expected_rows
 from emow2v.prediction.computation import Computation, go_on
-from emow2v.rows import Block, Info
+from emow2v.rows import Block, Floats, Info
 from emow2v.trajectory import Trajectory
 
 Progress = Callable[[int, int | None], None]
@@ -107,7 +108,7 @@ def predict(
     if speech:
         from emow2v.prediction.speech import speech_facts  # loads the detector
 
-        facts |= speech_facts()
+        facts |= speech_facts(computation().card)
     facts |= opener.facts
     info = Info(
         source=opener.opened.name,
@@ -118,16 +119,25 @@ def predict(
         expected_rows=None if expected is None else expected_rows(expected, framing),
     )
 
+    one_pass = computation().card.one_pass  # its rows always have their speech
+    heard: dict[int, Floats] = {}
+
+    def shown(block: Block) -> Block:
+        if not one_pass or block.speech is None:
+            return block
+        heard[block.first] = block.speech
+        return block if speech else replace(block, speech=None)
+
     def blocks() -> Iterator[Block]:
         if computed is not None:
-            yield computed
+            yield shown(computed)
             add_facts(info, facts, opener.opened)
             return
         run = computation()
         recording = opener.recording(longest_s)
         try:
-            rows = run.blocks(recording, framing, context, batch_size, check, speech, on_speech)
-            yield from with_progress(rows, info, on_progress) if on_progress else rows
+            rows = run.blocks(recording, framing, context, batch_size, check, speech or one_pass, on_speech)
+            yield from map(shown, with_progress(rows, info, on_progress) if on_progress else rows)
         finally:
             recording.close()
             if on_speech is not None:
@@ -135,21 +145,24 @@ def predict(
             add_facts(info, facts, recording)
 
     def with_speech(rows: Block) -> Block:
+        if one_pass:
+            return replace(rows, speech=np.concatenate([heard[first] for first in sorted(heard)]))
         recording = opener.recording(longest_s)
         try:
             return _with_speech(rows, recording, framing)
         finally:
             recording.close()
 
-    return Trajectory(info, blocks, opener.close, None if opener.once else with_speech)
+    return Trajectory(info, blocks, opener.close, with_speech if one_pass or not opener.once else None)
 
 
 def _with_speech(rows: Block, recording: Recording, framing: Framing) -> Block:
-    """Rows of a recording with their probability of speech, which takes one more pass."""
-    from emow2v.prediction.speech import RowSpeech  # loads the detector
+    """Rows of a recording with their probability of speech, which takes one more pass of the detector."""
+    from emow2v.prediction.speech import Detector, RowSpeech  # loads the detector
+    from emow2v.speech.activity import FRAME_MS
 
-    speech = RowSpeech(framing, recording.sampling_rate)
-    for _ in speech.pass_on(iter(recording)):
+    speech = RowSpeech(framing, FRAME_MS)
+    for _ in Detector(speech, recording.sampling_rate).pass_on(iter(recording)):
         pass
     return replace(rows, speech=speech.values.of(rows.first, len(rows)))
 
@@ -206,6 +219,9 @@ def _trajectory_of_block(recording: Recording, framing: Framing, facts: dict[str
     if recording.notices:
         provenance["notices"] = " ".join(recording.notices)
     info = Info(recording.name, framing, provenance, len(block), notices=recording.notices)
+    if block.speech is not None:  # of a model of frames
+        rows = replace(block, speech=None)
+        return Trajectory(info, lambda: iter([rows]), with_speech=lambda _: block).load()
     with_speech = partial(_with_speech, recording=recording.again(), framing=framing)
     return Trajectory(info, lambda: iter([block]), with_speech=with_speech).load()
 

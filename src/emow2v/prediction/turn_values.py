@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
 
 from emow2v.audio.recording import Recording
 from emow2v.engines import Outputs, overlapped
+from emow2v.engines.frames import FramesEngine
 from emow2v.engines.outputs import WeightedMean
 from emow2v.framing import Context, Framing, Signal
 from emow2v.framing.windows import Pieces
 from emow2v.prediction.computation import Computation
+from emow2v.prediction.one_pass import SpanValues
 from emow2v.prediction.speech import RowSpeech
 from emow2v.rows import Block
 from emow2v.speech.activity import THRESHOLD
@@ -34,10 +37,7 @@ class WholeTurns:
 
     def __init__(self, computation: Computation, spans: Sequence[Span], check: Callable[[], None]) -> None:
         self._computation, self._check = computation, check
-        rate = computation.card.sampling_rate
-        self._spans = [
-            (round(start * rate), round(end * rate) if np.isfinite(end) else 1 << 62) for start, end in spans
-        ]
+        self._spans = _in_samples(computation, spans)
         self._jobs: list[tuple[int, int]] = []  # of each piece: the turn, its weight
         self._waiting: Counter[int] = Counter()  # pieces of a turn that are being computed
         self._means: dict[int, WeightedMean] = {}
@@ -94,6 +94,32 @@ class WholeTurns:
             yield len(self._jobs) - 1, piece[None]
 
 
+class FrameTurns:
+    """Gives one value for each turn from the frames of a model of frames, as exact as the turn's ends: half a frame.
+
+    Args:
+        spans: as for `WholeTurns`
+        speech: gets the probability of speech of the frames
+    """
+
+    def __init__(
+        self, computation: Computation, spans: Sequence[Span], check: Callable[[], None], speech: RowSpeech
+    ) -> None:
+        self._check = check
+        engine = cast(FramesEngine, computation.engine)
+        self._values = SpanValues(computation.card, engine, _in_samples(computation, spans), speech.add)
+
+    def values(self, recording: Recording) -> Iterator[Value]:
+        """The values; see `WholeTurns.values`."""
+        for turn, outputs in self._values.values(recording, self._check):
+            yield turn, outputs, int(outputs is not None)
+
+
+def _in_samples(computation: Computation, spans: Sequence[Span]) -> list[tuple[int, int]]:
+    rate = computation.card.sampling_rate
+    return [(round(start * rate), round(end * rate) if np.isfinite(end) else 1 << 40) for start, end in spans]
+
+
 @dataclass
 class _Sums:
     """Sums of the values of one turn."""
@@ -132,7 +158,7 @@ class PooledTurns:
 
     Args:
         spans: as for `WholeTurns`
-        speech: gets the recording's samples before the windows
+        speech: knows the probability of speech before each block of values
 
     Attributes:
         on_values: called with each block of values, which has its speech; None to call nothing
@@ -152,7 +178,10 @@ class PooledTurns:
         reach = float(self._framing.core_ms) / 1000 + float(self._framing.right_context_ms) / 1000
         active: dict[int, _Sums] = {}
         following = 0
-        for block in self._computation.blocks(recording, self._framing, self._context, self._batch_size, self._check):
+        on_speech = self._speech.add if self._computation.card.one_pass else None  # which gives its own speech
+        for block in self._computation.blocks(
+            recording, self._framing, self._context, self._batch_size, self._check, on_speech=on_speech
+        ):
             begins, ends = block.starts - lead, block.starts + reach
             speech = self._speech.values.of(block.first, len(block))
             if self.on_values is not None:

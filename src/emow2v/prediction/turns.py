@@ -10,13 +10,15 @@ import numpy as np
 
 from emow2v.audio.channels import Channel
 from emow2v.audio.recording import Recording
+from emow2v.engines.frames import FramesEngine
 from emow2v.errors import AudioError, FramingError
 from emow2v.framing import Context, Framing
 from emow2v.prediction.blocks import with_checks
 from emow2v.prediction.computation import Computation
-from emow2v.prediction.speech import RowSpeech, speech_facts
+from emow2v.prediction.one_pass import speech_of
+from emow2v.prediction.speech import Detector, RowSpeech, speech_facts, speech_frame_ms
 from emow2v.prediction.trajectories import Opener, Progress, add_facts, with_progress
-from emow2v.prediction.turn_values import PooledTurns, Value, WholeTurns
+from emow2v.prediction.turn_values import FrameTurns, PooledTurns, Value, WholeTurns
 from emow2v.rows import DIMENSIONS, EMBEDDING_SIZE, Block, Info, TurnRows, concatenate
 from emow2v.speech.activity import probabilities
 from emow2v.speech.segments import Segment, Segmentation, fit_to_recording
@@ -25,6 +27,7 @@ from emow2v.storage import counted, one_line
 from emow2v.trajectory import Trajectory
 
 _WHOLE = "one value for the sound of each turn"
+_FRAMES = "all frames of a turn, each computed with the sound about it, pooled to one value"
 _POOLED = (
     "mean of the values whose window lies inside the turn, of those with speech where there are any; of a turn that is "
     "shorter than a window, its last value"
@@ -80,9 +83,12 @@ def predict(
         segmentation = _without_channels(segmentation, one_line(Path(opened.name).name))
         request = replace(request, segmentation=segmentation)
     framing = request.framing or Framing.files()
-    facts = computation().provenance(framing, request.context) | speech_facts(turns=True) | opened.facts
+    facts = (
+        computation().provenance(framing, request.context) | speech_facts(computation().card, turns=True) | opened.facts
+    )
+    whole = _FRAMES if computation().card.one_pass else _WHOLE
     covers = "the sound of a turn" if request.framing is None else f"values inside a turn, each of {framing.covers}"
-    facts |= {"covers": covers, "turns": _WHOLE if request.framing is None else _POOLED} | _source_facts(request)
+    facts |= {"covers": covers, "turns": whole if request.framing is None else _POOLED} | _source_facts(request)
     rows = None if segmentation is None else _file_rows(segmentation, request)
     info = Info(
         opened.name,
@@ -96,7 +102,7 @@ def predict(
 
     def blocks() -> Iterator[Block]:
         run = computation()
-        found = _detector_rows(opener, request) if segmentation is None else _file_rows(segmentation, request)
+        found = _detector_rows(run, opener, request) if segmentation is None else _file_rows(segmentation, request)
         notices: Iterable[str] = ()
         try:
             computed = _blocks(run, opener, found, request)
@@ -140,12 +146,17 @@ def _file_rows(segmentation: Segmentation, request: TurnRequest) -> _Rows:
     return _Rows(replace(fitted, segments=kept), [None] * len(kept))
 
 
-def _detector_rows(opener: Opener, request: TurnRequest) -> _Rows:
-    """The turns of the detector, which takes one more pass."""
+def _detector_rows(run: Computation, opener: Opener, request: TurnRequest) -> _Rows:
+    """The turns of the detector, or of a model of frames itself, which take one more pass."""
     recording = opener.recording(request.longest_s)
     try:
-        frames = probabilities(with_checks(recording, request.check), recording.sampling_rate)
-        found = turns_of(frames, **request.detection, duration_s=float(recording.duration))
+        if isinstance(run.engine, FramesEngine):
+            frames = speech_of(run.card, run.engine, recording, request.check)
+        else:
+            frames = probabilities(with_checks(recording, request.check), recording.sampling_rate)
+        found = turns_of(
+            frames, **request.detection, duration_s=float(recording.duration), frame_ms=speech_frame_ms(run.card)
+        )
     finally:
         recording.close()
     if not found and not request.name_channel:
@@ -181,11 +192,13 @@ def _pass(
     rows.recordings.append(recording)
     segments = [rows.segmentation.segments[place] for place in places]
     spans = [(one.start, one.end) for one in segments]
-    speech = RowSpeech(request.framing or Framing.files(), run.card.sampling_rate)
-    recording.tee(speech.pass_on)
-    cutter: WholeTurns | PooledTurns
+    speech = RowSpeech(request.framing or Framing.files(), speech_frame_ms(run.card))
+    one_pass = isinstance(run.engine, FramesEngine)
+    if not one_pass:
+        recording.tee(Detector(speech, run.card.sampling_rate).pass_on)
+    cutter: WholeTurns | PooledTurns | FrameTurns
     if request.framing is None:
-        cutter = WholeTurns(run, spans, request.check)
+        cutter = FrameTurns(run, spans, request.check, speech) if one_pass else WholeTurns(run, spans, request.check)
     else:
         cutter = PooledTurns(run, spans, request.check, request.framing, request.context, request.batch_size, speech)
         cutter.on_values = request.on_values

@@ -1,4 +1,4 @@
-"""The probability of speech in frames of 32 ms, and in the windows of values.
+"""The probability of speech in frames of 32 ms, and in the windows of values; a model of frames has frames of its own.
 
 >>> import numpy as np
 >>> from emow2v.speech.activity import Activity
@@ -114,6 +114,10 @@ class ValueSpeech:
     listeners: CCC of arousal .88 against .71 without a rule, of valence .65 against .48, for clips of emodb between
     pauses (docs/speech.md).
 
+    Args:
+        framing: of the values
+        frame_ms: length of the frames
+
     >>> import numpy as np
     >>> from emow2v.framing import Framing
     >>> values = ValueSpeech(Framing())
@@ -122,8 +126,8 @@ class ValueSpeech:
     array([0.        , 0.        , 0.33333334], dtype=float32)
     """
 
-    def __init__(self, framing: Framing) -> None:
-        self._framing = framing
+    def __init__(self, framing: Framing, frame_ms: float = FRAME_MS) -> None:
+        self._framing, self._frame_ms = framing, frame_ms
         self._sums = np.zeros(4096)  # sums[k]: of the first k probabilities
         self._frames = 0
 
@@ -143,7 +147,7 @@ class ValueSpeech:
 
     def between(self, start: float, end: float) -> float:
         """The mean over the frames that end between two times in seconds; if none does, the last one before `end`."""
-        frame_s = FRAME / SAMPLING_RATE
+        frame_s = self._frame_ms / 1000
         last = self._frames if math.isinf(end) else min(self._frames, math.floor(end / frame_s + 1e-6))
         begin = max(0, min(math.floor(start / frame_s + 1e-6), last - 1))
         return float((self._sums[last] - self._sums[begin]) / max(1, last - begin))
@@ -156,19 +160,21 @@ class ValueSpeech:
         if self._framing.whole:
             start, end = (float(ms or 0) / 1000 for ms in (self._framing.start_ms, self._framing.end_ms))
             return np.full(count, self.between(start, end or math.inf), np.float32)
-        begins, ends = _frames_ended(self._framing, first, count)
+        begins, ends = _frames_ended(self._framing, self._frame_ms, first, count)
         ends = np.minimum(ends, self._frames)
         begins = np.clip(np.minimum(begins, ends - 1), 0, None)
         lengths = np.maximum(ends - begins, 1)
         return np.asarray((self._sums[ends] - self._sums[begins]) / lengths, np.float32)
 
 
-def _frames_ended(framing: Framing, first: int, count: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+def _frames_ended(
+    framing: Framing, frame_ms: float, first: int, count: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Numbers of frames that end before the beginning and before the end of each value's window."""
-    frame_ms = Fraction(1000 * FRAME, SAMPLING_RATE)
-    ends = (framing.core_ms + exact(framing.right_context_ms)) / frame_ms
-    begins = ends - framing.window_ms / frame_ms
-    step = framing.step_ms / frame_ms
+    length = Fraction(frame_ms)
+    ends = (framing.core_ms + exact(framing.right_context_ms)) / length
+    begins = ends - framing.window_ms / length
+    step = framing.step_ms / length
     unit = math.lcm(step.denominator, ends.denominator, begins.denominator)
     indices = np.arange(first, first + count, dtype=np.int64) * int(step * unit)
     return (indices + int(begins * unit)) // unit, (indices + int(ends * unit)) // unit

@@ -26,6 +26,7 @@ def turns(
     bridged_pause_ms: float = BRIDGED_PAUSE_MS,
     padding_ms: float = PADDING_MS,
     duration_s: float | None = None,
+    frame_ms: float = FRAME_MS,
 ) -> list[tuple[float, float]]:
     """The turns (start, end) in seconds, in order and without overlap.
 
@@ -39,6 +40,7 @@ def turns(
         maximum_ms: 0 for turns of any length
         padding_ms: added before and behind each turn, but never more than half of the pause there
         duration_s: of the recording: no turn ends after it
+        frame_ms: length of the frames
 
     Raises:
         FramingError: an option is out of its range
@@ -46,26 +48,29 @@ def turns(
     >>> turns(np.array([0, 1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0], np.float32), padding_ms=0)
     [(0.032, 0.32)]
     """
-    _check(threshold, minimum_ms, maximum_ms, bridged_pause_ms, padding_ms)
-    speech = _bridge(_runs(probabilities >= threshold), bridged_pause_ms)
-    kept = [(begin, end) for begin, end in speech if (end - begin) * FRAME_MS >= minimum_ms]
-    pieces = [piece for begin, end in kept for piece in _cut(probabilities, begin, end, maximum_ms)]
-    last = len(probabilities) * FRAME_MS / 1000
-    return _pad(pieces, padding_ms / 1000, last if duration_s is None else min(duration_s, last))
+    _check(threshold, minimum_ms, maximum_ms, bridged_pause_ms, padding_ms, frame_ms)
+    speech = _bridge(_runs(probabilities >= threshold), bridged_pause_ms / frame_ms)
+    kept = [(begin, end) for begin, end in speech if (end - begin) * frame_ms >= minimum_ms]
+    pieces = [piece for begin, end in kept for piece in _cut(probabilities, begin, end, int(maximum_ms / frame_ms))]
+    last = len(probabilities) * frame_ms / 1000
+    times = [(begin * frame_ms / 1000, end * frame_ms / 1000) for begin, end in pieces]
+    return _pad(times, padding_ms / 1000, last if duration_s is None else min(duration_s, last))
 
 
-def _check(threshold: float, minimum_ms: float, maximum_ms: float, bridged_pause_ms: float, padding_ms: float) -> None:
+def _check(
+    threshold: float, minimum_ms: float, maximum_ms: float, bridged_pause_ms: float, padding_ms: float, frame_ms: float
+) -> None:
     if not 0 < threshold <= 1:
         raise FramingError(f"threshold is {threshold:g}; expected more than 0, at most 1.")
     times = {"minimum_ms": minimum_ms, "bridged_pause_ms": bridged_pause_ms, "padding_ms": padding_ms}
     for name, value in times.items():
         if not 0 <= value < float("inf"):
             raise FramingError(f"{name} is {value:g}; expected 0 or more milliseconds.")
-    lowest = 2 * (minimum_ms + FRAME_MS)  # so that no piece of a turn is shorter than a turn may be
+    lowest = 2 * (minimum_ms + frame_ms)  # so that no piece of a turn is shorter than a turn may be
     if maximum_ms and not lowest <= maximum_ms < float("inf"):
         raise FramingError(
             f"maximum_ms is {maximum_ms:g}; expected 0 (turns of any length), or at least {lowest:g} "
-            f"(twice minimum_ms and {FRAME_MS:g} each)."
+            f"(twice minimum_ms and {frame_ms:g} each)."
         )
 
 
@@ -75,19 +80,18 @@ def _runs(speech: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:
     return list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))
 
 
-def _bridge(runs: list[tuple[int, int]], pause_ms: float) -> list[tuple[int, int]]:
+def _bridge(runs: list[tuple[int, int]], pause: float) -> list[tuple[int, int]]:
     joined: list[tuple[int, int]] = []
     for begin, end in runs:
-        if joined and (begin - joined[-1][1]) * FRAME_MS <= pause_ms:
+        if joined and begin - joined[-1][1] <= pause:
             joined[-1] = (joined[-1][0], end)
         else:
             joined.append((begin, end))
     return joined
 
 
-def _cut(probabilities: Signal, begin: int, end: int, maximum_ms: float) -> list[tuple[int, int]]:
-    """Pieces of at most `maximum_ms`; where there are several, none is shorter than half of it."""
-    longest = int(maximum_ms / FRAME_MS)
+def _cut(probabilities: Signal, begin: int, end: int, longest: int) -> list[tuple[int, int]]:
+    """Pieces of at most `longest` frames (0 for any length); where there are several, none is shorter than half of it."""
     half = (longest + 1) // 2
     pieces = []
     while longest and end - begin > longest:
@@ -98,9 +102,8 @@ def _cut(probabilities: Signal, begin: int, end: int, maximum_ms: float) -> list
     return [*pieces, (begin, end)]
 
 
-def _pad(pieces: list[tuple[int, int]], padding_s: float, last_s: float) -> list[tuple[float, float]]:
+def _pad(times: list[tuple[float, float]], padding_s: float, last_s: float) -> list[tuple[float, float]]:
     """Times in seconds, with padding of at most half the pause to the next turn."""
-    times = [(begin * FRAME_MS / 1000, end * FRAME_MS / 1000) for begin, end in pieces]
     pauses = [following[0] - one[1] for one, following in pairwise(times)]
     before = [padding_s, *(min(padding_s, pause / 2) for pause in pauses)]
     behind = [*before[1:], padding_s]

@@ -26,6 +26,7 @@ from emow2v.errors import AudioError, Emow2vError, FormatError, FramingError, Re
 from emow2v.formats.table_read import Table, read_table
 from emow2v.framing import Framing, Padding, parse_time
 from emow2v.model import Context, Model
+from emow2v.prediction.speech import speech_frame_ms
 from emow2v.speech.segmentation import read_segments
 from emow2v.speech.segments import Segmentation, fit_to_recording
 from emow2v.speech.turns import turns as turns_of
@@ -225,7 +226,7 @@ class PredictionTask:
         """
         observer = observer or Observer()
         recording = self._checked_recording()
-        turns = self._turn_list_writer()
+        turns = self._turn_list_writer(model)
         try:
             computed = self._trajectory(model, recording, observer, max_duration_s, turns)
             trajectory = Trajectory(replace(computed.info, source=self.name), lambda: iter(computed))
@@ -279,11 +280,13 @@ class PredictionTask:
         options |= {"unit": self.unit, "framing": self.framing, "speech": self.speech, "on_speech": on_speech}
         return model.predict(recording, **options)
 
-    def _turn_list_writer(self) -> TurnListWriter | None:
+    def _turn_list_writer(self, model: Model) -> TurnListWriter | None:
         """Keeps the turns beside values over time, where turns are known or speech is looked for."""
         if self.unit != "windows" or self.framing.whole or (self.segmentation is None and not self.speech):
             return None
-        return TurnListWriter(path_of(self._path.parent, 0), self.segmentation, self.detection)
+        return TurnListWriter(
+            path_of(self._path.parent, 0), self.segmentation, self.detection, speech_frame_ms(model.card)
+        )
 
     def _check_turns(self) -> None:
         """Refuse fields on turns that do not go together, and a file with turns that cannot be read."""
