@@ -280,7 +280,7 @@ def test_report_as_files(level: Model, corpus: Path, tmp_path: Path) -> None:
     found = evaluate(level, read_manifest(corpus, scales=parse_scale("1:7")), draws=20)
     files = report.write(found, tmp_path / "out", about={"command": "emow2v evaluate"})
     assert [file.name for file in files] == ["evaluation.json", "evaluation.md", "clips.csv", "scores.png"]
-    assert files[2].read_bytes().startswith(b"\x89PNG")
+    assert files[3].read_bytes().startswith(b"\x89PNG")
     text = files[1].read_text(encoding="utf-8")
     assert "`emow2v evaluate`" in text and "| arousal | 1.000 (" in text and "## By sex" in text
     assert json.loads(files[0].read_text(encoding="utf-8"))["command"] == "emow2v evaluate"

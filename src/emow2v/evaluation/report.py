@@ -43,7 +43,7 @@ def check(folder: Path, *, overwrite: bool = False) -> None:
         PlaceTaken: a file of that name lies in `folder` that emow2v did not write, or that was changed since
         FormatError: a folder lies there
     """
-    StagedFiles(dict.fromkeys(folder / name for name in FILES), overwrite=overwrite).check()
+    StagedFiles(places(FILES, folder), overwrite=overwrite).check()
 
 
 def write(
@@ -72,17 +72,30 @@ def write(
 
 
 def write_files(contents: Mapping[str, str | bytes], folder: Path, *, overwrite: bool = False) -> list[Path]:
-    """The files of a report by name, with marks, together or not at all; text in UTF-8.
+    """The files of a report by name, with marks, together or not at all; text in UTF-8. The JSON file vouches for the table.
 
     Raises:
         PlaceTaken: something that emow2v did not write, or that was changed since, lies there
         FormatError: a place that cannot be written
     """
-    with StagedFiles(overwrite=overwrite) as staged:
-        for name, content in contents.items():
+    vouchers = places(contents, folder)
+    digest = ""
+    with StagedFiles(vouchers, overwrite=overwrite) as staged:
+        for path in sorted(vouchers, key=lambda path: path.suffix == ".json"):  # after the table
+            content = contents[path.name]
             plain = content.encode(errors="backslashreplace") if isinstance(content, str) else content
-            staged.open(folder / name).write(marks.marked(plain, Path(name).suffix))
+            mark = digest if path.suffix == ".json" else ""
+            staged.open(path).write(marks.marked(plain, path.suffix, mark))
+            if path.suffix == ".csv":
+                digest = staged.digest(path)
     return [folder / name for name in contents]
+
+
+def places(names: Iterable[str], folder: Path) -> dict[Path, Path | None]:
+    """The files of a report in a folder, each with the one that vouches for it: a table has no room for a mark."""
+    names = list(names)
+    json_file = next(folder / name for name in names if name.endswith(".json"))
+    return {folder / name: json_file if name.endswith(".csv") else None for name in names}
 
 
 def markdown(evaluation: Evaluation, about: Mapping[str, str], pictures: Iterable[str] = ()) -> str:

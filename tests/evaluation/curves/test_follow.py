@@ -161,6 +161,12 @@ def test_the_command_writes_a_report(
     }
     assert (tmp_path / "out/curves.png").read_bytes().startswith(b"\x89PNG")
     assert "curves.png" in (tmp_path / "out/curves.md").read_text()
+    again = call("evaluate", "--data", session, "-o", tmp_path / "out", "--lag", "2.4s", "--draws", "0")
+    assert again.exit_code == 0, again.output  # a report of its own is replaced
+    with (tmp_path / "out/curves.csv").open("a") as file:
+        file.write("a note\n")
+    again = call("evaluate", "--data", session, "-o", tmp_path / "out")
+    assert again.exit_code != 0 and "curves.csv" in str(again.exception)
     again = call("evaluate", "--data", session, "-o", tmp_path / "out", "--opensmile")
     assert again.exit_code != 0 and "are for clips" in str(again.exception)
 

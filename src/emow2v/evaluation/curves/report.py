@@ -13,7 +13,7 @@ import numpy as np
 
 from emow2v.evaluation.curves.follow import CurveEvaluation, DimensionFigures, Followed
 from emow2v.evaluation.intervals import Figure
-from emow2v.evaluation.report import interval, png, whole_figure, write_files
+from emow2v.evaluation.report import interval, places, png, whole_figure, write_files
 from emow2v.formats.markdown import table
 from emow2v.formats.plot import COLOURS
 from emow2v.storage.files import StagedFiles
@@ -31,7 +31,7 @@ def check(folder: Path, *, overwrite: bool = False) -> None:
         PlaceTaken: a file of that name lies in `folder` that emow2v did not write, or that was changed since
         FormatError: a folder lies there
     """
-    StagedFiles(dict.fromkeys(folder / name for name in FILES), overwrite=overwrite).check()
+    StagedFiles(places(FILES, folder), overwrite=overwrite).check()
 
 
 def write(
