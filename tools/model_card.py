@@ -97,8 +97,20 @@ def _facts(card: Mapping[str, Any]) -> str:
     if "size" in card:
         rows.append(["size", f"{card['size'] / 1e6:.1f} MB"])
     if "multiply_adds" in card:
-        rows.append(["computation", f"{card['multiply_adds'] / 1e9:.2f} G multiply-adds for a window of 1 s"])
+        rows.append(["computation", f"{card['multiply_adds'] / 1e9:.2f} G multiply-adds for a second of sound"])
     rate = card["sampling_rate"]
+    if card.get("readout"):
+        back, ahead, late = (
+            one / rate for one in (card["look_back"], card["look_ahead"], card["delay"] * card["frame_hop"])
+        )
+        rows += [
+            [
+                "one pass",
+                f"frames of {card['frame_hop'] / rate * 1000:g} ms, whose mean and deviation over a window give its value",
+            ],
+            ["look-back", f"{back:.2f} s before a frame, no matter how long the recording is"],
+            ["look-ahead", f"{ahead:.2f} s behind a frame; a live value is {late:.2f} s late"],
+        ]
     rows.append(
         ["windows", f"{card['min_samples'] / rate * 1000:g} ms to {card['max_samples'] / rate:g} s of {rate} Hz"]
     )
@@ -121,7 +133,8 @@ def _training(card: Mapping[str, Any]) -> Iterator[str]:
         yield "\n".join(table(("class", *DIMENSIONS), rows))
     if card.get("recipe"):
         recipe = ", ".join(f"{name} {value}" for name, value in card["recipe"].items())
-        yield f"Recipe (see `emow2v.training.lite.recipe.LiteRecipe`): {recipe}."
+        described = "frames.recipe.FramesRecipe" if card.get("readout") else "lite.recipe.LiteRecipe"
+        yield f"Recipe (see `emow2v.training.{described}`): {recipe}."
 
 
 def _quality(results: Mapping[str, Results], beside: Sequence[Mapping[str, Results]]) -> Iterator[str]:
@@ -290,8 +303,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("-o", "--output", type=Path, action="append", required=True, help="Markdown file; repeatable")
     options = parser.parse_args(arguments)
     card = json.loads((options.package / "card.json").read_text(encoding="utf-8"))
-    graph = options.package / card["graph"]
-    card["size"] = graph.stat().st_size
+    graphs = [card["graph"], *([card["readout"]] if card.get("readout") else [])]
+    card["size"] = sum((options.package / graph).stat().st_size for graph in graphs)
     text = model_card(card, read_results(options.results), [read_results(folder) for folder in options.beside])
     for path in options.output:
         write_text(path, text, overwrite=True)

@@ -11,6 +11,7 @@ pytest.importorskip("confidence_intervals")
 pytest.importorskip("pyroomacoustics")
 
 import model_card
+from emow2v import cards
 from emow2v.cli import main as cli
 from emow2v.corpora.clip import Clip
 from emow2v.evaluation.evaluate import evaluate
@@ -73,6 +74,28 @@ def test_every_figure_of_the_card_is_that_of_the_files(lite: Model, results: Pat
             width = row.count("|")
         else:
             width = 0
+
+
+def test_the_card_of_a_model_of_frames_has_its_reach_and_its_delay(lite: Model, results: Path, tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(b"0" * 2_000_000)
+    (tmp_path / "readout.onnx").write_bytes(b"0" * 500_000)
+    known = {**lite.card.details, "recipe": {"epochs": 1}}
+    about = {
+        "name": "frames", "version": "3", "description": "made", "citation": "none", "batch_samples": 256_000, "licence": "CC0-1.0", "sampling_rate": 16000, "graph": "model.onnx",
+        "readout": "readout.onnx", "frame_hop": 640, "states": {"samples": [360]}, "delay": 13, "look_back": 64_000,
+        "look_ahead": 8_000, "min_samples": 400, "max_samples": 1_600_000,
+    }  # fmt: skip
+    cards.write_card(tmp_path, {**known, **about})
+    model_card.main(["--package", str(tmp_path), "--results", str(results), "-o", str(tmp_path / "card.md")])
+    text = (tmp_path / "card.md").read_text(encoding="utf-8")
+    for words in (
+        "2.5 MB",
+        "frames of 40 ms",
+        "4.00 s before a frame",
+        "0.50 s behind a frame; a live value is 0.52 s late",
+    ):
+        assert f" {words}" in text, words
+    assert "emow2v.training.frames.recipe.FramesRecipe" in text
 
 
 def test_results_that_are_none(tmp_path: Path, lite: Model) -> None:

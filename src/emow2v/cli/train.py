@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from emow2v.cli.console import errors, output, stoppable
 from emow2v.errors import FormatError, ModelError
+
+if TYPE_CHECKING:
+    from emow2v.training.lite.run import LiteResult
 
 
 def need(*packages: str) -> None:
@@ -146,9 +149,7 @@ def _train_lite(values: dict[str, Any], to: Path, *, frames: bool) -> None:
         f"wrote {result.network}: CCC on the held-out speakers {in_words(result.figures['whole'])}", markup=False
     )
     _print_skipped(result.skipped, to)
-    if frames:
-        return
-    _print_package(result.network)
+    _print_package(result)
 
 
 def _train_confidence(values: dict[str, Any], to: Path) -> None:
@@ -164,11 +165,11 @@ def _train_confidence(values: dict[str, Any], to: Path) -> None:
         f"wrote {result.network}: error of the surest fifth of rated clips as a share of the least sure one's: {told or '-'}",
         markup=False,
     )
-    _print_package(result.network)
+    _print_package(result)
 
 
-def _print_package(network: Path) -> None:
-    output.print(f"next: python -m emow2v.training.lite.package {network} -o PACKAGE", markup=False)
+def _print_package(result: LiteResult) -> None:
+    output.print(f"next: python -m {result.package} {result.network} -o PACKAGE", markup=False)
 
 
 def _print_skipped(skipped: Sequence[str], to: Path) -> None:

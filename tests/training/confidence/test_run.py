@@ -16,9 +16,12 @@ from emow2v.cli.main import app
 from emow2v.errors import FormatError, ModelError
 from emow2v.modelstore.verify import verify
 from emow2v.networks.lite import Lite, LiteConfig
+from emow2v.networks.lite_frames import FramesConfig, LiteFrames
 from emow2v.training import recipe as recipes
 from emow2v.training.confidence import run as confidence_run
 from emow2v.training.confidence.recipe import ConfidenceRecipe
+from emow2v.training.frames import package as frames_package
+from emow2v.training.frames.recipe import FramesRecipe
 from emow2v.training.lite import package
 
 SMALL = {"layers": 2, "width": 32, "heads": 2, "intermediate": 64, "hidden": 16}
@@ -91,6 +94,30 @@ def test_the_command_adds_a_confidence_and_changes_nothing_else(corpus: Path, tm
     card = find(tmp_path / "package")
     assert all(row.passed for row in verify(card))
     assert "within 0.1 of what people would rate" in card.details["limits"]
+
+
+def test_a_model_of_frames_takes_a_confidence(corpus: Path, tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    config = FramesConfig(**{**SMALL, "emotions": 8, "back": (5, 5), "ahead": (1, 1), "level_back": 20})
+    network = LiteFrames(config)
+    content = {
+        "config": config.to_dict(),
+        "recipe": FramesRecipe(corpora=("ravdess",)).numbers(),
+        "figures": {"clips": 5},
+        "model": network.state_dict(),
+    }
+    torch.save(content, tmp_path / "model.pt")
+    told = train(corpus, tmp_path / "model.pt", tmp_path / "run")
+    assert "next: python -m emow2v.training.frames.package" in told
+    after = torch.load(tmp_path / "run" / "model.pt", weights_only=True)
+    assert after["config"] == {**config.to_dict(), "confidence": 2}
+    assert all(torch.equal(after["model"][name], value) for name, value in network.state_dict().items())
+    assert after["model"]["confidence.speech.weight"].std() > 0 and after["figures"]["clips"] == 5
+    frames_package.main([str(tmp_path / "run" / "model.pt"), "-o", str(tmp_path / "package")])
+    card = find(tmp_path / "package")
+    assert all(row.passed for row in verify(card))
+    assert "within 0.1 of what people would rate" in card.details["limits"]
+    assert "values of classes, on which it was trained, had a weight of 0.5" in card.details["targets"]
 
 
 def test_what_cannot_be_taken_is_told(corpus: Path, tmp_path: Path) -> None:

@@ -42,6 +42,7 @@ def test_the_command_trains_and_its_network_can_be_read(tmp_path: Path, monkeypa
     result = CliRunner().invoke(app, ["train", "lite-frames", *changes, "-o", str(tmp_path / "run")])
     assert result.exit_code == 0, result.output
     assert "CCC on the held-out speakers" in result.output
+    assert f"next: python -m emow2v.training.frames.package {tmp_path / 'run' / 'model.pt'}" in result.output
     model, stored = read_frames(tmp_path / "run" / "model.pt")
     assert (model.config.back, model.config.ahead, model.config.floor) == ((10, 5), (2, 1), -6.0)
     assert model.emotion is None

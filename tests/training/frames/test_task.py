@@ -105,6 +105,17 @@ def test_scores_stay_when_values_are_standardised_again(corpus: Path) -> None:
     assert not torch.equal(averaged.standardise.running_mean, task.average.module.standardise.running_mean)
 
 
+def test_crops_that_are_heard_together_do_not_change_the_statistics(corpus: Path, monkeypatch) -> None:
+    found = []
+    for together in (3, 32):
+        monkeypatch.setattr(frames_task, "AT_ONCE", together)
+        found.append(trainer(corpus).averaged())
+    for name in ("standardise", "both"):
+        few, many = (getattr(model, name) for model in found)
+        torch.testing.assert_close(few.running_mean, many.running_mean, atol=1e-5, rtol=0)
+        torch.testing.assert_close(few.running_var, many.running_var, atol=1e-5, rtol=1e-4)
+
+
 def test_a_run_that_was_stopped_goes_on_alike(corpus: Path, tmp_path: Path) -> None:
     def run(folder: Path) -> None:
         Loop(trainer(corpus, epochs=2), folder, {"is": "alike"}, epochs=2, checkpoint_steps=2).run()

@@ -17,16 +17,18 @@ from emow2v.evaluation.confidence import CLOSE, confidence_of
 from emow2v.framing import SAMPLING_RATE
 from emow2v.framing.windows import cut
 from emow2v.networks.lite import Lite
+from emow2v.networks.lite_frames import LiteFrames
 from emow2v.training.confidence.recipe import ConfidenceRecipe
 from emow2v.training.lite.augment import Augmenter
 from emow2v.training.lite.bank import Bank
-from emow2v.training.lite.held_out import WINDOWS
+from emow2v.training.lite.held_out import WINDOWS, pooled_by_frames
 from emow2v.training.lite.rated import RatedSpeech
 from emow2v.training.lite.signals import Signals
 from emow2v.training.lite.targets import TARGETS, emotion_of
 from emow2v.training.lite.task import crops
 
 ROWS = 128  # of a step
+AT_ONCE = 8  # signals that a model of frames hears together
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ class Drawing:
         self._weights = weights / weights.sum()
 
     @torch.no_grad()
-    def batch(self, model: Lite) -> Examples:
+    def batch(self, model: Lite | LiteFrames) -> Examples:
         recipe, rng = self._recipe, self._rng
         chosen = rng.choice(self._indices, recipe.batch_size, p=self._weights)
         shortest, longest = recipe.crop_seconds
@@ -90,10 +92,18 @@ class Drawing:
         if self._noises and recorded:
             rows.append(self._augment(self._noises.draw(recorded, samples, self._generator)))
         return Examples(
-            torch.cat(model.heads(model.pooled(model.log_mel(torch.cat(rows))))[2], dim=1),
+            torch.cat(model.heads(_pooled(model, torch.cat(rows)))[2], dim=1),
             torch.tensor([emotion_of(self._clips[index]) for index in chosen] + [-1] * recipe.no_speech),
             torch.tensor([1.0] * recipe.batch_size + [0.0] * recipe.no_speech),
         )
+
+
+def _pooled(model: Lite | LiteFrames, signals: Tensor) -> tuple[Tensor, ...]:
+    """Pooled values of signals [rows, samples]."""
+    if isinstance(model, LiteFrames):
+        parts = [model.pooled(model.frames(part)) for part in signals.split(AT_ONCE)]
+        return tuple(torch.cat(layer) for layer in zip(*parts, strict=True))
+    return model.pooled(model.log_mel(signals))
 
 
 def joined(batches: Sequence[Examples]) -> Examples:
@@ -104,7 +114,7 @@ def joined(batches: Sequence[Examples]) -> Examples:
     )
 
 
-def learn(model: Lite, examples: Examples, recipe: ConfidenceRecipe) -> None:
+def learn(model: Lite | LiteFrames, examples: Examples, recipe: ConfidenceRecipe) -> None:
     """Fit classes and speech of the network's confidence to examples."""
     confidence = model.confidence
     assert confidence is not None
@@ -156,7 +166,7 @@ class Measured:
 
 
 @torch.no_grad()
-def measure(model: Lite, rated: RatedSpeech, *, windows: bool = False) -> Measured:
+def measure(model: Lite | LiteFrames, rated: RatedSpeech, *, windows: bool = False) -> Measured:
     """The scores, confidence and signs of rated speech."""
     assert model.confidence is not None and model.certainty is not None
     rows: list[list[npt.NDArray[np.float32]]] = [[], [], []]
@@ -164,20 +174,24 @@ def measure(model: Lite, rated: RatedSpeech, *, windows: bool = False) -> Measur
     for index in range(len(rated.clips)):
         signal = rated.signals[index]
         padded = np.pad(signal, (0, max(0, SAMPLING_RATE - signal.size)))
-        inputs = cut(padded, WINDOWS) if windows else signal[None, : model.max_samples]
-        _, scores, layers = model.heads(model.pooled(model.log_mel(torch.from_numpy(inputs))))
+        if isinstance(model, LiteFrames):
+            pooled = pooled_by_frames(model, torch.from_numpy(padded)[None], signal.size)[windows]
+        else:
+            inputs = cut(padded, WINDOWS) if windows else signal[None, : model.max_samples]
+            pooled = _pooled(model, torch.from_numpy(inputs))
+        _, scores, layers = model.heads(pooled)
         values, certainty = torch.cat(layers, dim=1), model.certainty(layers[0])
         signs = torch.stack(model.confidence.signs(values, scores, certainty), dim=2)
         found = (scores, model.confidence(values, scores, certainty), signs)
         for kept, one in zip(rows, found, strict=True):
             kept.append(one.numpy())
-        counts.append(len(inputs))
+        counts.append(len(scores))
     ratings = np.repeat(np.array([clip.ratings for clip in rated.clips], np.float64), counts, axis=0)
     said, sure, told = (np.concatenate(one) for one in rows)
     return Measured(ratings, said, sure, told, np.repeat(1 / np.array(counts), counts))
 
 
-def calibrate(model: Lite, parts: Sequence[Measured]) -> None:
+def calibrate(model: Lite | LiteFrames, parts: Sequence[Measured]) -> None:
     """Set the weights of the signs, so that confidence is the probability of an error below `CLOSE`.
 
     A logistic regression for each dimension, in which a clip counts as much as its windows together. A dimension without

@@ -22,7 +22,7 @@ class ConfidenceRecipe:
 
     Attributes:
         data: folder with the corpora and their manifest.csv, on which the network was trained
-        start: model.pt of a network with two heads, whose scores and embeddings stay as they are
+        start: model.pt of a network with two heads (`lite-2` or `lite-frames`), whose scores and embeddings stay as they are
         rated: CSV with people's ratings (`emow2v.training.lite.rated`); confidence is calibrated by the speakers for choosing
         noises: folder of recorded noises; those in which nobody speaks are examples of no speech; "" for none
         rooms: folder of measured impulse responses, for half of the rooms in which crops are put; "" for none

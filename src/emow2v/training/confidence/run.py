@@ -11,11 +11,13 @@ from rich.console import Console
 from emow2v import storage
 from emow2v.errors import FormatError, ModelError
 from emow2v.networks.lite import Lite, LiteConfig
+from emow2v.networks.lite_frames import FramesConfig, LiteFrames
 from emow2v.progress import Count
 from emow2v.training import recipe as recipes
 from emow2v.training import state
 from emow2v.training.confidence.learning import Drawing, calibrate, figures, joined, learn, measure
 from emow2v.training.confidence.recipe import ConfidenceRecipe
+from emow2v.training.frames import run as frames_run
 from emow2v.training.lite.bank import read_noises, read_rooms
 from emow2v.training.lite.memory import keep_memory
 from emow2v.training.lite.rated import check_apart
@@ -74,18 +76,19 @@ def run(recipe: ConfidenceRecipe, output: Path, console: Console) -> LiteResult:
         "model": model.state_dict(),
     }
     state.save(output / NETWORK, content, "The network", "the same command makes it again")
-    return LiteResult(output / NETWORK, found, tuple(fault for fault in decoded.faults if fault))
+    package = frames_run.PACKAGE if isinstance(model, LiteFrames) else LiteResult.package
+    return LiteResult(output / NETWORK, found, tuple(fault for fault in decoded.faults if fault), package)
 
 
-def _network(start: str) -> tuple[Lite, dict[str, Any]]:
+def _network(start: str) -> tuple[Lite | LiteFrames, dict[str, Any]]:
     """The network in a model.pt of the training with a confidence that has not learnt, and the other content of the file."""
     stored = state.read_network(Path(start), "the model.pt of lite-2")
     tensors = {name: one for name, one in stored["model"].items() if not name.startswith("confidence.")}
     given = stored["config"]
-    if not given.get("beside") or "back" in given:  # one head, or a model of frames
+    if not given.get("beside"):
         raise ModelError(f"{storage.shown(start)} is no network with two heads; expected the model.pt of lite-2.")
-    config = LiteConfig(**{**given, "confidence": 2})
-    model = Lite(config)
+    kept = {**given, "confidence": 2}
+    model = LiteFrames(FramesConfig(**kept)) if "back" in given else Lite(LiteConfig(**kept))
     missing, others = model.load_state_dict(tensors, strict=False)
     if others or not all(name.startswith("confidence.") for name in missing):
         raise ModelError(f"{storage.shown(start)} holds another network; expected the model.pt of lite-2.")

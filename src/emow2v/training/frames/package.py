@@ -20,14 +20,21 @@ from emow2v.modelstore.verify import own_expectations
 from emow2v.networks.lite_frames import FRAME, LiteFrames
 from emow2v.networks.trace import MIN_SAMPLES, trace_readout, trace_step
 from emow2v.training.frames.run import read_frames
-from emow2v.training.lite.package import lite_card
+from emow2v.training.lite.package import lite_card, multiply_adds
 
 READOUT = "readout.onnx"
 VERSION = "1.0"
+_COUNTED_S = 8  # of a step whose multiply-adds are counted
 _DESCRIPTION = (
     "A model of frames, taught by lite {teacher}: computes a recording or a stream in one pass, from a bounded past and "
     "look-ahead; says how sure it is, and where somebody speaks."
 )
+_TARGETS = (
+    "The teacher, lite {teacher}, heard a random window of each crop alone and unchanged: its frames, scores and confidence "
+    "were the targets for that window. The values of classes, on which it was trained, had {share} beside them. "
+    "Probabilities of speech were those of silero's detector for the sound before it was changed."
+)
+_START = " What lies before the first sample does not exist: values at the start of a recording depend on less sound."
 
 
 def write_graphs(model: LiteFrames, folder: Path, *, half_weights: bool = True) -> dict[str, Any]:
@@ -58,12 +65,17 @@ def write_graphs(model: LiteFrames, folder: Path, *, half_weights: bool = True) 
 def frames_card(model: LiteFrames, stored: Mapping[str, Any]) -> dict[str, Any]:
     """The card of a model of frames, without its graphs."""
     card = lite_card(model, stored)
+    weight = float(stored["recipe"]["label_weight"])
+    targets = _TARGETS.format(teacher=card["version"], share=f"a weight of {weight:g}" if weight else "no part")
     return {
         **card,
         "name": "lite-frames",
         "version": VERSION,
         "description": _DESCRIPTION.format(teacher=card["version"]),
         "citation": str(card["citation"]).replace(f"lite {card['version']}", f"lite-frames {VERSION}"),
+        "multiply_adds": multiply_adds(model, _COUNTED_S),
+        "targets": f"{targets} {card['targets']}",
+        "limits": f"{card['limits']}{_START}",
         "held_out": {
             **card["held_out"],
             "command": "emow2v train lite-frames data=CORPORA teacher=RUN/model.pt rated=RATINGS.csv noises=NOISES "

@@ -15,7 +15,7 @@ from emow2v.networks.lite import FRAME_HOP, Layer, Lite
 from emow2v.networks.lite_frames import BandedLayer, LiteFrames
 
 WINDOW = 3 * SAMPLING_RATE  # samples
-_AT_ONCE = 16  # windows
+_AT_ONCE = 8  # windows
 
 
 @torch.no_grad()

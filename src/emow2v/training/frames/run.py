@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from emow2v.training.frames.recipe import FramesRecipe
 from emow2v.training.frames.task import FramesTraining
 from emow2v.training.lite import run as lite_run
 
+PACKAGE = "emow2v.training.frames.package"
+
 
 def run(recipe: FramesRecipe, output: Path, console: Console) -> lite_run.LiteResult:
     """Train from the beginning, or from the last state in the folder; see `emow2v.training.lite.run.run`.
@@ -29,7 +32,7 @@ def run(recipe: FramesRecipe, output: Path, console: Console) -> lite_run.LiteRe
     if not recipe.teacher:
         raise FormatError("The recipe names no teacher; add teacher=RUN/model.pt of a training of lite-2.")
     teacher = read_teacher(Path(recipe.teacher))
-    return lite_run.run(
+    result = lite_run.run(
         recipe,
         output,
         console,
@@ -37,6 +40,7 @@ def run(recipe: FramesRecipe, output: Path, console: Console) -> lite_run.LiteRe
         training=functools.partial(FramesTraining, teacher=teacher),
         task_name=recipes.LITE_FRAMES,
     )
+    return replace(result, package=PACKAGE)
 
 
 def read_teacher(path: Path) -> Lite:

@@ -22,7 +22,8 @@ from emow2v.training.lite.task import NEUTRAL, LiteTraining, crop
 from emow2v.training.losses import ccc_loss
 
 WHOLE = 0.5  # share of batches whose window is the whole crop
-STATISTICS_BATCHES = 12  # for the mean and deviation of pooled values
+STATISTICS_BATCHES = 12  # of 32 crops, for the mean and deviation of pooled values
+AT_ONCE = 8  # crops that are heard together for them, in less memory than a step takes
 PLACES_WINDOWS = 192  # for the means of keys and values by place
 SHORTEST = round(SHORTEST_SPAN_S * SAMPLING_RATE / FRAME)  # frames
 
@@ -168,7 +169,7 @@ class FramesTraining(LiteTraining):
         rows = []
         with torch.no_grad():
             for _ in range(STATISTICS_BATCHES):
-                crops = self._crops(rng.choice(self.indices, 32), rng)
-                rows.append(model.pooled(model.frames(augment(crops, edges=False))))
+                crops = augment(self._crops(rng.choice(self.indices, 32), rng), edges=False)
+                rows += [model.pooled(model.frames(part)) for part in crops.split(AT_ONCE)]
         lower, last = (torch.cat(parts) for parts in zip(*rows, strict=True))
         return lower, last

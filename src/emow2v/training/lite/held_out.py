@@ -54,7 +54,8 @@ def score(model: Lite | LiteFrames, signals: Signals, indices: Sequence[int]) ->
             signal = signals[index][: LiteConfig.positions * FRAME_HOP]
             padded = np.pad(signal, (0, max(0, SAMPLING_RATE - signal.size)))
             if isinstance(model, LiteFrames):
-                (embedding, scores, *_), single = _by_frames(model, torch.from_numpy(padded)[None], signal.size)
+                clip, parts = pooled_by_frames(model, torch.from_numpy(padded)[None], signal.size)
+                (embedding, scores, *_), single = model.read(clip), model.read(parts)[1]
             else:
                 embedding, scores, *_ = model(torch.from_numpy(signal)[None])
                 single = model(torch.from_numpy(cut(padded, WINDOWS)))[1]
@@ -64,14 +65,19 @@ def score(model: Lite | LiteFrames, signals: Signals, indices: Sequence[int]) ->
     return Scored(np.stack(whole), np.stack(embeddings), windows)
 
 
-def _by_frames(model: LiteFrames, signal: Tensor, samples: int) -> tuple[tuple[Tensor, ...], Tensor]:
-    """What a model of frames says of a whole clip, and the scores of its windows: of their frames in one pass. A window that
-    begins within a frame has its frames from there on."""
+def pooled_by_frames(model: LiteFrames, signal: Tensor, samples: int) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+    """Pooled values of a whole clip by a model of frames, and of its windows of 1 s, whose frames are those of the clip. A
+    window that begins within a frame has its frames from there on.
+
+    Args:
+        signal: [1, samples], padded to a window
+        samples: of the clip
+    """
     frames = model.frames(signal, torch.tensor([samples]))[:, : -(-samples // FRAME)]
     size, step = (round(ms * SAMPLING_RATE / 1000) for ms in (1000, 500))
     begins = range(0, signal.shape[1] - size + 1, step)
-    pooled = [model.pooled(frames[:, begin // FRAME : (begin + size) // FRAME]) for begin in begins]
-    return model.read(model.pooled(frames)), torch.cat([model.read(one)[1] for one in pooled])
+    windows = [model.pooled(frames[:, begin // FRAME : (begin + size) // FRAME]) for begin in begins]
+    return model.pooled(frames), tuple(torch.cat(layer) for layer in zip(*windows, strict=True))
 
 
 def by_dimension(metric: Callable[..., float], truth: Any, prediction: Any, *third: Any) -> dict[str, float]:

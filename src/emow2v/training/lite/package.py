@@ -78,13 +78,17 @@ def write_graph(model: Lite, path: Path, *, half_weights: bool = True) -> dict[s
     }
 
 
-def multiply_adds(model: nn.Module) -> int:
-    """Multiply-adds for a window of 1 s, as PyTorch counts them (matrix products, convolutions and attention)."""
+def multiply_adds(model: nn.Module, seconds: int = 1) -> int:
+    """Multiply-adds for a second of sound, as PyTorch counts them (matrix products, convolutions and attention).
+
+    Args:
+        seconds: of the window in which they are counted
+    """
     from torch.utils.flop_counter import FlopCounterMode
 
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        model(torch.zeros(1, SAMPLING_RATE))
-    return counter.get_total_flops() // 2
+        model(torch.zeros(1, seconds * SAMPLING_RATE))
+    return counter.get_total_flops() // (2 * seconds)
 
 
 def load_lite(path: Path) -> tuple[Lite, dict[str, Any]]:

@@ -46,11 +46,13 @@ class LiteResult:
         network: file of the averaged network of the last epoch, with its recipe and figures
         figures: on all clips of the held-out speakers, and by people's ratings where the recipe names them
         skipped: sentences about clips that were not used
+        package: module that packages the network
     """
 
     network: Path
     figures: dict[str, Any]
     skipped: tuple[str, ...]
+    package: str = "emow2v.training.lite.package"
 
 
 def run(
