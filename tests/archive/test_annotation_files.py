@@ -84,6 +84,41 @@ def test_values_that_come_back_are_no_turns_of_the_next_run(folder: Path, predic
         assert {(one.start, one.end) for one in found.segments} == {(0.5, 1.5), (1.25, 2.5), (3.0, 4.75)}
 
 
+def test_turns_as_subtitles_and_rttm(lite: Model, folder: Path, predict) -> None:
+    """FFmpeg reads the subtitles; the columns of RTTM are those of NIST's definition."""
+    av = pytest.importorskip("av")
+    predict("talk.wav", "--segments", "turns.csv", "--format", "vtt,rttm", "-o", "out")
+    predict("talk.wav", "--segments", "turns.csv", "--format", "vtt,rttm", "-o", "out")  # which replaces its own
+    rows = lite.predict_turns("talk.wav", segments="turns.csv").load()
+    with av.open(str(folder / "out/talk.vtt")) as file:
+        assert file.streams[0].codec_context.name == "webvtt"
+        cues = [packet for packet in file.demux() if packet.size]
+    times = [(float(one.pts * one.time_base), float(one.duration * one.time_base)) for one in cues]
+    assert times == [(0.5, 1.0), (1.25, 1.25), (3.0, 1.75)]
+    texts = [bytes(one).decode() for one in cues]
+    assert texts[1].startswith("<v Ina>zwei &amp; &lt;2&gt;\n") and texts[2].startswith("<v Eva>arousal")
+    for text, scores in zip(texts, rows.scores, strict=True):
+        values = dict(word.split() for word in text.split("\n")[-1].removeprefix("<v Eva>").split(", "))
+        assert [float(values[name]) for name in DIMENSIONS] == pytest.approx(scores, abs=6e-4)
+    lines = (folder / "out/talk.rttm").read_text("utf-8").splitlines()
+    fields = [line.split() for line in lines if not line.startswith(";;")]
+    assert [[*one[:3], *one[5:]] for one in fields] == [
+        ["SPEAKER", "talk", "1", "<NA>", "<NA>", name, "<NA>", "<NA>"] for name in ("Eva", "Ina", "Eva")
+    ]
+    assert [(float(one[3]), float(one[4])) for one in fields] == times
+    assert f"arousal={rows.scores[0, 0]:.4f}" in lines[0]
+    for name in ("talk.vtt", "talk.rttm"):
+        found = read_segments(folder / "out" / name, ())
+        assert [(one.start, one.end, one.speaker) for one in found.segments] == [
+            (0.5, 1.5, "Eva"), (1.25, 2.5, "Ina"), (3.0, 4.75, "Eva")
+        ]  # fmt: skip
+    labels = [one.label for one in read_segments(folder / "out/talk.vtt", ()).segments]
+    assert labels == ["one", "zwei & <2>", ""]
+    (folder / "out/talk.rttm").write_text("mine\n")
+    result = predict("talk.wav", "--segments", "turns.csv", "--format", "rttm", "-o", "out", code=1)
+    assert "talk.rttm" in result.output
+
+
 def test_curves_go_into_a_table_of_praat(lite: Model, folder: Path, predict) -> None:
     parselmouth = pytest.importorskip("parselmouth")
     predict("talk.wav", "--speech", "--format", "praat", "-o", "out")
@@ -187,6 +222,7 @@ def test_a_folder_gives_one_table_and_files_for_elan_and_praat(folder: Path, pre
     ("arguments", "sentence"),
     [
         (("--format", "textgrid"), "holds turns"),
+        (("--format", "vtt"), "holds turns"),
         (("--format", "praat", "--unit", "turns"), "values over time"),
         (("--format", "xyz"), "is unknown; expected csv"),
         (("--format", "eaf", "-o", "-"), "Standard output takes csv or json"),

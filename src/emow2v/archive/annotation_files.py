@@ -1,4 +1,4 @@
-"""Formats of annotation programs: .eaf, TextGrid and Tables of Praat. Their writers are loaded when they are needed."""
+"""Formats of annotation programs: .eaf, TextGrid, Tables of Praat, WebVTT, RTTM. Their writers are loaded when they are needed."""
 
 from __future__ import annotations
 
@@ -13,19 +13,23 @@ if TYPE_CHECKING:
     from emow2v.archive.annotation_writers import Curves
     from emow2v.speech.segments import Segmentation
 
-FORMATS = ("eaf", "textgrid", "praat")
+FORMATS = ("eaf", "textgrid", "praat", "vtt", "rttm")
+OF_TURNS = ("textgrid", "vtt", "rttm")
 
 
 def check(names: Sequence[str], *, turns: bool) -> None:
     """Refuse formats that cannot hold what was asked for.
 
     Raises:
-        FormatError: values over time in a TextGrid, or turns in a Table
+        FormatError: values over time in a format of turns, or turns in a Table
     """
     if turns and "praat" in names:
         raise FormatError("The format praat is a Table of values over time; expected textgrid or eaf for turns.")
-    if not turns and "textgrid" in names:
-        raise FormatError("The format textgrid holds turns; expected --unit turns or --segments with it, or praat.")
+    of_turns = [name for name in names if name in OF_TURNS]
+    if not turns and of_turns:
+        raise FormatError(
+            f"The format {of_turns[0]} holds turns; expected --unit turns or --segments with it, or praat."
+        )
 
 
 def curves(names: Sequence[str], options: Mapping[str, object]) -> Curves | None:
@@ -68,6 +72,8 @@ def writers(
             else SeriesWriter(folder / f"{stem}.eaf", recording, overwrite=overwrite)
         ),
         "textgrid": lambda: TurnsWriter(folder / f"{stem}.TextGrid", recording, segmentation, overwrite=overwrite),
+        "vtt": lambda: TurnsWriter(folder / f"{stem}.vtt", recording, segmentation, overwrite=overwrite),
+        "rttm": lambda: TurnsWriter(folder / f"{stem}.rttm", recording, segmentation, overwrite=overwrite),
         "praat": lambda: PraatTableWriter(folder / f"{stem}.Table", overwrite=overwrite),
     }
     return [kinds[name]() for name in names if name in kinds]

@@ -1,4 +1,4 @@
-"""Writers for annotation programs: turns as .eaf and TextGrid, curves as time series of ELAN and as Tables of Praat."""
+"""Writers for annotation programs: turns as .eaf, TextGrid, WebVTT and RTTM, curves as time series of ELAN and as Tables of Praat."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from emow2v.rows import DIMENSIONS, Block, Info
 from emow2v.speech.segmentation.elan_write import add_tiers, eaf, has_time_series, time_series
 from emow2v.speech.segmentation.files import marked
 from emow2v.speech.segmentation.praat import praat_table, textgrid
+from emow2v.speech.segmentation.rttm import rttm
+from emow2v.speech.segmentation.subtitles import vtt
 from emow2v.speech.segmentation.text import naming
 from emow2v.speech.segments import Segment, Segmentation, Turn, time_origin
 from emow2v.storage.files import StagedFiles
@@ -65,7 +67,7 @@ class _SeriesFiles:
 
 
 class TurnsWriter:
-    """`NAME.eaf` or `NAME.TextGrid`: turns with their values; with curves, an .eaf also has them as time series.
+    """`NAME.eaf`, `.TextGrid`, `.vtt` or `.rttm`: turns with their values; with curves, an .eaf also has them as time series.
 
     Args:
         curves: the values whose mean is taken; they are written where they come from one channel, and where the .eaf of the
@@ -98,11 +100,16 @@ class TurnsWriter:
             self._turns.append(Turn(Segment(start, end, speaker, tier, label), tuple(scores), count, speech))
 
     def close(self) -> None:
-        content = self._textgrid() if self.path.suffix == ".TextGrid" else self._eaf()
-        self._file.write(marked(content, self.path.suffix.lower()))
-
-    def _textgrid(self) -> bytes:
-        return textgrid(self._turns, float(self._info.provenance["duration_s"])).encode()
+        ending = self.path.suffix.lower()
+        if ending == ".textgrid":
+            content = textgrid(self._turns, float(self._info.provenance["duration_s"])).encode()
+        elif ending == ".vtt":
+            content = vtt(self._turns).encode()
+        elif ending == ".rttm":
+            content = rttm(self._turns, Path(self._info.source).stem).encode()
+        else:
+            content = self._eaf()
+        self._file.write(marked(content, ending))
 
     def _eaf(self) -> bytes:
         found, facts = self._segmentation, self._info.provenance

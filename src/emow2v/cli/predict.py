@@ -80,7 +80,7 @@ def predict(
             "--format",
             metavar="NAME",
             help="Format of the results: csv, json, ndjson, annotation or stream; eaf for ELAN, textgrid (turns) and praat "
-            "(values over time) for Praat; several with commas, or repeated.",
+            "(values over time) for Praat, vtt (subtitles) and rttm of turns; several with commas, or repeated.",
             show_default="csv",
         ),
     ] = None,

@@ -27,7 +27,10 @@ from emow2v.server.state import ServerState
 from emow2v.speech.segments import Segment
 from emow2v.trajectory import Trajectory
 
-MEDIA = {"eaf": "text/xml", "textgrid": "text/plain; charset=utf-8"}
+MEDIA = {
+    "eaf": "text/xml", "textgrid": "text/plain; charset=utf-8", "vtt": "text/vtt; charset=utf-8",
+    "rttm": "text/plain; charset=utf-8",
+}  # fmt: skip
 _DETECTOR = "the detector"
 _DECIMALS = 6
 
@@ -86,7 +89,10 @@ def add(api: FastAPI, state: ServerState, find_job: Callable[..., Job]) -> None:
     def turns(
         job_id: str,
         kind: Annotated[
-            Literal["json", "eaf", "textgrid"], Query(alias="format", description="eaf: for ELAN; textgrid: for Praat.")
+            Literal["json", "eaf", "textgrid", "vtt", "rttm"],
+            Query(
+                alias="format", description="eaf: for ELAN; textgrid: for Praat; vtt: subtitles; rttm: of diarisation."
+            ),
         ] = "json",
         session: Session = 0,
     ) -> Response:
@@ -147,7 +153,7 @@ def _model(found: _JobTurns) -> TurnsModel:
 def _written(
     found: _JobTurns, task: Task, provenance: Mapping[str, str | float], kind: str, folder: Path, stem: str
 ) -> Path:
-    """Write turns for ELAN or Praat; an .eaf that came with the request gets more tiers. Recordings are not linked, since the
+    """Write turns for another program; an .eaf that came with the request gets more tiers. Recordings are not linked, since the
     server does not know where the client has them."""
     segmentation, file = task.original_turns() if isinstance(task, PredictionTask) else (None, None)
     segments = [one.segment for one in found.turns]

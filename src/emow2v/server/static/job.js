@@ -177,7 +177,7 @@ async function loadTurns(hasTurns) {
   byId("values").hidden = series.isTurns;
   byId("turn-values").hidden = !turns;
   if (!turns) return;
-  for (const format of ["eaf", "textgrid"]) byId(`turns-${format}`).href = `${path}&format=${format}`;
+  for (const format of ["eaf", "textgrid", "vtt", "rttm"]) byId(`turns-${format}`).href = `${path}&format=${format}`;
   const rows = turnRows(turns, seek);
   if (turnTable) turnTable.content = rows;
   turnTable ??= new PagedTable(byId("turn-values"), rows);

@@ -10,7 +10,10 @@ from pathlib import Path
 from emow2v.storage import marks
 from emow2v.storage.files import StagedFiles, publish
 
-_REMARKS = {".eaf": "<!-- {} -->\n", ".xml": "<!-- {} -->\n", ".textgrid": "! {}\n", ".table": "! {}\n"}
+_REMARKS = {
+    ".eaf": "<!-- {} -->\n", ".xml": "<!-- {} -->\n", ".textgrid": "! {}\n", ".table": "! {}\n", ".rttm": ";; {}\n",
+    ".vtt": "\nNOTE {}\n",
+}  # fmt: skip
 
 
 def write_files(
