@@ -80,12 +80,11 @@ class Progress(_Bar):
         super().__exit__(kind, error, trace)
         stopped = kind is not None
         if kind is None or issubclass(kind, KeyboardInterrupt | SystemExit):
-            if pace := self._closing():
-                self._console.print(pace)
+            if closing := self._closing():
+                self._console.print(closing)
             complete = self._done == self._recordings and not self._left_out
-            if (
-                self._to is not None or self.table is not None or stopped or not complete
-            ):  # a pipe that worked stays silent
+            has_results = self._to is not None or self.table is not None or closing
+            if has_results or stopped or not complete:  # a pipe that worked stays silent
                 self._console.print(self.summary())
 
     def block(self, block: Block, info: Info) -> None:

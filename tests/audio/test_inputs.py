@@ -332,6 +332,15 @@ def test_a_list_says_what_is_missing_or_repeated(tmp_path: Path) -> None:
     assert told == [f"{place}: 2 recordings stand there more than once (a.wav, b.wav); each is done once."]
 
 
+def test_a_list_says_how_many_rows_have_no_name(tmp_path: Path) -> None:
+    files(tmp_path, "in/a.wav")
+    inputs, failed, told = listed(tmp_path / "in", "", "a.wav", "")
+    assert [key for *_, key in inputs] == ["a.wav"]
+    place = tmp_path / "in" / "list"
+    assert failed == [f"{place}: 2 rows name no recording; expected one in the column file of each row."]
+    assert not told
+
+
 @pytest.mark.skipif(os.sep != "/", reason="backslashes are separators there")
 def test_a_list_that_a_windows_program_wrote(tmp_path: Path) -> None:
     files(tmp_path, "in/b/a.wav")

@@ -250,7 +250,7 @@ def test_tables_from_the_field(name: str) -> None:
         ("a.txt", "a.wav\n\n b/c d.wav \r\nGespräch.wav".encode(), ["a.wav", "b/c d.wav", "Gespräch.wav"]),
         ("a.TXT", "\ufeffa.wav\na.wav\n".encode("utf-16-le"), ["a.wav", "a.wav"]),
         ("a.csv", b"file,speaker\na.wav,1\nb.wav,2\na.wav,3\n", ["a.wav", "b.wav", "a.wav"]),
-        ("a.csv", b"speaker;File\n1;a.wav\n2;NA\n3;b.wav\n", ["a.wav", "b.wav"]),
+        ("a.csv", b"speaker;File\n1;a.wav\n2;NA\n3;b.wav\n", ["a.wav", "", "b.wav"]),
         ("a.tsv", b"file\tx\na.wav\t1\n", ["a.wav"]),
         ("a.csv", b"file,start,end\na.wav,0,1\na.wav,1,2\nb.wav,0,1\n", ["a.wav", "b.wav"]),
         ("a.csv", b"RIFF\x24\0\0\0WAVEfmt ", None),
@@ -281,6 +281,17 @@ def test_tables_of_audformat_list_recordings(tmp_path: Path, levels: list[str]) 
     assert read_list(tmp_path / "db.t.parquet") == ["a.wav", "b.wav"]
 
 
+def test_rows_without_a_name_are_kept_for_a_sentence(tmp_path: Path) -> None:
+    """Those of segments too, which otherwise name a recording once."""
+    (tmp_path / "clips.csv").write_text("file,x\na.wav,1\n,2\nNA,3\na.wav,4\n")
+    assert read_list(tmp_path / "clips.csv") == ["a.wav", "", "", "a.wav"]
+    (tmp_path / "segments.csv").write_text("file,start\na.wav,1\n,2\na.wav,4\n")
+    assert read_list(tmp_path / "segments.csv") == ["a.wav", ""]
+    pytest.importorskip("pyarrow")
+    pd.DataFrame({"file": ["a.wav", None, "b.wav"]}).to_parquet(tmp_path / "table.parquet")
+    assert read_list(tmp_path / "table.parquet") == ["a.wav", "", "b.wav"]
+
+
 @pytest.mark.parametrize(
     ("name", "content", "sentence"),
     [
@@ -291,6 +302,7 @@ def test_tables_of_audformat_list_recordings(tmp_path: Path, levels: list[str]) 
             "has no column file; expected a column file, with a recording in each row",
         ),
         ("a.csv", b"file\n", "names no clip"),
+        ("a.csv", b"file,x\n,1\n", "names no recording; expected one in each row"),
         ("a.parquet", b"PAR1 and no more", "is no whole Parquet table"),
     ],
 )

@@ -207,6 +207,10 @@ def _recordings_listed(
     """Recordings that a list names. Those that it names from elsewhere keep the folders below the one that they share."""
     top = Path(name).parent
     counts = Counter(rows)
+    if nameless := counts.pop("", 0):
+        count = storage.counted(nameless, "row names", "rows name")
+        sentence = f"{storage.shown(name)}: {count} no recording; expected one in the column file of each row."
+        failed.append(Outcome(name, error=sentence))
     missing: list[str] = []
     paths: dict[str, Path] = {}
     for row in counts:

@@ -100,7 +100,7 @@ def read_list(path: str | Path) -> list[str] | None:
     """The names in a file that lists recordings, in order: a line for each in .txt, the column file of a .csv, .tsv or .parquet,
     as manifests and audformat tables have it. None where the file has another ending, or is a recording.
 
-    Segments of a recording (a column start) name it once.
+    Segments of a recording (a column start) name it once. A row without a name gives "".
 
     Raises:
         FormatError: the file cannot be read, names no recording, or has no column file
@@ -125,8 +125,14 @@ def read_list(path: str | Path) -> list[str] | None:
             raise FormatError(f"{storage.shown(path)} names no recording; expected the name of one on each line.")
         return names
     rows = list(read_rows(path, "file", "a column file, with a recording in each row", ("start",)).values())
-    names = [known(row["file"]) for row in rows if known(row["file"])]
-    return list(dict.fromkeys(names)) if "start" in rows[0] else names
+    return _names_in_table(path, [known(row["file"]) for row in rows], segments="start" in rows[0])
+
+
+def _names_in_table(path: Path, names: list[str], *, segments: bool) -> list[str]:
+    named = [name for name in names if name]
+    if not named:
+        raise FormatError(f"{storage.shown(path)} names no recording; expected one in each row.")
+    return [*dict.fromkeys(named), *([""] * (len(names) - len(named)))] if segments else names
 
 
 def _names_in_parquet(path: Path) -> list[str]:
@@ -138,14 +144,12 @@ def _names_in_parquet(path: Path) -> list[str]:
         columns = parquet.read_schema(path).names
         if "file" not in columns:
             raise FormatError(f"{storage.shown(path)} has no column file; it has {', '.join(columns)}.")
-        names = [str(name) for name in parquet.read_table(path, columns=["file"])["file"].to_pylist() if name]
+        names = [str(name or "") for name in parquet.read_table(path, columns=["file"])["file"].to_pylist()]
     except (ArrowException, OSError) as error:
         raise FormatError(
             f"{storage.shown(path)} is no whole Parquet table ({storage.reason(error)}); save it again."
         ) from None
-    if not names:
-        raise FormatError(f"{storage.shown(path)} names no recording; expected one in each row.")
-    return list(dict.fromkeys(names)) if "start" in columns else names
+    return _names_in_table(path, names, segments="start" in columns)
 
 
 def _with_slashes(path: Path, clips: list[Clip]) -> list[Clip]:
