@@ -1,4 +1,4 @@
-"""How long many short clips take: the command against reading them and running the engine, and against clip by clip.
+"""How long many short clips take: the command against reading them and running the engine, clip by clip, and other tools.
 
     python benchmarks/clips.py [--clips 240] [--repeats 3]
 
@@ -9,11 +9,17 @@ turns, and the fastest of the repeats counts. Times are seconds of wall clock an
 * floor: soundfile and soxr read the clips, and the engine computes clips of equal length in batches; nothing is written
 * command: `emow2v predict FOLDER --unit files --table all.parquet --embeddings`
 * one by one: `model.predict(clip, unit="files")` for each clip; nothing is written
+* audinterface: `Feature.process_files` with the same graph in audonnx and a worker for each core; writes one Parquet
+* nkululeko: its features of wav2vec2 with the same graph in audonnx; writes its own store, without scores
+
+The last two are measured where they are installed: `pip install audinterface audonnx pyarrow`, `pip install nkululeko`.
 """
 
 from __future__ import annotations
 
+import configparser
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -26,7 +32,8 @@ import soundfile
 import soxr
 
 import emow2v
-from emow2v.engines import overlapped
+from emow2v.cards import find
+from emow2v.engines import cores, installed, overlapped
 from emow2v.framing import SAMPLING_RATE
 from emow2v.modelstore.verify import EXAMPLE
 
@@ -68,6 +75,53 @@ def one_by_one(folder: Path) -> None:
         model.predict(path, unit="files").load()
 
 
+def package(folder: Path) -> Path:
+    """The graph of `lite` as audonnx takes it: with one signal at a time."""
+    import onnx
+
+    graph = find("lite").verified_graph()
+    shutil.copytree(graph.parent, folder)
+    content = onnx.load(graph, load_external_data=False)
+    content.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
+    onnx.save(content, folder / graph.name)
+    return folder
+
+
+def audinterface(folder: Path) -> None:
+    import audonnx
+    from audinterface import Feature
+
+    model = audonnx.load(folder.with_name("package"))
+    outputs = ["hidden_states", "logits"]
+    names = [name for output in outputs for name in model.outputs[output].labels]
+    feature = Feature(
+        names, process_func=model, process_func_args={"outputs": outputs, "concat": True},
+        sampling_rate=SAMPLING_RATE, resample=True, num_workers=cores(),
+    )  # fmt: skip
+    feature.process_files(sorted(map(str, folder.glob("*.wav")))).to_parquet(folder.with_name("audinterface.parquet"))
+
+
+def nkululeko(folder: Path) -> None:
+    import audformat
+    import pandas as pd
+    from nkululeko import glob_conf
+    from nkululeko.feat_extract.feats_audwav2vec2 import Audwav2vec2Set
+
+    with tempfile.TemporaryDirectory() as root:
+        config = configparser.ConfigParser()
+        config.read_dict(
+            {
+                "EXP": {"root": root, "name": "clips"},
+                "DATA": {},
+                "FEATS": {"aud.model": str(folder.with_name("package"))},
+                "MODEL": {"device": "cpu", "n_jobs": str(cores())},
+            }
+        )
+        glob_conf.init_config(config)
+        index = audformat.segmented_index(sorted(map(str, folder.glob("*.wav"))))
+        Audwav2vec2Set("clips", pd.DataFrame(index=index), "audwav2vec2").extract()
+
+
 def main() -> None:
     from common import keep, parser, show  # loads PyTorch, which the ways that are measured do not need
 
@@ -88,6 +142,13 @@ def main() -> None:
             "command": [sys.executable, "-m", "emow2v", "predict", str(folder), *options],
             "one by one": [*itself, "one", str(folder)],
         }
+        for name in ("audinterface", "nkululeko"):
+            if missing := [needed for needed in (name, "audonnx", "onnx") if not installed(needed)]:
+                print(f"{name} is left out, because {', '.join(missing)} is not installed.")
+            else:
+                ways[name] = [*itself, name, str(folder)]
+        if len(ways) > 3:
+            package(folder.with_name("package"))
         best: dict[str, tuple[float, float]] = {}
         for _ in range(given.repeats):
             for name, command in ways.items():
@@ -109,7 +170,7 @@ def main() -> None:
 def measure(command: list[str]) -> tuple[float, float]:
     """Seconds of wall clock and of processors of one process."""
     before, began = os.times(), time.perf_counter()
-    subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     wall, after = time.perf_counter() - began, os.times()
     spent = after.children_user + after.children_system - before.children_user - before.children_system
     return wall, spent
@@ -117,6 +178,7 @@ def measure(command: list[str]) -> tuple[float, float]:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--way"]:
-        {"floor": floor, "one": one_by_one}[sys.argv[2]](Path(sys.argv[3]))
+        ways = {"floor": floor, "one": one_by_one, "audinterface": audinterface, "nkululeko": nkululeko}
+        ways[sys.argv[2]](Path(sys.argv[3]))
     else:
         main()

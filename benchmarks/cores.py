@@ -21,8 +21,8 @@ from pathlib import Path
 import numpy as np
 import soundfile
 import soxr
-from common import keep, parser, show
 
+from common import keep, parser, show
 from emow2v.engines import cores
 from emow2v.modelstore.verify import EXAMPLE
 
