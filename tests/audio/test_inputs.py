@@ -337,7 +337,7 @@ def test_a_list_says_how_many_rows_have_no_name(tmp_path: Path) -> None:
     inputs, failed, told = listed(tmp_path / "in", "", "a.wav", "")
     assert [key for *_, key in inputs] == ["a.wav"]
     place = tmp_path / "in" / "list"
-    assert failed == [f"{place}: 2 rows name no recording; expected one in the column file of each row."]
+    assert failed == [f"{place}: 2 rows name no recording; expected one in each row."]
     assert not told
 
 

@@ -209,8 +209,7 @@ def _recordings_listed(
     counts = Counter(rows)
     if nameless := counts.pop("", 0):
         count = storage.counted(nameless, "row names", "rows name")
-        sentence = f"{storage.shown(name)}: {count} no recording; expected one in the column file of each row."
-        failed.append(Outcome(name, error=sentence))
+        failed.append(Outcome(name, error=f"{storage.shown(name)}: {count} no recording; expected one in each row."))
     missing: list[str] = []
     paths: dict[str, Path] = {}
     for row in counts:
@@ -222,10 +221,9 @@ def _recordings_listed(
         else:
             missing.append(row)
     if missing:
+        count = f"{len(missing)} of {storage.counted(len(counts), 'recording')} {'does' if len(missing) == 1 else 'do'}"
         remedy = "expected names relative to its folder, or whole paths"
-        count = f"{len(missing)} of {storage.counted(len(counts), 'recording')}"
-        verb = "does" if len(missing) == 1 else "do"
-        sentence = f"{storage.shown(name)}: {count} {verb} not exist ({some(missing)}); {remedy}."
+        sentence = f"{storage.shown(name)}: {count} not exist ({some(missing)}); {remedy}."
         failed.append(Outcome(name, error=sentence, members=tuple(missing)))
     repeated = tuple(row for row, count in counts.items() if count > 1)
     if repeated:
