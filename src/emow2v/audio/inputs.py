@@ -214,17 +214,16 @@ def _recordings_listed(
     paths: dict[str, Path] = {}
     for row in counts:
         path = top / row
-        if "\\" in row and os.sep == "/" and not storage.exists(path):  # a Windows program wrote it
-            path = top / row.replace("\\", "/")
+        if "\\" in row and os.sep == "/" and not storage.exists(path):
+            path = top / row.replace("\\", "/")  # a Windows program wrote it
         if storage.exists(path):
             paths[row] = path
         else:
             missing.append(row)
     if missing:
         count = f"{len(missing)} of {storage.counted(len(counts), 'recording')} {'does' if len(missing) == 1 else 'do'}"
-        remedy = "expected names relative to its folder, or whole paths"
-        sentence = f"{storage.shown(name)}: {count} not exist ({some(missing)}); {remedy}."
-        failed.append(Outcome(name, error=sentence, members=tuple(missing)))
+        sentence = f"{storage.shown(name)}: {count} not exist ({some(missing)}); expected names relative to its folder"
+        failed.append(Outcome(name, error=f"{sentence}, or whole paths.", members=tuple(missing)))
     repeated = tuple(row for row, count in counts.items() if count > 1)
     if repeated:
         leave_out(LeftOut(name, repeated=repeated))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import chain, islice
 
 from emow2v._version import __version__
 from emow2v.audio.recording import Recording
@@ -175,19 +176,24 @@ class Computation:
         mean, pieces = WeightedMean(), Pieces(self.card.max_samples)
         used = 0
 
-        def parts() -> Iterator[Signal]:
+        def weighted() -> Iterator[tuple[int, Signal]]:
             nonlocal used
             for part in samples_between(recording, framing, check):
                 used += part.size
-                yield part
+                for piece, weight in pieces.add(part):
+                    yield weight, piece[None]
             if used < self.card.min_samples:
                 raise self._too_short(recording, framing)
+            for piece, weight in pieces.finish():
+                yield weight, piece[None]
 
-        for part in parts():
-            for piece, weight in pieces.add(part):
-                mean.add(self.engine.run(piece[None]), weight)
-        for piece, weight in pieces.finish():
-            mean.add(self.engine.run(piece[None]), weight)
+        found = weighted()
+        first = list(islice(found, 2))
+        if len(first) == 1:  # the only piece gets all cores
+            return whole_block(framing, used / rate, self.engine.run(first[0][1]))
+        with contextlib.closing(overlapped(self.engine, chain(first, found), self.engine.run_parallel)) as computed:
+            for weight, outputs in computed:
+                mean.add(outputs, weight)
         return whole_block(framing, used / rate, mean.result())
 
     def _too_short(self, recording: Recording, framing: Framing) -> AudioError:
