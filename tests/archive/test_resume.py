@@ -7,6 +7,7 @@ import csv
 import errno
 import os
 import random
+import re
 import shutil
 import signal
 import sqlite3
@@ -403,6 +404,21 @@ def test_lists_with_missing_and_repeated_names_are_one_sentence_each(folder: Pat
     ]
     with (folder / "out" / "failures.csv").open(newline="", encoding="utf-8") as file:
         assert [row["file"] for row in csv.DictReader(file)] == ["x.wav", "y.wav"]
+
+
+def test_duckdb_answers_as_the_pages_say(folder: Path, predict: Predict) -> None:
+    duckdb = pytest.importorskip("duckdb")
+    (folder / "in" / "bad.wav").unlink()
+    turns = ["t000.wav,0,0.1,anna", "t000.wav,0.1,0.2,ben", "b/t001.wav,0,0.15,anna", "t002.wav,0,0.2,ben"]
+    (folder / "turns.csv").write_text("\n".join(["file,start,end,speaker", *turns, "b/t003.wav,0,0.2,ben"]))
+    predict("in", "--segments", "turns.csv", "--table", "values/", "-o", "out")
+    table = pd.read_parquet(folder / "values")
+    means = table.groupby("speaker")["arousal"].mean()
+    assert set(means.index) == {"anna", "ben"} and len(table) == 5
+    for page in ("README.md", "docs/archives.md"):
+        text = (Path(__file__).parents[2] / page).read_text(encoding="utf-8")
+        (question,) = re.findall(r'duckdb -c "(.+)"', text)
+        assert dict(duckdb.sql(question).fetchall()) == pytest.approx(means.to_dict(), abs=1e-6)
 
 
 def test_runs_without_a_folder_or_a_list_have_no_journal(folder: Path, predict: Predict) -> None:
