@@ -214,8 +214,8 @@ class Trajectory:
         Rows that are not computed yet are computed and written block by block, in constant memory.
 
         Args:
-            path: `talk.csv`, `talk.json` or `talk.ndjson` for scores; `talk.stream` for embeddings; `talk.annotation`
-                for three pairs of SSI files, `talk.valence.annotation` for one
+            path: `talk.csv`, `talk.json` or `talk.ndjson` for scores; `talk.stream` for embeddings; `talk.npz` for
+                all arrays; `talk.annotation` for three pairs of SSI files, `talk.valence.annotation` for one
             overwrite: also replace files that emow2v did not write, or that were changed since
 
         Raises:
