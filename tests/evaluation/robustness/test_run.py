@@ -95,6 +95,9 @@ class Fake:
         assert sampling_rate == RATE and unit == "files"
         return SimpleNamespace(scores=np.array([self._scores(signal)], np.float32))
 
+    def predict_batch(self, signals, sampling_rate, *, unit):
+        return [self.predict(signal, sampling_rate, unit=unit) for signal in signals]
+
 
 CONSTANT = Fake(lambda signal: (0.2, 0.5, 0.9))
 LOUDNESS = Fake(lambda signal: (0.1 * decibels(signal), 0.0, 0.5))  # 0.1 a dB

@@ -195,7 +195,7 @@ def robustness(
     """Score every file as it is and after every change, and count the scores that stay the same.
 
     A change is left out for a file that is too short or too silent for it. Files are read one after the other; memory
-    holds one of them, and up to `VOICES` others for babble.
+    holds one of them with all its changes, which are computed together, and up to `VOICES` others for babble.
 
     Args:
         files: recordings of any length; of long ones the first `LONGEST_S` seconds are used
@@ -220,15 +220,18 @@ def robustness(
     notices: dict[str, list[str]] = {}
     used, seconds, shortened = 0, 0.0, 0
 
-    def predicted(signal: Signal) -> _Three:
-        scores = model.predict(signal, SAMPLING_RATE, unit="files").scores
-        return np.asarray(scores[0], np.float64)
+    def predicted(signals: list[Signal]) -> list[_Three | None]:
+        try:
+            computed = model.predict_batch(signals, SAMPLING_RATE, unit="files")
+        except AudioError:  # of one of them
+            return [None] if len(signals) == 1 else [scores for one in signals for scores in predicted([one])]
+        return [np.asarray(one.scores[0], np.float64) for one in computed]
 
     for number, file in enumerate(files):
         try:
             sentences: list[str] = []
             signal, goes_on = beginning(file, LONGEST_S, sentences.extend)
-            plain = predicted(signal)
+            plain = np.asarray(model.predict(signal, SAMPLING_RATE, unit="files").scores[0], np.float64)
         except AudioError as error:
             skipped[str(file)] = str(error)
             on_file(str(file))
@@ -237,19 +240,24 @@ def robustness(
             notices[str(file)] = sentences
         used, seconds, shortened = used + 1, seconds + signal.size / SAMPLING_RATE, shortened + goes_on
         others = [voice for index, voice in voices.items() if index != number]
+        changed: list[tuple[_Count, bool]] = []  # and whether a reference takes the place of the file as it is
+        signals: list[Signal] = []
         for test, count in zip(tests, counts, strict=True):
             rng = np.random.default_rng([seed, number, zlib.crc32(f"{test.group}: {test.name}".encode())])
             try:
-                changed = test.apply(signal, rng, others)
-                reference = None if test.reference is None else test.reference(signal)
+                pair = [test.apply(signal, rng, others), *([test.reference(signal)] if test.reference else [])]
             except Unfit as error:
                 count.leave_out(str(error))
                 continue
-            try:
-                before = plain if reference is None else predicted(reference)
-                count.add(np.abs(predicted(changed) - before), limit)
-            except AudioError:
+            signals += pair
+            changed.append((count, len(pair) == 2))
+        scores = iter(predicted(signals) if signals else [])
+        for count, has_reference in changed:
+            after, before = next(scores), next(scores) if has_reference else plain
+            if after is None or before is None:
                 count.leave_out("What it leaves is too short for the model.")
+            else:
+                count.add(np.abs(after - before), limit)
         on_file(str(file))
     if not used:
         first = next(iter(skipped.values()), "there is none.")
