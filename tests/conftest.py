@@ -141,6 +141,14 @@ def lite():
     return emow2v.load("lite")
 
 
+@pytest.fixture(scope="session")
+def windows(lite, request):
+    """A model of windows: the embedded one, or a small one of random weights if that is a model of frames."""
+    import emow2v
+
+    return emow2v.load(request.getfixturevalue("package")) if lite.card.one_pass else lite
+
+
 def made_once(tmp_path_factory, name, make):
     """A folder that `make` fills, by whichever worker comes first; all of them only read it."""
     base = tmp_path_factory.getbasetemp()

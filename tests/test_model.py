@@ -53,11 +53,11 @@ def test_scores_differ_along_the_example_and_embeddings_are_of_order_one(lite: M
 
 
 @pytest.mark.quick
-def test_one_window_one_answer(lite: Model, example: np.ndarray) -> None:
-    whole = lite.predict(example, 16000)
+def test_one_window_one_answer(windows: Model, example: np.ndarray) -> None:
+    whole = windows.predict(example, 16000)
     for index in (24, 100, 320):
         window = example[640 * (index + 1) - 16000 : 640 * (index + 1)]
-        alone = lite(window, 16000)
+        alone = windows(window, 16000)
         np.testing.assert_allclose(alone["logits"][0], whole.scores[index], atol=1e-5)
         distance = np.linalg.norm(alone["hidden_states"][0] - whole.embeddings[index])
         assert distance <= 1e-5 * np.linalg.norm(whole.embeddings[index])
@@ -81,6 +81,13 @@ def test_the_batch_size_does_not_show(lite: Model, whole: emow2v.Trajectory, bat
 
 
 @pytest.mark.quick
+def on_time(model: emow2v.Model, values: int, received: int) -> bool:
+    """Whether so many values every 40 ms have come after so many samples: of a model of frames `delay` frames later, which
+    computes two frames or more at a time."""
+    due = received // 640 - model.card.delay
+    return values == due if not model.card.one_pass else max(0, due - 1) <= values <= max(0, due)
+
+
 def test_a_live_stream_in_odd_chunks_equals_the_file(lite: Model, example: np.ndarray) -> None:
     clip = example[:40000]
     expected = lite.predict(clip, 16000, speech=True)
@@ -89,10 +96,10 @@ def test_a_live_stream_in_odd_chunks_equals_the_file(lite: Model, example: np.nd
     for begin in range(0, clip.size, 777):
         blocks += session.add(clip[begin : begin + 777], flush=True)
         received = min(begin + 777, clip.size)
-        assert sum(map(len, blocks)) == received // 640  # every value as soon as its audio is there
+        assert on_time(lite, sum(map(len, blocks)), received)  # every value as soon as its audio is there
     blocks += session.finish()
     np.testing.assert_allclose(np.concatenate([block.scores for block in blocks]), expected.scores, atol=1e-5)
-    np.testing.assert_array_equal(np.concatenate([block.speech for block in blocks]), expected.speech)
+    np.testing.assert_allclose(np.concatenate([block.speech for block in blocks]), expected.speech, atol=1e-5)
     assert all(block.speech is None for block in lite.stream().add(clip))
 
 
@@ -117,13 +124,13 @@ def test_a_live_stream_of_any_rate_equals_its_file(lite: Model, tmp_path: Path, 
         lite.stream(sampling_rate=10)
 
 
-def test_the_first_windows_repeat_the_first_sample(lite: Model, example: np.ndarray) -> None:
+def test_the_first_windows_repeat_the_first_sample(windows: Model, example: np.ndarray) -> None:
     clip = example[5000:9000]
     edge = np.concatenate([np.full(15360, clip[0], np.float32), clip[:640]])
     zeros = np.concatenate([np.zeros(15360, np.float32), clip[:640]])
-    np.testing.assert_allclose(lite.predict(clip, 16000).scores[0], lite(edge, 16000)["logits"][0], atol=1e-5)
-    padded = lite.predict(clip, 16000, framing=Framing(padding="zeros"))
-    np.testing.assert_allclose(padded.scores[0], lite(zeros, 16000)["logits"][0], atol=1e-5)
+    np.testing.assert_allclose(windows.predict(clip, 16000).scores[0], windows(edge, 16000)["logits"][0], atol=1e-5)
+    padded = windows.predict(clip, 16000, framing=Framing(padding="zeros"))
+    np.testing.assert_allclose(padded.scores[0], windows(zeros, 16000)["logits"][0], atol=1e-5)
 
 
 def test_one_value_for_a_file(lite: Model, example: np.ndarray) -> None:
@@ -133,19 +140,19 @@ def test_one_value_for_a_file(lite: Model, example: np.ndarray) -> None:
     np.testing.assert_allclose(trajectory.scores, lite(example[:50000], 16000)["logits"], atol=1e-6)
 
 
-def test_a_long_file_is_the_mean_of_its_pieces_by_the_audio_each_adds(lite: Model, example: np.ndarray) -> None:
-    longest = lite.card.max_samples
-    signal = np.concatenate([example, example])[: 2 * longest + 40000]
+def test_a_long_file_is_the_mean_of_its_pieces_by_the_audio_each_adds(windows: Model, example: np.ndarray) -> None:
+    longest = windows.card.max_samples
+    signal = np.resize(example, 2 * longest + 40000)
     pieces = [signal[:longest], signal[longest : 2 * longest], signal[-longest:]]
     weights = np.array([longest, longest, 40000])
-    outputs = [lite.engine.run(piece[None]) for piece in pieces]
+    outputs = [windows.engine.run(piece[None]) for piece in pieces]
     expected = np.average([scores[0] for _, scores, _ in outputs], axis=0, weights=weights)
-    trajectory = lite.predict(signal, 16000, unit="files")
+    trajectory = windows.predict(signal, 16000, unit="files")
     np.testing.assert_allclose(trajectory.scores[0], expected, atol=1e-5)
     assert "averaged" in str(trajectory.provenance["long_windows"])
     # a window as long as the recording is cut in the same way
     window = Framing(frame_step_ms=signal.size / 16, left_context_ms=0)
-    np.testing.assert_allclose(lite.predict(signal, 16000, framing=window).scores[0], expected, atol=1e-5)
+    np.testing.assert_allclose(windows.predict(signal, 16000, framing=window).scores[0], expected, atol=1e-5)
 
 
 def test_start_and_end_leave_the_remaining_values_as_they_are(lite: Model) -> None:
@@ -157,10 +164,10 @@ def test_start_and_end_leave_the_remaining_values_as_they_are(lite: Model) -> No
     assert part.starts[0] == pytest.approx(1.04)
 
 
-def test_the_whole_between_start_and_end(lite: Model, example: np.ndarray) -> None:
-    part = lite.predict(example, 16000, framing=Framing.files(start_ms=1000, end_ms=3000))
+def test_the_whole_between_start_and_end(windows: Model, example: np.ndarray) -> None:
+    part = windows.predict(example, 16000, framing=Framing.files(start_ms=1000, end_ms=3000))
     assert (part.starts[0], part.ends[0]) == (1.0, 3.0)
-    np.testing.assert_allclose(part.scores, lite(example[16000:48000], 16000)["logits"], atol=1e-6)
+    np.testing.assert_allclose(part.scores, windows(example[16000:48000], 16000)["logits"], atol=1e-6)
 
 
 def test_audonnx_words(lite: Model, example: np.ndarray) -> None:
@@ -247,12 +254,12 @@ def test_a_recording_without_a_frame_is_one_sentence(lite: Model) -> None:
 )  # fmt: skip
 @pytest.mark.parametrize("context", ["window", "shared"])
 def test_a_stretch_without_a_value_is_told_as_what_it_is(
-    lite: Model, framing: Framing, sentence: str, context: Context
+    windows: Model, framing: Framing, sentence: str, context: Context
 ) -> None:
     if framing.whole and context == "shared":
         pytest.skip("one value for a whole recording shares no context")
     with pytest.raises(AudioError, match=sentence):
-        _ = lite.predict(np.zeros(32000, np.float32), 16000, framing=framing, context=context).scores
+        _ = windows.predict(np.zeros(32000, np.float32), 16000, framing=framing, context=context).scores
 
 
 @pytest.mark.parametrize(
@@ -311,7 +318,7 @@ def test_a_model_serves_several_threads(lite: Model, example: np.ndarray) -> Non
 
 def test_a_closed_live_stream_takes_nothing_more(lite: Model) -> None:
     with lite.stream() as stream:
-        assert sum(map(len, stream.add(np.zeros(1600, np.float32), flush=True))) == 2
+        assert on_time(lite, sum(map(len, stream.add(np.zeros(16000, np.float32), flush=True))), 16000)
     for further in (lambda: stream.add(np.zeros(1600, np.float32)), stream.finish):
         with pytest.raises(Closed, match="The stream is closed"):
             list(further())

@@ -108,13 +108,13 @@ def test_one_pass_computes_once(counted: Counted, how: str) -> None:
 
 @pytest.mark.parametrize("how", PASSES)
 def test_one_pass_of_a_recording_runs_the_engine_once_a_batch(
-    lite: Model, clip: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+    windows: Model, clip: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
     (tmp_path / "talk.wav").write_bytes(clip)
     calls: list[int] = []
-    run = lite.engine.run_parallel
-    monkeypatch.setattr(lite.engine, "run_parallel", lambda signal: calls.append(len(signal)) or run(signal))
-    PASSES[how](lite.predict(tmp_path / "talk.wav", batch_size=10))
+    run = windows.engine.run_parallel
+    monkeypatch.setattr(windows.engine, "run_parallel", lambda signal: calls.append(len(signal)) or run(signal))
+    PASSES[how](windows.predict(tmp_path / "talk.wav", batch_size=10))
     assert sum(calls) == ROWS
 
 
@@ -264,12 +264,12 @@ def engine_threads() -> set[threading.Thread]:
 @pytest.mark.parametrize("way", ["close", "with", "iterator", "dropped", "error"])
 @pytest.mark.parametrize("context", ["window", "shared"])
 def test_a_pass_that_stops_early_lets_go_of_threads_and_file(
-    lite: Model, clip: bytes, tmp_path: Path, way: str, context: Any
+    windows: Model, clip: bytes, tmp_path: Path, way: str, context: Any
 ) -> None:
     path = tmp_path / "talk.wav"
     path.write_bytes(clip)
     before = engine_threads()
-    trajectory = lite.predict(path, batch_size=4, context=context)
+    trajectory = windows.predict(path, batch_size=4, context=context)
     with warnings.catch_warnings():
         warnings.simplefilter("error", ResourceWarning)
         if way == "with":

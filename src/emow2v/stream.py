@@ -110,6 +110,7 @@ class Stream:
     def _check_open(self) -> None:
         if self._closed:
             raise Closed("The stream is closed; expected an open one; begin another with Model.stream.")
+        _ = self._model.engine  # raises Closed, too, where the model was closed
 
     def _heard(self, signal: Signal) -> Signal:
         """The same samples, which the detector takes before the windows do."""

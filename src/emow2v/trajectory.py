@@ -172,8 +172,8 @@ class Trajectory:
         """Mean of the scores over the rows with speech, about 0..1; NaN if there are none.
 
         If the trajectory was predicted without `speech=True`, the first call finds speech in one more pass over the
-        recording. A stream cannot be read again, so all its rows count. A turn, and a value for the whole recording,
-        always counts.
+        recording, unless the model itself says where it is. A stream cannot be read again, so all its rows count then. A
+        turn, and a value for the whole recording, always counts.
 
         Args:
             silence: also count rows without speech

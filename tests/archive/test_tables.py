@@ -216,9 +216,9 @@ def test_a_progress_that_raises_stops_the_work(lite: Model, folder: Path) -> Non
     assert seen == [1]
 
 
-def test_one_recording_tells_its_rows(lite: Model, folder: Path) -> None:
+def test_one_recording_tells_its_rows(windows: Model, folder: Path) -> None:
     seen: list[Any] = []
-    trajectory = lite.predict(
+    trajectory = windows.predict(
         folder / "a.wav", framing=STEP, batch_size=2, on_progress=lambda *counts: seen.append(counts)
     )
     assert seen == []

@@ -35,26 +35,25 @@ def clip(tmp_path: Path) -> Path:
     return path
 
 
-def test_shared_context_and_what_it_cannot_do(clip: Path, tmp_path: Path) -> None:
-    result = run("predict", clip, "-o", tmp_path / "out", "--context", "shared", "--format", "json")
+def test_shared_context_and_what_it_cannot_do(windows: Model, clip: Path, tmp_path: Path) -> None:
+    shared = ("--context", "shared", "--model", windows.card.folder)
+    result = run("predict", clip, "-o", tmp_path / "out", *shared, "--format", "json")
     assert result.returncode == 0, result.stderr.decode()
     document = json.loads((tmp_path / "out" / f"{clip.stem}.json").read_text(encoding="utf-8"))
     assert document["provenance"]["context"] == "shared" and len(document["rows"]) == 25
-    result = run("predict", clip, "-o", tmp_path / "none", "--context", "shared", "--unit", "files")
+    result = run("predict", clip, "-o", tmp_path / "none", *shared, "--unit", "files")
     assert result.returncode == 1 and b"shares no context" in result.stderr
     assert not (tmp_path / "none").exists()
 
 
-def test_batch_sizes_are_taken_as_asked(lite: Model, monkeypatch) -> None:
+def test_batch_sizes_are_taken_as_asked(windows: Model, monkeypatch) -> None:
     sizes = []
-    run_parallel = lite.engine.run_parallel
-    monkeypatch.setattr(
-        lite.engine, "run_parallel", lambda windows: sizes.append(len(windows)) or run_parallel(windows)
-    )
+    run_parallel = windows.engine.run_parallel
+    monkeypatch.setattr(windows.engine, "run_parallel", lambda batch: sizes.append(len(batch)) or run_parallel(batch))
     signal = np.random.default_rng(0).normal(0, 0.1, 32000).astype(np.float32)
     for asked, largest in ((None, 16), (3, 3), (40, 40)):
         sizes.clear()
-        assert len(lite.predict(signal, 16000, batch_size=asked).starts) == 50
+        assert len(windows.predict(signal, 16000, batch_size=asked).starts) == 50
         assert max(sizes) == largest
 
 

@@ -57,7 +57,9 @@ def test_silence_and_constant_signals_give_finite_values(engine) -> None:
         assert confidence.shape == (1, 3) and ((confidence >= 0) & (confidence < 0.2)).all()  # nobody speaks
 
 
-def test_lengths_are_refused_where_nothing_can_be_masked(engine) -> None:
+@pytest.mark.parametrize("name", ["openvino", "onnxruntime"])
+def test_lengths_are_refused_where_nothing_can_be_masked(windows, name: str) -> None:
+    engine = choose(windows.card, name)
     signal = np.zeros((2, 16000), np.float32)
     engine.run(signal, np.array([16000, 16000]))
     with pytest.raises(ModelError, match="one length"):
@@ -101,9 +103,9 @@ def test_wav2vec2_is_the_same_on_every_engine(package, checkpoint, name, samples
     np.testing.assert_allclose(alone[1][0], logits[0], atol=1e-5)
 
 
-def test_batches_beside_each_other_come_in_order_and_are_the_same(package) -> None:
+def test_batches_beside_each_other_come_in_order_and_are_the_same(windows, package) -> None:
     rng = np.random.default_rng(5)
-    for card in (cards.find("lite"), cards.find(package)):
+    for card in (windows.card, cards.find(package)):
         engine = choose(card, "openvino", threads=3)
         assert engine.parallel_batches == 3
         signals = [
@@ -158,15 +160,15 @@ def test_an_error_in_one_batch_ends_the_work() -> None:
     assert engine.begun < 10
 
 
-def test_lower_precision_is_near_and_its_front_end_exact(package) -> None:
+def test_lower_precision_is_near_and_its_front_end_exact(windows, package) -> None:
     from emow2v.engines.openvino import has_bf16
 
     if not has_bf16():
         with pytest.raises(ModelError, match="This processor has no bf16"):
-            choose(cards.find("lite"), precision="bf16")
+            choose(windows.card, precision="bf16")
         pytest.skip("this processor has no bf16; that it says so was tested")
     rng = np.random.default_rng(6)
-    for card in (cards.find("lite"), cards.find(package)):
+    for card in (windows.card, cards.find(package)):
         exact, engine = choose(card), choose(card, precision="bf16")
         assert (engine.precision, exact.precision) == ("bf16", "fp32")
         for n in (400, 16000, 100000):

@@ -32,8 +32,8 @@ def small(request, package) -> Model:
     return emow2v.load(package, engine=request.param)
 
 
-def test_a_windows_frames_pooled_are_the_window(small: Model, lite: Model) -> None:
-    for model in (small, lite):
+def test_a_windows_frames_pooled_are_the_window(small: Model, windows: Model) -> None:
+    for model in (small, windows):
         windows = np.stack([speech_like(1, seed) for seed in range(3)])
         embeddings, scores, _ = model.engine.run(windows)
         states = model.engine.frames(windows)
@@ -43,10 +43,10 @@ def test_a_windows_frames_pooled_are_the_window(small: Model, lite: Model) -> No
         assert np.linalg.norm(pooled - embeddings) <= 1e-5 * np.linalg.norm(embeddings)
 
 
-def test_onnxruntime_cuts_the_embedded_model_too() -> None:
-    model = emow2v.load("lite", engine="onnxruntime")
+def test_onnxruntime_cuts_the_embedded_model_too(windows: Model) -> None:
+    model = emow2v.load(windows.card.folder, engine="onnxruntime")
     signal = speech_like(3)
-    expected = emow2v.load("lite", engine="openvino").predict(signal, 16000, context="shared")
+    expected = emow2v.load(windows.card.folder, engine="openvino").predict(signal, 16000, context="shared")
     np.testing.assert_allclose(model.predict(signal, 16000, context="shared").scores, expected.scores, atol=1e-4)
 
 
@@ -86,55 +86,60 @@ def naive_rows(judge, stretch) -> list[tuple[np.ndarray, np.ndarray]]:
     return rows
 
 
-def test_far_fewer_samples_are_computed(lite: Model, monkeypatch) -> None:
+def test_far_fewer_samples_are_computed(windows: Model, monkeypatch) -> None:
     computed = []
-    frames = lite.engine.frames_parallel
-    monkeypatch.setattr(lite.engine, "frames_parallel", lambda signal: computed.append(signal.size) or frames(signal))
-    trajectory = lite.predict(speech_like(60), 16000, context="shared")
+    frames = windows.engine.frames_parallel
+    monkeypatch.setattr(
+        windows.engine, "frames_parallel", lambda signal: computed.append(signal.size) or frames(signal)
+    )
+    trajectory = windows.predict(speech_like(60), 16000, context="shared")
     assert len(trajectory.starts) == 1500
     assert 1500 * 16000 / sum(computed) > 15  # samples of its windows, by samples computed
 
 
-def test_start_and_end_choose_rows(lite: Model) -> None:
+def test_start_and_end_choose_rows(windows: Model) -> None:
     signal = speech_like(12)
-    part = lite.predict(signal, 16000, context="shared", framing=Framing(start_ms=4000, end_ms=5000))
-    whole = lite.predict(signal, 16000, context="shared")
+    part = windows.predict(signal, 16000, context="shared", framing=Framing(start_ms=4000, end_ms=5000))
+    whole = windows.predict(signal, 16000, context="shared")
     assert len(part.starts) == 25
     np.testing.assert_allclose(part.starts, whole.starts[100:125])
     np.testing.assert_allclose(part.ends, whole.ends[100:125])
 
 
-def test_steps_shorter_than_a_frame_see_the_same_frames(lite: Model) -> None:
-    fine = lite.predict(speech_like(3), 16000, context="shared", framing=Framing(frame_step_ms=10, left_context_ms=990))
+def test_steps_shorter_than_a_frame_see_the_same_frames(windows: Model) -> None:
+    fine = windows.predict(
+        speech_like(3), 16000, context="shared", framing=Framing(frame_step_ms=10, left_context_ms=990)
+    )
     assert len(fine.starts) == 300
     distinct = len(np.unique(fine.scores, axis=0))
-    assert 70 <= distinct <= 80  # frames every 40 ms
+    frames = 48_000 // windows.card.frame_hop
+    assert frames - 5 <= distinct <= frames + 5
 
 
 @pytest.mark.parametrize("step", [33.333, 1000, 7000])
-def test_any_step_and_any_blocks(lite: Model, step: float) -> None:
+def test_any_step_and_any_blocks(windows: Model, step: float) -> None:
     framing = Framing(frame_step_ms=step, frame_size_ms=40)
     signal = speech_like(16)
-    found = lite.predict(signal, 16000, context="shared", framing=framing)
+    found = windows.predict(signal, 16000, context="shared", framing=framing)
     assert len(found.starts) == framing.count(Fraction(16))
     assert np.isfinite(found.scores).all()
 
 
-def test_provenance_says_which(lite: Model) -> None:
+def test_provenance_says_which(windows: Model) -> None:
     signal = speech_like(1)
-    assert lite.predict(signal, 16000).provenance["context"] == "window"
-    facts = lite.predict(signal, 16000, context="shared").provenance
+    assert windows.predict(signal, 16000).provenance["context"] == "window"
+    facts = windows.predict(signal, 16000, context="shared").provenance
     assert facts["context"] == "shared" and "stretches of 8 s" in str(facts["shared_context"])
 
 
-def test_what_cannot_share_is_refused(lite: Model, package) -> None:
+def test_what_cannot_share_is_refused(windows: Model, package) -> None:
     signal = speech_like(1)
     with pytest.raises(FramingError, match="One value for a whole recording shares no context"):
-        lite.predict(signal, 16000, unit="files", context="shared")
+        windows.predict(signal, 16000, unit="files", context="shared")
     with pytest.raises(FramingError, match=r"Windows of 7.04 s are too long .* at most 7 s"):
-        lite.predict(signal, 16000, context="shared", framing=Framing(left_context_ms=7000))
+        windows.predict(signal, 16000, context="shared", framing=Framing(left_context_ms=7000))
     with pytest.raises(FramingError, match="context is 'other'; expected window or shared"):
-        lite.predict(signal, 16000, context="other")  # type: ignore[arg-type]
+        windows.predict(signal, 16000, context="other")  # type: ignore[arg-type]
     import dataclasses
 
     unknown = dataclasses.replace(cards.find(package), frames="", frame_hop=0)

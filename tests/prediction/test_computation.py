@@ -48,19 +48,19 @@ def test_pieces_of_long_signals_are_averaged_in_a_batch_too(lite: Model) -> None
     assert not np.allclose(got.scores, other.scores, atol=1e-3)
 
 
-def test_windows_of_many_signals_share_batches(lite: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_windows_of_many_signals_share_batches(windows: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     batches: list[int] = []
-    run = lite.engine.run_parallel
-    monkeypatch.setattr(lite.engine, "run_parallel", lambda windows: batches.append(len(windows)) or run(windows))
-    lite.predict_batch([SIGNAL[:3200]] * 8, 16000, framing=Framing(frame_step_ms=100), batch_size=5)
+    run = windows.engine.run_parallel
+    monkeypatch.setattr(windows.engine, "run_parallel", lambda batch: batches.append(len(batch)) or run(batch))
+    windows.predict_batch([SIGNAL[:3200]] * 8, 16000, framing=Framing(frame_step_ms=100), batch_size=5)
     assert sorted(batches) == [1, 5, 5, 5]  # 16 windows; one by one they were 8 batches of 2
 
 
-def test_signals_of_equal_length_share_a_batch(lite: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_signals_of_equal_length_share_a_batch(windows: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     batches: list[tuple[int, ...]] = []
-    run = lite.engine.run_parallel
-    monkeypatch.setattr(lite.engine, "run_parallel", lambda windows: batches.append(windows.shape) or run(windows))
-    lite.predict_batch(CLIPS, 16000, unit="files")
+    run = windows.engine.run_parallel
+    monkeypatch.setattr(windows.engine, "run_parallel", lambda batch: batches.append(batch.shape) or run(batch))
+    windows.predict_batch(CLIPS, 16000, unit="files")
     assert sorted(batches) == [(1, 16000), (1, 33333), (2, 9000)]
 
 

@@ -15,9 +15,9 @@ from emow2v.framing import Framing
 from emow2v.model import Model
 from emow2v.modelstore.verify import EXAMPLE
 from emow2v.prediction.turn_values import WholeTurns
-from emow2v.speech.activity import probabilities
 from emow2v.speech.segments import Segment, Segmentation, Tier
 from emow2v.speech.turns import turns as turns_of
+from said import frame_s, speech_frames
 
 DURATION = 12.8615
 TURNS = (
@@ -62,15 +62,21 @@ def test_a_turn_has_the_value_that_its_sound_has_by_itself(lite: Model) -> None:
 
 
 def test_the_share_of_speech_is_that_of_the_frames_in_the_turn(lite: Model) -> None:
-    frames = probabilities(audio.open_recording(EXAMPLE)) >= 0.5
-    found = segmentation(Segment(0.0, 0.64), Segment(0.64, 1.6), Segment(2.88, 6.4))
+    frames = speech_frames(lite, EXAMPLE) >= 0.5
+    found = segmentation(
+        Segment(0.0, 0.64), Segment(0.64, 1.6), Segment(2.88, 6.4)
+    )  # ends of frames of 32 ms and of 40 ms
     rows = table(lite.predict_turns(EXAMPLE, segments=found))
     for row in rows.itertuples():
-        assert row.speech == pytest.approx(frames[round(row.start / 0.032) : round(row.end / 0.032)].mean(), abs=1e-6)
+        assert row.speech == pytest.approx(
+            frames[round(row.start / frame_s(lite)) : round(row.end / frame_s(lite))].mean(), abs=1e-6
+        )
 
 
 @pytest.mark.parametrize("context", ["window", "shared"])
 def test_pooled_values_are_those_whose_window_lies_in_the_turn(lite: Model, context: str) -> None:
+    if context == "shared" and lite.card.one_pass:
+        pytest.skip("a model of frames has no other context")
     rows = table(lite.predict_turns(EXAMPLE, segments=segmentation(), pool=True, context=context))
     values = lite.predict(EXAMPLE, speech=True, context=context).load()
     starts = np.round(values.starts * 1000).astype(int)
@@ -89,12 +95,12 @@ def test_pooled_values_are_those_whose_window_lies_in_the_turn(lite: Model, cont
 
 
 def test_without_a_file_turns_are_those_of_the_detector(lite: Model) -> None:
-    frames = probabilities(audio.open_recording(EXAMPLE))
+    frames = speech_frames(lite, EXAMPLE)
     for options in ({}, {"minimum_ms": 500, "maximum_ms": 3000, "bridged_pause_ms": 100}):
         rows = table(lite.predict_turns(EXAMPLE, **options))
-        expected = turns_of(frames, **options, duration_s=DURATION)
+        expected = turns_of(frames, **options, duration_s=DURATION, frame_ms=1000 * frame_s(lite))
         np.testing.assert_allclose(rows[["start", "end"]].to_numpy(), expected)
-        assert rows["valence"].notna().all() and (rows["speech"] > 0.5).all()
+        assert rows["valence"].notna().all() and (rows["speech"] > 0.4).all()
 
 
 def test_a_tier_can_be_tied_to_a_channel(lite: Model, tmp_path: Path) -> None:
@@ -108,7 +114,8 @@ def test_a_tier_can_be_tied_to_a_channel(lite: Model, tmp_path: Path) -> None:
     sounds = {"VP": (left, 0.5, 2.5), "IV": (right, 1, 3), "both": ((left + right) / 2, 2, 4)}
     assert list(rows.index) == list(sounds)
     for tier, (sound, start, end) in sounds.items():
-        alone = lite.predict(sound[int(start * rate) : int(end * rate)], rate, unit="files").load()
+        part = Framing.files(start_ms=start * 1000, end_ms=end * 1000)
+        alone = lite.predict(sound, rate, framing=part).load()
         np.testing.assert_allclose(rows.loc[tier, ["arousal", "dominance", "valence"]], alone.scores[0], atol=1e-5)
     assert found.provenance["turns_channels"] == "VP=left, IV=right"
 

@@ -111,7 +111,7 @@ class TurnListWriter:
     notices: tuple[str, ...] = ()
 
     def __init__(
-        self, path: Path, segmentation: Segmentation | None, detection: Mapping[str, float], frame_ms: float
+        self, path: Path, segmentation: Segmentation | None, detection: Mapping[str, float], frame_ms: float = FRAME_MS
     ) -> None:
         self.staged = StagedFiles(overwrite=True)
         self._path, self._segmentation, self._detection = path, segmentation, detection

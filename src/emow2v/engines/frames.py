@@ -17,7 +17,7 @@ from emow2v.framing.chunks import FEWEST
 Array = npt.NDArray[Any]
 State = Mapping[str, Floats]
 
-CHUNK = 250  # frames that are computed at a time, 10 s: longer chunks bring nothing
+CHUNK = 128  # frames that are computed at a time, 5 s: longer chunks bring nothing
 ROUND = 8  # frames of a batch of signals: a multiple of so many
 ROWS = 1024  # spans that are read at a time
 

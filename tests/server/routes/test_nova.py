@@ -151,8 +151,8 @@ def test_one_value_for_the_whole_file(client: TestClient, data: Path) -> None:
     assert len(annotation) == 1 and annotation.sampling_rate == pytest.approx(1.0)
 
 
-def test_shared_context_when_the_request_or_the_server_says_so(lite: Model, data: Path, tmp_path: Path) -> None:
-    expected = {one: lite.predict(short(data), context=one).scores for one in ("window", "shared")}
+def test_shared_context_when_the_request_or_the_server_says_so(windows: Model, data: Path, tmp_path: Path) -> None:
+    expected = {one: windows.predict(short(data), context=one).scores for one in ("window", "shared")}
     assert np.abs(expected["window"] - expected["shared"]).max() > 0.01
     cases = [
         ("window", '{"context": "shared"}', "shared"),
@@ -160,7 +160,7 @@ def test_shared_context_when_the_request_or_the_server_says_so(lite: Model, data
         ("shared", '{"context": "window"}', "window"),
     ]
     for served, options, context in cases:
-        one = app(lite.card, [data], tmp_path / served, lambda name: lite, context=served)
+        one = app(windows.card, [data], tmp_path / served, lambda name: windows, context=served)
         with TestClient(one) as client:
             client.post("/process", data=short_form(data, options=options))
             assert wait(client, "job 1") == 2
