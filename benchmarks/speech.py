@@ -1,6 +1,10 @@
 """How well speech is told from pauses: the detector, the confidence of `lite`, and what leaving pauses out is worth.
 
     python benchmarks/speech.py CORPORA NOISES RATINGS.csv
+    python benchmarks/speech.py CORPORA NOISES RATINGS.csv --model FRAMES
+
+The second command takes the package of a model of frames, and measures its own probability of speech beside the
+detector's, nothing else.
 
 CORPORA holds manifest.csv and the clips, NOISES recordings of places and things without nearby speech, RATINGS.csv
 has the columns file, arousal and valence (0 to 100) for clips of emodb.
@@ -30,7 +34,7 @@ from emow2v.agreement import ccc
 from emow2v.audio.recording import read
 from emow2v.evaluation.intervals import Draws
 from emow2v.framing import SAMPLING_RATE, Framing, Signal
-from emow2v.speech.activity import ValueSpeech, probabilities
+from emow2v.speech.activity import FRAME_MS, ValueSpeech, probabilities
 from emow2v.speech.silero import FRAME
 
 Truth = npt.NDArray[np.int8]  # of each sample: 1 speech, 0 pause, -1 not judged
@@ -150,13 +154,27 @@ def by_window(truth: Truth) -> Truth:
 
 def detector(signal: Signal) -> dict[str, Signal]:
     """The probability of speech of each value by two rules."""
-    frames = probabilities([signal])
+    return by_rule(probabilities([signal]), FRAME_MS, signal.size // STEP)
+
+
+def by_rule(frames: Signal, frame_ms: float, count: int) -> dict[str, Signal]:
     found = {}
     for name, framing in (("step", Framing(left_context_ms=0)), ("window", Framing())):
-        values = ValueSpeech(framing)
+        values = ValueSpeech(framing, frame_ms)
         values.add(frames)
-        found[name] = values.of(0, signal.size // STEP)
+        found[name] = values.of(0, count)
     return found
+
+
+def heard(model: emow2v.Model, signal: Signal) -> dict[str, Signal]:
+    """What a model says of speech itself: a model of frames by both rules, another one by its confidence."""
+    frames: list[Signal] = []
+    with model.predict(signal, SAMPLING_RATE, on_speech=frames.append if model.card.one_pass else None) as trajectory:
+        confidence = [block.confidence.mean(axis=1) for block in trajectory]
+    if not frames:
+        return {"confidence of lite": np.concatenate(confidence)}
+    said = by_rule(np.concatenate(frames), 1000 * model.card.frame_hop / SAMPLING_RATE, signal.size // STEP)
+    return {f"{model.name}, {rule}": values for rule, values in said.items()}
 
 
 def separation(truth: Truth, score: Signal) -> dict[str, float]:
@@ -185,10 +203,8 @@ def compare(made: list[Session], model: emow2v.Model) -> list[dict[str, object]]
             signal = one.at(level)
             for rule, values in detector(signal).items():
                 parts[f"detector, {rule}"].append(values)
-            with model.predict(signal, SAMPLING_RATE) as trajectory:
-                parts["confidence of lite"].append(
-                    np.concatenate([block.confidence.mean(axis=1) for block in trajectory])
-                )
+            for rule, values in heard(model, signal).items():
+                parts[rule].append(values)
         for rule, values in parts.items():
             score = np.concatenate(values)
             for what, of_values in truth.items():
@@ -291,11 +307,17 @@ def main() -> None:
     arguments.add_argument("ratings", type=Path)
     arguments.add_argument("--minutes", type=float, default=3, help="of material, at each level")
     arguments.add_argument("--every", type=int, default=4, help="every n-th rated clip")
+    arguments.add_argument("--model", default="lite", help="lite, or the package of a model of frames")
     chosen = arguments.parse_args()
-    model = emow2v.load("lite", precision="fp32", threads=1)
+    model = emow2v.load(chosen.model, precision="fp32", threads=1)
     made = list(sessions(chosen.corpora, chosen.noises, chosen.minutes))
     signal = np.concatenate([one.at(20) for one in made])
     figures: dict[str, object] = {"seconds": signal.size / SAMPLING_RATE, "sessions": len(made)}
+    if model.card.one_pass:
+        figures["separation"] = rows = compare(made, model)
+        show("speech and pauses", list(rows[0]), [list(one.values()) for one in rows])
+        keep("speech-frames", figures, chosen.json)
+        return
     figures["speed"] = speed(signal)
     figures["memory"] = memory(signal)
     show("speed, times real time by processor time", list(figures["speed"]), [list(figures["speed"].values())])
