@@ -241,6 +241,12 @@ def models_list(person: Person, given: Given) -> None:
     assert person.cached() == set()
 
 
+def plot(person: Person, given: Given) -> None:
+    pytest.importorskip("matplotlib")
+    person.run("predict", given.talk, "-o", person.output)
+    person.run("plot", person.output / f"{given.talk.stem}.csv", "-o", person.output / "page.png")
+
+
 def cite(person: Person, given: Given) -> None:
     person.run("cite")
     assert person.cached() == set()
@@ -304,6 +310,7 @@ CASES = {
     "robustness": [robustness],
     "compare": [compare],
     "cite": [cite],
+    "plot": [plot],
     "export": [export],
     "prune": [prune],
     "train": [train],

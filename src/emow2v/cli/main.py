@@ -13,7 +13,6 @@ import typer
 
 from emow2v import storage
 from emow2v._version import __version__
-from emow2v.cli.cite import cite
 from emow2v.cli.console import Command, CommandGroup, errors, exit_on_signal
 from emow2v.cli.demo import demo
 from emow2v.cli.export import export
@@ -21,6 +20,7 @@ from emow2v.cli.live import live
 from emow2v.cli.measure import compare, evaluate, robustness
 from emow2v.cli.models import models
 from emow2v.cli.predict import predict
+from emow2v.cli.results import cite, plot
 from emow2v.cli.serve import serve
 from emow2v.cli.train import prune, train
 from emow2v.errors import Emow2vError
@@ -76,7 +76,7 @@ def about(
 # Headings of the help, and below each the commands in the order in which people meet them
 SECTIONS: dict[str, tuple[Callable[..., None], ...]] = {
     "Scores from speech": (demo, predict, live, serve),
-    "Quality and papers": (evaluate, robustness, compare, cite),
+    "Quality and papers": (plot, evaluate, robustness, compare, cite),
     "Models": (train, prune, export),
 }
 for heading, commands in SECTIONS.items():

@@ -79,7 +79,7 @@ def predict(
         typer.Option(
             "--format",
             metavar="NAME",
-            help="Format of the results: csv, json, ndjson, annotation, stream or npz (NumPy); eaf for ELAN, textgrid (turns) and praat "
+            help="Format of the results: csv, json, ndjson, annotation, stream, npz (NumPy), or png, svg, pdf (pictures); eaf for ELAN, textgrid (turns) and praat "
             "(values over time) for Praat, vtt (subtitles) and rttm of turns; several with commas, or repeated.",
             show_default="csv",
         ),

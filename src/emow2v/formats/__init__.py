@@ -23,6 +23,9 @@ _ENDINGS = {
     "annotation": tuple(f".{name}.annotation" for name in DIMENSIONS),
     "stream": (".embeddings.stream",),
     "npz": (".npz",),
+    "png": (".png",),
+    "svg": (".svg",),
+    "pdf": (".pdf",),
 }
 FORMATS = tuple(_ENDINGS)
 REGULAR = ("annotation", "stream")  # of values at regular steps: no turns
@@ -106,8 +109,8 @@ def writers(formats: Iterable[str], folder: Path, stem: str, *, overwrite: bool 
     """The writers of results that are named after a recording.
 
     Args:
-        formats: "csv", "json", "ndjson", "annotation" (three pairs of files, one a dimension), "stream" (embeddings)
-            or "npz" (arrays of NumPy), in upper or lower case; a format that is named twice counts once
+        formats: "csv", "json", "ndjson", "annotation" (three pairs of files, one a dimension), "stream" (embeddings),
+            "npz" (arrays of NumPy), or "png", "svg" and "pdf" (pictures), in upper or lower case; a format that is named twice counts once
         folder: of the files; created if it is missing
         stem: first part of every name; a stem that is too long is cut, and gets eight digits to stay distinct
         overwrite: also replace files that emow2v did not write, or that were changed since
@@ -139,6 +142,10 @@ def _writer(path: Path, *, overwrite: bool) -> Writer:
         from emow2v.formats.npz import NPZWriter
 
         return NPZWriter(path, overwrite=overwrite)
+    if ending in (".png", ".svg", ".pdf"):
+        from emow2v.formats.plot import PictureWriter
+
+        return PictureWriter(path, overwrite=overwrite)
     from emow2v.formats.table import CSVWriter, JSONWriter, NDJSONWriter
 
     classes: dict[str, Callable[..., Writer]] = {".csv": CSVWriter, ".json": JSONWriter, ".ndjson": NDJSONWriter}
@@ -168,7 +175,8 @@ def _encode(name: str) -> bytes:
 def write(trajectory: Rows, path: str | Path, *, overwrite: bool = False) -> None:
     """Write a trajectory in the format that the ending of the name stands for. `Trajectory.save` does the same.
 
-    `talk.csv`, `talk.json` and `talk.ndjson` are tables. `talk.stream` has the embeddings, `talk.npz` all arrays. `talk.annotation` becomes
+    `talk.csv`, `talk.json` and `talk.ndjson` are tables. `talk.stream` has the embeddings, `talk.npz` all arrays; `talk.png`,
+    `.svg` and `.pdf` are pictures. `talk.annotation` becomes
     three pairs of files, `talk.arousal.annotation` and so on; `talk.arousal.annotation` itself becomes only that pair.
 
     Args:

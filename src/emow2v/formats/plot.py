@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import functools
 import io
+import warnings
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from emow2v.errors import FormatError
-from emow2v.rows import DIMENSIONS, SPEECH_THRESHOLD, Rows
+from emow2v.rows import Block, Info, Rows, concatenate
 from emow2v.storage import marks
 from emow2v.storage.files import StagedFiles
 
+if TYPE_CHECKING:
+    from emow2v.formats.pictures import Curves
+
 COLOURS = {"arousal": "#d55e00", "dominance": "#0072b2", "valence": "#009e73"}  # distinct for colour-blind readers
 ENDINGS = (".png", ".svg", ".pdf")
+_DPI = 300  # as journals ask for
 
 
 def plot(trajectory: Rows, path: str | Path, *, overwrite: bool = False) -> None:
@@ -30,25 +38,36 @@ def plot(trajectory: Rows, path: str | Path, *, overwrite: bool = False) -> None
         FormatError: matplotlib is not installed, another ending, or a place that cannot be written
     """
     path = Path(path)
-    figure = picture(path, 9, 3.6)
-    StagedFiles({path: None}, overwrite=overwrite).check()  # before the work
-    axes = figure.subplots()
-    middle = (trajectory.starts + trajectory.ends) / 2
-    scores = trajectory.scores
-    if trajectory.speech is not None and not trajectory.info.turns:
-        scores = np.where(trajectory.speech[:, None] < SPEECH_THRESHOLD, np.nan, scores)
-    for column, name in enumerate(DIMENSIONS):
-        axes.plot(middle, scores[:, column], label=name, color=COLOURS[name], linewidth=1.6)
-    covers = trajectory.provenance.get("covers")
-    words = str(covers).replace("a row's start", "its step's start")
-    note = f"; a value describes {words}" if covers else ""
-    limits = min(0, trajectory.scores.min()), max(1, trajectory.scores.max())
-    axes.set(xlabel=f"time (s){note}", ylabel="score", ylim=limits)
-    axes.set_title(f"{Path(trajectory.info.source).name} ({trajectory.provenance['model']})")
-    axes.margins(x=0)
-    axes.grid(alpha=0.25)
-    axes.legend(loc="upper right", ncols=3, frameon=False)
-    save(figure, path, overwrite=overwrite)
+    picture(path, 1, 1)  # before the work
+    StagedFiles({path: None}, overwrite=overwrite).check()
+    name = f"{Path(trajectory.info.source).name} ({trajectory.provenance['model']})"
+    rows = concatenate(list(trajectory))
+    silent = replace(rows, scores=rows.scores_of_speech, confidence=np.ones_like(rows.confidence))
+    save(figure_of(path, [curves_of(trajectory.info, silent, name)], plane=False), path, overwrite=overwrite)
+
+
+def curves_of(info: Info, rows: Block, name: str) -> Curves:
+    """What a picture shows of rows; scores are NaN in rows without speech."""
+    from emow2v.formats.pictures import Curves
+
+    covers = str(info.provenance.get("covers", "")).replace("a row's start", "its step's start")
+    speakers = (
+        ()
+        if rows.turns is None
+        else [one or tier for one, tier in zip(rows.turns.speakers, rows.turns.tiers, strict=True)]
+    )
+    return Curves(name, rows.starts, rows.ends, rows.scores_of_speech, rows.confidence, speakers, covers)
+
+
+def figure_of(path: Path, recordings: Sequence[Curves], *, plane: bool) -> Any:
+    """A page of curves for a picture at a path; see `pictures.page`.
+
+    Raises:
+        FormatError: matplotlib is not installed, or the ending is not that of a picture
+    """
+    from emow2v.formats.pictures import page
+
+    return page(recordings, functools.partial(picture, path), plane=plane)
 
 
 def picture(path: Path, width: float, height: float) -> Any:
@@ -66,9 +85,50 @@ def picture(path: Path, width: float, height: float) -> Any:
     return Figure(figsize=(width, height), layout="constrained")
 
 
+class PictureWriter:
+    """Writes `NAME.png`, `.svg` or `.pdf` with the curves, their confidence and the plane of arousal and valence.
+
+    Raises:
+        FormatError: matplotlib is not installed
+    """
+
+    def __init__(self, path: Path, *, overwrite: bool = False) -> None:
+        picture(path, 1, 1)  # before the work
+        self.path, self.clipped = path, 0
+        self.staged = StagedFiles({path: None}, overwrite=overwrite)
+
+    def open(self, info: Info) -> None:
+        self._info = info
+        self._blocks: list[Block] = []
+        self._file = self.staged.open(self.path)
+
+    def add(self, block: Block) -> None:
+        parts = (block.embeddings[:, :0].copy(), block.scores_of_speech, block.confidence, block.speech, block.turns)
+        self._blocks.append(Block(block.first, block.starts, block.ends, *parts))
+
+    def close(self) -> None:
+        name = Path(self._info.source).name + (f", {self._info.channel}" if self._info.channel else "")
+        figure = figure_of(self.path, [curves_of(self._info, concatenate(self._blocks), name)], plane=True)
+        self._file.write(drawn(figure, self.path))
+
+
+def drawn(figure: Any, path: Path) -> bytes:
+    """A figure as the file that is to lie at a path, with its mark; the same figure gives the same bytes."""
+    import matplotlib
+
+    content = io.BytesIO()
+    ending = path.suffix[1:].lower()
+    no_date = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}
+    with matplotlib.rc_context({"svg.hashsalt": "emow2v"}), warnings.catch_warnings():
+        warnings.filterwarnings(
+            "ignore", "Glyph .* missing"
+        )  # the name of a recording in a script that no font here has
+        figure.savefig(content, format=ending, dpi=_DPI, metadata=no_date.get(ending))
+    return marks.marked(content.getvalue(), path.suffix)
+
+
 def save(figure: Any, path: Path, *, overwrite: bool = False) -> None:
     """Write a figure to a path, whole or not at all, with a mark."""
-    drawn = io.BytesIO()
-    figure.savefig(drawn, format=path.suffix[1:].lower(), dpi=150)
+    content = drawn(figure, path)
     with StagedFiles({path: None}, overwrite=overwrite) as staged:
-        staged.open(path).write(marks.marked(drawn.getvalue(), path.suffix))
+        staged.open(path).write(content)
