@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         AudioError,
         Cancelled,
         Closed,
+        ClusterError,
         DiskFull,
         Emow2vError,
         FormatError,
@@ -38,17 +39,17 @@ if TYPE_CHECKING:
     from emow2v.trajectory import Trajectory
 
 __all__ = [
-    "AudioError", "Block", "Cancelled", "Card", "Closed", "DiskFull", "Emow2vError", "FormatError", "Framing",
-    "FramingError", "MeanScores", "Model", "ModelError", "PathError", "PlaceTaken", "RequestError", "Stream", "TooLong", "Trajectory",
-    "__version__", "formats", "load", "models",
+    "AudioError", "Block", "Cancelled", "Card", "Closed", "ClusterError", "DiskFull", "Emow2vError", "FormatError",
+    "Framing", "FramingError", "MeanScores", "Model", "ModelError", "PathError", "PlaceTaken", "RequestError", "Stream", "TooLong",
+    "Trajectory", "__version__", "formats", "load", "models",
 ]  # fmt: skip
 
 _MODULES = {
     "Block": "rows", "Card": "cards", "Framing": "framing", "MeanScores": "rows", "Model": "model", "Stream": "stream",
     "Trajectory": "trajectory", "load": "model",
 } | dict.fromkeys(
-    ("AudioError", "Cancelled", "Closed", "DiskFull", "Emow2vError", "FormatError", "FramingError", "ModelError", "PathError",
-     "PlaceTaken", "RequestError", "TooLong"),
+    ("AudioError", "Cancelled", "Closed", "ClusterError", "DiskFull", "Emow2vError", "FormatError", "FramingError",
+     "ModelError", "PathError", "PlaceTaken", "RequestError", "TooLong"),
     "errors",
 )  # fmt: skip
 

@@ -45,6 +45,10 @@ class DiskFull(FormatError):
     """A disk has no space left for a result."""
 
 
+class ClusterError(Emow2vError):
+    """A cluster of Ray cannot be reached or used, or has no node that can work."""
+
+
 class Closed(Emow2vError):
     """A model, trajectory or stream is used after it was closed."""
 

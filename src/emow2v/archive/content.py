@@ -56,6 +56,14 @@ class _Pass:
         return _Passage(channel, self.recording.sampling_rate, self.samples, self._digest.hexdigest(), self.whole)
 
 
+class ContentPath(WatchedPath):
+    """A path whose recordings a `Content` watches."""
+
+    def __init__(self, path: str, content: Content) -> None:
+        super().__init__(path, content.watch)
+        self.content = content
+
+
 class Content:
     """What one computation reads of a recording.
 
@@ -64,16 +72,29 @@ class Content:
     """
 
     def __init__(self, path: str) -> None:
-        self.source = WatchedPath(path, lambda recording: self._passes.append(_Pass(recording)))
+        self.source = ContentPath(path, self)
         self._passes: list[_Pass] = []
+        self._elsewhere: tuple[str, float] | None = None
+
+    def watch(self, recording: Recording) -> None:
+        """See the samples of a recording that was opened."""
+        self._passes.append(_Pass(recording))
+
+    def read_elsewhere(self, text: str, duration_s: float) -> None:
+        """Take over what another process has read, as its `text` and its `duration_s`."""
+        self._elsewhere = text, duration_s
 
     @property
     def duration_s(self) -> float:
         """Seconds of sound that were read."""
+        if self._elsewhere is not None:
+            return self._elsewhere[1]
         return max((float(one.recording.duration) for one in self._passes), default=0.0)
 
     def text(self) -> str:
         """The longest passage of each channel, as JSON for `is_same`."""
+        if self._elsewhere is not None:
+            return self._elsewhere[0]
         longest: dict[str | int, _Passage] = {}
         for one in (one.passage() for one in self._passes if one.samples):
             if one.channel not in longest or longest[one.channel].samples < one.samples:

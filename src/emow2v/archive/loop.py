@@ -6,7 +6,7 @@ import contextlib
 import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from functools import partial
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from emow2v import storage
 from emow2v.audio.recording import Source
@@ -40,6 +40,17 @@ class Predictor(Protocol):
     def predict_channels(self, source: Source, *arguments: Any, **options: Any) -> list[Trajectory]: ...
 
     def predict_ahead(self, requests: Iterable[Request]) -> Generator[Callable[[], Trajectory]]: ...
+
+
+@runtime_checkable
+class Elsewhere(Protocol):
+    """An object that has recordings predicted by other processes, all at once and in any order, and returns their results in
+    the order of the requests.
+    """
+
+    def predict_elsewhere(
+        self, requests: Iterable[Request], channel: object, *, turns: bool
+    ) -> Generator[Callable[[], list[Trajectory]]]: ...
 
 
 class Result(NamedTuple, Generic[Item, Value]):
@@ -108,7 +119,7 @@ def trajectories(
 
 @contextlib.contextmanager
 def predictions(
-    model: Predictor,
+    model: Predictor | Elsewhere,
     items: Sequence[Item],
     prepare: Callable[[Item], dict[str, Any]],
     source: Callable[[Item], Source],
@@ -125,6 +136,11 @@ def predictions(
         prepare: returns the options of an item without its channel; may raise the item's error
         channel, turns: as for `trajectories`
     """
+    if isinstance(model, Elsewhere):
+        elsewhere = (Request(source(item), partial(prepare, item)) for item in items)
+        with contextlib.closing(model.predict_elsewhere(elsewhere, channel, turns=turns)) as results:
+            yield lambda item: next(results)()
+        return
     if turns or channel == "each" or len(items) < 2:
         yield lambda item: trajectories(model, source(item), channel, prepare(item), turns=turns)
         return

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from emow2v import formats, storage
 from emow2v.archive import annotation_files
-from emow2v.archive.loop import Predictor, each, predictions
+from emow2v.archive.loop import Elsewhere, Predictor, each, predictions
 from emow2v.audio.channels import Channel
 from emow2v.audio.inputs import STDIN, Input, Outcome
 from emow2v.audio.notices import about
 from emow2v.audio.recording import Source
-from emow2v.errors import AudioError, DiskFull, FormatError
+from emow2v.errors import AudioError, ClusterError, DiskFull, FormatError
 from emow2v.formats import Writer
 from emow2v.formats.table import csv_head, csv_rows, json_head, json_tail, rows
 from emow2v.framing import Context, Framing
@@ -32,7 +32,7 @@ if TYPE_CHECKING:  # loaded by runs with turns or a table only
 
 
 def predict(
-    model: Predictor,
+    model: Predictor | Elsewhere,
     inputs: Sequence[Input],
     output: Path | None,
     *,
@@ -68,6 +68,7 @@ def predict(
     Raises:
         FormatError: a format is unknown, or cannot be printed
         DiskFull: the disk is full; with `run` only, where everything that follows would fail, too
+        ClusterError: no node of a cluster can work any more
     """
     printers = [] if output or not names else [_printer(names, sys.stdout)]
     tables = [name for name in names if name not in annotation_files.FORMATS]
@@ -79,7 +80,7 @@ def predict(
         options["speech"] = True
 
     attempts: dict[str, Attempt] = {}  # of inputs that are read
-    of_turns: dict[str, Any] = {}  # options of the turns of the recording that is predicted
+    of_turns: dict[str, dict[str, Any]] = {}  # of inputs that are read: options of their turns
 
     def writers(one: Input, stem: str) -> list[Writer]:
         if not output or not names:
@@ -90,10 +91,10 @@ def predict(
             folder,
             stem,
             recording,
-            of_turns.get("segments"),
+            of_turns.get(one.path, {}).get("segments"),
             turns=finder is not None,
             overwrite=overwrite,
-            curves=of_turns.get("curves"),
+            curves=of_turns.get(one.path, {}).get("curves"),
         )
         return [*formats.writers(tables, folder, stem, overwrite=overwrite), *written]
 
@@ -106,7 +107,7 @@ def predict(
             return options
         more = finder.options(one.path)
         curves = annotation_files.curves(names, more)
-        of_turns.update(segments=more.get("segments"), curves=curves)
+        of_turns[one.path] = {"segments": more.get("segments"), "curves": curves}
         return options | more | ({"on_values": curves.add} if curves is not None else {})
 
     def source(one: Input) -> Source:
@@ -119,7 +120,7 @@ def predict(
     with predictions(model, inputs, prepare, source, channel, turns=finder is not None) as computed_of:
 
         def work(one: Input) -> Outcome:
-            found, segmentation = computed_of(one), of_turns.get("segments")
+            found, segmentation = computed_of(one), of_turns.get(one.path, {}).get("segments")
             attempt = attempts[one.path] if run else None
             if attempt:
                 attempt.begin()
@@ -139,8 +140,9 @@ def predict(
             attempt.done()
             return replace(outcome, duration_s=attempt.content.duration_s)
 
-        for done in each(inputs, work, lambda one: one.path, fatal=(DiskFull,) if run else ()):
+        for done in each(inputs, work, lambda one: one.path, fatal=(DiskFull, ClusterError) if run else ()):
             attempt = attempts.pop(done.item.path, None)
+            of_turns.pop(done.item.path, None)
             if run is not None and done.error:
                 (attempt or run.attempt(done.item)).failed(done.error)
             elif table is not None and done.error:

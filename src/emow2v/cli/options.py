@@ -42,6 +42,16 @@ CheckOption = Annotated[
         help="How recordings of an earlier run are compared: by size and time of the file, or by the sound in each of them.",
     ),
 ]
+RayOption = Annotated[
+    str,
+    typer.Option(
+        "--ray",
+        metavar="ADDRESS",
+        help="Compute on a cluster of Ray: HOST:PORT; auto for the one that this computer belongs to; local for processes of "
+        "this computer. --threads is the number of CPUs for each engine (0: one); --device cuda takes a GPU for each.",
+        rich_help_panel=COMPUTATION,
+    ),
+]
 ForceOption = Annotated[bool, typer.Option("--force", help="Replace an existing model of that name.")]
 
 FrameStepOption = Annotated[

@@ -28,6 +28,7 @@ from emow2v.cli.options import (
     ModelOption,
     OverwriteOption,
     PrecisionOption,
+    RayOption,
     RetryFailedOption,
     ThreadsOption,
 )
@@ -226,6 +227,7 @@ def predict(
         ),
     ] = 0,
     context: ContextOption = ContextChoice.window,
+    ray: RayOption = "",
 ) -> None:
     """Score recordings: arousal, dominance and valence over time, from any audio or video file."""
     from emow2v.archive import run as archive
@@ -270,6 +272,8 @@ def predict(
             "--retry-failed and --check belong to a run over a folder or a list; expected -o DIR with it."
         )
 
+    if ray and not resumed:
+        raise FormatError("--ray computes a folder or a list of recordings, with a journal; expected -o DIR with it.")
     loaded = load(model, engine=engine, precision=precision, threads=threads, device=device)
     place = {"to": folder if names else None, "table": Path(table) if table else None}
     about: dict[str, Any] = place | {"failed": selection.failed, "left_out": selection.left_out}
@@ -304,9 +308,18 @@ def predict(
             progress = stack.enter_context(Progress(len(chosen), errors, **about))
         if one_table:
             stack.enter_context(one_table.published(progress, run))
+        computing: Any = loaded
+        if ray:
+            from emow2v.cluster.jobs import Settings
+            from emow2v.cluster.predictor import on_cluster
+
+            rows = Settings(parsed_channel, turns is not None, embeddings or "stream" in names)
+            computing = stack.enter_context(
+                on_cluster(ray, loaded, rows, threads=threads, gpus=float(device == "cuda"), say=progress.say)
+            )
         failed = selection.failed + (run.failed_before if run else 0)
         for outcome in archive.predict(
-            loaded,
+            computing,
             chosen,
             folder,
             names=names,
