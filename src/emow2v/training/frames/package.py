@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import onnx
+import torch
 
 from emow2v import cards
 from emow2v.engines import onnx_graph
 from emow2v.engines.frames import open_frames
 from emow2v.errors import exit_with_message
+from emow2v.framing import SAMPLING_RATE
 from emow2v.modelstore.verify import own_expectations
 from emow2v.networks.lite_frames import FRAME, LiteFrames
 from emow2v.networks.trace import MIN_SAMPLES, trace_readout, trace_step
@@ -65,6 +67,7 @@ def write_graphs(model: LiteFrames, folder: Path, *, half_weights: bool = True) 
 def frames_card(model: LiteFrames, stored: Mapping[str, Any]) -> dict[str, Any]:
     """The card of a model of frames, without its graphs."""
     card = lite_card(model, stored)
+    whole = torch.tensor([_COUNTED_S * SAMPLING_RATE])
     weight = float(stored["recipe"]["label_weight"])
     targets = _TARGETS.format(teacher=card["version"], share=f"a weight of {weight:g}" if weight else "no part")
     return {
@@ -73,7 +76,7 @@ def frames_card(model: LiteFrames, stored: Mapping[str, Any]) -> dict[str, Any]:
         "version": VERSION,
         "description": _DESCRIPTION.format(teacher=card["version"]),
         "citation": str(card["citation"]).replace(f"lite {card['version']}", f"lite-frames {VERSION}"),
-        "multiply_adds": multiply_adds(model, _COUNTED_S),
+        "multiply_adds": multiply_adds(lambda signal: model.step(signal, whole, model.start(1)), _COUNTED_S),
         "targets": f"{targets} {card['targets']}",
         "limits": f"{card['limits']}{_START}",
         "held_out": {

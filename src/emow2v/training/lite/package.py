@@ -6,13 +6,13 @@ python -m emow2v.training.lite.package DIR/model.pt -o src/emow2v/weights/lite
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import onnx
 import torch
-from torch import nn
+from torch import Tensor
 
 from emow2v import cards
 from emow2v.engines import onnx_graph
@@ -78,11 +78,12 @@ def write_graph(model: Lite, path: Path, *, half_weights: bool = True) -> dict[s
     }
 
 
-def multiply_adds(model: nn.Module, seconds: int = 1) -> int:
+def multiply_adds(model: Callable[[Tensor], Any], seconds: int = 1) -> int:
     """Multiply-adds for a second of sound, as PyTorch counts them (matrix products, convolutions and attention).
 
     Args:
-        seconds: of the window in which they are counted
+        model: what takes a signal [1, samples]
+        seconds: of the signal for which they are counted
     """
     from torch.utils.flop_counter import FlopCounterMode
 
