@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
@@ -19,6 +20,7 @@ State = Mapping[str, Floats]
 
 CHUNK = 128  # frames that are computed at a time, 5 s: longer chunks bring nothing
 ROUND = 8  # frames of a batch of signals: a multiple of so many
+MOST_BYTES = 50_000_000  # inputs of calls that are computed together: some 100 streams
 ROWS = 1024  # spans that are read at a time
 
 
@@ -32,6 +34,66 @@ class Graph(Protocol):
     engine: str
 
     def __call__(self, values: Mapping[str, Array]) -> dict[str, Floats]: ...
+
+
+class Combined:
+    """A graph whose calls by several threads are computed together: those that come while another one is computed are the
+    rows of one batch. Nobody waits for calls to come."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.engine = graph.engine
+        self._graph = graph
+        self._waiting: list[_Call] = []
+        self._queue, self._turn = threading.Lock(), threading.Lock()
+
+    def __call__(self, values: Mapping[str, Array]) -> dict[str, Floats]:
+        call = _Call(values)
+        with self._queue:
+            self._waiting.append(call)
+        with self._turn:  # while it is another thread's, that one may compute this call, too
+            if call.results is None and call.error is None:
+                self._run(self._like(call))
+        if call.error is not None:
+            raise call.error
+        assert call.results is not None
+        return call.results
+
+    def _like(self, call: _Call) -> list[_Call]:
+        """Waiting calls that fit into a batch with one of them, which is the first; they wait no more."""
+        with self._queue:
+            others = [one for one in self._waiting if one is not call and one.shapes == call.shapes]
+            calls = [call, *others[: max(0, MOST_BYTES // call.bytes - 1)]]
+            self._waiting = [one for one in self._waiting if one not in calls]
+        return calls
+
+    def _run(self, calls: list[_Call]) -> None:
+        first = calls[0].values
+        values = {name: np.concatenate([one.values[name] for one in calls]) for name in first} if calls[1:] else first
+        try:
+            results = self._graph(values)
+        except ModelError as error:
+            calls[0].error = error
+            if calls[1:]:  # one of them is wrong, perhaps
+                calls[0].error = None
+                for one in calls:
+                    self._run([one])
+            return
+        begin = 0
+        for one in calls:
+            rows = slice(begin, begin := begin + one.rows)
+            one.results = {name: result[rows] for name, result in results.items()} if calls[1:] else results
+
+
+class _Call:
+    """Inputs of a graph, whose first axis is the rows of a batch, and its results or its error."""
+
+    def __init__(self, values: Mapping[str, Array]) -> None:
+        self.values = values
+        self.rows = len(next(iter(values.values())))
+        self.shapes = [(name, value.shape[1:]) for name, value in values.items()]
+        self.bytes = sum(value.nbytes for value in values.values()) or 1
+        self.results: dict[str, Floats] | None = None
+        self.error: ModelError | None = None
 
 
 class SpanSums:
@@ -228,4 +290,4 @@ def open_frames(name: str, card: Card, *, threads: int = 0, precision: str = "fp
     else:
         from emow2v.engines import onnxruntime as runtime  # type: ignore[no-redef]
     step, readout = (runtime.NamedGraph(card.folder / graph, threads=threads) for graph in (card.graph, card.readout))
-    return FramesEngine(card, step, readout)
+    return FramesEngine(card, Combined(step), Combined(readout))

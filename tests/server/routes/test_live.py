@@ -1,6 +1,7 @@
 """Live speech over a WebSocket."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from pathlib import Path
 
@@ -67,12 +68,39 @@ def test_a_stream_gives_what_its_file_gives(
     np.testing.assert_allclose([row["speech"] for row in rows], expected.speech, atol=1e-4 if rate != 16000 else 2e-6)
 
 
-def test_values_come_as_soon_as_their_audio_is_there(client: TestClient) -> None:
+def test_values_come_as_soon_as_their_audio_is_there(client: TestClient, lite: Model) -> None:
+    """Those of a model of frames after `delay` further frames, which it computes by twos."""
     with client.websocket_connect("/v1/stream") as socket:
         socket.receive_json()
-        for index in range(3):
+        come, card = 0, lite.card
+        for sent in range(1, card.delay + 5):
             socket.send_bytes(np.zeros(640, "<i2").tobytes())
-            assert socket.receive_json()["index"] == index
+            known = (sent // 2 * 2 if card.one_pass else sent) - card.delay
+            while come < known:
+                assert socket.receive_json()["index"] == come
+                come += 1
+        assert come >= 3
+
+
+def test_many_streams_of_a_model_of_frames_have_their_own_values(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("torch")
+    from frames_package import frames_model
+
+    monkeypatch.setattr(module, "_share_of_frames", lambda card, engine: 0.2)
+
+    (tmp_path / "model").mkdir()
+    model = frames_model(tmp_path / "model")
+    signals = [speech(16000, 2.5)[begin : begin + 24_000] for begin in (0, 3000, 9000)]
+    query = "encoding=f32le&frame_step=100ms"
+    served = app(model.card, [tmp_path], tmp_path / "work", lambda name: model)
+    with TestClient(served) as client, ThreadPoolExecutor(3) as pool:
+        found = list(pool.map(lambda one: stream(client, query, one.tobytes())[1], signals))
+    for rows, signal in zip(found, signals, strict=True):
+        expected = model.predict(signal, 16000, framing=Framing(frame_step_ms=100), speech=True)
+        np.testing.assert_allclose([row["valence"] for row in rows], expected.scores[:, 2], atol=1e-5)
+        np.testing.assert_allclose([row["speech"] for row in rows], expected.speech, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -105,6 +133,7 @@ def test_messages_that_are_no_samples(client: TestClient) -> None:
 
 def test_one_stream_too_many_is_refused_and_later_taken(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_seconds", lambda model, samples: 0.012)  # of 40 ms: two fit into 70 %
+    monkeypatch.setattr(module, "_share_of_frames", lambda card, engine: 0.3)
     with client.websocket_connect("/v1/stream") as one, client.websocket_connect("/v1/stream") as two:
         one.receive_json(), two.receive_json()
         with client.websocket_connect("/v1/stream") as three:
@@ -142,7 +171,9 @@ def test_few_lengths_are_told_apart(window_ms: float, measured: int) -> None:
     assert module.rounded_ms(window_ms) == measured
 
 
-def test_the_machine_is_measured_again_and_only_for_few_lengths(lite: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_machine_is_measured_again_and_only_for_few_lengths(
+    windows: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
     measured: list[int] = []
     now, seconds = 0.0, 0.001
 
@@ -151,23 +182,23 @@ def test_the_machine_is_measured_again_and_only_for_few_lengths(lite: Model, mon
         return seconds
 
     monkeypatch.setattr(module, "_seconds", took)
-    live = module.Live(lambda: lite, clock=lambda: now)
+    live = module.Live(lambda: windows, clock=lambda: now)
     for hundredth in range(300):  # a client that tries every length
-        live._admit(lite, Framing(left_context_ms=Fraction(960) + Fraction(hundredth, 100)))
+        live._admit(windows, Framing(left_context_ms=Fraction(960) + Fraction(hundredth, 100)))
         live._load_now = 0.0
     assert len(measured) == len(live._measured) == 2  # of a second, and of one and a half
     every = {module.rounded_ms(length) for length in range(40, 10_001)}
     assert len(every) < 30
 
-    live = module.Live(lambda: lite, clock=lambda: now)
+    live = module.Live(lambda: windows, clock=lambda: now)
     seconds = 0.025  # the machine is busy with something else
-    live._admit(lite, Framing())
+    live._admit(windows, Framing())
     with pytest.raises(module.Busy):
-        live._admit(lite, Framing())
+        live._admit(windows, Framing())
     now, seconds = 11.0, 0.001  # and is not any more
     live._load_now = 0.001
-    live._admit(lite, Framing())
+    live._admit(windows, Framing())
     assert live.streams == 2
     now, seconds = 11.0 + module.FRESH_S + 1, 0.039  # and busy again
     with pytest.raises(module.Busy):
-        live._admit(lite, Framing())
+        live._admit(windows, Framing())

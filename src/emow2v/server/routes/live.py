@@ -18,15 +18,19 @@ from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
+from anyio import CapacityLimiter, to_thread
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import QueryParams
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from emow2v.audio.microphone import ENCODINGS, PCMReader
+from emow2v.cards import Card
 from emow2v.discover.names import unknown
+from emow2v.engines.frames import FramesEngine
 from emow2v.errors import Emow2vError, RequestError
 from emow2v.formats.table import LIVE_COLUMNS, ndjson_row, rows
 from emow2v.framing import Framing, parse_time
+from emow2v.framing.chunks import FEWEST
 from emow2v.model import Model
 from emow2v.server.jobs.store import Busy
 from emow2v.stream import SAMPLING_RATES, Stream
@@ -38,6 +42,9 @@ PARAMETERS = ("sampling_rate", "encoding", "frame_step", "left_context", "right_
 FRESH_S = 120  # a measurement is valid for so long, because the other load of the machine changes
 DOUBTED_S = 10  # and for so long before a client is refused because of it
 PIECE_S = 1  # of sound; longer messages are computed in pieces, so that a closed connection is noticed
+LONGEST_S = 10  # of a window: each stream keeps so much sound, or frames of it
+MOST_THREADS = 100  # for the live streams together
+TOGETHER = 16  # streams of a model of frames in the measurement
 IDLE_S = 120  # without a message; silent streams would keep others out
 # Codes of RFC 6455 and its registry.
 CLOSED, REFUSED, TRY_LATER = 1000, 1008, 1013
@@ -64,6 +71,7 @@ class Live:
             int, tuple[float, float]
         ] = {}  # by milliseconds of a window: seconds taken, and time of measurement
         self._load_now = 0.0
+        self._threads: CapacityLimiter | None = None
         self.streams = 0
 
     async def serve(self, socket: WebSocket) -> None:
@@ -87,6 +95,13 @@ class Live:
                 with self._lock:
                     self.streams -= 1
                     self._load_now -= load
+
+    async def _in_thread(self, work: Callable[..., list[Block]], *arguments: object) -> list[Block]:
+        """Compute in a thread of the live streams' own, so that steps of many streams can come at once (`engines.frames`), and
+        other requests have theirs."""
+        if self._threads is None:
+            self._threads = CapacityLimiter(MOST_THREADS)
+        return await to_thread.run_sync(work, *arguments, limiter=self._threads)
 
     def _parse(self, query: QueryParams) -> tuple[Model, Framing, int, str]:
         """The request in the connection's address."""
@@ -116,7 +131,7 @@ class Live:
         model.check(framing)
         if framing.whole:
             raise RequestError("A live stream has no end to give one value for; expected a frame_step.")
-        longest = model.card.max_samples / model.card.sampling_rate
+        longest = min(LONGEST_S, model.card.max_samples / model.card.sampling_rate)
         if framing.window_ms > longest * 1000:
             raise RequestError(
                 f"A window of {float(framing.window_ms):g} ms is too long; live it is {longest:g} s at most."
@@ -129,9 +144,9 @@ class Live:
         Raises:
             Busy: the machine could not compute it in real time
         """
-        load = self._window_s(model, framing, FRESH_S) / (float(framing.step_ms) / 1000)
+        load = self._share(model, framing, FRESH_S)
         if not self._fits(load):  # the machine may have been busy during the measurement
-            load = self._window_s(model, framing, DOUBTED_S) / (float(framing.step_ms) / 1000)
+            load = self._share(model, framing, DOUBTED_S)
         with self._lock:
             if not self._fits(load):
                 many = f"{self.streams} live streams are as many as "
@@ -147,6 +162,16 @@ class Live:
         if self._max_streams:
             return self.streams < self._max_streams
         return not self.streams or self._load_now + load <= MAX_LOAD
+
+    def _share(self, model: Model, framing: Framing, fresh_s: float) -> float:
+        """Share of the machine's time that a stream takes; see `_window_s`."""
+        if not isinstance(model.engine, FramesEngine):
+            return self._window_s(model, framing, fresh_s) / (float(framing.step_ms) / 1000)
+        taken, when = self._measured.get(0, (0.0, -math.inf))
+        if self._clock() - when > fresh_s:
+            taken = _share_of_frames(model.card, model.engine)
+            self._measured[0] = taken, self._clock()
+        return taken
 
     def _window_s(self, model: Model, framing: Framing, fresh_s: float) -> float:
         """Seconds that the machine takes for a window of about that length.
@@ -183,8 +208,8 @@ class Live:
             sound = reader.add(message["bytes"])
             for begin in range(0, sound.size, rate * PIECE_S):
                 piece = sound[begin : begin + rate * PIECE_S]
-                sent = await _send_rows(socket, await run_in_threadpool(_computed, session, piece), sent)
-        sent = await _send_rows(socket, await run_in_threadpool(lambda: list(session.finish())), sent)
+                sent = await _send_rows(socket, await self._in_thread(_computed, session, piece), sent)
+        sent = await _send_rows(socket, await self._in_thread(lambda: list(session.finish())), sent)
         await socket.send_json({"done": True, "rows": sent})
         await socket.close(CLOSED)
 
@@ -214,6 +239,18 @@ def rounded_ms(window_ms: float) -> int:
     """
     step = 100 if window_ms <= 1000 else 500
     return max(step, math.ceil(window_ms / step) * step)
+
+
+def _share_of_frames(card: Card, engine: FramesEngine) -> float:
+    """Share of the machine's time that a stream takes with others, with steps of two frames; the median of seven."""
+    signal = np.zeros((TOGETHER, FEWEST * card.frame_hop), np.float32)
+    lengths, state = np.full(TOGETHER, signal.shape[1]), engine.start(TOGETHER)
+    taken = []
+    for _ in range(8):  # the first one prepares
+        started = time.perf_counter()
+        _, _, state = engine.step(signal, lengths, state)
+        taken.append(time.perf_counter() - started)
+    return sorted(taken[1:])[3] / TOGETHER / (signal.shape[1] / card.sampling_rate)
 
 
 def _seconds(model: Model, samples: int) -> float:

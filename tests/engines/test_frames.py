@@ -1,0 +1,87 @@
+"""Calls of a graph by many threads, and sums of frames; judged by a graph that is written down and by NumPy."""
+
+import threading
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pytest
+
+from emow2v.engines.frames import Combined, FrameTotals, SpanSums
+from emow2v.errors import ModelError
+
+
+class Doubling:
+    """Doubles its input; its first call goes on until `others` calls wait behind it. Refuses rows that begin with 13."""
+
+    engine = "doubling"
+
+    def __init__(self) -> None:
+        self.batches: list[int] = []
+        self.go_on = threading.Event()
+
+    def __call__(self, values: Mapping[str, np.ndarray]) -> dict[str, Any]:
+        self.batches.append(len(values["x"]))
+        assert self.go_on.wait(60)
+        if (values["x"][:, 0] == 13).any():
+            raise ModelError("thirteen")
+        return {"y": 2 * values["x"]}
+
+
+def run_behind_one(graph: Doubling, combined: Combined, inputs: list[np.ndarray]) -> list[Any]:
+    """Results or errors of calls that came while the first of them was computed."""
+    found: list[Any] = [None] * len(inputs)
+    begun = threading.Barrier(len(inputs))
+
+    def call(number: int) -> None:
+        begun.wait(60)
+        try:
+            found[number] = combined({"x": inputs[number]})["y"]
+        except ModelError as error:
+            found[number] = str(error)
+
+    def first() -> None:
+        combined({"x": np.zeros((1, 2))})
+
+    with ThreadPoolExecutor(len(inputs) + 1) as pool:
+        work = [pool.submit(first)]
+        while not graph.batches:
+            pass
+        work += [pool.submit(call, number) for number in range(len(inputs))]
+        while len(combined._waiting) < len(inputs):
+            pass
+        graph.go_on.set()
+        for one in work:
+            one.result()
+    return found
+
+
+def test_calls_that_come_while_one_is_computed_are_one_batch() -> None:
+    graph = Doubling()
+    inputs = [np.full((number % 2 + 1, 2), number, np.float32) for number in range(6)] + [np.ones((1, 3), np.float32)]
+    found = run_behind_one(graph, Combined(graph), inputs)
+    for result, values in zip(found, inputs, strict=True):
+        np.testing.assert_array_equal(result, 2 * values)
+    assert sorted(graph.batches) == [1, 1, 9]  # the first call, the one of another shape, and the nine rows of six
+
+
+def test_an_error_is_that_of_its_call_alone() -> None:
+    graph = Doubling()
+    inputs = [np.full((1, 2), number, np.float32) for number in (1, 13, 2)]
+    found = run_behind_one(graph, Combined(graph), inputs)
+    assert found[1] == "thirteen"
+    np.testing.assert_array_equal(found[0], 2 * inputs[0])
+    np.testing.assert_array_equal(found[2], 2 * inputs[2])
+
+
+@pytest.mark.parametrize("cuts", [[], [1], [3, 4, 50]])
+def test_mean_and_variance_of_frames_that_come_in_parts(cuts: list[int]) -> None:
+    frames = np.random.default_rng(0).normal(3, 2, (70, 4)).astype(np.float32)
+    totals, sums = FrameTotals(), SpanSums()
+    for part in np.split(frames, cuts):
+        totals.add(part)
+        sums.add(part)
+    for mean, variance in (totals.moments(), sums.moments(np.array([0]), np.array([70]))):
+        np.testing.assert_allclose(mean[0], frames.mean(axis=0), rtol=1e-6)
+        np.testing.assert_allclose(variance[0], frames.var(axis=0), rtol=1e-5)
