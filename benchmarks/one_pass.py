@@ -1,0 +1,70 @@
+"""A model of frames beside a model of windows: processor time of a recording at 25 values a second, and of live streams.
+
+python benchmarks/one_pass.py PACKAGE_OF_FRAMES [--windows lite] [--seconds 60] [--streams 1,20,100]
+
+Both compute the same speech in one run, after a warming one; the time is that of all threads, so that other programs count less.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import soundfile
+
+import emow2v
+from emow2v.modelstore.verify import EXAMPLE
+
+STEP = 1280  # samples that each stream gets at a time: two frames of 40 ms
+STEPS = 12
+
+
+def recording(model: emow2v.Model, signal: np.ndarray) -> float:
+    """Seconds of processor time for a second of sound."""
+    model.predict(signal[: 16000 * 12], 16000).load()
+    started = time.process_time()
+    rows = model.predict(signal, 16000, speech=True).load()
+    return (time.process_time() - started) / float(rows.ends[-1])
+
+
+def live(model: emow2v.Model, signal: np.ndarray, streams: int) -> float:
+    """Seconds of processor time for a second of one of many streams, which come at once."""
+    opened = [model.stream(speech=True) for _ in range(streams)]
+
+    def add(stream: int, step: int) -> int:
+        begin = (stream * 37 + step) * STEP % (len(signal) - STEP)
+        return sum(map(len, opened[stream].add(signal[begin : begin + STEP], flush=True)))
+
+    with ThreadPoolExecutor(min(streams, 100)) as pool:
+        for step in range(2 * STEPS):
+            if step == STEPS:
+                started = time.process_time()
+            list(pool.map(lambda stream, step=step: add(stream, step), range(streams)))
+    return (time.process_time() - started) / (streams * STEPS * STEP / 16000)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("frames", help="package of a model of frames")
+    parser.add_argument("--windows", default="lite", help="a model of windows beside it")
+    parser.add_argument("--seconds", type=int, default=60)
+    parser.add_argument("--streams", default="1,20,100")
+    options = parser.parse_args()
+    signal = np.resize(soundfile.read(EXAMPLE, dtype="float32")[0], 16000 * options.seconds)
+    frames, windows = (emow2v.load(name) for name in (options.frames, options.windows))
+    one_pass, cut = recording(frames, signal), recording(windows, signal)
+    print(
+        f"one pass: {1000 * one_pass:.2f} ms of processor time a second of sound, {1 / one_pass:.0f} times real time a core"
+    )
+    print(f"windows: {1000 * cut:.2f} ms, {cut / one_pass:.1f} times as much")
+    for streams in map(int, options.streams.split(",")):
+        taken = live(frames, signal, streams)
+        print(
+            f"{streams} live streams: {1000 * taken:.1f} ms a second of each, {streams * taken:.2f} cores, {taken / one_pass:.1f} times one pass"
+        )
+
+
+if __name__ == "__main__":
+    main()
