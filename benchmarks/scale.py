@@ -80,7 +80,7 @@ def timed(model: object, folder: Path, out: Path, framing: Framing) -> tuple[flo
     return time.perf_counter() - began, processor_s() - used
 
 
-def overhead(work: Path, minutes: int, repeats: int) -> tuple[list[list[object]], float, float]:
+def overhead(work: Path, minutes: int, repeats: int, step_ms: int) -> tuple[list[list[object]], float, float]:
     """Rows of a table, and seconds that the starts took: of Ray with its processes, and until the first answers."""
     model = emow2v.load()
     long = recordings(work / "long", 600, max(2, minutes // 10))
@@ -88,15 +88,17 @@ def overhead(work: Path, minutes: int, repeats: int) -> tuple[list[list[object]]
         name: recordings(work / name.replace(" ", ""), s, n)
         for (name, s), n in zip(SECONDS.items(), (240, 12, 2), strict=True)
     }
-    works: dict[str, tuple[Path, Framing, int]] = {"10 min, 25 values a second": (long, Framing(), 0)}
-    works |= {f"{name}, one value": (folder, Framing.files(), 0) for name, folder in folders.items()}
+    works: dict[str, tuple[Path, Framing]] = {
+        f"10 min, one value every {step_ms} ms": (long, Framing(frame_step_ms=step_ms))
+    }
+    works |= {f"{name}, one value": (folder, Framing.files()) for name, folder in folders.items()}
     rows: list[list[object]] = []
     began = time.perf_counter()
     with on_cluster("local", model, Settings("mix", turns=False, embeddings=False)) as cluster:
         started = time.perf_counter() - began
         warm = recordings(work / "warm", 1, 130)
         first, _ = timed(cluster, warm, work / "out", Framing.files())
-        for name, (folder, framing, _) in works.items():
+        for name, (folder, framing) in works.items():
             best = {"one computer": (float("inf"),) * 2, "ray": (float("inf"),) * 2}
             for _ in range(repeats):
                 for way, computing in (("one computer", model), ("ray", cluster)):
@@ -168,6 +170,7 @@ def _peak_mb() -> float:
 def main() -> None:
     command = parser(__doc__)
     command.add_argument("--minutes", type=int, default=30, help="of sound in recordings of 10 minutes")
+    command.add_argument("--step", type=int, default=40, help="of their values, in ms")
     command.add_argument("--repeats", type=int, default=2)
     command.add_argument("--rows", type=int, default=1_000_000, help="names in the list of the driver; 0 leaves it out")
     command.add_argument("--done", type=int, default=20_000, help="of them that are finished")
@@ -179,7 +182,7 @@ def main() -> None:
     figures: dict[str, object] = {}
     if given.minutes:
         with tempfile.TemporaryDirectory() as folder:
-            rows, started, first = overhead(Path(folder), given.minutes, given.repeats)
+            rows, started, first = overhead(Path(folder), given.minutes, given.repeats, given.step)
         columns = ("recordings", "number", "CPU ms", "CPU ms, Ray", "ratio", "wall ms", "wall ms, Ray", "ratio")
         show(f"A recording; Ray started in {started:.1f} s, first answers {first:.1f} s later", columns, rows)
         figures |= {"overhead": rows, "start_s": started, "first_answers_s": first}
