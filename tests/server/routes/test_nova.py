@@ -424,6 +424,7 @@ def test_a_job_that_fails_says_why_and_leaves_old_results(client: TestClient, da
 
     monkeypatch.setattr("emow2v.engines.openvino.OpenVINOEngine.run_parallel", broken)
     monkeypatch.setattr("emow2v.engines.openvino.OpenVINOEngine.run", broken)
+    monkeypatch.setattr("emow2v.engines.openvino.NamedGraph.__call__", broken)
     client.post("/process", data=short_form(data))
     assert wait(client, "job 1") == 3
     assert "out of luck" in client.post("/log", data={"jobID": "job 1"}).json()["message"]

@@ -237,7 +237,8 @@ def test_tiers_with_channels_of_their_own(client: TestClient, lite: Model, data:
     job = posted(client, "talk.vtt", VTT, **form)
     rows = client.get(f"/v1/jobs/{job['id']}/result").json()["rows"]
     for row, channel, (start, end) in zip(rows, (0, 1), ((0.5, 1.7), (2, 3.9)), strict=True):
-        expected = lite.predict(two[round(start * rate) : round(end * rate), channel], rate, unit="files").scores[0]
+        part = Framing.files(start_ms=start * 1000, end_ms=end * 1000)
+        expected = lite.predict(two[:, channel], rate, framing=part).scores[0]
         np.testing.assert_allclose(row[5:8], expected, atol=1e-5)
     answer = client.post(
         "/v1/predictions",
