@@ -232,7 +232,7 @@ def test_saving_writes_what_the_ending_says_block_by_block(counted: Counted, tmp
         counted.trajectory.save(tmp_path / "talk.csv")
     counted.trajectory.save(str(tmp_path / "talk.csv"), overwrite=True)
     assert len(pd.read_csv(tmp_path / "talk.csv")) == 12
-    with pytest.raises(FormatError, match="expected csv, json, ndjson, annotation, stream or npz"):
+    with pytest.raises(FormatError, match="expected csv, json, ndjson, annotation, stream, npz, png, svg or pdf"):
         counted.trajectory.save(tmp_path / "talk.xlsx")
 
 

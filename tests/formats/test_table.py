@@ -142,7 +142,9 @@ def test_rows_are_json_and_csv_at_once() -> None:
 
 def test_unknown_formats_are_refused(tmp_path: Path) -> None:
     for name in ("talk.xlsx", "talk"):
-        with pytest.raises(FormatError, match="is unknown; expected csv, json, ndjson, annotation, stream or npz"):
+        with pytest.raises(
+            FormatError, match="is unknown; expected csv, json, ndjson, annotation, stream, npz, png, svg or pdf"
+        ):
             formats.write(trajectory(), tmp_path / name)
     assert list(tmp_path.iterdir()) == []
 

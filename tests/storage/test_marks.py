@@ -30,6 +30,7 @@ MARKED = {
     "ndjson": "talk.ndjson",
     "annotation": "talk.arousal.annotation",
     "stream": "talk.embeddings.stream",
+    **{name: f"talk.{name}" for name in ("npz", "svg", "pdf")},
 }
 
 
@@ -64,7 +65,7 @@ def test_what_emow2v_wrote_makes_way(tmp_path: Path, name: str) -> None:
     assert after.keys() == before.keys() and all(after[one] != before[one] for one in after)
 
 
-@pytest.mark.parametrize("name", formats.FORMATS)
+@pytest.mark.parametrize("name", [name for name in formats.FORMATS if name != "png"])  # see below
 def test_a_mark_is_the_digest_of_all_the_rest(tmp_path: Path, name: str) -> None:
     predict(tmp_path, name)
     content = (tmp_path / MARKED[name]).read_bytes()
@@ -390,7 +391,7 @@ def test_refused_results_leave_no_folder_behind(tmp_path: Path) -> None:
 def test_long_names_are_cut_for_every_format_and_told_apart(tmp_path: Path, stem: str) -> None:
     for one in (stem, stem[:-1] + "z"):
         formats.record(trajectory(), formats.writers(formats.FORMATS, tmp_path, one))
-    assert len(list(tmp_path.iterdir())) == 2 * 12
+    assert len(list(tmp_path.iterdir())) == 2 * 16
     for path in tmp_path.iterdir():
         assert path.name.startswith(stem[:40]) and re.search(r"-[0-9a-f]{8}\.[a-z]", path.name)
 

@@ -181,9 +181,11 @@ def read_turn_list(path: Path) -> TurnList | None:
             raise ValueError("it is another file")
         frames = np.frombuffer(base64.b64decode(content["frames"]), "<f4")
         segments = tuple(Segment(*(one[name] for name in _FIELDS)) for one in content["segments"])
-        frame_ms = float(content.get("frame_ms", FRAME_MS))  # a table of an older version has none
+        frame_ms = content.get("frame_ms", FRAME_MS)  # a table of an older version has none
+        if not isinstance(frame_ms, float | int):
+            raise ValueError("frame_ms is no number")
     except FileNotFoundError:
         return None
-    except (OSError, KeyError, TypeError, ValueError, binascii.Error) as error:
+    except (OSError, KeyError, ValueError, binascii.Error) as error:
         raise FormatError(f"The job's turns cannot be read ({error}); post the recording again.") from None
     return TurnList(content["name"], segments, frames, tuple(content["notices"]), frame_ms)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+import weakref
 import zipfile
 from pathlib import Path
 from typing import IO, Any
@@ -35,7 +36,8 @@ class NPZWriter:
     def open(self, info: Info) -> None:
         self._info = info
         self._file = self.staged.open(self.path)
-        self._embeddings: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close, or with the writer
+        self._embeddings: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close, or at the writer's end
+        weakref.finalize(self, self._embeddings.close)
         self._blocks: list[Block] = []
         self._width = EMBEDDING_SIZE
 
