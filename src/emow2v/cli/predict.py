@@ -313,7 +313,7 @@ def predict(
             from emow2v.cluster.jobs import Settings
             from emow2v.cluster.predictor import on_cluster
 
-            rows = Settings(parsed_channel, turns is not None, embeddings or "stream" in names)
+            rows = Settings(parsed_channel, turns is not None, embeddings or bool({"stream", "npz"} & set(names)))
             computing = stack.enter_context(
                 on_cluster(ray, loaded, rows, threads=threads, gpus=float(device == "cuda"), say=progress.say)
             )

@@ -22,7 +22,7 @@ RUNNING = "auto"  # as an address: the cluster that this computer belongs to
 _STORE_BYTES = 256 << 20  # for rows on their way, of a cluster that is started here
 _TRY_S = 5  # to reach a computer
 _PREFIX = "emow2v-ray-"
-_QUIET = {"log_to_driver": False, "configure_logging": False, "logging_level": "ERROR"}
+_QUIET: dict[str, Any] = {"log_to_driver": False, "configure_logging": False, "logging_level": "ERROR"}
 
 
 @contextlib.contextmanager
