@@ -257,12 +257,13 @@ class CorpusRun:
         """
         if self.journal.fact("table") == self._state_of_all(table) and table.is_there:
             return False
+        kept: list[tuple[Path, str]] = []
         for one, entry in self._entries():
             if entry.state == "failed":
                 table.failed(one.path, entry.error)
             elif entry.state == "done":
-                for name in (name for name in entry.outputs if name.endswith(".rows")):
-                    table.add_kept(self.output / name, one.path)
+                kept += [(self.output / name, one.path) for name in entry.outputs if name.endswith(".rows")]
+        table.add_kept(kept)
         return True
 
     def filled(self, table: RunTable) -> None:
@@ -270,9 +271,8 @@ class CorpusRun:
         self.journal.set_fact("table", self._state_of_all(table))
 
     def _state_of_all(self, table: RunTable) -> str:
-        digest = hashlib.sha256(
-            f"{table.path.absolute()}{' in 16 bit' if table.half else ''}\n".encode(errors="backslashreplace")
-        )
+        form = f"{' in 16 bit' if table.half else ''}{f' relative to {table.relative.by}' if table.relative else ''}"
+        digest = hashlib.sha256(f"{table.path.absolute()}{form}\n".encode(errors="backslashreplace"))
         for one, entry in self._entries():
             facts = f"{one.path}\n{entry.state}\n{entry.attempt}\n{entry.error}\n"
             digest.update(facts.encode(errors="backslashreplace"))

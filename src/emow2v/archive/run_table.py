@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -15,6 +15,8 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from emow2v.archive.relative import COLUMNS as RELATIVE
+from emow2v.archive.relative import Relative
 from emow2v.errors import Emow2vError, FormatError
 from emow2v.formats import parquet, run_table
 from emow2v.formats.table import described, json_text, value_columns
@@ -39,9 +41,10 @@ class RunTable:
         only: whether there are no other results; a recording then fails with the table
         half: embeddings have 16 bit
         sharded: the path is a folder for shards of Parquet (see `formats.parquet`)
+        relative: also adds scores relative to speakers or files; only rows that were kept have some
 
     Attributes:
-        path, half: as they are given
+        path, half, relative: as they are given
         broken: a sentence if the table cannot be written any more; else ""
 
     Raises:
@@ -52,9 +55,9 @@ class RunTable:
     def __init__(
         self, path: Path, *, speech: bool = False, turns: bool = False, channels: bool = False,
         embeddings: bool = False, decimal: str = ".", overwrite: bool = False, only: bool = False,
-        half: bool = False, sharded: bool = False,
+        half: bool = False, sharded: bool = False, relative: Relative | None = None,
     ) -> None:  # fmt: skip
-        self.only = only
+        self.only, self.relative = only, relative
         run_table.check(path, decimal=decimal, embeddings=embeddings, half=half, sharded=sharded)
         self.path, self.half, self._sharded = path, half, sharded
         self._described = path.with_name(path.name + "-metadata.json")
@@ -62,7 +65,12 @@ class RunTable:
         self._staged = StagedFiles({**places, self._described: None}, overwrite=overwrite)
         self._staged.check()
         self._info = Info("", Framing(), {}, channel="each" if channels else "", speech=speech or turns, turns=turns)
-        names = ("file", *value_columns(self._info), *(["channel"] if channels else []))
+        names = (
+            "file",
+            *value_columns(self._info),
+            *(["channel"] if channels else []),
+            *(RELATIVE if relative else []),
+        )
         self._layout = run_table.Layout(names, {}, EMBEDDING_SIZE if embeddings else 0, decimal, half)
         self._file: run_table.TableFile | None = None
         self._rows, self.broken = 0, ""
@@ -87,17 +95,28 @@ class RunTable:
         """
         return RecordingRows(self, embeddings=bool(self._layout.embeddings), kept=kept)
 
-    def add_kept(self, path: Path, source: str) -> None:
-        """Add the rows of a recording from the file that kept them; `source` is the recording's name in the table.
+    def add_kept(self, kept: Sequence[tuple[Path, str]]) -> None:
+        """Add the rows of recordings from the files that kept them, each with the recording's name in the table.
 
         Raises:
-            FormatError: as for `add`; or the file is damaged
+            FormatError: as for `add`; or a file is damaged
         """
+        for path, source in kept if self.relative else ():
+            self._read_kept(path, source, self._gather)
+        for path, source in kept:
+            self._read_kept(path, source, self.add)
+
+    def _gather(self, info: Info, blocks: Iterator[Block], rows: int) -> None:
+        assert self.relative is not None
+        for block in blocks:
+            self.relative.gather(info, block)
+
+    def _read_kept(self, path: Path, source: str, take: Callable[[Info, Iterator[Block], int], None]) -> None:
         try:
             with path.open("rb") as file:
                 facts = _read_facts(file)
                 info = replace(self._info, source=source, channel=facts["channel"], provenance=facts["provenance"])
-                self.add(info, _read_blocks(file, facts["blocks"]), facts["rows"])
+                take(info, _read_blocks(file, facts["blocks"]), facts["rows"])
         except (ValueError, KeyError, EOFError, OSError):
             raise FormatError(
                 f"{shown(path)} is damaged; remove it, so that the next run computes {shown(source)} again."
@@ -125,10 +144,12 @@ class RunTable:
         try:
             if self._file is None:
                 descriptions = described(replace(self._info, provenance=info.provenance))
+                if self.relative:
+                    descriptions |= self.relative.descriptions
                 self._layout = replace(self._layout, descriptions=descriptions)
                 self._file = self._open()
             for block in blocks:
-                columns = _columns(info, block)
+                columns = _columns(info, block) | (self.relative.columns(info, block) if self.relative else {})
                 self._file.add({name: columns[name] for name in self._layout.names}, block.embeddings)
         except (Emow2vError, OSError) as error:  # a part of the recording may stand in it
             self.broken = f"{shown(self.path)} was not written: {error}"
@@ -165,6 +186,8 @@ class RunTable:
                 progress.table = self.path
             if run is not None and not complete:
                 run.filled(self)
+                for sentence in self.relative.warnings() if self.relative else ():
+                    progress.say(sentence)
         except FormatError as error:
             self.broken = str(error)
             if self.broken != said:
@@ -209,6 +232,7 @@ class RunTable:
                 name | {key: value for key, value in facts.items() if key not in shared} for name, facts in self._facts
             ],
             "failed": self._failed,
+            **({"relative": self.relative.facts()} if self.relative else {}),
             **({"stopped": "before the last recording"} if stopped else {}),
             "mark": marks.text("" if self._sharded else self._staged.digest(self.path)),
         }
@@ -293,7 +317,7 @@ def _read_facts(file: IO[bytes]) -> dict[str, Any]:
     return facts
 
 
-def _columns(info: Info, block: Block) -> Mapping[str, Any]:
+def _columns(info: Info, block: Block) -> dict[str, Any]:
     columns: dict[str, Any] = {"file": [info.source] * len(block), "start": block.starts, "end": block.ends}
     columns |= {name: block.scores[:, place] for place, name in enumerate(DIMENSIONS)}
     columns |= {"confidence": block.confidence[:, 0], "channel": [info.channel] * len(block)}

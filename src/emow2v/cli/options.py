@@ -24,9 +24,23 @@ class CheckChoice(StrEnum):
     content = "content"
 
 
+class RelativeChoice(StrEnum):
+    speaker = "speaker"
+    file = "file"
+
+
 OverwriteOption = Annotated[
     bool,
     typer.Option("--overwrite", help="Replace existing files even if emow2v did not write them, or they were changed."),
+]
+RelativeOption = Annotated[
+    RelativeChoice | None,
+    typer.Option(
+        "--relative",
+        metavar="speaker|file",
+        help="Add scores relative to the mean and spread of the speaker (of turns, over all recordings) or of the recording to "
+        "--table.",
+    ),
 ]
 RetryFailedOption = Annotated[
     bool,
@@ -67,6 +81,13 @@ LeftContextOption = Annotated[
         rich_help_panel=WINDOWS,
     ),
 ]
+
+
+def turn_time(text: str) -> typer.models.OptionInfo:
+    """An option for a time of the detector's turns."""
+    option: typer.models.OptionInfo = typer.Option(metavar="TIME", help=text, rich_help_panel=TURNS)
+    return option
+
 
 ModelOption = Annotated[
     str,

@@ -29,8 +29,11 @@ from emow2v.cli.options import (
     OverwriteOption,
     PrecisionOption,
     RayOption,
+    RelativeChoice,
+    RelativeOption,
     RetryFailedOption,
     ThreadsOption,
+    turn_time,
 )
 
 if TYPE_CHECKING:
@@ -100,6 +103,7 @@ def predict(
         str,
         typer.Option(metavar=".|,", help="Decimal sign of a .csv table; a comma makes a table for a German Excel."),
     ] = ".",
+    relative: RelativeOption = None,
     embeddings: Annotated[bool, typer.Option("--embeddings", help="Add the 1024 embeddings to the table.")] = False,
     half: Annotated[
         bool, typer.Option("--half", help="Embeddings of 16 bit, which take half the space; in .parquet only.")
@@ -195,22 +199,9 @@ def predict(
             rich_help_panel=TURNS,
         ),
     ] = False,
-    shortest_turn: Annotated[
-        str,
-        typer.Option(metavar="TIME", help="Turns of the detector last at least TIME.", rich_help_panel=TURNS),
-    ] = "250ms",
-    longest_turn: Annotated[
-        str,
-        typer.Option(
-            metavar="TIME", help="Longer turns of the detector are cut in a pause; 0ms: never.", rich_help_panel=TURNS
-        ),
-    ] = "15s",
-    bridged_pause: Annotated[
-        str,
-        typer.Option(
-            metavar="TIME", help="Pauses up to TIME do not end a turn of the detector.", rich_help_panel=TURNS
-        ),
-    ] = "300ms",
+    shortest_turn: Annotated[str, turn_time("Turns of the detector last at least TIME.")] = "250ms",
+    longest_turn: Annotated[str, turn_time("Longer turns of the detector are cut in a pause; 0ms: never.")] = "15s",
+    bridged_pause: Annotated[str, turn_time("Pauses up to TIME do not end a turn of the detector.")] = "300ms",
     model: ModelOption = "lite",
     engine: EngineOption = "auto",
     precision: PrecisionOption = "",
@@ -249,17 +240,22 @@ def predict(
     names = []
     if formats or not table:
         names = archive.format_names(",".join(formats or ["csv"]), printed=folder is None, turns=turns is not None)
-    if not table and (embeddings or half or decimal != "."):
-        raise FormatError("--embeddings, --half and --decimal belong to a table of all; expected --table with them.")
+    if not table and (embeddings or half or relative or decimal != "."):
+        raise FormatError(
+            "--embeddings, --half, --relative and --decimal belong to a table of all; expected --table with them."
+        )
+    if relative is RelativeChoice.speaker and turns is None:
+        raise FormatError("--relative speaker takes turns; expected --segments with it, or --relative file.")
     one_table = None
     if table:
+        from emow2v.archive.relative import Relative
         from emow2v.archive.run_table import RunTable
 
         columns = {"speech": speech, "turns": turns is not None, "channels": parsed_channel == "each"}
         sharded = table.endswith(("/", os.sep)) or (Path(table).is_dir() and Path(table).suffix in ("", ".parquet"))
         one_table = RunTable(
             Path(table), **columns, embeddings=embeddings, decimal=decimal, overwrite=overwrite, only=not names,
-            half=half, sharded=sharded,
+            half=half, sharded=sharded, relative=Relative(relative.value) if relative else None,
         )  # fmt: skip
     if folder is not None and names:
         archive.check_output(folder)
@@ -267,11 +263,10 @@ def predict(
         archive.refuse_terminal(sys.stdin)
     selection = choose(inputs, ENDINGS if segments else (), lists=True)
     resumed = folder is not None and to is not None and any(one.key for one in selection.inputs)
-    if not resumed and (retry_failed or check is not CheckChoice.time):
+    if not resumed and (retry_failed or relative or check is not CheckChoice.time):
         raise FormatError(
-            "--retry-failed and --check belong to a run over a folder or a list; expected -o DIR with it."
+            "--retry-failed, --relative and --check belong to a run over a folder or a list; expected -o DIR with it."
         )
-
     if ray and not resumed:
         raise FormatError("--ray computes a folder or a list of recordings, with a journal; expected -o DIR with it.")
     loaded = load(model, engine=engine, precision=precision, threads=threads, device=device)
