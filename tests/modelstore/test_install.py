@@ -409,7 +409,7 @@ def test_a_home_that_cannot_be_written(archive: Path, tmp_path: Path, monkeypatc
     monkeypatch.setenv("EMOW2V_HOME", str(place))
     with pytest.raises(ModelError, match=r"cannot be written .* set EMOW2V_HOME"):
         install.pull("msp-dim", origin=archive)
-    assert [card.name for card in emow2v.models()] == ["lite"]
+    assert [card.name for card in emow2v.models()] == ["lite", "lite-frames"]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
@@ -431,7 +431,7 @@ def test_a_strangers_card_does_not_change_the_models_limits(package: Path, tmp_p
 
 def test_a_card_under_another_name_is_left_out(package: Path, home: Path, caplog) -> None:
     shutil.copytree(package, home / "models" / "x")
-    assert [card.name for card in emow2v.models()] == ["lite"]
+    assert [card.name for card in emow2v.models()] == ["lite", "lite-frames"]
     assert "calls itself small and is left out" in caplog.text
 
 
@@ -505,7 +505,7 @@ def test_a_damaged_model_says_so_and_hides_no_other(archive: Path, home: Path) -
     (card.folder / "card.json").write_text("{")
     with pytest.raises(ModelError, match=r"is not a model card .* emow2v models pull msp-dim --force"):
         cards.find("msp-dim")
-    assert [one.name for one in emow2v.models()] == ["lite"]
+    assert [one.name for one in emow2v.models()] == ["lite", "lite-frames"]
 
 
 def test_killed_while_pulling_leaves_no_half_model(server: Server, archive: Path, home: Path) -> None:
@@ -540,7 +540,7 @@ def test_killed_while_pulling_leaves_no_half_model(server: Server, archive: Path
     child.stdout.close()
     stalled.set()
     assert [path.name for path in (home / "models").iterdir() if not path.name.startswith(".")] == []
-    assert [card.name for card in emow2v.models()] == ["lite"]
+    assert [card.name for card in emow2v.models()] == ["lite", "lite-frames"]
     server.answers[path] = data
     assert all(row.passed for row in install.pull("msp-dim").rows)
     assert [headers.get("range") for asked, headers in server.asked if asked == path] == [None, "bytes=4096-"]
