@@ -223,10 +223,10 @@ def _evaluate_curves(
     from emow2v.evaluation.curves.follow import evaluate_curves
     from emow2v.evaluation.curves.recordings import read_recordings
     from emow2v.evaluation.intervals import Figure, require
-    from emow2v.evaluation.report import interval
+    from emow2v.evaluation.report import check, interval
     from emow2v.progress import Count
 
-    report.check(to, overwrite=overwrite)
+    check(to, report.FILES, overwrite=overwrite)
     require("matplotlib")
     recordings = read_recordings(data, scales=scales)
     model = load_model()

@@ -36,14 +36,17 @@ _TRUTHS = {
 }
 
 
-def check(folder: Path, *, overwrite: bool = False) -> None:
+def check(folder: Path, names: Iterable[str] = FILES, *, overwrite: bool = False) -> None:
     """Check, before any work, that only files are replaced that emow2v wrote.
+
+    Args:
+        names: of the files of the report
 
     Raises:
         PlaceTaken: a file of that name lies in `folder` that emow2v did not write, or that was changed since
         FormatError: a folder lies there
     """
-    StagedFiles(places(FILES, folder), overwrite=overwrite).check()
+    StagedFiles(places(names, folder), overwrite=overwrite).check()
 
 
 def write(

@@ -13,25 +13,14 @@ import numpy as np
 
 from emow2v.evaluation.curves.follow import CurveEvaluation, DimensionFigures, Followed
 from emow2v.evaluation.intervals import Figure
-from emow2v.evaluation.report import interval, places, png, whole_figure, write_files
+from emow2v.evaluation.report import interval, png, whole_figure, write_files
 from emow2v.formats.markdown import table
 from emow2v.formats.plot import COLOURS
-from emow2v.storage.files import StagedFiles
 from emow2v.trajectory import DIMENSIONS
 
 FILES = ("curves.json", "curves.md", "curves.csv", "curves.png")
 _DRAWN = 6  # recordings in the picture, the first ones
 _NOTHING = Figure(math.nan)
-
-
-def check(folder: Path, *, overwrite: bool = False) -> None:
-    """Check, before any work, that only files are replaced that emow2v wrote.
-
-    Raises:
-        PlaceTaken: a file of that name lies in `folder` that emow2v did not write, or that was changed since
-        FormatError: a folder lies there
-    """
-    StagedFiles(places(FILES, folder), overwrite=overwrite).check()
 
 
 def write(
