@@ -170,3 +170,17 @@ def test_a_share_that_goes_while_results_are_found(
     refuse_folder(monkeypatch, "b", number)
     with pytest.raises(Emow2vError, match=os.strerror(number)):
         compare(tmp_path, tmp_path)
+
+
+def test_annotations_are_compared_on_the_scale_of_their_schemes(tmp_path: Path, scores: np.ndarray) -> None:
+    write(trajectory(scores), tmp_path / "a" / "talk.arousal.annotation")
+    write(trajectory(scores), tmp_path / "b" / "talk.arousal.annotation")
+    header, data = (tmp_path / "b" / f"talk.arousal.annotation{end}" for end in ("", "~"))
+    header.write_text(header.read_text().replace('min="0', 'min="-1').replace("BINARY", "ASCII"))
+    data.write_text("".join(f"{2 * value - 1:.7f};1.0\n" for value in scores[:, 0]))
+    (found,) = compare(tmp_path / "a", tmp_path / "b").overall
+    assert found.rows == 50 and found.largest == pytest.approx(0, abs=1e-6) and found.ccc == pytest.approx(1)
+    text = header.read_text()
+    header.write_text(text.replace(' min="-1', ' least="-1'))
+    with pytest.raises(FormatError, match="a scheme without its range"):
+        compare(tmp_path / "a", tmp_path / "b")

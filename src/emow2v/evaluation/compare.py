@@ -129,7 +129,10 @@ def _read(path: Path, name: str) -> dict[str, Series]:
         dimension = next((one for one in DIMENSIONS if one in (read.name.lower(), Path(path.stem).suffix[1:])), None)
         if dimension is None or read.values.dtype.kind != "f":
             raise FormatError(f"{path} is no annotation of {', '.join(DIMENSIONS)}; expected a result of emow2v.")
-        return {name: Series(read.starts, {dimension: read.values})}
+        low, high = read.minimum, read.maximum
+        if low is None or high is None or not low < high:
+            raise FormatError(f"{path} has a scheme without its range; expected min and max in its header.")
+        return {name: Series(read.starts, {dimension: (read.values - low) / (high - low)})}
     if ending == ".stream":
         stream = read_stream(path)
         return {name: Series(stream.times, {EMBEDDINGS: np.asarray(stream.data, np.float64)})}
