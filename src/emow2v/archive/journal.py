@@ -102,7 +102,7 @@ class Journal:
                     f"{shown(output)} cannot be written ({error.strerror}); choose another folder."
                 ) from None
             with self._sentences():
-                self._database = sqlite3.connect(self._path, wait_s, isolation_level=None)
+                self._database = sqlite3.connect(self._path, timeout=wait_s, isolation_level=None)
                 undo.callback(self._database.close)
                 self._open(options)
             self._close = undo.pop_all()
