@@ -46,10 +46,10 @@ class Relative:
 
     def gather(self, info: Info, block: Block) -> None:
         """Take rows of the first pass."""
-        keys = self._keys(info, block)
-        for key in dict.fromkeys(keys):
-            rows = np.array([one == key for one in keys])
-            known = rows & np.isfinite(block.scores).all(axis=1)
+        keys, numbers = self._keys(info, block)
+        scored = np.isfinite(block.scores).all(axis=1)
+        for number, key in enumerate(keys):
+            known = scored & (numbers == number)
             if not key or not known.any():
                 continue
             values = block.scores[known].astype(np.float64)
@@ -59,8 +59,9 @@ class Relative:
 
     def columns(self, info: Info, block: Block) -> dict[str, npt.NDArray[np.float32]]:
         """The relative values of rows in the second pass, float32 [rows] by column; NaN for none."""
-        keys = self._keys(info, block)
-        found = np.stack([self._mean_and_spread(key) for key in keys]) if keys else np.zeros((0, len(DIMENSIONS), 2))
+        keys, numbers = self._keys(info, block)
+        of_keys = np.array([self._mean_and_spread(key) for key in keys]).reshape(len(keys), len(DIMENSIONS), 2)
+        found = of_keys[numbers]
         with np.errstate(invalid="ignore"):
             values = ((block.scores - found[:, :, 0]) / found[:, :, 1]).astype(np.float32)
         return {name: values[:, place] for place, name in enumerate(COLUMNS)}
@@ -100,11 +101,14 @@ class Relative:
                 "gave these names anew in each recording, use --relative file, or name the speakers."
             )
 
-    def _keys(self, info: Info, block: Block) -> list[str]:
+    def _keys(self, info: Info, block: Block) -> tuple[list[str], npt.NDArray[np.intp]]:
+        """The speakers or the file of some rows, and the number of each row's one among them."""
         if self.by == "file":
-            return [f"{info.source}, {info.channel}" if info.channel else info.source] * len(block)
+            name = f"{info.source}, {info.channel}" if info.channel else info.source
+            return [name], np.zeros(len(block), np.intp)
         assert block.turns is not None
-        return list(block.turns.speakers)
+        names = {name: number for number, name in enumerate(dict.fromkeys(block.turns.speakers))}
+        return list(names), np.array([names[name] for name in block.turns.speakers], np.intp)
 
     def _mean_and_spread(self, key: str) -> npt.NDArray[np.float64]:
         """Mean and deviation of each dimension, float64 [3, 2]; NaN where they are not known."""

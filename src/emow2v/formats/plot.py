@@ -6,11 +6,8 @@ import functools
 import io
 import warnings
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from emow2v.errors import FormatError
 from emow2v.rows import Block, Info, Rows, concatenate
@@ -26,9 +23,7 @@ _DPI = 300  # as journals ask for
 
 
 def plot(trajectory: Rows, path: str | Path, *, overwrite: bool = False) -> None:
-    """Write the three curves over time as a picture; the ending of the name (.png, .svg, .pdf) is its kind.
-
-    Where the probability of speech is known, curves have gaps in silence.
+    """Write a picture of the curves, as `Trajectory.save` does; the ending of the name (.png, .svg, .pdf) is its kind.
 
     Args:
         overwrite: whether files are replaced that emow2v did not write
@@ -37,13 +32,9 @@ def plot(trajectory: Rows, path: str | Path, *, overwrite: bool = False) -> None
         PlaceTaken: a file exists that emow2v did not write, or that was changed since
         FormatError: matplotlib is not installed, another ending, or a place that cannot be written
     """
-    path = Path(path)
-    picture(path, 1, 1)  # before the work
-    StagedFiles({path: None}, overwrite=overwrite).check()
-    name = f"{Path(trajectory.info.source).name} ({trajectory.provenance['model']})"
-    rows = concatenate(list(trajectory))
-    silent = replace(rows, scores=rows.scores_of_speech, confidence=np.ones_like(rows.confidence))
-    save(figure_of(path, [curves_of(trajectory.info, silent, name)], plane=False), path, overwrite=overwrite)
+    from emow2v.formats import record
+
+    record(trajectory, [PictureWriter(Path(path), overwrite=overwrite)])
 
 
 def curves_of(info: Info, rows: Block, name: str) -> Curves:
@@ -107,7 +98,8 @@ class PictureWriter:
         self._blocks.append(Block(block.first, block.starts, block.ends, *parts))
 
     def close(self) -> None:
-        name = Path(self._info.source).name + (f", {self._info.channel}" if self._info.channel else "")
+        channel = f", {self._info.channel}" if self._info.channel else ""
+        name = f"{Path(self._info.source).name}{channel} ({self._info.provenance['model']})"
         figure = figure_of(self.path, [curves_of(self._info, concatenate(self._blocks), name)], plane=True)
         self._file.write(drawn(figure, self.path))
 
