@@ -63,7 +63,7 @@ def plot(
     Curves have gaps in silence; below them is the confidence. Values of turns are lines as long as the turns, shaded by
     speaker. Pictures have 300 dots per inch.
     """
-    from emow2v.formats.pictures import Curves
+    from emow2v.formats.pictures import Curves, speakers_of
     from emow2v.formats.plot import figure_of, picture, save
     from emow2v.formats.table_read import read_table
     from emow2v.storage.files import StagedFiles
@@ -73,9 +73,11 @@ def plot(
     curves = []
     for path in results:
         for name, table in read_table(path).items():
-            turns = table.turns
-            speakers = [one or tier for one, tier in zip(turns.speakers, turns.tiers, strict=True)] if turns else []
-            curves.append(Curves(Path(name).name, table.starts, table.ends, table.scores, table.confidence, speakers))
+            curves.append(
+                Curves(
+                    Path(name).name, table.starts, table.ends, table.scores, table.confidence, speakers_of(table.turns)
+                )
+            )
     if len(curves) > _MOST_ROWS:
         raise FormatError(
             f"The results hold {len(curves)} recordings; expected at most {_MOST_ROWS} in one picture; name fewer tables."

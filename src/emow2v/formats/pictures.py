@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from emow2v.formats.plot import COLOURS
-from emow2v.rows import DIMENSIONS
+from emow2v.rows import DIMENSIONS, TurnRows
 from emow2v.storage import one_line
 
 # Of Okabe and Ito (2008), which colour-blind readers tell apart; none is a colour of a curve
@@ -41,6 +41,11 @@ class Curves:
     confidence: Floats | None = None
     speakers: Sequence[str] = ()
     covers: str = ""
+
+
+def speakers_of(turns: TurnRows | None) -> list[str]:
+    """The speaker of each row, or the tier where none is named; empty where rows are no turns."""
+    return [one or tier for one, tier in zip(turns.speakers, turns.tiers, strict=True)] if turns else []
 
 
 def page(recordings: Sequence[Curves], make: Any, *, plane: bool) -> Any:

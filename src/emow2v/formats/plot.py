@@ -39,15 +39,10 @@ def plot(trajectory: Rows, path: str | Path, *, overwrite: bool = False) -> None
 
 def curves_of(info: Info, rows: Block, name: str) -> Curves:
     """What a picture shows of rows; scores are NaN in rows without speech."""
-    from emow2v.formats.pictures import Curves
+    from emow2v.formats.pictures import Curves, speakers_of
 
     covers = str(info.provenance.get("covers", "")).replace("a row's start", "its step's start")
-    speakers = (
-        ()
-        if rows.turns is None
-        else [one or tier for one, tier in zip(rows.turns.speakers, rows.turns.tiers, strict=True)]
-    )
-    return Curves(name, rows.starts, rows.ends, rows.scores_of_speech, rows.confidence, speakers, covers)
+    return Curves(name, rows.starts, rows.ends, rows.scores_of_speech, rows.confidence, speakers_of(rows.turns), covers)
 
 
 def figure_of(path: Path, recordings: Sequence[Curves], *, plane: bool) -> Any:

@@ -22,7 +22,6 @@ Floats = npt.NDArray[np.float64]
 
 TIMES = ("time", "start", "seconds", "timestamp", "time_s")  # columns that may hold the time of a row
 VALUES = ("value", "rating", "score")  # columns of the one dimension of a table
-ENDINGS = (".annotation", ".csv", ".tsv", ".txt")
 _UNIT: Scale = (0.0, 1.0)
 _LONGEST_STEP_S = 1.0  # values further apart than this, and than three usual steps, have a gap between them
 _USUAL_STEPS = 3.0

@@ -20,7 +20,6 @@ from emow2v.trajectory import DIMENSIONS
 
 FILES = ("curves.json", "curves.md", "curves.csv", "curves.png")
 _DRAWN = 6  # recordings in the picture, the first ones
-_NOTHING = Figure(math.nan)
 
 
 def write(
