@@ -8,12 +8,14 @@ from typing import Any
 from pydantic.dataclasses import dataclass
 
 from emow2v.errors import FormatError
-from emow2v.networks.lite_frames import FramesConfig
+from emow2v.framing import SAMPLING_RATE
+from emow2v.networks.lite_frames import FRAME, FramesConfig
 from emow2v.training import recipe as recipes
 from emow2v.training.lite.recipe import FREE, LiteRecipe
 from emow2v.training.recipe import Count, CountFromZero, Number, NumberFromZero, PositiveNumber
 
-SHORTEST_SPAN_S = 0.52  # of a teacher's window: 13 frames
+SHORTEST_SPAN_S = 0.52  # of a teacher's window
+SHORTEST = round(SHORTEST_SPAN_S * SAMPLING_RATE / FRAME)  # frames of it
 # Keys of `lite` that the teacher decides, or that have no part here
 _NOT_HERE = (
     "encoder", "start", "layers", "beside", "lower_share", "lower_dropout", "random_positions",
@@ -33,6 +35,7 @@ class FramesRecipe(LiteRecipe):
         pause_seconds: of each row that are no crop: silence or noise before and behind it
         frame_weight, score_weight, label_weight, speech_weight: of the parts of the loss: distance from the teacher's
             frames; from its scores of a window; from the values and classes of the corpora; from the detector of speech
+        workers: processes that compose rows ahead, for a GPU; 0 composes them between steps
     """
 
     teacher: str = ""
@@ -46,6 +49,7 @@ class FramesRecipe(LiteRecipe):
     score_weight: PositiveNumber = 10.0
     label_weight: NumberFromZero = 0.5
     speech_weight: NumberFromZero = 1.0
+    workers: CountFromZero = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -60,4 +64,6 @@ class FramesRecipe(LiteRecipe):
                 raise FormatError(f"'{name}' of a recipe has no part in a training of frames; leave it out.")
 
     def numbers(self) -> dict[str, Any]:
-        return {name: value for name, value in asdict(self).items() if name not in (*FREE, *_NOT_HERE, "teacher")}
+        return {
+            name: value for name, value in asdict(self).items() if name not in (*FREE, *_NOT_HERE, "teacher", "workers")
+        }

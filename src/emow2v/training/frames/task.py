@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,21 +11,19 @@ from torch import Tensor
 from torch.nn import functional
 
 from emow2v.corpora.clip import Clip
-from emow2v.framing import SAMPLING_RATE
 from emow2v.networks.lite import Lite
-from emow2v.networks.lite_frames import FRAME, LiteFrames
+from emow2v.networks.lite_frames import LiteFrames
 from emow2v.training.frames.places import WINDOW, take_places
-from emow2v.training.frames.recipe import SHORTEST_SPAN_S, FramesRecipe
-from emow2v.training.frames.rows import Rows, compose
+from emow2v.training.frames.recipe import FramesRecipe
+from emow2v.training.frames.rows import Rows
+from emow2v.training.frames.source import RowSource
 from emow2v.training.lite.signals import Signals
 from emow2v.training.lite.task import NEUTRAL, LiteTraining, crop
 from emow2v.training.losses import ccc_loss
 
-WHOLE = 0.5  # share of batches whose window is the whole crop
 STATISTICS_BATCHES = 12  # of 32 crops, for the mean and deviation of pooled values
 AT_ONCE = 8  # crops that are heard together for them, in less memory than a step takes
 PLACES_WINDOWS = 192  # for the means of keys and values by place
-SHORTEST = round(SHORTEST_SPAN_S * SAMPLING_RATE / FRAME)  # frames
 
 
 class FramesTraining(LiteTraining):
@@ -53,6 +51,7 @@ class FramesTraining(LiteTraining):
         teacher: Lite,
     ) -> None:
         super().__init__(recipe, model, clips, signals, *rest)  # type: ignore[arg-type]
+        self._rows: Iterator[Rows] = iter(())
         self.teacher = teacher.eval().requires_grad_(False).to(self.device)
 
     def is_trained(self, name: str) -> bool:
@@ -68,21 +67,7 @@ class FramesTraining(LiteTraining):
         )
 
     def step(self) -> float:
-        rows, batch = self._rows(), self._batches[self._step]
-        return self._descend(self._loss_of(rows, batch))
-
-    def _rows(self) -> Rows:
-        recipe, rng = self.recipe, self._rng
-        crops = self._crops(self._batches[self._step], rng).cpu()
-        crops = crops[:, : crops.shape[1] // FRAME * FRAME]
-        frames = crops.shape[1] // FRAME
-        length = frames
-        if rng.uniform() > WHOLE:
-            length = round(float(np.exp(rng.uniform(np.log(SHORTEST), np.log(frames)))))
-        begin = int(rng.integers(0, frames - length + 1))
-        pause = round(recipe.pause_seconds * SAMPLING_RATE / FRAME)
-        span = (begin, begin + length)
-        return compose(crops, recipe.no_speech, pause, span, rng, self._augment, self._banks["noises"])
+        return self._descend(self._loss_of(next(self._rows), self._batches[self._step]))
 
     def _loss_of(self, rows: Rows, batch: Any) -> Tensor:
         recipe, model, teacher = self.recipe, self.model, self.teacher
@@ -138,6 +123,7 @@ class FramesTraining(LiteTraining):
             self._take_places()
             self._take_statistics()
         super().begin_epoch(epoch, first)
+        self._rows = RowSource(self.recipe, self.signals, self._batches, self._banks, epoch).rows(first)
 
     def _take_places(self) -> None:
         """What positions of the teacher are for, by distance."""

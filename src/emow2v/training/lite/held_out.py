@@ -46,22 +46,23 @@ class Scored:
 
 
 def score(model: Lite | LiteFrames, signals: Signals, indices: Sequence[int]) -> Scored:
-    """Score clips as a whole (up to 10 s) and in windows of 1 s."""
+    """Score clips as a whole (up to 10 s) and in windows of 1 s, on the device of the network."""
     model.eval()
+    device = next(model.parameters()).device
     whole, embeddings, windows = [], [], []
     with torch.no_grad():
         for index in indices:
             signal = signals[index][: LiteConfig.positions * FRAME_HOP]
             padded = np.pad(signal, (0, max(0, SAMPLING_RATE - signal.size)))
             if isinstance(model, LiteFrames):
-                clip, parts = pooled_by_frames(model, torch.from_numpy(padded)[None], signal.size)
+                clip, parts = pooled_by_frames(model, torch.from_numpy(padded)[None].to(device), signal.size)
                 (embedding, scores, *_), single = model.read(clip), model.read(parts)[1]
             else:
-                embedding, scores, *_ = model(torch.from_numpy(signal)[None])
-                single = model(torch.from_numpy(cut(padded, WINDOWS)))[1]
-            embeddings.append(embedding[0].numpy())
-            whole.append(scores[0].numpy())
-            windows.append(single.numpy())
+                embedding, scores, *_ = model(torch.from_numpy(signal)[None].to(device))
+                single = model(torch.from_numpy(cut(padded, WINDOWS)).to(device))[1]
+            embeddings.append(embedding[0].cpu().numpy())
+            whole.append(scores[0].cpu().numpy())
+            windows.append(single.cpu().numpy())
     return Scored(np.stack(whole), np.stack(embeddings), windows)
 
 
@@ -73,7 +74,7 @@ def pooled_by_frames(model: LiteFrames, signal: Tensor, samples: int) -> tuple[t
         signal: [1, samples], padded to a window
         samples: of the clip
     """
-    frames = model.frames(signal, torch.tensor([samples]))[:, : -(-samples // FRAME)]
+    frames = model.frames(signal, torch.tensor([samples], device=signal.device))[:, : -(-samples // FRAME)]
     size, step = (round(ms * SAMPLING_RATE / 1000) for ms in (1000, 500))
     begins = range(0, signal.shape[1] - size + 1, step)
     windows = [model.pooled(frames[:, begin // FRAME : (begin + size) // FRAME]) for begin in begins]

@@ -121,7 +121,7 @@ def run(
     figures = held_out_figures(trained, clips, signals, task.held_out, recall=True)
     if rated:
         figures["rated"] = rated.figures(trained)
-    _write_network(output / NETWORK, trained, recipe, figures)
+    _write_network(output / NETWORK, trained.cpu(), recipe, figures)
     return LiteResult(output / NETWORK, figures, tuple(fault for _, fault in left_out))
 
 

@@ -74,6 +74,23 @@ def crops(
     return functional.interpolate(cut[:, None], size=samples, mode="linear", align_corners=False)[:, 0]
 
 
+def random_crops(
+    recipe: LiteRecipe,
+    signals: Signals,
+    batch: npt.NDArray[np.int64],
+    rng: np.random.Generator,
+    device: torch.device | str = "cpu",
+) -> Tensor:
+    """Crops of clips, of one random length, [batch, samples], a little faster or slower than they were spoken."""
+    shortest, longest = recipe.crop_seconds
+    seconds = (
+        recipe.long_seconds
+        if rng.uniform() < recipe.long_share
+        else float(np.exp(rng.uniform(np.log(shortest), np.log(longest))))
+    )
+    return crops([signals[index] for index in batch], seconds, rng, recipe.speed, recipe.repeat_short, device)
+
+
 class LiteTraining:
     """The task of a `Loop`: steps on crops of the training clips, figures of the averaged network on held-out speakers.
 
@@ -210,11 +227,11 @@ class LiteTraining:
         """No network is chosen."""
 
     def averaged(self) -> Lite:
-        """The network with averaged weights, its embeddings standardised over the training crops; on the processor."""
+        """The network with averaged weights, its embeddings standardised over the training crops."""
         model = type(self.model)(self.model.config).to(self.device)
         model.load_state_dict(self.average.module.state_dict())
         self._standardise(model)
-        return model.eval().cpu()
+        return model.eval()
 
     def state(self, *, finished: bool) -> dict[str, Any]:
         average = {"average": self.average.state_dict()}
@@ -347,13 +364,4 @@ class LiteTraining:
             model.restandardise_both(*values)
 
     def _crops(self, batch: npt.NDArray[np.int64], rng: np.random.Generator) -> Tensor:
-        """Crops of one random length, [batch, samples], a little faster or slower than they were spoken."""
-        recipe = self.recipe
-        shortest, longest = recipe.crop_seconds
-        seconds = (
-            recipe.long_seconds
-            if rng.uniform() < recipe.long_share
-            else float(np.exp(rng.uniform(np.log(shortest), np.log(longest))))
-        )
-        signals = [self.signals[index] for index in batch]
-        return crops(signals, seconds, rng, recipe.speed, recipe.repeat_short, self.device)
+        return random_crops(self.recipe, self.signals, batch, rng, self.device)
