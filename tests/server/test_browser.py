@@ -24,7 +24,6 @@ from browsers import (
     Visitor,
     api,
     asked,
-    chromium,
     drawn,
     drop,
     expect,
@@ -40,7 +39,6 @@ from browsers import (
 from emow2v import cards, citation, formats
 from emow2v.cli import demo
 from emow2v.model import Model
-from emow2v.modelstore.verify import EXAMPLE
 from emow2v.server.routes import pages
 from emow2v.server.run import Server
 
@@ -52,16 +50,6 @@ pytestmark = [
 RATE = 16000
 DIMENSIONS = ("arousal", "dominance", "valence")
 HOSTILE = '<img src=x onerror="document.title=1">&amp;.wav'
-
-
-@pytest.fixture(scope="module")
-def speech(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two seconds of the example as a file, which the microphone of the browser plays, too."""
-    signal, rate = soundfile.read(EXAMPLE, dtype="float32")
-    assert rate == RATE
-    path = tmp_path_factory.mktemp("speech") / "speech.wav"
-    soundfile.write(path, signal[6 * RATE : 8 * RATE], RATE)
-    return path
 
 
 @pytest.fixture(scope="module")
@@ -80,30 +68,6 @@ def url(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         server = Server(port=0, data_dirs=[data], work_dir=tmp_path_factory.mktemp("work"), threads=1)
         with server.running() as address:
             yield address
-
-
-@pytest.fixture(scope="module")
-def browser(speech: Path) -> Iterator["api.Browser"]:
-    with chromium(speech) as chrome:
-        yield chrome
-
-
-@pytest.fixture
-def visit(browser: "api.Browser", url: str) -> Iterator[Callable[..., Visitor]]:
-    visitors: list[Visitor] = []
-
-    def open_page(**context: object) -> Visitor:
-        visitors.append(Visitor(browser, url, **context))
-        return visitors[-1]
-
-    yield open_page
-    for visitor in visitors:
-        visitor.leave()
-
-
-@pytest.fixture
-def page(visit: Callable[..., Visitor]) -> "api.Page":
-    return visit().page
 
 
 @pytest.fixture(scope="module")

@@ -4,13 +4,13 @@ import csv
 import io
 import json
 import re
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-import soundfile
 
 from browsers import (
     CHROMIUM,
@@ -19,7 +19,6 @@ from browsers import (
     Visitor,
     api,
     asked,
-    chromium,
     drawn,
     drop_files,
     expect,
@@ -92,36 +91,14 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator["api.Browser"]:
-    with chromium(Path(EXAMPLE)) as chrome:
-        yield chrome
-
-
-@pytest.fixture(scope="module")
 def job(url: str) -> str:
     return posted(url, "talk.flac", Path(EXAMPLE).read_bytes(), wait=True)
 
 
 @pytest.fixture(scope="module")
-def clip() -> bytes:
+def clip(speech: Path) -> bytes:
     """Two seconds in which somebody speaks."""
-    signal, rate = soundfile.read(EXAMPLE, dtype="float32")
-    file = io.BytesIO()
-    soundfile.write(file, signal[6 * rate : 8 * rate], rate, format="WAV")
-    return file.getvalue()
-
-
-@pytest.fixture
-def visit(browser: "api.Browser", url: str) -> Iterator[Callable[..., Visitor]]:
-    visitors: list[Visitor] = []
-
-    def open_page(**context: object) -> Visitor:
-        visitors.append(Visitor(browser, url, **context))
-        return visitors[-1]
-
-    yield open_page
-    for visitor in visitors:
-        visitor.leave()
+    return speech.read_bytes()
 
 
 def shown(page: "api.Page", job: str, rows: dict, listed: dict, **provenance: object) -> None:
@@ -299,6 +276,83 @@ def test_values_of_turns_are_steps(visit: Callable[..., Visitor], job: str) -> N
     assert at(page) == pytest.approx(1, abs=0.001)
     page.keyboard.press(".")
     assert at(page) == pytest.approx(2.5, abs=0.001)
+
+
+def test_chosen_tiers_leave_their_values_in_curves_summary_and_files(visit: Callable[..., Visitor], job: str) -> None:
+    page = visit().page
+    rows = speech_until(6)
+    for index, values in enumerate(rows["rows"]):
+        if values[2] is not None:
+            values[2] = round(index / 1000, 6)
+    shown(page, job, rows, TURNS)
+    box = page.get_by_role("checkbox", name="VP (VP_text)")
+    box.focus()
+    page.keyboard.press("Space")
+    expect(page.locator("#speakers tbody tr")).to_have_count(1)
+    middles = (np.arange(len(rows["rows"])) + 0.5) * STEP_S
+    of_iv = (middles >= 2.5) & (middles < 4.5)  # the turn of the other speaker
+    x, y = plot(page)["arousal"]
+    np.testing.assert_allclose(x, middles[of_iv])
+    np.testing.assert_allclose(y, np.flatnonzero(of_iv) / 1000)
+    mean = f"{y.mean():.3f}"
+    expect(page.locator("#summary td").nth(2)).to_have_text(mean)
+    expect(page.locator("#summary caption")).to_contain_text("50 values over 0:02.0 min of speech of 0:02.0 min")
+    expect(page.locator("#selection")).to_have_text("Selection: in the turns of IV.")
+    name, packed = saved(page, page.get_by_role("button", name="Values of the selection (CSV, zip)"))
+    assert name == "talk.selection.csv.zip"
+    with zipfile.ZipFile(io.BytesIO(packed)) as archive:
+        lines = list(csv.DictReader(io.TextIOWrapper(archive.open("talk.selection.csv"), "utf-8")))
+        described = json.loads(archive.read("talk.selection.csv-metadata.json"))
+    np.testing.assert_allclose([float(line["arousal"]) for line in lines], y)
+    assert described["emow2v:provenance"]["selection"] == "in the turns of IV"
+    assert described["emow2v:provenance"]["model"] == "lite" and described["url"] == "talk.selection.csv"
+    _, text = saved(page, page.get_by_role("button", name="Turns of the selection (CSV)"))
+    assert [line["label"] for line in csv.DictReader(io.StringIO(text.decode()))] == ["So?"]
+    name, text = saved(page, page.get_by_role("button", name="Means of the selection (CSV)"))
+    whole, speaker = csv.DictReader(io.StringIO(text.decode()))
+    assert name == "talk.selection.means.csv" and (whole["speaker"], whole["values"], whole["seconds"]) == (
+        "",
+        "50",
+        "2",
+    )
+    assert float(whole["arousal"]) == pytest.approx(y.mean(), abs=1e-6)
+    assert float(whole["arousal_sd"]) == pytest.approx(y.std(ddof=1), abs=1e-6)
+    assert (speaker["speaker"], speaker["values"], speaker["valence"]) == ("IV", "10", "0.800000")
+    page.get_by_role("checkbox", name="IV", exact=True).uncheck()
+    expect(page.locator("#summary caption")).to_contain_text("0 values")
+    expect(page.locator("#selection")).to_have_text("Selection: in no tier.")
+    box.check()
+    page.get_by_role("checkbox", name="IV", exact=True).check()
+    expect(page.locator("#summary caption")).to_contain_text("150 values over 0:06.0 min of speech of 0:12.8 min")
+
+
+def test_the_selection_is_played_and_nothing_else(visit: Callable[..., Visitor], job: str) -> None:
+    page = visit().page
+    short = [{"start": 1.0, "end": 1.3, "label": "", **VALUES}, {"start": 5.0, "end": 5.2, "label": "", **NONE}]
+    listed = {**TURNS, "tiers": [{"name": "VP", "speaker": "VP", "turns": short}, TURNS["tiers"][1]]}
+    shown(page, job, speech_until(6), listed)
+    page.get_by_role("checkbox", name="IV").uncheck()
+    page.evaluate(
+        """() => {
+        const audio = document.querySelector("#audio");
+        const look = () => { if (!audio.paused) (window.heard ??= []).push(audio.currentTime); requestAnimationFrame(look); };
+        look();
+    }"""
+    )
+    page.get_by_role("button", name="Play this part").click()
+    until(page, lambda: at(page) == pytest.approx(5.2, abs=0.001), "it ends with the last turn")
+    assert page.locator("#audio").evaluate("element => element.paused")
+    heard = np.array(page.evaluate("heard"))
+    assert (heard < 1.6).any() and (heard >= 5).any() and not ((heard > 1.8) & (heard < 4.9)).any()
+    page.get_by_role("checkbox", name="IV").check()
+    page.get_by_role("slider", name="Turns of VP").focus()
+    page.keyboard.press("Home")
+    page.keyboard.press("Enter")
+    until(page, lambda: view(page)[1] < 2, "zoomed to the first turn")
+    page.locator("h1").click()
+    page.keyboard.press("p")
+    until(page, lambda: at(page) == pytest.approx(view(page)[1], abs=0.001), "it ends with the visible part")
+    assert view(page) == pytest.approx((0.55, 1.75))
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

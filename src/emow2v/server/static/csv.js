@@ -1,5 +1,5 @@
-// A CSV table of live values, with the description that `emow2v predict` writes beside one.
-// It is made here, since the values are in the browser only and can be saved when the server is gone.
+// A CSV table of live values or of a selection, with the description that `emow2v predict` writes beside one.
+// It is made here, since the browser alone has live values and knows what is selected.
 
 const DECIMALS = 6;
 const MISSING = "null";
@@ -23,13 +23,13 @@ export const csvNumber = (value) => (Number.isFinite(value) ? value.toFixed(DECI
 /** A text, in quotes where it needs them. */
 export const csvField = (text) => (/[",\r\n\v\f\x1c-\x1e\x85\u2028\u2029]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
 
-/** The table: a line for each row of the series. */
-export function csvTable(recording, series) {
+/** The table: a line for each of these rows of the series. */
+export function csvTable(recording, series, rows = series.rowsIn()) {
   const lines = [["file", "start", "end", ...series.columns].join(",")];
-  for (let index = 0; index < series.length; index++) {
+  for (const index of rows) {
     const times = [series.start(index), series.end(index)].map((seconds) => Number(seconds.toFixed(DECIMALS)));
     const texts = series.columns.map((_, column) => csvNumber(series.value(index, column)));
-    lines.push([recording, ...times, ...texts].join(","));
+    lines.push([csvField(recording), ...times, ...texts].join(","));
   }
   return `${lines.join("\n")}\n`;
 }

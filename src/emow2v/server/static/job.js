@@ -8,6 +8,7 @@ import { Plane } from "./plane.js";
 import { Player } from "./player.js";
 import { Readout, spokenRow } from "./readout.js";
 import { requestJSON } from "./requests.js";
+import { addSelection, showSelection } from "./selection.js";
 import { Series, Waveform } from "./series.js";
 import { showSummary } from "./summary.js";
 import { PagedTable, valueRows } from "./table.js";
@@ -36,9 +37,10 @@ const readout = new Readout(byId("cursor-values"));
 const player = new Player(byId("audio"), byId("video"), showTime, (reason) => {
   byId("no-playback").textContent = reason;
   byId("no-playback").hidden = !reason;
+  byId("play-part").disabled = Boolean(reason);
 });
 const seek = (time) => player.seek(time);
-const tiers = new Tiers(byId("tiers"), byId("turn"), plot, seek);
+const tiers = new Tiers(byId("tiers"), byId("turn"), plot, seek, chooseTiers);
 const table = new PagedTable(byId("values"), valueRows(series, seek));
 let turns = null; // who speaks when, if the job knows it
 let turnTable = null;
@@ -67,7 +69,21 @@ function showView(from, to) {
   if (!isHeld) byId("pan").value = plot.range ? from / (plot.whole - width) : 0.5;
   byId("pan").setAttribute("aria-valuetext", `${clockText(from, 1)} to ${clockText(to, 1)}`);
   tiers.draw();
-  if (!byId("about").hidden) showSummary(series, turns, plot.range);
+  if (byId("about").hidden) return;
+  showSummary(series, turns, plot.range);
+  showSelection({ turns, range: plot.range });
+}
+
+/** Other tiers are chosen: curves and summary have the values in their turns. */
+function chooseTiers() {
+  series.choose(turns.rowsOf(series));
+  table.turn(table.page, true);
+  redraw();
+}
+
+/** Play the visible part, of the chosen tiers. */
+function playPart() {
+  player.playParts(turns?.parts(...plot.view) ?? [plot.view]);
 }
 
 function showJob() {
@@ -160,7 +176,6 @@ async function loadRows() {
   player.duration ||= series.duration;
   byId("about").hidden = false;
   byId("coverage").textContent = coverageText(job.provenance, series);
-  showSummary(series, turns, plot.range);
   showExports();
   table.turn(0, true);
   redraw();
@@ -268,6 +283,7 @@ function handleKey(event) {
     ".": () => series.length && row < series.length - 1 && player.seek(series.start(row + 1)),
     Home: () => player.seek(0),
     End: () => player.seek(Infinity),
+    p: playPart,
     "+": () => plot.scale(0.5),
     "-": () => plot.scale(2),
     0: () => plot.zoom(null),
@@ -282,17 +298,19 @@ byId("pan").addEventListener("input", (event) => {
   const start = event.target.value * (plot.whole - (to - from));
   plot.zoom([start, start + to - from]);
 });
+byId("play-part").addEventListener("click", playPart);
 byId("zoom-in").addEventListener("click", () => plot.scale(0.5));
 byId("zoom-out").addEventListener("click", () => plot.scale(2));
 byId("zoom-all").addEventListener("click", () => plot.zoom(null));
 byId("turns-csv").addEventListener("click", () => {
-  const [text, name] = [turnsCSV(job.name, turns), `${fileStem(job.name)}.turns.csv`];
+  const [text, name] = [turnsCSV(job.name, turns.all), `${fileStem(job.name)}.turns.csv`];
   saveFile(name, new Blob([text], { type: "text/csv" }));
 });
 byId("cancel").addEventListener("click", () => cancelJob(id).catch(announceError));
 byId("log").addEventListener("toggle", async (event) => {
   if (event.target.open) byId("log-text").textContent = await requestLog(id);
 });
+addSelection(() => ({ job, series, turns, view: plot.view, range: plot.range }));
 addEventListener("keydown", handleKey);
 addCitation(jobPath(id, "/citation"), () => fileStem(job.name));
 

@@ -33,7 +33,7 @@ export class Plane {
     const size = Math.round(canvas.clientWidth * ratio);
     if (!size) return;
     if (canvas.width !== size || canvas.height !== size) canvas.width = canvas.height = size;
-    const key = `${size} ${series.length} ${series.length ? series.value(series.length - 1, AROUSAL) : 0}`;
+    const key = [size, series.choices, series.length, series.length ? series.value(series.length - 1, AROUSAL) : 0].join();
     if (!this.background || this.key !== key) {
       this.key = key;
       this.background = this.#drawBackground(size, ratio);

@@ -11,7 +11,7 @@ export class Player {
    */
   constructor(audio, video, onTime, onPlayable) {
     Object.assign(this, { audio, video, media: audio, onTime, onPlayable });
-    Object.assign(this, { time: 0, duration: 0, isReady: false, wasUsed: false });
+    Object.assign(this, { time: 0, duration: 0, isReady: false, wasUsed: false, parts: [] });
     for (const media of [audio, video]) this.#listen(media);
   }
 
@@ -72,6 +72,11 @@ export class Player {
 
   /** Set the time, in seconds; times outside the recording become its beginning or end. */
   seek(time) {
+    this.parts = [];
+    this.#seek(time);
+  }
+
+  #seek(time) {
     this.wasUsed = true;
     this.time = Math.min(Math.max(time, 0), this.duration || this.media.duration || 0);
     if (this.isReady) this.media.currentTime = this.time;
@@ -81,12 +86,38 @@ export class Player {
   /** Play or pause. */
   toggle() {
     if (!this.isReady) return;
+    this.parts = [];
     if (this.isPlaying) this.media.pause();
-    else this.media.play().catch(() => {}); // it was paused before it began
+    else this.#play();
+  }
+
+  /** Play parts of the recording, [start, end] each in seconds, one after the other, and stop. */
+  playParts(parts) {
+    if (!this.isReady || !parts.length) return;
+    this.#seek(parts[0][0]);
+    this.parts = parts;
+    this.#play();
+  }
+
+  #play() {
+    this.media.play().catch(() => {}); // it was paused before it began
+  }
+
+  /** At the end of a part, go to the next one; stop after the last one. */
+  #endPart() {
+    const [, ...next] = this.parts;
+    if (next.length) {
+      this.#seek(next[0][0]);
+    } else {
+      this.media.pause();
+      this.#seek(this.parts[0][1]);
+    }
+    this.parts = next;
   }
 
   #update() {
     if (!this.isReady || this.time === this.media.currentTime) return;
+    if (this.parts.length && this.media.currentTime >= this.parts[0][1]) return this.#endPart();
     this.time = this.media.currentTime;
     this.wasUsed = true;
     this.onTime(this.time, false);

@@ -18,6 +18,7 @@ const ROUNDING_S = 1e-9;
 export class Series {
   constructor() {
     this.isTurns = this.isWhole = false;
+    this.choices = 0; // how often `choose` was called
     this.clear();
   }
 
@@ -27,6 +28,13 @@ export class Series {
     this.duration = this.longest = 0; // seconds: to the end of all rows, of the longest one
     [this.lowest, this.highest] = [Infinity, -Infinity];
     this.hasSpeech = false;
+    this.chosen = null;
+  }
+
+  /** Leave the scores of some rows out of curves and summaries; `chosen` is 1 for each row that stays, null for all. */
+  choose(chosen) {
+    this.chosen = chosen;
+    this.choices++;
   }
 
   /** Names of the values that rows have. */
@@ -76,9 +84,18 @@ export class Series {
     return !this.isTurns && this.data[index * WIDTH + 2 + SPEECH] < SPEECH_THRESHOLD;
   }
 
-  /** A value; `column` is a place in COLUMNS, or SPEECH. Scores of silence are NaN. */
+  /** Whether the row is left out of curves and summaries: it is silent, or was not chosen. */
+  isLeftOut(index) {
+    return this.isSilent(index) || !this.#isChosen(index);
+  }
+
+  #isChosen(index) {
+    return this.chosen === null || this.chosen[index] === 1;
+  }
+
+  /** A value; `column` is a place in COLUMNS, or SPEECH. Scores of rows that are left out are NaN. */
   value(index, column) {
-    return column < DIMENSIONS.length && this.isSilent(index) ? NaN : this.data[index * WIDTH + 2 + column];
+    return column < DIMENSIONS.length && this.isLeftOut(index) ? NaN : this.data[index * WIDTH + 2 + column];
   }
 
   /**
@@ -179,11 +196,19 @@ export class Series {
     return this.middle(index) >= from && this.middle(index) <= to;
   }
 
-  /** Seconds of the rows between two times: of all, and of those with speech. */
+  /** The numbers of the chosen rows between two times. */
+  rowsIn(from = -Infinity, to = Infinity) {
+    const rows = [];
+    for (let index = 0; index < this.length; index++) {
+      if (this.#isChosen(index) && this.#isInside(index, from, to)) rows.push(index);
+    }
+    return rows;
+  }
+
+  /** Seconds of the chosen rows between two times: of all, and of those with speech. */
   seconds(from = -Infinity, to = Infinity) {
     let [all, speech] = [0, 0];
-    for (let index = 0; index < this.length; index++) {
-      if (!this.#isInside(index, from, to)) continue;
+    for (const index of this.rowsIn(from, to)) {
       all += this.end(index) - this.start(index);
       if (!this.isSilent(index)) speech += this.end(index) - this.start(index);
     }
@@ -191,22 +216,20 @@ export class Series {
   }
 
   /**
-   * Lowest value, mean, standard deviation and highest value of a column, of rows with speech whose middle is between two
-   * times; of all rows where speech is not known.
+   * Lowest value, mean, standard deviation and highest value of a column, of chosen rows with speech whose middle is
+   * between two times; of all chosen rows where speech is not known.
    */
   summary(column, from = -Infinity, to = Infinity) {
     let [low, high, sum, count] = [Infinity, -Infinity, 0, 0];
-    const counts = (index) =>
-      this.#isInside(index, from, to) && !this.isSilent(index) && !Number.isNaN(this.value(index, column));
-    for (let index = 0; index < this.length; index++) {
-      if (!counts(index)) continue;
+    const rows = this.rowsIn(from, to).filter((index) => !this.isSilent(index) && !Number.isNaN(this.value(index, column)));
+    for (const index of rows) {
       const value = this.value(index, column);
       [low, high, sum, count] = [Math.min(low, value), Math.max(high, value), sum + value, count + 1];
     }
     if (!count) return null;
     const mean = sum / count;
     let squares = 0;
-    for (let index = 0; index < this.length; index++) if (counts(index)) squares += (this.value(index, column) - mean) ** 2;
+    for (const index of rows) squares += (this.value(index, column) - mean) ** 2;
     return { count, low, mean, deviation: count > 1 ? Math.sqrt(squares / (count - 1)) : NaN, high };
   }
 }

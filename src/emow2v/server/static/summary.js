@@ -1,6 +1,7 @@
 // The summary of the visible part: statistics of its values, and means of each speaker. Silence is left out.
 
 import { byId, make } from "./elements.js";
+import { selectionText } from "./selection.js";
 import { COLUMNS, DIMENSIONS } from "./series.js";
 import { clockText, countText, valueText } from "./texts.js";
 
@@ -24,15 +25,15 @@ export function showSummary(series, turns, range) {
     return make("tr", {}, make("th", { scope: "row" }, name), ...cells);
   });
   byId("summary").replaceChildren(
-    make("caption", { class: "muted" }, captionText(series, count, range)),
+    make("caption", { class: "muted" }, captionText(series, turns, count, range)),
     make("thead", {}, make("tr", {}, make("td"), ...Object.values(names).map(headCell))),
     make("tbody", {}, ...lines),
   );
   showSpeakers(turns?.speakers(from, to) ?? []);
 }
 
-function captionText(series, count, range) {
-  const part = range ? `from ${clockText(range[0], 2)} to ${clockText(range[1], 2)}, the visible part` : "";
+function captionText(series, turns, count, range) {
+  const part = selectionText(range, turns);
   const { all, speech } = series.seconds(...(range ?? []));
   if (series.isTurns) return [`${countText(count, "turn")}, together ${clockText(all, 1)} min`, part].filter(Boolean).join(", ");
   if (!series.hasSpeech || series.isWhole) return `${countText(count, "value")} ${part || `over ${clockText(series.duration, 1)}`}`;

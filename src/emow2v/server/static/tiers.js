@@ -18,9 +18,10 @@ export class Tiers {
    * @param detail holds a line for each turn that is pointed at, chosen or at the cursor
    * @param plot whose time axis they share
    * @param seek is called with a time that somebody chose
+   * @param onChoice is called when other tiers are chosen
    */
-  constructor(element, detail, plot, seek) {
-    Object.assign(this, { element, detail, plot, seek, turns: null, rows: [], pointed: null, time: 0, shown: null });
+  constructor(element, detail, plot, seek, onChoice) {
+    Object.assign(this, { element, detail, plot, seek, onChoice, turns: null, rows: [], pointed: null, time: 0, shown: null });
     this.draw = drawNextFrame(() => this.#draw());
     this.cursor = make("div", { class: "cursor" });
     onThemeChange(() => this.draw());
@@ -41,8 +42,7 @@ export class Tiers {
   #row(tier) {
     const seconds = tier.turns.reduce((sum, turn) => sum + turn.end - turn.start, 0);
     const remark = `${countText(tier.turns.length, "turn")}, ${clockText(seconds)} min`;
-    const swatch = make("span", { class: `swatch speaker${tier.colour}` });
-    const head = make("div", { class: "tier-name" }, swatch, tier.title, " ", make("span", { class: "muted" }, remark));
+    const head = make("div", { class: "tier-name" }, this.#title(tier), " ", make("span", { class: "muted" }, remark));
     const range = { "aria-valuemin": 1, "aria-valuemax": Math.max(1, tier.turns.length), "aria-valuenow": 1 };
     const name = { role: "slider", tabindex: 0, "aria-label": `Turns of ${tier.title}`, "aria-valuetext": "no turn is chosen" };
     const canvas = make("canvas", { ...name, ...range });
@@ -60,6 +60,18 @@ export class Tiers {
     canvas.addEventListener("keydown", (event) => this.#handleKey(row, event));
     for (const kind of ["focus", "blur"]) canvas.addEventListener(kind, () => this.draw());
     return row;
+  }
+
+  /** The name of a tier; a box to choose it where there are others. */
+  #title(tier) {
+    const name = [make("span", { class: `swatch speaker${tier.colour}` }), tier.title];
+    if (this.turns.tiers.length < 2) return make("span", {}, ...name);
+    const onchange = (event) => {
+      tier.isChosen = event.target.checked;
+      this.draw();
+      this.onChoice();
+    };
+    return make("label", { class: "inline" }, make("input", { type: "checkbox", checked: true, onchange }), " ", ...name);
   }
 
   #handleKey(row, event) {
@@ -186,6 +198,7 @@ export class Tiers {
     const [from, to] = this.plot.view;
     const visible = tier.turns.filter((turn) => turn.end >= from && turn.start <= to);
     const least = visible.length > this.width / 4 ? 0 : 1.5; // very many turns: the share of each pixel that they cover
+    pen.globalAlpha = tier.isChosen ? 1 : 0.3;
     for (const turn of visible) {
       const [x, y, width, height] = this.#box(turn, least);
       pen.fillStyle = fill;
@@ -196,6 +209,7 @@ export class Tiers {
       pen.fillStyle = ink;
       pen.fillText(fitted(pen, turn.label, room), left + 4, y + height / 2 + 0.5);
     }
+    pen.globalAlpha = 1;
   }
 
   #mark(pen, turn, ink) {

@@ -15,6 +15,7 @@ const TICK_STEPS_S = [
   ...[1, 2, 4, 12, 24].map((hours) => hours * HOUR_S),
 ];
 const MIN_VIEW_S = 0.2;
+const SEEK_ROUNDING_S = 0.001; // players round times
 const CLICK_PIXELS = 5; // a press that moves less is a click
 const DOUBLE_CLICK_MS = 400;
 const NO_PLOTLY =
@@ -100,7 +101,8 @@ export class TimePlot {
       this.cursor.setAttribute("aria-valuenow", time.toFixed(2));
       this.cursor.setAttribute("aria-valuetext", spoken);
     }
-    if (this.range && (time < from || time > to) && (wasVisible || follow)) {
+    const isOutside = time < from - SEEK_ROUNDING_S || time > to + SEEK_ROUNDING_S;
+    if (this.range && isOutside && (wasVisible || follow)) {
       this.zoom([time - 0.1 * (to - from), time + 0.9 * (to - from)]);
       return;
     }

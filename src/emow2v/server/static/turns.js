@@ -18,9 +18,10 @@ export class Turns {
       const title = tier.speaker && tier.name && tier.name !== tier.speaker ? `${tier.speaker} (${tier.name})` : shown;
       const turns = tier.turns.map((turn) => ({ ...turn, speaker: tier.speaker, tier: tier.name }));
       turns.sort((one, other) => one.start - other.start);
-      return { title: title || UNNAMED[source] || "Turns", colour: speakers.indexOf(shown) % COLOURS, turns, lanes: setLanes(turns) };
+      const look = { title: title || UNNAMED[source] || "Turns", colour: speakers.indexOf(shown) % COLOURS, lanes: setLanes(turns) };
+      return { ...look, turns, isChosen: true };
     });
-    for (const tier of this.tiers) for (const turn of tier.turns) turn.colour = tier.colour;
+    for (const tier of this.tiers) for (const turn of tier.turns) Object.assign(turn, { colour: tier.colour, of: tier });
     this.all = this.tiers.flatMap((tier) => tier.turns).sort((one, other) => one.start - other.start);
   }
 
@@ -29,16 +30,56 @@ export class Turns {
     return this.all.filter((turn) => turn.start <= time + SEEK_ROUNDING_S && time < turn.end);
   }
 
+  /** The tiers that somebody chose; null if all are chosen. */
+  get chosen() {
+    return this.tiers.every((tier) => tier.isChosen) ? null : this.tiers.filter((tier) => tier.isChosen);
+  }
+
+  /** The turns of chosen tiers whose middle is between two times. */
+  between(from = -Infinity, to = Infinity) {
+    const isInside = (middle) => middle >= from && middle <= to;
+    return this.all.filter((turn) => turn.of.isChosen && isInside((turn.start + turn.end) / 2));
+  }
+
+  /** 1 for each row of a series whose middle lies in a turn of a chosen tier; null if all tiers are chosen. */
+  rowsOf(series) {
+    if (!this.chosen) return null;
+    const rows = new Uint8Array(series.length);
+    const turns = this.chosen.flatMap((tier) => tier.turns);
+    const key = (start, end) => `${start.toFixed(5)} ${end.toFixed(5)}`;
+    const keys = new Set(turns.map((turn) => key(turn.start, turn.end)));
+    if (series.isTurns) return rows.map((_, index) => keys.has(key(series.start(index), series.end(index))));
+    for (const turn of turns) {
+      for (let index = Math.max(0, series.begun(turn.start) - 1); series.start(index) < turn.end && index < rows.length; index++) {
+        const middle = series.middle(index);
+        if (middle >= turn.start && middle < turn.end) rows[index] = 1;
+      }
+    }
+    return rows;
+  }
+
+  /** The parts between two times in which somebody of the chosen tiers speaks, [start, end] each; the whole if all are chosen. */
+  parts(from, to) {
+    if (!this.chosen) return [[from, to]];
+    const parts = [];
+    for (const turn of this.all) {
+      const [start, end] = [Math.max(turn.start, from), Math.min(turn.end, to)];
+      if (!turn.of.isChosen || start >= end) continue;
+      if (parts.length && start <= parts.at(-1)[1]) parts.at(-1)[1] = Math.max(parts.at(-1)[1], end);
+      else parts.push([start, end]);
+    }
+    return parts;
+  }
+
   /**
-   * Means of each speaker over the turns whose middle is between two times, in order of their first turn. A turn counts
-   * as often as it has values. Where a file names no speaker, tiers take its place.
+   * Means of each speaker over the turns of chosen tiers whose middle is between two times, in order of their first turn.
+   * A turn counts as often as it has values. Where a file names no speaker, tiers take its place.
    */
   speakers(from = -Infinity, to = Infinity) {
     const found = new Map();
-    for (const turn of this.all) {
-      const middle = (turn.start + turn.end) / 2;
+    for (const turn of this.between(from, to)) {
       const name = turn.speaker || turn.tier;
-      if (!name || middle < from || middle > to) continue;
+      if (!name) continue;
       if (!found.has(name)) found.set(name, { name, turns: 0, seconds: 0, parts: [] });
       const speaker = found.get(name);
       speaker.turns++;
@@ -48,7 +89,7 @@ export class Turns {
     return [...found.values()].map(({ parts, ...speaker }) => {
       const total = parts.reduce((sum, turn) => sum + turn.n, 0);
       const mean = (name) => parts.reduce((sum, turn) => sum + turn.n * turn[name], 0) / total;
-      return { ...speaker, means: DIMENSIONS.map((name) => (total ? mean(name) : NaN)) };
+      return { ...speaker, values: total, means: DIMENSIONS.map((name) => (total ? mean(name) : NaN)) };
     });
   }
 }

@@ -25,10 +25,10 @@ export function turnRows(turns, seek) {
   };
 }
 
-/** All turns of a recording as CSV. */
+/** Turns of a recording as CSV. */
 export function turnsCSV(recording, turns) {
   const lines = [["file", "start", "end", ...TEXTS, ...COLUMNS, "n", "speech"].join(",")];
-  for (const turn of turns.all) {
+  for (const turn of turns) {
     const times = [turn.start, turn.end].map((seconds) => Number(seconds.toFixed(6)));
     const scores = COLUMNS.map((name) => csvNumber(turn[name]));
     const words = TEXTS.map((name) => csvField(turn[name] ?? ""));
