@@ -17,7 +17,7 @@ from emow2v.model import Model
 from emow2v.server.routes import pages
 from servers import app
 
-PAGES = ("/", "/jobs/any", "/live")
+PAGES = ("/", "/jobs/any", "/together", "/live")
 
 
 @pytest.fixture

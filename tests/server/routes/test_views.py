@@ -182,3 +182,38 @@ def test_a_job_that_made_no_values_cannot_be_cited(client: TestClient, data: Pat
     answer = client.get(f"/v1/jobs/{job}/citation")
     assert answer.status_code == 409 and "canceled" in answer.json()["error"]
     assert client.get("/v1/jobs/none/citation").status_code == 404
+
+
+def test_several_results_come_in_one_zip(client: TestClient, data: Path) -> None:
+    clip = (data / "talk.wav").read_bytes()
+    first, second = posted(client, clip), posted(client, clip, "Talk.flac", frame_step="200ms")
+    ids = ",".join(job.rpartition("/")[2] for job in (first, second))
+    answer = client.get("/v1/results", params={"jobs": ids})
+    assert answer.headers["cache-control"] == "no-store" and "results.zip" in answer.headers["content-disposition"]
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+        tables = ["talk.csv", "Talk 2.csv"]  # some systems do not tell talk and Talk apart
+        assert sorted(archive.namelist()) == sorted([*tables, *(f"{name}-metadata.json" for name in tables)])
+        for job, name in ((first, "talk.csv"), (second, "Talk 2.csv")):
+            assert archive.read(name) == client.get(f"{job}/result", params={"format": "csv"}).content
+        assert json.loads(archive.read("Talk 2.csv-metadata.json"))["emow2v:provenance"]["frame_step_ms"] == 200
+    with zipfile.ZipFile(
+        io.BytesIO(client.get("/v1/results", params={"jobs": ids, "format": "json"}).content)
+    ) as archive:
+        assert sorted(archive.namelist()) == ["Talk 2.json", "talk.json"]
+
+
+def test_results_that_cannot_come_together_are_a_sentence(client: TestClient, data: Path) -> None:
+    clip = (data / "talk.wav").read_bytes()
+    turns = posted(client, clip, unit="turns").rpartition("/")[2]
+    for jobs, status, said in (
+        ("", 422, "jobs has 0 ids; expected 1 to 200, with commas between them."),
+        (",".join(map(str, range(201))), 422, "jobs has 201 ids; expected 1 to 200"),
+        (f"{turns},never", 404, "No job 'never' is known"),
+    ):
+        answer = client.get("/v1/results", params={"jobs": jobs})
+        assert (answer.status_code, said in answer.json()["error"]) == (status, True), answer.text
+    answer = client.get("/v1/results", params={"jobs": turns, "format": "annotation"})
+    assert answer.status_code == 404 and answer.json()["error"].startswith(
+        "talk.wav: The format annotation has a value"
+    )
+    assert list((data.parent / "work" / "results").glob("*.*")) == []  # nothing is left of it

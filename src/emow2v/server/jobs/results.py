@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import secrets
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from emow2v import cards, citation, formats, storage
 from emow2v.cards import Card
-from emow2v.errors import ModelError, RequestError
+from emow2v.errors import Emow2vError, ModelError, RequestError
 from emow2v.formats import record
 from emow2v.formats.table_read import Table
 from emow2v.server.jobs.prediction import FORMATS
@@ -52,6 +52,54 @@ def export(task: Task, provenance: Mapping[str, str | float], number: int, file_
     Raises:
         Emow2vError: there is no such session, or its values are gone
     """
+    files = _write_files(task, provenance, number, file_format, folder, task.stem(number))
+    if file_format not in ZIPPED:
+        return files[0]
+    return zip_files(folder / "annotations.zip", {path.name: path for path in files}, compression=zipfile.ZIP_DEFLATED)
+
+
+def export_all(jobs: Sequence[tuple[Task, Mapping[str, str | float]]], file_format: str, folder: Path) -> Path:
+    """Write the values of several jobs in a format, a file or more for each of their sessions, into one zip.
+
+    Args:
+        jobs: tasks with the provenance of their jobs; where names of recordings are the same, files get numbers
+        file_format, folder: as for `export`
+
+    Returns:
+        the zip
+
+    Raises:
+        Emow2vError: the values of a job are gone, or the format has none of their kind; the sentence names the recording
+    """
+    files: dict[str, Path] = {}
+    stems: set[str] = set()
+    for task, provenance in jobs:
+        for number, name in enumerate(task.sessions):
+            place = folder / str(len(stems))
+            place.mkdir()
+            stem = _free_name(task.stem(number), stems)
+            try:
+                written = _write_files(task, provenance, number, file_format, place, stem)
+            except Emow2vError as error:
+                raise type(error)(f"{storage.shown(name)}: {error}") from None
+            files |= {path.name: path for path in written}
+    return zip_files(folder / "results.zip", files, compression=zipfile.ZIP_DEFLATED)
+
+
+def _free_name(stem: str, taken: set[str]) -> str:
+    """The stem, with a number if it is taken (in upper or lower case); it is taken then."""
+    name, number = stem, 1
+    while name.lower() in taken:
+        number += 1
+        name = f"{stem} {number}"
+    taken.add(name.lower())
+    return name
+
+
+def _write_files(
+    task: Task, provenance: Mapping[str, str | float], number: int, file_format: str, folder: Path, stem: str
+) -> list[Path]:
+    """Write the files of `export` into an empty folder."""
     values = task.table(number)
     speech, turns = values.speech is not None, values.turns is not None
     if turns and file_format in formats.REGULAR:
@@ -61,12 +109,11 @@ def export(task: Task, provenance: Mapping[str, str | float], number: int, file_
     info = Info(task.sessions[number], task.framing, dict(provenance), speech=speech, turns=turns)
     record(
         Trajectory(info, lambda: _blocks(values, task.first_row)),
-        formats.writers(["csv" if file_format == "csvw" else file_format], folder, task.stem(number)),
+        formats.writers(["csv" if file_format == "csvw" else file_format], folder, stem),
     )
-    if file_format not in ZIPPED:
-        return next(folder.glob(f"*.{file_format}"))
-    files = {path.name: path for path in sorted(folder.iterdir())}
-    return zip_files(folder / "annotations.zip", files, compression=zipfile.ZIP_DEFLATED)
+    written = sorted(folder.iterdir())
+    several = file_format in ZIPPED
+    return [path for path in written if several or path.suffix == f".{file_format}"]
 
 
 def zip_files(archive: Path, files: Mapping[str, Path], *, compression: int = zipfile.ZIP_STORED) -> Path:

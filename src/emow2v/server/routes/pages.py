@@ -98,6 +98,10 @@ async def _job(request: Request) -> Response:
     return await run_in_threadpool(_page, "job.html", plots=True)
 
 
+async def _together(request: Request) -> Response:
+    return await run_in_threadpool(_page, "together.html", plots=True)
+
+
 async def _live(request: Request) -> Response:
     return await run_in_threadpool(_page, "live.html", plots=True)
 
@@ -148,6 +152,7 @@ class _Static(StaticFiles):
 ROUTES: tuple[BaseRoute, ...] = (
     Route("/", _jobs),
     Route("/jobs/{job_id}", _job),
+    Route("/together", _together),
     Route("/live", _live),
     Route("/static/plotly.min.js", _plotly_js),
     Mount("/static", _Static(directory=STATIC)),

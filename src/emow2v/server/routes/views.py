@@ -34,6 +34,7 @@ T = TypeVar("T")
 Format = Literal["", "json", "csv", "csvw", "ndjson", "annotation"]
 Session = Annotated[int, Query(ge=0, le=10_000, description="Which of the job's recordings; a prediction has one.")]
 
+MAX_JOBS = 200  # of one zip
 MAX_ROWS = 1_000_000  # of one answer
 DECODED_AT_ONCE = 2  # recordings for waveforms; further requests wait
 # Media types for browsers. All other uploads are sent as bytes, so that none is shown as a page.
@@ -172,6 +173,30 @@ def add(api: FastAPI, state: ServerState, find_job: Callable[..., Job]) -> None:
     ) -> Response:
         """The values of a finished job, in any format."""
         return result(find_job(job_id), places, table, session)
+
+    @api.get(
+        "/results",
+        response_class=Response,
+        responses={200: {"content": {"application/zip": {}}, "description": "A zip with the tables."}},
+    )
+    def results_of(
+        jobs: Annotated[str, Query(max_length=20_000, description="Ids of finished jobs, with commas between them.")],
+        table: Annotated[Literal["csv", "csvw", "json", "ndjson", "annotation"], Query(alias="format")] = "csvw",
+    ) -> Response:
+        """The values of several finished jobs in one zip."""
+        ids = [one for one in dict.fromkeys(jobs.split(",")) if one]
+        if not 0 < len(ids) <= MAX_JOBS:
+            raise HTTPException(422, f"jobs has {len(ids)} ids; expected 1 to {MAX_JOBS}, with commas between them.")
+        found = [find_job(one) for one in ids]
+        for job in found:
+            check_finished(job)
+        chosen = [(task_of(job, places), job.provenance) for job in found]
+        return sent_once(
+            places.results(found[0].id),
+            lambda folder: results.export_all(chosen, table, folder),
+            media_type="application/zip",
+            filename="results.zip",
+        )
 
     @api.get("/jobs/{job_id}/citation")
     def cite(job_id: str) -> CitationModel:

@@ -8,12 +8,15 @@ import { Plane } from "./plane.js";
 import { Player } from "./player.js";
 import { Readout, spokenRow } from "./readout.js";
 import { requestJSON } from "./requests.js";
+import { loadValues } from "./rows.js";
 import { addSelection, showSelection } from "./selection.js";
 import { Series, Waveform } from "./series.js";
+import { addSmoothing } from "./smoothing.js";
 import { showSummary } from "./summary.js";
 import { PagedTable, valueRows } from "./table.js";
 import { clockText, countText, durationText, fileStem } from "./texts.js";
 import { Tiers } from "./tiers.js";
+import { addZoomButtons } from "./timeaxis.js";
 import { TimePlot } from "./timeplot.js";
 import { Turns } from "./turns.js";
 import { turnRows, turnsCSV } from "./turntable.js";
@@ -32,6 +35,7 @@ const MIN_ESTIMATE_S = 2; // a job that has run for less gets no estimate of the
 
 const series = new Series();
 const plot = new TimePlot(byId("time"), series, { seek: (time) => player.seek(time), onView: showView });
+const showZoom = addZoomButtons(plot, byId);
 const plane = new Plane(byId("plane"), series);
 const readout = new Readout(byId("cursor-values"));
 const player = new Player(byId("audio"), byId("video"), showTime, (reason) => {
@@ -63,11 +67,7 @@ function showTime(time, follow) {
 
 /** Another part of the time is visible. */
 function showView(from, to) {
-  const width = to - from;
-  byId("zoom-all").disabled = byId("zoom-out").disabled = byId("pan").disabled = !plot.range;
-  const isHeld = document.activeElement === byId("pan") && plot.range;
-  if (!isHeld) byId("pan").value = plot.range ? from / (plot.whole - width) : 0.5;
-  byId("pan").setAttribute("aria-valuetext", `${clockText(from, 1)} to ${clockText(to, 1)}`);
+  showZoom(from, to);
   tiers.draw();
   if (byId("about").hidden) return;
   showSummary(series, turns, plot.range);
@@ -151,7 +151,7 @@ async function loadSound() {
   try {
     const peaks = await requestJSON(jobPath(id, `/waveform?points=${MAX_WAVEFORM_POINTS}&session=${session}`));
     plot.waveform = new Waveform(peaks.step, peaks.lowest, peaks.highest);
-    plot.duration = player.duration = peaks.duration;
+    plot.soundSeconds = player.duration = peaks.duration;
   } catch {
     // the recording cannot be read; the player says why
   }
@@ -163,16 +163,9 @@ async function loadSound() {
 async function loadRows() {
   await newRows;
   announce("Loading the values…");
-  series.clear();
-  let [total, hasTurns] = [1, false];
-  while (series.length < total) {
-    const answer = await requestJSON(jobPath(id, `/rows?first=${series.length}&session=${session}`));
-    hasTurns = answer.turns;
-    total = answer.rows.length ? answer.total : 0;
-    series.add(answer.rows, answer.columns);
-  }
+  const answer = await loadValues(series, job, session);
   announce("");
-  await loadTurns(hasTurns);
+  await loadTurns(answer.turns);
   player.duration ||= series.duration;
   byId("about").hidden = false;
   byId("coverage").textContent = coverageText(job.provenance, series);
@@ -189,7 +182,7 @@ async function loadTurns(hasTurns) {
   const answer = hasTurns ? await requestJSON(path).catch(announceError) : null;
   turns = answer?.tiers.length ? new Turns(answer) : null; // nobody may speak in a recording
   tiers.show(turns);
-  byId("values").hidden = series.isTurns;
+  byId("values").hidden = byId("smoothness").hidden = series.isTurns;
   byId("turn-values").hidden = !turns;
   if (!turns) return;
   for (const format of ["eaf", "textgrid", "vtt", "rttm"]) byId(`turns-${format}`).href = `${path}&format=${format}`;
@@ -210,9 +203,7 @@ function showExports() {
 }
 
 async function savePicture() {
-  const address = await plot.picture(job.name);
-  const text = decodeURIComponent(address.slice(address.indexOf(",") + 1));
-  saveFile(`${fileStem(job.name)}.svg`, new Blob([text], { type: "image/svg+xml" }));
+  saveFile(`${fileStem(job.name)}.svg`, await plot.pictureFile(job.name));
 }
 
 function showProvenance() {
@@ -232,15 +223,13 @@ async function showResult() {
     return;
   }
   showProvenance();
-  series.isTurns = Boolean(job.provenance.turns);
-  series.isWhole = job.provenance.frame_step_ms === 0 && !series.isTurns;
   const names = await requestJSON(jobPath(id, "/sessions"));
   if (names.length > 1 && byId("sessions").hidden) {
     byId("sessions").hidden = false;
     byId("session").replaceChildren(...names.map((name, number) => make("option", { value: number }, name)));
     byId("session").addEventListener("change", (event) => {
       session = Number(event.target.value);
-      Object.assign(plot, { duration: 0, range: null });
+      Object.assign(plot, { soundSeconds: 0, range: null });
       player.duration = player.time = 0;
       Promise.all([loadSound(), loadRows()]).catch(announceError);
     });
@@ -293,15 +282,7 @@ function handleKey(event) {
   action();
 }
 
-byId("pan").addEventListener("input", (event) => {
-  const [from, to] = plot.view;
-  const start = event.target.value * (plot.whole - (to - from));
-  plot.zoom([start, start + to - from]);
-});
 byId("play-part").addEventListener("click", playPart);
-byId("zoom-in").addEventListener("click", () => plot.scale(0.5));
-byId("zoom-out").addEventListener("click", () => plot.scale(2));
-byId("zoom-all").addEventListener("click", () => plot.zoom(null));
 byId("turns-csv").addEventListener("click", () => {
   const [text, name] = [turnsCSV(job.name, turns.all), `${fileStem(job.name)}.turns.csv`];
   saveFile(name, new Blob([text], { type: "text/csv" }));
@@ -309,6 +290,10 @@ byId("turns-csv").addEventListener("click", () => {
 byId("cancel").addEventListener("click", () => cancelJob(id).catch(announceError));
 byId("log").addEventListener("toggle", async (event) => {
   if (event.target.open) byId("log-text").textContent = await requestLog(id);
+});
+addSmoothing((smoothing, every) => {
+  Object.assign(series, { smoothing, every });
+  plot.draw();
 });
 addSelection(() => ({ job, series, turns, view: plot.view, range: plot.range }));
 addEventListener("keydown", handleKey);

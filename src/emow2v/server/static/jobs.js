@@ -73,13 +73,15 @@ function removeRow(id, row) {
   }
   row.element.remove();
   rows.delete(id);
+  showChosen();
 }
 
 function makeRow(job) {
   const row = { job: null, cells: { name: make("td"), state: make("td"), times: make("td"), actions: make("td") } };
   row.element = make("tr", { "data-id": job.id }, ...Object.values(row.cells));
   row.model = make("div", { class: "muted" });
-  row.cells.name.append(make("a", { href: jobstate.pagePath(job.id) }, job.name), row.model);
+  row.choose = make("input", { type: "checkbox", "aria-label": `Choose ${job.name}`, hidden: true, onchange: showChosen });
+  row.cells.name.append(row.choose, make("a", { href: jobstate.pagePath(job.id) }, job.name), row.model);
   row.state = make("span");
   row.bar = make("progress", { max: 1, "aria-label": `Progress of ${job.name}` });
   row.progress = make("span", { class: "muted numbers" });
@@ -96,6 +98,7 @@ function updateRow(row, job) {
   row.model.textContent = job.kind === "process" ? "DISCOVER" : job.model;
   jobstate.showState(row.state, job.state);
   row.bar.hidden = job.state !== "running";
+  row.choose.hidden = job.state !== "finished";
   jobstate.showProgress(row.bar, job);
   row.progress.textContent = progressText(job);
   row.progress.title = job.state === "finished" ? (job.notices ?? []).join("\n") : "";
@@ -161,6 +164,23 @@ async function erase(job) {
   announce(`${job.name} was erased.`);
 }
 
+/** Finished jobs that are chosen, in the order of the list. */
+const chosen = () => [...body.rows].map(({ dataset }) => rows.get(dataset.id)).filter((row) => row?.choose.checked);
+
+/** Show what can be done with the chosen jobs. */
+function showChosen() {
+  const ids = encodeURIComponent(chosen().map((row) => row.job.id).join());
+  byId("chosen").hidden = !ids;
+  byId("chosen-count").textContent = `${countText(chosen().length, "result")} chosen`;
+  byId("together").href = `/together?jobs=${ids}`;
+  byId("chosen-csv").href = `/v1/results?format=csvw&jobs=${ids}`;
+}
+
+byId("chosen-none").addEventListener("click", () => {
+  for (const row of rows.values()) row.choose.checked = false;
+  showChosen();
+  byId("jobs").focus();
+});
 byId("more").addEventListener("click", () => {
   limit = Math.min(MAX_LIMIT, limit * 4);
   refresh();

@@ -131,7 +131,7 @@ function draw(isLast = false) {
   if (!isLast && now - drawnAt < (reducedMotion.matches ? DRAW_REDUCED_MS : DRAW_MS)) return;
   drawnAt = now;
   const end = Math.max(series.duration, recordedSeconds());
-  plot.duration = Math.max(end, isLast ? 0 : VIEW_S);
+  plot.soundSeconds = Math.max(end, isLast ? 0 : VIEW_S);
   plot.range = isLast || end <= VIEW_S ? null : [end - VIEW_S, end];
   plot.draw();
   plane.show(series.length - 1);
@@ -192,5 +192,5 @@ byId("store").addEventListener("click", store);
 addEventListener("beforeunload", (event) => {
   if (phase === "recording") event.preventDefault();
 });
-plot.duration = VIEW_S;
+plot.soundSeconds = VIEW_S;
 plot.draw();

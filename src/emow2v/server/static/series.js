@@ -1,6 +1,7 @@
 // Values over time, and what of them is drawn: an hour has 90,000 rows, a screen shows 2,000 points.
 
 import { Line, outline } from "./lines.js";
+import { MovingMeans } from "./smoothing.js";
 
 export const DIMENSIONS = ["arousal", "dominance", "valence"];
 export const COLUMNS = [...DIMENSIONS, "confidence"];
@@ -19,6 +20,7 @@ export class Series {
   constructor() {
     this.isTurns = this.isWhole = false;
     this.choices = 0; // how often `choose` was called
+    this.smoothing = this.every = 0; // seconds that curves average around each value, seconds between drawn values
     this.clear();
   }
 
@@ -157,17 +159,20 @@ export class Series {
     let first = Math.max(0, this.at(from) - 1);
     const last = Math.min(this.length, this.at(to) + 2);
     const line = new Line();
-    if (last - first <= maxPoints) {
-      for (let index = first; index < last; index++) line.add(this.start(index), this.end(index), this.value(index, column));
+    const step = this.length > 1 ? this.start(1) - this.start(0) : Infinity;
+    const least = Math.max(1, Math.round(this.every / step)); // rows of a point
+    const valueAt = this.#viewed(column, step);
+    if (least === 1 && last - first <= maxPoints) {
+      for (let index = first; index < last; index++) line.add(this.start(index), this.end(index), valueAt(index));
       return { ...line.points(), band: null, seconds: 0 };
     }
-    const stretch = Math.ceil((4 * (last - first)) / maxPoints);
+    const stretch = Math.max(least, last - first <= maxPoints ? 1 : Math.ceil((4 * (last - first)) / maxPoints));
     first -= first % stretch; // the stretches are the same wherever the view begins
     for (let begin = first; begin < last; begin += stretch) {
       const end = Math.min(this.length, begin + stretch);
       let [low, high, sum, count] = [Infinity, -Infinity, 0, 0];
       for (let index = begin; index < end; index++) {
-        const value = this.value(index, column);
+        const value = valueAt(index);
         if (Number.isNaN(value)) continue;
         if (value < low) low = value;
         if (value > high) high = value;
@@ -176,7 +181,17 @@ export class Series {
       }
       line.add(this.start(begin), this.end(end - 1), count ? sum / count : NaN, low, high);
     }
-    return { ...line.points(), band: line.band(), seconds: stretch * (this.start(1) - this.start(0)) };
+    return { ...line.points(), band: line.band(), seconds: stretch * step };
+  }
+
+  /** A function that gives the value of a row as curves show it: smoothed, if it is a score. */
+  #viewed(column, step) {
+    const half = Math.round(this.smoothing / step / 2);
+    if (!half || column >= DIMENSIONS.length) return (index) => this.value(index, column);
+    const key = [this.length, this.choices, half].join();
+    if (this.movingKey !== key) [this.movingKey, this.moving] = [key, []];
+    this.moving[column] ??= new MovingMeans(Float64Array.from({ length: this.length }, (_, index) => this.value(index, column)), half);
+    return (index) => this.moving[column].at(index);
   }
 
   /** The lowest and highest score of all rows. */

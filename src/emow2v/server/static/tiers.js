@@ -3,7 +3,7 @@
 
 import { colour, drawNextFrame, make, onThemeChange } from "./elements.js";
 import { clockText, countText } from "./texts.js";
-import { MARGIN } from "./timeplot.js";
+import { MARGIN } from "./timeaxis.js";
 import { headText, valuesText } from "./turns.js";
 
 const LANE_PX = 24; // WCAG: the least size of a target
