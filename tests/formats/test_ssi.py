@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from emow2v import formats
 from emow2v.errors import FormatError
+from emow2v.formats import AnnotationFacts
 from emow2v.formats.ssi import Annotation, AnnotationWriter, StreamWriter, read_annotation, read_stream
 from emow2v.framing import Framing
 from emow2v.trajectory import DIMENSIONS, Block, Info, Trajectory
@@ -57,8 +58,10 @@ def trajectory(*blocks: Block, framing: Framing | None = None) -> Trajectory:
     return Trajectory(Info("talk.wav", framing or Framing(), PROVENANCE), lambda: iter(blocks))
 
 
-def annotate(path: Path, one: Trajectory, **options: str) -> AnnotationWriter:
-    writer = AnnotationWriter(path, "arousal", **options)
+def annotate(
+    path: Path, one: Trajectory, *, role: str = "", low: float = 0, high: float = 1, **options: str
+) -> AnnotationWriter:
+    writer = AnnotationWriter(path, "arousal", facts=AnnotationFacts(role, low, high), **options)
     formats.record(one, [writer])
     return writer
 

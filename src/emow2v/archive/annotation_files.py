@@ -1,4 +1,6 @@
-"""Formats of annotation programs: .eaf, TextGrid, Tables of Praat, WebVTT, RTTM. Their writers are loaded when they are needed."""
+"""Formats of annotation programs: .eaf, TextGrid, Tables of Praat, WebVTT, RTTM, and turns as annotations of SSI. Their writers
+are loaded when they are needed.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from emow2v.errors import FormatError
-from emow2v.formats import Writer, shorten
+from emow2v.formats import PLAIN, AnnotationFacts, Writer, shorten
 
 if TYPE_CHECKING:
     from emow2v.archive.annotation_writers import Curves
@@ -15,6 +17,11 @@ if TYPE_CHECKING:
 
 FORMATS = ("eaf", "textgrid", "praat", "vtt", "rttm")
 OF_TURNS = ("textgrid", "vtt", "rttm")
+
+
+def others(names: Sequence[str], *, turns: bool) -> list[str]:
+    """The names that are left to `formats.writers`; of turns, annotations of SSI are written here."""
+    return [name for name in names if name not in FORMATS and not (turns and name == "annotation")]
 
 
 def check(names: Sequence[str], *, turns: bool) -> None:
@@ -51,18 +58,22 @@ def writers(
     turns: bool,
     overwrite: bool = False,
     curves: Curves | None = None,
+    annotation: AnnotationFacts = PLAIN,
 ) -> list[Writer]:
     """Writers for results named after a recording.
 
     Args:
-        names: of formats; those that are not in `FORMATS` are left to `formats.writers`
+        names: of formats; those of `others` are left to `formats.writers`
         recording: linked in .eaf files; None where it has no file
         segmentation: where turns came from; an .eaf becomes a copy of it with more tiers
         curves: of turns whose scores are means; see `curves`
+        annotation: what annotations of SSI state
     """
-    if not set(names) & set(FORMATS):
+    left = others(names, turns=turns)
+    if len(left) == len(names):
         return []
     from emow2v.archive.annotation_writers import PraatTableWriter, SeriesWriter, TurnsWriter
+    from emow2v.archive.ssi_turns import TurnAnnotationsWriter
 
     stem = shorten(stem)
     kinds: dict[str, Callable[[], Writer]] = {
@@ -75,5 +86,6 @@ def writers(
         "vtt": lambda: TurnsWriter(folder / f"{stem}.vtt", recording, segmentation, overwrite=overwrite),
         "rttm": lambda: TurnsWriter(folder / f"{stem}.rttm", recording, segmentation, overwrite=overwrite),
         "praat": lambda: PraatTableWriter(folder / f"{stem}.Table", overwrite=overwrite),
+        "annotation": lambda: TurnAnnotationsWriter(folder, stem, segmentation, annotation, overwrite=overwrite),
     }
-    return [kinds[name]() for name in names if name in kinds]
+    return [kinds[name]() for name in names if name not in left]

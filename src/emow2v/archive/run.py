@@ -18,7 +18,7 @@ from emow2v.audio.inputs import STDIN, Input, Outcome
 from emow2v.audio.notices import about
 from emow2v.audio.recording import Source
 from emow2v.errors import AudioError, ClusterError, DiskFull, FormatError
-from emow2v.formats import Writer
+from emow2v.formats import PLAIN, AnnotationFacts, Writer
 from emow2v.formats.table import csv_head, csv_rows, json_head, json_tail, rows
 from emow2v.framing import Context, Framing
 from emow2v.rows import Block, Info
@@ -45,6 +45,7 @@ def predict(
     channel: Channel | Literal["each"] = "mix",
     speech: bool = False,
     turns: Turns | None = None,
+    annotation: AnnotationFacts = PLAIN,
     table: RunTable | None = None,
     run: CorpusRun | None = None,
     progress: Callable[[Block, Info], None] = lambda block, info: None,
@@ -58,6 +59,7 @@ def predict(
         track, channel: as for `Model.predict`; "each" gives one result for each channel, with the channel in its name
         speech: also compute the probability of speech; rows without speech have no scores
         turns: rows are turns; they always have a share of speech
+        annotation: what annotations of SSI state
         table: one table that also takes all rows; with `run`, these are kept in files until `CorpusRun.fill`
         run: notes what becomes of each input, which must be one of `CorpusRun.pending`; needs an output folder
         progress: called after each block
@@ -71,7 +73,7 @@ def predict(
         ClusterError: no node of a cluster can work any more
     """
     printers = [] if output or not names else [_printer(names, sys.stdout)]
-    tables = [name for name in names if name not in annotation_files.FORMATS]
+    tables = annotation_files.others(names, turns=turns is not None)
     formats.writers(tables, output or Path(), "check")  # an unknown format is found before any work
     annotation_files.check(names, turns=turns is not None)
     options: dict[str, Any] = {"framing": framing, "context": context, "batch_size": batch_size, "track": track}
@@ -95,8 +97,9 @@ def predict(
             turns=finder is not None,
             overwrite=overwrite,
             curves=of_turns.get(one.path, {}).get("curves"),
+            annotation=annotation,
         )
-        return [*formats.writers(tables, folder, stem, overwrite=overwrite), *written]
+        return [*formats.writers(tables, folder, stem, overwrite=overwrite, annotation=annotation), *written]
 
     def prepare(one: Input) -> dict[str, Any]:
         if finder is None:
@@ -178,11 +181,8 @@ def format_names(text: str, *, printed: bool, turns: bool = False) -> list[str]:
                 f"Format '{storage.shown(name)}' is unknown; expected {', '.join(known[:-1])} or {known[-1]}."
             )
     annotation_files.check(names, turns=turns)
-    regular = [name for name in names if name in formats.REGULAR]
-    if turns and regular:
-        raise FormatError(
-            f"The format {regular[0]} has a value every step; turns have none; expected csv, json or ndjson."
-        )
+    if turns and "stream" in names:
+        raise FormatError("The format stream has a value every step; turns have none; expected csv, json or ndjson.")
     if printed:
         _printer(names, sys.stdout)
     return names

@@ -18,7 +18,8 @@ import numpy.typing as npt
 from emow2v.archive.relative import COLUMNS as RELATIVE
 from emow2v.archive.relative import Relative
 from emow2v.errors import Emow2vError, FormatError
-from emow2v.formats import parquet, run_table
+from emow2v.formats import audformat_tables, parquet, run_table
+from emow2v.formats.audformat_tables import AudformatTables
 from emow2v.formats.table import described, json_text, value_columns
 from emow2v.framing import Framing
 from emow2v.rows import DIMENSIONS, EMBEDDING_SIZE, Block, Info, TurnRows
@@ -41,6 +42,7 @@ class RunTable:
         only: whether there are no other results; a recording then fails with the table
         half: embeddings have 16 bit
         sharded: the path is a folder for shards of Parquet (see `formats.parquet`)
+        files: each recording has one row for all of it, and a table of audformat no start and end
         relative: also adds scores relative to speakers or files; only rows that were kept have some
 
     Attributes:
@@ -55,13 +57,16 @@ class RunTable:
     def __init__(
         self, path: Path, *, speech: bool = False, turns: bool = False, channels: bool = False,
         embeddings: bool = False, decimal: str = ".", overwrite: bool = False, only: bool = False,
-        half: bool = False, sharded: bool = False, relative: Relative | None = None,
+        half: bool = False, sharded: bool = False, files: bool = False, relative: Relative | None = None,
     ) -> None:  # fmt: skip
         self.only, self.relative = only, relative
         run_table.check(path, decimal=decimal, embeddings=embeddings, half=half, sharded=sharded)
-        self.path, self.half, self._sharded = path, half, sharded
+        self.path, self.half, self._sharded, self._files = path, half, sharded, files
         self._described = path.with_name(path.name + "-metadata.json")
-        places = dict.fromkeys(parquet.shards_in(path)) if sharded else {path: self._described}
+        places: dict[Path, Path | None] = {path: self._described}
+        self._marked = sharded or path.suffix.lower() == audformat_tables.ENDING  # files hold their own marks
+        if self._marked:
+            places = dict.fromkeys(parquet.shards_in(path) if sharded else [path, audformat_tables.table_path(path)])
         self._staged = StagedFiles({**places, self._described: None}, overwrite=overwrite)
         self._staged.check()
         self._info = Info("", Framing(), {}, channel="each" if channels else "", speech=speech or turns, turns=turns)
@@ -83,7 +88,7 @@ class RunTable:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if isinstance(self._file, parquet.ParquetTable):
+        if isinstance(self._file, parquet.ParquetTable | AudformatTables):
             self._file.discard()
         self._staged.discard()
 
@@ -196,6 +201,8 @@ class RunTable:
     def _open(self) -> run_table.TableFile:
         if self._sharded:
             return run_table.table_of_shards(lambda name: self._staged.open(self.path / name), self._layout)
+        if self._marked:
+            return AudformatTables(self.path, self._staged.open, self._layout, filewise=self._files)
         return run_table.table_file(self.path.suffix, self._staged.open(self.path), self._layout)
 
     @property
@@ -234,8 +241,10 @@ class RunTable:
             "failed": self._failed,
             **({"relative": self.relative.facts()} if self.relative else {}),
             **({"stopped": "before the last recording"} if stopped else {}),
-            "mark": marks.text("" if self._sharded else self._staged.digest(self.path)),
+            "mark": marks.text("" if self._marked else self._staged.digest(self.path)),
         }
+        if isinstance(self._file, AudformatTables):
+            self._file.write_header(self._staged.open(self.path), shared)
         file = self._staged.open(self._described)
         file.write((json_text(content, 2) + "\n").encode())
         marks.seal(file)

@@ -24,6 +24,22 @@ class CheckChoice(StrEnum):
     content = "content"
 
 
+class UnitChoice(StrEnum):
+    windows = "windows"
+    files = "files"
+    turns = "turns"
+
+
+class AlignChoice(StrEnum):
+    step = "step"
+    centre = "centre"
+
+
+class PaddingChoice(StrEnum):
+    edge = "edge"
+    zeros = "zeros"
+
+
 class RelativeChoice(StrEnum):
     speaker = "speaker"
     file = "file"
@@ -40,6 +56,20 @@ RelativeOption = Annotated[
         metavar="speaker|file",
         help="Add scores relative to the mean and spread of the speaker (of turns, over all recordings) or of the recording to "
         "--table.",
+    ),
+]
+RoleOption = Annotated[
+    str,
+    typer.Option(
+        "--role", metavar="NAME", help="Role of the person in annotations; of turns, where no speaker is named."
+    ),
+]
+RangeOption = Annotated[
+    str,
+    typer.Option(
+        "--range",
+        metavar="LOW:HIGH",
+        help="Range of the values in annotations, such as -1:1; tables have values as the model gives them.",
     ),
 ]
 RetryFailedOption = Annotated[

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,6 +16,7 @@ from emow2v.cli.options import (
     RECORDING,
     TURNS,
     WINDOWS,
+    AlignChoice,
     CheckChoice,
     CheckOption,
     ContextChoice,
@@ -27,34 +27,23 @@ from emow2v.cli.options import (
     LeftContextOption,
     ModelOption,
     OverwriteOption,
+    PaddingChoice,
     PrecisionOption,
+    RangeOption,
     RayOption,
     RelativeChoice,
     RelativeOption,
     RetryFailedOption,
+    RoleOption,
     ThreadsOption,
+    UnitChoice,
     turn_time,
 )
 
 if TYPE_CHECKING:
     from emow2v.archive.turns import Turns
+    from emow2v.formats import AnnotationFacts
     from emow2v.framing import Framing
-
-
-class UnitChoice(StrEnum):
-    windows = "windows"
-    files = "files"
-    turns = "turns"
-
-
-class AlignChoice(StrEnum):
-    step = "step"
-    centre = "centre"
-
-
-class PaddingChoice(StrEnum):
-    edge = "edge"
-    zeros = "zeros"
 
 
 @stoppable
@@ -88,6 +77,8 @@ def predict(
             show_default="csv",
         ),
     ] = None,
+    role: RoleOption = "",
+    value_range: RangeOption = "0:1",
     overwrite: OverwriteOption = False,
     retry_failed: RetryFailedOption = False,
     check: CheckOption = CheckChoice.time,
@@ -95,8 +86,8 @@ def predict(
         str,
         typer.Option(
             metavar="FILE",
-            help="One table of all recordings: .csv, .parquet, .xlsx or .sav, or FOLDER/ for many files of Parquet that are read "
-            "as one; files of each recording only with --format.",
+            help="One table of all recordings: .csv, .parquet, .xlsx, .sav or .yaml (audformat), or FOLDER/ for many files of "
+            "Parquet that are read as one; files of each recording only with --format.",
         ),
     ] = "",
     decimal: Annotated[
@@ -240,6 +231,7 @@ def predict(
     names = []
     if formats or not table:
         names = archive.format_names(",".join(formats or ["csv"]), printed=folder is None, turns=turns is not None)
+    annotation, stated = _annotation_facts(role, value_range, names)
     if not table and (embeddings or half or relative or decimal != "."):
         raise FormatError(
             "--embeddings, --half, --relative and --decimal belong to a table of all; expected --table with them."
@@ -255,7 +247,7 @@ def predict(
         sharded = table.endswith(("/", os.sep)) or (Path(table).is_dir() and Path(table).suffix in ("", ".parquet"))
         one_table = RunTable(
             Path(table), **columns, embeddings=embeddings, decimal=decimal, overwrite=overwrite, only=not names,
-            half=half, sharded=sharded, relative=Relative(relative.value) if relative else None,
+            half=half, sharded=sharded, files=framing.whole and not (framing.start_ms or framing.end_ms), relative=Relative(relative.value) if relative else None,
         )  # fmt: skip
     if folder is not None and names:
         archive.check_output(folder)
@@ -286,6 +278,7 @@ def predict(
                 track=track or None, turns=turns, rows=("embeddings" if embeddings else "scores") if table else "",
                 unit="turns" if turns else "files" if framing.whole else "windows",
             )  # fmt: skip
+            options |= stated
             run = stack.enter_context(
                 CorpusRun(
                     folder, options, retry_failed=retry_failed or overwrite, check_content=check is CheckChoice.content
@@ -326,6 +319,7 @@ def predict(
             channel=parsed_channel,
             speech=speech,
             turns=turns,
+            annotation=annotation,
             table=one_table,
             run=run,
             progress=progress.block,
@@ -362,6 +356,17 @@ def _turns(
     keys = ("minimum_ms", "maximum_ms", "bridged_pause_ms")
     options = {"pool": pool} | dict(zip(keys, times, strict=True))
     return Turns(Path(segments) if segments else None, tiers, options)
+
+
+def _annotation_facts(role: str, text: str, names: list[str]) -> tuple[AnnotationFacts, dict[str, str]]:
+    """What annotations state, and the options of it that decide on their content, by the words of refusals."""
+    from emow2v.errors import FormatError
+    from emow2v.formats import AnnotationFacts
+
+    stated = {name: value for name, value in (("role", role), ("range", text)) if value not in ("", "0:1")}
+    if stated and "annotation" not in names:
+        raise FormatError(f"--{next(iter(stated))} belongs to annotations; expected --format annotation with it.")
+    return AnnotationFacts.parse(role, text), stated
 
 
 def _framing(

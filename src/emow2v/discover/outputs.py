@@ -11,7 +11,7 @@ import numpy as np
 from emow2v.discover.descriptors import Descriptor
 from emow2v.discover.places import Places, safe_name
 from emow2v.errors import FormatError, RequestError
-from emow2v.formats import Writer
+from emow2v.formats import AnnotationFacts, Writer
 from emow2v.formats.ssi import AnnotationWriter, StreamWriter
 from emow2v.formats.ssi_read import read_annotation
 from emow2v.formats.table_read import Table
@@ -47,7 +47,7 @@ class Output:
             self.path,
             self.port,
             scheme=entry.scheme,
-            role=entry.role,
+            facts=AnnotationFacts(role=entry.role),
             annotator=entry.annotator,
             gaps=gaps,
             overwrite=overwrite,

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import math
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -13,7 +15,18 @@ from emow2v.rows import DIMENSIONS, Block, Info, Rows
 from emow2v.storage import shown
 from emow2v.storage.files import Move, StagedFiles, publish
 
-__all__ = ["FORMATS", "Move", "PlaceTaken", "Writer", "check", "record", "shortened", "write", "writers"]
+__all__ = [
+    "FORMATS",
+    "AnnotationFacts",
+    "Move",
+    "PlaceTaken",
+    "Writer",
+    "check",
+    "record",
+    "shortened",
+    "write",
+    "writers",
+]
 
 # Endings of the files that each format writes, after the recording's name
 _ENDINGS = {
@@ -30,6 +43,46 @@ _ENDINGS = {
 FORMATS = tuple(_ENDINGS)
 REGULAR = ("annotation", "stream")  # of values at regular steps: no turns
 _LONGEST_STEM = 255 - len(".dominance.annotation~")  # bytes of a name before the longest ending
+
+
+@dataclass(frozen=True)
+class AnnotationFacts:
+    """What annotations of SSI and NOVA state besides their rows.
+
+    Attributes:
+        role: of the person, as NOVA names it
+        low, high: range of a continuous scheme, onto which 0..1 is mapped
+
+    Raises:
+        FormatError: `low` is not below `high`, or one of them is too large
+    """
+
+    role: str = ""
+    low: float = 0.0
+    high: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not (-1e6 <= self.low < self.high <= 1e6 and self.high - self.low >= 1e-3):
+            raise FormatError(
+                f"The range of annotations is {self.low:g}:{self.high:g}; expected LOW:HIGH such as -1:1, from -1e6 to 1e6."
+            )
+
+    @classmethod
+    def parse(cls, role: str, text: str) -> AnnotationFacts:
+        """Of a role, and of a range as LOW:HIGH."""
+        low, _, high = text.partition(":")
+        try:
+            return cls(role, float(low), float(high))
+        except ValueError:
+            raise FormatError(f"'{shown(text)}' is no range; expected LOW:HIGH such as -1:1.") from None
+
+    def texts(self, scores: Iterable[float]) -> list[str]:
+        """Scores of 0..1 as values of the scheme, with six decimals; more where the range is small."""
+        span, places = self.high - self.low, max(6, 6 - math.floor(math.log10(self.high - self.low)))
+        return [f"{self.low + score * span:.{places}f}" for score in scores]
+
+
+PLAIN = AnnotationFacts()
 
 
 class Writer(Protocol):
@@ -105,7 +158,14 @@ def check(writers: Iterable[Writer]) -> None:
         writer.staged.check()
 
 
-def writers(formats: Iterable[str], folder: Path, stem: str, *, overwrite: bool = False) -> list[Writer]:
+def writers(
+    formats: Iterable[str],
+    folder: Path,
+    stem: str,
+    *,
+    overwrite: bool = False,
+    annotation: AnnotationFacts = PLAIN,
+) -> list[Writer]:
     """The writers of results that are named after a recording.
 
     Args:
@@ -114,6 +174,7 @@ def writers(formats: Iterable[str], folder: Path, stem: str, *, overwrite: bool 
         folder: of the files; created if it is missing
         stem: first part of every name; a stem that is too long is cut, and gets eight digits to stay distinct
         overwrite: also replace files that emow2v did not write, or that were changed since
+        annotation: what annotations state
 
     Raises:
         FormatError: a format is unknown
@@ -123,10 +184,14 @@ def writers(formats: Iterable[str], folder: Path, stem: str, *, overwrite: bool 
     for name in names:
         if name not in _ENDINGS:
             raise FormatError(f"Format '{shown(name)}' is unknown; expected {known()}.")
-    return [_writer(folder / f"{stem}{ending}", overwrite=overwrite) for name in names for ending in _ENDINGS[name]]
+    return [
+        _writer(folder / f"{stem}{ending}", overwrite=overwrite, annotation=annotation)
+        for name in names
+        for ending in _ENDINGS[name]
+    ]
 
 
-def _writer(path: Path, *, overwrite: bool) -> Writer:
+def _writer(path: Path, *, overwrite: bool, annotation: AnnotationFacts = PLAIN) -> Writer:
     """The writer of one file, or of one pair of files, chosen by the ending of its name."""
     ending = path.suffix.lower()
     if ending in (
@@ -136,7 +201,7 @@ def _writer(path: Path, *, overwrite: bool) -> Writer:
         from emow2v.formats.ssi import AnnotationWriter, StreamWriter
 
         if ending == ".annotation":
-            return AnnotationWriter(path, Path(path.stem).suffix[1:], overwrite=overwrite)
+            return AnnotationWriter(path, Path(path.stem).suffix[1:], facts=annotation, overwrite=overwrite)
         return StreamWriter(path, overwrite=overwrite)
     if ending == ".npz":
         from emow2v.formats.npz import NPZWriter

@@ -1,4 +1,4 @@
-"""One table for many recordings (extra `tables`, but for CSV): Parquet, Excel and SPSS; each takes some columns of rows at a time."""
+"""One table for many recordings (extra `tables`, but for CSV): Parquet, Excel, SPSS, audformat; each takes rows in parts."""
 
 from __future__ import annotations
 
@@ -15,15 +15,17 @@ import numpy as np
 import numpy.typing as npt
 
 from emow2v.errors import FormatError
+from emow2v.formats import audformat_tables
 from emow2v.formats.parquet import EMBEDDING, ParquetFile, ParquetTable, Shards, schema_of
 from emow2v.formats.table import DATATYPES, MISSING, csv_field, score_text, seconds_text
 from emow2v.storage import shown
 
-ENDINGS = (".csv", ".parquet", ".xlsx", ".sav")
+ENDINGS = (".csv", ".parquet", ".xlsx", ".sav", audformat_tables.ENDING)
 _PACKAGES = {
     ".parquet": ("pyarrow", "pyarrow"),
     ".xlsx": ("xlsxwriter", "XlsxWriter"),
     ".sav": ("pyreadstat", "pyreadstat"),
+    audformat_tables.ENDING: ("pyarrow", "pyarrow"),
 }
 _LONGEST_TEXT = {".xlsx": 32_767, ".sav": 32_767}  # characters of a cell; bytes of a string
 _MOST_ROWS = 1_048_576  # of a sheet, its header among them

@@ -19,6 +19,7 @@ from typing import IO
 import numpy as np
 
 from emow2v.errors import FormatError
+from emow2v.formats import PLAIN, AnnotationFacts
 from emow2v.formats.ssi_read import Annotation, StreamData, data_path, read_annotation, read_stream
 from emow2v.rows import DIMENSIONS, EMBEDDING_SIZE, SPEECH_THRESHOLD, Block, Info
 from emow2v.storage import marks
@@ -82,11 +83,7 @@ class _PairWriter(ABC):
     def close(self) -> None:
         """Write the header. The files are not published yet."""
         assert self._info is not None and self._header is not None
-        header = self._header_element(self._info)
-        header.find("meta").set("mark", marks.text(self.staged.digest(data_path(self.path))))  # type: ignore[union-attr]
-        ET.indent(header, space="    ")
-        self._header.write(ET.tostring(header, encoding="us-ascii", xml_declaration=False))
-        marks.seal(self._header)
+        write_header(self._header, self._header_element(self._info), self.staged.digest(data_path(self.path)))
 
     @abstractmethod
     def _zeros(self, block: Block) -> bytes:
@@ -104,14 +101,15 @@ class _PairWriter(ABC):
 class AnnotationWriter(_PairWriter):
     """Writes one dimension as a continuous annotation in text, the only kind that NOVA draws as a curve.
 
-    Scores are clipped to 0..1, the range of the scheme; `clipped` is their number. A score that is not finite is written
-    as 0 with confidence 0, so that the reference reads it. A whole recording is one row, and its sr is 1 / duration. A pair without rows is valid.
+    Scores are clipped to 0..1, which is mapped onto the range of the scheme; `clipped` is their number. A score that is not
+    finite is written as the lowest value with confidence 0, so that the reference reads it. A whole recording is one row, and
+    its sr is 1 / duration. A pair without rows is valid.
 
     Args:
         path: the header, X.annotation
         dimension: arousal, dominance or valence
         scheme: name of the scheme; "" for the dimension
-        role: role of the speaker, as in NOVA
+        facts: role of the speaker, and range of the scheme
         annotator: name of the annotator; "" for emow2v with model and version
         gaps: write rows without speech as NaN, with their confidence
         overwrite: also replace files that emow2v did not write, or that were changed since
@@ -126,7 +124,7 @@ class AnnotationWriter(_PairWriter):
         dimension: str,
         *,
         scheme: str = "",
-        role: str = "",
+        facts: AnnotationFacts = PLAIN,
         annotator: str = "",
         gaps: bool = False,
         overwrite: bool = False,
@@ -136,12 +134,12 @@ class AnnotationWriter(_PairWriter):
             raise FormatError(f"Dimension is '{dimension[:40]}'; expected one of {', '.join(DIMENSIONS)}.")
         self._column = DIMENSIONS.index(dimension)
         self._scheme = scheme or dimension
-        self._role = role
+        self._facts = facts
         self._annotator = annotator
         self._gaps = gaps
 
     def _zeros(self, block: Block) -> bytes:
-        return b"0.000000;0.000000\n"
+        return f"{self._facts.texts([0.0])[0]};0.000000\n".encode()
 
     def _encode(self, block: Block) -> bytes:
         scores = block.scores[:, self._column].astype(np.float64)
@@ -149,20 +147,15 @@ class AnnotationWriter(_PairWriter):
         self.clipped += int(np.count_nonzero(finite & ((scores < 0) | (scores > 1))))
         scores = np.where(finite, np.clip(scores, 0, 1), 0) + 0.0  # + 0.0 turns -0.0 into 0.0
         confidence = np.where(finite, np.clip(np.nan_to_num(block.confidence[:, self._column]), 0, 1), 0) + 0.0
-        texts = [f"{score:.6f}" for score in scores.tolist()]
+        texts = self._facts.texts(scores.tolist())
         for row in np.flatnonzero(block.silent) if self._gaps else ():
             texts[row] = "NaN"  # as .NET, and so NOVA, reads it
         return "".join(f"{a};{b:.6f}\n" for a, b in zip(texts, confidence.tolist(), strict=True)).encode()
 
     def _header_element(self, info: Info) -> ET.Element:
-        root = ET.Element("annotation", {"ssi-v": "3"})
-        ET.SubElement(root, "info", {"ftype": "ASCII", "size": str(self._rows)})
-        meta = {"role": self._role, "annotator": self._annotator or _annotator(info), "description": _provenance(info)}
-        if self._gaps:
-            meta["description"] += f"; speech: NaN where its probability is below {SPEECH_THRESHOLD:g}"
-        ET.SubElement(root, "meta", {key: _xml_text(text) for key, text in meta.items()})
-        scheme = {"name": _xml_text(self._scheme), "type": "CONTINUOUS", "sr": _decimal(self._rate)}
-        ET.SubElement(root, "scheme", {**scheme, "min": "0", "max": "1"})
+        note = f"speech: NaN where its probability is below {SPEECH_THRESHOLD:g}" if self._gaps else ""
+        root = annotation_header(info, self._rows, self._facts.role, annotator=self._annotator, note=note)
+        add_continuous_scheme(root, self._scheme, self._rate, self._facts)
         return root
 
 
@@ -190,13 +183,43 @@ class StreamWriter(_PairWriter):
         facts = {"ftype": "BINARY", "sr": _decimal(self._rate), "dim": str(self._dim)}
         ET.SubElement(root, "info", {**facts, "byte": "4", "type": "FLOAT", "delim": " "})
         meta = {"type": "feature", "annotator": _annotator(info), "description": _provenance(info)}
-        ET.SubElement(root, "meta", {key: _xml_text(text) for key, text in meta.items()})
+        ET.SubElement(root, "meta", {key: xml_text(text) for key, text in meta.items()})
         to = _decimal(self._rows / self._rate)
         ET.SubElement(root, "chunk", {"from": "0.000", "to": to, "byte": "0", "num": str(self._rows)})
         return root
 
 
-def _xml_text(text: str) -> str:
+def annotation_header(info: Info, rows: int, role: str, *, annotator: str = "", note: str = "") -> ET.Element:
+    """The header of an annotation of a number of rows, without its scheme.
+
+    Args:
+        annotator: "" for emow2v with model and version
+        note: behind the provenance
+    """
+    root = ET.Element("annotation", {"ssi-v": "3"})
+    ET.SubElement(root, "info", {"ftype": "ASCII", "size": str(rows)})
+    description = "; ".join(filter(None, (_provenance(info), note)))
+    meta = {"role": role, "annotator": annotator or _annotator(info), "description": description}
+    ET.SubElement(root, "meta", {key: xml_text(text) for key, text in meta.items()})
+    return root
+
+
+def add_continuous_scheme(root: ET.Element, name: str, rate: Fraction, facts: AnnotationFacts) -> None:
+    """Add a scheme of values at a rate in Hz."""
+    scheme = {"name": xml_text(name), "type": "CONTINUOUS", "sr": _decimal(rate)}
+    ET.SubElement(root, "scheme", {**scheme, "min": f"{facts.low:.10g}", "max": f"{facts.high:.10g}"})
+
+
+def write_header(file: IO[bytes], root: ET.Element, digest: str) -> None:
+    """Write the header of a pair of files with its mark, which vouches for the data of that digest."""
+    root.find("meta").set("mark", marks.text(digest))  # type: ignore[union-attr]
+    ET.indent(root, space="    ")
+    file.write(ET.tostring(root, encoding="us-ascii", xml_declaration=False))
+    marks.seal(file)
+
+
+def xml_text(text: str) -> str:
+    """A text without the characters that XML cannot hold."""
     return _NOT_XML.sub("", text)
 
 
@@ -225,7 +248,7 @@ def _provenance(info: Info) -> str:
     """One line: model, weights, engine, framing, software, licence, citation."""
     facts = {key: str(value) for key, value in info.provenance.items()}
     framing = info.framing
-    windows = "one value for the whole recording"
+    windows = "one value for each turn" if info.turns else "one value for the whole recording"
     if not framing.whole:
         windows = (
             f"step {float(framing.step_ms):g} ms, frame {float(framing.core_ms):g} ms, context "

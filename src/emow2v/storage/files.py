@@ -119,6 +119,10 @@ class StagedFiles:
         """Paths of the files, as far as they are known."""
         return list(self._places)
 
+    def expect(self, places: Mapping[Path, Path | None]) -> None:
+        """Add paths, with those of the files that vouch for them."""
+        self._places.update(places)
+
     def check(self) -> None:
         """Refuse to replace what emow2v did not write, and what somebody has changed since.
 
