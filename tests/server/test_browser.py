@@ -196,6 +196,7 @@ def test_exports(page: "api.Page", finished_job: str, predict_metadata: dict) ->
     opened(page, finished_job)
     answer = asked(page, f"/v1/jobs/{finished_job}/rows")
     rows = np.array(answer["rows"])
+    expect(page.locator("#exports").get_by_role("link", name="Embeddings")).to_have_count(0)  # they were not kept
     name, text = saved(page, page.get_by_role("link", name="CSV", exact=True))
     table = list(csv.DictReader(io.StringIO(text.decode())))
     assert name == "a talk.csv" and {line["file"] for line in table} == {"a talk.wav"}
@@ -801,3 +802,18 @@ def test_pages_of_a_server_without_plotly(
     expect(page.locator("#message")).to_contain_text("pip install 'emow2v[server]'")
     page.goto("/live")
     expect(page.locator("#time").get_by_role("note")).to_contain_text("this server has no plotly.js")
+
+
+def test_embeddings_are_kept_where_the_form_says_so(page: "api.Page", speech: Path) -> None:
+    page.goto("/")
+    page.locator("summary").filter(has_text="Settings").click()
+    page.get_by_role("checkbox", name="keep the embeddings").check()
+    drop(page, "kept.wav", speech.read_bytes())
+    expect(row(page, "kept.wav")).to_contain_text("finished")
+    row(page, "kept.wav").get_by_role("link", name="View").click()
+    page.wait_for_url("**/jobs/*")
+    drawn(page)
+    name, data = saved(page, page.get_by_role("link", name="Embeddings (NumPy)"))
+    assert name == "kept.npz" and np.load(io.BytesIO(data))["embeddings"].shape == (50, 1024)
+    name, packed = saved(page, page.get_by_role("link", name="Embeddings (SSI stream, zip)"))
+    assert name == "kept.embeddings.zip" and len(zipfile.ZipFile(io.BytesIO(packed)).namelist()) == 2

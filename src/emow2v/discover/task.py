@@ -197,6 +197,10 @@ class DiscoverTask:
             rows += self._run_session(number, session, model, observer, max_duration_s)
         return rows
 
+    def arrays(self, number: int) -> Path | None:
+        """None: requests name files for embeddings themselves."""
+        return None
+
     def stored(self, file_format: str) -> Path | None:
         """The stored table in a format; a request stores none."""
         return None

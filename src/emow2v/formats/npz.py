@@ -6,6 +6,7 @@ import json
 import tempfile
 import weakref
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -89,6 +90,23 @@ class NPZWriter:
         provenance = {"file": self._info.source, **self._info.provenance}
         arrays["provenance"] = np.array(json.dumps(provenance))
         return arrays
+
+
+def embeddings_in(path: Path, rows: int) -> Iterator[npt.NDArray[np.float32]]:
+    """The embeddings of a file that `NPZWriter` wrote, so many rows at a time: float32 [rows, 1024], the last ones fewer.
+
+    Raises:
+        FormatError: the file is gone, or is none of these
+    """
+    try:
+        with zipfile.ZipFile(path) as archive, archive.open("embeddings.npy") as member:
+            np.lib.format.read_magic(member)
+            (count, width), _, kind = np.lib.format.read_array_header_2_0(member)
+            for begin in range(0, count, rows):
+                part = min(rows, count - begin)
+                yield np.frombuffer(member.read(part * width * kind.itemsize), kind).reshape(part, width)
+    except (OSError, zipfile.BadZipFile, KeyError, ValueError):
+        raise FormatError("The job's embeddings are gone; post the recording again.") from None
 
 
 def _unicode(text: str) -> str:

@@ -217,3 +217,45 @@ def test_results_that_cannot_come_together_are_a_sentence(client: TestClient, da
         "talk.wav: The format annotation has a value"
     )
     assert list((data.parent / "work" / "results").glob("*.*")) == []  # nothing is left of it
+
+
+@pytest.mark.parametrize("form", [{"speech": "true"}, {"start": "0.5s"}, {"unit": "files"}])
+def test_embeddings_that_were_kept_are_the_models(
+    client: TestClient, lite: Model, data: Path, form: dict[str, str]
+) -> None:
+    clip = (data / "talk.wav").read_bytes()
+    job = posted(client, clip, embeddings="true", **form)
+    assert client.get(f"{job}/rows").json()["embeddings"] is True
+    answer = client.get(f"{job}/result", params={"format": "npz"})
+    assert (
+        'filename="talk.npz"' in answer.headers["content-disposition"] and answer.headers["cache-control"] == "no-store"
+    )
+    kept = np.load(io.BytesIO(answer.content), allow_pickle=False)
+    framing = Framing.files() if "unit" in form else Framing(frame_step_ms=100, start_ms=500 if "start" in form else 0)
+    expected = lite.predict(data / "talk.wav", framing=framing)
+    np.testing.assert_allclose(kept["embeddings"], expected.embeddings, atol=1e-5)
+    np.testing.assert_allclose(kept["starts"], expected.starts)
+    answer = client.get(f"{job}/result", params={"format": "stream"})
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+        assert sorted(archive.namelist()) == ["talk.embeddings.stream", "talk.embeddings.stream~"]
+        stream = np.frombuffer(archive.read("talk.embeddings.stream~"), "<f4").reshape(-1, 1024)
+    skipped = 5 if "start" in form else 0  # row k of a stream stays at time k / sr
+    np.testing.assert_array_equal(stream[skipped:], kept["embeddings"])
+    assert not stream[:skipped].any()
+
+
+def test_embeddings_that_were_not_kept_are_a_sentence(client: TestClient, data: Path) -> None:
+    job = posted(client, (data / "talk.wav").read_bytes())
+    assert client.get(f"{job}/rows").json()["embeddings"] is False
+    for name in ("npz", "stream"):
+        answer = client.get(f"{job}/result", params={"format": name})
+        said = "The job kept no embeddings; expected one that was posted with embeddings=true."
+        assert (answer.status_code, answer.json()["error"]) == (404, said)
+
+
+def test_embeddings_of_turns_are_arrays_but_no_stream(client: TestClient, data: Path) -> None:
+    job = posted(client, (data / "talk.wav").read_bytes(), unit="turns", embeddings="true")
+    arrays = np.load(io.BytesIO(client.get(f"{job}/result", params={"format": "npz"}).content))
+    assert arrays["embeddings"].shape == (client.get(f"{job}/rows").json()["total"], 1024)
+    answer = client.get(f"{job}/result", params={"format": "stream"})
+    assert answer.status_code == 404 and "turns have none" in answer.json()["error"]

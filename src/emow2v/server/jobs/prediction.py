@@ -49,7 +49,7 @@ class PredictionTask:
     Args:
         job_id: of the job
         form: `path`, or `upload` (the name of a stored upload) with `name` (the client's own name for it), and any of
-            model, unit, format, context, padding, track, channel, speech, pool, `TIMES` and `DETECTION`; for turns of a file
+            model, unit, format, context, padding, track, channel, speech, embeddings, pool, `TIMES` and `DETECTION`; for turns of a file
             `segments_path`, or `segments` (a stored upload) with `segments_name`, and tier, a JSON list
         places: folders that requests may read and write
         default_context: how windows are computed where the request does not say
@@ -98,6 +98,11 @@ class PredictionTask:
     def speech(self) -> bool:
         """Whether the table has the probability of speech, and no scores where nobody speaks."""
         return opts.flag("speech", self._form)
+
+    @property
+    def embeddings(self) -> bool:
+        """Whether the job keeps the embeddings of its values."""
+        return opts.flag("embeddings", self._form)
 
     @cached_property
     def detection(self) -> dict[str, float]:
@@ -230,7 +235,8 @@ class PredictionTask:
         try:
             computed = self._trajectory(model, recording, observer, max_duration_s, turns)
             trajectory = Trajectory(replace(computed.info, source=self.name), lambda: iter(computed))
-            writers = formats.writers([self.default_format], self._path.parent, STEM, overwrite=True)
+            kept = [self.default_format, *(["npz"] if self.embeddings else [])]
+            writers = formats.writers(kept, self._path.parent, STEM, overwrite=True)
             expected = 1 if self.unit == "files" else None
             rows = record_observed(trajectory, [*writers, *([turns] if turns else [])], observer, expected)
         except (AudioError, FormatError) as error:
@@ -248,6 +254,12 @@ class PredictionTask:
         """
         path = self._stored_table()
         return path if file_format == self.default_format else None
+
+    def arrays(self, number: int) -> Path | None:
+        """The arrays of a finished job (.npz) with its embeddings; None if it did not keep them."""
+        self._check_number(number)
+        path = self._path.with_suffix(".npz")
+        return path if storage.is_file(path) else None
 
     def table(self, number: int) -> Table:
         """The values of a finished job.

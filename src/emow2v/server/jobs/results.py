@@ -13,6 +13,7 @@ from emow2v import cards, citation, formats, storage
 from emow2v.cards import Card
 from emow2v.errors import Emow2vError, ModelError, RequestError
 from emow2v.formats import record
+from emow2v.formats.npz import embeddings_in
 from emow2v.formats.table_read import Table
 from emow2v.server.jobs.prediction import FORMATS
 from emow2v.server.jobs.task import Task
@@ -21,7 +22,8 @@ from emow2v.trajectory import DIMENSIONS, Block, Info, Trajectory
 # Formats of a table and their media types. Several files of one format come as a zip.
 EXPORTS = FORMATS | {"annotation": "application/zip"}
 # Formats of several files, and the ending of the zip. "csvw" is CSV on the Web: a table, and a description with the provenance.
-ZIPPED = {"annotation": "annotation.zip", "csvw": "csv.zip"}
+ZIPPED = {"annotation": "annotation.zip", "csvw": "csv.zip", "stream": "embeddings.zip"}
+WITH_EMBEDDINGS = ("npz", "stream")  # of jobs that kept them
 _ROWS = 4096  # of a block
 
 
@@ -100,7 +102,13 @@ def _write_files(
     task: Task, provenance: Mapping[str, str | float], number: int, file_format: str, folder: Path, stem: str
 ) -> list[Path]:
     """Write the files of `export` into an empty folder."""
-    values = task.table(number)
+    values, arrays = task.table(number), None
+    if file_format in WITH_EMBEDDINGS:
+        arrays = task.arrays(number)
+        if arrays is None:
+            raise RequestError("The job kept no embeddings; expected one that was posted with embeddings=true.")
+        if file_format == "npz":
+            return [arrays]
     speech, turns = values.speech is not None, values.turns is not None
     if turns and file_format in formats.REGULAR:
         raise RequestError(
@@ -108,7 +116,7 @@ def _write_files(
         )
     info = Info(task.sessions[number], task.framing, dict(provenance), speech=speech, turns=turns)
     record(
-        Trajectory(info, lambda: _blocks(values, task.first_row)),
+        Trajectory(info, lambda: _blocks(values, task.first_row, arrays)),
         formats.writers(["csv" if file_format == "csvw" else file_format], folder, stem),
     )
     written = sorted(folder.iterdir())
@@ -157,14 +165,16 @@ def references(provenance: Mapping[str, str | float], served: Card) -> str:
     return citation.references(provenance, card)
 
 
-def _blocks(values: Table, first: int) -> Iterator[Block]:
+def _blocks(values: Table, first: int, arrays: Path | None = None) -> Iterator[Block]:
+    """Blocks of a table, with the embeddings of a file of arrays if there is one."""
+    kept = None if arrays is None else embeddings_in(arrays, _ROWS)
     for begin in range(0, len(values.starts), _ROWS):
         part = slice(begin, begin + _ROWS)
         yield Block(
             first=first + begin,
             starts=values.starts[part],
             ends=values.ends[part],
-            embeddings=np.zeros((len(values.starts[part]), 0), np.float32),
+            embeddings=np.zeros((len(values.starts[part]), 0), np.float32) if kept is None else next(kept),
             scores=values.scores[part].astype(np.float32),  # six decimals survive it
             confidence=np.repeat(values.confidence[part, None], len(DIMENSIONS), axis=1).astype(np.float32),
             speech=None if values.speech is None else values.speech[part].astype(np.float32),

@@ -84,6 +84,9 @@ class Task(Protocol):
     def stored(self, file_format: str) -> Path | None:
         """The table as it is stored, where it has that format already; raises FormatError where it is gone."""
 
+    def arrays(self, number: int) -> Path | None:
+        """The arrays of a session (.npz) with its embeddings; None if the job did not keep them."""
+
     def table(self, number: int) -> Table:
         """The values of a session; raises RequestError or FormatError where it has none."""
 

@@ -70,6 +70,10 @@ def add(api: FastAPI, state: ServerState, to_model: Callable[[Job], JobModel]) -
         speech: Annotated[
             bool, Form(description="true: the table has the probability of speech, and no scores where nobody speaks.")
         ] = False,
+        embeddings: Annotated[
+            bool,
+            Form(description="true: the job keeps the embeddings, 4 KB a value, for its results as npz and stream."),
+        ] = False,
         segments: Annotated[
             list[UploadFile] | None,
             File(
@@ -99,7 +103,7 @@ def add(api: FastAPI, state: ServerState, to_model: Callable[[Job], JobModel]) -
             "path": path, "model": model, "unit": unit, "format": table, "context": context, "padding": padding,
             "frame_step": frame_step, "left_context": left_context, "right_context": right_context,
             "start": start, "end": end, "track": track, "channel": channel,
-            "speech": "true" if speech else "", "segments_path": segments_path, "pool": "true" if pool else "",
+            "speech": "true" if speech else "", "embeddings": "true" if embeddings else "", "segments_path": segments_path, "pool": "true" if pool else "",
             "shortest_turn": shortest_turn, "longest_turn": longest_turn, "bridged_pause": bridged_pause,
             "tier": json.dumps([one for one in tier or [] if one]) if any(tier or []) else "",
         }  # fmt: skip

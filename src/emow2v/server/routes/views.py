@@ -6,7 +6,7 @@ import asyncio
 import io
 import math
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -24,14 +24,13 @@ from emow2v.discover.turn_list import path_of
 from emow2v.errors import AudioError, Emow2vError
 from emow2v.formats.table import COLUMNS
 from emow2v.server.jobs import partial_rows, results
-from emow2v.server.jobs.prediction import FORMATS
 from emow2v.server.jobs.store import Job, Status
 from emow2v.server.jobs.task import task_of
 from emow2v.server.routes.waveform import waveform
 from emow2v.server.state import ServerState
 
 T = TypeVar("T")
-Format = Literal["", "json", "csv", "csvw", "ndjson", "annotation"]
+Format = Literal["", "json", "csv", "csvw", "ndjson", "annotation", "npz", "stream"]
 Session = Annotated[int, Query(ge=0, le=10_000, description="Which of the job's recordings; a prediction has one.")]
 
 MAX_JOBS = 200  # of one zip
@@ -51,7 +50,8 @@ class RowsModel(BaseModel):
     """Values from the row with the number `first` on; of a running job, those computed so far.
 
     `run` changes when the job starts again or goes on to its next recording; earlier rows are then void. The last column is
-    speech, where the job looks for it; scores are null in rows without. `turns` says whether /turns lists the recording's turns.
+    speech, where the job looks for it; scores are null in rows without. `turns` says whether /turns lists the recording's turns,
+    `embeddings` whether the job kept its embeddings.
     """
 
     run: str
@@ -59,6 +59,7 @@ class RowsModel(BaseModel):
     total: int
     complete: bool
     turns: bool = False
+    embeddings: bool = False
     columns: list[str]
     rows: list[list[float | None]]
 
@@ -103,11 +104,13 @@ def add(api: FastAPI, state: ServerState, find_job: Callable[..., Job]) -> None:
         """The values so far; all of them when the job has finished."""
         job = find_job(job_id)
         if job.status is Status.FINISHED:
-            values = or_404(lambda: task_of(job, places).table(session))
+            task = task_of(job, places)
+            values = or_404(lambda: task.table(session))
             columns = [values.starts, values.ends, values.scores, values.confidence]
             every = np.column_stack(columns if values.speech is None else [*columns, values.speech])
             turns = values.turns is not None or path_of(places.results(job.id), session).is_file()
-            return _rows("", every[first : first + MAX_ROWS], first, len(every), complete=True, turns=turns)
+            has = {"turns": turns, "embeddings": task.arrays(session) is not None}
+            return _rows("", every[first : first + MAX_ROWS], first, len(every), complete=True, has=has)
         now = partial_rows.read(places.results(job.id), first, run)
         begin = first if now.run == run or not run else 0
         return _rows(now.run, now.rows[:MAX_ROWS], begin, begin + len(now.rows), complete=False)
@@ -160,7 +163,7 @@ def add(api: FastAPI, state: ServerState, find_job: Callable[..., Job]) -> None:
         responses={
             200: {
                 "content": {kind.partition(";")[0]: {} for kind in results.EXPORTS.values()},
-                "description": "The table; annotations as a zip.",
+                "description": "The table; annotations, streams and CSV with provenance as a zip.",
             }
         },
     )
@@ -213,10 +216,15 @@ def result(job: Job, places: Places, file_format: str = "", session: int = 0) ->
     check_finished(job)
     task = task_of(job, places)
     file_format = file_format or task.default_format
-    stored = or_404(lambda: task.stored(file_format))
     stem = or_404(lambda: task.stem(session))
+    stored = or_404(lambda: task.arrays(session) if file_format == "npz" else task.stored(file_format))
     if stored is not None:
-        return FileResponse(stored, media_type=FORMATS[file_format], filename=f"{stem}.{file_format}", headers=PRIVATE)
+        return FileResponse(
+            stored,
+            media_type=results.EXPORTS.get(file_format, BYTES),
+            filename=f"{stem}.{file_format}",
+            headers=PRIVATE,
+        )
     return sent_once(
         places.results(job.id),
         lambda folder: results.export(task, job.provenance, session, file_format, folder),
@@ -264,12 +272,13 @@ def _rows(
     total: int,
     *,
     complete: bool,
-    turns: bool = False,
+    has: Mapping[str, bool] | None = None,
 ) -> Response:
     """JSON without a model, which would check the 90,000 rows of an hour one by one."""
     values = rows.round(6).tolist()
     for row in np.flatnonzero(~np.isfinite(rows).all(axis=1)):
         values[row] = [value if math.isfinite(value) else None for value in values[row]]
     columns = (*COLUMNS[1:], "speech")[: rows.shape[1]]
-    head = {"run": run, "first": first, "total": total, "complete": complete, "turns": turns, "columns": columns}
+    head = {"run": run, "first": first, "total": total, "complete": complete, "columns": columns}
+    head |= {"turns": False, "embeddings": False, **(has or {})}
     return JSONResponse({**head, "rows": values}, headers=PRIVATE)

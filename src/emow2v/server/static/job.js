@@ -28,7 +28,11 @@ const EXPORTS = {
   json: "JSON",
   ndjson: "NDJSON",
   annotation: "NOVA annotations (zip)",
+  npz: "Embeddings (NumPy)",
+  stream: "Embeddings (SSI stream, zip)",
 };
+const OF_STEPS = ["annotation", "stream"]; // formats that turns have not
+const OF_EMBEDDINGS = ["npz", "stream"];
 const MAX_WAVEFORM_POINTS = 40_000;
 const MIN_GAP_S = 0.001; // values over time follow each other, turns do not
 const MIN_ESTIMATE_S = 2; // a job that has run for less gets no estimate of the time left
@@ -169,7 +173,7 @@ async function loadRows() {
   player.duration ||= series.duration;
   byId("about").hidden = false;
   byId("coverage").textContent = coverageText(job.provenance, series);
-  showExports();
+  showExports(answer.embeddings);
   table.turn(0, true);
   redraw();
   const [duration, count] = [clockText(series.duration, 1), countText(series.length, "value")];
@@ -192,8 +196,10 @@ async function loadTurns(hasTurns) {
   turnTable.turn(0, true);
 }
 
-function showExports() {
-  const formats = Object.entries(EXPORTS).filter(([format]) => format !== "annotation" || !series.isTurns); // turns have none
+function showExports(hasEmbeddings) {
+  const formats = Object.entries(EXPORTS).filter(([format]) => {
+    return (hasEmbeddings || !OF_EMBEDDINGS.includes(format)) && !(series.isTurns && OF_STEPS.includes(format));
+  });
   const links = formats.map(([format, name]) => {
     const href = jobPath(id, `/result?format=${format}&session=${session}`);
     return make("a", { class: "button", download: true, href }, name);

@@ -91,7 +91,8 @@ function send(file, segments, showPart, signal) {
     const fields = Object.fromEntries(FIELDS.map((name) => [name, byId(name).value]));
     const names = byId("tier").value.split(",").map((name) => name.trim());
     const tier = segments.length ? names.filter(Boolean) : [];
-    upload.send(predictionForm({ ...fields, tier, segments }, file, file.name));
+    const embeddings = String(byId("embeddings").checked);
+    upload.send(predictionForm({ ...fields, embeddings, tier, segments }, file, file.name));
   });
 }
 
