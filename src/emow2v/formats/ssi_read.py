@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from emow2v.errors import FormatError
 from emow2v.rows import Seconds
-from emow2v.storage import counted
+from emow2v.storage import counted, marks
 
 _VALUES = {"CONTINUOUS": np.float64, "DISCRETE": np.int64, "FREE": object}
 _TYPES = {
@@ -209,6 +209,7 @@ def _errors_with_path(path: str | Path) -> Iterator[None]:
     try:
         yield
     except FormatError as error:
+        marks.refuse_newer(Path(path))
         raise FormatError(f"{path}: {error}.") from None
 
 

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from emow2v.errors import FormatError
 from emow2v.formats.table import COLUMNS, MISSING, TURN_COLUMNS
 from emow2v.rows import TurnRows
+from emow2v.storage import marks
 
 _NUMBERS = COLUMNS[1:]
 _OF_TURNS = (*TURN_COLUMNS, "n")
@@ -70,6 +71,9 @@ def read_table(path: str | Path) -> dict[str, Table]:
     except OSError as error:
         raise FormatError(f"{path} cannot be read ({error.strerror}); check its name and permissions.") from None
     except (_NotATable, json.JSONDecodeError, UnicodeDecodeError, RecursionError, csv.Error) as error:
+        marks.refuse_newer(path)
+        if path.suffix.lower() not in (".csv", *_READERS):
+            raise FormatError(f"{path} cannot be read as a table; expected .csv, .json or .ndjson of emow2v.") from None
         reason = " ".join(str(error).split())[:100]
         raise FormatError(f"{path} is no table of scores ({reason}); expected a table that emow2v wrote.") from None
     if not tables:
@@ -97,9 +101,11 @@ def read_provenance(path: str | Path) -> dict[str, str | float]:
             f"{source} cannot be read ({error.strerror}); it holds the provenance of {path.name}; keep both together."
         ) from None
     except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+        marks.refuse_newer(path)
         raise FormatError(f"{source} is no result ({error}); expected a result that emow2v wrote.") from None
     facts = document.get("provenance", document.get("emow2v:provenance")) if isinstance(document, dict) else None
     if not isinstance(facts, dict) or "model" not in facts:
+        marks.refuse_newer(path)
         raise FormatError(f"{source} holds no provenance; expected a result that emow2v wrote.")
     return facts
 

@@ -21,10 +21,15 @@ from enum import Enum
 from pathlib import Path
 from typing import IO
 
+from emow2v._version import __version__
+from emow2v.errors import FormatError
+from emow2v.storage import shown
+
 BLANK = "emow2v:sha256:" + 64 * "0"
 _MARK = re.compile(rb"emow2v:sha256:([0-9a-f]{64})")
 _DATA = re.compile(rb"emow2v:data:([0-9a-f]{64}) emow2v:sha256:")
 _OLD = re.compile(rb'"software": "emow2v |[; "]software: emow2v ')  # how 0.1.0 names itself
+_SOFTWARE = re.compile(rb"software\W{1,5}emow2v (\d+(?:\.\d+)*)")  # in a provenance
 _NEAR = 4096  # bytes from an end of the file within which its mark stands
 _HEAD = 65536  # bytes within which 0.1.0 said that it wrote the file
 _PIECE_BYTES = 1 << 20
@@ -91,6 +96,35 @@ def _with_blank(content: bytes, ending: str, mark: str) -> bytes | None:
         chunk = b"Comment\0" + mark.encode()
         return content[:-12] + struct.pack(">I", len(chunk)) + b"tEXt" + chunk + bytes(4) + content[-12:]
     return None
+
+
+def refuse_newer(path: Path) -> None:
+    """Refuse a result that a newer version of emow2v wrote, for readers that cannot read it.
+
+    Raises:
+        FormatError: by its provenance, or by that in the file that describes it, it is of a newer version
+    """
+    for place in (path, path.with_name(path.name + "-metadata.json")):
+        try:
+            with place.open("rb") as file:
+                size = file.seek(0, os.SEEK_END)
+                parts = []
+                for begin in (0, max(0, size - _HEAD)):
+                    file.seek(begin)
+                    parts.append(file.read(_HEAD).replace(b"\0", b""))  # also of UTF-16
+        except (OSError, ValueError):
+            continue
+        for found in _SOFTWARE.findall(b"\n".join(parts)):
+            version = found.decode()
+            if _numbers(version) > _numbers(__version__):
+                raise FormatError(
+                    f"{shown(path)} was written by emow2v {version} and cannot be read by emow2v {__version__}, which is older; "
+                    "update emow2v, or compute the result again."
+                )
+
+
+def _numbers(version: str) -> list[int]:
+    return [int(part) for part in re.findall(r"\d+", version)[:3]]
 
 
 def origin_of(path: Path, voucher: Path | None = None) -> Origin:
