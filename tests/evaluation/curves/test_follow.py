@@ -118,7 +118,32 @@ def test_gaps_and_a_curve_that_ends_early_are_left_out_and_said(level: Model, se
     evaluation = evaluate_curves(level, [rated], lag_s=0, window_ms=500, step_ms=500)
     compared = np.isfinite(evaluation.recordings[0].ratings["arousal"]["r"])
     assert evaluation.dimensions["arousal"].values == compared.sum() == pytest.approx(140, abs=3)
-    assert "rates 0 to 80 s of 120 s" in evaluation.recordings[0].notices[0]
+    assert "rates 0 to 80 s of 120 s, 58% of the recording" in evaluation.recordings[0].notices[0]
+
+
+def test_raters_who_share_no_time_and_figures_of_few_values_are_said(level: Model, session: Path) -> None:
+    times, values = curve(0)
+    first, second = (np.where(part, values, np.nan) for part in (times < 50, times > 60))
+    curves = [Curve("arousal", "ann", times, first, "a"), Curve("arousal", "ben", times, second, "b")]
+    few = Curve("valence", "ann", times[times < 4], values[times < 4], "c")
+    rated = RatedRecording(session / "s0/teacher.wav", "one", [*curves, few])
+    evaluation = evaluate_curves(level, [rated], lag_s=0, draws=0)
+    found = evaluation.recordings[0].notices
+    assert any("raters of arousal (ann, ben) rated at no time together" in line for line in found)
+    assert any(line.startswith("c rates 0 to 4 s of 120 s, 3% of") for line in found)
+    assert any(line.startswith("No value of arousal was compared") for line in evaluation.notices)
+    assert any(line.startswith("Only 7 values of valence could be compared") for line in evaluation.notices)
+
+
+def test_raters_of_other_rates_agree_as_their_values_do(level: Model, session: Path) -> None:
+    times, values = curve(0)
+    slow = np.arange(0, times[-1], 0.7)
+    curves = [Curve("arousal", "ann", times, values, "a"),
+              Curve("arousal", "ben", slow, np.interp(slow, times, values), "b")]  # fmt: skip
+    rated = RatedRecording(session / "s0/teacher.wav", "one", curves)
+    evaluation = evaluate_curves(level, [rated], lag_s=0, draws=0)
+    assert evaluation.dimensions["arousal"].raters_with_others.value > 0.98
+    assert not evaluation.notices and not evaluation.recordings[0].notices
 
 
 def test_a_curve_of_another_recording_is_refused(level: Model, session: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 
@@ -19,12 +19,14 @@ from emow2v.evaluation.evaluate import facts
 from emow2v.evaluation.intervals import FEWEST_SPEAKERS, Figure
 from emow2v.framing import Framing
 from emow2v.model import Model
+from emow2v.storage import counted
 from emow2v.trajectory import DIMENSIONS
 
 Floats = npt.NDArray[np.float64]
 
 LONGEST_LAG_S = 6.0  # raters react within some seconds
 _LAG_STEP_S = 0.1
+_FEWEST_VALUES = 20  # from which figures are taken without a remark
 _BLOCK_S = 30.0  # of a recording: the unit of intervals where there are too few recordings
 _BEYOND_S = 10.0  # a curve that goes on for so long after its recording's end, and a tenth of it, is of another
 
@@ -160,15 +162,15 @@ def evaluate_curves(
             lags[name] = _best_lag(scored, name, notices) if lag_s is None else lag_s
     followed = [_followed(one, lags) for one in scored]
     by_recording = len(followed) >= FEWEST_SPEAKERS
+    dimensions = {
+        name: _figures(name, lag, lag_s is None, scored, followed, draws, by_recording) for name, lag in lags.items()
+    }
     return CurveEvaluation(
         about=facts(model, window_ms, step_ms),
         unit="recordings" if by_recording else f"blocks of {_BLOCK_S:g} s",
-        dimensions={
-            name: _figures(name, lag, lag_s is None, scored, followed, draws, by_recording)
-            for name, lag in lags.items()
-        },
+        dimensions=dimensions,
         recordings=followed,
-        notices=notices,
+        notices=[*notices, *_few_values(dimensions)],
         skipped=skipped,
     )
 
@@ -187,12 +189,8 @@ def _score(model: Model, recording: RatedRecording, framing: Framing, window_s: 
                 f"{curve.source} ends at {curve.end:.1f} s and {recording.name} at {duration:.1f} s; expected a curve of "
                 "this recording; correct the manifest."
             )
-        rated = curve.times[np.isfinite(curve.values)]
-        if rated[-1] - rated[0] < 0.9 * duration - _BEYOND_S:
-            notices.append(
-                f"{curve.source} rates {rated[0]:.0f} to {rated[-1]:.0f} s of {duration:.0f} s; the rest is not compared."
-            )
     middle = starts[inside] + window_s / 2
+    notices += _parts_without_ratings(recording, middle, duration)
     return _Scored(
         recording.name,
         middle,
@@ -201,6 +199,36 @@ def _score(model: Model, recording: RatedRecording, framing: Framing, window_s: 
         recording.curves,
         notices,
     )
+
+
+def _parts_without_ratings(recording: RatedRecording, times: Floats, duration: float) -> Iterator[str]:
+    """Sentences on curves that have no values for a part of a recording, and on raters who never rated at the same time."""
+    rated: dict[str, list[npt.NDArray[np.bool_]]] = {}
+    for curve in recording.curves:
+        known = np.isfinite(curve.at(times))
+        rated.setdefault(curve.dimension, []).append(known)
+        # raters begin and end a little beside the recording
+        if known.mean() < 0.9 - min(0.1, _BEYOND_S / duration):
+            span = curve.times[np.isfinite(curve.values)]
+            yield (
+                f"{curve.source} rates {span[0]:.0f} to {span[-1]:.0f} s of {duration:.0f} s, {known.mean():.0%} of the "
+                "recording; the rest is not compared."
+            )
+    for name, curves in rated.items():
+        if len(curves) > 1 and not np.logical_and.reduce(curves).any():
+            raters = ", ".join(curve.rater or curve.source for curve in recording.curves if curve.dimension == name)
+            yield (
+                f"The raters of {name} ({raters}) rated at no time together, so nothing of {name} is compared here; leave some "
+                "of them out."
+            )
+
+
+def _few_values(figures: Mapping[str, DimensionFigures]) -> Iterator[str]:
+    for name, one in figures.items():
+        if not one.values:
+            yield f"No value of {name} was compared: curves and scores share no time at a lag of {one.lag:g} s."
+        elif one.values < _FEWEST_VALUES:
+            yield f"Only {counted(one.values, 'value')} of {name} could be compared; figures of so few are chance."
 
 
 def _mean(curves: Sequence[Floats]) -> Floats:
