@@ -119,3 +119,43 @@ def test_odd_texts(places: Places) -> None:
             places.input(uri)
         with pytest.raises(Emow2vError):
             places.output(uri, ".annotation")
+
+
+def test_entries_of_data_folders(tmp_path: Path) -> None:
+    for name in (
+        "one/s1/talk.wav",
+        "one/s1/.hidden.wav",
+        "one/.git/x.wav",
+        "two/s1/talk.wav",
+        "two/s1/more.wav",
+        "two/top.wav",
+    ):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    places = Places([tmp_path / "one", tmp_path / "two"], tmp_path / "one" / "work")
+    places.uploads.mkdir(parents=True)
+    assert sorted(places.entries("")) == ["s1", "top.wav"]  # neither what is hidden nor the work folder
+    assert sorted(places.entries("s1")) == ["more.wav", "talk.wav"]
+    for name, path in places.entries("s1").items():
+        assert path.samefile(places.input(f"s1/{name}"))  # what a prediction would read
+
+
+@pytest.mark.parametrize(
+    "folder", ["..", "s1/../..", "/etc", "/", "s1/talk.wav", "never", "~", "a\0b", "\ud800", "work", "x" * 300]
+)
+def test_no_folder_but_those_of_the_data(places: Places, folder: str) -> None:
+    with pytest.raises(RequestError):
+        Places(places.data_dirs, places.data_dirs[0] / "work").entries(folder)
+
+
+@posix
+def test_links_are_entries_where_they_lead_to_data(places: Places, tmp_path: Path) -> None:
+    data = places.data_dirs[0]
+    (data / "out.wav").symlink_to(tmp_path / "secret.wav")
+    (data / "away").symlink_to(tmp_path)
+    (data / "loop").symlink_to(data / "loop")
+    (data / "inside.wav").symlink_to(data / "s1" / "talk.wav")
+    assert sorted(places.entries("")) == ["inside.wav", "s1", "top.wav"]
+    with pytest.raises(RequestError):
+        places.entries("away")

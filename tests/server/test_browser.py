@@ -817,3 +817,36 @@ def test_embeddings_are_kept_where_the_form_says_so(page: "api.Page", speech: Pa
     assert name == "kept.npz" and np.load(io.BytesIO(data))["embeddings"].shape == (50, 1024)
     name, packed = saved(page, page.get_by_role("link", name="Embeddings (SSI stream, zip)"))
     assert name == "kept.embeddings.zip" and len(zipfile.ZipFile(io.BytesIO(packed)).namelist()) == 2
+
+
+def test_recordings_of_the_data_folder_are_chosen_and_computed(
+    visit: Callable[..., Visitor], data: Path, speech: Path
+) -> None:
+    folder = data / "study <b>1"
+    folder.mkdir()
+    shutil.copyfile(speech, folder / "from disk.wav")
+    (folder / "from disk.srt").write_text("1\n00:00:00,500 --> 00:00:01,500\n[Anna]: Ja\n")
+    page = visit(is_mobile=True, has_touch=True).page
+    page.set_viewport_size({"width": 320, "height": 700})
+    page.goto("/")
+    page.locator("summary").filter(has_text="Recordings of the data folder").press("Enter")
+    expect(page.get_by_role("checkbox", name="session.wav")).to_be_visible()
+    page.get_by_role("button", name="Open the folder study <b>1").press("Enter")
+    expect(page.locator("#data-path")).to_have_text(re.compile(r"Data folder\s*study <b>1"))
+    expect(page.locator("#data-path button").last).to_be_focused()
+    page.get_by_role("checkbox", name="from disk.wav").press("Space")
+    expect(page.locator("#data-files li")).to_contain_text(["with from disk.srt"])
+    assert page.evaluate("document.documentElement.scrollWidth") <= 320
+    assert unnamed(page)[0] == []
+    page.get_by_role("button", name="Compute 1 recording").press("Enter")
+    expect(row(page, "from disk.wav")).to_contain_text("finished")
+    expect(page.get_by_role("checkbox", name="from disk.wav", exact=True)).not_to_be_checked()
+    row(page, "from disk.wav").get_by_role("link", name="View").click()
+    page.wait_for_url("**/jobs/*")
+    drawn(page)
+    expect(page.locator(".tier-name")).to_contain_text("Anna")
+    page.goto("/")
+    page.locator("#data > summary").click()
+    page.get_by_role("button", name="Open the folder study <b>1").click()
+    page.get_by_role("button", name="Data folder", exact=True).click()
+    expect(page.get_by_role("checkbox", name="session.wav")).to_be_visible()

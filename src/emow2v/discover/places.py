@@ -91,6 +91,49 @@ class Places:
             )
         raise RequestError(f"The input {shown(uri)} does not exist; expected {expected} below the data folders.")
 
+    def entries(self, folder: str) -> dict[str, Path]:
+        """What lies in a folder of the data folders, by name: without hidden entries, and links that lead out.
+
+        Where several data folders have such a folder, each gives its entries; of entries with the same name the first counts,
+        as for `input`.
+
+        Args:
+            folder: relative to the data folders; "" for the data folders themselves
+
+        Raises:
+            RequestError: the folder lies elsewhere, or does not exist
+            PathError: the operating system refuses to answer
+        """
+        if folder:
+            _check(folder)
+        path = _path(folder, 255)
+        found: dict[str, Path] = {}
+        inside = [] if path.is_absolute() else [_inside(root / path, [root]) for root in self.data_dirs]
+        allowed = [one for one in inside if one and not self._in_work_dir(one)]
+        if not allowed:
+            raise RequestError(
+                f"The folder {shown(folder)} lies outside the data folders; expected one below --data-dir."
+            )
+        folders = [one for one in allowed if storage.is_folder(one)]
+        if not folders:
+            raise RequestError(f"The folder {shown(folder)} does not exist; expected one below --data-dir.")
+        for one in folders:
+            try:
+                names = [entry.name for entry in one.iterdir()]
+            except OSError as error:
+                raise RequestError(f"The folder {shown(folder)} cannot be read ({error.strerror}).") from None
+            for name in names:
+                if not name.startswith(".") and name not in found and self._is_open(one / name):
+                    found[name] = one / name
+        return found
+
+    def _is_open(self, path: Path) -> bool:
+        """Whether an entry of a folder may be shown: it leads nowhere else, and is not the work folder."""
+        if path.is_symlink():
+            target = _inside(path, self.data_dirs)
+            return target is not None and not self._in_work_dir(target)
+        return not (path == self.work_dir and self._in_work_dir(path))
+
     def output(self, uri: str, ending: str) -> Path:
         """The file that an output's uri names: relative ones below the first data folder.
 

@@ -155,6 +155,11 @@ class ServerOptions:
     )
 
     @property
+    def lists_data(self) -> bool:
+        """Whether clients may see what lies in the data folders: where the administrator named them."""
+        return self.data_dirs is not ServerOptions.data_dirs
+
+    @property
     def max_duration_s(self) -> float:
         """Longest recording in seconds; 0 for no limit."""
         return self.max_duration_h * 3600

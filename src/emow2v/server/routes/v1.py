@@ -27,7 +27,7 @@ from emow2v.server.failures import failure, headers, invalid, sentence
 from emow2v.server.jobs import history
 from emow2v.server.jobs.store import Busy, Job, Status, Store
 from emow2v.server.jobs.task import task_of
-from emow2v.server.routes import predictions, turns, views
+from emow2v.server.routes import data_files, predictions, turns, views
 from emow2v.server.routes.answers import PROBLEMS, JobModel, State
 from emow2v.server.routes.forms import prepare, refuse_unknown
 from emow2v.server.state import ServerState
@@ -189,6 +189,7 @@ def create_v1(state: ServerState) -> FastAPI:
         ]
 
     predictions.add(api, state, to_model)
+    data_files.add(api, state)
     views.add(api, state, find_job)
     turns.add(api, state, find_job)
     described = api.openapi

@@ -26,12 +26,13 @@ export const statusText = (status) => `The server answered with the HTTP status 
 /**
  * The form of a prediction that is answered with its job at once, and leaves silence out.
  * @param fields by their names; one that is a list comes as often as it has elements
+ * @param file, name of a recording to send; without them a field names a recording of the server
  */
-export function predictionForm(fields, file, name) {
+export function predictionForm(fields, file = null, name = "") {
   const form = new FormData();
   for (const [field, value] of Object.entries({ ...fields, speech: "true", wait: "false" })) {
     for (const one of [value].flat()) form.append(field, one);
   }
-  form.append("file", file, name);
+  if (file) form.append("file", file, name);
   return form;
 }

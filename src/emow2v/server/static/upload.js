@@ -4,8 +4,8 @@ import { announce, announceError, byId, make, onFileDrag } from "./elements.js";
 import { refresh } from "./jobs.js";
 import { paired, sorted } from "./pairing.js";
 import { predictionForm, requestJSON, statusText } from "./requests.js";
+import { settings } from "./settings.js";
 
-const FIELDS = ["model", "unit", "frame_step", "left_context", "right_context", "context", "track", "channel"];
 const waiting = new Map(); // segmentations whose recordings have not come yet, with their lines
 let lastUpload = Promise.resolve();
 
@@ -88,11 +88,7 @@ function send(file, segments, showPart, signal) {
     });
     upload.addEventListener("abort", rejectStopped);
     signal.addEventListener("abort", () => upload.abort());
-    const fields = Object.fromEntries(FIELDS.map((name) => [name, byId(name).value]));
-    const names = byId("tier").value.split(",").map((name) => name.trim());
-    const tier = segments.length ? names.filter(Boolean) : [];
-    const embeddings = String(byId("embeddings").checked);
-    upload.send(predictionForm({ ...fields, embeddings, tier, segments }, file, file.name));
+    upload.send(predictionForm({ ...settings(segments.length > 0), segments }, file, file.name));
   });
 }
 
