@@ -6,6 +6,7 @@ from pathlib import Path
 from xml.dom import minidom
 
 import numpy as np
+import pandas as pd
 import pytest
 import soundfile
 
@@ -85,7 +86,7 @@ def test_values_that_come_back_are_no_turns_of_the_next_run(folder: Path, predic
 
 
 def test_turns_as_subtitles_and_rttm(lite: Model, folder: Path, predict) -> None:
-    """FFmpeg reads the subtitles; the columns of RTTM are those of NIST's definition."""
+    """FFmpeg reads the subtitles; pandas the RTTM, in the way of pyannote.database, which knows no remarks."""
     av = pytest.importorskip("av")
     predict("talk.wav", "--segments", "turns.csv", "--format", "vtt,rttm", "-o", "out")
     predict("talk.wav", "--segments", "turns.csv", "--format", "vtt,rttm", "-o", "out")  # which replaces its own
@@ -101,6 +102,12 @@ def test_turns_as_subtitles_and_rttm(lite: Model, folder: Path, predict) -> None
         values = dict(word.split() for word in text.split("\n")[-1].removeprefix("<v Eva>").split(", "))
         assert [float(values[name]) for name in DIMENSIONS] == pytest.approx(scores, abs=6e-4)
     lines = (folder / "out/talk.rttm").read_text("utf-8").splitlines()
+    names = ["type", "uri", "NA2", "start", "duration", "NA3", "NA4", "speaker", "NA5", "NA6"]
+    kinds = {"uri": str, "start": float, "duration": float, "speaker": str}
+    table = pd.read_csv(folder / "out/talk.rttm", names=names, dtype=kinds, sep=r"\s+", keep_default_na=True)
+    (recording, found), *others = table.groupby("uri")
+    assert recording == "talk" and not others and found["speaker"].tolist() == ["Eva", "Ina", "Eva"]
+    assert list(zip(found["start"], found["duration"], strict=True)) == times
     fields = [line.split() for line in lines if not line.startswith(";;")]
     assert [[*one[:3], *one[5:]] for one in fields] == [
         ["SPEAKER", "talk", "1", "<NA>", "<NA>", name, "<NA>", "<NA>"] for name in ("Eva", "Ina", "Eva")

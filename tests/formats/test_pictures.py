@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -46,6 +47,7 @@ def test_pillow_finds_300_dots_per_inch(tmp_path: Path) -> None:
 
 def test_curves_have_gaps_in_silence_and_speakers_are_shaded(tmp_path: Path) -> None:
     trajectory().save(tmp_path / "a.svg")
+    assert ElementTree.parse(tmp_path / "a.svg").getroot().tag == "{http://www.w3.org/2000/svg}svg"
     text = (tmp_path / "a.svg").read_text("utf-8")
     for colour in COLOURS.values():
         curve = max(re.findall(rf'<path d="([^"]*)"[^>]*stroke: {colour}', text), key=len)

@@ -308,7 +308,7 @@ def test_turns_go_back_to_elan_and_praat(client: TestClient, talk: Path, tmp_pat
     (tmp_path / "new.eaf").write_bytes(answer.content)
     assert pympi.Elan.Eaf(tmp_path / "new.eaf").get_annotation_data_for_tier("Ben")[0][:3] == (2000, 3900, "two")
     assert str(tmp_path).encode() not in answer.content
-    for kind, first in (("vtt", "WEBVTT"), ("rttm", ";; arousal=")):
+    for kind, first in (("vtt", "WEBVTT"), ("rttm", ";;arousal=")):
         answer = client.get(f"/v1/jobs/{job['id']}/turns", params={"format": kind})
         assert answer.text.startswith(first) and f'filename="talk.{kind}"' in answer.headers["content-disposition"]
     name = "VP"  # an .eaf that came comes back with more tiers, in its own time

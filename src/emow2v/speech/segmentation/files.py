@@ -11,7 +11,7 @@ from emow2v.storage import marks
 from emow2v.storage.files import StagedFiles, publish
 
 _REMARKS = {
-    ".eaf": "<!-- {} -->\n", ".xml": "<!-- {} -->\n", ".textgrid": "! {}\n", ".table": "! {}\n", ".rttm": ";; {}\n",
+    ".eaf": "<!-- {} -->\n", ".xml": "<!-- {} -->\n", ".textgrid": "! {}\n", ".table": "! {}\n", ".rttm": ";;{}\n",
     ".vtt": "\nNOTE {}\n",
 }  # fmt: skip
 

@@ -53,6 +53,8 @@ def read_rttm(text: str) -> tuple[list[tuple[str, Segment]], list[str]]:
 def rttm(turns: Sequence[Turn], recording: str, channel: int = 1) -> str:
     """Turns as RTTM: a line SPEAKER for each, after a remark (;;) with its values, for which the format has no field.
 
+    A remark is one word: readers such as pyannote's know none, and take its words for the fields of a line.
+
     Args:
         recording: its name without the ending; fields hold no spaces, which become _
         channel: number of the channel
@@ -61,9 +63,9 @@ def rttm(turns: Sequence[Turn], recording: str, channel: int = 1) -> str:
     lines = []
     for turn in sorted(turns, key=lambda one: (one.segment.start, one.segment.end)):
         one = turn.segment
-        scores = " ".join(f"{name}={score:.4f}" for name, score in zip(DIMENSIONS, turn.scores, strict=True))
+        scores = ",".join(f"{name}={score:.4f}" for name, score in zip(DIMENSIONS, turn.scores, strict=True))
         length = round(one.end, 3) - round(one.start, 3)
-        lines.append(f";; {scores if math.isfinite(turn.scores[0]) else 'no values'} n={turn.count}")
+        lines.append(f";;{scores if math.isfinite(turn.scores[0]) else 'no_values'},n={turn.count}")
         lines.append(
             f"SPEAKER {name} {channel} {one.start:.3f} {length:.3f} {_MISSING} {_MISSING} {_field(one.speaker)} {_MISSING} {_MISSING}"
         )
