@@ -19,8 +19,8 @@ from common import console, keep, parser, show
 from emow2v import cards
 from emow2v.agreement import Agreement, agreement, relative_distance
 from emow2v.audio import recording
-from emow2v.audio.inputs import expand
 from emow2v.engines import choose, precisions
+from emow2v.inputs.expand import expand
 from emow2v.model import Context, Model
 from emow2v.modelstore.quantize import quantize
 from emow2v.modelstore.verify import EXAMPLE

@@ -1,11 +1,12 @@
 """What a cluster of Ray costs over one computer, and what the computer of the command needs for many recordings.
 
-    PYTHONPATH=benchmarks python benchmarks/scale.py [--minutes 30] [--rows 1000000]
+    PYTHONPATH=benchmarks python benchmarks/scale.py [--model lite] [--minutes 30] [--rows 1000000]
 
 * overhead: one computer against `--ray local` on it, on the same recordings with the same options, in turns; starts (Ray,
   processes, loading the model in each) are stated apart. Ratios of processor time hold also where the machine is busy.
 * cost of a recording: the same for recordings of 1 s, 1 min and 1 h with `--unit files`
-* driver: a run over a list of very many names, whose sound is a stub: memory of the command's own process
+* driver: a run over a manifest of very many names, whose sound is a stub: memory of the command's own process until some are
+  done and their table is written
 """
 
 from __future__ import annotations
@@ -32,11 +33,13 @@ from emow2v.archive import run as archive
 from emow2v.archive.content import ContentPath
 from emow2v.archive.loop import Request
 from emow2v.archive.resume import CorpusRun
-from emow2v.audio.inputs import expand
+from emow2v.archive.run_table import RunTable
 from emow2v.cluster.jobs import Settings
 from emow2v.cluster.predictor import on_cluster
 from emow2v.corpora.csv_manifest import read_list
 from emow2v.framing import Framing
+from emow2v.inputs.expand import expand
+from emow2v.model import Model
 from emow2v.modelstore.verify import EXAMPLE
 from emow2v.rows import EMBEDDING_SIZE, Block, Info
 from emow2v.trajectory import Trajectory
@@ -44,10 +47,10 @@ from emow2v.trajectory import Trajectory
 SECONDS = {"1 s": 1, "1 min": 60, "1 h": 3600}
 
 
-def processor_s() -> float:
-    """Seconds of processors that this process and its living descendants have used."""
+def processor_s(*, descendants: bool) -> float:
+    """Seconds of processors that this process has used, and its living descendants (Ray, which also runs while it waits)."""
     total = 0.0
-    for process in [psutil.Process(), *psutil.Process().children(recursive=True)]:
+    for process in [psutil.Process(), *(psutil.Process().children(recursive=True) if descendants else [])]:
         try:
             times = process.cpu_times()
         except psutil.NoSuchProcess:
@@ -72,17 +75,20 @@ def timed(model: object, folder: Path, out: Path, framing: Framing) -> tuple[flo
     """Wall and processor seconds of a run over a folder."""
     shutil.rmtree(out, ignore_errors=True)
     inputs, _ = expand([str(folder)], lambda left: None)
-    began, used = time.perf_counter(), processor_s()
+    on_ray = not isinstance(model, Model)
+    began, used = time.perf_counter(), processor_s(descendants=on_ray)
     with CorpusRun(out, {}) as run:
         run.choose(inputs)
         outcomes = list(archive.predict(model, run.pending, out, framing=framing, run=run))  # type: ignore[arg-type]
     assert len(outcomes) == len(inputs) and not any(one.error for one in outcomes), outcomes[0]
-    return time.perf_counter() - began, processor_s() - used
+    return time.perf_counter() - began, processor_s(descendants=on_ray) - used
 
 
-def overhead(work: Path, minutes: int, repeats: int, step_ms: int) -> tuple[list[list[object]], float, float]:
+def overhead(
+    work: Path, name: str, minutes: int, repeats: int, step_ms: int
+) -> tuple[list[list[object]], float, float]:
     """Rows of a table, and seconds that the starts took: of Ray with its processes, and until the first answers."""
-    model = emow2v.load()
+    model = emow2v.load(name)
     long = recordings(work / "long", 600, max(2, minutes // 10))
     folders = {
         name: recordings(work / name.replace(" ", ""), s, n)
@@ -137,29 +143,31 @@ def driver(rows: int, done: int) -> None:
         sources = 1 + rows // 50_000  # a file has at most 65,000 names
         for number in range(sources):
             (work / f"{number}.wav").write_bytes(b"RIFF")
-        names = (work / "list.txt").open("w")
-        with names:
+        with (work / "manifest.csv").open("w") as names:
+            names.write("file,speaker\n")
             for number in range(rows):
                 place = work / f"{number // 1000:04}"
                 if number % 1000 == 0:
                     place.mkdir()
                 os.link(work / f"{number % sources}.wav", place / f"{number:07}.wav")
-                names.write(f"{place.name}/{number:07}.wav\n")
+                names.write(f"{place.name}/{number:07}.wav,{place.name}\n")
         before = _peak_mb()
-        began = time.perf_counter()
-        inputs, _ = expand([str(work / "list.txt")], lambda left: None, lambda name: read_list(name))
+        began = time.process_time()
+        inputs, _ = expand([str(work / "manifest.csv")], lambda left: None, lambda name: read_list(name))
         assert len(inputs) == rows
-        with CorpusRun(work / "out", {}) as run:
+        with CorpusRun(work / "out", {}) as run, RunTable(work / "all.csv") as table:
             run.choose(inputs)
-            chosen, chosen_s = _peak_mb(), time.perf_counter() - began
+            chosen, chosen_s = _peak_mb(), time.process_time() - began
             pending = run.pending
             assert sum(run.sizes.values()) == 4 * rows
-            began = time.perf_counter()
-            outcomes = archive.predict(Stub(), pending, work / "out", framing=Framing.files(), run=run)
+            began = time.process_time()
+            outcomes = archive.predict(Stub(), pending, work / "out", framing=Framing.files(), run=run, table=table)
             for outcome in itertools.islice(outcomes, done):
                 assert not outcome.error, outcome.error
-            each = (time.perf_counter() - began) / done
+            each = (time.process_time() - began) / done
             outcomes.close()  # type: ignore[attr-defined]
+            run.fill(table)
+            table.publish()
         print(before, chosen, _peak_mb(), chosen_s, 1000 * each)
 
 
@@ -170,6 +178,7 @@ def _peak_mb() -> float:
 def main() -> None:
     command = parser(__doc__)
     command.add_argument("--minutes", type=int, default=30, help="of sound in recordings of 10 minutes")
+    command.add_argument("--model", default="lite", help="of the overhead")
     command.add_argument("--step", type=int, default=40, help="of their values, in ms")
     command.add_argument("--repeats", type=int, default=2)
     command.add_argument("--rows", type=int, default=1_000_000, help="names in the list of the driver; 0 leaves it out")
@@ -182,7 +191,7 @@ def main() -> None:
     figures: dict[str, object] = {}
     if given.minutes:
         with tempfile.TemporaryDirectory() as folder:
-            rows, started, first = overhead(Path(folder), given.minutes, given.repeats, given.step)
+            rows, started, first = overhead(Path(folder), given.model, given.minutes, given.repeats, given.step)
         columns = ("recordings", "number", "CPU ms", "CPU ms, Ray", "ratio", "wall ms", "wall ms, Ray", "ratio")
         show(f"A recording; Ray started in {started:.1f} s, first answers {first:.1f} s later", columns, rows)
         figures |= {"overhead": rows, "start_s": started, "first_answers_s": first}
@@ -190,7 +199,7 @@ def main() -> None:
         words = [sys.executable, __file__, "--driver", "--rows", str(given.rows), "--done", str(given.done)]
         printed = subprocess.run(words, capture_output=True, text=True, check=True).stdout
         before, chosen, peak, seconds, each = map(float, printed.split())
-        columns = ("names", "MB before", "MB, chosen", "MB at most", "s to choose", "ms a recording")
+        columns = ("names", "MB before", "MB, chosen", "MB at most", "CPU s to choose", "CPU ms a recording")
         show("The computer of the command", columns, [[given.rows, before, chosen, peak, seconds, each]])
         figures |= {"driver": {"rows": given.rows, "mb": peak, "choose_s": seconds, "ms_each": each}}
     keep("scale", figures, given.json)

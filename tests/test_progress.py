@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from emow2v import progress
-from emow2v.audio.inputs import Outcome
+from emow2v.inputs import Outcome
 from emow2v.progress import CorpusProgress, Count, DownloadProgress, Progress, Status, Steps
 from emow2v.trajectory import Block, Info
 

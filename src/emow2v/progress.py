@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.text import Text
 
 from emow2v import storage
-from emow2v.audio.inputs import Outcome, some
+from emow2v.inputs import Outcome, some
 from emow2v.storage import counted, one_line
 from emow2v.trajectory import Block, Info
 

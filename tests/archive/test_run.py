@@ -16,10 +16,10 @@ from typer.testing import CliRunner
 
 from commands import caller
 from emow2v.archive import run as batch
-from emow2v.audio.inputs import expand
 from emow2v.cli import main
 from emow2v.errors import FormatError
 from emow2v.formats.table_read import read_table
+from emow2v.inputs.expand import expand
 from emow2v.model import Model
 from emow2v.modelstore.verify import EXAMPLE
 from waiting import until

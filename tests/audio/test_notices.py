@@ -562,7 +562,7 @@ def test_notices_stand_in_every_result(lite, tmp_path):
 
 def test_each_channel_has_a_result_of_its_own(lite, tmp_path):
     from emow2v.archive import run
-    from emow2v.audio.inputs import expand
+    from emow2v.inputs.expand import expand
 
     signal = 0.3 * noise(32_000, 2)
     soundfile.write(tmp_path / "a.wav", signal, 16000)

@@ -194,9 +194,16 @@ class Journal:
         found = self._rows(f"WHERE key = {_TEXT}", (_bytes(key),))
         return found[0] if found else None
 
-    def errors(self) -> dict[str, str]:
-        """The sentence of each recording that failed, by its key."""
-        return {entry.key: entry.error for entry in self._rows("WHERE state = 'failed'")}
+    @property
+    def is_empty(self) -> bool:
+        """Whether no recording is known."""
+        return not self._rows("LIMIT 1")
+
+    def failed_keys(self) -> Iterator[str]:
+        """The keys of the recordings that failed."""
+        with self._sentences():
+            for (key,) in self._database.execute("SELECT key FROM recordings WHERE state = 'failed'"):
+                yield key
 
     def is_taken(self, folder: str, stem: str) -> bool:
         """Whether results in a folder have a name already, in letters of any case."""

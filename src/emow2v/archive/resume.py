@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import csv
 import hashlib
-import io
 import json
 import time
+from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,20 +14,21 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from emow2v import formats
+from emow2v.archive import failures
 from emow2v.archive.content import Content, is_same
 from emow2v.archive.journal import Entry, Journal, Options, State
 from emow2v.archive.run_table import RunTable
 from emow2v.archive.turns import Finder, Turns
-from emow2v.audio.inputs import STDIN, Input, Outcome
 from emow2v.errors import FormatError, PathError
-from emow2v.storage import exists, shown
-from emow2v.storage.atomic import atomic_file, remove_unfinished
+from emow2v.inputs import STDIN, Input, Outcome
+from emow2v.inputs.table import Chosen, Inputs
+from emow2v.inputs.texts import repeated
+from emow2v.storage import exists
 from emow2v.storage.files import Move, finish_publishing, remove_unfinished_of
 
 if TYPE_CHECKING:
     from emow2v.progress import CorpusProgress
 
-FAILURES = "failures.csv"  # in the folder of results
 _WORDS = {  # facts of a provenance that decide on the numbers, and what refusals call them
     "model": "model",
     "weights_sha256": "weights",
@@ -83,9 +83,9 @@ class CorpusRun:
 
     Attributes:
         journal: of the run; another part of the program may add to it
-        inputs: all recordings, with the folders and names of their results
+        inputs: all recordings, with the folders and names of their results, and with their keys in the journal
         finder: of their turns; None where rows are no turns
-        unsure: recordings that were done, of which `compare` must say whether their sound is the same
+        unsure: number of recordings that were done, of which `compare` must say whether their sound is the same
         done_before, failed_before: number of recordings of which an earlier run has results, or a sentence
 
     Raises:
@@ -99,13 +99,12 @@ class CorpusRun:
         self.journal = Journal(output, options)
         self._retry_failed, self._check_content = retry_failed, check_content
         self._track: int | None = None
-        self.inputs: list[Input] = []
+        self.inputs = Inputs()
         self.finder: Finder | None = None
-        self.unsure: list[Input] = []
         self.done_before = self.failed_before = 0
-        self._keys: dict[str, str] = {}  # by path
-        self._taken: set[str] = set()  # keys
-        self._pending: set[str] = set()  # paths
+        self._new = self.journal.is_empty
+        self._waiting = bytearray()  # 1 for each recording to be done
+        self._unsure = array("I")  # places of recordings
 
     def __enter__(self) -> Self:
         return self
@@ -129,54 +128,72 @@ class CorpusRun:
             DiskFull: the journal cannot be written
         """
         self._track = track
-        self.finder = turns.finder([one.path for one in inputs]) if turns else None
+        self.finder = turns.finder(inputs) if turns else None
+        given = inputs if isinstance(inputs, Inputs) else Inputs(inputs)
+        again = repeated(map(_key, given), lambda place: _key(given[place]))
+        later = {
+            place for places in again.values() for place in places[1:]
+        }  # two folders may have recordings of one name
+        self._waiting = bytearray(len(given))
+        changed: Inputs | None = None
         with self.journal.together():
-            for one in inputs:
-                named, entry = self._named(one)
-                self.inputs.append(named)
+            for place, one in enumerate(given):
+                named, entry = self._named(one, one.path if place in later else _key(one))
+                if changed is None and named != one:
+                    changed = Inputs(given[before] for before in range(place))
+                if changed is not None:
+                    changed.append(named)
                 state = self._state(named, entry) if entry else "waiting"
                 if state == "waiting":
-                    self._pending.add(one.path)
+                    self._waiting[place] = 1
                 elif state == "unsure":
-                    self.unsure.append(named)
+                    self._unsure.append(place)
                 elif state == "done":
                     self.done_before += 1
                 else:
                     self.failed_before += 1
-
-    def compare(self, one: Input) -> None:
-        """Compare the sound of a recording with what was read of it; if it is another, the recording is done again."""
-        key = self._keys[one.path]
-        entry = self.journal.entry(key)
-        assert entry is not None
-        size, modified_ns = _size_and_time(one.path)
-        if is_same(one.path, self._track, entry.content):
-            self.journal.seen(key, size, modified_ns)
-            self.done_before += 1
-        else:
-            self.journal.wait(key)
-            self._pending.add(one.path)
+        self.inputs = given if changed is None else changed
 
     @property
-    def pending(self) -> list[Input]:
-        """The recordings to be done, in order."""
-        return [one for one in self.inputs if one.path in self._pending]
+    def unsure(self) -> int:
+        return len(self._unsure)
 
-    @property
-    def sizes(self) -> dict[str, int]:
-        """Bytes of each recording to be done, by its path."""
-        return {one.path: _size_and_time(one.path)[0] for one in self.pending}
+    def compare(self) -> Iterator[None]:
+        """Compare the sound of recordings with what was read of them; where it is another, the recording is done again.
 
-    def _named(self, one: Input) -> tuple[Input, Entry | None]:
-        """An input with the name that its results have, or get: one that no other recording's results have; and what the
-        journal knew of it.
+        Yields:
+            None, after each of those that are unsure
         """
-        key = one.key or one.path
-        if key in self._taken:  # two folders may have recordings of one name
-            key = one.path
-        self._taken.add(key)
-        self._keys[one.path] = key
-        entry = self.journal.entry(key)
+        for place in self._unsure:
+            one = self.inputs[place]
+            entry = self.journal.entry(one.key)
+            assert entry is not None
+            size, modified_ns = _size_and_time(one.path)
+            if is_same(one.path, self._track, entry.content):
+                self.journal.seen(one.key, size, modified_ns)
+                self.done_before += 1
+            else:
+                self.journal.wait(one.key)
+                self._waiting[place] = 1
+            yield
+
+    @property
+    def pending(self) -> Chosen:
+        """The recordings to be done, in order."""
+        return self.inputs.chosen(array("I", (place for place, waits in enumerate(self._waiting) if waits)))
+
+    @property
+    def sizes(self) -> Mapping[str, int]:
+        """Bytes of each recording to be done, by its path."""
+        return _Sizes(self.pending)
+
+    def _named(self, one: Input, key: str) -> tuple[Input, Entry | None]:
+        """An input with its key and the name that its results have, or get: one that no other recording's results have; and
+        what the journal knew of it.
+        """
+        if one.key != key:
+            one = replace(one, key=key)
+        entry = None if self._new else self.journal.entry(key)
         if entry is not None:
             same = entry.folder == one.folder.as_posix() and entry.stem == one.stem
             return (one if same else replace(one, folder=Path(entry.folder), stem=entry.stem)), entry
@@ -216,7 +233,7 @@ class CorpusRun:
 
     def attempt(self, one: Input) -> Attempt:
         """The work on a recording, before it is opened; any thread may call this."""
-        return Attempt(self.journal, self._keys[one.path], one.path, self._stamp(one))
+        return Attempt(self.journal, one.key, one.path, self._stamp(one))
 
     def rows_path(self, one: Input, stem: str) -> Path:
         """The file that keeps the rows of a result for the table of all."""
@@ -257,14 +274,17 @@ class CorpusRun:
         """
         if self.journal.fact("table") == self._state_of_all(table) and table.is_there:
             return False
-        kept: list[tuple[Path, str]] = []
-        for one, entry in self._entries():
+        for one, entry in self._entries() if next(self.journal.failed_keys(), None) else ():
             if entry.state == "failed":
                 table.failed(one.path, entry.error)
-            elif entry.state == "done":
-                kept += [(self.output / name, one.path) for name in entry.outputs if name.endswith(".rows")]
-        table.add_kept(kept)
+        table.add_kept(self._kept)
         return True
+
+    def _kept(self) -> Iterator[tuple[Path, str]]:
+        """The files that keep rows, each with the path of its recording."""
+        for one, entry in self._entries():
+            if entry.state == "done":
+                yield from ((self.output / name, one.path) for name in entry.outputs if name.endswith(".rows"))
 
     def filled(self, table: RunTable) -> None:
         """The table has its name."""
@@ -280,7 +300,7 @@ class CorpusRun:
 
     def _entries(self) -> Iterator[tuple[Input, Entry]]:
         for one in self.inputs:
-            entry = self.journal.entry(self._keys[one.path])
+            entry = self.journal.entry(one.key)
             assert entry is not None
             yield one, entry
 
@@ -303,44 +323,8 @@ class CorpusRun:
             progress.say(str(error))
 
     def write_failures(self, refused: Sequence[Outcome] = ()) -> Path | None:
-        """Write failures.csv with the sentence of each recording that failed, or remove it where none has.
-
-        Args:
-            refused: names that gave no recording
-
-        Returns:
-            its path; None where nothing failed
-
-        Raises:
-            FormatError: a file of that name is there that this run did not write, or it cannot be written
-        """
-        path = self.output / FAILURES
-        text = io.StringIO(newline="")
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(("file", "error"))
-        for outcome in refused:
-            writer.writerows((name, outcome.error) for name in outcome.members or (outcome.path,))
-        errors = self.journal.errors()
-        found = ((one.path, errors.get(self._keys[one.path])) for one in self.inputs)
-        writer.writerows((path, error) for path, error in found if error)
-        content = text.getvalue().encode(errors="backslashreplace")
-        nothing = content.count(b"\n") == 1
-        try:
-            if path.exists() and _digest(path.read_bytes()) not in self.journal.fact("failures").split():
-                if nothing:
-                    return None
-                raise FormatError(f"{shown(path)} is not the list of this run; move it; failures were not listed.")
-            if nothing:
-                path.unlink(missing_ok=True)
-                return None
-            known = _digest(path.read_bytes()) if path.exists() else ""
-            self.journal.set_fact("failures", f"{known} {_digest(content)}")
-            remove_unfinished(path)  # of a killed run
-            with atomic_file(path) as file:
-                file.write(content)
-        except OSError as error:
-            raise FormatError(f"{shown(path)} cannot be written ({error.strerror}); free some space.") from None
-        return path
+        """Write failures.csv, or remove it where nothing has failed; see `failures.write`."""
+        return failures.write(self.output / failures.NAME, self.journal, self.inputs, refused)
 
 
 class Attempt:
@@ -383,6 +367,10 @@ class Attempt:
         )  # fmt: skip
 
 
+def _key(one: Input) -> str:
+    return one.key or one.path
+
+
 def _size_and_time(path: str) -> tuple[int, int]:
     """Size in bytes and time of the last change in ns of a file; zeros where it does not say."""
     if path == STDIN:
@@ -394,5 +382,17 @@ def _size_and_time(path: str) -> tuple[int, int]:
     return status.st_size, status.st_mtime_ns
 
 
-def _digest(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
+class _Sizes(Mapping[str, int]):
+    """Bytes of recordings by their path, as their files say."""
+
+    def __init__(self, recordings: Chosen) -> None:
+        self._recordings = recordings
+
+    def __len__(self) -> int:
+        return len(self._recordings)
+
+    def __iter__(self) -> Iterator[str]:
+        return self._recordings.paths()
+
+    def __getitem__(self, path: str) -> int:
+        return _size_and_time(path)[0]

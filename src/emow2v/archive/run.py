@@ -14,13 +14,13 @@ from emow2v import formats, storage
 from emow2v.archive import annotation_files
 from emow2v.archive.loop import Elsewhere, Predictor, each, predictions
 from emow2v.audio.channels import Channel
-from emow2v.audio.inputs import STDIN, Input, Outcome
 from emow2v.audio.notices import about
 from emow2v.audio.recording import Source
 from emow2v.errors import AudioError, ClusterError, DiskFull, FormatError
 from emow2v.formats import PLAIN, AnnotationFacts, Writer
 from emow2v.formats.table import csv_head, csv_rows, json_head, json_tail, rows
 from emow2v.framing import Context, Framing
+from emow2v.inputs import STDIN, Input, Outcome
 from emow2v.rows import Block, Info
 from emow2v.storage.files import StagedFiles
 from emow2v.trajectory import Trajectory
@@ -77,7 +77,7 @@ def predict(
     formats.writers(tables, output or Path(), "check")  # an unknown format is found before any work
     annotation_files.check(names, turns=turns is not None)
     options: dict[str, Any] = {"framing": framing, "context": context, "batch_size": batch_size, "track": track}
-    finder = run.finder if run else turns.finder([one.path for one in inputs]) if turns else None
+    finder = run.finder if run else turns.finder(inputs) if turns else None
     if speech and finder is None:
         options["speech"] = True
 

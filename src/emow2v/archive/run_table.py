@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -20,10 +20,11 @@ from emow2v.archive.relative import Relative
 from emow2v.errors import Emow2vError, FormatError
 from emow2v.formats import audformat_tables, parquet, run_table
 from emow2v.formats.audformat_tables import AudformatTables
-from emow2v.formats.table import described, json_text, value_columns
+from emow2v.formats.table import described, value_columns, write_description
 from emow2v.framing import Framing
 from emow2v.rows import DIMENSIONS, EMBEDDING_SIZE, Block, Info, TurnRows
 from emow2v.storage import exists, marks, shown
+from emow2v.storage.entries import Entries, RecordingFacts
 from emow2v.storage.files import Move, StagedFiles, publish
 
 if TYPE_CHECKING:
@@ -79,8 +80,7 @@ class RunTable:
         self._layout = run_table.Layout(names, {}, EMBEDDING_SIZE if embeddings else 0, decimal, half)
         self._file: run_table.TableFile | None = None
         self._rows, self.broken = 0, ""
-        self._facts: list[tuple[dict[str, str | float], dict[str, str | float]]] = []
-        self._failed: list[dict[str, str]] = []
+        self._facts, self._failed = RecordingFacts(), Entries()
 
     def __enter__(self) -> RunTable:
         return self
@@ -91,6 +91,8 @@ class RunTable:
         if isinstance(self._file, parquet.ParquetTable | AudformatTables):
             self._file.discard()
         self._staged.discard()
+        self._facts.close()
+        self._failed.close()
 
     def writer(self, kept: Path | None = None) -> RecordingRows:
         """A writer for one recording, or for one of its channels.
@@ -100,15 +102,18 @@ class RunTable:
         """
         return RecordingRows(self, embeddings=bool(self._layout.embeddings), kept=kept)
 
-    def add_kept(self, kept: Sequence[tuple[Path, str]]) -> None:
-        """Add the rows of recordings from the files that kept them, each with the recording's name in the table.
+    def add_kept(self, kept: Callable[[], Iterable[tuple[Path, str]]]) -> None:
+        """Add the rows of recordings from the files that kept them.
+
+        Args:
+            kept: returns the files, each with the recording's name in the table; called for each pass over them
 
         Raises:
             FormatError: as for `add`; or a file is damaged
         """
-        for path, source in kept if self.relative else ():
+        for path, source in kept() if self.relative else ():
             self._read_kept(path, source, self._gather)
-        for path, source in kept:
+        for path, source in kept():
             self._read_kept(path, source, self.add)
 
     def _gather(self, info: Info, blocks: Iterator[Block], rows: int) -> None:
@@ -129,7 +134,7 @@ class RunTable:
 
     def failed(self, path: str, error: str) -> None:
         """Record the error of a recording that has no rows."""
-        self._failed.append({"file": path, "error": error})
+        self._failed.add({"file": path, "error": error})
 
     def add(self, info: Info, blocks: Iterator[Block], rows: int) -> None:
         """Add all rows of a recording; `rows` is their number. If the table breaks, nothing is added.
@@ -156,14 +161,12 @@ class RunTable:
             for block in blocks:
                 columns = _columns(info, block) | (self.relative.columns(info, block) if self.relative else {})
                 self._file.add({name: columns[name] for name in self._layout.names}, block.embeddings)
+            name: dict[str, str | float] = {"file": info.source}
+            self._facts.add(name | ({"channel": info.channel} if info.channel else {}), info.provenance)
         except (Emow2vError, OSError) as error:  # a part of the recording may stand in it
             self.broken = f"{shown(self.path)} was not written: {error}"
             return
         self.broken = ""
-        name: dict[str, str | float] = {"file": info.source}
-        if info.channel:
-            name["channel"] = info.channel
-        self._facts.append((name, dict(info.provenance)))
 
     @contextlib.contextmanager
     def published(self, progress: Progress, run: CorpusRun | None = None) -> Iterator[None]:
@@ -227,26 +230,19 @@ class RunTable:
         if self._file is None:
             return False
         self._file.close()
-        shared = {
-            name: value
-            for name, value in self._facts[0][1].items()
-            if all(facts.get(name) == value for _, facts in self._facts)
-        }
         content = {
             "columns": {name: self._layout.descriptions[name] for name in self._layout.names},
-            "provenance": shared,
-            "recordings": [
-                name | {key: value for key, value in facts.items() if key not in shared} for name, facts in self._facts
-            ],
-            "failed": self._failed,
+            "provenance": self._facts.shared(),
+            "recordings": [],
+            "failed": [],
             **({"relative": self.relative.facts()} if self.relative else {}),
             **({"stopped": "before the last recording"} if stopped else {}),
             "mark": marks.text("" if self._marked else self._staged.digest(self.path)),
         }
         if isinstance(self._file, AudformatTables):
-            self._file.write_header(self._staged.open(self.path), shared)
+            self._file.write_header(self._staged.open(self.path), self._facts.shared())
         file = self._staged.open(self._described)
-        file.write((json_text(content, 2) + "\n").encode())
+        write_description(file, content, {"recordings": self._facts, "failed": self._failed})
         marks.seal(file)
         if self._sharded:
             parquet.publish_shards(self.path, self._staged, before)

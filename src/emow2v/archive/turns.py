@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from emow2v import storage
-from emow2v.audio.inputs import STDIN
 from emow2v.errors import FormatError
+from emow2v.inputs import STDIN
 from emow2v.speech.segmentation import ENDINGS, SegmentFolder, read_segments
 from emow2v.speech.segments import Segmentation, parse_tier
 
@@ -31,8 +31,8 @@ class Turns:
     tiers: Sequence[str] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
 
-    def finder(self, recordings: Sequence[str]) -> Finder:
-        """A finder of the turns of these recordings.
+    def finder(self, recordings: Sized) -> Finder:
+        """A finder of the turns of so many recordings.
 
         Raises:
             FormatError: the file or folder does not exist, cannot belong to several recordings, or a tier has no name
@@ -45,7 +45,7 @@ class Turns:
 class Finder:
     """Finds the turns of each recording of a run."""
 
-    def __init__(self, turns: Turns, recordings: Sequence[str]) -> None:
+    def __init__(self, turns: Turns, recordings: Sized) -> None:
         self._turns = turns
         self._several = len(recordings) > 1
         place = turns.segments

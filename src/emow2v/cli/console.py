@@ -16,7 +16,10 @@ from rich.console import Console
 from rich.table import Table
 from typer.core import TyperCommand, TyperGroup
 
-from emow2v.audio.inputs import ENDINGS, Input, LeftOut, Outcome, expand
+from emow2v.inputs import ENDINGS, LeftOut, Outcome
+from emow2v.inputs.expand import expand
+from emow2v.inputs.table import Inputs
+from emow2v.inputs.texts import Texts
 from emow2v.storage import one_line
 
 P = ParamSpec("P")
@@ -104,7 +107,7 @@ def is_recording(name: str) -> bool:
 class Selection:
     """Recordings to work on, names that failed, and the number of files that were left out."""
 
-    inputs: list[Input]
+    inputs: Inputs
     refused: list[Outcome]
     left_out: int
 
@@ -128,8 +131,7 @@ def choose(names: Sequence[str], others: Sequence[str] = (), *, lists: bool = Fa
     inputs, failed = expand(names, left_out.append, _read_list if lists else lambda name: None)
     left_out = [
         replace(
-            files,
-            names=tuple(name for name in files.names if not name.lower().removesuffix("~").endswith(tuple(others))),
+            files, names=Texts(one for one in files.names if not one.lower().removesuffix("~").endswith(tuple(others)))
         )
         for files in left_out
     ]
@@ -141,7 +143,7 @@ def choose(names: Sequence[str], others: Sequence[str] = (), *, lists: bool = Fa
     return Selection(inputs, failed, sum(map(len, left_out)))
 
 
-def _read_list(name: str) -> list[str] | None:
+def _read_list(name: str) -> Sequence[str] | None:
     """The recordings that a file lists; None where it is no list."""
     if not name.lower().endswith((".txt", ".csv", ".tsv", ".parquet")):
         return None

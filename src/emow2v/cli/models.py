@@ -178,7 +178,7 @@ def quantize_model(
 ) -> None:
     """Make the package for --precision int8, and measure its error against fp32 (extra quantize)."""
     from emow2v import cards
-    from emow2v.audio.inputs import expand
+    from emow2v.inputs.expand import expand
     from emow2v.modelstore import quantize
     from emow2v.progress import Status
 

@@ -41,9 +41,13 @@ from emow2v.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from emow2v.archive.resume import CorpusRun
     from emow2v.archive.turns import Turns
     from emow2v.formats import AnnotationFacts
     from emow2v.framing import Framing
+    from emow2v.inputs import Input
 
 
 @stoppable
@@ -214,8 +218,8 @@ def predict(
     """Score recordings: arousal, dominance and valence over time, from any audio or video file."""
     from emow2v.archive import run as archive
     from emow2v.audio.channels import parse_channel
-    from emow2v.audio.inputs import STDIN
     from emow2v.errors import FormatError, FramingError
+    from emow2v.inputs import STDIN
     from emow2v.model import load
     from emow2v.progress import CorpusProgress, Count, Progress
     from emow2v.speech.segments import ENDINGS
@@ -266,7 +270,8 @@ def predict(
     about: dict[str, Any] = place | {"failed": selection.failed, "left_out": selection.left_out}
     with contextlib.ExitStack() as stack:
         stack.enter_context(one_table or contextlib.nullcontext())
-        run, chosen = None, selection.inputs
+        run: CorpusRun | None = None
+        chosen: Sequence[Input] = selection.inputs
         progress: Progress
         if resumed and folder is not None:
             if turns is None or turns.options["pool"]:
@@ -285,9 +290,8 @@ def predict(
                 )
             )
             run.choose(selection.inputs, turns, track=track or None)
-            with Count("comparing", len(run.unsure), errors) as bar:
-                for one in run.unsure:
-                    run.compare(one)
+            with Count("comparing", run.unsure, errors) as bar:
+                for _ in run.compare():
                     bar.advance()
             chosen = run.pending
             progress = of_run = stack.enter_context(CorpusProgress(run, errors, **about))

@@ -7,15 +7,17 @@ import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 from emow2v import storage
 from emow2v.corpora.clip import Clip, Ratings, is_missing
-from emow2v.corpora.csv_rows import known, number, read_rows, seconds
+from emow2v.corpora.csv_rows import each_row, known, number, read_rows, seconds
 from emow2v.corpora.partitions import partition_of
 from emow2v.corpora.scales import Scale, Scales, parse_scales
 from emow2v.errors import FormatError
-from emow2v.storage.text import decode
+from emow2v.inputs.texts import Texts, repeated
+from emow2v.storage.text import decode, lines
 from emow2v.trajectory import DIMENSIONS
 
 logger = logging.getLogger("emow2v.tables")
@@ -96,7 +98,7 @@ def read_csv(path: Path, *, scale: Scales = "0:1") -> list[Clip]:
     return [replace(clip, partition=partition_of(f"{path}, {clip.name}", clip.partition)) for clip in clips]
 
 
-def read_list(path: str | Path) -> list[str] | None:
+def read_list(path: str | Path) -> Sequence[str] | None:
     """The names in a file that lists recordings, in order: a line for each in .txt, the column file of a .csv, .tsv or .parquet,
     as manifests and audformat tables have it. None where the file has another ending, or is a recording.
 
@@ -112,7 +114,8 @@ def read_list(path: str | Path) -> list[str] | None:
     try:
         with path.open("rb") as file:
             head = file.read(_HEAD)
-            content = head + file.read() if ending == ".txt" else b""
+            file.seek(0)
+            content = file.read() if ending == ".txt" else b""
     except OSError as error:
         raise storage.unreadable(path, error) from None
     if ending == ".parquet":
@@ -120,22 +123,32 @@ def read_list(path: str | Path) -> list[str] | None:
     if b"\0" in head and not head.startswith((b"\xff\xfe", b"\xfe\xff")):
         return None
     if ending == ".txt":
-        names = [line.strip() for line in decode(content)[0].splitlines() if line.strip()]
+        text = decode(content)[0]
+        del content
+        pieces = (line.splitlines() for line in lines(text))  # some signs end a line, too
+        names = Texts(name for piece in pieces for line in piece if (name := line.strip()))
         if not names:
             raise FormatError(f"{storage.shown(path)} names no recording; expected the name of one on each line.")
         return names
-    rows = list(read_rows(path, "file", "a column file, with a recording in each row", ("start",)).values())
-    return _names_in_table(path, [known(row["file"]) for row in rows], segments="start" in rows[0])
+    names = Texts()
+    row: dict[str, str] = {}
+    for _, row in each_row(path, "file", "a column file, with a recording in each row", ("start",)):
+        names.append(known(row["file"]))
+    return _names_in_table(path, names, segments="start" in row)
 
 
-def _names_in_table(path: Path, names: list[str], *, segments: bool) -> list[str]:
-    named = [name for name in names if name]
-    if not named:
+def _names_in_table(path: Path, names: Texts, *, segments: bool) -> Texts:
+    """The names; where rows are segments, each once, and those of rows without a name at the end."""
+    if not any(names):
         raise FormatError(f"{storage.shown(path)} names no recording; expected one in each row.")
-    return [*dict.fromkeys(named), *([""] * (len(names) - len(named)))] if segments else names
+    if not segments:
+        return names
+    later = {place for places in repeated(names, names.__getitem__).values() for place in places[1:]}
+    nameless = sum(not name for name in names)
+    return Texts(chain((name for place, name in enumerate(names) if name and place not in later), [""] * nameless))
 
 
-def _names_in_parquet(path: Path) -> list[str]:
+def _names_in_parquet(path: Path) -> Texts:
     try:
         from pyarrow import ArrowException, parquet
     except ImportError:
@@ -144,7 +157,11 @@ def _names_in_parquet(path: Path) -> list[str]:
         columns = parquet.read_schema(path).names
         if "file" not in columns:
             raise FormatError(f"{storage.shown(path)} has no column file; it has {', '.join(columns)}.")
-        names = [str(name or "") for name in parquet.read_table(path, columns=["file"])["file"].to_pylist()]
+        names = Texts()
+        with parquet.ParquetFile(path) as file:
+            for batch in file.iter_batches(columns=["file"]):
+                for name in batch.column(0).to_pylist():
+                    names.append(str(name or ""))
     except (ArrowException, OSError) as error:
         raise FormatError(
             f"{storage.shown(path)} is no whole Parquet table ({storage.reason(error)}); save it again."

@@ -8,12 +8,12 @@ import logging
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from emow2v import storage
 from emow2v.errors import FormatError
-from emow2v.storage.text import WESTERN, decode
+from emow2v.storage.text import WESTERN, decode, lines
 
 logger = logging.getLogger("emow2v.tables")
 
@@ -44,19 +44,26 @@ def read_rows(path: Path, needed: str, expected: str, names: Iterable[str] = ())
     Raises:
         FormatError: no such file or column, no CSV, no row, a column twice
     """
+    return dict(each_row(path, needed, expected, names))
+
+
+def each_row(path: Path, needed: str, expected: str, names: Iterable[str] = ()) -> Iterator[tuple[int, dict[str, str]]]:
+    """The rows of `read_rows` one after the other, with the line they end on. The memory is that of the file's text."""
     text = _text(path)
     first = text.split("\n", 1)[0].strip()
     stated = re.fullmatch(r'"?sep=(.)"?', first, re.IGNORECASE)  # a line that Excel writes above the header
     spellings = {name.lower(): name for name in (*names, needed)}
     separator = stated[1] if stated else _separator(text, needed)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
-    rows: dict[int, dict[str, str]] = {}
-    columns: list[str] = []
-    empty: dict[int, dict[str, str]] = {}  # rows of a spreadsheet without a value
+    reader = csv.reader(lines(text), delimiter=separator, strict=True)
+    empty: list[int] = []  # lines of a spreadsheet's rows without a value
+    there = False
     try:
         if stated:
             next(reader)
         columns = _columns(path, next(reader, []), spellings)
+        if needed not in columns:
+            line = f"; its first line is {storage.shown(first)}" if first else ""
+            raise FormatError(f"{path} has no column {needed}; expected {expected}{line}.")
         for values in reader:
             if not values:
                 continue
@@ -65,19 +72,20 @@ def read_rows(path: Path, needed: str, expected: str, names: Iterable[str] = ())
             row = dict.fromkeys(columns, "") | {
                 name: value.strip() for name, value in zip(columns, values, strict=False)
             }
-            (rows if any(row.values()) else empty)[reader.line_num] = row
+            if any(row.values()):
+                there = True
+                yield reader.line_num, row
+            elif not there:
+                empty.append(reader.line_num)
     except csv.Error as error:
         raise FormatError(
             f"{path} is no CSV file (line {reader.line_num}: {error}); expected a header, then a line for each clip; "
             "close every quotation mark."
         ) from None
-    if needed not in columns:
-        line = f"; its first line is {storage.shown(first)}" if first else ""
-        raise FormatError(f"{path} has no column {needed}; expected {expected}{line}.")
-    rows = rows or empty
-    if not rows:
+    if not there and not empty:
         raise FormatError(f"{path} names no clip; expected a line for each below its header.")
-    return rows
+    for line_number in () if there else empty:
+        yield line_number, dict.fromkeys(columns, "")
 
 
 def _columns(path: Path, header: list[str], spellings: Mapping[str, str]) -> list[str]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 from urllib.parse import quote
@@ -92,6 +92,26 @@ def json_text(content: object, indent: int | None = None) -> str:
     """Valid UTF-8 with JSON, whose lines are lines to every reader."""
     text = json.dumps(content, indent=indent, ensure_ascii=False)
     return _ESCAPED.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+
+
+def write_description(file: IO[bytes], content: Mapping[str, object], lists: Mapping[str, Iterable[object]]) -> None:
+    """Write a JSON object, indented by two spaces, with a line at its end.
+
+    Args:
+        content: its values; those of `lists` stand where this has their names
+        lists: entries that are written one after the other
+    """
+    for number, (name, value) in enumerate(content.items()):
+        file.write(f"{',' if number else '{'}\n  {json_text(name)}: ".encode())
+        if name not in lists:
+            file.write(json_text(value, 2).replace("\n", "\n  ").encode())
+            continue
+        begin = "["
+        for entry in lists[name]:
+            file.write(f"{begin}\n{json_text(entry, 2)}".replace("\n", "\n    ").encode())
+            begin = ","
+        file.write(b"[]" if begin == "[" else b"\n  ]")
+    file.write(b"\n}\n")
 
 
 def score_text(value: float) -> str:

@@ -2,8 +2,20 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+
 WESTERN = ("windows-1252", "latin-1")  # encodings that a text without a mark is taken for if it is not in UTF-8
 _LOOKED_AT = 400  # bytes
+_LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
+
+
+def lines(text: str) -> Iterator[str]:
+    """The lines of a text with their ends, as a text file gives them that translates no end of a line.
+
+    `io.StringIO` takes four bytes for each letter; this takes none.
+    """
+    return (match[0] for match in _LINE.finditer(text))
 
 
 def decode(content: bytes) -> tuple[str, str]:

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from emow2v import storage
-from emow2v.audio.inputs import ENDINGS
 from emow2v.corpora.clip import is_missing
 from emow2v.corpora.csv_rows import known, read_rows
 from emow2v.corpora.scales import Scale, parse_scale
 from emow2v.errors import FormatError
 from emow2v.evaluation.curves.rated import Curve, dimension_of, read_curves
 from emow2v.formats.ssi_read import read_annotation
+from emow2v.inputs import ENDINGS
 
 COLUMNS = ("file", "annotation", "dimension", "rater", "scale")
 

@@ -12,9 +12,9 @@ import numpy.typing as npt
 
 from emow2v import storage
 from emow2v.audio.excerpts import read_stretch
-from emow2v.audio.inputs import expand
 from emow2v.errors import AudioError, FormatError
 from emow2v.framing import SAMPLING_RATE, Signal
+from emow2v.inputs.expand import expand
 
 KINDS = ("babble", "coughs", "environment", "music", "sneezes")  # the names of a folder's sub-folders
 LONGEST_S = 300  # of a recording of noise only so much is read

@@ -9,8 +9,8 @@ from fastapi import FastAPI, Query, Response
 from pydantic import BaseModel
 
 from emow2v import storage
-from emow2v.audio.inputs import ENDINGS
 from emow2v.errors import PathError
+from emow2v.inputs import ENDINGS
 from emow2v.server.routes.views import PRIVATE, or_404
 from emow2v.server.state import ServerState
 

@@ -10,8 +10,8 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from emow2v import storage
-from emow2v.audio.inputs import ENDINGS as RECORDINGS
 from emow2v.errors import FormatError, PathError
+from emow2v.inputs import ENDINGS as RECORDINGS
 from emow2v.speech.segmentation import rttm, tables, text
 from emow2v.speech.segmentation.audacity import LINE as AUDACITY_LINE
 from emow2v.speech.segmentation.audacity import read_audacity

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from emow2v.audio.inputs import ENDINGS, LeftOut, expand
+from emow2v.inputs import ENDINGS, LeftOut
+from emow2v.inputs.expand import expand
 from refusals import refuse_folder
 
 
@@ -232,7 +233,7 @@ def test_a_folder_that_may_not_be_entered(tmp_path: Path) -> None:
             folder.chmod(folder.stat().st_mode | 0o5)
     (tmp_path / "shut").chmod(0)
     code = (
-        "import os, sys; from emow2v.audio.inputs import expand; os.setgid(65534); os.setuid(65534);"
+        "import os, sys; from emow2v.inputs.expand import expand; os.setgid(65534); os.setuid(65534);"
         "found, failed = expand(sys.argv[1:]); print([one.path for one in found]); print(*(one.error for one in failed), sep='\\n')"
     )
     for name in (tmp_path, tmp_path / "shut" / "b.wav"):
@@ -319,6 +320,19 @@ def test_a_list_keeps_its_folders_and_its_names(tmp_path: Path) -> None:
         ("in/../else/y/a.wav", "y", "a", away[1]),
     ]
     assert not failed and not told
+    whole = str(tmp_path / "in" / "a.wav")
+    inputs, _, _ = listed(tmp_path / "in", "./b/a.wav", "b//a.wav", "b/../a.wav", whole)
+    assert [(path, folder, key) for path, folder, _, key in inputs] == [
+        ("in/b/a.wav", "b", "./b/a.wav"), ("in/b/../a.wav", ".", "b/../a.wav")
+    ]  # fmt: skip
+
+
+def test_a_list_of_recordings_at_the_root(tmp_path: Path) -> None:
+    rows = ["/nothing-there.wav", "a.wav", "/neither.wav", "b.wav"]
+    files(tmp_path, "in/a.wav", "in/b.wav")
+    inputs, failed, _ = listed(tmp_path / "in", *rows)
+    assert [key for *_, key in inputs] == ["a.wav", "b.wav"]
+    assert "2 of 4 recordings do not exist (/nothing-there.wav, /neither.wav)" in failed[0]
 
 
 def test_a_list_says_what_is_missing_or_repeated(tmp_path: Path) -> None:
