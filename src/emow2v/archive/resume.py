@@ -14,9 +14,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from emow2v import formats
-from emow2v.archive import failures
 from emow2v.archive.content import Content, is_same
-from emow2v.archive.journal import Entry, Journal, Options, State
+from emow2v.archive.journal import Entry, Journal, Options, State, failures
 from emow2v.archive.run_table import RunTable
 from emow2v.archive.turns import Finder, Turns
 from emow2v.errors import FormatError, PathError

@@ -16,9 +16,8 @@ from rich.console import Console
 from rich.table import Table
 from typer.core import TyperCommand, TyperGroup
 
-from emow2v.inputs import ENDINGS, LeftOut, Outcome
+from emow2v.inputs import ENDINGS, Input, LeftOut, Outcome
 from emow2v.inputs.expand import expand
-from emow2v.inputs.table import Inputs
 from emow2v.inputs.texts import Texts
 from emow2v.storage import one_line
 
@@ -107,7 +106,7 @@ def is_recording(name: str) -> bool:
 class Selection:
     """Recordings to work on, names that failed, and the number of files that were left out."""
 
-    inputs: Inputs
+    inputs: Sequence[Input]
     refused: list[Outcome]
     left_out: int
 

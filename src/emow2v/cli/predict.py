@@ -41,13 +41,9 @@ from emow2v.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from emow2v.archive.resume import CorpusRun
     from emow2v.archive.turns import Turns
     from emow2v.formats import AnnotationFacts
     from emow2v.framing import Framing
-    from emow2v.inputs import Input
 
 
 @stoppable
@@ -270,8 +266,7 @@ def predict(
     about: dict[str, Any] = place | {"failed": selection.failed, "left_out": selection.left_out}
     with contextlib.ExitStack() as stack:
         stack.enter_context(one_table or contextlib.nullcontext())
-        run: CorpusRun | None = None
-        chosen: Sequence[Input] = selection.inputs
+        run, chosen = None, selection.inputs
         progress: Progress
         if resumed and folder is not None:
             if turns is None or turns.options["pool"]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from abc import abstractmethod
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -14,7 +15,23 @@ from emow2v.inputs.texts import Texts
 _OF_PATH, _NAME_OF_PATH = 0, 1  # where the name of a result comes from; a negative number is its place among others
 
 
-class Inputs(Sequence[Input]):
+class _Rows(Sequence[Input]):
+    """A sequence of inputs that are made when they are read."""
+
+    @overload
+    def __getitem__(self, place: int) -> Input: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[Input]: ...
+    def __getitem__(self, place: int | slice) -> Input | list[Input]:
+        if isinstance(place, slice):
+            return [self._at(one) for one in range(*place.indices(len(self)))]
+        return self._at(place)
+
+    @abstractmethod
+    def _at(self, place: int) -> Input: ...
+
+
+class Inputs(_Rows):
     """A sequence of inputs in columns. Inputs that follow each other share their folder; an input is made when it is read."""
 
     def __init__(self, inputs: Iterable[Input] = ()) -> None:
@@ -54,13 +71,7 @@ class Inputs(Sequence[Input]):
     def __len__(self) -> int:
         return len(self._tails)
 
-    @overload
-    def __getitem__(self, place: int) -> Input: ...
-    @overload
-    def __getitem__(self, place: slice) -> list[Input]: ...
-    def __getitem__(self, place: int | slice) -> Input | list[Input]:
-        if isinstance(place, slice):
-            return [self[one] for one in range(*place.indices(len(self)))]
+    def _at(self, place: int) -> Input:
         tail = self._tails[place]
         path = self._heads[self._head[place]] + tail
         stem, key, number = self._stem[place], self._key[place], self._folder[place]
@@ -83,7 +94,7 @@ class Inputs(Sequence[Input]):
         return Chosen(self, places)
 
 
-class Chosen(Sequence[Input]):
+class Chosen(_Rows):
     """Some of many inputs, in order."""
 
     def __init__(self, inputs: Inputs, places: Sequence[int]) -> None:
@@ -92,13 +103,7 @@ class Chosen(Sequence[Input]):
     def __len__(self) -> int:
         return len(self._places)
 
-    @overload
-    def __getitem__(self, place: int) -> Input: ...
-    @overload
-    def __getitem__(self, place: slice) -> list[Input]: ...
-    def __getitem__(self, place: int | slice) -> Input | list[Input]:
-        if isinstance(place, slice):
-            return [self._inputs[one] for one in self._places[place]]
+    def _at(self, place: int) -> Input:
         return self._inputs[self._places[place]]
 
     def paths(self) -> Iterator[str]:
