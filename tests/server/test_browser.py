@@ -850,3 +850,19 @@ def test_recordings_of_the_data_folder_are_chosen_and_computed(
     page.get_by_role("button", name="Open the folder study <b>1").click()
     page.get_by_role("button", name="Data folder", exact=True).click()
     expect(page.get_by_role("checkbox", name="session.wav")).to_be_visible()
+
+
+def test_both_sides_of_a_stereo_recording_are_drawn(page: "api.Page", url: str, speech: Path) -> None:
+    signal, _ = soundfile.read(speech, dtype="float32")
+    stereo = io.BytesIO()
+    soundfile.write(stereo, np.stack([signal, 0.5 * signal], axis=1), RATE, format="WAV")
+    opened(page, posted(url, "two sides.wav", stereo.getvalue(), wait=True))
+    until(page, lambda: "sound of the right channel" in plot(page), "both waves")
+    left, right = (plot(page)[name][1] for name in ("sound", "sound of the right channel"))
+    zero = 1.05 * np.abs(signal).max()  # of the left one; the right one has its zero below
+    np.testing.assert_allclose([left.min() - zero, left.max() - zero], [signal.min(), signal.max()], atol=1e-3)
+    np.testing.assert_allclose(
+        [right.min() + zero, right.max() + zero], 0.5 * np.array([signal.min(), signal.max()]), atol=1e-3
+    )
+    labels = page.locator("#time .yaxislayer-above text, #time .ytick text").all_text_contents()
+    assert {"left", "right"} <= set(labels)

@@ -259,3 +259,24 @@ def test_embeddings_of_turns_are_arrays_but_no_stream(client: TestClient, data: 
     assert arrays["embeddings"].shape == (client.get(f"{job}/rows").json()["total"], 1024)
     answer = client.get(f"{job}/result", params={"format": "stream"})
     assert answer.status_code == 404 and "turns have none" in answer.json()["error"]
+
+
+def test_each_side_of_a_stereo_recording_is_seen(client: TestClient, data: Path) -> None:
+    signal, rate = soundfile.read(data / "talk.wav", dtype="float32")
+    stereo = io.BytesIO()
+    soundfile.write(stereo, np.stack([signal, -0.25 * signal], axis=1), rate, format="WAV", subtype="FLOAT")
+    job = posted(client, stereo.getvalue())
+    mixed, left, right = (
+        client.get(f"{job}/waveform", params={"channel": channel}).json() for channel in ("", "left", "right")
+    )
+    assert [one["channels"] for one in (mixed, left, right)] == [2, 2, 2]
+    assert [one["channel"] for one in (mixed, left, right)] == ["mix", "left", "right"]
+    assert max(left["highest"]) == pytest.approx(signal.max(), abs=1e-4)
+    assert min(right["lowest"]) == pytest.approx(-0.25 * signal.max(), abs=1e-4)
+    assert max(mixed["highest"]) == pytest.approx(0.375 * signal.max(), abs=1e-4)
+    job = posted(client, stereo.getvalue(), channel="right")
+    assert client.get(f"{job}/waveform").json()["channel"] == "right"
+    mono = posted(client, (data / "talk.wav").read_bytes())
+    assert client.get(f"{mono}/waveform").json()["channels"] == 1
+    answer = client.get(f"{mono}/waveform", params={"channel": "right"})
+    assert answer.status_code == 404 and "has 1 channel" in answer.json()["error"]

@@ -19,6 +19,7 @@ from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
 
 from emow2v import citation
+from emow2v.discover.options import TrackChoice
 from emow2v.discover.places import Places
 from emow2v.discover.turn_list import path_of
 from emow2v.errors import AudioError, Emow2vError
@@ -65,9 +66,14 @@ class RowsModel(BaseModel):
 
 
 class WaveformModel(BaseModel):
-    """The lowest and highest sample of every `step` seconds, -1..1."""
+    """The lowest and highest sample of every `step` seconds, -1..1.
+
+    `channels` is the number of channels of the track, `channel` the one that is shown: mix, left, right or a number.
+    """
 
     duration: float
+    channels: int
+    channel: str
     step: float
     lowest: list[float]
     highest: list[float]
@@ -117,21 +123,29 @@ def add(api: FastAPI, state: ServerState, find_job: Callable[..., Job]) -> None:
 
     @api.get("/jobs/{job_id}/waveform")
     async def peaks(
-        answer: Response, job_id: str, points: Annotated[int, Query(ge=2, le=100_000)] = 2000, session: Session = 0
+        answer: Response,
+        job_id: str,
+        points: Annotated[int, Query(ge=2, le=100_000)] = 2000,
+        session: Session = 0,
+        channel: Annotated[Literal["", "left", "right"], Query(description="Empty: the one that was used.")] = "",
     ) -> WaveformModel:
-        """The waveform of the track and channel that were used, in at most `points` points and at least half as many."""
+        """The waveform of the track that was used, in at most `points` points and at least half as many."""
         task = task_of(await run_in_threadpool(find_job, job_id), places)
         source = await run_in_threadpool(or_404, lambda: results.recording(task, session))
-        track_choice = or_404(lambda: task.track_choice)
+        choice = or_404(lambda: task.track_choice)
+        if channel:
+            choice = choice | TrackChoice(channel=channel)
         async with decoding:
             try:
                 sound = io.BytesIO(source) if isinstance(source, bytes) else source
-                seen = await run_in_threadpool(partial(waveform, sound, points, **track_choice))
+                seen = await run_in_threadpool(partial(waveform, sound, points, **choice))
             except AudioError as error:  # the places of uploads are not shown
                 raise HTTPException(404, str(error).replace(str(source), task.name)) from None
         answer.headers.update(PRIVATE)
         return WaveformModel(
             duration=seen.duration,
+            channels=seen.channels,
+            channel=str(choice.get("channel", "mix")),
             step=seen.step,
             lowest=[round(float(value), 4) for value in seen.lowest],
             highest=[round(float(value), 4) for value in seen.highest],

@@ -21,12 +21,14 @@ class Waveform:
         duration: seconds
         step: seconds of a stretch; the last one may be shorter
         lowest, highest: float32 [stretches], -1..1
+        channels: number of channels that the track has
     """
 
     duration: float
     step: float
     lowest: Peaks
     highest: Peaks
+    channels: int = 1
 
 
 def waveform(source: Source, points: int, *, track: int | None = None, channel: Channel = "mix") -> Waveform:
@@ -69,4 +71,5 @@ def waveform(source: Source, points: int, *, track: int | None = None, channel: 
         count += 1
     elif rest.size:
         lowest[-1], highest[-1] = min(lowest[-1], rest.min()), max(highest[-1], rest.max())
-    return Waveform(float(recording.duration), width / recording.sampling_rate, lowest[:count], highest[:count])
+    step, channels = width / recording.sampling_rate, int(recording.facts["channels"])
+    return Waveform(float(recording.duration), step, lowest[:count], highest[:count], channels)

@@ -153,15 +153,28 @@ async function loadSound() {
   plot.waveform = null;
   plot.note = "Reading the sound…";
   try {
-    const peaks = await requestJSON(jobPath(id, `/waveform?points=${MAX_WAVEFORM_POINTS}&session=${session}`));
+    const peaks = await requestWaveform("");
     plot.waveform = new Waveform(peaks.step, peaks.lowest, peaks.highest);
     plot.soundSeconds = player.duration = peaks.duration;
+    if (peaks.channels === 2 && peaks.channel === "mix") loadStereo().catch(announceError);
   } catch {
     // the recording cannot be read; the player says why
   }
   plot.note = "";
   plot.draw();
   await playing;
+}
+
+const requestWaveform = (channel) =>
+  requestJSON(jobPath(id, `/waveform?points=${MAX_WAVEFORM_POINTS}&session=${session}&channel=${channel}`));
+
+/** Show the left and the right wave in place of their mean. */
+async function loadStereo() {
+  const shown = session;
+  const sides = await Promise.all(["left", "right"].map(requestWaveform));
+  if (shown !== session) return; // another recording was chosen meanwhile
+  plot.waveform = sides.map(({ step, lowest, highest }) => new Waveform(step, lowest, highest));
+  plot.draw();
 }
 
 async function loadRows() {

@@ -12,7 +12,7 @@ const SEEK_ROUNDING_S = 0.001; // players round times
 export class TimePlot extends TimeAxis {
   /**
    * @param element holds the plot; the legend is put before it
-   * @param series the values; the properties `waveform`, and `note`, a remark beside the legend, are set later
+   * @param series the values; the properties `waveform` (or a list of the left and the right one), and `note`, a remark beside the legend, are set later
    * @param seek is called with a time that was clicked on; without it there is no cursor
    * @param onView is called when another part of the time is visible
    */
@@ -103,19 +103,31 @@ export class TimePlot extends TimeAxis {
       const look = { mode: "lines", line: { width: 0 }, fill: "tozeroy", fillcolor: `${colour("sound")}66` };
       traces.unshift({ name: "speech", yaxis: "y3", x, y, ...look });
     }
-    if (this.waveform) {
-      const color = colour("sound");
-      const corners = this.waveform.outline(from, to, maxPoints);
-      traces.push({ ...corners, ...area, name: "sound", yaxis: "y", mode: "lines", fillcolor: color, line: { color, width: 1 } });
-    }
+    const color = colour("sound");
+    this.#waves.forEach((wave, number) => {
+      const { x, y } = wave.outline(from, to, maxPoints);
+      const shifted = this.#waves.length > 1 ? y.map((value) => value + (number ? -1 : 1) * this.#loudest) : y;
+      const name = number ? "sound of the right channel" : "sound";
+      traces.push({ x, y: shifted, ...area, name, yaxis: "y", mode: "lines", fillcolor: color, line: { color, width: 1 } });
+    });
     return traces;
   }
 
+  get #waves() {
+    return this.waveform ? [this.waveform].flat() : [];
+  }
+
+  get #loudest() {
+    return 1.05 * Math.max(0.01, ...this.#waves.map((wave) => wave.loudest));
+  }
+
   axes(axis, title) {
-    const loudest = 1.05 * Math.max(0.01, this.waveform?.loudest ?? 0);
     const [low, high] = this.series.bounds;
+    const isStereo = this.#waves.length > 1;
+    const loudest = this.#loudest * (isStereo ? 2 : 1);
+    const names = { showticklabels: isStereo, tickvals: [loudest / 2, -loudest / 2], ticktext: ["left", "right"] };
     return {
-      yaxis: { ...axis, domain: [0.83, 1], range: [-loudest, loudest], title: title("sound"), showticklabels: false, showgrid: false },
+      yaxis: { ...axis, ...names, domain: [0.83, 1], range: [-loudest, loudest], title: title(isStereo ? "" : "sound"), showgrid: false },
       yaxis2: { ...axis, domain: [0.24, 0.8], range: [Math.min(0, low) - 0.03, Math.max(1, high) + 0.03], title: title("score"), zeroline: false },
       yaxis3: { ...axis, domain: [0, 0.19], range: [-0.05, 1.1], title: title("confidence"), tickvals: [0, 1], zeroline: false },
     };
