@@ -94,5 +94,5 @@ def test_a_damaged_result_of_this_version_is_not_called_newer(newer: Path) -> No
 @pytest.mark.parametrize("name", ["talk.npz", "talk.parquet"])
 def test_other_results_are_no_tables_to_be_drawn(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"PK\x03\x04\xff\xfe")
-    with pytest.raises(FormatError, match=r"cannot be read as a table; expected \.csv, \.json or \.ndjson"):
+    with pytest.raises(FormatError, match=r"is no table of scores; expected \.csv, \.json or \.ndjson"):
         read_table(tmp_path / name)
