@@ -10,7 +10,7 @@ import pytest
 
 from commands import caller
 from emow2v.errors import FormatError
-from emow2v.formats.pictures import Curves, page, thinned
+from emow2v.formats.pictures import Curves, page, stretches
 from emow2v.formats.plot import COLOURS
 from emow2v.framing import Framing
 from emow2v.model import Model
@@ -57,18 +57,44 @@ def test_curves_have_gaps_in_silence_and_speakers_are_shaded(tmp_path: Path) -> 
     assert text.count("fill: #56b4e9") >= 2 and text.count("fill: #e69f00") >= 2
 
 
-def test_a_thinned_curve_keeps_its_extremes_and_its_gaps() -> None:
+def test_stretches_of_a_curve_keep_means_extremes_and_gaps() -> None:
     generator = np.random.default_rng(1)
     values = generator.random(100_000)
     values[[1234, 77_777]] = 5, -5
     values[40_000:50_000] = np.nan
-    times, thin = thinned(np.arange(100_000) / 25, values)
-    assert len(times) == len(thin) <= 2000
-    assert np.nanmax(thin) == 5 and np.nanmin(thin) == -5
+    times, means, low, high = stretches(np.arange(100_000) / 25, values)
+    assert len(times) == len(means) == 400
+    assert np.nanmax(high) == 5 and np.nanmin(low) == -5
     inside = (times > 1605) & (times < 1995)
-    assert np.isnan(thin[inside]).all() and np.isfinite(thin[times < 1590]).all()
-    short = np.arange(10.0)
-    assert thinned(short, short)[1] is short
+    for found in (means, low, high):
+        assert np.isnan(found[inside]).all() and np.isfinite(found[times < 1590]).all()
+    np.testing.assert_allclose(means[:160], values[:40_000].reshape(160, 250).mean(axis=1))
+
+
+def test_a_long_curve_is_a_line_with_a_band_and_a_short_one_is_as_it_is() -> None:
+    values = np.random.default_rng(2).random((5000, 3))
+    times = np.arange(5000) / 25
+    for count, drawn in ((4000, 400), (2000, 2000)):
+        axes = page([Curves("one", times[:count], times[:count] + 0.04, values[:count])], make, plane=False).axes[0]
+        assert [len(line.get_xdata()) for line in axes.lines] == [drawn] * 3
+        assert len(axes.collections) == (3 if count > 2000 else 0)
+
+
+def test_a_legend_hides_no_curve_and_leaves_its_page_to_them() -> None:
+    """With many names the axes stay as wide as with few, and all of the legend is on the page."""
+    times = np.arange(7.0)
+    for names in (["Eva"] * 7, [f"a person with a long name {number}" for number in range(7)]):
+        figure = page(
+            [Curves("x" * 200, times, times + 1, np.full((7, 3), 0.99), None, names)], constrained, plane=True
+        )
+        figure.canvas.draw()
+        axes = figure.axes[0]
+        renderer = figure.canvas.get_renderer()
+        legend, title = (one.get_window_extent(renderer) for one in (axes.get_legend(), axes._left_title))
+        box = axes.get_window_extent(renderer)
+        assert box.width > 0.6 * figure.bbox.width
+        assert legend.x0 >= 0 and legend.y1 <= figure.bbox.height and legend.y0 >= box.y1 - 3
+        assert not legend.overlaps(title)
 
 
 def make(width: float, height: float) -> Any:
@@ -77,13 +103,22 @@ def make(width: float, height: float) -> Any:
     return Figure(figsize=(width, height))
 
 
+def constrained(width: float, height: float) -> Any:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
 def test_a_page_has_a_row_for_each_recording_and_the_plane_beside_it() -> None:
     scores = np.random.default_rng(0).random((50, 3))
     times = np.arange(50) / 25
     plain = Curves("one", times, times + 0.04, scores)
     sure = Curves("two", times, times + 0.04, scores, np.linspace(0, 1, 50))
     figure = page([plain, sure], make, plane=True)
-    titles = [axes.get_title() for axes in figure.axes]
+    titles = [axes.get_title(loc="left") for axes in figure.axes]
     assert [title for title in titles if title] == ["one", "two"]
     labels = [(axes.get_xlabel(), axes.get_ylabel()) for axes in figure.axes]
     assert labels.count(("valence", "arousal")) == 2 and sum(label[1] == "confidence" for label in labels) == 1

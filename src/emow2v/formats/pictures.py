@@ -14,8 +14,13 @@ from emow2v.rows import DIMENSIONS, TurnRows
 from emow2v.storage import one_line
 
 # Of Okabe and Ito (2008), which colour-blind readers tell apart; none is a colour of a curve
+# Also told apart where a page is printed without colours
+_LINES = dict(zip(DIMENSIONS, ("-", (0, (5, 1)), (0, (1.5, 0.8))), strict=True))
 SPEAKERS = ("#56b4e9", "#e69f00", "#cc79a7", "#f0e442", "#999999")
 _MOST_POINTS = 2000  # of a curve: a page has no room for more, and files of millions open slowly
+_STRETCHES = 400  # of a longer curve: with more its line fills the page
+_LETTERS = 92  # that have room above the curves
+_LONGEST_NAME = 24  # of a speaker
 _WIDTH, _PLANE, _CURVES, _SURE, _EDGE = 9.0, 3.1, 2.9, 0.7, 0.7  # inches
 
 Floats = npt.NDArray[np.floating]
@@ -81,24 +86,59 @@ def page(recordings: Sequence[Curves], make: Any, *, plane: bool) -> Any:
 
 def _draw_curves(axes: Any, one: Curves, colours: dict[str, str], *, legend: bool) -> None:
     if one.speakers:
-        named = set()
-        for start, end, speaker in zip(one.starts, one.ends, one.speakers, strict=True):
-            label = None if speaker in named or not speaker else _plain(speaker)
-            named.add(speaker)
-            axes.axvspan(start, end, color=colours[speaker], alpha=0.3, linewidth=0, label=label)
+        _shade_speakers(axes, one, colours)
         for column, name in enumerate(DIMENSIONS):
-            axes.hlines(one.scores[:, column], one.starts, one.ends, color=COLOURS[name], linewidth=2.2, label=name)
+            style = {"color": COLOURS[name], "linestyle": _LINES[name], "linewidth": 2.2}
+            axes.hlines(one.scores[:, column], one.starts, one.ends, label=name, **style)
     else:
         times = (one.starts + one.ends) / 2
         for column, name in enumerate(DIMENSIONS):
-            axes.plot(*thinned(times, one.scores[:, column]), label=name, color=COLOURS[name], linewidth=1.6)
+            style = {"color": COLOURS[name], "linestyle": _LINES[name], "linewidth": 1.4}
+            _draw_line(axes, times, one.scores[:, column], label=name, **style)
     known = one.scores[np.isfinite(one.scores)]
     low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 1.0)
-    axes.set(ylabel="score", ylim=(min(0.0, low), max(1.0, high)), title=_plain(one.name))
-    axes.margins(x=0)
+    axes.set(ylabel="score", ylim=(min(0.0, low), max(1.0, high)), xlim=_span(one))
     axes.grid(alpha=0.25)
-    if legend or one.speakers:
-        axes.legend(loc="upper right", ncols=min(6, 3 + len(colours)), frameon=False)
+    title = one.name if len(one.name) <= _LETTERS else f"{one.name[: _LETTERS - 3]}..."
+    rows = _draw_legend(axes, len(title)) if legend or one.speakers else 0
+    axes.set_title(_plain(title), loc="left", pad=6 + 17 * rows)
+
+
+def _draw_legend(axes: Any, title: int) -> int:
+    """A legend above the curves, which it would hide: beside a title of that length, or in rows below it; their number."""
+    letters = [len(name) + 7 for name in axes.get_legend_handles_labels()[1]]
+    beside = sum(letters) + title <= _LETTERS
+    columns = len(letters) if beside else min(len(letters), _LETTERS // max(letters))
+    place = {"loc": "lower right", "bbox_to_anchor": (1, 0.99), "borderaxespad": 0.3}
+    axes.legend(**place, ncols=columns, frameon=False, handlelength=2.8, columnspacing=1.2)
+    return 0 if beside else -(-len(letters) // columns)
+
+
+def _draw_line(axes: Any, times: Floats, values: Floats, **style: Any) -> None:
+    """A curve; of a long one the means of stretches, and a band from the lowest to the highest value of each."""
+    if len(values) > _MOST_POINTS:
+        times, values, low, high = stretches(times, values)
+        axes.fill_between(times, low, high, color=style["color"], alpha=0.2, linewidth=0)
+    axes.plot(times, values, **style)
+
+
+def _span(one: Curves) -> tuple[float, float]:
+    """From the first row to the last one, also where they have no scores."""
+    return (float(one.starts.min()), float(one.ends.max())) if len(one.starts) else (0.0, 1.0)
+
+
+def _shade_speakers(axes: Any, one: Curves, colours: dict[str, str]) -> None:
+    turns: dict[str, list[tuple[float, float]]] = {}
+    for start, end, speaker in zip(one.starts.tolist(), one.ends.tolist(), one.speakers, strict=True):
+        turns.setdefault(speaker, []).append((start, end - start))
+    for speaker, spans in turns.items():
+        style = {
+            "color": colours[speaker],
+            "alpha": 0.3,
+            "linewidth": 0,
+            "label": _plain(speaker[:_LONGEST_NAME]) if speaker else None,
+        }
+        axes.broken_barh(spans, (0, 1), transform=axes.get_xaxis_transform(), **style)
 
 
 def _plain(text: str) -> str:
@@ -114,9 +154,9 @@ def _draw_confidence(axes: Any, one: Curves) -> None:
     if one.speakers:
         axes.hlines(confidence, one.starts, one.ends, color="0.3", linewidth=2)
     else:
-        axes.plot(*thinned((one.starts + one.ends) / 2, confidence), color="0.3", linewidth=1)
-    axes.set(ylabel="confidence", ylim=(0, 1), yticks=(0, 1))
-    axes.margins(x=0)
+        _draw_line(axes, (one.starts + one.ends) / 2, confidence, color="0.3", linewidth=1)
+    axes.set(ylim=(0, 1), yticks=(0, 1), xlim=_span(one))
+    axes.set_ylabel("confidence", fontsize="small")
     axes.grid(alpha=0.25)
 
 
@@ -129,26 +169,25 @@ def _draw_plane(axes: Any, one: Curves, colours: dict[str, str]) -> None:
     points = [colours[name] for name in shown] if shown else "0.35"
     axes.axhline(0.5, color="0.7", linewidth=0.8)
     axes.axvline(0.5, color="0.7", linewidth=0.8)
-    axes.scatter(valence[::step], arousal[::step], s=22 if shown else 5, c=points, alpha=0.6, linewidths=0)
+    style = {"s": 24, "edgecolors": "0.3", "linewidths": 0.5} if shown else {"s": 5, "alpha": 0.6, "linewidths": 0}
+    axes.scatter(valence[::step], arousal[::step], c=points, **style)
     if len(arousal):
         axes.plot(valence.mean(), arousal.mean(), "+", color="black", markersize=12, markeredgewidth=1.6)
     axes.set(xlabel="valence", ylabel="arousal", xlim=(0, 1), ylim=(0, 1), aspect="equal")
 
 
-def thinned(times: Floats, values: Floats) -> tuple[Floats, Floats]:
-    """A curve [rows] with so few points that it looks the same on a page: smallest and largest value of each stretch.
+def stretches(times: Floats, values: Floats) -> tuple[Floats, Floats, Floats, Floats]:
+    """A long curve in some hundred stretches of time: the middle of each, and mean, lowest and highest value [stretches].
 
-    A stretch with a gap keeps one NaN, so that the gap stays.
+    A stretch that has mostly no values has NaN, so that gaps stay.
     """
-    count = len(values)
-    size = -(-count // (_MOST_POINTS // 2))
-    if size <= 2:
-        return times, values
-    firsts = np.arange(0, count, size)
-    low = np.minimum.reduceat(np.where(np.isnan(values), np.inf, values), firsts)
-    high = np.maximum.reduceat(np.where(np.isnan(values), -np.inf, values), firsts)
-    gap = np.add.reduceat(np.isnan(values).astype(np.int64), firsts) * 2 > size  # mostly without a value
-    pairs = np.where((gap | ~np.isfinite(low))[:, None], np.nan, np.stack([low, high], axis=1))
-    middles = times[np.minimum(firsts + size // 2, count - 1)]
-    result: tuple[Floats, Floats] = (np.repeat(middles, 2), pairs.ravel())
-    return result
+    size = -(-len(values) // _STRETCHES)
+    firsts = np.arange(0, len(values), size)
+    known = np.isfinite(values)
+    count = np.add.reduceat(known.astype(np.int64), firsts)
+    gap = count * 2 < np.diff(np.append(firsts, len(values)))
+    low = np.minimum.reduceat(np.where(known, values, np.inf), firsts)
+    high = np.maximum.reduceat(np.where(known, values, -np.inf), firsts)
+    mean = np.add.reduceat(np.where(known, values, 0).astype(np.float64), firsts) / np.maximum(count, 1)
+    middles = times[np.minimum(firsts + size // 2, len(values) - 1)]
+    return middles, np.where(gap, np.nan, mean), np.where(gap, np.nan, low), np.where(gap, np.nan, high)

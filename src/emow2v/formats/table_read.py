@@ -73,7 +73,9 @@ def read_table(path: str | Path) -> dict[str, Table]:
     except (_NotATable, json.JSONDecodeError, UnicodeDecodeError, RecursionError, csv.Error) as error:
         marks.refuse_newer(path)
         if path.suffix.lower() not in (".csv", *_READERS):
-            raise FormatError(f"{path} is no table of scores; expected .csv, .json or .ndjson that emow2v wrote.") from None
+            raise FormatError(
+                f"{path} is no table of scores; expected .csv, .json or .ndjson that emow2v wrote."
+            ) from None
         reason = " ".join(str(error).split())[:100]
         raise FormatError(f"{path} is no table of scores ({reason}); expected a table that emow2v wrote.") from None
     if not tables:
