@@ -30,11 +30,25 @@ def frames_network() -> LiteFrames:
     for layer in model.layers:
         torch.nn.init.normal_(layer.distant_keys)
         torch.nn.init.normal_(layer.distant_values)
+    randomise(model)
     return model.eval()
 
 
+def randomise(model: torch.nn.Module) -> None:
+    """Random norms, in place of ones and zeros: of equal tensors a graph keeps one."""
+    for module in model.modules():
+        if isinstance(module, torch.nn.LayerNorm):
+            torch.nn.init.normal_(module.weight, 1, 0.1)
+            torch.nn.init.normal_(module.bias, 0, 0.1)
+        if isinstance(module, torch.nn.BatchNorm1d):
+            assert module.running_mean is not None and module.running_var is not None
+            torch.nn.init.normal_(module.running_mean, 0, 0.1)
+            torch.nn.init.uniform_(module.running_var, 0.5, 1.5)
+
+
 def write_frames_package(folder: Path) -> None:
-    cards.write_card(folder, {**ABOUT, **write_graphs(frames_network(), folder, half_weights=False)})
+    about = {**ABOUT, "network": CONFIG.to_dict()}
+    cards.write_card(folder, {**about, **write_graphs(frames_network(), folder, half_weights=False)})
 
 
 class TorchGraph:

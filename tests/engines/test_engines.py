@@ -2,6 +2,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -72,13 +73,16 @@ def test_an_unknown_engine_is_refused() -> None:
 
 
 def test_each_model_names_the_engines_that_can_run_it(checkpoint, package) -> None:
-    assert engines_for(cards.find("lite")) == ["openvino", "onnxruntime"]
+    for name in ("lite", "lite-frames"):
+        assert engines_for(cards.find(name)) == ["openvino", "onnxruntime", "torch"]
+    unnamed = replace(cards.find("lite"), network={})  # a package of graphs alone
+    assert engines_for(unnamed) == ["openvino", "onnxruntime"]
     assert engines_for(cards.find(checkpoint)) == ["torch"]
     assert engines_for(cards.find(package)) == ["openvino", "onnxruntime", "torch"]
     with pytest.raises(
         ModelError, match="lite holds no weights for PyTorch; choose the engine openvino or onnxruntime"
     ):
-        choose(cards.find("lite"), "torch")
+        choose(unnamed, "torch")
     with pytest.raises(ModelError, match="emow2v export --model"):
         choose(cards.find(checkpoint), "openvino")
 
@@ -184,7 +188,9 @@ def test_lower_precision_where_it_cannot_be_had(package, checkpoint, tmp_path, m
     with pytest.raises(ModelError, match=r"PyTorch does not compute in bf16 on cpu; expected fp32.*emow2v export"):
         choose(cards.find(checkpoint), precision="bf16", device="cpu")
     with pytest.raises(ModelError, match="Model lite holds no weights for PyTorch, which alone computes in fp16"):
-        choose(cards.find("lite"), precision="fp16")
+        choose(replace(cards.find("lite"), network={}), precision="fp16")
+    with pytest.raises(ModelError, match="PyTorch does not compute in fp16 on cpu; expected fp32"):
+        choose(cards.find("lite"), precision="fp16", device="cpu")
     with pytest.raises(ModelError, match="Precision 'fp8' is unknown; expected fp32, bf16, fp16, int8"):
         choose(cards.find("lite"), precision="fp8")
     if "bf16" not in precisions(cards.find("lite"), "openvino"):

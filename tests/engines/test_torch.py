@@ -8,11 +8,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
+from emow2v import cards
+from emow2v.engines import Outputs, choose
 from emow2v.engines import torch as engine
+from emow2v.errors import ModelError
+from emow2v.modelstore.verify import EXAMPLE
 
 
 def settings() -> tuple[str, bool, bool]:
@@ -37,13 +42,13 @@ def before(request: pytest.FixtureRequest) -> Iterator[tuple[str, bool, bool]]:
 
 
 def test_products_are_exact_while_an_engine_computes(before: tuple[str, bool, bool]) -> None:
-    with engine._EXACT:
+    with engine.EXACT:
         assert settings() == EXACT
-        with engine._EXACT:
+        with engine.EXACT:
             assert settings() == EXACT
         assert settings() == EXACT
     assert settings() == before
-    with pytest.raises(ZeroDivisionError), engine._EXACT:
+    with pytest.raises(ZeroDivisionError), engine.EXACT:
         _ = 1 // 0
     assert settings() == before
 
@@ -54,7 +59,7 @@ def test_two_engines_in_two_threads_leave_each_other_exact(before: tuple[str, bo
     seen: dict[str, tuple[str, bool, bool]] = {}
 
     def first() -> None:
-        with engine._EXACT:
+        with engine.EXACT:
             first_in.set()
             assert second_in.wait(60)
             seen["first"] = settings()
@@ -62,7 +67,7 @@ def test_two_engines_in_two_threads_leave_each_other_exact(before: tuple[str, bo
 
     def second() -> None:
         assert first_in.wait(60)
-        with engine._EXACT:
+        with engine.EXACT:
             second_in.set()
             assert first_out.wait(60)
             seen["second"] = settings()
@@ -120,3 +125,41 @@ def test_a_graph_is_forgotten_while_nobody_computes() -> None:
     _, scores, _ = one.run(np.arange(32, dtype=np.float32).reshape(4, 8))
     np.testing.assert_array_equal(scores[:, 0], [0, 8, 16, 24])
     assert held and all(held)
+
+
+@pytest.mark.parametrize("samples", [400, 16000, 70001, 160000])
+def test_lite_is_that_of_the_other_engines(samples: int) -> None:
+    """Also from its frames, and with lengths of windows that are all whole."""
+    card = cards.find("lite")
+    ours, other = choose(card, "torch", device="cpu"), choose(card, "openvino")
+    sound = np.resize(soundfile.read(EXAMPLE, dtype="float32")[0], samples + 40000)
+    given = np.stack([sound[:samples], sound[40000:]])
+    frames = ours.frames(given)
+    for results in (ours.run(given, np.full(2, samples)), ours.pooled(frames), other.pooled(frames)):
+        close(results, other.run(given))
+    with pytest.raises(ModelError, match=r"cannot mask|lengths do not fit"):
+        ours.run(given, np.array([samples, samples - 1]))
+
+
+def test_windows_that_lite_cannot_take() -> None:
+    engine = choose(cards.find("lite"), "torch", device="cpu")
+    for samples, limit in ((399, "at least 400"), (160001, "at most 160000")):
+        with pytest.raises(ModelError, match=f"it takes .*windows of {limit} samples"):
+            engine.run(np.zeros((1, samples), np.float32))
+
+
+def test_a_device_that_is_not_there() -> None:
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    for name in ("lite", "lite-frames"):
+        with pytest.raises(ModelError, match="This computer has no device 'cuda'; expected auto, cpu, or cuda or mps"):
+            choose(cards.find(name), device="cuda")
+
+
+def close(got: Outputs, expected: Outputs) -> None:
+    """Scores and confidence to 1e-5, embeddings to 1e-5 of their norm."""
+    norms = np.linalg.norm(expected[0], axis=1, keepdims=True)
+    np.testing.assert_allclose(got[0] / norms, expected[0] / norms, atol=1e-5)
+    for one, other in zip(got[1:], expected[1:], strict=True):
+        assert one is not None and other is not None
+        np.testing.assert_allclose(one, other, atol=1e-5)

@@ -60,6 +60,8 @@ class Card:
         look_back, look_ahead: samples before the first one of a frame and behind its last one on which it depends
         precision: of the arithmetic that the graph was made for: "fp32", or "int8" for a quantised graph
         pytorch: PyTorch can run the weights file
+        network: sizes of a `lite` or a model of frames whose graphs hold the weights by name, so that PyTorch can run them; empty
+            for other networks
         details: everything else in the card: figures, training data, warnings
         folder: folder of the package
     """
@@ -88,6 +90,7 @@ class Card:
     look_ahead: int = 0
     precision: str = "fp32"
     pytorch: bool = False
+    network: Mapping[str, Any] = field(default_factory=dict)
     details: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -235,6 +238,8 @@ def _check(card: Card) -> None:
     wrong |= {name for name, value in counts.items() if type(value) is not int or not 0 <= value < _MOST}
     if not isinstance(card.states, dict) or not all(map(_is_size, card.states.values())):
         wrong.add("states")
+    if not isinstance(card.network, dict):
+        wrong.add("network")
     if card.precision not in ("fp32", INT8):
         wrong.add("precision")
     if not isinstance(card.pytorch, bool):

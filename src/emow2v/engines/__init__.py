@@ -103,6 +103,11 @@ def installed(name: str) -> bool:
     return find_spec(name) is not None and (name != "torch" or find_spec("transformers") is not None)
 
 
+def can_run(card: Card, name: str) -> bool:
+    """Whether an engine that can run a model is installed; networks of packages do not need Transformers."""
+    return find_spec("torch") is not None if name == "torch" and card.network else installed(name)
+
+
 def check_name(engine: str) -> None:
     """Refuse the name of an unknown engine.
 
@@ -117,7 +122,7 @@ def engines_for(card: Card) -> list[str]:
     """Names of the engines that can run a model, installed or not, the fastest first."""
     if card.precision == "int8":
         return ["openvino"]
-    return [name for name in ENGINES if (card.pytorch if name == "torch" else card.graph)]
+    return [name for name in ENGINES if (card.pytorch or card.network if name == "torch" else card.graph)]
 
 
 def choose(card: Card, engine: str = "auto", *, precision: str = "", threads: int = 0, device: str = "auto") -> Engine:
@@ -136,11 +141,15 @@ def choose(card: Card, engine: str = "auto", *, precision: str = "", threads: in
         engine = "torch"
     precision = precision or card.precision
     for name in candidates(card, engine, precision):
-        if installed(name):
+        if can_run(card, name):
             if name == "torch":
+                card.verify_files()
+                if card.one_pass:
+                    from emow2v.engines.torch_frames import open_frames as open_torch
+
+                    return open_torch(card, threads=threads, device=device, precision=precision)
                 from emow2v.engines.torch import TorchEngine
 
-                card.verify_files()
                 return TorchEngine(card, threads=threads, device=device, precision=precision)
             graph = card.verified_graph()
             if card.one_pass:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -38,11 +38,15 @@ class Graph(Protocol):
 
 class Combined:
     """A graph whose calls by several threads are computed together: those that come while another one is computed are the
-    rows of one batch. Nobody waits for calls to come."""
+    rows of one batch. Nobody waits for calls to come.
 
-    def __init__(self, graph: Graph) -> None:
+    Args:
+        join: makes one input of those of several calls
+    """
+
+    def __init__(self, graph: Graph, join: Callable[[list[Any]], Any] = np.concatenate) -> None:
         self.engine = graph.engine
-        self._graph = graph
+        self._graph, self._join = graph, join
         self._waiting: list[_Call] = []
         self._queue, self._turn = threading.Lock(), threading.Lock()
 
@@ -68,7 +72,7 @@ class Combined:
 
     def _run(self, calls: list[_Call]) -> None:
         first = calls[0].values
-        values = {name: np.concatenate([one.values[name] for one in calls]) for name in first} if calls[1:] else first
+        values = {name: self._join([one.values[name] for one in calls]) for name in first} if calls[1:] else first
         try:
             results = self._graph(values)
         except ModelError as error:
@@ -166,12 +170,17 @@ class FramesEngine:
     Args:
         step: the graph of a chunk of streams
         readout: the graph from mean and variance of frames
+        chunk: frames of a recording that are best computed at a time
+        batch_samples: samples of a batch of recordings for which the device has memory; None for the usual number
     """
 
-    def __init__(self, card: Card, step: Graph, readout: Graph) -> None:
+    def __init__(
+        self, card: Card, step: Graph, readout: Graph, *, chunk: int = CHUNK, batch_samples: int | None = None
+    ) -> None:
         self.name, self.precision = step.engine, "fp32"
         self.parallel_batches = 1  # a step uses all threads
-        self.batch_samples: int | None = None
+        self.batch_samples = batch_samples
+        self.chunk = chunk
         self._card, self._step, self._readout = card, step, readout
 
     def start(self, streams: int) -> State:
@@ -209,8 +218,8 @@ class FramesEngine:
         batch, samples = signal.shape
         lengths = np.full(batch, samples) if lengths is None else lengths
         totals = _Totals(self, self._card, batch)
-        for begin in range(0, samples, CHUNK * hop):
-            part = signal[:, begin : begin + CHUNK * hop]
+        for begin in range(0, samples, self.chunk * hop):
+            part = signal[:, begin : begin + self.chunk * hop]
             totals.add(np.pad(part, ((0, 0), (0, -part.shape[1] % hop))), np.clip(lengths - begin, 0, part.shape[1]))
         return totals.outputs()
 
@@ -223,8 +232,8 @@ class FramesEngine:
         for row, signal in zip(padded, signals, strict=True):
             row[: signal.size] = signal
         state, steps = self.start(len(signals)), []
-        for begin in range(0, total, CHUNK):
-            part = padded[:, begin * hop : (begin + CHUNK) * hop]
+        for begin in range(0, total, self.chunk):
+            part = padded[:, begin * hop : (begin + self.chunk) * hop]
             *step, state = self.step(part, np.clip(lengths - begin * hop, 0, part.shape[1]), state)
             steps.append(step)
         frames, speech = (np.concatenate(parts, axis=1) for parts in zip(*steps, strict=True))
@@ -270,8 +279,8 @@ class _Totals:
 
     def outputs(self) -> Outputs:
         """Outputs of the rows, when all samples were added."""
-        for begin in range(0, self._delay, CHUNK):
-            frames = min(CHUNK, self._delay - begin)
+        for begin in range(0, self._delay, self._engine.chunk):
+            frames = min(self._engine.chunk, self._delay - begin)
             self.add(np.zeros((len(self._frames), frames * self._hop), np.float32), np.zeros_like(self._frames))
         mean, square = self._sums / np.maximum(self._frames, 1)[:, None]
         return self._engine.read(*_moments(mean, square))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -326,6 +326,23 @@ def take_out(graph: Graph) -> dict[str, np.ndarray[Any, Any]]:
         tensor.name.removesuffix(_HALF): numpy_helper.to_array(tensor)
         for tensor in graph.graph.initializer
         if np.prod(tensor.dims) * 4 >= _KEPT_IN_GRAPH and tensor.data_type in (TensorProto.FLOAT, TensorProto.FLOAT16)
+    }
+
+
+def weights_of(paths: Iterable[Path], prefix: str = "") -> dict[str, np.ndarray[Any, Any]]:
+    """The tensors of float32 or float16 in graphs, by their names in the network.
+
+    Args:
+        prefix: left out where a name begins with it
+
+    Raises:
+        ModelError: see `read`
+    """
+    return {
+        tensor.name.removesuffix(_HALF).removeprefix(prefix): numpy_helper.to_array(tensor)
+        for path in paths
+        for tensor in read(path).graph.initializer
+        if tensor.data_type in (TensorProto.FLOAT, TensorProto.FLOAT16)
     }
 
 

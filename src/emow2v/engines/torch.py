@@ -1,4 +1,5 @@
-"""PyTorch (extra `torch`): runs checkpoints, masks clips of different lengths, and uses a GPU where there is one.
+"""PyTorch (extra `torch`): runs checkpoints and the embedded models, and uses a GPU where there is one. It masks clips of
+different lengths where the network can.
 
 It is the reference for the other engines: float32 from end to end, without TensorFloat-32. Half precision is an option
 on GPUs.
@@ -15,9 +16,12 @@ import torch
 from torch import Tensor
 
 from emow2v.cards import Card
-from emow2v.engines import Floats, Outputs, cannot_run
+from emow2v.engines import Floats, Outputs, cannot_run, onnx_graph
+from emow2v.engines.outputs import stacked
 from emow2v.errors import ModelError
-from emow2v.networks import wav2vec2
+from emow2v.networks import packaged, wav2vec2
+from emow2v.networks.lite import Lite
+from emow2v.networks.lite_frames import LiteFrames
 from emow2v.networks.wav2vec2 import Wav2Vec2Emotion
 
 TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -25,20 +29,22 @@ TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 # in float32. Twice as much is assumed, and a batch that does not fit all the same is halved.
 BYTES_PER_SAMPLE = 4096
 MOST_SAMPLES = 8_192_000  # 512 windows of 1 s
+_Network = Wav2Vec2Emotion | packaged.Windows
+
 REPEATS = 3  # of one shape in a row before a CUDA graph is made
 
 
 class TorchEngine:
-    """A wav2vec2 checkpoint on PyTorch.
+    """A wav2vec2 checkpoint, or an embedded model of windows, on PyTorch.
 
     Args:
         threads: CPU threads, for the whole process; 0 leaves PyTorch's choice
         device: "auto" (a GPU where there is one), "cpu", "cuda", "cuda:1", "mps"
-        precision: of the transformer: "fp32"; "fp16" or "bf16" on a GPU. Normalisation, pooling and head are always fp32
-        normalise: False runs the network without the normalisation of its input; None as the checkpoint says
+        precision: of the transformer: "fp32"; "fp16" or "bf16" on a GPU. Normalisation, spectrum, pooling and head are always fp32
+        normalise: False runs a checkpoint without the normalisation of its input; None as it says
 
     Raises:
-        ModelError: the checkpoint cannot be loaded, the device does not exist, or it has no such precision
+        ModelError: the model cannot be loaded, the device does not exist, or it has no such precision
     """
 
     def __init__(
@@ -50,32 +56,27 @@ class TorchEngine:
         precision: str = "fp32",
         normalise: bool | None = None,
     ) -> None:
-        self._device = find_device(device)
-        if precision not in device_precisions(self._device):
-            possible = " or ".join(device_precisions(self._device))
-            raise ModelError(
-                f"PyTorch does not compute in {precision} on {self._device.type}; expected {possible}. On a processor, bf16 "
-                "requires the engine openvino and a package that emow2v export wrote."
-            )
-        self.name = f"torch {torch.__version__.split('+')[0]} {self._device.type}"
+        self._device = prepared(device, precision, threads)
+        self.name = name_on(self._device)
         self.precision = precision
         self.parallel_batches = 1
-        if threads:
-            torch.set_num_threads(threads)
-        self._model = wav2vec2.load(card.folder).model.to(self._device)
+        self._model: _Network
+        if card.network:
+            model = packaged_network(card)
+            assert isinstance(model, Lite)
+            self._model = packaged.Windows(model, card.min_samples).to(self._device)
+        else:
+            checkpoint = wav2vec2.load(card.folder).model.to(self._device)
+            checkpoint.normalise = checkpoint.normalise if normalise is None else normalise
+            self._model = checkpoint
         self._model.transformer_to(TYPES[precision])
-        if normalise is not None:
-            self._model.normalise = normalise
         self._repeated = _Repeated(self._model)
         self._lock = threading.Lock()
 
     @property
     def batch_samples(self) -> int | None:
         """Samples in a batch that fit into the free memory of the GPU; None on a processor, where the card's number counts."""
-        if self._device.type != "cuda":
-            return None
-        free, _ = torch.cuda.mem_get_info(self._device)
-        return max(1, min(free // BYTES_PER_SAMPLE, MOST_SAMPLES))
+        return fitting_samples(self._device)
 
     def run_parallel(self, signal: Floats) -> Outputs:
         return self.run(signal)
@@ -89,6 +90,9 @@ class TorchEngine:
         shortest = self._model.min_samples
         if not len(signal) or signal.shape[1] < shortest:
             raise cannot_run(signal, f"it takes one or more windows of at least {shortest} samples")
+        longest = getattr(self._model, "max_samples", signal.shape[1])
+        if signal.shape[1] > longest:
+            raise cannot_run(signal, f"it takes windows of at most {longest} samples")
         if lengths is not None:
             lengths = np.asarray(lengths)
             if lengths.shape != signal.shape[:1] or lengths.min() < shortest or lengths.max() > signal.shape[1]:
@@ -111,18 +115,18 @@ class TorchEngine:
         return self.frames(signal)
 
     def pooled(self, frames: Floats) -> Outputs:
-        hidden, scores = self._compute(lambda: self._model.scored(self._to_device(frames).mean(dim=1)), frames)
-        return hidden, scores, None
+        return _outputs(self._compute(lambda: self._model.read(self._to_device(frames)), frames))
 
     def _halving(self, signal: Floats, lengths: npt.NDArray[np.int64] | None) -> Outputs:
         """Compute the whole batch, or, where memory is too small, its halves one after the other."""
         try:
             if lengths is None:
-                hidden, scores = self._compute(lambda: self._repeated(self._to_device(signal)), signal)
-            else:
-                valid = torch.from_numpy(lengths).to(self._device)
-                hidden, scores = self._compute(lambda: self._model(self._to_device(signal), valid), signal)
-            return hidden, scores, None
+                return _outputs(self._compute(lambda: self._repeated(self._to_device(signal)), signal))
+            valid = torch.from_numpy(lengths).to(self._device)
+            model = self._model
+            if isinstance(model, packaged.Windows):  # all are whole
+                return _outputs(self._compute(lambda: model(self._to_device(signal)), signal))
+            return _outputs(self._compute(lambda: model(self._to_device(signal), valid), signal))
         except torch.OutOfMemoryError:
             if len(signal) == 1:
                 raise ModelError(
@@ -132,25 +136,77 @@ class TorchEngine:
         with self._lock:  # another thread may be running the graph
             self._repeated.forget()
         middle = len(signal) // 2
-        parts = [
-            self._halving(signal[part], None if lengths is None else lengths[part])
-            for part in (slice(None, middle), slice(middle, None))
-        ]
-        return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts]), None
+        return stacked(
+            [
+                self._halving(signal[part], None if lengths is None else lengths[part])
+                for part in (slice(None, middle), slice(middle, None))
+            ]
+        )
 
     def _compute(self, work: Callable[[], tuple[Tensor, ...]], values: Floats) -> tuple[Floats, ...]:
         unmixed = torch.autocast(self._device.type, enabled=False)  # the caller may have its own
-        with self._lock, torch.inference_mode(), unmixed, _EXACT:
+        with self._lock, torch.inference_mode(), unmixed, EXACT:
             results = tuple(result.float().cpu().numpy() for result in work())
         if self.precision == "fp16" and np.isfinite(values).all() and not np.isfinite(results[0]).all():
             raise ModelError("Values of this model are too large for fp16; choose bf16 or fp32.")
         return results
 
     def _to_device(self, values: Floats) -> Tensor:
-        tensor = torch.from_numpy(np.require(values, np.float32, ["C", "W"]))
-        if self._device.type != "cuda":
-            return tensor.to(self._device)
-        return tensor.pin_memory().to(self._device, non_blocking=True)
+        return to_device(torch.from_numpy(np.require(values, np.float32, ["C", "W"])), self._device)
+
+
+def to_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """A tensor of the processor on a device."""
+    if device.type != "cuda":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
+
+
+def _outputs(results: tuple[Floats, ...]) -> Outputs:
+    embeddings, scores, *confidence = results
+    return embeddings, scores, confidence[0] if confidence else None
+
+
+def packaged_network(card: Card) -> Lite | LiteFrames:
+    """The network of a package, from the weights in its graphs.
+
+    Raises:
+        ModelError: they are not those that the card describes
+    """
+    paths = [card.folder / name for name in (card.graph, card.readout) if name]
+    tensors = onnx_graph.weights_of(paths, "model.")
+    return packaged.network(card.network, tensors, frames=card.one_pass, origin=card.folder)
+
+
+def prepared(device: str, precision: str, threads: int) -> torch.device:
+    """The device of a name, for a precision.
+
+    Raises:
+        ModelError: there is no such device, or it has no such precision
+    """
+    found = find_device(device)
+    if precision not in device_precisions(found):
+        possible = " or ".join(device_precisions(found))
+        raise ModelError(
+            f"PyTorch does not compute in {precision} on {found.type}; expected {possible}. On a processor, bf16 "
+            "requires the engine openvino and a package that emow2v export wrote."
+        )
+    if threads:
+        torch.set_num_threads(threads)
+    return found
+
+
+def name_on(device: torch.device) -> str:
+    """The name and version of the engine on a device, for provenance."""
+    return f"torch {torch.__version__.split('+')[0]} {device.type}"
+
+
+def fitting_samples(device: torch.device) -> int | None:
+    """Samples in a batch that fit into the free memory of a GPU; None on a processor."""
+    if device.type != "cuda":
+        return None
+    free, _ = torch.cuda.mem_get_info(device)
+    return max(1, min(free // BYTES_PER_SAMPLE, MOST_SAMPLES))
 
 
 class _Repeated:
@@ -158,7 +214,7 @@ class _Repeated:
     of kernels together instead of one by one from Python.
     """
 
-    def __init__(self, model: Wav2Vec2Emotion) -> None:
+    def __init__(self, model: _Network) -> None:
         self._model = model
         self.forget()
 
@@ -263,4 +319,4 @@ class _Exact:
                 torch.backends.cudnn.allow_tf32 = self._before[1]
 
 
-_EXACT = _Exact()
+EXACT = _Exact()

@@ -289,7 +289,10 @@ class Lite(Readout):
     def pooled(self, features: Tensor, first: int = 0, *, lower_only: bool = False) -> tuple[Tensor, ...]:
         """Mean and standard deviation over time [batch, 1024], float32, of the layer `beside` and of the last one, or of the
         only one there is."""
-        hidden = self.frames(features, first, lower_only=lower_only).float()
+        return self.pool(self.frames(features, first, lower_only=lower_only).float())
+
+    def pool(self, hidden: Tensor) -> tuple[Tensor, ...]:
+        """`pooled`, of the frames [batch, time, 512], or 1024 with a layer `beside`."""
         mean = hidden.mean(dim=1)
         deviation = torch.sqrt(((hidden - mean[:, None]) ** 2).mean(dim=1) + EPSILON)
         width = self.config.width

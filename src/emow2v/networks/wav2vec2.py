@@ -122,6 +122,10 @@ class Wav2Vec2Emotion(nn.Module):
             states: Tensor = self.encoder(signal, attention_mask=mask).last_hidden_state
         return states.float()
 
+    def read(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """`forward`, of hidden states [batch, frames, hidden], all of which count."""
+        return self.scored(hidden.mean(dim=1))
+
     def scored(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
         """Pooled hidden states [batch, hidden], and their scores [batch, 3]."""
         return pooled, self.classifier(pooled)

@@ -157,7 +157,7 @@ class Computation:
             blocks = iter([whole_block(framing, (min(end, pooled.samples) - begin) / self.card.sampling_rate, outputs)])
         else:
             one_pass = OnePass(self.card, engine, framing, heard.add)
-            computed = one_pass.outputs(cut(recording, one_pass.chunks(), check))
+            computed = one_pass.outputs(cut(recording, one_pass.chunks(engine.chunk), check))
             blocks = blocks_of(computed, recording, framing, check)
         for block in blocks:
             yield replace(block, speech=heard.values.of(block.first, len(block))) if speech else block

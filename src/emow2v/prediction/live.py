@@ -8,7 +8,7 @@ from typing import Generic, Protocol, TypeVar
 
 from emow2v.cards import Card
 from emow2v.engines import Outputs
-from emow2v.engines.frames import FramesEngine
+from emow2v.engines.frames import CHUNK, FramesEngine
 from emow2v.framing import Framing, Signal
 from emow2v.framing.chunks import Chunk
 from emow2v.framing.windows import Windower
@@ -70,4 +70,4 @@ def frame_values(card: Card, engine: FramesEngine, framing: Framing, heard: Hear
         outputs = one_pass.run(chunk)
         return None if outputs is None else (chunk.first, outputs)
 
-    return LiveValues(one_pass.chunks(), run)
+    return LiveValues(one_pass.chunks(CHUNK), run)

@@ -11,9 +11,9 @@ import numpy as np
 from emow2v.audio.recording import Recording
 from emow2v.cards import Card
 from emow2v.engines import Outputs, overlapped
-from emow2v.engines.frames import CHUNK, FramesEngine, FrameTotals, SpanSums
+from emow2v.engines.frames import FramesEngine, FrameTotals, SpanSums
 from emow2v.framing import Framing, Signal
-from emow2v.framing.chunks import Chunk, Chunks, FrameChunks, spans_of_frames
+from emow2v.framing.chunks import FEWEST, Chunk, Chunks, FrameChunks, spans_of_frames
 from emow2v.prediction.blocks import cut
 from emow2v.rows import Floats
 
@@ -60,7 +60,7 @@ class OnePass:
         self._card, self._engine, self._framing, self._heard = card, engine, framing, heard
         self._steps, self._sums = FrameSteps(card, engine), SpanSums()
 
-    def chunks(self, size: int = CHUNK) -> Chunks:
+    def chunks(self, size: int) -> Chunks:
         """The object that cuts the samples into chunks of `size` frames."""
         return chunks_of(self._card, self._framing, size)
 
@@ -149,7 +149,7 @@ class SpanValues:
                 yield block
 
         recording.tee(counted)
-        cutter = FrameChunks(hop=card.frame_hop, delay=card.delay, size=CHUNK, last=self._last)
+        cutter = FrameChunks(hop=card.frame_hop, delay=card.delay, size=self._engine.chunk, last=self._last)
         steps = FrameSteps(card, self._engine)
         with closing(overlapped(self._engine, enumerate(cut(recording, cutter, check)), steps.run)) as computed:
             for _, part in computed:
@@ -190,7 +190,7 @@ def clip_values(
         clips: samples and duration in seconds of each
     """
     results: list[tuple[Outputs | None, Signal]] = [(None, np.zeros(0, np.float32))] * len(clips)
-    for members in _batches([signal.size for signal, _ in clips]):
+    for members in _batches([signal.size for signal, _ in clips], engine.batch_samples or _AT_ONCE):
         check()
         moments = []
         for number, (frames, speech) in zip(members, engine.signals([clips[one][0] for one in members]), strict=True):
@@ -209,11 +209,11 @@ def clip_values(
     return results
 
 
-def _batches(sizes: Sequence[int]) -> Iterator[list[int]]:
-    """Numbers of clips with samples, in groups of neighbouring lengths."""
+def _batches(sizes: Sequence[int], most: int) -> Iterator[list[int]]:
+    """Numbers of clips with samples, in groups of neighbouring lengths, of at most so many samples where there are several."""
     group: list[int] = []
     for number in sorted((one for one, size in enumerate(sizes) if size), key=lambda one: (sizes[one], one)):
-        if group and (len(group) + 1) * sizes[number] > _AT_ONCE:
+        if group and (len(group) + 1) * sizes[number] > most:
             yield group
             group = []
         group.append(number)
@@ -224,14 +224,14 @@ def _batches(sizes: Sequence[int]) -> Iterator[list[int]]:
 def _clip_spans(card: Card, framing: Framing, signal: Signal, duration: Fraction) -> tuple[np.ndarray, np.ndarray]:
     frames = -(-signal.size // card.frame_hop)
     if not framing.whole:
-        return chunks_of(card, framing).spans(signal.size, duration)
+        return chunks_of(card, framing, FEWEST).spans(signal.size, duration)
     begin, end = whole_span(card, framing)
     fits = min(end, signal.size) - begin >= card.min_samples
     span = np.array([[begin, end]] if fits else np.zeros((0, 2)), np.int64)
     return spans_of_frames(span[:, 0], span[:, 1], card.frame_hop, frames)
 
 
-def chunks_of(card: Card, framing: Framing, size: int = CHUNK) -> Chunks:
+def chunks_of(card: Card, framing: Framing, size: int) -> Chunks:
     """The object that cuts samples into chunks of `size` frames, with the windows of a framing."""
     return Chunks(framing, card.sampling_rate, hop=card.frame_hop, delay=card.delay, size=size)
 

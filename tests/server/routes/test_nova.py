@@ -448,8 +448,8 @@ def test_a_precision_without_its_package_is_told_at_the_start() -> None:
 
 
 def test_an_engine_that_cannot_run_the_model_is_told_at_the_start(checkpoint: Path) -> None:
-    with pytest.raises(ModelError, match="holds no weights for PyTorch"):
-        Server(port=0, model="lite", engine="torch")
+    with pytest.raises(ModelError, match="This computer has no device 'cuda:99'"):
+        Server(port=0, model="lite", engine="torch", device="cuda:99")
     with pytest.raises(ModelError, match="emow2v export"):
         Server(port=0, model=str(checkpoint), engine="openvino")
 

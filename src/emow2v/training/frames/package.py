@@ -16,6 +16,7 @@ import torch
 from emow2v import cards
 from emow2v.engines import onnx_graph
 from emow2v.engines.frames import open_frames
+from emow2v.engines.torch import packaged_network
 from emow2v.errors import exit_with_message
 from emow2v.framing import SAMPLING_RATE
 from emow2v.modelstore.verify import own_expectations
@@ -100,6 +101,7 @@ def main(arguments: list[str] | None = None) -> None:
     card = cards.write_card(options.output, facts)
     expected = own_expectations(open_frames("openvino", card).run, "OpenVINO at packaging")
     card = cards.write_card(options.output, {**facts, "expected": expected})
+    packaged_network(card)  # refuses a graph that does not hold all weights by name
     print(f"wrote {options.output} ({card.size / 1e6:.1f} MB)")
 
 
