@@ -71,15 +71,17 @@ def test_the_extra_holds_these_packages_and_the_base_none_of_them() -> None:
     assert extra == set(PACKAGES) and not extra & base
 
 
-# What 0.1.0 took, which people have in their scripts, units and compose files
+# What people have in their scripts, units and compose files; the last line of each is newer than 0.1.0
 FLAGS = """
 --host --port --model --engine --precision --device --threads --context --data-dir --work-dir --workers --token --insecure
 --allow-host --tls-cert --tls-key --tls-self-signed --nova-status --max-upload --max-duration --max-waiting --max-streams
 --keep-jobs --keep-days --patience --log-format
+--allow-source --allow-network --fetch-minutes
 """.split()
 VARIABLES = """
 HOST PORT MODEL ENGINE PRECISION DEVICE THREADS CONTEXT DATA_DIR WORK_DIR WORKERS TOKEN ALLOW_HOST TLS_CERT TLS_KEY
 LOG_FORMAT
+ALLOW_SOURCE ALLOW_NETWORK
 """.split()
 
 

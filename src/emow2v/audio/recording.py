@@ -34,6 +34,7 @@ from emow2v.framing import SAMPLING_RATE, Signal
 __all__ = [
     "SAMPLING_RATE",
     "Channel",
+    "OpenedPath",
     "Recording",
     "Source",
     "WatchedPath",
@@ -130,6 +131,21 @@ class WatchedPath(os.PathLike[str]):
 
     def __fspath__(self) -> str:
         return self._path
+
+
+class OpenedPath(os.PathLike[str]):
+    """The name of a recording that is no file here, and a function that opens it anew for each pass.
+
+    Args:
+        name: for results and messages; its ending helps to recognise the format
+        opening: gives the recording from its beginning; may raise AudioError
+    """
+
+    def __init__(self, name: str, opening: Callable[[], io.BufferedReader]) -> None:
+        self.name, self.opening = name, opening
+
+    def __fspath__(self) -> str:
+        return self.name
 
 
 def open_recording(
@@ -249,16 +265,16 @@ def _open_file(
     channel: Channel,
     search: Mapping[str, str] | None = None,
 ) -> Recording:
-    path = Path(source)
+    name = source.name if isinstance(source, OpenedPath) else str(Path(source))
     try:
-        file = containers.open_file(path)
+        file = source.opening() if isinstance(source, OpenedPath) else containers.open_file(Path(source))
     except AudioError:
-        if _ADDRESS.match(os.fspath(source)):
+        if not isinstance(source, OpenedPath) and _ADDRESS.match(os.fspath(source)):
             raise AudioError(f"{source} is an address; expected a file; download it first.") from None
         raise
     try:
         search = search or containers.search_options(file)
-        recording = _open_stream(file, str(path), target_rate, start, track, channel, file.close, search)
+        recording = _open_stream(file, name, target_rate, start, track, channel, file.close, search)
     except BaseException:
         file.close()
         raise

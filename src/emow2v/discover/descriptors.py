@@ -5,13 +5,18 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from typing import Any, Literal
+from urllib.parse import quote
 
 from emow2v.discover import json_text
 from emow2v.errors import RequestError
 
 _SUPER = ("stream", "annotation", "text", "image", "table")
-_NOT_YET = ("db", "url")
+_NOT_YET = ("db",)
 _MAX_DESCRIPTORS = 1000
+
+
+Origin = Literal["file", "url", "request"]
+_ORIGINS: dict[str, Origin] = {"file": "file", "url": "url", "request": "request"}
 
 
 @dataclass(frozen=True)
@@ -19,16 +24,17 @@ class Descriptor:
     """One entry of a request's `data`.
 
     Attributes:
-        origin: "file" for a path below the data folders, "request" for data in the request or its answer
+        origin: "file" for a path below the data folders, "url" for an address of the web, "request" for data in the
+            request or its answer
         kind: lower-case super type, "stream" or "annotation"
         sub: lower-case sub type, e.g. "audio", "continuous", "ssistream"; may be empty
         direction: "input" or "output"
         id: the name that the module uses
-        uri: path, which may hold {dataset} and {session} where `templated`
+        uri: path or address, which may hold {dataset} and {session} where `templated`
         payload: inline data of an input with origin "request"
     """
 
-    origin: Literal["file", "request"]
+    origin: Origin
     kind: str
     sub: str
     direction: Literal["input", "output"]
@@ -43,6 +49,8 @@ class Descriptor:
 
     def path(self, dataset: str, session: str) -> str:
         """The uri with {dataset} and {session} filled in; other names in braces are refused."""
+        if self.templated and self.origin == "url":  # a name may hold signs that mean something in an address
+            return fill(self.uri, quote(dataset, safe=""), quote(session, safe=""))
         return fill(self.uri, dataset, session) if self.templated else self.uri
 
 
@@ -95,19 +103,28 @@ def _parse(entry: dict[str, Any]) -> Descriptor:
     words = src.split(":", 3)
     origin, kind = words[0].strip().lower(), words[1].strip().lower() if len(words) > 1 else ""
     if origin in _NOT_YET:
-        raise RequestError(f"src '{src[:60]}': origin {origin}: is not supported yet; expected file: or request:.")
-    if origin not in ("file", "request") or kind not in _SUPER:
+        raise RequestError(
+            f"src '{src[:60]}': origin {origin}: is not supported yet; expected file:, url: or request:."
+        )
+    if origin not in _ORIGINS or kind not in _SUPER:
         raise RequestError(f"src is '{src[:60]}'; expected origin:type such as file:stream:audio.")
     direction: Literal["input", "output"] = "input" if entry["type"] == "input" else "output"
     template = _text(entry, "uri_template")
     uri = template or _text(entry, "uri")
     payload = _text(entry, "data")
-    if origin == "file" and not uri:
-        raise RequestError(f"The {direction} '{_text(entry, 'id')}' has neither uri nor uri_template; expected a path.")
+    if origin == "url" and direction == "output":
+        raise RequestError(
+            f"The output '{_text(entry, 'id')[:60]}' has the origin url:; expected file: or request:, since results are not sent to addresses."
+        )
+    if origin in ("file", "url") and not uri:
+        expected = "a path" if origin == "file" else "an address"
+        raise RequestError(
+            f"The {direction} '{_text(entry, 'id')}' has neither uri nor uri_template; expected {expected}."
+        )
     if origin == "request" and direction == "input" and not (uri or payload):
         raise RequestError(f"The input '{_text(entry, 'id')}' is empty; expected the name of an upload, or data.")
     return Descriptor(
-        origin="file" if origin == "file" else "request",
+        origin=_ORIGINS[origin],
         kind=kind,
         sub=words[2].strip().lower() if len(words) > 2 else "",
         direction=direction,

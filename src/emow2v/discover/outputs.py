@@ -10,6 +10,7 @@ import numpy as np
 
 from emow2v.discover.descriptors import Descriptor
 from emow2v.discover.places import Places, safe_name
+from emow2v.discover.recordings import Found
 from emow2v.errors import FormatError, RequestError
 from emow2v.formats import AnnotationFacts, Writer
 from emow2v.formats.ssi import AnnotationWriter, StreamWriter
@@ -59,7 +60,7 @@ class Session:
     """One recording, a path or the bytes of a file, its outputs, and files with its turns."""
 
     name: str
-    recording: Path | bytes
+    recording: Found
     outputs: tuple[Output, ...]
     turns: tuple[Path, ...] = ()
 

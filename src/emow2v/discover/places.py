@@ -6,11 +6,13 @@ import hashlib
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from emow2v import storage
 from emow2v.errors import RequestError
+from emow2v.sources.remote import Remote
+from emow2v.sources.web import Client, Web
 from emow2v.storage import shown
 
 _DEVICE = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  # names that Windows takes for devices
@@ -45,10 +47,12 @@ class Places:
     Attributes:
         data_dirs: folders below which `file:` paths must lie, in the order in which relative ones are looked up
         work_dir: uploads and the results of `request:` outputs lie here
+        web: addresses of recordings that requests may name; none by default
     """
 
     data_dirs: Sequence[Path]
     work_dir: Path
+    web: Web = field(default_factory=Web)
 
     @property
     def uploads(self) -> Path:
@@ -133,6 +137,14 @@ class Places:
             target = _inside(path, self.data_dirs)
             return target is not None and not self._in_work_dir(target)
         return not (path == self.work_dir and self._in_work_dir(path))
+
+    def remote(self, url: str) -> Remote:
+        """The recording at an address; nothing is fetched before it is opened.
+
+        Raises:
+            SourceError: the address has no usable form, or is not allowed
+        """
+        return Remote(self.web.address(url), Client(self.web), self.work_dir)
 
     def output(self, uri: str, ending: str) -> Path:
         """The file that an output's uri names: relative ones below the first data folder.

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import contextlib
 import io
 import json
@@ -25,11 +23,11 @@ from emow2v.discover.observer import Observer, record_observed
 from emow2v.discover.options import TrackChoice
 from emow2v.discover.outputs import Output, Session, place, read_table, refuse_clashes
 from emow2v.discover.places import Places, check_job_id, make_folder, safe_name
-from emow2v.discover.probing import probe
+from emow2v.discover.recordings import Found, Recordings, probe
 from emow2v.discover.turn_inputs import TurnInputs, read_turns, turn_inputs
 from emow2v.discover.turn_list import TurnListWriter, path_of
 from emow2v.engines.shared_context import check_shared
-from emow2v.errors import Emow2vError, FormatError, FramingError, ModelError, PathError, PlaceTaken, RequestError
+from emow2v.errors import Emow2vError, FormatError, FramingError, ModelError, PlaceTaken, RequestError
 from emow2v.formats import check as check_places
 from emow2v.formats.table_read import Table
 from emow2v.framing import Framing
@@ -67,6 +65,7 @@ class DiscoverTask:
         self._fields = {snake_case(name): value for name, value in form.items()}
         self._places = places
         self._default_context = default_context
+        self._recordings = Recordings(places)
 
     # --- the parts of the request ---
 
@@ -97,10 +96,14 @@ class DiscoverTask:
         """Names of the recordings."""
         return _session_names(self._fields.get("sessions", ""))
 
-    def recording(self, number: int) -> Path | bytes:
-        """A session's recording: a path, or the bytes that came inside the request."""
+    def recording(self, number: int) -> Found:
+        """A session's recording: a path, the bytes that came inside the request, or a recording at an address."""
         source, _ = self._ports
-        return _recording(source, self._dataset, self._session_name(number), self._places)
+        return self._recordings.find(source, self._dataset, self._session_name(number))
+
+    def close(self) -> None:
+        """Remove what was fetched from addresses."""
+        self._recordings.close()
 
     def outputs(self, number: int) -> tuple[Output, ...]:
         """A session's files, whether they exist or not."""
@@ -263,11 +266,9 @@ class DiscoverTask:
 
     @cached_property
     def _planned(self) -> list[Session]:
-        source, _ = self._ports
         planned = []
         for number, name in enumerate(self.sessions):
-            recording = _recording(source, self._dataset, name, self._places)
-            planned.append(Session(name, recording, self.outputs(number), self._turns(name).files))
+            planned.append(Session(name, self.recording(number), self.outputs(number), self._turns(name).files))
         return planned
 
     def _session_name(self, number: int) -> str:
@@ -292,6 +293,7 @@ class DiscoverTask:
     ) -> int:
         writers = [output.writer(overwrite=self._overwrite, gaps=self._speech) for output in session.outputs]
         recording, turns = session.recording, self._turns(session.name)
+        self._recordings.watch(observer.on_step)
         listed = None
         if self._lists_turns and (turns.segmentation is not None or self._speech):
             place = path_of(self._places.results(self.job_id), number - 1)
@@ -363,25 +365,6 @@ def _session_names(text: str) -> list[str]:
     if len(names) > _MAX_SESSIONS:
         raise RequestError(f"sessions lists {len(names)} names; expected at most {_MAX_SESSIONS}.")
     return names
-
-
-def _recording(source: Descriptor, dataset: str, session: str, places: Places) -> Path | bytes:
-    if source.origin == "file":
-        return places.input(source.path(dataset, session))
-    uploaded = source.uri or source.payload
-    if len(uploaded) < 100:
-        path = places.uploads / Path(uploaded).name
-        with contextlib.suppress(PathError):  # a text that is too long for a file's name may be the sound itself
-            if storage.is_file(path):
-                return path
-    try:
-        # perhaps in lines, as the command base64 writes it
-        text = "".join((uploaded.partition("base64,")[2] or uploaded).split())
-        return base64.b64decode(text.encode(errors="replace"), validate=True)
-    except binascii.Error:
-        raise RequestError(
-            "The input audio is neither the name of an upload nor base64; post the file to /upload and name what it answers."
-        ) from None
 
 
 def _masked(fields: Mapping[str, T]) -> dict[str, T | str]:

@@ -119,7 +119,7 @@ def read_turns(
     for one in inputs:
         try:
             if one.origin != "file":
-                raise RequestError(f"The input '{one.id[:60]}' has the origin request; expected file:annotation.")
+                raise RequestError(f"The input '{one.id[:60]}' has the origin {one.origin}; expected file:annotation.")
             path = turn_file(places, uri := one.path(dataset, session))
             read = _with_names(read_segments(path, (), recording=Path(recording), name=uri), one)
             check_turns(read)

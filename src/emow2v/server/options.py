@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:  # this module is read by every start of the command line
     from emow2v.model import Context
+    from emow2v.sources.web import Web
 
 LogFormat = Literal["text", "json"]
 
 # Headings of `emow2v serve --help`
-FOLDERS, ACCESS, HTTPS, LIMITS, JOBS = "Folders", "Access", "HTTPS", "Limits", "Jobs and log"
+FOLDERS, ACCESS, WEB, HTTPS, LIMITS, JOBS = "Folders", "Access", "Addresses", "HTTPS", "Limits", "Jobs and log"
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,21 @@ class ServerOptions:
         flag="allow-host", unit="NAME", environment=True, heading=ACCESS,
     )  # fmt: skip
 
+    allow_sources: Sequence[str] = _option(
+        (),
+        "Host, or HOST:PORT, whose recordings requests may name by address (http, https). None by default. May be repeated.",
+        flag="allow-source", unit="HOST", environment=True, heading=WEB,
+    )  # fmt: skip
+    allow_networks: Sequence[str] = _option(
+        (),
+        "Network that is not public, such as 10.1.0.0/16, in which such hosts may lie. None by default. May be repeated.",
+        flag="allow-network", unit="NETWORK", environment=True, heading=WEB,
+    )  # fmt: skip
+    fetch_minutes: float = _option(
+        60, "Minutes that one recording at an address may be waited for, in all.",
+        unit="MINUTES", minimum=0.1, maximum=1440, heading=WEB,
+    )  # fmt: skip
+
     tls_cert: Path | None = _option(
         None, "Certificate (PEM) with which the server speaks HTTPS.", unit="FILE", environment=True, heading=HTTPS
     )
@@ -109,7 +125,12 @@ class ServerOptions:
     )
 
     max_upload_mb: float = _option(
-        2000, "Largest request in megabytes; 0 for no limit.", flag="max-upload", unit="MB", minimum=0, heading=LIMITS
+        2000,
+        "Largest request, or recording at an address, in megabytes; 0 for no limit.",
+        flag="max-upload",
+        unit="MB",
+        minimum=0,
+        heading=LIMITS,
     )
     max_duration_h: float = _option(
         24, "Longest recording in hours; 0 for no limit.", flag="max-duration", unit="HOURS", minimum=0, heading=LIMITS
@@ -163,6 +184,13 @@ class ServerOptions:
     def max_duration_s(self) -> float:
         """Longest recording in seconds; 0 for no limit."""
         return self.max_duration_h * 3600
+
+    @property
+    def web(self) -> Web:
+        """The addresses of recordings that requests may name."""
+        from emow2v.sources.web import Web
+
+        return Web(tuple(self.allow_sources), tuple(self.allow_networks), self.max_body, self.fetch_minutes * 60)
 
     @property
     def max_body(self) -> int:

@@ -63,7 +63,7 @@ class Server:
         work_dir = options.work_dir or home() / "server"
         if storage.kind_of(work_dir) not in (None, "folder"):
             raise Emow2vError(f"The work folder {work_dir} is a file; expected a folder.")
-        places = Places([folder.resolve() for folder in options.data_dirs], work_dir.resolve())
+        places = Places([folder.resolve() for folder in options.data_dirs], work_dir.resolve(), options.web)
         self._socket = _bind(options.host, options.port)
         with contextlib.ExitStack() as unless_made:
             unless_made.callback(self._socket.close)
@@ -181,6 +181,7 @@ def _check(options: ServerOptions) -> cards.Card:
         check_shared(card, Framing())
     if not options.host.strip():
         raise Emow2vError("--host is empty; expected an address such as 127.0.0.1.")
+    options.web.check()
     check_exposure(options.host, options.token, insecure=options.insecure)
     for folder in options.data_dirs:
         if not storage.is_folder(folder):

@@ -271,7 +271,7 @@ REFUSALS = {
     "model as no": (lambda folder: {"options": '{"model": false}'}, "The model 'False' is not here"),
     "sessions": (lambda folder: {"sessions": "s1"}, "not a JSON list of names"),
     "database": (changed(0, src="db:stream:audio"), "db: is not supported yet"),
-    "address": (changed(0, src="url:stream:audio", uri="http://localhost/x.wav"), "url: is not supported yet"),
+    "address": (changed(0, src="url:stream:audio", uri="http://localhost/x.wav"), "this server allows no host"),
     "lone surrogate": (changed(0, uri="\ud800.wav"), "half a character"),
     "name too long": (changed(0, uri="x" * 300 + ".wav"), "is too long"),
     "path too deep": (changed(1, uri="a/" * 2000 + "x.annotation"), "is too long"),

@@ -27,7 +27,7 @@ from websockets.sync.client import connect
 
 from emow2v.audio import recording as audio
 from emow2v.cli.demo import request
-from emow2v.discover import probing
+from emow2v.discover import recordings
 from emow2v.discover.places import Places, safe_name
 from emow2v.discover.task import DiscoverTask
 from emow2v.errors import RequestError
@@ -195,7 +195,7 @@ def test_a_request_that_begins_late_is_not_decoded_until_there(
     client: TestClient, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     soundfile.write(data / "long.wav", np.zeros(16000 * 200, np.float32), 16000)
-    monkeypatch.setattr(probing, "_PROBED_S", 2)
+    monkeypatch.setattr(recordings, "_PROBED_S", 2)
     blocks = 0
     opened = audio.open_recording
 
@@ -213,10 +213,10 @@ def test_a_request_that_begins_late_is_not_decoded_until_there(
         return recording
 
     monkeypatch.setattr(audio, "open_recording", counted)
-    probing.probe(data / "long.wav", Framing(start_ms=190_000))
+    recordings.probe(data / "long.wav", Framing(start_ms=190_000))
     assert 0 < blocks < 10
     with pytest.raises(RequestError, match="nothing lies after start"):
-        probing.probe(data / "talk.wav", Framing(start_ms=190_000))
+        recordings.probe(data / "talk.wav", Framing(start_ms=190_000))
 
 
 def test_addresses_and_methods_that_there_are_not_answer_alike(client: TestClient) -> None:

@@ -18,7 +18,7 @@ from emow2v.discover import options as opts
 from emow2v.discover.observer import Observer, record_observed
 from emow2v.discover.options import TrackChoice
 from emow2v.discover.places import Places, safe_name
-from emow2v.discover.probing import probe
+from emow2v.discover.recordings import Recordings, probe
 from emow2v.discover.turn_inputs import check_size, check_turns, turn_file
 from emow2v.discover.turn_list import TurnListWriter, path_of
 from emow2v.engines.shared_context import check_shared
@@ -27,6 +27,8 @@ from emow2v.formats.table_read import Table, read_table
 from emow2v.framing import Framing, Padding, parse_time
 from emow2v.model import Context, Model
 from emow2v.prediction.speech import speech_frame_ms
+from emow2v.sources.address import hide_secrets
+from emow2v.sources.remote import Remote
 from emow2v.speech.segmentation import read_segments
 from emow2v.speech.segments import Segmentation, fit_to_recording
 from emow2v.speech.turns import turns as turns_of
@@ -34,6 +36,7 @@ from emow2v.trajectory import Trajectory
 
 FORMATS = {"json": "application/json", "csv": "text/csv; charset=utf-8", "ndjson": "application/x-ndjson"}
 STEM = "result"
+RECORDINGS = {"file": "upload", "path": "path", "url": "url"}  # fields of a request, and of its stored form
 TIMES = {"frame_step": "40ms", "left_context": "960ms", "right_context": "0ms", "start": "0ms", "end": "0ms"}
 # Turns of the detector: times of a form with their defaults, and the options of `speech.turns.turns`
 DETECTION = {
@@ -48,7 +51,7 @@ class PredictionTask:
 
     Args:
         job_id: of the job
-        form: `path`, or `upload` (the name of a stored upload) with `name` (the client's own name for it), and any of
+        form: `path`, `url`, or `upload` (the name of a stored upload) with `name` (the client's own name for it), and any of
             model, unit, format, context, padding, track, channel, speech, embeddings, pool, `TIMES` and `DETECTION`; for turns of a file
             `segments_path`, or `segments` (a stored upload) with `segments_name`, and tier, a JSON list
         places: folders that requests may read and write
@@ -64,13 +67,15 @@ class PredictionTask:
         self._form = {name: value for name, value in form.items() if value}
         self._places = places
         self._default_context = default_context
+        self._recordings = Recordings(places)
 
     # --- the parts of the request ---
 
     @property
     def name(self) -> str:
         """The recording, as the client calls it."""
-        return self._form.get("name") or self._form.get("path") or "upload"
+        url = hide_secrets(self._form.get("url", "")).partition("?")[0]
+        return self._form.get("name") or self._form.get("path") or url or "upload"
 
     @cached_property
     def framing(self) -> Framing:
@@ -177,9 +182,11 @@ class PredictionTask:
         """The folder of the table."""
         return {self._path.parent}
 
-    def recording(self, number: int) -> Path | bytes:
+    def recording(self, number: int) -> Path | Remote:
         """The recording; the job has one."""
         self._check_number(number)
+        if self._form.get("url"):
+            return self._recordings.remote(self._form["url"])
         return self.upload or self._places.input(self._form.get("path", ""))
 
     def card(self, served: Card) -> Card:
@@ -189,6 +196,10 @@ class PredictionTask:
             served: the card of the server's own model
         """
         return opts.choose_card(self._form.get("model", served.name), served)
+
+    def close(self) -> None:
+        """Remove what was fetched from an address."""
+        self._recordings.close()
 
     # --- before, during and after the work ---
 
@@ -231,6 +242,7 @@ class PredictionTask:
         """
         observer = observer or Observer()
         recording = self._checked_recording()
+        self._recordings.watch(observer.on_step)
         turns = self._turn_list_writer(model)
         try:
             computed = self._trajectory(model, recording, observer, max_duration_s, turns)
@@ -279,7 +291,12 @@ class PredictionTask:
     # --- parts of parts ---
 
     def _trajectory(
-        self, model: Model, recording: Path, observer: Observer, max_duration_s: float, turns: TurnListWriter | None
+        self,
+        model: Model,
+        recording: Path | Remote,
+        observer: Observer,
+        max_duration_s: float,
+        turns: TurnListWriter | None,
     ) -> Trajectory:
         options: dict[str, Any] = {
             "context": self.context, "check": observer.on_step, "longest_s": max_duration_s, **self.track_choice,
@@ -357,18 +374,17 @@ class PredictionTask:
             raise FormatError("The job's table is gone; post the recording again.")
         return self._path
 
-    def _checked_recording(self) -> Path:
-        if self.upload and self._form.get("path"):
-            raise RequestError("file and path name two recordings; expected one of them.")
-        if self.upload:
-            if not storage.is_file(self.upload):
-                raise RequestError("The upload is gone; post it again.")
-            return self.upload
-        if not self._form.get("path"):
-            raise RequestError("There is no recording; expected an upload as file, or a path below the data folders.")
-        return self._places.input(self._form["path"])
+    def _checked_recording(self) -> Path | Remote:
+        fields = [name for name, field in RECORDINGS.items() if self._form.get(field)]
+        if len(fields) > 1:
+            raise RequestError(f"{' and '.join(fields)} name {len(fields)} recordings; expected one of them.")
+        if not fields:
+            raise RequestError("There is no recording; expected a file, a path below the data folders, or a url.")
+        if self.upload and not storage.is_file(self.upload):
+            raise RequestError("The upload is gone; post it again.")
+        return self.recording(0)
 
-    def _without_path(self, error: Emow2vError, recording: Path) -> Emow2vError:
+    def _without_path(self, error: Emow2vError, recording: Path | Remote) -> Emow2vError:
         """The error with the client's own name for the recording: the places of uploads are not shown."""
         return type(error)(str(error).replace(str(recording), self.name))
 

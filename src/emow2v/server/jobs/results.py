@@ -17,6 +17,7 @@ from emow2v.formats.npz import embeddings_in
 from emow2v.formats.table_read import Table
 from emow2v.server.jobs.prediction import FORMATS
 from emow2v.server.jobs.task import Task
+from emow2v.sources.remote import Remote
 from emow2v.trajectory import DIMENSIONS, Block, Info, Trajectory
 
 # Formats of a table and their media types. Several files of one format come as a zip.
@@ -34,6 +35,8 @@ def recording(task: Task, number: int) -> Path | bytes:
         RequestError: there is no such session, or the recording is gone
     """
     source = task.recording(number)
+    if isinstance(source, Remote):
+        raise RequestError("The recording was fetched from an address and not kept; only its values are here.")
     if isinstance(source, Path) and not storage.is_file(source):
         raise RequestError("The recording is gone; only its values are left.")
     return source

@@ -10,6 +10,7 @@ from emow2v.cards import Card
 from emow2v.discover.observer import Observer
 from emow2v.discover.options import TrackChoice
 from emow2v.discover.places import Places
+from emow2v.discover.recordings import Found
 from emow2v.discover.task import DiscoverTask
 from emow2v.formats.table_read import Table
 from emow2v.framing import Framing
@@ -54,8 +55,11 @@ class Task(Protocol):
     @property
     def notes(self) -> Sequence[str]: ...
 
-    def recording(self, number: int) -> Path | bytes:
+    def recording(self, number: int) -> Found:
         """The recording of a session; it need not exist any more."""
+
+    def close(self) -> None:
+        """Remove what was fetched from addresses; a later use fetches it again."""
 
     def uploads(self) -> set[Path]:
         """Files that clients sent to the server for this job."""

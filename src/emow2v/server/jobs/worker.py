@@ -29,7 +29,7 @@ from emow2v.model import Model, load
 from emow2v.server import logs
 from emow2v.server.jobs.partial_rows import PartialRowsWriter
 from emow2v.server.jobs.store import Job, Store
-from emow2v.server.jobs.task import task_of
+from emow2v.server.jobs.task import Task, task_of
 from emow2v.server.options import ServerOptions
 from emow2v.storage.files import Move
 
@@ -177,8 +177,11 @@ class Worker:
         self._store.release(job)
 
     def _carry_out(self, job: Job) -> None:
+        with contextlib.closing(task_of(job, self._config.places)) as task:
+            self._run_task(job, task)
+
+    def _run_task(self, job: Job, task: Task) -> None:
         store, config = self._store, self._config
-        task = task_of(job, config.places)
         task.check(config.card, config.max_duration_s)
         model = self._model(task.card(config.card).name)
         store.set_provenance(job, model.provenance(task.framing, task.context))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import shutil
@@ -32,6 +33,7 @@ from emow2v.server.jobs.uploads import keep
 from emow2v.server.routes.forms import read_form, refuse_twice
 from emow2v.server.security.access import AUTHORISED, FIELD, NO_TOKEN, matches
 from emow2v.server.state import ServerState
+from emow2v.sources.address import hide_secrets
 
 logger = logging.getLogger("emow2v.server")
 
@@ -97,7 +99,8 @@ async def _process(request: Request) -> Response:
 
     def post() -> tuple[Job, Sequence[str]]:
         task = DiscoverTask(fields.get("jobID", ""), fields, state.places, options.context)
-        task.check(state.card, options.max_duration_s)
+        with contextlib.closing(task):
+            task.check(state.card, options.max_duration_s)
         job = store.submit(
             task.job_id,
             task.masked_form,
@@ -123,7 +126,8 @@ async def _process(request: Request) -> Response:
 
 
 def _shortened(form: Mapping[str, str]) -> dict[str, str]:
-    return {name: value if len(value) <= MAX_SHOWN else f"{value[:MAX_SHOWN]}..." for name, value in form.items()}
+    shown = {name: hide_secrets(value) for name, value in form.items()}
+    return {name: value if len(value) <= MAX_SHOWN else f"{value[:MAX_SHOWN]}..." for name, value in shown.items()}
 
 
 def describe(job: Job) -> dict[str, str | bool]:

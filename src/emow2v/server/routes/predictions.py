@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import secrets
@@ -23,6 +24,7 @@ from emow2v.server.jobs.uploads import keep, keep_segments
 from emow2v.server.routes import views
 from emow2v.server.routes.answers import JobModel
 from emow2v.server.state import ServerState
+from emow2v.sources.address import MAX_LENGTH
 
 logger = logging.getLogger("emow2v.server")
 
@@ -52,6 +54,13 @@ def add(api: FastAPI, state: ServerState, to_model: Callable[[Job], JobModel]) -
         request: Request,
         file: Annotated[UploadFile | None, File(description="A recording: any audio or video file.")] = None,
         path: Annotated[str, Form(description="Instead: a recording below the server's data folders.")] = "",
+        url: Annotated[
+            str,
+            Form(
+                max_length=MAX_LENGTH,
+                description="Instead: a recording at an address of http or https, on a host that the administrator allows.",
+            ),
+        ] = "",
         model: Annotated[str, Form(description="Name of an installed model; empty for the server's own.")] = "",
         unit: Annotated[
             Literal["windows", "files", "turns"],
@@ -100,7 +109,7 @@ def add(api: FastAPI, state: ServerState, to_model: Callable[[Job], JobModel]) -
     ) -> Response:
         """Scores of a recording."""
         form = {
-            "path": path, "model": model, "unit": unit, "format": table, "context": context, "padding": padding,
+            "path": path, "url": url, "model": model, "unit": unit, "format": table, "context": context, "padding": padding,
             "frame_step": frame_step, "left_context": left_context, "right_context": right_context,
             "start": start, "end": end, "track": track, "channel": channel,
             "speech": "true" if speech else "", "embeddings": "true" if embeddings else "", "segments_path": segments_path, "pool": "true" if pool else "",
@@ -125,7 +134,8 @@ def add(api: FastAPI, state: ServerState, to_model: Callable[[Job], JobModel]) -
                 if with_turns:
                     files = {one.filename or "segments": one.file for one in with_turns}
                     form["segments"], form["segments_name"] = keep_segments(files, len(with_turns), places.uploads)
-                PredictionTask(job_id, form, places, options.context).check(state.card, options.max_duration_s)
+                with contextlib.closing(PredictionTask(job_id, form, places, options.context)) as task:
+                    task.check(state.card, options.max_duration_s)
                 return store.submit(
                     job_id,
                     form,
