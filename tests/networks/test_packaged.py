@@ -56,7 +56,7 @@ def test_both_graphs_of_a_model_of_frames_hold_its_weights(tmp_path: Path) -> No
     with torch.no_grad():
         for expected, got in zip(model(signal), again(signal), strict=True):
             torch.testing.assert_close(got, expected, rtol=0, atol=0)
-    with pytest.raises(ModelError, match=r"The package does not hold the network.*no 'standardise\.running_mean'"):
+    with pytest.raises(ModelError, match=r"The package does not hold the network.*no 'share'"):
         network(sizes, weights_of(paths[:1], "model."), frames=True)
 
 
