@@ -12,6 +12,7 @@ import pytest
 import soundfile
 
 from commands import predictor
+from emow2v.errors import FormatError
 from emow2v.model import Model
 from emow2v.modelstore.verify import EXAMPLE
 from emow2v.rows import DIMENSIONS
@@ -102,6 +103,16 @@ def test_turns_of_the_detector_have_the_role_that_is_given(folder: Path, predict
     assert not (folder / "out" / "talk.labels.annotation").exists()
     predict("silence.wav", "--unit", "turns", "--format", "annotation", "--role", "VP", "-o", "silent", code=1)
     assert not (folder / "silent").exists()
+
+
+def test_turns_are_not_saved_as_values_of_every_step(lite: Model, folder: Path) -> None:
+    for ending in ("annotation", "stream"):
+        with (
+            pytest.raises(FormatError, match="turns have none; expected"),
+            lite.predict_turns("talk.wav") as turns,
+        ):
+            turns.save(f"x.{ending}")
+    assert not list(folder.glob("x*"))
 
 
 def test_only_own_files_are_replaced(folder: Path, predict) -> None:

@@ -49,8 +49,13 @@ class _PairWriter(ABC):
 
         Raises:
             PlaceTaken: another program wrote a file there, or changed it
-            FormatError: the folder cannot be written
+            FormatError: the folder cannot be written, or rows are turns, which have no value every step
         """
+        if info.turns:
+            raise FormatError(
+                f"{self.path} has a value every step; turns have none; expected .csv, .json or .npz for turns; "
+                "emow2v predict --format annotation writes turns for NOVA."
+            )
         self._info = info
         if not info.framing.whole:
             self._rate = 1000 / info.framing.step_ms
