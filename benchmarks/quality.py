@@ -12,15 +12,21 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
 import emow2v
 from common import FOLDER, console
+from emow2v.agreement import ccc, within_classes
+from emow2v.corpora.clip import Clip
 from emow2v.corpora.csv_manifest import read_manifest
+from emow2v.errors import AudioError
 from emow2v.evaluation import report
 from emow2v.evaluation.embeddings import FEATURES
 from emow2v.evaluation.evaluate import evaluate
@@ -28,6 +34,7 @@ from emow2v.evaluation.figures import figures
 from emow2v.evaluation.robustness.run import robustness
 from emow2v.model import Model
 from emow2v.storage.files import write_text
+from emow2v.trajectory import DIMENSIONS
 from evaluation_manifests import write_manifests
 
 REPORTS = FOLDER / "quality"
@@ -59,12 +66,44 @@ def main() -> None:
             }
             report.write(evaluation, REPORTS / folder / corpus, about=about)
             plain = {**about, **figures(evaluation)}
+            if corpus == "rated":
+                plain["longer"] = longer(model, read_manifest(manifests[corpus]))
             write_text(options.output / folder / f"{corpus}.json", json.dumps(plain, indent=1) + "\n")
             table.add_row(folder, corpus, *row(plain))
             console.print(f"{folder} on {corpus}: done", style="dim")
         if not options.no_robustness:
             measure_robustness(model, manifests["held-out"], options.output / folder)
     console.print(table)
+
+
+def longer(model: Model, clips: Sequence[Clip]) -> dict[str, Any]:
+    """CCC and correlation within classes of the means of 2 s windows over clips, and of turns: of those that the detector of
+    speech (or the model) finds in a clip the mean by duration, or the whole clip where it finds none."""
+    averaged = figures(evaluate(model, clips, window_ms=2000, draws=0))["windows_averaged"]
+    said = np.stack([of_turns(model, clip) for clip in clips])
+    truth = np.array([clip.ratings for clip in clips], float)
+    classes = np.unique([clip.emotion for clip in clips], return_inverse=True)[1]
+    turns = {}
+    for k, dimension in enumerate(DIMENSIONS):
+        if not np.isnan(truth[:, k]).all():
+            within = within_classes(truth[:, k], said[:, k], classes)
+            turns[dimension] = {"ccc": round(ccc(truth[:, k], said[:, k]), 4), "within_classes": round(within, 4)}
+    windows = {dimension: {"ccc": values["ccc"]["value"]} for dimension, values in averaged.items()}
+    return {"windows_of_2_s": windows, "turns": turns}
+
+
+def of_turns(model: Model, clip: Clip) -> npt.NDArray[np.float32]:
+    """Scores of a clip [3] from its turns."""
+    try:
+        turns = model.predict_turns(clip.file)
+        scores, seconds = turns.scores, turns.ends - turns.starts
+    except AudioError:  # nobody speaks in it
+        scores, seconds = np.zeros((0, 3), np.float32), np.zeros(0)
+    said = ~np.isnan(scores).any(axis=1)
+    if not said.any():
+        return model.predict(clip.file, unit="files").scores[0]
+    mean: npt.NDArray[np.float32] = np.average(scores[said], axis=0, weights=seconds[said])
+    return mean
 
 
 def row(plain: dict[str, Any]) -> list[str]:

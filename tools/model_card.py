@@ -1,9 +1,10 @@
 """Makes a model card in Markdown from the card.json of a package and the JSON files of evaluate and robustness.
 
-python tools/model_card.py --package DIR --results DIR [--beside DIR ...] -o FILE.md [-o FILE.md]
+python tools/model_card.py --package DIR --results DIR [--beside DIR ...] -o FILE.md [-o FILE.md] [--picture FILE.svg]
 
 A folder of results holds CORPUS.json files of evaluate and robustness.json, as benchmarks/quality.py writes them. The
-folders of --beside hold results of other models on the same corpora, which the card compares with.
+folders of --beside hold results of other models on the same corpora, which the card compares with. The picture shows the
+calibration of confidence by people's ratings; a card in its folder shows it.
 """
 
 from __future__ import annotations
@@ -14,6 +15,9 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import matplotlib
+from matplotlib import figure as figures
 
 from emow2v.errors import FormatError, exit_with_message
 from emow2v.evaluation import report
@@ -58,13 +62,19 @@ def read_results(folder: Path) -> dict[str, Results]:
     return results
 
 
-def model_card(card: Mapping[str, Any], results: Mapping[str, Results], beside: Sequence[Mapping[str, Results]]) -> str:
+def model_card(
+    card: Mapping[str, Any],
+    results: Mapping[str, Results],
+    beside: Sequence[Mapping[str, Results]],
+    picture: str = "",
+) -> str:
     """The text of a card.
 
     Args:
         card: content of card.json
         results: of this model, by corpus, and "robustness"
         beside: of other models
+        picture: address of the picture of calibration; "" for none
     """
     parts = [
         f"# {card['name']} {card['version']}",
@@ -75,7 +85,7 @@ def model_card(card: Mapping[str, Any], results: Mapping[str, Results], beside: 
         "## Training",
         *_training(card),
         "## How good it is",
-        *_quality(results, beside),
+        *_quality(results, beside, picture),
         *_steadiness(results, beside),
         "## Known weaknesses",
         str(card.get("limits", "")),
@@ -137,19 +147,21 @@ def _training(card: Mapping[str, Any]) -> Iterator[str]:
         yield f"Recipe (see `emow2v.training.{described}`): {recipe}."
 
 
-def _quality(results: Mapping[str, Results], beside: Sequence[Mapping[str, Results]]) -> Iterator[str]:
+def _quality(
+    results: Mapping[str, Results], beside: Sequence[Mapping[str, Results]], picture: str = ""
+) -> Iterator[str]:
     everyone = [results, *beside]
     corpora = [name for name in results if name not in (ROBUSTNESS, RATED)]
     if RATED in results:
         yield (
             "**People's ratings** of speakers by whom nothing was chosen, in a language that was not trained on: CCC and\n"
             "correlation with their 95 % intervals over speakers. *Within classes* is the correlation of what the class of a\n"
-            "clip does not tell."
+            "clip does not tell. The last columns are CCC of means over a clip's windows, and of its turns, weighted by their\n"
+            "duration."
         )
         rows = [row for one in everyone if RATED in one for row in _rated_rows(one[RATED])]
-        yield "\n".join(
-            table(("model", "", "CCC", "Pearson", "within classes", "bias", "CCC, mean of 1 s windows"), rows)
-        )
+        columns = ("model", "", "CCC", "Pearson", "within classes", "bias", "1 s windows", "2 s windows", "turns")
+        yield "\n".join(table(columns, rows))
     if HELD_OUT in results:
         corpora.remove(HELD_OUT)
         yield (
@@ -190,12 +202,18 @@ def _quality(results: Mapping[str, Results], beside: Sequence[Mapping[str, Resul
             "**Women and men.** CCC of women's clips less that of men's, where five or more of each speak:\n\n"
             + "\n".join(f"* {one}" for one in differences)
         )  # fmt: skip
+    parts = [row for name in (RATED, HELD_OUT) if name in results for row in _group_rows(name, results[name])]
+    if parts:
+        yield "**Parts of them**: CCC with ratings (rated) and with the values of classes (held-out), with 95 % intervals."
+        yield "\n".join(table(("speech", "part", "clips", "speakers", *DIMENSIONS), parts))
     for name, truth in (
         (RATED, "people's ratings of speakers by whom nothing was chosen, and single windows of 1 s"),
         (HELD_OUT, "the values of classes, on the held-out speakers"),
     ):
         if name in results and results[name]["confidence"]:
             yield f"**Confidence**, compared with {truth}."
+            if name == RATED and picture:
+                yield f"![Share of scores within 0.1 of the ratings, by confidence]({picture})"
             windows = results[name].get("confidence_of_windows") if name == RATED else None
             yield "\n".join(report.confidence_tables(results[name]["confidence"], windows))
     if HELD_OUT in results:
@@ -210,7 +228,18 @@ def _rated_rows(one: Results) -> Iterator[list[str]]:
             _named(one), name, _interval(values["ccc"]), _interval(values["pearson"]),
             _interval(within) if within else "-", _value(values["bias"]),
             _value(one["windows_averaged"][name]["ccc"]),
+            *(_plain(one.get("longer", {}).get(span, {}).get(name)) for span in ("windows_of_2_s", "turns")),
         ]  # fmt: skip
+
+
+def _group_rows(corpus: str, one: Results) -> Iterator[list[str]]:
+    for group, parts in one["groups"].items():
+        for value, agreement in parts.items():
+            if not agreement or group == "corpus":  # each corpus has a language of its own
+                continue
+            some = next(iter(agreement.values()))
+            known = [_interval(agreement[name]["ccc"]) if name in agreement else "-" for name in DIMENSIONS]
+            yield [corpus, f"{group}: {value}", str(some["clips"]), str(some["speakers"]), *known]
 
 
 def _agreement_rows(one: Results) -> Iterator[list[str]]:
@@ -288,8 +317,35 @@ def _value(figure: Mapping[str, float | None]) -> str:
     return report.interval(Figure(Figure.from_json(figure).value))
 
 
+def _plain(agreement: Mapping[str, float] | None) -> str:
+    return _value({"value": agreement["ccc"], "low": None, "high": None}) if agreement else "-"
+
+
 def _share(share: float | None) -> str:
     return "-" if share is None else f"{share:.1%}"
+
+
+def draw_calibration(path: Path, rated: Results) -> None:
+    """A picture of the share of scores that lie within 0.1 of people's ratings over their mean confidence."""
+    picture = figures.Figure(figsize=(6.4, 3.2), layout="constrained")
+    axes = picture.subplots(1, 2, sharex=True, sharey=True)
+    for axis, key, title in zip(
+        axes, ("confidence", "confidence_of_windows"), ("whole clips", "single windows of 1 s"), strict=True
+    ):
+        axis.plot([0, 1], [0, 1], color="0.6", linewidth=1, linestyle=":")
+        for (dimension, values), marker in zip(rated[key].items(), "osd", strict=False):
+            steps = values["reliability"]
+            axis.plot(
+                [one["confidence"] for one in steps],
+                [one["share_below"] for one in steps],
+                marker=marker,
+                label=dimension,
+            )
+        axis.set(title=title, xlabel="mean confidence", xlim=(0, 1), ylim=(-0.02, 1), aspect="equal")
+    axes[0].set_ylabel("share within 0.1")
+    axes[0].legend(frameon=False)
+    with matplotlib.rc_context({"svg.hashsalt": "emow2v"}):
+        picture.savefig(path, metadata={"Date": None})
 
 
 @exit_with_message
@@ -301,13 +357,18 @@ def main(arguments: list[str] | None = None) -> None:
         "--beside", type=Path, action="append", default=[], help="folder of the JSON files of another model; repeatable"
     )
     parser.add_argument("-o", "--output", type=Path, action="append", required=True, help="Markdown file; repeatable")
+    parser.add_argument("--picture", type=Path, help="SVG of the calibration by people's ratings")
     options = parser.parse_args(arguments)
     card = json.loads((options.package / "card.json").read_text(encoding="utf-8"))
     graphs = [card["graph"], *([card["readout"]] if card.get("readout") else [])]
     card["size"] = sum((options.package / graph).stat().st_size for graph in graphs)
-    text = model_card(card, read_results(options.results), [read_results(folder) for folder in options.beside])
+    results, beside = read_results(options.results), [read_results(folder) for folder in options.beside]
+    if options.picture:
+        draw_calibration(options.picture, results[RATED])
+        print(f"wrote {options.picture}")
     for path in options.output:
-        write_text(path, text, overwrite=True)
+        shown = options.picture is not None and options.picture.parent == path.parent
+        write_text(path, model_card(card, results, beside, options.picture.name if shown else ""), overwrite=True)
         print(f"wrote {path}")
 
 

@@ -1,5 +1,7 @@
 import json
+import shutil
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -74,6 +76,30 @@ def test_every_figure_of_the_card_is_that_of_the_files(lite: Model, results: Pat
             width = row.count("|")
         else:
             width = 0
+
+
+def test_a_card_shows_spans_parts_and_the_calibration_beside_it(lite: Model, results: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "results"
+    shutil.copytree(results, folder)
+    rated = json.loads((folder / "rated.json").read_text())
+    rated["longer"] = {"windows_of_2_s": {"arousal": {"ccc": 0.4321}}, "turns": {"arousal": {"ccc": 0.5678}}}
+    rated["groups"] = {"sex": {"female": {"arousal": rated["whole"]["arousal"]}, "male": {}}}
+    step = {"from": 0.4, "to": 0.6, "rows": 3, "confidence": 0.5, "share_below": 0.7}
+    for key in ("confidence", "confidence_of_windows"):
+        rated[key] = {"arousal": {"rank_correlation": -0.3, "mean_absolute_error": [0.2] * 5, "surest_to_least_sure": 1.0,
+                                  "below": 0.1, "reliability": [step]}}  # fmt: skip
+    (folder / "rated.json").write_text(json.dumps(rated))
+    (tmp_path / "docs").mkdir()
+    places, picture = [tmp_path / "docs" / "card.md", tmp_path / "card.md"], tmp_path / "docs" / "sure.svg"
+    arguments = ["--package", str(lite.card.folder), "--results", str(folder), "--picture", str(picture)]
+    model_card.main(arguments + [text for place in places for text in ("-o", str(place))])
+    beside, elsewhere = (place.read_text(encoding="utf-8") for place in places)
+    assert "](sure.svg)" in beside and "](sure.svg)" not in elsewhere
+    assert "| .432 | .568 |" in beside and "| rated | sex: female |" in beside
+    drawn = picture.read_bytes()
+    assert ElementTree.fromstring(drawn).tag.endswith("svg")
+    model_card.main([*arguments, "-o", str(places[0])])
+    assert picture.read_bytes() == drawn  # no date, no random names
 
 
 def test_the_card_of_a_model_of_frames_has_its_reach_and_its_delay(lite: Model, results: Path, tmp_path: Path) -> None:
