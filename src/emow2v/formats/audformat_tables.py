@@ -100,8 +100,11 @@ class AudformatTables:
                 values = embeddings[rows, int(field.name.removeprefix(f"{EMBEDDING}_"))]
             elif pyarrow.types.is_string(field.type):
                 texts = (str(columns[field.name][row]) for row in rows)
-                named = (self._file_name(text) for text in texts) if field.name == "file" else texts
-                values = [text.encode(errors="backslashreplace").decode() for text in named]
+                if field.name == "file":
+                    given = list(texts)
+                    names = {name: self._file_name(name) for name in set(given)}
+                    texts = (names[name] for name in given)
+                values = [text.encode(errors="backslashreplace").decode() for text in texts]
             elif field.name in _TIMES:
                 values = np.round(np.asarray(columns[field.name])[rows] * 1e9).astype("timedelta64[ns]")
             else:
