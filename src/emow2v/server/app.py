@@ -19,6 +19,7 @@ from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from emow2v.errors import Emow2vError
+from emow2v.server.callbacks.delivery import Callbacks
 from emow2v.server.failures import failure, headers, sentence
 from emow2v.server.jobs import history
 from emow2v.server.routes import pages
@@ -53,6 +54,7 @@ def create_app(state: ServerState, live: Live) -> Starlette:
         live: its WebSocket
     """
     options, store, workers = state.options, state.store, state.workers
+    callbacks = Callbacks(store, state.places, options)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -60,13 +62,19 @@ def create_app(state: ServerState, live: Live) -> Starlette:
         try:
             await run_in_threadpool(history.clear, store, state.places, options.keep_days)
             await run_in_threadpool(workers.start)
-            forgetting = asyncio.create_task(history.keep_bounded(store, state.places, options))
+            rounds = [
+                asyncio.create_task(history.keep_bounded(store, state.places, options)),
+                asyncio.create_task(callbacks.keep_sending(state.stopping)),
+            ]
             yield
-            forgetting.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await forgetting
+            state.stopping.set()
+            for one in rounds:
+                one.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await one
             await run_in_threadpool(workers.stop, options.patience_s)
         finally:
+            await run_in_threadpool(callbacks.close)
             await run_in_threadpool(store.close)
 
     hosts = host_names(options.host, options.allow_hosts)

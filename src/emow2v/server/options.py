@@ -112,6 +112,19 @@ class ServerOptions:
         unit="MINUTES", minimum=0.1, maximum=1440, heading=WEB,
     )  # fmt: skip
 
+    allow_callbacks: Sequence[str] = _option(
+        (),
+        "Host, or HOST:PORT, to which jobs of /v1 may report their end. None by default. May be repeated.",
+        flag="allow-callback", unit="HOST", environment=True, heading=WEB,
+    )  # fmt: skip
+    callback_keys: Path | None = _option(
+        None, "File with the keys that sign callbacks: an id, a blank and a secret in each line.",
+        unit="FILE", environment=True, heading=WEB,
+    )  # fmt: skip
+    callback_names: bool = _option(
+        False, "Callbacks also say the name of the recording, and the error of a job.", heading=WEB
+    )
+
     tls_cert: Path | None = _option(
         None, "Certificate (PEM) with which the server speaks HTTPS.", unit="FILE", environment=True, heading=HTTPS
     )
@@ -191,6 +204,13 @@ class ServerOptions:
         from emow2v.sources.web import Web
 
         return Web(tuple(self.allow_sources), tuple(self.allow_networks), self.max_body, self.fetch_minutes * 60)
+
+    @property
+    def callback_web(self) -> Web:
+        """The addresses that callbacks may go to."""
+        from emow2v.sources.web import Web
+
+        return Web(tuple(self.allow_callbacks), tuple(self.allow_networks), option="--allow-callback")
 
     @property
     def max_body(self) -> int:

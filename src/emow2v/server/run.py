@@ -25,6 +25,7 @@ from emow2v.engines.shared_context import check_shared
 from emow2v.errors import Emow2vError
 from emow2v.framing import Framing
 from emow2v.server.app import create_app
+from emow2v.server.callbacks.keys import read_keys
 from emow2v.server.jobs.pool import Pool
 from emow2v.server.jobs.store import Store
 from emow2v.server.jobs.worker import WorkerConfig
@@ -182,6 +183,13 @@ def _check(options: ServerOptions) -> cards.Card:
     if not options.host.strip():
         raise Emow2vError("--host is empty; expected an address such as 127.0.0.1.")
     options.web.check()
+    options.callback_web.check()
+    if options.callback_keys is not None:
+        read_keys(options.callback_keys)
+    elif options.allow_callbacks:
+        raise Emow2vError(
+            "--allow-callback requires --callback-keys; expected a file with the keys that sign callbacks."
+        )
     check_exposure(options.host, options.token, insecure=options.insecure)
     for folder in options.data_dirs:
         if not storage.is_folder(folder):

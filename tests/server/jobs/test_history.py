@@ -71,7 +71,7 @@ def test_what_cannot_be_forgotten_keeps_its_results(places: Places, store: Store
             raise sqlite3.OperationalError("database or disk is full")
 
     with pytest.raises(sqlite3.OperationalError):
-        history.forget(Full(store._path), places, FEW)
+        history.forget(Full(store.path), places, FEW)
     assert results(places) == ["old"]
 
 

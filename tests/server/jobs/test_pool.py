@@ -50,7 +50,7 @@ def served(data: Path, tmp_path: Path) -> WorkerConfig:
 
 @contextlib.contextmanager
 def running(store: Store, served: WorkerConfig, number: int = 1) -> Iterator[Pool]:
-    pool = Pool(store._path, replace(served, options=replace(served.options, workers=number)))
+    pool = Pool(store.path, replace(served, options=replace(served.options, workers=number)))
     pool.start()
     try:
         until(lambda: pool.ready == number)
@@ -185,7 +185,7 @@ def test_a_cancelled_id_posted_again_before_the_server_dies_leaves_only_the_new_
         path.write_text("half")
     assert store.cancel("talk")
     store.submit("talk", form(data, "talk", 1))
-    pool = Pool(store._path, replace(served, options=replace(served.options, workers=0)))
+    pool = Pool(store.path, replace(served, options=replace(served.options, workers=0)))
     pool.start()  # as the next server does
     try:
         assert store.unreleased() == [] and not any(path.exists() for path in left)

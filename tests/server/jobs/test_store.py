@@ -187,7 +187,7 @@ def test_history_is_bounded_by_number_and_age(store: Store, monkeypatch: pytest.
     assert [job.id for job in store.forget(most=4, days=30_000)] == ["0", "1"]
     assert {job.id for job in store.forget(most=100, days=1)} == {"2", "3", "4", "5"}
     assert [job.id for job in store.all()] == ["waiting"]
-    with contextlib.closing(sqlite3.connect(store._path)) as database:
+    with contextlib.closing(sqlite3.connect(store.path)) as database:
         assert database.execute("SELECT count(*) FROM lines").fetchone() == (0,)
 
 

@@ -270,7 +270,7 @@ def test_part_files_of_a_dead_worker_are_found_when_its_recording_is_gone(
 ) -> None:
     places = Places([data], tmp_path / "work")
     store = Store(tmp_path / "work" / "jobs.sqlite")
-    pool = Pool(store._path, WorkerConfig(ServerOptions(threads=1), places))
+    pool = Pool(store.path, WorkerConfig(ServerOptions(threads=1), places))
     store.submit("job", form(data))
     job = store.claim("abcd")
     assert job is not None
@@ -295,7 +295,7 @@ def test_a_store_that_cannot_be_written_does_not_end_the_watch(
 ) -> None:
     monkeypatch.setattr(pools, "RETRY_S", 0.05)
     store = Store(tmp_path / "work" / "jobs.sqlite")
-    pool = Pool(store._path, served)
+    pool = Pool(store.path, served)
     pool.start()
     try:
         until(lambda: pool.ready == 1)
@@ -319,7 +319,7 @@ def test_a_store_that_cannot_be_written_does_not_end_the_watch(
 @pytest.mark.skipif(sys.platform == "win32", reason="kills by signals")
 def test_a_worker_that_keeps_dying_does_not_hold_up_the_others(served: WorkerConfig, tmp_path: Path) -> None:
     store = Store(tmp_path / "work" / "jobs.sqlite")
-    pool = Pool(store._path, replace(served, options=replace(served.options, workers=2)))
+    pool = Pool(store.path, replace(served, options=replace(served.options, workers=2)))
     pool.start()
     try:
         until(lambda: pool.ready == 2)

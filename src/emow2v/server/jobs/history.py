@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
 import secrets
 import shutil
-import sqlite3
 import time
 from pathlib import Path
-
-from starlette.concurrency import run_in_threadpool
 
 from emow2v.discover.places import Places
 from emow2v.server.jobs.store import Busy, Job, Store
 from emow2v.server.jobs.task import task_of
 from emow2v.server.options import ServerOptions
+from emow2v.server.rounds import repeat
 
 logger = logging.getLogger("emow2v.server")
 
@@ -113,16 +110,4 @@ def forget(store: Store, places: Places, options: ServerOptions) -> None:
 
 async def keep_bounded(store: Store, places: Places, options: ServerOptions) -> None:
     """Call `forget` every minute, while the server runs."""
-    while True:
-        forgetting = asyncio.ensure_future(run_in_threadpool(forget, store, places, options))
-        try:
-            await asyncio.shield(forgetting)
-        except asyncio.CancelledError:
-            with contextlib.suppress(OSError, sqlite3.OperationalError):
-                await forgetting  # its thread uses a connection that is closed next
-            raise
-        except (OSError, sqlite3.OperationalError) as error:  # such as a full disk; the next round may succeed
-            logger.error("old jobs could not be forgotten (%s); tried again in %g s", error, EVERY_S)
-        except Exception:  # a fault of emow2v; the next round may succeed
-            logger.exception("old jobs could not be forgotten")
-        await asyncio.sleep(EVERY_S)
+    await repeat(lambda: forget(store, places, options), EVERY_S, "old jobs could not be forgotten")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 logger = logging.getLogger("emow2v.server")
 
-SCHEMA = 4  # 0.1.0 wrote 3
+SCHEMA = 5  # 0.1.0 wrote 3
 MOST_LISTED = 1000  # characters of a field in lists and repeated queries, because a field may hold a recording
 
 JOBS = """
@@ -48,6 +48,14 @@ CREATE TABLE lines (
 CREATE INDEX lines_by_job ON lines (job);
 CREATE TABLE served (client TEXT PRIMARY KEY, turn INTEGER NOT NULL)
 """
+# Callbacks that are still to be sent when their jobs have ended; times are seconds since 1970.
+CALLBACKS = """
+CREATE TABLE IF NOT EXISTS callbacks (
+    job INTEGER PRIMARY KEY REFERENCES jobs (number) ON DELETE CASCADE,
+    attempts INTEGER NOT NULL DEFAULT 0,
+    due REAL NOT NULL DEFAULT 0
+)
+"""
 # Cancelled jobs whose id another job has taken, until their worker releases them.
 REPLACED = "CREATE TABLE replaced AS SELECT * FROM jobs WHERE 0"
 
@@ -58,6 +66,7 @@ def create(database: sqlite3.Connection) -> None:
     for statement in OTHERS.split(";\n"):
         database.execute(statement)
     database.execute(REPLACED)
+    database.execute(CALLBACKS)
     database.execute(f"PRAGMA user_version = {SCHEMA}")
 
 
@@ -137,7 +146,14 @@ def _rebuild(database: sqlite3.Connection) -> None:
         database.execute("DROP TABLE replaced_before")
     else:
         database.execute(REPLACED)
+    database.execute(CALLBACKS)
     database.execute(f"PRAGMA user_version = {SCHEMA}")
+
+
+def expect_callback(database: sqlite3.Connection, job: sqlite3.Row) -> None:
+    """Keep that a callback is to be sent for a new job, if it is a prediction whose form names one."""
+    if job["kind"] == "prediction" and json.loads(job["form"]).get("callback"):
+        database.execute("INSERT INTO callbacks (job) VALUES (?)", (job["number"],))
 
 
 def brief(form: dict[str, str]) -> str:

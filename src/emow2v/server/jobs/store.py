@@ -47,7 +47,7 @@ class Store:
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self.path = path
         self._data = Database(path)
         try:
             self._open(path)
@@ -121,6 +121,7 @@ class Store:
                 f"RETURNING {_WHOLE}",
                 (job_id, kind, client, schema.brief(dict(form)), context, now(), json.dumps(dict(form))),
             ).fetchone()
+            schema.expect_callback(database, made)
         return from_row(made)
 
     def get(self, job_id: str, *, brief: bool = False) -> Job | None:
@@ -300,7 +301,7 @@ class Store:
 
     def _forget_backups(self, older_than: datetime | None = None) -> None:
         """Remove copies from before a migration, which hold erased or old jobs."""
-        for path in schema.backups(self._path):
+        for path in schema.backups(self.path):
             with contextlib.suppress(OSError):
                 if older_than is None or datetime.fromtimestamp(path.stat().st_mtime, UTC) < older_than:
                     path.unlink()

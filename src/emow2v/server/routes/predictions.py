@@ -17,6 +17,7 @@ from fastapi.responses import JSONResponse, Response
 from starlette.concurrency import run_in_threadpool
 
 from emow2v.discover.turn_inputs import MAX_BYTES
+from emow2v.server.callbacks.delivery import check_callback
 from emow2v.server.failures import headers
 from emow2v.server.jobs.prediction import FORMATS, PredictionTask
 from emow2v.server.jobs.store import Job, Status, Store
@@ -102,6 +103,13 @@ def add(api: FastAPI, state: ServerState, to_model: Callable[[Job], JobModel]) -
             str, Form(description="Longer turns of the detector are cut in a pause; 0ms: never.")
         ] = "15s",
         bridged_pause: Annotated[str, Form(description="Such pauses do not end a turn of the detector.")] = "300ms",
+        callback: Annotated[
+            str,
+            Form(
+                max_length=MAX_LENGTH,
+                description="An address that gets a signed POST when the job has ended, on a host that the administrator allows.",
+            ),
+        ] = "",
         wait: Annotated[
             bool,
             Form(description="true: answer with the table when it is computed; false: answer with the job at once."),
@@ -113,7 +121,7 @@ def add(api: FastAPI, state: ServerState, to_model: Callable[[Job], JobModel]) -
             "frame_step": frame_step, "left_context": left_context, "right_context": right_context,
             "start": start, "end": end, "track": track, "channel": channel,
             "speech": "true" if speech else "", "embeddings": "true" if embeddings else "", "segments_path": segments_path, "pool": "true" if pool else "",
-            "shortest_turn": shortest_turn, "longest_turn": longest_turn, "bridged_pause": bridged_pause,
+            "callback": callback, "shortest_turn": shortest_turn, "longest_turn": longest_turn, "bridged_pause": bridged_pause,
             "tier": json.dumps([one for one in tier or [] if one]) if any(tier or []) else "",
         }  # fmt: skip
         with_turns = [
@@ -127,6 +135,8 @@ def add(api: FastAPI, state: ServerState, to_model: Callable[[Job], JobModel]) -
         client = request.client.host if request.client else ""
 
         def post() -> Job:
+            if callback:
+                check_callback(callback, options)
             if file is not None:
                 form["name"] = file.filename or "upload"
                 form["upload"] = keep(file.file, file.filename or "", places.uploads)

@@ -1,0 +1,1 @@
+"""Callbacks: keys that sign them, and their delivery."""
