@@ -45,6 +45,10 @@ class DiskFull(FormatError):
     """A disk has no space left for a result."""
 
 
+class DatabaseError(Emow2vError):
+    """NOVA's database cannot be reached or used, or a document in it is none of NOVA's."""
+
+
 class ClusterError(Emow2vError):
     """A cluster of Ray cannot be reached or used, or has no node that can work."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from emow2v.errors import FormatError
@@ -31,19 +32,32 @@ def read_ssi(path: Path, name: str = "") -> Segmentation:
         raise FormatError(
             f"{name}: the annotation is continuous; expected a discrete or a free one, whose labels have a start and an end."
         )
+    rows = zip(annotation.starts.tolist(), annotation.ends.tolist(), annotation.values.tolist(), strict=True)
+    classes = annotation.classes if annotation.scheme == "DISCRETE" else None
+    return labelled(rows, classes, annotation.role, annotation.name, "SSI annotation")
+
+
+def labelled(
+    rows: Iterable[tuple[float, float, int | str]], classes: Mapping[int, str] | None, role: str, name: str, origin: str
+) -> Segmentation:
+    """The labels of a discrete or a free annotation as segments; those of the class for garbage are left out.
+
+    Args:
+        rows: start and end in seconds, and the id of a class or a text
+        classes: names of a discrete scheme by id; None of a free scheme
+        role: of the person
+        name: of the scheme; "" for none
+        origin: the format of the segmentation
+    """
     segments = []
     garbage = 0
-    rows = zip(annotation.starts.tolist(), annotation.ends.tolist(), annotation.values.tolist(), strict=True)
     for start, end, value in rows:
-        if annotation.scheme == "DISCRETE" and value == GARBAGE:
+        if classes is not None and value == GARBAGE:
             garbage += 1
             continue
-        label = annotation.classes.get(value, str(value)) if annotation.scheme == "DISCRETE" else str(value)
-        segments.append(Segment(start, end, annotation.role, annotation.name, label))
+        label = str(value) if isinstance(value, str) or classes is None else classes.get(value, str(value))
+        segments.append(Segment(start, end, role, name, label))
     notice = f"{counted(garbage, 'label')} of the class for garbage {'is' if garbage == 1 else 'are'} left out"
     return Segmentation(
-        tuple(segments),
-        "SSI annotation",
-        (Tier(annotation.name, annotation.role),) if annotation.name else (),
-        notices=(notice,) if garbage else (),
+        tuple(segments), origin, (Tier(name, role),) if name else (), notices=(notice,) if garbage else ()
     )

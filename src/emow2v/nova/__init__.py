@@ -1,0 +1,1 @@
+"""NOVA's database: the documents in it."""
