@@ -58,6 +58,8 @@ def main() -> None:
         signal, rate = soundfile.read(EXAMPLE, dtype="float32")
         soundfile.write(folder / "microphone.wav", signal, rate)
         soundfile.write(folder / "interview 07.flac", np.resize(signal, LONG_S * rate), rate)
+        soundfile.write(folder / "calm sentence.flac", signal[: 5 * rate], rate)
+        soundfile.write(folder / "excited sentence.flac", signal[5 * rate : 11 * rate], rate)
         server = Server(port=0, data_dirs=[folder], work_dir=folder / "work")
         with server.running() as url, chromium(folder / "microphone.wav") as browser:
             finished = post(url, EXAMPLE, wait=True, segments=("talk.srt", TURNS.encode()))
@@ -66,6 +68,10 @@ def main() -> None:
             take(browser, f"{url}/jobs/{finished}", output / "phone.webp", move_cursor, dark=True, size=PHONE)
             take(browser, f"{url}/live", output / "live.webp", record, dark=True, size=(1180, 760))
             take(browser, f"{url}/jobs/{finished}", output / "turns.webp", open_turns, size=(1180, 780))
+            calm = post(url, folder / "calm sentence.flac", wait=True)
+            excited = post(url, folder / "excited sentence.flac", wait=True)
+            ids = ",".join((finished, calm, excited))
+            take(browser, f"{url}/together?jobs={ids}", output / "together.webp", smooth, size=(1180, 800))
             running = post(url, folder / "interview 07.flac", wait=False)
             post(url, EXAMPLE, wait=False)
             take(browser, url, output / "jobs.webp", wait_for_progress, size=(1180, 620))
@@ -160,6 +166,12 @@ def open_turns(page: Page) -> None:
     move_cursor(page)
     page.locator("#turn-values > summary").click()
     page.evaluate("document.querySelector('#summary-title').scrollIntoView()")
+
+
+def smooth(page: Page) -> None:
+    """Smooth the curves of several recordings."""
+    page.locator("#about:not([hidden])").wait_for()
+    page.get_by_label("Smoothing").select_option("1 s")
 
 
 def open_citation(page: Page) -> None:

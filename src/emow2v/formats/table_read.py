@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +46,7 @@ class Table:
     turns: TurnRows | None = None
 
 
-Row = Mapping[str, Any]
+Columns = Mapping[str, Sequence[Any]]  # values of rows, by the names of columns
 
 
 class _NotATable(Exception):
@@ -64,10 +66,10 @@ def read_table(path: str | Path) -> dict[str, Table]:
     try:
         with path.open(encoding="utf-8", newline="") as file:  # keeps line ends in names
             text = file.read()
-        recordings: dict[str, list[Row]] = {}
-        for name, row in _READERS.get(path.suffix.lower(), _csv)(text):
-            recordings.setdefault(name, []).append(row)
-        tables = {name: _table(rows) for name, rows in recordings.items()}
+        recordings: dict[str, list[Columns]] = {}
+        for name, columns in _READERS.get(path.suffix.lower(), _csv)(text):
+            recordings.setdefault(name, []).append(columns)
+        tables = {name: _table(parts) for name, parts in recordings.items()}
     except OSError as error:
         raise FormatError(f"{path} cannot be read ({error.strerror}); check its name and permissions.") from None
     except (_NotATable, json.JSONDecodeError, UnicodeDecodeError, RecursionError, csv.Error) as error:
@@ -81,6 +83,16 @@ def read_table(path: str | Path) -> dict[str, Table]:
     if not tables:
         raise FormatError(f"{path} holds no rows; expected a table that emow2v wrote.")
     return tables
+
+
+@lru_cache(maxsize=1)
+def read_kept(path: Path, changed: int) -> dict[str, Table]:
+    """`read_table`, which keeps the last table in memory: a page asks for the rows and the turns of the same one.
+
+    Args:
+        changed: when the file was changed
+    """
+    return read_table(path)
 
 
 def read_provenance(path: str | Path) -> dict[str, str | float]:
@@ -112,17 +124,25 @@ def read_provenance(path: str | Path) -> dict[str, str | float]:
     return facts
 
 
-def _csv(text: str) -> Iterator[tuple[str, Row]]:
+def _csv(text: str) -> Iterator[tuple[str, Columns]]:
     lines = csv.DictReader(io.StringIO(text, newline=""), strict=True)
     if not set(COLUMNS) <= set(lines.fieldnames or ()):
         raise _NotATable(f"its columns are {', '.join((lines.fieldnames or ())[:10]) or 'none'}")
+    recordings: dict[str, list[Mapping[str, Any]]] = {}
     for line in lines:
         if None in line.values() or None in line:
             raise _NotATable("a row has more or fewer columns")
-        yield line["file"], line
+        recordings.setdefault(line["file"], []).append(line)
+    for name, rows in recordings.items():
+        yield name, _columns(rows)
 
 
-def _json(text: str) -> Iterator[tuple[str, Row]]:
+def _columns(rows: Sequence[Mapping[str, Any]]) -> Columns:
+    """The columns that all rows have."""
+    return {name: [row[name] for row in rows] for name in rows[0] if all(name in row for row in rows)}
+
+
+def _json(text: str) -> Iterator[tuple[str, Columns]]:
     decoder, position = json.JSONDecoder(), 0
     while position < len(text.rstrip()):
         document, position = decoder.raw_decode(text, position)
@@ -133,25 +153,29 @@ def _json(text: str) -> Iterator[tuple[str, Row]]:
             raise _NotATable("its columns are different")
         if not isinstance(document.get("rows"), list):
             raise _NotATable("it has no rows")
-        for row in document["rows"]:
-            if not isinstance(row, list) or len(row) != len(names):
-                raise _NotATable("a row has more or fewer values")
-            yield name, dict(zip(names, row, strict=True))
+        rows = document["rows"]
+        if any(not isinstance(row, list) or len(row) != len(names) for row in rows):
+            raise _NotATable("a row has more or fewer values")
+        if rows:
+            yield name, dict(zip(names, zip(*rows, strict=True), strict=True))
         while position < len(text) and text[position].isspace():
             position += 1
 
 
-def _ndjson(text: str) -> Iterator[tuple[str, Row]]:
+def _ndjson(text: str) -> Iterator[tuple[str, Columns]]:
     head, *lines = text.split("\n")
     name = _name(json.loads(head))
+    rows = []
     for line in filter(str.strip, lines):
         row = json.loads(line)
         if not isinstance(row, dict) or not set(_NUMBERS) <= row.keys():
             raise _NotATable("a line has not all values of a row")
-        yield name, row
+        rows.append(row)
+    if rows:
+        yield name, _columns(rows)
 
 
-_READERS: dict[str, Callable[[str], Iterator[tuple[str, Row]]]] = {".json": _json, ".ndjson": _ndjson}
+_READERS: dict[str, Callable[[str], Iterator[tuple[str, Columns]]]] = {".json": _json, ".ndjson": _ndjson}
 
 
 def _number(value: Any) -> float:
@@ -163,6 +187,14 @@ def _number(value: Any) -> float:
     except (ValueError, OverflowError):  # a word, or an integer that is too large for a float
         pass
     raise _NotATable(f"a value is {str(value)[:40]!r}")
+
+
+def _numbers(values: Sequence[Any]) -> npt.NDArray[np.float64]:
+    """The numbers of a column; those of JSON are converted all at once."""
+    if {*map(type, values)} <= {float, int, type(None)}:
+        with contextlib.suppress(OverflowError):  # an integer that is too large is named below
+            return np.array(values, np.float64)  # None becomes NaN
+    return np.array([_number(value) for value in values], np.float64)
 
 
 def _count(value: Any) -> int:
@@ -184,12 +216,14 @@ def _name(head: Any) -> str:
     return str(head["file"])
 
 
-def _table(rows: list[Row]) -> Table:
-    values = np.array([[_number(row[name]) for name in _NUMBERS] for row in rows], np.float64)
+def _table(parts: Sequence[Columns]) -> Table:
+    common = {name for name in parts[0] if all(name in part for part in parts)}
+    columns = {name: [value for part in parts for value in part[name]] for name in common}
+    values = np.column_stack([_numbers(columns[name]) for name in _NUMBERS])
     speech, turns = None, None
-    if all("speech" in row for row in rows):
-        speech = np.array([_number(row["speech"]) for row in rows], np.float64)
-    if all(row.keys() >= set(_OF_TURNS) for row in rows):
-        speakers, tiers, labels = (tuple(_text(row[name]) for row in rows) for name in TURN_COLUMNS)
-        turns = TurnRows(speakers, tiers, labels, tuple(_count(row["n"]) for row in rows))
+    if "speech" in columns:
+        speech = _numbers(columns["speech"])
+    if columns.keys() >= set(_OF_TURNS):
+        speakers, tiers, labels = (tuple(map(_text, columns[name])) for name in TURN_COLUMNS)
+        turns = TurnRows(speakers, tiers, labels, tuple(map(_count, columns["n"])))
     return Table(values[:, 0], values[:, 1], values[:, 2:5], values[:, 5], speech, turns)

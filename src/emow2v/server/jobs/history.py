@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 from emow2v.discover.places import Places
+from emow2v.formats.table_read import read_kept
 from emow2v.server.jobs.store import Busy, Job, Store
 from emow2v.server.jobs.task import task_of
 from emow2v.server.options import ServerOptions
@@ -63,6 +64,7 @@ def erase(store: Store, places: Places, job_id: str) -> Job | None:
             if not store.mentions(upload.name, but=job):
                 upload.unlink(missing_ok=True)
         shutil.rmtree(places.results(job.id), ignore_errors=True)
+        read_kept.cache_clear()
 
     while first and (job := store.get(job_id, brief=True)) is not None and job.number == first.number:
         if job.status.ended:
@@ -98,6 +100,7 @@ def forget(store: Store, places: Places, options: ServerOptions) -> None:
         raise
     for folder, _ in moved:
         shutil.rmtree(folder, ignore_errors=True)
+        read_kept.cache_clear()
     for job in forgotten:
         for upload in task_of(job, places).owned:
             upload.unlink(missing_ok=True)

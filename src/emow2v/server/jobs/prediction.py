@@ -23,7 +23,7 @@ from emow2v.discover.turn_inputs import check_size, check_turns, turn_file
 from emow2v.discover.turn_list import TurnListWriter, path_of
 from emow2v.engines.shared_context import check_shared
 from emow2v.errors import AudioError, Emow2vError, FormatError, FramingError, RequestError
-from emow2v.formats.table_read import Table, read_table
+from emow2v.formats.table_read import Table, read_kept
 from emow2v.framing import Framing, Padding, parse_time
 from emow2v.model import Context, Model
 from emow2v.prediction.speech import speech_frame_ms
@@ -281,7 +281,8 @@ class PredictionTask:
             FormatError: the table is gone
         """
         self._check_number(number)
-        return next(iter(read_table(self._stored_table()).values()))
+        path = self._stored_table()
+        return next(iter(read_kept(path, path.stat().st_mtime_ns).values()))
 
     def stem(self, number: int) -> str:
         """The beginning of the names of files that people save."""

@@ -56,6 +56,8 @@ let job = null;
 let session = 0; // number of the recording in the job
 let run = ""; // the server's name for the rows so far; another one means that the job began again
 let newRows = null; // a request in progress
+let showValues; // keeps the promise
+const valuesShown = new Promise((resolve) => (showValues = resolve)); // for the first time, or that they cannot be shown
 
 /** Show a time with all that follows it; `follow` moves the view to it. */
 function showTime(time, follow) {
@@ -152,6 +154,7 @@ async function loadSound() {
   const playing = player.load(jobPath(id, `/audio?session=${session}`));
   plot.waveform = null;
   plot.note = "Reading the sound…";
+  if (job.state === "finished") await valuesShown; // the sound of hours is read long; values come first
   try {
     const peaks = await requestWaveform("");
     plot.waveform = new Waveform(peaks.step, peaks.lowest, peaks.highest);
@@ -267,7 +270,7 @@ function watch() {
       return;
     }
     events.close();
-    showResult().catch(announceError);
+    showResult().catch(announceError).finally(showValues);
   });
   events.addEventListener("error", () => {
     if (events.readyState !== EventSource.CLOSED) return;

@@ -31,6 +31,7 @@ export class Series {
     [this.lowest, this.highest] = [Infinity, -Infinity];
     this.hasSpeech = false;
     this.chosen = null;
+    this.choices++;
   }
 
   /** Leave the scores of some rows out of curves and summaries; `chosen` is 1 for each row that stays, null for all. */
@@ -57,7 +58,7 @@ export class Series {
     }
     for (const row of rows) {
       const begin = this.length * WIDTH;
-      places.forEach((place, k) => (this.data[begin + k] = row[place] ?? NaN));
+      for (let k = 0; k < WIDTH; k++) this.data[begin + k] = row[places[k]] ?? NaN;
       this.hasSpeech ||= !Number.isNaN(this.data[begin + WIDTH - 1]);
       this.duration = Math.max(this.duration, this.end(this.length));
       this.longest = Math.max(this.longest, this.end(this.length) - this.start(this.length));
@@ -213,11 +214,13 @@ export class Series {
 
   /** The numbers of the chosen rows between two times. */
   rowsIn(from = -Infinity, to = Infinity) {
-    const rows = [];
+    const key = [from, to, this.length, this.choices].join();
+    if (this.rowsKey === key) return this.rows; // a summary asks for the same rows several times
+    [this.rowsKey, this.rows] = [key, []];
     for (let index = 0; index < this.length; index++) {
-      if (this.#isChosen(index) && this.#isInside(index, from, to)) rows.push(index);
+      if (this.#isChosen(index) && this.#isInside(index, from, to)) this.rows.push(index);
     }
-    return rows;
+    return this.rows;
   }
 
   /** Seconds of the chosen rows between two times: of all, and of those with speech. */
