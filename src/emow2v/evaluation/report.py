@@ -355,5 +355,5 @@ def whole_figure(width: float, height: float) -> Any:
 def png(figure: Any) -> bytes:
     """A figure as PNG."""
     file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=110)
+    figure.savefig(file, format="png", dpi=300)
     return file.getvalue()
