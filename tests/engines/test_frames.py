@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from emow2v.engines.frames import Combined, FrameTotals, SpanSums
+from emow2v import cards
+from emow2v.engines import choose
+from emow2v.engines.frames import SHORT, ByLength, Combined, FramesEngine, FrameTotals, SpanSums
 from emow2v.errors import ModelError
 
 
@@ -85,3 +87,46 @@ def test_mean_and_variance_of_frames_that_come_in_parts(cuts: list[int]) -> None
     for mean, variance in (totals.moments(), sums.moments(np.array([0]), np.array([70]))):
         np.testing.assert_allclose(mean[0], frames.mean(axis=0), rtol=1e-6)
         np.testing.assert_allclose(variance[0], frames.var(axis=0), rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["openvino", "onnxruntime"])
+def test_short_and_long_steps_of_the_embedded_model_give_the_same_frames(name: str) -> None:
+    """Those of a graph of their own, against PyTorch, which computes all of them at once."""
+    pytest.importorskip("torch")
+    card = cards.find("lite-frames")
+    engine, judge = choose(card, name), choose(card, "torch", device="cpu")
+    assert card.short and isinstance(engine, FramesEngine) and isinstance(judge, FramesEngine)
+    signal = np.random.default_rng(0).normal(0, 0.1, (2, 27 * 640)).astype(np.float32)
+    state, parts, begin = engine.start(2), [], 0
+    for frames in (2, SHORT, SHORT + 1, 3, 13):
+        end = begin + frames * 640
+        values, _, state = engine.step(signal[:, begin:end], np.full(2, end - begin), state)
+        parts.append(values)
+        begin = end
+    expected, _, _ = judge.step(signal, np.full(2, 27 * 640), judge.start(2))
+    got = np.concatenate(parts, axis=1)
+    assert np.abs(expected[:, card.delay :]).max() > 1
+    np.testing.assert_allclose(got, expected, atol=1e-4)
+
+
+def test_the_graph_of_short_steps_is_loaded_when_it_is_needed() -> None:
+    made = []
+
+    class Named(Doubling):
+        def __init__(self, engine: str) -> None:
+            super().__init__()
+            self.engine = engine
+            self.go_on.set()
+
+        def __call__(self, values: Mapping[str, np.ndarray]) -> dict[str, Any]:
+            return {self.engine: values["signal"]}
+
+    def short() -> Named:
+        made.append("short")
+        return Named("short")
+
+    graph = ByLength(Named("long"), short, hop=10)
+    assert list(graph({"signal": np.zeros((1, SHORT * 10 + 10))})) == ["long"] and not made
+    for _ in range(2):
+        assert list(graph({"signal": np.zeros((1, SHORT * 10))})) == ["short"]
+    assert made == ["short"] and graph.engine == "long"

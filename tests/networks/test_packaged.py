@@ -52,6 +52,8 @@ def test_both_graphs_of_a_model_of_frames_hold_its_weights(tmp_path: Path) -> No
     sizes = {name: list(value) if isinstance(value, tuple) else value for name, value in CONFIG.to_dict().items()}
     again = network(sizes, weights_of(paths, "model."), frames=True)
     assert again.config == CONFIG
+    sizes_of = {path.name: path.stat().st_size for path in tmp_path.iterdir()}
+    assert sizes_of["short.onnx"] < sizes_of["model.onnx"] / 10  # its weights are those of the other graph
     signal = torch.randn(2, 20000) * 0.1
     with torch.no_grad():
         for expected, got in zip(model(signal), again(signal), strict=True):

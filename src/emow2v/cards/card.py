@@ -22,7 +22,7 @@ INT8 = "int8"
 # Attributes of a card by the type of their values in the file. A validator such as pydantic would double the time to
 # import what `emow2v.load` needs (0.3 s more), for these few lines.
 _TEXTS = (
-    "name", "version", "description", "licence", "citation", "graph", "readout", "weights", "features", "frames",
+    "name", "version", "description", "licence", "citation", "graph", "readout", "short", "weights", "features", "frames",
     "precision",
 )  # fmt: skip
 _COUNTS = ("frame_hop", "delay", "look_back", "look_ahead")
@@ -55,6 +55,8 @@ class Card:
         frame_hop: samples from one frame to the next; 0 where it is not known
         readout: name of the graph from mean and variance of frames to what `graph` gives otherwise; "" for a model of windows.
             The graph of a model of frames computes frames and a state (`emow2v.engines.frames`)
+        short: name of a graph like that of a model of frames, whose weights are those in `graph`, for steps of a few frames; ""
+            where there is none
         states: of a model of frames, the tensors of its state by name, with their sizes for one stream
         delay: frames by which those of a step are late
         look_back, look_ahead: samples before the first one of a frame and behind its last one on which it depends
@@ -84,6 +86,7 @@ class Card:
     frames: str = ""
     frame_hop: int = 0
     readout: str = ""
+    short: str = ""
     states: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     delay: int = 0
     look_back: int = 0
@@ -249,7 +252,9 @@ def _check(card: Card) -> None:
     for name, entry in card.files.items():
         if Path(name).name != name or not isinstance(entry.get("sha256"), str) or type(entry.get("bytes")) is not int:
             wrong.add("files")
-    if not wrong and any(name not in card.files for name in (card.graph, *filter(None, (card.weights, card.readout)))):
+    if not wrong and any(
+        name not in card.files for name in (card.graph, *filter(None, (card.weights, card.readout, card.short)))
+    ):
         wrong.add("graph")
     if not wrong and card.readout and not (card.frame_hop and card.states):
         wrong.add("readout")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
@@ -21,6 +22,7 @@ State = Mapping[str, Floats]
 CHUNK = 128  # frames that are computed at a time, 5 s: longer chunks bring nothing
 ROUND = 8  # frames of a batch of signals: a multiple of so many
 MOST_BYTES = 50_000_000  # inputs of calls that are computed together: some 100 streams
+SHORT = 4  # frames, 160 ms: steps up to here are computed by a graph of their own
 ROWS = 1024  # spans that are read at a time
 
 
@@ -34,6 +36,22 @@ class Graph(Protocol):
     engine: str
 
     def __call__(self, values: Mapping[str, Array]) -> dict[str, Floats]: ...
+
+
+class ByLength:
+    """The graph of a step: one for steps of up to `SHORT` frames, which is loaded when it is first needed, and one for others.
+
+    Args:
+        hop: samples of a frame
+    """
+
+    def __init__(self, graph: Graph, short: Callable[[], Graph], hop: int) -> None:
+        self.engine = graph.engine
+        self._graph, self._most = graph, SHORT * hop
+        self._short = functools.cache(short)
+
+    def __call__(self, values: Mapping[str, Array]) -> dict[str, Floats]:
+        return (self._graph if values["signal"].shape[1] > self._most else self._short())(values)
 
 
 class Combined:
@@ -298,5 +316,11 @@ def open_frames(name: str, card: Card, *, threads: int = 0, precision: str = "fp
         from emow2v.engines import openvino as runtime
     else:
         from emow2v.engines import onnxruntime as runtime  # type: ignore[no-redef]
-    step, readout = (runtime.NamedGraph(card.folder / graph, threads=threads) for graph in (card.graph, card.readout))
+
+    def load(name: str) -> Graph:
+        return runtime.NamedGraph(card.folder / name, threads=threads)
+
+    step, readout = load(card.graph), load(card.readout)
+    if card.short:
+        step = ByLength(step, lambda: load(card.short), card.frame_hop)
     return FramesEngine(card, Combined(step), Combined(readout))

@@ -13,6 +13,7 @@ recording is therefore read in one pass from its start, which takes less than 1/
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterable
 from fractions import Fraction
@@ -171,10 +172,17 @@ def _frames_ended(
     framing: Framing, frame_ms: float, first: int, count: int
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Numbers of frames that end before the beginning and before the end of each value's window."""
+    step, begin, end, unit = _grid(framing, frame_ms)
+    indices = np.arange(first, first + count, dtype=np.int64) * step
+    return (indices + begin) // unit, (indices + end) // unit
+
+
+@functools.lru_cache
+def _grid(framing: Framing, frame_ms: float) -> tuple[int, int, int, int]:
+    """Step from a value to the next one, begin and end of the first one's window, and length of a frame, in one unit."""
     length = Fraction(frame_ms)
     ends = (framing.core_ms + exact(framing.right_context_ms)) / length
     begins = ends - framing.window_ms / length
     step = framing.step_ms / length
     unit = math.lcm(step.denominator, ends.denominator, begins.denominator)
-    indices = np.arange(first, first + count, dtype=np.int64) * int(step * unit)
-    return (indices + int(begins * unit)) // unit, (indices + int(ends * unit)) // unit
+    return int(step * unit), int(begins * unit), int(ends * unit), unit

@@ -12,6 +12,7 @@ from typing import Any
 
 import onnx
 import torch
+from onnx import external_data_helper
 
 from emow2v import cards
 from emow2v.engines import onnx_graph
@@ -25,7 +26,9 @@ from emow2v.networks.trace import MIN_SAMPLES, trace_readout, trace_step
 from emow2v.training.frames.run import read_frames
 from emow2v.training.lite.package import lite_card, multiply_adds
 
-READOUT = "readout.onnx"
+READOUT, SHORT = "readout.onnx", "short.onnx"
+SHORT_BLOCK = 4  # frames of 20 ms whose attention is computed together in steps of 40 to 160 ms
+_SHARED = 1024  # bytes of a tensor that is not written again
 VERSION = "1.0"
 _COUNTED_S = 8  # of a step whose multiply-adds are counted
 _DESCRIPTION = (
@@ -52,9 +55,14 @@ def write_graphs(model: LiteFrames, folder: Path, *, half_weights: bool = True) 
             onnx_graph.halve(graph, keep="log_mel")
         onnx.checker.check_model(graph)
         onnx.save(graph, str(folder / name))
+    short = trace_step(model, SHORT_BLOCK)
+    if half_weights:
+        onnx_graph.halve(short, keep="log_mel")
+    write_beside(short, folder / SHORT)
     return {
         "graph": onnx_graph.SINGLE,
         "readout": READOUT,
+        "short": SHORT,
         "frame_hop": FRAME,
         "states": {name: list(size) for name, size in model.states().items()},
         "delay": model.delay,
@@ -63,6 +71,18 @@ def write_graphs(model: LiteFrames, folder: Path, *, half_weights: bool = True) 
         "min_samples": MIN_SAMPLES,
         "max_samples": model.max_samples,
     }
+
+
+def write_beside(graph: onnx_graph.Graph, path: Path) -> None:
+    """Write a graph whose weights are bytes of `model.onnx` in the same folder."""
+    content = (path.parent / onnx_graph.SINGLE).read_bytes()
+    for tensor in graph.graph.initializer:
+        offset = content.find(tensor.raw_data)
+        if len(tensor.raw_data) >= _SHARED and offset >= 0:
+            external_data_helper.set_external_data(tensor, onnx_graph.SINGLE, offset, len(tensor.raw_data))
+            tensor.ClearField("raw_data")
+    onnx.save(graph, str(path))
+    onnx.checker.check_model(str(path))
 
 
 def frames_card(model: LiteFrames, stored: Mapping[str, Any]) -> dict[str, Any]:
