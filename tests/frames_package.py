@@ -38,12 +38,12 @@ def randomise(model: torch.nn.Module) -> None:
     """Random norms, in place of ones and zeros: of equal tensors a graph keeps one."""
     for module in model.modules():
         if isinstance(module, torch.nn.LayerNorm):
-            torch.nn.init.normal_(module.weight, 1, 0.1)
-            torch.nn.init.normal_(module.bias, 0, 0.1)
+            torch.nn.init.normal_(module.weight, 1, 0.01)
+            torch.nn.init.normal_(module.bias, 0, 0.01)
         if isinstance(module, torch.nn.BatchNorm1d):
             assert module.running_mean is not None and module.running_var is not None
-            torch.nn.init.normal_(module.running_mean, 0, 0.1)
-            torch.nn.init.uniform_(module.running_var, 0.5, 1.5)
+            torch.nn.init.normal_(module.running_mean, 0, 0.01)
+            torch.nn.init.uniform_(module.running_var, 0.99, 1.01)
 
 
 def write_frames_package(folder: Path) -> None:
