@@ -100,6 +100,21 @@ def test_a_store_of_an_earlier_version_goes_on(tmp_path: Path, version: int) -> 
     store.close()
 
 
+def test_a_store_of_format_4_gets_a_table_for_callbacks(tmp_path: Path) -> None:
+    path = tmp_path / "jobs.sqlite"
+    with contextlib.closing(Store(path)) as store:
+        store.submit("a", {"path": "talk.wav"}, kind="prediction")
+    with contextlib.closing(sqlite3.connect(path)) as database, database:
+        database.execute("DROP TABLE callbacks")
+        database.execute("PRAGMA user_version = 4")
+    with contextlib.closing(Store(path)) as store:
+        store.submit("b", {"path": "talk.wav", "callback": "https://example.org/"}, kind="prediction")
+        store.submit("c", {"callback": "https://example.org/"}, kind="process")  # an unknown field of DISCOVER
+        assert [job.id for job in store.all()] == ["a", "b", "c"]
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        assert database.execute("SELECT id FROM callbacks JOIN jobs ON number = job").fetchall() == [("b",)]
+
+
 def test_a_store_that_cannot_be_brought_on_stays_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "jobs.sqlite"
     old_store(path, 3)
