@@ -45,6 +45,16 @@ def test_pillow_finds_300_dots_per_inch(tmp_path: Path) -> None:
         assert picture.info["dpi"] == pytest.approx((300, 300), abs=0.1) and picture.width > 3000
 
 
+def test_pypdf_finds_a_page_whose_text_can_be_searched(tmp_path: Path) -> None:
+    pypdf = pytest.importorskip("pypdf")
+    trajectory().save(tmp_path / "a.pdf")
+    (page,) = pypdf.PdfReader(tmp_path / "a.pdf").pages
+    words = page.extract_text()
+    assert all(name in words for name in ("arousal", "dominance", "valence"))
+    assert page.mediabox.width > page.mediabox.height > 200
+    assert not page.images  # lines and letters, which print at any size
+
+
 def test_curves_have_gaps_in_silence_and_speakers_are_shaded(tmp_path: Path) -> None:
     trajectory().save(tmp_path / "a.svg")
     assert ElementTree.parse(tmp_path / "a.svg").getroot().tag == "{http://www.w3.org/2000/svg}svg"
