@@ -1,6 +1,7 @@
 import base64
 import io
 import json
+import shutil
 import threading
 import zipfile
 from collections.abc import Iterator
@@ -447,9 +448,12 @@ def test_a_precision_without_its_package_is_told_at_the_start() -> None:
         Server(port=0, precision="int8")
 
 
-def test_an_engine_that_cannot_run_the_model_is_told_at_the_start(checkpoint: Path) -> None:
-    with pytest.raises(ModelError, match="This computer has no device 'cuda:99'"):
-        Server(port=0, model="lite", engine="torch", device="cuda:99")
+def test_an_engine_that_cannot_run_the_model_is_told_at_the_start(checkpoint: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(cards.find("lite").folder, tmp_path / "graphs")
+    content = json.loads((folder / "card.json").read_text())
+    (folder / "card.json").write_text(json.dumps({**content, "network": {}}))  # a package of graphs alone
+    with pytest.raises(ModelError, match="holds no weights for PyTorch"):
+        Server(port=0, model=str(folder), engine="torch")
     with pytest.raises(ModelError, match="emow2v export"):
         Server(port=0, model=str(checkpoint), engine="openvino")
 
