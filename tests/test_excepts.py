@@ -41,7 +41,7 @@ ALLOWED = {
     ("server/jobs/worker.py", "_run"): "the job fails, the log has the traceback, the worker goes on",
     ("server/jobs/worker.py", "main"): "the log has the traceback, the process ends",
     ("server/jobs/pool.py", "_watch"): "the log has the traceback, the other workers are looked after",
-    ("server/rounds.py", "repeat"): "the log has the traceback, the next round comes",
+    ("server/rounds.py", "_work_once"): "the log has the traceback, the next round comes",
     ("audio/reader.py", "_reads"): "kept and raised again behind FFmpeg, which cannot pass it on",
     ("audio/reader.py", "guarded"): "kept and raised again behind FFmpeg, which cannot pass it on",
     ("training/state.py", "_load"): "a damaged pickle fails anywhere in PyTorch; what our lines raise comes through",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import sqlite3
 from collections.abc import Callable
@@ -23,15 +22,19 @@ async def repeat(work: Callable[[], object], every_s: float, problem: str) -> No
         problem: for the log, what did not succeed
     """
     while True:
-        working = asyncio.ensure_future(run_in_threadpool(work))
+        working = asyncio.ensure_future(run_in_threadpool(_work_once, work, every_s, problem))
         try:
             await asyncio.shield(working)
         except asyncio.CancelledError:
-            with contextlib.suppress(OSError, sqlite3.OperationalError):
-                await working  # its thread uses a connection that is closed next
+            await working  # its thread uses a connection that is closed next
             raise
-        except (OSError, sqlite3.OperationalError, Emow2vError) as error:  # such as a full disk
-            logger.error("%s (%s); tried again in %g s", problem, error, every_s)
-        except Exception:  # a fault of emow2v
-            logger.exception(problem)
         await asyncio.sleep(every_s)
+
+
+def _work_once(work: Callable[[], object], every_s: float, problem: str) -> None:
+    try:
+        work()
+    except (OSError, sqlite3.OperationalError, Emow2vError) as error:  # such as a full disk
+        logger.error("%s (%s); tried again in %g s", problem, error, every_s)
+    except Exception:  # a fault of emow2v
+        logger.exception(problem)
