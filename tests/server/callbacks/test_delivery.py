@@ -2,12 +2,13 @@
 
 import json
 import runpy
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
@@ -165,6 +166,30 @@ def test_a_callback_survives_a_restart(
         assert before == 1 and len(site.posted) == 2
         for secrets in ({"2026a": SECRET}, {"2026b": SECRET[::-1]}):
             assert is_genuine(*site.posted[-1], secrets, time.time())
+
+
+def test_a_callback_whose_result_cannot_be_stored_is_not_sent_again_at_once(
+    data: Path, keys: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk would otherwise send a callback every second."""
+
+    def fail(*arguments: object) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    with webs.serving(answering(200)) as site, closing(Store(tmp_path / "jobs.sqlite")) as store:
+        options = ServerOptions(allow_callbacks=(site.host,), allow_networks=webs.LOOPBACK, callback_keys=keys)
+        store.submit("a", {"path": "talk.wav", "callback": site.url()}, kind="prediction")
+        store.cancel("a")
+        now = [1000.0]
+        with closing(delivery.Callbacks(store, Places([data], tmp_path), options, lambda: now[0])) as callbacks:
+            with monkeypatch.context() as patch, pytest.raises(sqlite3.OperationalError):
+                patch.setattr(callbacks, "_note", fail)
+                callbacks.send_due(threading.Event())
+            assert callbacks.send_due(threading.Event()) == 0 and len(site.posted) == 1
+            now[0] += delivery.PAUSES_S[0]
+            assert callbacks.send_due(threading.Event()) == 1 and len(site.posted) == 2
+            now[0] += 1e6
+            assert callbacks.send_due(threading.Event()) == 0 and len(site.posted) == 2
 
 
 def test_an_erased_job_makes_no_callback(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:

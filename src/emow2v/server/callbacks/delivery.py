@@ -6,7 +6,7 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -47,6 +47,19 @@ def check_callback(url: str, options: ServerOptions) -> None:
         client.check(web.address(url))
     except SourceError as error:
         raise RequestError(f"callback: {error}") from None
+
+
+@dataclass(frozen=True)
+class _Result:
+    """How a try went.
+
+    Attributes:
+        problem: a sentence; "" where the callback arrived
+        is_last: whether no further try is of use
+    """
+
+    problem: str = ""
+    is_last: bool = False
 
 
 @dataclass(frozen=True)
@@ -93,10 +106,11 @@ class Callbacks:
         """
         arrived = 0
         while not stopping.is_set() and (due := self._due()):
+            self._count(due)
             with ThreadPoolExecutor(len(due), "emow2v-callback") as pool:
-                for one, problem in zip(due, pool.map(self._send, [one.job for one in due]), strict=True):
-                    self._note(one, problem)
-                    arrived += not problem
+                for one, result in zip(due, pool.map(self._send, [one.job for one in due]), strict=True):
+                    self._note(one, result)
+                    arrived += not result.problem
         return arrived
 
     def body(self, job: Job) -> bytes:
@@ -118,12 +132,24 @@ class Callbacks:
         found = [(self._store.get(row["id"]), row["attempts"]) for row in rows]
         return [_Due(job, attempts) for job, attempts in found if job is not None]
 
-    def _send(self, job: Job) -> str:
-        """Send a callback once; gives the problem, "" where it arrived."""
+    def _count(self, due: Sequence[_Due]) -> None:
+        """Store that tries begin, with the time of the next ones: where the results cannot be stored, callbacks are not
+        sent again at once.
+        """
+        with self._data.write() as database:
+            for one in due:
+                later = self._clock() + PAUSES_S[min(one.attempts, len(PAUSES_S) - 1)]
+                database.execute(
+                    "UPDATE callbacks SET attempts = ?, due = ? WHERE job = ?",
+                    (one.attempts + 1, later, one.job.number),
+                )
+
+    def _send(self, job: Job) -> _Result:
+        """Send a callback once."""
         web = self._options.callback_web
         try:
             if self._options.callback_keys is None:
-                return "the server has no keys to sign with any more."
+                return _Result("the server has no keys to sign with any more.")
             body, timestamp = self.body(job), str(int(self._clock()))
             keys = read_keys(self._options.callback_keys)  # each time, so that they may be changed at any time
             headers = {
@@ -136,24 +162,20 @@ class Callbacks:
             finally:
                 client.close()
         except Emow2vError as error:
-            return str(error)
+            return _Result(str(error))
         if 200 <= answer.status < 300:
-            return ""
-        gone = "gone" if answer.status == _GONE else "an error"
-        return f"{answer.address.shown} answered with status {answer.status} ({gone})."
+            return _Result()
+        is_gone = answer.status == _GONE
+        said = "gone" if is_gone else "an error"
+        return _Result(f"{answer.address.shown} answered with status {answer.status} ({said}).", is_last=is_gone)
 
-    def _note(self, due: _Due, problem: str) -> None:
-        """Store how a try went."""
-        job, attempts = due.job, due.attempts + 1
-        last = not problem or "(gone)" in problem or attempts > len(PAUSES_S)
-        with self._data.write() as database:
-            if last:
+    def _note(self, due: _Due, result: _Result) -> None:
+        """Say how a try went, and forget the callback if it was the last one."""
+        job, problem, attempts = due.job, result.problem, due.attempts + 1
+        last = not problem or result.is_last or attempts > len(PAUSES_S)
+        if last:
+            with self._data.write() as database:
                 database.execute("DELETE FROM callbacks WHERE job = ?", (job.number,))
-            else:
-                later = self._clock() + PAUSES_S[attempts - 1]
-                database.execute(
-                    "UPDATE callbacks SET attempts = ?, due = ? WHERE job = ?", (attempts, later, job.number)
-                )
         if not problem:
             said, level = f"the callback arrived at {hide_secrets(job.form['callback'])}", "INFO"
         elif last:
