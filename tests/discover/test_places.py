@@ -142,9 +142,26 @@ def test_entries_of_data_folders(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "folder", ["..", "s1/../..", "/etc", "/", "s1/talk.wav", "never", "~", "a\0b", "\ud800", "work", "x" * 300]
+    "folder",
+    [
+        "..",
+        "s1/../..",
+        "/etc",
+        "/",
+        "s1/talk.wav",
+        "never",
+        "~",
+        "a\0b",
+        "\ud800",
+        "work",
+        "x" * 300,
+        ".git",
+        "s1/.notes",
+    ],
 )
 def test_no_folder_but_those_of_the_data(places: Places, folder: str) -> None:
+    for name in (".git", "s1/.notes"):  # hidden folders are there
+        (places.data_dirs[0] / name).mkdir(parents=True)
     with pytest.raises(RequestError):
         Places(places.data_dirs, places.data_dirs[0] / "work").entries(folder)
 

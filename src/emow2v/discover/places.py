@@ -105,18 +105,19 @@ class Places:
             folder: relative to the data folders; "" for the data folders themselves
 
         Raises:
-            RequestError: the folder lies elsewhere, or does not exist
+            RequestError: the folder lies elsewhere, is hidden, or does not exist
             PathError: the operating system refuses to answer
         """
         if folder:
             _check(folder)
         path = _path(folder, 255)
         found: dict[str, Path] = {}
-        inside = [] if path.is_absolute() else [_inside(root / path, [root]) for root in self.data_dirs]
+        is_hidden = any(part.startswith(".") for part in path.parts)
+        inside = [] if path.is_absolute() or is_hidden else [_inside(root / path, [root]) for root in self.data_dirs]
         allowed = [one for one in inside if one and not self._in_work_dir(one)]
         if not allowed:
             raise RequestError(
-                f"The folder {shown(folder)} lies outside the data folders; expected one below --data-dir."
+                f"The folder {shown(folder)} is hidden or lies outside the data folders; expected one below --data-dir."
             )
         folders = [one for one in allowed if storage.is_folder(one)]
         if not folders:

@@ -80,6 +80,10 @@ def test_a_folder_with_very_many_entries_says_so(
         (data / f"{number}.wav").touch()
     told = listing.get("/v1/files").json()
     assert [one["name"] for one in told["files"]] == ["0.wav", "1.wav", "2.wav"] and told["more"]
+    for number in (2, 3, 4):
+        (data / f"{number}.wav").unlink()
+    told = listing.get("/v1/files").json()
+    assert len(told["files"]) == 3 and not told["more"]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")

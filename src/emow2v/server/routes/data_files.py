@@ -58,8 +58,10 @@ def add(api: FastAPI, state: ServerState) -> None:
         entries = sorted(or_404(lambda: places.entries(folder)).items(), key=lambda entry: entry[0].casefold())
         folders: list[str] = []
         found: list[FileModel] = []
+        more = False
         for name, path in entries:
             if len(folders) + len(found) == MOST:
+                more = True
                 break
             if not _is_unicode(name):
                 continue
@@ -70,7 +72,6 @@ def add(api: FastAPI, state: ServerState) -> None:
             elif kind == "file" and (ending in ENDINGS or ending in TURNS):
                 relative = f"{folder}/{name}" if folder else name
                 found.append(FileModel(name=name, path=relative, size=size, turns=ending in TURNS))
-        more = len(folders) + len(found) == MOST
         return FolderModel(listed=True, folder=folder, folders=folders, files=found, more=more)
 
 
