@@ -142,7 +142,8 @@ class Remote(OpenedPath):
             self._check_size(self._size)
             if (answer.status == 206 or length) and not self._size:
                 raise SourceError(f"{self.name} is empty (0 bytes); expected a recording.")
-            self._file = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115 (closed with the recording)
+            with self._keeping():
+                self._file = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115 (closed with the recording)
             self._have = bytearray(-(-self._size // PIECE) or 1)
         except BaseException:
             answer.close()
@@ -241,9 +242,15 @@ class Remote(OpenedPath):
 
     def _write(self, data: bytes) -> None:
         assert self._file is not None
-        try:
+        with self._keeping():
             self._file.write(data)
             self._file.flush()
+
+    @contextlib.contextmanager
+    def _keeping(self) -> Iterator[None]:
+        """Errors of the temporary file as a sentence."""
+        try:
+            yield
         except OSError as error:
             raise DiskFull(f"{self.name} cannot be kept ({error.strerror}); free some space, then try again.") from None
 
