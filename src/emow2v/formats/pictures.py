@@ -13,9 +13,9 @@ from emow2v.formats.plot import COLOURS
 from emow2v.rows import DIMENSIONS, TurnRows
 from emow2v.storage import one_line
 
-# Of Okabe and Ito (2008), which colour-blind readers tell apart; none is a colour of a curve
-# Also told apart where a page is printed without colours
+# Dashes of the curves, which differ also where a page is printed without colours
 _LINES = dict(zip(DIMENSIONS, ("-", (0, (5, 1)), (0, (1.5, 0.8))), strict=True))
+# Of Okabe and Ito (2008), which colour-blind readers tell apart; none is a colour of a curve
 SPEAKERS = ("#56b4e9", "#e69f00", "#cc79a7", "#f0e442", "#999999")
 _MOST_POINTS = 2000  # of a curve: a page has no room for more, and files of millions open slowly
 _STRETCHES = 400  # of a longer curve: with more its line fills the page
