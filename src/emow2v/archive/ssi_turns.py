@@ -24,7 +24,7 @@ from emow2v.storage.files import StagedFiles
 
 RATE = 25  # values a second of continuous annotations
 _SCHEMES = ("turns", "labels", *DIMENSIONS)
-_SPEECH = "speech"  # class of turns whose speaker nobody named
+_SPEECH = "speech"  # class of turns without a named speaker
 _NAMELESS = "turns"  # the name that `grouped` has for them
 _NO_NAME = re.compile(
     r'[\\/:*?"<>|.\x00-\x1f\x7f\ud800-\udfff]+'

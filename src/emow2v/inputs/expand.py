@@ -1,4 +1,4 @@
-"""Inputs from what a user names: files, folders, patterns, lists and "-". A name in vain gives one sentence."""
+"""Inputs from what a user names: files, folders, patterns, lists and "-". Each name without a recording gives one sentence."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ async function compute() {
     chosen.delete(path);
     count++;
   }
-  announce(`${countText(count, "recording")} wait to be computed.`);
+  announce(`${countText(count, "recording")} ${count === 1 ? "waits" : "wait"} to be computed.`);
 }
 
 byId("data-compute").addEventListener("click", async () => {
