@@ -61,6 +61,18 @@ def test_the_bytes_are_those_of_the_file_in_any_order(large: bytes, ranges: bool
         assert not [*tmp_path.iterdir()]  # the temporary file has no name
 
 
+def test_a_closed_recording_that_is_opened_anew_is_fetched_again(large: bytes) -> None:
+    """Also if the server gives ranges by then, or no longer."""
+    for before, after in ((True, False), (False, True), (True, True)):
+        ranges = [before]
+        with webs.serving(lambda handler: webs.give(handler, large, ranges=ranges[0])) as site:  # noqa: B023
+            with closing(remote(site)) as source, source.open() as file:
+                assert file.read() == large
+            ranges[0] = after
+            with closing(source), source.open() as file:
+                assert file.read() == large and source.gives_ranges is after
+
+
 def test_what_was_fetched_is_not_fetched_again(large: bytes) -> None:
     with webs.serving(files(large, ranges=True)) as site, closing(remote(site)) as source:
         for _ in range(3):

@@ -33,6 +33,7 @@ from emow2v.formats.table_read import Table
 from emow2v.framing import Framing
 from emow2v.model import Context, Model
 from emow2v.prediction.speech import speech_frame_ms
+from emow2v.sources.remote import Remote
 
 T = TypeVar("T")
 
@@ -198,6 +199,9 @@ class DiscoverTask:
             if number > 1:
                 observer.after_publish()
             rows += self._run_session(number, session, model, observer, max_duration_s)
+            done = session.recording
+            if isinstance(done, Remote) and all(one.recording is not done for one in self._planned[number:]):
+                done.close()  # the disk need not hold the recordings of all sessions
         return rows
 
     def arrays(self, number: int) -> Path | None:

@@ -90,7 +90,7 @@ class Remote(OpenedPath):
             self._client.close()
 
     def close(self) -> None:
-        """Close the connections, and remove what was fetched."""
+        """Close the connections, and remove what was fetched; a later `open` fetches it again."""
         with self._lock:
             self.rest()
             if self._file is not None:
@@ -132,15 +132,15 @@ class Remote(OpenedPath):
                 self._validated_by = "etag"
             self._validator = answer.headers.get(self._validated_by, "")
             length = answer.headers.get("content-length", "")
-            if answer.status == 206:
+            self._whole = answer.status != 206
+            if not self._whole:
                 first, _, self._size = self._range(answer)
                 if first:
                     raise SourceError(f"{self.name} answers with another part than was asked for; expected a file.")
             else:
-                self._whole = True
                 self._size = int(length) if re.fullmatch("[0-9]{1,18}", length) else 0
             self._check_size(self._size)
-            if (answer.status == 206 or length) and not self._size:
+            if (not self._whole or length) and not self._size:
                 raise SourceError(f"{self.name} is empty (0 bytes); expected a recording.")
             with self._keeping():
                 self._file = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115 (closed with the recording)

@@ -19,6 +19,7 @@ from emow2v.formats.ssi_read import read_annotation
 from emow2v.model import Model
 from emow2v.server.options import ServerOptions
 from emow2v.server.run import Server
+from emow2v.sources.remote import Remote
 from servers import app
 from waiting import until
 
@@ -122,6 +123,36 @@ def test_each_session_has_an_address_of_its_own(made: Made, data: Path) -> None:
         assert client.post("/process", data=sent).status_code == 200
         assert ended(client) == 2
         assert {path for path, _ in site.asked} == {"/lab/one%20%26%20only.wav", "/lab/two.wav"}
+
+
+def test_a_recording_is_removed_when_its_session_is_done(
+    made: Made, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[str, str]] = []
+
+    def watched(method: str) -> Callable[[Remote], object]:
+        real = getattr(Remote, method)
+
+        def call(remote: Remote) -> object:
+            seen.append((method, remote.name.rpartition("/")[2]))
+            return real(remote)
+
+        return call
+
+    for method in ("open", "close"):
+        monkeypatch.setattr(Remote, method, watched(method))
+    content = (data / "talk.wav").read_bytes()
+    entries = json.loads(form(data, "")["data"])
+    with webs.serving(lambda handler: webs.give(handler, content)) as site:
+        entries[0] |= {"uri": "", "uri_template": site.url("/{session}.wav")}
+        for entry in entries[1:]:
+            entry |= {"uri": "", "uri_template": f"{{session}}.{entry['uri'].partition('.')[2]}"}
+        client = made(site.host)
+        sent = form(data, "") | {"data": json.dumps(entries), "sessions": '["one", "two"]'}
+        assert client.post("/process", data=sent).status_code == 200
+        assert ended(client) == 2
+    computed = len(seen) - 1 - seen[::-1].index(("open", "one.wav"))
+    assert seen[computed + 1 : computed + 3] == [("close", "one.wav"), ("open", "two.wav")]
 
 
 REFUSED = [
