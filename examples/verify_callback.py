@@ -1,8 +1,8 @@
-"""Receive callbacks of emow2v, and believe only those that it signed.
+"""Receive callbacks of emow2v, and accept only those that it signed.
 
     python verify_callback.py KEYS [PORT]
 
-KEYS is the file of `emow2v serve --callback-keys`, or one with some of its keys. Each callback that is believed becomes
+KEYS is the file of `emow2v serve --callback-keys`, or one with some of its keys. Each callback that is accepted becomes
 a line of JSON on standard output. This file needs nothing but Python; copy `is_genuine` into your own program.
 """
 
