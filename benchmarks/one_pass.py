@@ -15,6 +15,7 @@ import numpy as np
 import soundfile
 
 import emow2v
+from emow2v.engines import precisions
 from emow2v.modelstore.verify import EXAMPLE
 
 STEP = 1280  # samples that each stream gets at a time: two frames of 40 ms
@@ -58,6 +59,9 @@ def main() -> None:
     print(
         f"one pass: {1000 * one_pass:.2f} ms of processor time a second of sound, {1 / one_pass:.0f} times real time a core"
     )
+    if "bf16" in precisions(frames.card, "openvino"):
+        lower = recording(emow2v.load(options.frames, precision="bf16"), signal)
+        print(f"one pass in bf16: {1000 * lower:.2f} ms, {1 / lower:.0f} times real time a core")
     print(f"windows: {1000 * cut:.2f} ms, {cut / one_pass:.1f} times as much")
     for streams in map(int, options.streams.split(",")):
         taken = live(frames, signal, streams)

@@ -7,11 +7,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 
+import emow2v
 from emow2v import cards
 from emow2v.engines import choose
 from emow2v.engines.frames import SHORT, ByLength, Combined, FramesEngine, FrameTotals, SpanSums
 from emow2v.errors import ModelError
+from emow2v.framing import Framing
+from emow2v.modelstore.verify import EXAMPLE
 
 
 class Doubling:
@@ -130,3 +134,25 @@ def test_the_graph_of_short_steps_is_loaded_when_it_is_needed() -> None:
     for _ in range(2):
         assert list(graph({"signal": np.zeros((1, SHORT * 10))})) == ["short"]
     assert made == ["short"] and graph.engine == "long"
+
+
+def test_bf16_is_close_in_one_pass_and_live_and_an_offset_does_not_swallow_the_sound() -> None:
+    from emow2v.engines.openvino import has_bf16
+
+    if not has_bf16():
+        with pytest.raises(ModelError, match="This processor has no bf16"):
+            emow2v.load("lite-frames", precision="bf16")
+        pytest.skip("this processor has no bf16; that it says so was tested")
+    exact, fast = (emow2v.load("lite-frames", precision=precision) for precision in ("fp32", "bf16"))
+    assert fast.engine.precision == fast.provenance(Framing())["precision"] == "bf16"
+    signal = soundfile.read(EXAMPLE, dtype="float32")[0][: 16000 * 6]
+    for offset in (0, 20):  # in bf16 the sound would be lost beside the larger one
+        expected, said = (model.predict(signal + np.float32(offset), 16000).load() for model in (exact, fast))
+        assert 0 < np.abs(said.scores - expected.scores).max() < 0.03
+        assert np.corrcoef(said.scores[:, 0], expected.scores[:, 0])[0, 1] > 0.99
+    with fast.stream() as stream:  # short steps have a graph of their own
+        live = np.concatenate([block.scores for part in np.split(signal, 75) for block in stream.add(part)])
+    assert len(live) > 100
+    np.testing.assert_allclose(live, fast.predict(signal, 16000).scores[: len(live)], atol=0.03)
+    with pytest.raises(ModelError, match="onnxruntime does not compute in bf16"):
+        emow2v.load("lite-frames", engine="onnxruntime", precision="bf16")

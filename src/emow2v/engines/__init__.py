@@ -295,7 +295,7 @@ def precisions(card: Card, engine: str) -> list[str]:
         from emow2v.engines.torch import device_precisions, find_device
 
         return device_precisions(find_device("auto"))
-    if engine != "openvino" or not card.features:
+    if engine != "openvino" or not (card.features or card.one_pass):
         return ["fp32"]
     from emow2v.engines.openvino import has_bf16
 

@@ -172,37 +172,56 @@ def _compiled(core: Any, part: Any, config: dict[str, Any]) -> Any:
 
 
 class NamedGraph:
-    """An ONNX graph with inputs and outputs by name, in float32, on all threads; one call at a time."""
+    """An ONNX graph with inputs and outputs by name, on all threads; one call at a time. In float32 from end to end, or in
+    bf16 behind a front end in float32.
 
-    def __init__(self, graph: Path, *, threads: int = 0) -> None:
+    Args:
+        state: input to which the result of the front end is joined; "" for a graph without a front end
+    """
+
+    def __init__(self, graph: Path, *, threads: int = 0, precision: str = "fp32", state: str = "") -> None:
         self.engine = _name()
         config = {
-            "INFERENCE_PRECISION_HINT": "f32",
             "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0",
             "INFERENCE_NUM_THREADS": str(threads or cores()),
             "NUM_STREAMS": "1",
         }
+        core, parts = openvino_core(), {"f32": str(graph)}
+        if precision == "bf16":
+            _check_bf16(core, graph, state)
         try:
-            compiled = _compiled(openvino_core(), str(graph), config)
+            if precision == "bf16":
+                parts = dict(zip(("f32", "bf16"), _parts_at(core, graph, state), strict=True))
+            compiled = [_compiled(core, part, {**config, "INFERENCE_PRECISION_HINT": h}) for h, part in parts.items()]
         except RuntimeError as error:
             raise cannot_open(graph, "OpenVINO", storage.reason(error, -1)) from None
-        self._request = compiled.create_infer_request()
         # a tensor can have several names: those of operations that OpenVINO removed
-        self._outputs = [(output.get_names(), output) for output in compiled.outputs]
+        self._parts = [
+            (
+                part.create_infer_request(),
+                set().union(*(port.get_names() for port in part.inputs)),
+                [(port.get_names(), port) for port in part.outputs],
+            )
+            for part in compiled
+        ]
         self._tensor = import_openvino().Tensor
         self._lock = threading.Lock()
 
     def __call__(self, values: Mapping[str, npt.NDArray[Any]]) -> dict[str, Floats]:
+        results: dict[str, Floats] = {}
         with self._lock:
             # Tensors are set one by one, as copies: `infer` of a dictionary takes a millisecond for the state of one stream.
             try:
-                for name, value in values.items():
-                    self._request.set_tensor(name, self._tensor(np.ascontiguousarray(value)))
-                self._request.infer()
+                for request, inputs, outputs in self._parts:
+                    for name, value in {**values, **results}.items():
+                        if name in inputs:
+                            request.set_tensor(name, self._tensor(np.ascontiguousarray(value)))
+                    request.infer()
+                    arrays = [(names, np.array(request.get_tensor(port).data)) for names, port in outputs]
+                    results |= {name: array for names, array in arrays for name in names}
             except RuntimeError as error:
                 raise cannot_take(values, storage.reason(error, -1)) from None
-            arrays = [(names, np.array(self._request.get_tensor(output).data)) for names, output in self._outputs]
-            return {name: array for names, array in arrays for name in names}
+            return results
 
 
 class _Chain:
@@ -305,10 +324,45 @@ def _section(core: Any, graph: Path, begin: str, end: str) -> Any:
             user.replace_source_output(cut.output(0))
         parameters = [*parameters, cut]
     results = [openvino.opset13.result(find_port(model, end, graph))] if end else model.get_results()
+    return _model(results, parameters)
+
+
+def _model(results: list[Any], parameters: list[Any]) -> Any:
+    """A model of those parameters that its results need."""
+    openvino = import_openvino()
     section = openvino.Model(results, parameters)
     reached = {operation.get_friendly_name() for operation in section.get_ordered_ops()}
     used = [one for one in parameters if any(user.get_node().get_friendly_name() in reached for user in _users(one))]
     return openvino.Model(results, used) if len(used) < len(parameters) else section
+
+
+def _parts_at(core: Any, graph: Path, state: str) -> tuple[Any, Any]:
+    """The front end of a graph, whose result is joined to an input, and all that needs this result; both are models."""
+    operations = import_openvino().opset13
+
+    def read() -> tuple[Any, Any, list[Any], list[Any]]:
+        """The model, the result of the front end, and the model's results before and behind it."""
+        model = core.read_model(str(graph))
+        (join,) = [one.get_node() for one in find_port(model, state, graph).get_target_inputs()
+                   if one.get_node().get_type_name() == "Concat"]  # fmt: skip
+        (features,) = [port for port in map(join.input_value, range(2)) if state not in port.get_names()]
+        behind, new = {join.get_friendly_name()}, [join]
+        while new:
+            users = [one.get_node() for port in new.pop().outputs() for one in port.get_target_inputs()]
+            new += [one for one in users if one.get_friendly_name() not in behind]
+            behind |= {one.get_friendly_name() for one in users}
+        before = [one for one in model.get_results() if one.get_friendly_name() not in behind]
+        return model, features, before, [one for one in model.get_results() if one.get_friendly_name() in behind]
+
+    model, features, before, _ = read()
+    features.add_names({_CUT})
+    front = _model([*before, operations.result(features)], model.get_parameters())
+    model, features, _, behind = read()
+    cut = operations.parameter(features.get_partial_shape(), np.float32)
+    cut.output(0).set_names({_CUT})
+    for user in list(features.get_target_inputs()):
+        user.replace_source_output(cut.output(0))
+    return front, _model(behind, [*model.get_parameters(), cut])
 
 
 def _users(node: Any) -> list[Any]:
