@@ -360,7 +360,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--picture", type=Path, help="SVG of the calibration by people's ratings")
     options = parser.parse_args(arguments)
     card = json.loads((options.package / "card.json").read_text(encoding="utf-8"))
-    graphs = [card["graph"], *([card["readout"]] if card.get("readout") else [])]
+    graphs = [card["graph"], *(card[key] for key in ("readout", "short") if card.get(key))]
     card["size"] = sum((options.package / graph).stat().st_size for graph in graphs)
     results, beside = read_results(options.results), [read_results(folder) for folder in options.beside]
     if options.picture:

@@ -151,6 +151,6 @@ def test_a_continued_run_keeps_role_and_range(folder: Path, predict) -> None:
     (folder / "talk.wav").rename(folder / "in" / "talk.wav")
     options = ["in", "--unit", "files", "--format", "annotation", "--role", "VP", "-o", "out"]
     predict(*options, "--range", "-1:1")
-    predict(*options, "--range", "-1:1")
+    predict(*options, "--range", "-1.0:1")
     result = predict(*options, code=1)
     assert "range: -1:1 there, none now" in str(result.exception)

@@ -133,3 +133,12 @@ def test_queries_and_user_names_are_hidden_in_texts() -> None:
         hidden = hide_secrets(text)
         assert "secret" not in hidden and "word" not in hidden and "u0026" not in hidden
         assert "example.org" in hidden and "a.wav?..." in hidden and hidden.endswith('"} and http://h/b')
+
+
+@pytest.mark.parametrize(
+    "text", ["http://user:pa/ss@host/", "http://user:pa#ss@host/a", "http://user:pa ss@host/", "x://u:pass@h/"]
+)
+def test_refused_addresses_say_no_password(text: str) -> None:
+    with pytest.raises(SourceError) as refused:
+        parse(text)
+    assert "user" not in str(refused.value).replace("user name", "") and "ss@" not in str(refused.value)

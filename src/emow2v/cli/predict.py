@@ -360,12 +360,15 @@ def _turns(
 def _annotation_facts(role: str, text: str, names: list[str]) -> tuple[AnnotationFacts, dict[str, str]]:
     """What annotations state, and the options of it that decide on their content, by the words of refusals."""
     from emow2v.errors import FormatError
-    from emow2v.formats import AnnotationFacts
+    from emow2v.formats import PLAIN, AnnotationFacts
 
-    stated = {name: value for name, value in (("role", role), ("range", text)) if value not in ("", "0:1")}
+    facts = AnnotationFacts.parse(role, text)
+    stated = {"role": role} if role else {}
+    if (facts.low, facts.high) != (PLAIN.low, PLAIN.high):
+        stated["range"] = f"{facts.low:g}:{facts.high:g}"
     if stated and "annotation" not in names:
         raise FormatError(f"--{next(iter(stated))} belongs to annotations; expected --format annotation with it.")
-    return AnnotationFacts.parse(role, text), stated
+    return facts, stated
 
 
 def _framing(

@@ -99,7 +99,10 @@ def parse(text: str) -> Address:
     Raises:
         SourceError: it has no scheme http or https, holds a user name, or is not written in the one usual form
     """
-    said = shown(hide_secrets(text)[:100])
+    hidden = hide_secrets(text)
+    if _ADDRESS.fullmatch(text) is None and "@" in hidden:  # a password can hold any character, also the end of a host
+        hidden = f"...@{hidden.rpartition('@')[2]}"
+    said = shown(hidden[:100])
     if len(text) > MAX_LENGTH:
         raise SourceError(f"The address {said} is too long; expected at most {MAX_LENGTH} characters.")
     if _UNUSABLE.search(text):

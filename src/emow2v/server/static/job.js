@@ -151,12 +151,14 @@ function redraw() {
 }
 
 async function loadSound() {
+  const shown = session;
   const playing = player.load(jobPath(id, `/audio?session=${session}`));
   plot.waveform = null;
   plot.note = "Reading the sound…";
   if (job.state === "finished") await valuesShown; // the sound of hours is read long; values come first
   try {
     const peaks = await requestWaveform("");
+    if (shown !== session) return; // another recording was chosen meanwhile
     plot.waveform = new Waveform(peaks.step, peaks.lowest, peaks.highest);
     plot.soundSeconds = player.duration = peaks.duration;
     if (peaks.channels === 2 && peaks.channel === "mix") loadStereo().catch(announceError);

@@ -167,11 +167,16 @@ async function erase(job) {
 /** Finished jobs that are chosen, in the order of the list. */
 const chosen = () => [...body.rows].map(({ dataset }) => rows.get(dataset.id)).filter((row) => row?.choose.checked);
 
+const MOST_CHOSEN = 200; // results that /v1/results gives at a time
+
 /** Show what can be done with the chosen jobs. */
 function showChosen() {
+  const count = chosen().length;
   const ids = encodeURIComponent(chosen().map((row) => row.job.id).join());
   byId("chosen").hidden = !ids;
-  byId("chosen-count").textContent = `${countText(chosen().length, "result")} chosen`;
+  const tooMany = count > MOST_CHOSEN ? `; choose at most ${MOST_CHOSEN} to save them together` : "";
+  byId("chosen-count").textContent = `${countText(count, "result")} chosen${tooMany}`;
+  byId("chosen-csv").hidden = count > MOST_CHOSEN;
   byId("together").href = `/together?jobs=${ids}`;
   byId("chosen-csv").href = `/v1/results?format=csvw&jobs=${ids}`;
 }
