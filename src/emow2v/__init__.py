@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         Cancelled,
         Closed,
         ClusterError,
+        DatabaseError,
         DiskFull,
         Emow2vError,
         FormatError,
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from emow2v.trajectory import Trajectory
 
 __all__ = [
-    "AudioError", "Block", "Cancelled", "Card", "Closed", "ClusterError", "DiskFull", "Emow2vError", "FormatError",
+    "AudioError", "Block", "Cancelled", "Card", "Closed", "ClusterError", "DatabaseError", "DiskFull", "Emow2vError", "FormatError",
     "Framing", "FramingError", "MeanScores", "Model", "ModelError", "PathError", "PlaceTaken", "RequestError", "Stream", "TooLong",
     "Trajectory", "__version__", "formats", "load", "models",
 ]  # fmt: skip
@@ -48,7 +49,7 @@ _MODULES = {
     "Block": "rows", "Card": "cards", "Framing": "framing", "MeanScores": "rows", "Model": "model", "Stream": "stream",
     "Trajectory": "trajectory", "load": "model",
 } | dict.fromkeys(
-    ("AudioError", "Cancelled", "Closed", "ClusterError", "DiskFull", "Emow2vError", "FormatError", "FramingError",
+    ("AudioError", "Cancelled", "Closed", "ClusterError", "DatabaseError", "DiskFull", "Emow2vError", "FormatError", "FramingError",
      "ModelError", "PathError", "PlaceTaken", "RequestError", "TooLong"),
     "errors",
 )  # fmt: skip

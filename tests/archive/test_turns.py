@@ -68,7 +68,6 @@ def test_one_file_belongs_to_one_recording_unless_it_names_several(folder: Path)
         (("--segments", "turns", "--unit", "files"), "expected --unit turns"),
         (("--tier", "VP"), "expected --segments"),
         (("--pool",), "--pool belongs to turns"),
-        (("--unit", "turns", "--format", "annotation"), "turns have none"),
         (("--unit", "turns", "--start", "1s"), "times of their own"),
         (("--unit", "turns", "--longest-turn", "300ms"), "maximum_ms is 300"),
         (("--segments", "turns", "--tier", "=left"), "expected a name"),

@@ -129,7 +129,8 @@ def test_the_published_recording_is_asked_for_all_its_numbers(copy: Path) -> Non
 def test_the_embedded_model_keeps_its_numbers() -> None:
     rows = verify.verify(cards.find("lite"))
     assert all(row.passed for row in rows)
-    assert sum(row.precision == "fp32" for row in rows) == 6
+    engines = [row.engine.split()[0] for row in rows if row.precision == "fp32"]
+    assert len(engines) == 3 * len(set(engines)) and {"openvino", "onnxruntime"} <= set(engines)
     assert not verify.record(cards.find("lite"), rows)  # its card is not ours to change
     assert verify.verdict(cards.find("lite")) == "shipped"
 

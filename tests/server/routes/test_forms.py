@@ -120,7 +120,7 @@ def test_fields_elsewhere_twice_or_in_addresses(client: TestClient) -> None:
     text = client.post("/v1/predictions", data={"file": "talk.wav"})  # the @ was forgotten
     assert text.status_code == 422 and "file=@talk.wav" in text.json()["error"]
     both = client.post("/v1/predictions", data={"path": "talk.wav"}, files={"file": ("a.wav", b"x")})
-    assert both.status_code == 400 and "two recordings" in both.json()["error"]
+    assert both.status_code == 400 and "name 2 recordings" in both.json()["error"]
 
 
 def test_what_a_discover_request_may_hold_beside_what_is_known(client: TestClient, data: Path) -> None:

@@ -53,11 +53,22 @@ def corpus(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def unlike(model: torch.nn.Module) -> None:
+    """Change all weights at random: a graph keeps equal tensors, as untrained layers have them, once."""
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.01 * torch.randn_like(parameter))
+        for name, statistics in model.named_buffers():
+            if name.endswith(("running_mean", "running_var")):
+                statistics.add_(0.01 * torch.rand_like(statistics))
+
+
 def started(folder: Path, **changes: int) -> Path:
     """A model.pt as `lite-2` writes it, of random weights, whose scores spread."""
     torch.manual_seed(1)
     config = LiteConfig(**{**SMALL, "beside": 1, "confidence": 1, "emotions": 8, **changes})
     model = Lite(config)
+    unlike(model)
     content = {
         "config": config.to_dict(),
         "recipe": {"epochs": 3, "corpora": ["ravdess"]},
@@ -100,6 +111,7 @@ def test_a_model_of_frames_takes_a_confidence(corpus: Path, tmp_path: Path) -> N
     torch.manual_seed(1)
     config = FramesConfig(**{**SMALL, "emotions": 8, "back": (5, 5), "ahead": (1, 1), "level_back": 20})
     network = LiteFrames(config)
+    unlike(network)
     content = {
         "config": config.to_dict(),
         "recipe": FramesRecipe(corpora=("ravdess",)).numbers(),
