@@ -30,7 +30,14 @@ def briskdb(folder: Path) -> Iterator[int]:
         assert process.stdout is not None
         yield int(process.stdout.readline().rpartition(":")[2])
     finally:
-        process.communicate(timeout=60)
+        assert process.stdin is not None
+        process.stdin.close()
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:  # it was seen to wait for ever at its end; nothing in it is kept
+            process.kill()
+            process.wait()
+        process.stdout.close()
 
 
 def dataset(database: Any, *, rate: float = 25.0, low: float = 0.0, high: float = 1.0) -> None:
