@@ -172,6 +172,7 @@ def test_links_are_entries_where_they_lead_to_data(places: Places, tmp_path: Pat
     (data / "out.wav").symlink_to(tmp_path / "secret.wav")
     (data / "away").symlink_to(tmp_path)
     (data / "loop").symlink_to(data / "loop")
+    (data / "gone.wav").symlink_to(data / "none.wav")
     (data / "inside.wav").symlink_to(data / "s1" / "talk.wav")
     assert sorted(places.entries("")) == ["inside.wav", "s1", "top.wav"]
     with pytest.raises(RequestError):

@@ -133,10 +133,10 @@ class Places:
         return found
 
     def _is_open(self, path: Path) -> bool:
-        """Whether an entry of a folder may be shown: it leads nowhere else, and is not the work folder."""
+        """Whether an entry of a folder may be shown: it leads to something in the data folders, and is not the work folder."""
         if path.is_symlink():
             target = _inside(path, self.data_dirs)
-            return target is not None and not self._in_work_dir(target)
+            return target is not None and target.exists() and not self._in_work_dir(target)
         return not (path == self.work_dir and self._in_work_dir(path))
 
     def remote(self, url: str) -> Remote:
