@@ -1,6 +1,6 @@
 """A model of frames beside a model of windows: processor time of a recording at 25 values a second, and of live streams.
 
-python benchmarks/one_pass.py PACKAGE_OF_FRAMES [--windows lite] [--seconds 60] [--streams 1,20,100]
+python benchmarks/one_pass.py PACKAGE_OF_FRAMES [--windows lite] [--seconds 60] [--streams 1,20,100] [--threads 1]
 
 Both compute the same speech in one run, after a warming one; the time is that of all threads, so that other programs count less.
 """
@@ -52,18 +52,19 @@ def main() -> None:
     parser.add_argument("--windows", default="lite", help="a model of windows beside it")
     parser.add_argument("--seconds", type=int, default=60)
     parser.add_argument("--streams", default="1,20,100")
+    parser.add_argument("--threads", type=int, default=0, help="of each model; 0 for all cores")
     options = parser.parse_args()
     signal = np.resize(soundfile.read(EXAMPLE, dtype="float32")[0], 16000 * options.seconds)
-    frames, windows = (emow2v.load(name) for name in (options.frames, options.windows))
+    frames, windows = (emow2v.load(name, threads=options.threads) for name in (options.frames, options.windows))
     one_pass, cut = recording(frames, signal), recording(windows, signal)
     print(
         f"one pass: {1000 * one_pass:.2f} ms of processor time a second of sound, {1 / one_pass:.0f} times real time a core"
     )
     if "bf16" in precisions(frames.card, "openvino"):
-        lower = recording(emow2v.load(options.frames, precision="bf16"), signal)
+        lower = recording(emow2v.load(options.frames, precision="bf16", threads=options.threads), signal)
         print(f"one pass in bf16: {1000 * lower:.2f} ms, {1 / lower:.0f} times real time a core")
     print(f"windows: {1000 * cut:.2f} ms, {cut / one_pass:.1f} times as much")
-    for streams in map(int, options.streams.split(",")):
+    for streams in map(int, filter(None, options.streams.split(","))):
         taken = live(frames, signal, streams)
         print(
             f"{streams} live streams: {1000 * taken:.1f} ms a second of each, {streams * taken:.2f} cores, {taken / one_pass:.1f} times one pass"
