@@ -55,6 +55,13 @@ def test_no_separator_leads_out(places: Places, uri: str) -> None:
         places.output(uri.replace(".wav", "") + ".annotation", ".annotation")
 
 
+def test_a_folder_is_no_input(places: Places) -> None:
+    with pytest.raises(RequestError, match=r"^s1/audio is a folder; expected a file with turns\.$"):
+        places.input("s1/audio", "a file with turns")
+    (places.uploads / "s1" / "talk.wav").mkdir(parents=True)  # a file elsewhere has priority
+    assert places.input("s1/talk.wav") == places.data_dirs[0].resolve() / "s1" / "talk.wav"
+
+
 @posix
 def test_a_name_that_really_holds_a_backslash(places: Places) -> None:
     odd = places.data_dirs[0] / "odd\\name.wav"

@@ -9,6 +9,8 @@ import soundfile
 from starlette.testclient import TestClient
 
 from emow2v.cli.demo import request
+from emow2v.discover.turn_inputs import check_size
+from emow2v.errors import FormatError
 from emow2v.formats.ssi_read import read_annotation
 from emow2v.model import Model
 from emow2v.modelstore.verify import EXAMPLE
@@ -164,3 +166,9 @@ def test_sessions_have_turns_of_their_own(client: TestClient, talk: Path) -> Non
 def test_a_value_for_the_whole_recording_has_no_turns(client: TestClient, talk: Path) -> None:
     done(client, form(talk, entry("anna.annotation"), frameSize="0"))
     assert client.get("/v1/jobs/job/turns").status_code == 404
+
+
+def test_a_file_that_cannot_be_read_or_has_gone_is_a_sentence(tmp_path: Path) -> None:
+    for path in (tmp_path, tmp_path / "gone.vtt"):  # the operating system itself refuses to read a folder
+        with pytest.raises(FormatError, match=r"^talk.vtt cannot be read \(.+\); expected a file with turns\.$"):
+            check_size([path], "talk.vtt")

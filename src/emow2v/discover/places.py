@@ -75,11 +75,12 @@ class Places:
             expected: what the file should be, for sentences
 
         Raises:
-            RequestError: the file lies elsewhere, or does not exist
+            RequestError: the file lies elsewhere, does not exist, or is a folder
             PathError: the operating system refuses to answer
         """
         _check(uri)
         roots = [self.uploads, *self.data_dirs]
+        is_folder = False
         for path in dict.fromkeys([Path(uri), _path(uri, 255)]):
             candidates = [path] if path.is_absolute() else [root / path for root in roots]
             inside = [resolved for candidate in candidates if (resolved := _inside(candidate, roots))]
@@ -88,7 +89,11 @@ class Places:
                 if kind := storage.kind_of(resolved):
                     if kind == "other":
                         raise RequestError(f"The input {shown(uri)} is a pipe or a device; expected a file.")
-                    return resolved
+                    if kind == "file":
+                        return resolved
+                    is_folder = True
+        if is_folder:
+            raise RequestError(f"{shown(uri)} is a folder; expected {expected}.")
         if not allowed:
             raise RequestError(
                 f"The input {shown(uri)} lies outside the data folders; expected a path below --data-dir."

@@ -54,8 +54,8 @@ def turn_file(places: Places, uri: str) -> Path:
     """The file with turns that a uri names.
 
     Raises:
-        RequestError: it lies elsewhere, or does not exist
-        FormatError: it is too large
+        RequestError: it lies elsewhere, does not exist, or is a folder
+        FormatError: it is too large, or cannot be read
     """
     uri = uri.removesuffix("~") if uri.endswith(".annotation~") else uri
     path = places.input(uri, "a file with turns")
@@ -74,11 +74,16 @@ def check_size(files: Iterable[Path], name: str) -> None:
         name: for sentences
 
     Raises:
-        FormatError: it has more than `MAX_BYTES` or `MAX_LINES`
+        FormatError: it has more than `MAX_BYTES` or `MAX_LINES`, or cannot be read
     """
     for file in files:
-        large = file.stat().st_size > MAX_BYTES
-        if large or file.read_bytes().replace(b"\r", b"\n").count(b"\n") > MAX_LINES:
+        try:
+            large = file.stat().st_size > MAX_BYTES
+            lines = 0 if large else file.read_bytes().replace(b"\r", b"\n").count(b"\n")
+        except OSError as error:
+            said = f"{shown(name)} cannot be read ({error.strerror}); expected a file with turns."
+            raise FormatError(said) from None
+        if large or lines > MAX_LINES:
             limit = f"{MAX_BYTES >> 20} MiB" if large else f"{MAX_LINES} lines"
             raise FormatError(f"{shown(name)} has more than {limit}; expected turns; leave tiers of words out.")
 

@@ -191,6 +191,15 @@ def test_what_cannot_be_done_with_turns(
 @pytest.mark.parametrize(
     ("form", "status", "sentence"),
     [
+        ({"segments_path": "sub"}, 400, "sub is a folder; expected a file with turns."),
+        ({"segments_path": "sub", "unit": "windows"}, 400, "sub is a folder; expected a file with turns."),
+        ({"path": "sub"}, 400, "sub is a folder; expected a recording"),
+        (
+            {"segments_path": "folder.annotation"},
+            400,
+            "folder.annotation~ is a folder; expected the data of an annotation.",
+        ),
+        ({"segments_path": "talk.wav"}, 422, "talk.wav: it is a recording, no file with turns; expected"),
         ({"segments_path": "none.eaf"}, 400, "expected a file with turns below the data folders"),
         ({"segments_path": "../work/jobs.sqlite"}, 400, "outside the data folders"),
         ({"shortest_turn": "soon"}, 422, "shortest_turn is 'soon'"),
@@ -200,6 +209,9 @@ def test_what_cannot_be_done_with_turns(
 def test_other_fields_that_are_wrong(
     client: TestClient, talk: Path, form: dict[str, str], status: int, sentence: str
 ) -> None:
+    (talk.parent / "sub").mkdir()
+    (talk.parent / "folder.annotation~").mkdir()
+    (talk.parent / "folder.annotation").touch()
     answer = client.post("/v1/predictions", data={"path": "talk.wav", "unit": "turns", **form})
     assert answer.status_code == status and sentence in answer.json()["error"], answer.text
 

@@ -1,9 +1,12 @@
 """The reader that is chosen by content, and the file of a folder that belongs to a recording."""
 
+import io
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -83,6 +86,16 @@ def place(folder: Path, *names: str) -> list[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(FILES.get(path.suffix, ""), encoding="utf-8")
     return paths
+
+
+@pytest.mark.parametrize(
+    "kind", [("WAV", "PCM_16"), ("AIFF", "PCM_16"), ("FLAC", "PCM_16"), ("OGG", "VORBIS"), ("MP3", "MPEG_LAYER_III")]
+)
+def test_a_recording_is_no_file_with_turns(tmp_path: Path, kind: tuple[str, str]) -> None:
+    file = io.BytesIO()
+    soundfile.write(file, np.zeros(16000, np.float32), 16000, kind[1], format=kind[0])
+    for name in ("talk.ogg", "talk.csv"):
+        assert refusal(tmp_path, name, file.getvalue()).startswith("it is a recording, no file with turns; expected")
 
 
 def test_the_file_of_a_recording_has_its_name(tmp_path: Path) -> None:

@@ -155,6 +155,7 @@ def test_every_beginning(tmp_path: Path) -> None:
         ),
         (b"PK\3\4abc", "it is a workbook or an archive; expected text"),
         (b"start,end\n\x00\x01\x02", "it is no text in UTF-8"),
+        (b"\1\0\2\0\3\0\4\0\0\xdc\5\0" * 40, "it is no text in UTF-8"),  # zeros of any other file
         (b"", "it is empty"),
         (b" \r\n", "it is empty"),
         ("start,end,label\n0,1,äö\n1,2,ü".encode()[:-1], "it is cut off within a letter"),

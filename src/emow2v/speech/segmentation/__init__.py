@@ -44,6 +44,11 @@ _TEXT_READERS: dict[str, Callable[[str], Segmentation]] = {
     "whisper": read_whisper,
     "audacity": read_audacity,
 }
+# Beginnings of WAV, AIFF, Ogg, FLAC, MP3, MPEG-4 and Matroska
+_RECORDING = re.compile(
+    rb"(RIFF|RF64)....WAVE|FORM....AIF[FC]|OggS\0|fLaC\0|ID3[\2-\4]\0|\xff[\xf2\xf3\xfa\xfb]|\0\0..ftyp|\x1aE\xdf\xa3",
+    re.DOTALL,
+)
 _TABLES = {"rttm": "RTTM", "csv": "CSV", "parquet": "Parquet"}  # a table may name several recordings
 _TABLE_READERS = {"rttm": rttm.read_rttm, "csv": tables.read_csv}
 
@@ -99,6 +104,8 @@ def _kind(path: Path, content: bytes) -> str:
         raise FormatError("it is a binary file of Praat; expected text; open it in Praat and save it as text file")
     if content.startswith(b"PAR1"):
         return "parquet"
+    if _RECORDING.match(content):
+        raise FormatError("it is a recording, no file with turns; expected a file with segments; choose another")
     if re.match(rb"\x80[\x02-\x0a]", content) or name.endswith((".pkl", ".pickle")):
         raise FormatError(
             "it is a pickle of Python, which may run any program when it is read; expected a table; save it with audformat's "

@@ -13,6 +13,7 @@ from emow2v.storage.text import WESTERN
 from emow2v.storage.text import decode as decoded
 
 LARGEST = 256 * 2**20  # bytes; a day of speech with a time for each word has a tenth of it
+NO_TEXT = "it is no text in UTF-8, UTF-16 or Windows-1252; expected a file with segments; save it in UTF-8"
 LONGEST_S = 1e9  # 32 years: a time of that length is a mistake
 _LONGEST = 64  # signs of a time
 _NUMBER = re.compile(r"[+-]?(?:\d+(?:[.,]\d*)?|[.,]\d+)(?:e[+-]?\d{1,3})?", re.IGNORECASE | re.ASCII)
@@ -64,12 +65,12 @@ def decode(content: bytes) -> tuple[str, str]:
     try:
         text, encoding = decoded(content)
     except UnicodeDecodeError as error:
+        if error.reason.startswith("illegal") and not content.startswith((b"\xff\xfe", b"\xfe\xff")):
+            raise FormatError(NO_TEXT) from None  # what looked like UTF-16 are the zeros of any other file
         damage = "it is cut off within a letter" if error.encoding == "utf-8" else "its UTF-16 is damaged or cut off"
         raise FormatError(f"{damage}; expected a whole file; save it again") from None
     if "\0" in text:
-        raise FormatError(
-            "it is no text in UTF-8, UTF-16 or Windows-1252; expected a file with segments; save it in UTF-8"
-        )
+        raise FormatError(NO_TEXT)
     notice = f"it is not in UTF-8 and is read as {encoding.title()}; check letters with accents"
     return text, notice if encoding in WESTERN else ""
 
