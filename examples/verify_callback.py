@@ -51,7 +51,7 @@ class Receiver(BaseHTTPRequestHandler):
 
 
 def main() -> None:
-    lines = [line.split() for line in Path(sys.argv[1]).read_text("utf-8").splitlines() if not line.startswith("#")]
+    lines = [line.split() for line in Path(sys.argv[1]).read_text("utf-8-sig").splitlines() if not line.startswith("#")]
     Receiver.keys = {words[0]: words[1] for words in lines if len(words) == 2}
     server = HTTPServer(("127.0.0.1", int(sys.argv[2]) if len(sys.argv) > 2 else 0), Receiver)
     print(f"callbacks are received on http://127.0.0.1:{server.server_port}/", file=sys.stderr, flush=True)

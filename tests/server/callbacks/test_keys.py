@@ -24,6 +24,15 @@ def test_every_key_of_the_file_signs(tmp_path: Path) -> None:
     assert signature(keys, "18", b"{}") != signature(keys, "17", b"{}") != signature(keys, "17", b"{ }")
 
 
+def test_a_file_that_an_editor_on_windows_saved(tmp_path: Path) -> None:
+    for first in ("# since May", f"2026b {SECRET[::-1]}"):
+        (tmp_path / "keys").write_bytes(f"{first}\r\n2026a {SECRET}\r\n".encode("utf-8-sig"))
+        (*_, key) = keys = read_keys(tmp_path / "keys")
+        assert key == Key("2026a", SECRET) and [one.id for one in keys] == (
+            ["2026a"] if first[0] == "#" else ["2026b", "2026a"]
+        )
+
+
 def test_a_published_example_of_hmac_sha256() -> None:
     # RFC 4231, test case 2, whose message has a blank where a timestamp ends here
     key = Key("a", "Jefe")

@@ -33,7 +33,7 @@ def read_keys(path: Path) -> list[Key]:
         Emow2vError: the file cannot be read, holds no key, or one that is short or has no usable id
     """
     try:
-        lines = path.read_text("utf-8").splitlines()
+        lines = path.read_text("utf-8-sig").splitlines()  # editors on Windows write a byte order mark
     except (OSError, UnicodeDecodeError) as error:
         said = getattr(error, "strerror", None) or "not UTF-8"
         raise Emow2vError(
