@@ -20,7 +20,7 @@ from emow2v.server.options import ServerOptions
 from emow2v.server.rounds import repeat
 from emow2v.sources.address import SourceError, hide_secrets
 from emow2v.sources.web import Client
-from emow2v.storage import one_line
+from emow2v.storage import counted, one_line
 
 logger = logging.getLogger("emow2v.server")
 
@@ -179,7 +179,7 @@ class Callbacks:
         if not problem:
             said, level = f"the callback arrived at {hide_secrets(job.form['callback'])}", "INFO"
         elif last:
-            said, level = f"the callback is given up after {attempts} tries: {problem}", "ERROR"
+            said, level = f"the callback is given up after {counted(attempts, 'try', 'tries')}: {problem}", "ERROR"
         else:
             said, level = f"the callback is tried again in {PAUSES_S[attempts - 1]:g} s: {problem}", "WARNING"
         self._store.log(job, said, level)

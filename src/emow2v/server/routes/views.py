@@ -201,7 +201,7 @@ def add(api: FastAPI, state: ServerState, find_job: Callable[..., Job]) -> None:
         table: Annotated[Literal["csv", "csvw", "json", "ndjson", "annotation"], Query(alias="format")] = "csvw",
     ) -> Response:
         """The values of several finished jobs in one zip."""
-        ids = [one for one in dict.fromkeys(jobs.split(",")) if one]
+        ids = [one for one in dict.fromkeys(one.strip() for one in jobs.split(",")) if one]
         if not 0 < len(ids) <= MAX_JOBS:
             raise HTTPException(422, f"jobs has {len(ids)} ids; expected 1 to {MAX_JOBS}, with commas between them.")
         found = [find_job(one) for one in ids]

@@ -13,7 +13,7 @@ import { addZoomButtons } from "./timeaxis.js";
 import { curvesText } from "./timeplot.js";
 
 const MAX_RECORDINGS = 30;
-const ids = (new URLSearchParams(location.search).get("jobs") ?? "").split(",").filter(Boolean);
+const ids = (new URLSearchParams(location.search).get("jobs") ?? "").split(",").map((id) => id.trim()).filter(Boolean);
 const recordings = []; // { id, name, series, isVisible }
 const viewing = { smoothing: 0, every: 0 }; // seconds
 const plot = new Overlay(byId("time"), recordings, { onView: showView });
