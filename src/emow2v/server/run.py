@@ -190,11 +190,24 @@ def _check(options: ServerOptions) -> cards.Card:
         raise Emow2vError(
             "--allow-callback requires --callback-keys; expected a file with the keys that sign callbacks."
         )
+    _check_effect(options)
     check_exposure(options.host, options.token, insecure=options.insecure)
     for folder in options.data_dirs:
         if not storage.is_folder(folder):
             raise Emow2vError(f"The data folder {folder} is not there; expected a folder that exists.")
     return card
+
+
+def _check_effect(options: ServerOptions) -> None:
+    """Refuse options that change nothing, because another one is missing: people take them for effective."""
+    for flag, is_given, required in (
+        ("--callback-keys", options.callback_keys is not None, "--allow-callback"),
+        ("--callback-names", options.callback_names, "--allow-callback"),
+        ("--allow-network", bool(options.allow_networks), "--allow-source or --allow-callback"),
+    ):
+        has_effect = options.allow_callbacks or (flag == "--allow-network" and options.allow_sources)
+        if is_given and not has_effect:
+            raise Emow2vError(f"{flag} has no effect without {required}; expected both, or neither.")
 
 
 def _certificate(options: ServerOptions, folder: Path) -> tuple[Path | None, Path | None]:

@@ -253,6 +253,8 @@ def test_a_wrong_setting_is_refused_at_the_start(tmp_path: Path) -> None:
     for options in ({"allow_sources": ("http://example.org/",)}, {"allow_networks": ("10.1.2.3/16",)}):
         with pytest.raises(Emow2vError, match="--allow-"):
             Server(ServerOptions(port=0, data_dirs=[tmp_path], work_dir=tmp_path / "work", **options))  # type: ignore[arg-type]
+    with pytest.raises(Emow2vError, match="--allow-network has no effect without --allow-source or --allow-callback"):
+        Server(ServerOptions(port=0, data_dirs=[tmp_path], work_dir=tmp_path / "work", allow_networks=webs.LOOPBACK))
 
 
 @pytest.mark.slow
