@@ -104,6 +104,9 @@ def test_every_option_of_the_server_is_an_option_of_the_command() -> None:
         (["--host", "0.0.0.0"], "0.0.0.0 can be reached from other machines"),
         (["--data-dir", ".", "--data-dir", "no"], "The data folder no is not there"),
         (["--tls-cert", "a.pem"], "--tls-cert and --tls-key belong together"),
+        (["--engine", "torch", "--device", "npu9"], "This computer has no device 'npu9'; expected auto, cpu, or cuda"),
+        (["--device", "npu9"], "This computer has no device 'npu9'"),
+        (["--engine", "torch", "--precision", "fp16", "--device", "cpu"], "PyTorch does not compute in fp16 on cpu"),
         (["--context", "shared", "--model", "nobody"], "Model 'nobody' was not found"),
     ],
 )
@@ -111,4 +114,4 @@ def test_options_reach_the_server(words: list[str], sentence: str, tmp_path: Pat
     """Each is refused by the server itself, in its own words."""
     command = [sys.executable, "-m", "emow2v", "serve", "--port", "0", "--work-dir", "work", *words]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 1 and sentence in done.stderr, done.stderr
+    assert done.returncode == 1 and sentence in done.stderr and "serves" not in done.stdout, done.stderr

@@ -137,10 +137,8 @@ def choose(card: Card, engine: str = "auto", *, precision: str = "", threads: in
     Raises:
         ModelError: the engine is unknown or not installed, or a file of the model is missing or damaged
     """
-    if engine == "auto" and device not in ("auto", "cpu"):
-        engine = "torch"
     precision = precision or card.precision
-    for name in candidates(card, engine, precision):
+    for name in candidates(card, _for_device(engine, device), precision):
         if can_run(card, name):
             if name == "torch":
                 card.verify_files()
@@ -159,8 +157,33 @@ def choose(card: Card, engine: str = "auto", *, precision: str = "", threads: in
             return open_graph(
                 name, graph, threads=threads, precision=precision, cuts=CutPoints(card.features, card.frames)
             )
-    first = candidates(card, engine, precision)[0]
-    raise ModelError(f"Engine {first} is not installed; run: pip install 'emow2v[{first}]'")
+    raise _not_installed(candidates(card, _for_device(engine, device), precision)[0])
+
+
+def check(card: Card, engine: str = "auto", *, precision: str = "", device: str = "auto") -> None:
+    """Refuse an engine, a precision or a device that `choose` refuses, without loading the model.
+
+    Raises:
+        ModelError: as `choose`
+    """
+    precision = precision or card.precision
+    names = candidates(card, _for_device(engine, device), precision)
+    usable = [name for name in names if can_run(card, name)]
+    if not usable:
+        raise _not_installed(names[0])
+    if usable[0] == "torch":
+        from emow2v.engines.torch import prepared
+
+        prepared(device, precision, 0)
+
+
+def _for_device(engine: str, device: str) -> str:
+    """The engine of a name; the name of a GPU chooses torch where any engine may be taken."""
+    return "torch" if engine == "auto" and device not in ("auto", "cpu") else engine
+
+
+def _not_installed(name: str) -> ModelError:
+    return ModelError(f"Engine {name} is not installed; run: pip install 'emow2v[{name}]'")
 
 
 def candidates(card: Card, engine: str, precision: str = "fp32") -> list[str]:

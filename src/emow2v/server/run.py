@@ -18,9 +18,9 @@ from typing import Any
 
 import uvicorn
 
-from emow2v import cards, storage
+from emow2v import cards, engines, storage
 from emow2v.discover.places import Places
-from emow2v.engines import candidates, cores
+from emow2v.engines import cores
 from emow2v.engines.shared_context import check_shared
 from emow2v.errors import Emow2vError
 from emow2v.framing import Framing
@@ -177,7 +177,7 @@ def _check(options: ServerOptions) -> cards.Card:
     """Refuse options that cannot be served; gives the card of the model."""
     card = cards.find(options.model)  # a wrong name is found before the first request
     chosen = cards.for_precision(card, options.precision)
-    candidates(chosen, options.engine, options.precision or chosen.precision)  # likewise
+    engines.check(chosen, options.engine, precision=options.precision, device=options.device)  # likewise
     if options.context == "shared":
         check_shared(card, Framing())
     if not options.host.strip():
