@@ -163,6 +163,47 @@ def test_a_server_that_stays_away_ends_in_a_sentence(large: bytes) -> None:
         assert len(site.asked) == 1 + 3
 
 
+@pytest.mark.parametrize("ranges", [True, False])
+def test_a_server_that_is_busy_at_first_is_asked_again(large: bytes, ranges: bool) -> None:
+    def reply(handler: BaseHTTPRequestHandler) -> None:
+        if len(site.asked) == 1:
+            handler.send_error(503)
+        elif len(site.asked) == 2:
+            handler.close_connection = True
+        else:
+            webs.give(handler, large, ranges=ranges)
+
+    with webs.serving(reply) as site:
+        with closing(remote(site)) as source, source.open() as file:
+            assert file.read() == large
+        site.asked.clear()
+        with closing(remote(site)) as source, source.hurried(20), pytest.raises(Unreachable):
+            source.open()
+        assert len(site.asked) == 2
+
+
+@pytest.mark.parametrize("tag", ['"1"', '"2"'])
+def test_a_signed_redirect_that_has_expired_is_asked_for_anew(large: bytes, tag: str) -> None:
+    def reply(handler: BaseHTTPRequestHandler) -> None:
+        signed = [path for path, _ in site.asked if path.startswith("/signed")]
+        if handler.path == "/talk.wav":
+            handler.send_response(302)
+            handler.send_header("Location", f"/signed?{len(signed)}")
+            handler.send_header("Content-Length", "0")
+            handler.end_headers()
+        elif signed.count(handler.path) > 1:  # each address is good for once
+            handler.send_error(403)
+        else:
+            webs.give(handler, large, ETag=tag if len(signed) > 1 else '"1"')
+
+    with webs.serving(reply) as site, closing(remote(site)) as source, source.open() as file:
+        if tag == '"1"':
+            assert file.read() == large
+        else:
+            with pytest.raises(SourceError, match="has changed while it was read"):
+                file.read()
+
+
 @pytest.mark.parametrize("change", ["tag", "size", "no range", "another range"])
 def test_a_recording_that_changes_while_it_is_read(large: bytes, change: str) -> None:
     def reply(handler: BaseHTTPRequestHandler) -> None:

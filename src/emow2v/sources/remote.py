@@ -73,14 +73,18 @@ class Remote(OpenedPath):
 
     @contextlib.contextmanager
     def hurried(self, seconds: float) -> Iterator[None]:
-        """Wait for the server no longer than so many seconds in all during a with block; then close the connections."""
-        deadline = self._client.deadline
+        """Wait for the server no longer than so many seconds in all, and try again once only, during a with block; then close
+        the connections.
+        """
+        deadline, pauses = self._client.deadline, self._pauses_s
+        self._pauses_s = pauses[:1]
         later = max(0.0, deadline.total_s - seconds)
         deadline.total_s -= later
         try:
             yield
         finally:
             deadline.total_s += later
+            self._pauses_s = pauses
             self.rest()
 
     def rest(self) -> None:
@@ -121,9 +125,18 @@ class Remote(OpenedPath):
     # --- fetching ---
 
     def _begin(self) -> None:
-        """Ask for the first span, which tells the size, and whether there are ranges."""
-        if self._file is not None:
-            return
+        """Ask for the first span, which tells the size, and whether there are ranges; again where there is no answer."""
+        for pause in (*self._pauses_s, None):
+            try:
+                if self._file is None:
+                    self._begin_once()
+                return
+            except Unreachable:
+                if pause is None or self._client.deadline.total_s <= 0:
+                    raise
+                time.sleep(pause)
+
+    def _begin_once(self) -> None:
         answer = self._client.get(self._asked, self._headers(0, FIRST_SPAN))
         try:
             self._check_answer(answer)
@@ -210,8 +223,12 @@ class Remote(OpenedPath):
             end = self._have.index(1, number, end)  # what is here already is not fetched again
         headers = self._headers(number, end - number) | ({"If-Range": self._validator} if self._validator else {})
         answer = self._client.get(self._address, headers)
+        if answer.status in (401, 403) and self._address != self._asked:  # a signed address that has expired
+            answer.close()
+            answer = self._client.get(self._asked, headers)
         try:
             self._check_answer(answer)
+            self._address = answer.address
             same = answer.headers.get(self._validated_by, self._validator) == self._validator
             if answer.status != 206 or not same or self._range(answer)[::2] != (number * PIECE, self._size):
                 raise SourceError(f"{self.name} has changed while it was read; try again.")
