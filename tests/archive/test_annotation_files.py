@@ -1,7 +1,10 @@
 """Files for ELAN and Praat: independent readers find the tiers, links, times and values that the library computes."""
 
 import csv
+import json
+import os
 import shutil
+import sys
 from pathlib import Path
 from xml.dom import minidom
 
@@ -223,6 +226,35 @@ def test_a_folder_gives_one_table_and_files_for_elan_and_praat(folder: Path, pre
         rows = list(csv.DictReader(file))
     assert {Path(row["file"]).name for row in rows} == {"talk.wav", "other.wav"}
     assert {row["speaker"] for row in rows if "talk" in row["file"]} == {"Anna"}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of files are UTF-8 or UTF-16 there")
+def test_a_name_that_is_not_utf8_costs_nothing(folder: Path, predict) -> None:
+    """Every format has it, in another form where its letters are written in the file; the next recording is done."""
+    (folder / "many").mkdir()
+    for name in (os.fsdecode(b"bad\xff.wav"), "zgood.wav"):
+        shutil.copy("talk.wav", folder / "many" / name)
+    formats = "vtt,rttm,textgrid,eaf,csv,annotation"
+    result = predict("many", "--segments", "turns.csv", "--format", formats, "-o", "out")
+    assert "2 of 2 recordings done" in result.output and "too long" not in result.output
+    assert r"bad\udcff.wav: its name is not UTF-8; its results have another name" not in result.output  # csv has its own
+    for ending in ("vtt", "rttm", "TextGrid", "eaf", "csv"):
+        for stem in (os.fsdecode(b"bad\xff"), "zgood"):
+            assert (folder / "out" / f"{stem}.{ending}").read_bytes().decode("utf-8")
+    line = (folder / "out" / os.fsdecode(b"bad\xff.rttm")).read_text("utf-8").splitlines()[1]
+    assert line.split()[:3] == ["SPEAKER", r"bad\udcff", "1"]
+    result = predict("many", "--segments", "turns.csv", "--format", "annotation", "-o", "annotations")
+    assert r"bad\udcff.wav: its name is not UTF-8; its results have another name: bad" in result.output
+    assert "too long" not in result.output
+
+
+def test_speakers_that_utf8_cannot_hold(folder: Path, predict) -> None:
+    """JSON can name half a pair of UTF-16; files hold its number."""
+    turn = {"start": 0.5, "end": 1.5, "speaker": "A\ud800", "text": "b\udc80"}
+    (folder / "turns.json").write_text(json.dumps({"segments": [turn]}), "utf-8")
+    predict("talk.wav", "--segments", "turns.json", "--format", "vtt,rttm,textgrid,eaf", "-o", "out")
+    for ending in ("vtt", "rttm", "TextGrid", "eaf"):
+        assert r"A\ud800" in (folder / "out" / f"talk.{ending}").read_text("utf-8")
 
 
 @pytest.mark.parametrize(

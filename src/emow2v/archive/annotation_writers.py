@@ -9,7 +9,7 @@ import numpy as np
 
 from emow2v.rows import DIMENSIONS, Block, Info
 from emow2v.speech.segmentation.elan_write import add_tiers, eaf, has_time_series, time_series
-from emow2v.speech.segmentation.files import marked
+from emow2v.speech.segmentation.files import marked, utf8
 from emow2v.speech.segmentation.praat import praat_table, textgrid
 from emow2v.speech.segmentation.rttm import rttm
 from emow2v.speech.segmentation.subtitles import vtt
@@ -102,11 +102,11 @@ class TurnsWriter:
     def close(self) -> None:
         ending = self.path.suffix.lower()
         if ending == ".textgrid":
-            content = textgrid(self._turns, float(self._info.provenance["duration_s"])).encode()
+            content = utf8(textgrid(self._turns, float(self._info.provenance["duration_s"])))
         elif ending == ".vtt":
-            content = vtt(self._turns).encode()
+            content = utf8(vtt(self._turns))
         elif ending == ".rttm":
-            content = rttm(self._turns, Path(self._info.source).stem).encode()
+            content = utf8(rttm(self._turns, Path(self._info.source).stem))
         else:
             content = self._eaf()
         self._file.write(marked(content, ending))
@@ -116,7 +116,7 @@ class TurnsWriter:
         if found is None or found.source is None or found.format != "ELAN":
             recordings = [] if self._recording is None else [self._recording]
             series = self._series.linked if self._has_curves() else []
-            return eaf(self._turns, self.path, recordings, series=series, provenance=facts).encode()
+            return utf8(eaf(self._turns, self.path, recordings, series=series, provenance=facts))
         origin = (time_origin(found, self._recording) if self._recording else 0.0) or 0.0
         with naming(found.source):
             content = found.source.read_bytes()
@@ -156,7 +156,7 @@ class SeriesWriter(Curves):
         self._series.write(self.staged, self)
         recordings = [] if self._recording is None else [self._recording]
         document = eaf([], self.path, recordings, series=self._series.linked, provenance=self._info.provenance)
-        self._file.write(marked(document.encode(), ".eaf"))
+        self._file.write(marked(utf8(document), ".eaf"))
 
 
 class PraatTableWriter(Curves):

@@ -154,11 +154,15 @@ def predict(
 
 
 def _with_name_notice(one: Input, outcome: Outcome) -> Outcome:
-    """The outcome, with a notice where the recording's name was too long for its results."""
+    """The outcome, with a notice where the recording's name was too long for its results, or is not UTF-8."""
     if not outcome.files or outcome.files[0].name.startswith(f"{one.stem}."):
         return outcome
     name = storage.shown(one.path)
-    notice = f"{name}: its name is too long for results; they have a shorter name: {outcome.files[0].name}"
+    their = storage.shown(outcome.files[0].name)
+    if any("\ud800" <= sign <= "\udfff" for sign in one.stem):  # bytes in another code
+        notice = f"{name}: its name is not UTF-8; its results have another name: {their}"
+    else:
+        notice = f"{name}: its name is too long for results; they have a shorter name: {their}"
     return replace(outcome, notices=(*outcome.notices, notice))
 
 

@@ -31,7 +31,7 @@ def write_files(
         FormatError: one of them cannot be written
     """
     vouchers = vouchers or {}
-    data = {path: one.encode() if isinstance(one, str) else one for path, one in contents.items()}
+    data = {path: utf8(one) if isinstance(one, str) else one for path, one in contents.items()}
     digests = {voucher: hashlib.sha256(data[path]).hexdigest() for path, voucher in vouchers.items()}
     staged = StagedFiles({path: vouchers.get(path) for path in data}, overwrite=overwrite)
     try:
@@ -42,6 +42,11 @@ def write_files(
     except BaseException:
         staged.discard()
         raise
+
+
+def utf8(text: str) -> bytes:
+    """A text as UTF-8; what UTF-8 cannot hold, such as bytes of a name in another code, is written as its number."""
+    return text.encode(errors="backslashreplace")
 
 
 def marked(content: bytes, ending: str, digest: str = "") -> bytes:
