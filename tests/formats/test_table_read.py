@@ -1,6 +1,7 @@
 """Tables that are read hold what was written, speech and turns included."""
 
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from emow2v import formats
 from emow2v.errors import FormatError
-from emow2v.formats.table_read import read_table
+from emow2v.formats.table_read import read_provenance, read_table
 from emow2v.framing import Framing
 from emow2v.rows import Block, Info, TurnRows
 from emow2v.trajectory import Trajectory
@@ -75,3 +76,38 @@ def test_rows_of_which_only_some_have_speech(tmp_path: Path) -> None:
     rows = [ROW | {"speech": 0.5}, ROW]
     (tmp_path / "a.ndjson").write_text("\n".join(map(json.dumps, [{"file": "a"}, *rows])))
     assert read_table(tmp_path / "a.ndjson")["a"].speech is None
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"start": math.nan}, "a time is 'nan'"), ({"end": math.inf}, "a time is 'inf'"), ({"end": None}, "a time is 'null'"),
+        ({"start": -math.inf}, "a time is '-inf'"), ({"end": 1e308}, "a time is '1e+308'"),
+        ({"start": 2.0}, "a row ends at 1 s, before it starts at 2 s"), ({"valence": 1e308}, "a value of valence is '1e+308'"),
+        ({"arousal": -math.inf}, "a value of arousal is '-inf'"), ({"confidence": 1e12}, "a value of confidence is"),
+        ({"speech": math.inf}, "a value of speech is 'inf'"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("kind", FORMATS)
+def test_times_and_scores_that_nothing_can_draw(
+    tmp_path: Path, change: dict[str, float | None], reason: str, kind: str
+) -> None:
+    """The second row is wrong; each format says so in the same words."""
+    rows = [ROW | {"speech": 0.5}, ROW | {"speech": 0.5} | change]
+    path = tmp_path / f"a.{kind}"
+    if kind == "csv":
+        cells = [["a", *("null" if value is None else value for value in row.values())] for row in rows]
+        path.write_text("\n".join(",".join(map(str, line)) for line in [["file", *rows[0]], *cells]) + "\n")
+    elif kind == "json":
+        path.write_text(json.dumps({"file": "a", "columns": list(rows[0]), "rows": [[*row.values()] for row in rows]}))
+    else:
+        path.write_text("\n".join(map(json.dumps, [{"file": "a"}, *rows])))
+    with pytest.raises(FormatError, match="is no table of scores") as raised:
+        read_table(path)
+    assert f"({reason}" in str(raised.value)
+
+
+def test_a_folder_is_no_table(tmp_path: Path) -> None:
+    for read in (read_table, read_provenance):
+        with pytest.raises(FormatError, match=r"is a folder; name the tables in it\.$"):
+            read(tmp_path)

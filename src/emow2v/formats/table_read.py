@@ -23,6 +23,7 @@ from emow2v.storage import marks
 
 _NUMBERS = COLUMNS[1:]
 _OF_TURNS = (*TURN_COLUMNS, "n")
+_LARGEST = 1e9  # of seconds and of scores; sums and squares of larger numbers overflow
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,9 +61,11 @@ def read_table(path: str | Path) -> dict[str, Table]:
         The rows of each recording, by its name in the table.
 
     Raises:
-        FormatError: the file cannot be read, is incomplete, or is not a table of scores
+        FormatError: the file cannot be read, is incomplete, or is not a table of scores: a time is missing or not finite, an
+            end lies before its start, or a number is too large
     """
     path = Path(path)
+    _refuse_folder(path)
     try:
         with path.open(encoding="utf-8", newline="") as file:  # keeps line ends in names
             text = file.read()
@@ -105,6 +108,7 @@ def read_provenance(path: str | Path) -> dict[str, str | float]:
         FormatError: the file cannot be read or has no provenance, or the CSV table has no `-metadata.json`
     """
     path = Path(path)
+    _refuse_folder(path)
     kind = path.suffix.lower()
     source = path if kind in _READERS else path.with_name(path.name + "-metadata.json")
     try:
@@ -122,6 +126,11 @@ def read_provenance(path: str | Path) -> dict[str, str | float]:
         marks.refuse_newer(path)
         raise FormatError(f"{source} holds no provenance; expected a result that emow2v wrote.")
     return facts
+
+
+def _refuse_folder(path: Path) -> None:
+    if path.is_dir():
+        raise FormatError(f"{path} is a folder; name the tables in it.")
 
 
 def _csv(text: str) -> Iterator[tuple[str, Columns]]:
@@ -197,9 +206,24 @@ def _numbers(values: Sequence[Any]) -> npt.NDArray[np.float64]:
     return np.array([_number(value) for value in values], np.float64)
 
 
+def _check_times(columns: Columns, starts: npt.NDArray[np.float64], ends: npt.NDArray[np.float64]) -> None:
+    for name, times in (("start", starts), ("end", ends)):
+        if (wrong := np.flatnonzero(~(np.abs(times) <= _LARGEST))).size:
+            value = columns[name][wrong[0]]
+            raise _NotATable(f"a time is {MISSING if value is None else str(value)[:40]!r}")
+    if (wrong := np.flatnonzero(ends < starts)).size:
+        raise _NotATable(f"a row ends at {ends[wrong[0]]:g} s, before it starts at {starts[wrong[0]]:g} s")
+
+
+def _check_values(columns: Columns, name: str, values: npt.NDArray[np.float64]) -> None:
+    """Refuse values that are neither missing nor of a sensible size."""
+    if (wrong := np.flatnonzero(np.abs(values) > _LARGEST)).size:
+        raise _NotATable(f"a value of {name} is {str(columns[name][wrong[0]])[:40]!r}")
+
+
 def _count(value: Any) -> int:
     number = _number(value)
-    if not number.is_integer():
+    if not (number.is_integer() and abs(number) <= _LARGEST):
         raise _NotATable(f"a number of values is {str(value)[:40]!r}")
     return int(number)
 
@@ -220,9 +244,13 @@ def _table(parts: Sequence[Columns]) -> Table:
     common = {name for name in parts[0] if all(name in part for part in parts)}
     columns = {name: [value for part in parts for value in part[name]] for name in common}
     values = np.column_stack([_numbers(columns[name]) for name in _NUMBERS])
+    _check_times(columns, values[:, 0], values[:, 1])
+    for column, name in enumerate(_NUMBERS[2:], 2):
+        _check_values(columns, name, values[:, column])
     speech, turns = None, None
     if "speech" in columns:
         speech = _numbers(columns["speech"])
+        _check_values(columns, "speech", speech)
     if columns.keys() >= set(_OF_TURNS):
         speakers, tiers, labels = (tuple(map(_text, columns[name])) for name in TURN_COLUMNS)
         turns = TurnRows(speakers, tiers, labels, tuple(map(_count, columns["n"])))
