@@ -133,6 +133,17 @@ def test_contents_are_compared_when_asked(folder: Path, predict: Predict) -> Non
     assert worked_on(folder / "out") == ["t000.wav"]
 
 
+def test_each_missing_recording_of_a_list_has_its_own_sentence(folder: Path, predict: Predict) -> None:
+    (folder / "l.txt").write_text("in/t000.wav\nnope/1.wav\nnope/2.wav\n")
+    result = predict("l.txt", "-o", "out", "--unit", "files", code=1)
+    assert result.output.startswith("l.txt: 2 of 3 recordings do not exist (nope/1.wav, nope/2.wav); expected names")
+    with (folder / "out" / "failures.csv").open(newline="", encoding="utf-8") as file:
+        assert [(row["file"], row["error"]) for row in csv.DictReader(file)] == [
+            (name, f"{name} does not exist; expected a name relative to the folder of l.txt, or a whole path.")
+            for name in ("nope/1.wav", "nope/2.wav")
+        ]
+
+
 def test_failures_are_listed_and_tried_again_when_asked(folder: Path, predict: Predict) -> None:
     predict("in", "none.wav", "-o", "out", "--unit", "files", code=1)
     with (folder / "out" / "failures.csv").open(newline="", encoding="utf-8") as file:

@@ -16,6 +16,7 @@ from emow2v.corpora.csv_manifest import read_list, read_manifest
 from emow2v.corpora.csv_rows import seconds
 from emow2v.corpora.read import read_corpus
 from emow2v.errors import FormatError
+from emow2v.modelstore.verify import EXAMPLE
 
 CASES = Path(__file__).resolve().parents[2].parent / "shared" / "cases" / "tables"
 ONE = [("c1.wav", 0.0, None, "A", 0.5), ("c2.wav", 0.0, None, "B", 0.7)]
@@ -313,3 +314,21 @@ def test_what_lists_no_recording_is_a_sentence(tmp_path: Path, name: str, conten
     (tmp_path / name).write_bytes(content)
     with pytest.raises(FormatError, match=sentence):
         read_list(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["list.txt", "list.csv", "list.tsv"])
+@pytest.mark.parametrize("content", [b"file\na.wav\n\0b.wav\n", "file\nä.wav\n".encode("utf-16-le"), b"file\n\0\0\0", b"b\0.wav"])
+def test_a_list_with_a_zero_is_called_none(tmp_path: Path, name: str, content: bytes) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(FormatError, match=r"is no list: it holds a NUL character; .* save it as UTF-8"):
+        read_list(tmp_path / name)
+
+
+def test_a_zero_far_inside_a_list_and_a_recording_named_as_one(tmp_path: Path) -> None:
+    (tmp_path / "long.txt").write_bytes(b"a.wav\n" * 1000 + b"b\0.wav\n")
+    with pytest.raises(FormatError, match="is no list: it holds a NUL character"):
+        read_list(tmp_path / "long.txt")
+    (tmp_path / "talk.txt").write_bytes(EXAMPLE.read_bytes())
+    assert read_list(tmp_path / "talk.txt") is None
+    (tmp_path / "silence.txt").write_bytes(bytes(1000))
+    assert read_list(tmp_path / "silence.txt") is None

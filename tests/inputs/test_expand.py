@@ -346,6 +346,27 @@ def test_a_list_says_what_is_missing_or_repeated(tmp_path: Path) -> None:
     assert told == [f"{place}: 2 recordings stand there more than once (a.wav, b.wav); each is done once."]
 
 
+@pytest.mark.parametrize("again", ["./rec/a.ogg", "rec//a.ogg", "rec/../rec/a.ogg", "rec/a.ogg", "whole"])
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_list_says_what_is_repeated_in_another_spelling(tmp_path: Path, again: str, turned: bool) -> None:
+    files(tmp_path, "in/rec/a.ogg", "in/rec/b.ogg")
+    rows = ["rec/a.ogg", str(tmp_path / "in" / "rec" / "a.ogg") if again == "whole" else again]
+    first, second = reversed(rows) if turned else rows
+    inputs, failed, told = listed(tmp_path / "in", first, "rec/b.ogg", second)
+    assert [key for *_, key in inputs] == [first, "rec/b.ogg"] and not failed
+    assert told == [f"{tmp_path / 'in' / 'list'}: 1 recording stands there more than once ({first}); each is done once."]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need a right there")
+def test_two_dots_after_a_link_lead_elsewhere_and_repeat_nothing(tmp_path: Path) -> None:
+    files(tmp_path, "in/a.ogg", "far/a.ogg", "far/deep/b.ogg")
+    (tmp_path / "in" / "link").symlink_to(tmp_path / "far" / "deep")
+    inputs, failed, told = listed(tmp_path / "in", "a.ogg", "link/../a.ogg", "missing.ogg", "./missing.ogg")
+    assert [key for *_, key in inputs] == ["a.ogg", "link/../a.ogg"]
+    assert "1 of 3 recordings does not exist (missing.ogg)" in failed[0]
+    assert "1 recording stands there more than once (missing.ogg)" in told[0]
+
+
 def test_a_list_says_how_many_rows_have_no_name(tmp_path: Path) -> None:
     files(tmp_path, "in/a.wav")
     inputs, failed, told = listed(tmp_path / "in", "", "a.wav", "")

@@ -25,6 +25,7 @@ logger = logging.getLogger("emow2v.tables")
 GROUPS = ("sex", "language", "corpus")  # columns whose values also have figures of their own
 COLUMNS = ("file", "start", "end", "speaker", *DIMENSIONS, "emotion", "intensity", *GROUPS, "partition")
 _HEAD = 4096  # bytes in which a recording, but no text, has a zero
+_NO_TEXT = {*range(1, 32)} - {*b"\t\n\v\f\r\x1a"}  # bytes that recordings have near their begin, and texts have not
 _LONGEST_NAME = 255  # bytes, on every common file system
 
 
@@ -121,10 +122,15 @@ def read_list(path: str | Path) -> Sequence[str] | None:
     if ending == ".parquet":
         return _names_in_parquet(path) if head.startswith(b"PAR1") else None
     if b"\0" in head and not head.startswith((b"\xff\xfe", b"\xfe\xff")):
+        has_lines = head.strip(b"\0") and (b"\n" in head or b"\0\0" not in head)
+        if has_lines and not _NO_TEXT & set(head):
+            raise _nul_error(path)
         return None
     if ending == ".txt":
         text = decode(content)[0]
         del content
+        if "\0" in text:
+            raise _nul_error(path)
         pieces = (line.splitlines() for line in lines(text))  # some signs end a line, too
         names = Texts(name for piece in pieces for line in piece if (name := line.strip()))
         if not names:
@@ -135,6 +141,13 @@ def read_list(path: str | Path) -> Sequence[str] | None:
     for _, row in each_row(path, "file", "a column file, with a recording in each row", ("start",)):
         names.append(known(row["file"]))
     return _names_in_table(path, names, segments="start" in row)
+
+
+def _nul_error(path: Path) -> FormatError:
+    return FormatError(
+        f"{storage.shown(path)} is no list: it holds a NUL character; expected a text; save it as UTF-8, with the name of a "
+        "recording on each line."
+    )
 
 
 def _names_in_table(path: Path, names: Texts, *, segments: bool) -> Texts:

@@ -53,6 +53,7 @@ class Outcome:
         notices: sentences on missing or unusual parts of the recording, and on names that were shortened
         duration_s: seconds of sound that were read, where they are known
         members: of a list, the recordings that the error is about
+        reason: of a list, how the sentence on each of its members goes on after the name
     """
 
     path: str
@@ -63,6 +64,7 @@ class Outcome:
     notices: tuple[str, ...] = ()
     duration_s: float = 0.0
     members: Sequence[str] = ()
+    reason: str = ""
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 from emow2v import storage
 from emow2v.errors import FormatError, PathError
 from emow2v.inputs import STDIN, Input, LeftOut, Outcome
-from emow2v.inputs.folders import found, missing_path_error, recordings_in, recordings_matching
+from emow2v.inputs.folders import RealFolders, found, missing_path_error, recordings_in, recordings_matching
 from emow2v.inputs.lists import recordings_listed
 from emow2v.inputs.table import Inputs
 from emow2v.inputs.texts import repeated
@@ -56,7 +56,14 @@ def expand(
 
 def _without_aliases(recordings: Inputs, leave_out: Callable[[LeftOut], None]) -> Inputs:
     """Each recording once, where its first name stands. Its own name is preferred to names of links."""
-    real = _RealPaths(recordings)
+    in_real_folder = RealFolders()
+
+    def real(place: int) -> str:
+        path = recordings.path(place)
+        if _is_other(path):
+            return path
+        return os.path.realpath(path) if os.path.islink(path) else in_real_folder(path)  # noqa: PTH114
+
     several = repeated(map(real, range(len(recordings))), real)
     if not several:
         return recordings
@@ -73,25 +80,6 @@ def _without_aliases(recordings: Inputs, leave_out: Callable[[LeftOut], None]) -
                 leave_out(LeftOut(path, aliases=tuple(others.values())))
     chosen_places = (taken.get(place, place) for place in range(len(recordings)))
     return Inputs(recordings[place] for place in chosen_places if place >= 0)
-
-
-class _RealPaths:
-    """The paths of recordings without links; those of their folders are kept while they follow each other."""
-
-    def __init__(self, recordings: Inputs) -> None:
-        self._recordings = recordings
-        self._last = "", ""  # a folder and its real path
-
-    def __call__(self, place: int) -> str:
-        path = self._recordings.path(place)
-        if _is_other(path):
-            return path
-        head, _, tail = path.rpartition(os.sep)
-        if not head or tail in ("", os.curdir, os.pardir) or os.path.islink(path):  # noqa: PTH114
-            return os.path.realpath(path)
-        if self._last[0] != head:
-            self._last = head, os.path.realpath(head)
-        return f"{self._last[1]}{os.sep}{tail}"
 
 
 def _with_endings(inputs: Inputs) -> Inputs:

@@ -22,6 +22,23 @@ def found(path: str, folder: Path = Path(), key: str = "") -> Input:
     return Input(path, folder, stem_of(name) if name and os.sep == "/" else Path(path).stem, key)
 
 
+class RealFolders:
+    """Paths in their folders without links; a file that is a link itself keeps its name. The real path of a folder is kept
+    while paths in it follow each other.
+    """
+
+    def __init__(self) -> None:
+        self._last = "", ""  # a folder and its real path
+
+    def __call__(self, path: str) -> str:
+        head, _, tail = path.rpartition(os.sep)
+        if not head or tail in ("", os.curdir, os.pardir):
+            return os.path.realpath(path)
+        if self._last[0] != head:
+            self._last = head, os.path.realpath(head)
+        return f"{self._last[1]}{os.sep}{tail}"
+
+
 def recordings_in(name: str, failed: list[Outcome], leave_out: Callable[[LeftOut], None]) -> Iterator[Input]:
     """Recordings in a folder and below it, in the order of their names."""
     top, known, count = Path(name), len(failed), 0

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from emow2v import storage
 from emow2v.inputs import Input, LeftOut, Outcome, some
-from emow2v.inputs.folders import found
+from emow2v.inputs.folders import RealFolders, found
 from emow2v.inputs.texts import Texts, repeated
 
 
@@ -21,7 +21,8 @@ def recordings_listed(
         PathError: the operating system refuses to answer about one of them
     """
     top = Path(name).parent
-    again = repeated(rows, rows.__getitem__)
+    written_as = _Spellings(top)
+    again = repeated(map(written_as, rows), lambda place: written_as(rows[place]))
     again.pop("", None)
     taken = bytearray(bool(row) for row in rows)  # 1 for each recording that is done
     if nameless := taken.count(0):
@@ -45,13 +46,26 @@ def recordings_listed(
     if missing:
         count = f"{len(missing)} of {storage.counted(number, 'recording')} {'does' if len(missing) == 1 else 'do'}"
         sentence = f"{storage.shown(name)}: {count} not exist ({some(missing)}); expected names relative to its folder"
-        failed.append(Outcome(name, error=f"{sentence}, or whole paths.", members=missing))
+        reason = f"does not exist; expected a name relative to the folder of {storage.shown(name)}, or a whole path."
+        failed.append(Outcome(name, error=f"{sentence}, or whole paths.", members=missing, reason=reason))
     if again:
-        leave_out(LeftOut(name, repeated=tuple(again)))
+        leave_out(LeftOut(name, repeated=[rows[places[0]] for places in again.values()]))
     for place, row in enumerate(rows):
         if taken[place]:
             path = place_of(row)
             yield found(path, away.below(path) if _is_away(row) else place_of.folder, row)
+
+
+class _Spellings:
+    """One spelling for each recording, whichever way rows write it: a.wav, ./a.wav, b/../a.wav, its whole path."""
+
+    def __init__(self, top: Path) -> None:
+        self._place_of, self._in_real_folder = _Places(top), RealFolders()
+
+    def __call__(self, row: str) -> str:
+        if not row or "\0" in row:  # no path has a NUL
+            return row
+        return self._in_real_folder(self._place_of(row))
 
 
 class _Places:

@@ -58,8 +58,10 @@ def write(path: Path, journal: Journal, inputs: Inputs, refused: Sequence[Outcom
 
 def _refused(outcomes: Sequence[Outcome]) -> Iterator[tuple[str, str]]:
     for outcome in outcomes:
-        for name in outcome.members or (outcome.path,):
-            yield name, outcome.error
+        if not outcome.members:
+            yield outcome.path, outcome.error
+        for name in outcome.members:
+            yield name, f"{shown(name)} {outcome.reason}"
 
 
 def _failed(journal: Journal, inputs: Inputs) -> Iterator[tuple[str, str]]:
