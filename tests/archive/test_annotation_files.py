@@ -237,7 +237,9 @@ def test_a_name_that_is_not_utf8_costs_nothing(folder: Path, predict) -> None:
     formats = "vtt,rttm,textgrid,eaf,csv,annotation"
     result = predict("many", "--segments", "turns.csv", "--format", formats, "-o", "out")
     assert "2 of 2 recordings done" in result.output and "too long" not in result.output
-    assert r"bad\udcff.wav: its name is not UTF-8; its results have another name" not in result.output  # csv has its own
+    assert (
+        r"bad\udcff.wav: its name is not UTF-8; its results have another name" not in result.output
+    )  # csv has its own
     for ending in ("vtt", "rttm", "TextGrid", "eaf", "csv"):
         for stem in (os.fsdecode(b"bad\xff"), "zgood"):
             assert (folder / "out" / f"{stem}.{ending}").read_bytes().decode("utf-8")

@@ -317,7 +317,9 @@ def test_what_lists_no_recording_is_a_sentence(tmp_path: Path, name: str, conten
 
 
 @pytest.mark.parametrize("name", ["list.txt", "list.csv", "list.tsv"])
-@pytest.mark.parametrize("content", [b"file\na.wav\n\0b.wav\n", "file\nä.wav\n".encode("utf-16-le"), b"file\n\0\0\0", b"b\0.wav"])
+@pytest.mark.parametrize(
+    "content", [b"file\na.wav\n\0b.wav\n", "file\nä.wav\n".encode("utf-16-le"), b"file\n\0\0\0", b"b\0.wav"]
+)
 def test_a_list_with_a_zero_is_called_none(tmp_path: Path, name: str, content: bytes) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(FormatError, match=r"is no list: it holds a NUL character; .* save it as UTF-8"):

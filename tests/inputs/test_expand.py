@@ -354,7 +354,9 @@ def test_a_list_says_what_is_repeated_in_another_spelling(tmp_path: Path, again:
     first, second = reversed(rows) if turned else rows
     inputs, failed, told = listed(tmp_path / "in", first, "rec/b.ogg", second)
     assert [key for *_, key in inputs] == [first, "rec/b.ogg"] and not failed
-    assert told == [f"{tmp_path / 'in' / 'list'}: 1 recording stands there more than once ({first}); each is done once."]
+    assert told == [
+        f"{tmp_path / 'in' / 'list'}: 1 recording stands there more than once ({first}); each is done once."
+    ]
 
 
 @pytest.mark.skipif(os.name == "nt", reason="links need a right there")
