@@ -12,7 +12,7 @@ import numpy.typing as npt
 from emow2v import cards
 from emow2v.audio import recording as audio
 from emow2v.audio.recording import Channel, Source
-from emow2v.engines import Engine, Outputs, choose
+from emow2v.engines import Engine, Outputs, check_int8, choose
 from emow2v.errors import AudioError, Closed, FramingError
 from emow2v.framing import Context as Context
 from emow2v.framing import Framing, Signal
@@ -72,6 +72,7 @@ def load(
     Raises:
         ModelError: the model or the engine does not exist, or files are damaged
     """
+    check_int8(engine, precision)
     card = cards.for_precision(cards.find(model), precision)
     return Options(engine, precision, threads, device).open(card)
 

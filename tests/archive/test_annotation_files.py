@@ -263,7 +263,11 @@ def test_speakers_that_utf8_cannot_hold(folder: Path, predict) -> None:
     ("arguments", "sentence"),
     [
         (("--format", "textgrid"), "holds turns"),
-        (("--format", "vtt"), "holds turns"),
+        (("--format", "vtt"), "holds turns; expected --unit turns or --segments with it."),
+        (
+            ("--format", "annotation", "--range", "0:1e-300"),
+            "0:1e-300; expected LOW:HIGH such as -1:1, from -1e6 to 1e6, and .001",
+        ),
         (("--format", "praat", "--unit", "turns"), "values over time"),
         (("--format", "xyz"), "is unknown; expected csv"),
         (("--format", "eaf", "-o", "-"), "Standard output takes csv or json"),

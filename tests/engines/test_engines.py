@@ -309,6 +309,21 @@ def test_a_device_that_is_not_there_is_refused(checkpoint) -> None:
             choose(cards.find(checkpoint), "torch", device=device)
 
 
+@pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
+def test_a_device_belongs_to_the_engine_torch(engine: str) -> None:
+    for device in ("cuda", "banana"):
+        with pytest.raises(ModelError, match=f"The device {device} belongs to the engine torch; expected"):
+            emow2v.load("lite", engine=engine, device=device)
+    for device in ("auto", "cpu"):
+        assert emow2v.load("lite", engine=engine, device=device).name == "lite"
+
+
+@pytest.mark.parametrize("engine", ["torch", "onnxruntime"])
+def test_int8_names_its_engine(engine: str) -> None:
+    with pytest.raises(ModelError, match=f"Engine {engine} does not compute in int8; choose the engine openvino"):
+        emow2v.load("lite", engine=engine, precision="int8")
+
+
 def test_a_precision_that_is_not_offered_is_refused() -> None:
     with pytest.raises(ModelError, match="Precision 'int3' is unknown; expected fp32, bf16"):
         choose(cards.find("lite"), precision="int3")

@@ -34,8 +34,9 @@ def check(names: Sequence[str], *, turns: bool) -> None:
         raise FormatError("The format praat is a Table of values over time; expected textgrid or eaf for turns.")
     of_turns = [name for name in names if name in OF_TURNS]
     if not turns and of_turns:
+        instead = ", or the format praat for values over time" if of_turns[0] == "textgrid" else ""
         raise FormatError(
-            f"The format {of_turns[0]} holds turns; expected --unit turns or --segments with it, or praat."
+            f"The format {of_turns[0]} holds turns; expected --unit turns or --segments with it{instead}."
         )
 
 

@@ -118,6 +118,19 @@ def check_name(engine: str) -> None:
         raise ModelError(f"Engine '{engine}' is unknown; expected auto, {', '.join(ENGINES[:-1])} or {ENGINES[-1]}.")
 
 
+def check_int8(engine: str, precision: str) -> None:
+    """Refuse int8 on an engine that does not compute in it, before a package for it is looked for.
+
+    Raises:
+        ModelError: the engine is unknown, or another one
+    """
+    check_name(engine)
+    if precision == "int8" and engine not in ("auto", *COMPUTES["int8"]):
+        raise ModelError(
+            f"Engine {engine} does not compute in int8; choose the engine {' or '.join(COMPUTES['int8'])}."
+        )
+
+
 def engines_for(card: Card) -> list[str]:
     """Names of the engines that can run a model, installed or not, the fastest first."""
     if card.precision == "int8":
@@ -135,7 +148,8 @@ def choose(card: Card, engine: str = "auto", *, precision: str = "", threads: in
         device: device of the engine torch; the name of a GPU also chooses this engine
 
     Raises:
-        ModelError: the engine is unknown or not installed, or a file of the model is missing or damaged
+        ModelError: the engine is unknown or not installed, or has no such device, or a file of the model is missing or
+            damaged
     """
     precision = precision or card.precision
     for name in candidates(card, _for_device(engine, device), precision):
@@ -179,7 +193,14 @@ def check(card: Card, engine: str = "auto", *, precision: str = "", device: str 
 
 def _for_device(engine: str, device: str) -> str:
     """The engine of a name; the name of a GPU chooses torch where any engine may be taken."""
-    return "torch" if engine == "auto" and device not in ("auto", "cpu") else engine
+    if device in ("auto", "cpu"):
+        return engine
+    check_name(engine)
+    if engine not in ("auto", "torch"):
+        raise ModelError(
+            f"The device {device} belongs to the engine torch; expected the engine torch with it, or the device auto."
+        )
+    return "torch"
 
 
 def _not_installed(name: str) -> ModelError:

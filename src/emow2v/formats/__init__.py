@@ -64,7 +64,8 @@ class AnnotationFacts:
     def __post_init__(self) -> None:
         if not (-1e6 <= self.low < self.high <= 1e6 and self.high - self.low >= 1e-3):
             raise FormatError(
-                f"The range of annotations is {self.low:g}:{self.high:g}; expected LOW:HIGH such as -1:1, from -1e6 to 1e6."
+                f"The range of annotations is {self.low:g}:{self.high:g}; expected LOW:HIGH such as -1:1, from -1e6 to 1e6, "
+                "and .001 wide at least."
             )
 
     @classmethod
