@@ -14,9 +14,9 @@ from emow2v.errors import FormatError, RequestError
 from emow2v.formats.ssi_read import read_annotation
 from emow2v.formats.table_read import read_table
 from emow2v.server.jobs import results
-from emow2v.server.jobs.job import Kind
 from emow2v.server.jobs.prediction import FORMATS
 from emow2v.server.jobs.store import Store
+from emow2v.server.jobs.store.job import Kind
 from emow2v.server.jobs.task import Task, task_of
 
 TRAINER = r"modules\emow2v\emow2v.trainer"

@@ -34,11 +34,11 @@ from emow2v.errors import RequestError
 from emow2v.framing import Framing
 from emow2v.model import Model
 from emow2v.modelstore.verify import EXAMPLE
-from emow2v.server.jobs import connections, history, results
+from emow2v.server.jobs import history, results
 from emow2v.server.jobs import pool as pools
-from emow2v.server.jobs import store as stores
 from emow2v.server.jobs.pool import Pool
-from emow2v.server.jobs.store import Status, Store
+from emow2v.server.jobs.store import Status, Store, connections
+from emow2v.server.jobs.store import store as stores
 from emow2v.server.jobs.worker import WorkerConfig
 from emow2v.server.options import ServerOptions
 from emow2v.server.routes import live, nova

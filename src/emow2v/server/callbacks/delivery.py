@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from emow2v.discover.places import Places
 from emow2v.errors import Emow2vError, RequestError
 from emow2v.server.callbacks.keys import SIGNATURE, TIMESTAMP, read_keys, signature
-from emow2v.server.jobs.connections import Database
 from emow2v.server.jobs.store import Job, Store
+from emow2v.server.jobs.store.connections import Database
 from emow2v.server.jobs.task import task_of
 from emow2v.server.options import ServerOptions
 from emow2v.server.rounds import repeat

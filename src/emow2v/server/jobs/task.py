@@ -15,8 +15,8 @@ from emow2v.discover.task import DiscoverTask
 from emow2v.formats.table_read import Table
 from emow2v.framing import Framing
 from emow2v.model import Context, Model
-from emow2v.server.jobs.job import Job, Kind
 from emow2v.server.jobs.prediction import PredictionTask
+from emow2v.server.jobs.store.job import Job, Kind
 
 
 class Task(Protocol):

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel
 
-from emow2v.server.jobs.job import Kind
+from emow2v.server.jobs.store.job import Kind
 
 State = Literal["waiting", "running", "finished", "error", "canceled"]
 

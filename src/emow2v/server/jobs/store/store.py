@@ -9,29 +9,22 @@ from __future__ import annotations
 import contextlib
 import json
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import fields
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from emow2v.errors import Emow2vError, RequestError
 from emow2v.server.failures import remedy
-from emow2v.server.jobs import schema
-from emow2v.server.jobs.connections import Database
-from emow2v.server.jobs.job import Busy, Job, Kind, Status, from_row, sentence
-from emow2v.server.jobs.schema import MOST_LISTED
+from emow2v.server.jobs.store import schema
+from emow2v.server.jobs.store.connections import Database
+from emow2v.server.jobs.store.job import Busy, Job, Kind, Status, from_row
+from emow2v.server.jobs.store.work import WHOLE, Work, line, now
 
-__all__ = ["MOST_LISTED", "Busy", "Job", "Status", "Store"]
-
-MAX_NOTICES = 100  # of a job; its log has all of them
-MAX_ATTEMPTS = 3  # a job during which workers died so often is given up
-
-_WHOLE = ", ".join(one.name for one in fields(Job))
 _OVER = "status >= 2 AND (status != 4 OR worker = '')"  # and its worker has released it
-_LISTED = _WHOLE.replace("form", "brief AS form")
+_LISTED = WHOLE.replace("form", "brief AS form")
 
 
-class Store:
+class Store(Work):
     """The jobs of a server; safe to use from several threads and processes.
 
     A file of an earlier version is converted, and a copy of the old file stays beside it.
@@ -48,7 +41,7 @@ class Store:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._data = Database(path)
+        super().__init__(Database(path))
         try:
             self._open(path)
         except BaseException:
@@ -66,7 +59,7 @@ class Store:
             if 0 < version < schema.SCHEMA:
                 schema.migrate(self._database(), path)
             if version <= schema.SCHEMA:
-                self._data.rows(f"SELECT {_WHOLE} FROM jobs LIMIT 0")  # another program's file may have other tables
+                self._data.rows(f"SELECT {WHOLE} FROM jobs LIMIT 0")  # another program's file may have other tables
         except (sqlite3.Error, OSError) as error:
             raise Emow2vError(f"The jobs in {path} cannot be read ({error}); {remedy(error)}.") from None
         if version > schema.SCHEMA:
@@ -118,7 +111,7 @@ class Store:
                 raise Busy(f"{waiting} jobs are waiting, as many as are taken; try again later.")
             made = database.execute(
                 "INSERT INTO jobs (id, kind, client, brief, context, status, posted, form) VALUES (?, ?, ?, ?, ?, 0, ?, ?) "
-                f"RETURNING {_WHOLE}",
+                f"RETURNING {WHOLE}",
                 (job_id, kind, client, schema.brief(dict(form)), context, now(), json.dumps(dict(form))),
             ).fetchone()
             schema.expect_callback(database, made)
@@ -126,7 +119,7 @@ class Store:
 
     def get(self, job_id: str, *, brief: bool = False) -> Job | None:
         """A job; None where the id is unknown. With `brief`, its form has only the beginning of each field."""
-        columns = _LISTED if brief else _WHOLE
+        columns = _LISTED if brief else WHOLE
         row = self._data.row(f"SELECT {columns} FROM jobs WHERE id = ?", (job_id,))
         return None if row is None else from_row(row)
 
@@ -167,115 +160,10 @@ class Store:
                 (now(), job_id),
             ).fetchone()
             if stopped is not None:
-                _line(database, stopped["number"], "cancelled; nothing more is written", "INFO")
+                line(database, stopped["number"], "cancelled; nothing more is written", "INFO")
                 return True
             row = database.execute("SELECT status FROM jobs WHERE id = ?", (job_id,)).fetchone()
         return row is not None and row["status"] == Status.CANCELED
-
-    # --- for workers ---
-
-    def claim(self, worker: str) -> Job | None:
-        """Assign the next waiting job to a worker; None where no job waits.
-
-        Clients take turns: the oldest job of the client that was served longest ago is next.
-        """
-        with self._data.write() as database:
-            row = database.execute(
-                "SELECT number, client FROM jobs LEFT JOIN served USING (client) WHERE status = 0 "
-                "ORDER BY coalesce(turn, 0), number LIMIT 1"
-            ).fetchone()
-            if row is None:
-                return None
-            claimed = database.execute(
-                "UPDATE jobs SET status = 1, worker = ?, attempts = attempts + 1, started = ?, rows = 0, expected = NULL, notices = '[]', "
-                f"publishing = 0, moves = '[]' WHERE number = ? RETURNING {_WHOLE}",
-                (worker, now(), row["number"]),
-            ).fetchone()
-            database.execute(
-                "INSERT INTO served SELECT ?, coalesce(max(turn), 0) + 1 FROM served WHERE true "
-                "ON CONFLICT (client) DO UPDATE SET turn = excluded.turn",
-                (row["client"],),
-            )
-        return from_row(claimed)
-
-    def release(self, job: Job) -> None:
-        """Say that the worker has removed everything of a cancelled job."""
-        with self._data.write(lasting=False) as database:
-            database.execute("UPDATE jobs SET worker = '' WHERE number = ? AND status = 4", (job.number,))
-            database.execute("DELETE FROM replaced WHERE number = ?", (job.number,))
-
-    def running(self, job: Job) -> bool:
-        """Whether a claimed job is still to be run: neither cancelled nor assigned to another worker."""
-        row = self._data.row("SELECT status, worker FROM jobs WHERE number = ?", (job.number,))
-        return row is not None and row["status"] == Status.RUNNING and row["worker"] == job.worker
-
-    def progress(self, job: Job, rows: int, expected: int | None) -> None:
-        self._update_running(job, "rows = ?, expected = ?", rows, expected, lasting=False)
-
-    def set_provenance(self, job: Job, provenance: Mapping[str, str | float]) -> None:
-        """Store the provenance of the results."""
-        self._update_running(job, "provenance = ?", json.dumps(dict(provenance)), lasting=False)
-
-    def add_notices(self, job: Job, sentences: Sequence[str]) -> None:
-        """Add notices to a job and to its log."""
-        with self._data.write(lasting=False) as database:
-            row = database.execute("SELECT notices FROM jobs WHERE number = ?", (job.number,)).fetchone()
-            if row is None:
-                return
-            plain = dict.fromkeys([*json.loads(row["notices"]), *map(sentence, sentences)])
-            database.execute(
-                "UPDATE jobs SET notices = ? WHERE number = ?", (json.dumps([*plain][:MAX_NOTICES]), job.number)
-            )
-            for one in sentences:
-                _line(database, job.number, one, "WARNING")
-
-    def log(self, job: Job, text: str, level: str = "INFO") -> None:
-        with self._data.write(lasting=False) as database:
-            _line(database, job.number, text, level)
-
-    def begin_publishing(self, job: Job, moves: Sequence[tuple[Path, Path]]) -> bool:
-        """Mark a job as publishing its files, so that it cannot be cancelled; False where it was cancelled before.
-
-        Args:
-            moves: complete files under their temporary names, and their places; if the worker dies, the server completes
-                the renaming
-        """
-        written = json.dumps([[str(part), str(path)] for part, path in moves])
-        return self._update_running(job, "publishing = 1, moves = ?", written)
-
-    def end_publishing(self, job: Job) -> None:
-        """Mark the files as published; the job can be cancelled again until those of the next session are complete."""
-        self._update_running(job, "publishing = 0, moves = '[]'", lasting=False)
-
-    def end(self, job: Job, error: str = "", *, rows: int | None = None) -> bool:
-        """End a job as finished, or as failed with a sentence; False where it was cancelled before.
-
-        Args:
-            rows: number of values; default: the last `progress`
-        """
-        status = Status.ERROR if error else Status.FINISHED
-        with self._data.write() as database:
-            error = sentence(error)
-            ended = database.execute(
-                "UPDATE jobs SET status = ?, ended = ?, error = ?, publishing = 0, moves = '[]', "
-                "rows = coalesce(?, rows), expected = coalesce(?, expected) "
-                "WHERE number = ? AND status = 1 AND worker = ? RETURNING number",
-                (int(status), now(), error, rows, rows, job.number, job.worker),
-            ).fetchone()
-            if ended is not None:
-                _line(database, job.number, error or "finished", "ERROR" if error else "INFO")
-        return ended is not None
-
-    def postpone(self, job: Job) -> None:
-        """Return a job to the queue, because the server stops; the attempt does not count."""
-        with self._data.write() as database:
-            changed = database.execute(
-                "UPDATE jobs SET status = 0, worker = '', attempts = attempts - 1, rows = 0, expected = NULL, started = '' "
-                "WHERE number = ? AND status = 1 AND worker = ? AND NOT publishing RETURNING number",
-                (job.number, job.worker),
-            ).fetchone()
-            if changed is not None:
-                _line(database, job.number, "interrupted: the server stops; it starts again with the server", "INFO")
 
     # --- for the server ---
 
@@ -290,7 +178,7 @@ class Store:
         """
         with self._data.write() as database:
             nobody_holds = "id NOT IN (SELECT id FROM replaced)"
-            query = f"DELETE FROM jobs WHERE number = ? AND {_OVER} AND {nobody_holds} RETURNING {_WHOLE}"
+            query = f"DELETE FROM jobs WHERE number = ? AND {_OVER} AND {nobody_holds} RETURNING {WHOLE}"
             row = database.execute(query, (job.number,)).fetchone()
             if row is not None:
                 before(from_row(row))
@@ -332,25 +220,8 @@ class Store:
         return [job for job in jobs if not since_s or job.ended <= latest]
 
     def _of(self, jobs: str, worker: str | None) -> list[Job]:
-        query = f"SELECT {_WHOLE} FROM ({jobs}) WHERE " + ("worker != ''" if worker is None else "worker = ?")
+        query = f"SELECT {WHOLE} FROM ({jobs}) WHERE " + ("worker != ''" if worker is None else "worker = ?")
         return [from_row(row) for row in self._data.rows(query, [] if worker is None else [worker])]
-
-    def requeue(self, job: Job, why: str) -> Status:
-        """Return an interrupted job to its old place in the queue; after `MAX_ATTEMPTS` it fails."""
-        again = job.attempts < MAX_ATTEMPTS
-        status = Status.WAITING if again else Status.ERROR
-        said = (
-            f"{why}; it starts again from the beginning" if again else f"{why}, {job.attempts} times; it is given up."
-        )
-        with self._data.write() as database:
-            changed = database.execute(
-                "UPDATE jobs SET status = ?, worker = '', rows = 0, expected = NULL, publishing = 0, moves = '[]', "
-                "ended = ?, error = ? WHERE number = ? AND status = 1 AND worker = ? RETURNING number",
-                (int(status), "" if again else now(), "" if again else said, job.number, job.worker),
-            ).fetchone()
-            if changed is not None:
-                _line(database, job.number, said, "WARNING" if again else "ERROR")
-        return status
 
     def lines(self, job: Job) -> list[str]:
         """The log of a job, one line each: "2026-11-24 03:10:09 INFO finished", UTC."""
@@ -368,7 +239,7 @@ class Store:
         with self._data.write() as database:
             dropped = database.execute(
                 f"DELETE FROM jobs WHERE {_OVER} AND (ended < ? OR number NOT IN "
-                f"(SELECT number FROM jobs WHERE status >= 2 ORDER BY ended DESC, number DESC LIMIT ?)) RETURNING {_WHOLE}",
+                f"(SELECT number FROM jobs WHERE status >= 2 ORDER BY ended DESC, number DESC LIMIT ?)) RETURNING {WHOLE}",
                 (oldest, most),
             ).fetchall()
             database.execute("DELETE FROM served WHERE client NOT IN (SELECT client FROM jobs)")
@@ -377,24 +248,6 @@ class Store:
         self._forget_backups(begin)
         return jobs
 
-    def _update_running(self, job: Job, change: str, *values: object, lasting: bool = True) -> bool:
-        """Change a job that still runs on its worker; False where it does not."""
-        with self._data.write(lasting=lasting) as database:
-            query = f"UPDATE jobs SET {change} WHERE number = ? AND status = 1 AND worker = ?"
-            return database.execute(query, (*values, job.number, job.worker)).rowcount == 1
-
     def _database(self) -> sqlite3.Connection:
         """This thread's connection."""
         return self._data.handle().connection
-
-
-def now() -> str:
-    """The present time, UTC, ISO 8601."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds")
-
-
-def _line(database: sqlite3.Connection, number: int, text: str, level: str) -> None:
-    database.execute(  # a job that was erased while it ran gets no further line
-        "INSERT INTO lines SELECT ?, ?, ?, ? WHERE EXISTS (SELECT 1 FROM jobs WHERE number = ?)",
-        (number, now(), level, sentence(text), number),
-    )

@@ -10,8 +10,8 @@ import pytest
 
 from emow2v.discover.places import Places
 from emow2v.errors import Emow2vError
-from emow2v.server.jobs import history, schema
-from emow2v.server.jobs.store import Status, Store
+from emow2v.server.jobs import history
+from emow2v.server.jobs.store import Status, Store, schema
 
 # As earlier versions had them, word for word (comments left out).
 FIRST = """number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, kind TEXT NOT NULL, client TEXT NOT NULL,
@@ -155,7 +155,7 @@ def test_a_store_that_was_moved_away_takes_no_results_with_it(tmp_path: Path) ->
 def test_what_passes_is_no_reason_to_move_the_jobs_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "jobs.sqlite"
     Store(path).close()
-    monkeypatch.setattr("emow2v.server.jobs.connections.WAIT_S", 0.1)
+    monkeypatch.setattr("emow2v.server.jobs.store.connections.WAIT_S", 0.1)
     other = sqlite3.connect(path, isolation_level=None)
     try:
         other.execute("BEGIN EXCLUSIVE")

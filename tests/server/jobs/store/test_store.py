@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from emow2v.errors import Emow2vError, RequestError
-from emow2v.server.jobs import store as module
-from emow2v.server.jobs.store import MAX_ATTEMPTS, Busy, Status, Store
+from emow2v.server.jobs.store import Busy, Status, Store
+from emow2v.server.jobs.store import work as module
+from emow2v.server.jobs.store.work import MAX_ATTEMPTS
 
 
 @pytest.fixture
