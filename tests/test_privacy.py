@@ -301,6 +301,15 @@ def models_quantize(person: Person, given: Given) -> None:
     assert person.cached() == {"models"}
 
 
+def tokens(person: Person, given: Given) -> None:
+    assert person.run("tokens", "list").stdout.count(b"\n") == 1 and person.cached() == set()
+    token = person.run("tokens", "add", "anna").stdout.decode().strip()
+    person.run("tokens", "add", "anna", code=1)
+    person.run("tokens", "remove", "anna")
+    stored = (person.home / CACHE / "server" / "tokens.json").read_text()
+    assert person.cached() == {"server"} and len(token) > 40 and token not in stored
+
+
 CASES = {
     "predict": [predict, predict_tables, predict_on_other_engines],
     "serve": [serve],
@@ -314,6 +323,9 @@ CASES = {
     "export": [export],
     "prune": [prune],
     "train": [train],
+    "tokens add": [tokens],
+    "tokens list": [tokens],
+    "tokens remove": [tokens],
     "models list": [models_list],
     "models info": [models_info],
     "models pull": [models_pull],
@@ -342,8 +354,7 @@ def test_every_command_has_a_case() -> None:
     "case",
     [
         pytest.param(case, id=case.__name__, marks=[] if case in QUICK else [pytest.mark.slow])
-        for cases in CASES.values()
-        for case in cases
+        for case in dict.fromkeys(case for cases in CASES.values() for case in cases)
     ],
 )
 def test_nothing_is_left_behind(case: object, person: Person, given: Given) -> None:

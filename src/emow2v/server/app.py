@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from urllib.parse import quote
 
 from starlette.applications import Starlette
@@ -22,6 +22,9 @@ from emow2v.errors import Emow2vError
 from emow2v.server.callbacks.delivery import Callbacks
 from emow2v.server.failures import failure, headers, sentence
 from emow2v.server.jobs import history
+from emow2v.server.people.audited import Audited
+from emow2v.server.people.gate import Refused
+from emow2v.server.people.person import present_call
 from emow2v.server.routes import pages
 from emow2v.server.routes.forms import read_form
 from emow2v.server.routes.live import Live
@@ -41,8 +44,8 @@ from emow2v.server.security.access import (
     HostCheck,
     SiteCheck,
     TokenCheck,
+    check_role,
     host_names,
-    matches,
 )
 from emow2v.server.state import ServerState
 
@@ -100,7 +103,8 @@ def create_app(state: ServerState, live: Live) -> Starlette:
             Middleware(pages.Guarded),
             Middleware(HostCheck, hosts, _refuse),
             Middleware(SiteCheck, _refuse),
-            Middleware(TokenCheck, options.token, _refuse, lambda scope: scope["path"] in FORMS),
+            Middleware(TokenCheck, state.gate, _refuse, lambda scope: scope["path"] in FORMS),
+            Middleware(Audited, state.audit, lambda: state.gate.required),
             Middleware(BodyCheck, options.max_body, _refuse),  # after the token: strangers may send less
         ],
         exception_handlers={
@@ -114,8 +118,12 @@ def create_app(state: ServerState, live: Live) -> Starlette:
     )
 
 
-def _refuse(status: int, sentence: str) -> ASGIApp:
-    """The answer of an access check, also to a WebSocket that is not opened then."""
+def _refuse(status: int, sentence: str, more: Mapping[str, str] | None = None) -> ASGIApp:
+    """The answer of an access check, also to a WebSocket that is not opened then.
+
+    Args:
+        more: headers
+    """
 
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
@@ -123,26 +131,32 @@ def _refuse(status: int, sentence: str) -> ASGIApp:
         elif status == 401 and scope["method"] == "GET" and "text/html" in Headers(scope=scope).get("accept", ""):
             await RedirectResponse(f"/login?next={quote(scope['path'])}", 303)(scope, receive, send)
         else:
-            headers = {"WWW-Authenticate": "Bearer"} if status == 401 else None
-            await refusal(sentence, status, headers=headers)(scope, receive, send)
+            headers = {"WWW-Authenticate": "Bearer"} if status == 401 else {}
+            await refusal(sentence, status, headers=headers | dict(more or {}))(scope, receive, send)
 
     return answer
 
 
 async def _login(request: Request) -> Response:
     """Takes the token from a browser and stores it in a cookie that scripts cannot read and other sites cannot send."""
-    token = state_of(request).options.token
     target = request.query_params.get("next", "/")
     if not target.startswith("/") or target.startswith("//"):  # no other site
         target = "/"
     if request.method == "GET":
-        return pages.login(wrong=False)
+        return pages.login()
     async with read_form(request, max_files=1, max_fields=10, max_part_size=1 << 16) as form:
         candidate = form.get(FIELD, "")
-    if not isinstance(candidate, str) or not matches(token, candidate):
-        return pages.login(wrong=True)
+    call = present_call()
+    try:
+        if isinstance(candidate, str):
+            call.person = state_of(request).gate.person(candidate, call.client)
+        if call.person is None:
+            return pages.login("The token is wrong. Enter the token of this server.", 401)
+        check_role(call.person, target)
+    except Refused as error:
+        return pages.login(str(error), error.status)
     answer = RedirectResponse(target, 303)
-    answer.set_cookie(COOKIE, candidate, httponly=True, samesite="strict", secure=request.url.scheme == "https")
+    answer.set_cookie(COOKIE, str(candidate), httponly=True, samesite="strict", secure=request.url.scheme == "https")
     return answer
 
 

@@ -30,6 +30,7 @@ from emow2v.server.jobs.pool import Pool
 from emow2v.server.jobs.store import Store
 from emow2v.server.jobs.worker import WorkerConfig
 from emow2v.server.options import ServerOptions
+from emow2v.server.people.tokens import Tokens
 from emow2v.server.protocol import Protocol
 from emow2v.server.routes.live import Live
 from emow2v.server.security.access import check_exposure
@@ -60,8 +61,8 @@ class Server:
 
     def __init__(self, options: ServerOptions | None = None, /, **changes: Any) -> None:
         options = replace(options or ServerOptions(), **changes)
-        card = _check(options)
         work_dir = options.work_dir or home() / "server"
+        card = _check(options, Tokens(work_dir))
         if storage.kind_of(work_dir) not in (None, "folder"):
             raise Emow2vError(f"The work folder {work_dir} is a file; expected a folder.")
         places = Places([folder.resolve() for folder in options.data_dirs], work_dir.resolve(), options.web)
@@ -173,8 +174,8 @@ class LoopErrors:
             logger.error("connections wait (%s); raise the limit of open files (ulimit -n) if it stays so", said)
 
 
-def _check(options: ServerOptions) -> cards.Card:
-    """Refuse options that cannot be served; gives the card of the model."""
+def _check(options: ServerOptions, tokens: Tokens) -> cards.Card:
+    """Refuse options that cannot be served, and tokens that cannot be read; gives the card of the model."""
     card = cards.find(options.model)  # a wrong name is found before the first request
     chosen = cards.for_precision(card, options.precision)
     engines.check(chosen, options.engine, precision=options.precision, device=options.device)  # likewise
@@ -191,7 +192,7 @@ def _check(options: ServerOptions) -> cards.Card:
             "--allow-callback requires --callback-keys; expected a file with the keys that sign callbacks."
         )
     _check_effect(options)
-    check_exposure(options.host, options.token, insecure=options.insecure)
+    check_exposure(options.host, options.token, insecure=options.insecure, named=bool(tokens.all()))
     for folder in options.data_dirs:
         if not storage.is_folder(folder):
             raise Emow2vError(f"The data folder {folder} is not there; expected a folder that exists.")

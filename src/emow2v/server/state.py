@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 import threading
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Protocol
 
 from emow2v.cards import Card
 from emow2v.discover.places import Places
 from emow2v.server.jobs.store import Store
 from emow2v.server.options import ServerOptions
+from emow2v.server.people.audit import FILE, Audit
+from emow2v.server.people.gate import Gate
+from emow2v.server.people.tokens import Tokens
 
 CHECKED_AT_ONCE = 8  # requests; recordings on a slow network drive leave threads for all other routes
 
@@ -51,3 +55,13 @@ class ServerState:
     workers: Workers
     checking: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(CHECKED_AT_ONCE))
     stopping: threading.Event = field(default_factory=threading.Event)
+
+    @cached_property
+    def audit(self) -> Audit:
+        """The audit log."""
+        return Audit(self.places.work_dir / FILE)
+
+    @cached_property
+    def gate(self) -> Gate:
+        """Knows whom a token stands for."""
+        return Gate(self.options.token, Tokens(self.places.work_dir), self.audit)

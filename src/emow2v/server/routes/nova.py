@@ -30,8 +30,10 @@ from emow2v.server.failures import headers
 from emow2v.server.jobs import results
 from emow2v.server.jobs.store import Busy, Job, Status, Store
 from emow2v.server.jobs.uploads import keep
+from emow2v.server.people.gate import Refused
+from emow2v.server.people.person import present_call
 from emow2v.server.routes.forms import read_form, refuse_twice
-from emow2v.server.security.access import AUTHORISED, FIELD, NO_TOKEN, matches
+from emow2v.server.security.access import FIELD, NO_TOKEN, check_role
 from emow2v.server.state import ServerState
 from emow2v.sources.address import hide_secrets
 
@@ -68,9 +70,15 @@ def _authorised(request: Request, fields: dict[str, str]) -> dict[str, str]:
     Raises:
         HTTPException: the token is missing or wrong
     """
-    candidate = fields.pop(FIELD, "")
-    if not request.scope[AUTHORISED] and not matches(state_of(request).options.token, candidate):
-        raise HTTPException(401, NO_TOKEN)
+    candidate, call = fields.pop(FIELD, ""), present_call()
+    if call.person is None:
+        try:
+            call.person = state_of(request).gate.person(candidate, call.client)
+            if call.person is None:
+                raise HTTPException(401, NO_TOKEN)
+            check_role(call.person, request.url.path)
+        except Refused as error:
+            raise HTTPException(error.status, str(error), error.headers) from None
     return fields
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 from functools import cache
+from html import escape
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -80,14 +81,14 @@ def _page(name: str, status: int = 200, *, plots: bool = False, **texts: str) ->
     return HTMLResponse(page, status, headers)
 
 
-def login(*, wrong: bool) -> Response:
+def login(problem: str = "", status: int = 200) -> Response:
     """The page that asks for the access token.
 
     Args:
-        wrong: a wrong token was sent; the page says so
+        problem: one sentence on the token that was sent; "" for none
     """
-    error = '<p class="error" role="alert">The token is wrong. Enter the token of this server.</p>' if wrong else ""
-    return _page("login.html", 401 if wrong else 200, error=error)
+    error = f'<p class="error" role="alert">{escape(problem)}</p>' if problem else ""
+    return _page("login.html", status, error=error)
 
 
 async def _jobs(request: Request) -> Response:

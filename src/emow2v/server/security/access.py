@@ -1,4 +1,4 @@
-"""Access: the token, the server's own names, requests of other sites' pages, and the size of requests.
+"""Access: tokens, the server's own names, requests of other sites' pages, and the size of requests.
 
 Each check is an ASGI layer around the application, so that no route can omit it.
 """
@@ -6,7 +6,6 @@ Each check is an ASGI layer around the application, so that no route can omit it
 from __future__ import annotations
 
 import codecs
-import hmac
 import ipaddress
 from collections.abc import Callable, Iterable
 from http.cookies import CookieError, SimpleCookie
@@ -17,11 +16,14 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from emow2v.errors import Emow2vError
+from emow2v.server.people.gate import Gate, Refused
+from emow2v.server.people.person import Call, Person, begin_call, end_call
 
 COOKIE = "emow2v-token"
 FIELD = "token"  # of a form, for clients that can send no header
 OPEN_PATHS = frozenset(["/healthz", "/readyz", "/login", "/static/style.css", "/static/icon.svg"])  # hold nobody's data
-AUTHORISED = "emow2v.authorised"  # in a request's scope: a header or a cookie held the token
+AUTHORISED = "emow2v.authorised"  # in a request's scope: a header or a cookie held a token
+METRICS = "/metrics"
 RECORDINGS = frozenset(["/upload", "/v1/predictions"])  # uploads go to the disk; other bodies stay in memory
 MAX_FORM = 64 << 20  # bytes of a request to any other route
 # Charsets of the texts in a form. Others that Python knows raise errors of their own (undefined, punycode)
@@ -30,26 +32,30 @@ CHARSETS = frozenset(["utf-8", "ascii", "iso8859-1", "cp1252"])
 
 NO_HEADER = "The token is missing or wrong; send the header 'Authorization: Bearer TOKEN'."
 NO_TOKEN = "The token is missing or wrong; send the header 'Authorization: Bearer TOKEN', or a form field token."
+METRICS_ONLY = "This token opens /metrics only; expected the token of a person."
+NO_METRICS = "/metrics is for administrators; expected their token, or one of: emow2v tokens add NAME --metrics-only."
 
-Refuse = Callable[[int, str], ASGIApp]  # an answer with a status and a sentence
+# An answer with a status and a sentence, and perhaps headers
+Refuse = Callable[..., ASGIApp]
 
 
-def check_exposure(host: str, token: str, *, insecure: bool) -> None:
+def check_exposure(host: str, token: str, *, insecure: bool, named: bool = False) -> None:
     """Refuse to listen on a public address without a token.
 
     Args:
         insecure: something else controls access
+        named: there are tokens with names
 
     Raises:
         Emow2vError: a public address without a token, or a token that no header can hold
     """
     if not (token.isascii() and token.isprintable() and token == token.strip()):
         raise Emow2vError("The token holds characters that no header can; expected letters, digits and signs of ASCII.")
-    if token or insecure or is_loopback(host):
+    if token or named or insecure or is_loopback(host):
         return
     raise Emow2vError(
         f"{host} can be reached from other machines, and there is no token: anybody there could read recordings and write "
-        "results. Give --token (or EMOW2V_TOKEN), listen on 127.0.0.1, or give --insecure if something else controls access."
+        "results. Give --token (or EMOW2V_TOKEN), add people (emow2v tokens add), listen on 127.0.0.1, or give --insecure if something else controls access."
     )
 
 
@@ -77,11 +83,6 @@ def host_names(host: str, more: Iterable[str] = ()) -> frozenset[str]:
     if named or is_loopback(host):
         return frozenset({"localhost", "127.0.0.1", "::1", host.strip("[]").lower(), *named})
     return frozenset()
-
-
-def matches(token: str, candidate: str) -> bool:
-    """Whether a candidate is the token; the time taken does not tell how much of it is right."""
-    return hmac.compare_digest(token.encode(), candidate.encode(errors="backslashreplace"))
 
 
 class HostCheck:
@@ -129,36 +130,68 @@ class SiteCheck:
 
 
 class TokenCheck:
-    """Requires the token, in "Authorization: Bearer TOKEN" or in the cookie of the login page.
+    """Requires a token, in "Authorization: Bearer TOKEN" or in the cookie of the login page, and keeps whose it is.
 
     Args:
-        token: empty for none
+        gate: knows the tokens
         forms: whether a request's form may hold the token in a field; its route then checks it (see `AUTHORISED`)
     """
 
-    def __init__(self, app: ASGIApp, token: str, refuse: Refuse, forms: Callable[[Scope], bool]) -> None:
-        self._app, self._token, self._refuse, self._forms = app, token, refuse, forms
+    def __init__(self, app: ASGIApp, gate: Gate, refuse: Refuse, forms: Callable[[Scope], bool]) -> None:
+        self._app, self._gate, self._refuse, self._forms = app, gate, refuse, forms
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
-        scope[AUTHORISED] = not self._token or self._holds_token(Headers(scope=scope))
-        if scope[AUTHORISED] or scope["path"] in OPEN_PATHS or self._forms(scope):
+        client = scope["client"][0] if scope.get("client") else ""
+        call = Call(None, client)
+        scope[AUTHORISED] = False
+        if scope["path"] not in OPEN_PATHS:
+            try:
+                call.person = self._person(Headers(scope=scope), client)
+                if call.person is not None:
+                    check_role(call.person, scope["path"])
+            except Refused as error:
+                await self._refuse(error.status, str(error), error.headers)(scope, receive, send)
+                return
+            scope[AUTHORISED] = call.person is not None
+            if call.person is None and not self._forms(scope):
+                await self._refuse(401, NO_HEADER)(scope, receive, send)
+                return
+        begun = begin_call(call)
+        try:
             await self._app(scope, receive, send)
-        else:
-            await self._refuse(401, NO_HEADER)(scope, receive, send)
+        finally:
+            end_call(begun)
 
-    def _holds_token(self, headers: Headers) -> bool:
+    def _person(self, headers: Headers, client: str) -> Person | None:
         kind, _, candidate = headers.get("authorization", "").partition(" ")
-        if kind.lower() == "bearer" and matches(self._token, candidate.strip()):
-            return True
+        sent = [candidate.strip()] if kind.lower() == "bearer" else []
         cookie: SimpleCookie = SimpleCookie()
         try:
             cookie.load(headers.get("cookie", ""))
         except CookieError:
-            return False
-        return COOKIE in cookie and matches(self._token, cookie[COOKIE].value)
+            pass
+        else:
+            sent += [cookie[COOKIE].value] if COOKIE in cookie else []
+        for one in sent or [""]:
+            if (person := self._gate.person(one, client)) is not None:
+                return person
+        return None
+
+
+def check_role(person: Person, path: str) -> None:
+    """Refuse what a person may not do because of their role.
+
+    Args:
+        path: of the address
+
+    Raises:
+        Refused: with the sentence
+    """
+    if (person.role == "metrics") != (path == METRICS) and not person.is_administrator:
+        raise Refused(METRICS_ONLY if person.role == "metrics" else NO_METRICS, 403)
 
 
 def _other_site(origin: str | None, host: str) -> str:
