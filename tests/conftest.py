@@ -190,6 +190,29 @@ def home(tmp_path_factory, monkeypatch):
     return folder
 
 
+@pytest.fixture(scope="session")
+def stores():
+    """A server of S3, which all tests of a process share."""
+    pytest.importorskip("s3fs", reason="the extra cloud is not installed")
+    pytest.importorskip("moto", reason="moto is not installed")
+    from object_stores import object_store
+
+    with object_store() as server:
+        yield server
+
+
+@pytest.fixture
+def store(stores, monkeypatch):
+    """The server with an empty bucket, "study", and the environment that leads there."""
+    from emow2v.stores import connection
+
+    stores.reset()
+    connection._known.clear()
+    for name, value in stores.environment.items():
+        monkeypatch.setenv(name, value)
+    return stores
+
+
 @pytest.fixture
 def wav(tmp_path):
     """A tone of a second at 16 kHz."""

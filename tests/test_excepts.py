@@ -45,6 +45,8 @@ ALLOWED = {
     ("audio/reader.py", "_reads"): "kept and raised again behind FFmpeg, which cannot pass it on",
     ("audio/reader.py", "guarded"): "kept and raised again behind FFmpeg, which cannot pass it on",
     ("training/state.py", "_load"): "a damaged pickle fails anywhere in PyTorch; what our lines raise comes through",
+    ("stores/connection.py", "_worded"): "every store has its own errors; what our lines raise comes through",
+    ("stores/connection.py", "again"): "every store has its own errors; what does not come from the network is raised",
     (
         "modelstore/install.py",
         "_from_zip",

@@ -173,7 +173,8 @@ class Model(Tables):
         """Predict a recording. Rows are computed when the trajectory is iterated, or when they are needed.
 
         Args:
-            source: path, binary file object, or array, tensor or list [samples] or [channels, samples]
+            source: path or address (s3://, https://, see docs/stores.md), binary file object, or array, tensor or list
+                [samples] or [channels, samples]
             sampling_rate: Hz of an array
             unit: "windows" for values over time, "files" for one value for the whole recording
             framing: step, contexts and padding; default: one value every 40 ms, for the second before
@@ -291,6 +292,7 @@ class Model(Tables):
         """
         if trajectories.can_be_read_once(source):
             raise AudioError("A stream can be read only once; save it as a file to have each of its channels.")
+        source = audio.stored(source)
         opened = audio.open_recording(source, sampling_rate, target_rate=self.card.sampling_rate, track=track)
         opened.close()
         count = int(opened.facts["channels"] or 1)

@@ -2,6 +2,7 @@
 
 import io
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -471,10 +472,16 @@ def test_the_rate_of_a_file_is_its_own(wav):
 
 
 @pytest.mark.parametrize(
-    "address", ["https://a.b/talk.wav", "http://a", "s3://bucket/talk.wav", "rtsp://x", "file:///a"]
+    "address", ["https://a.b/talk.wav", "http://a", "s3://bucket/talk.wav", "zip://x.wav::/y.zip", "file:///a"]
 )
-def test_an_address_is_called_one(address):
-    assert f"{address} is an address" in refusal(address)
+def test_an_address_names_the_extra_that_reads_it(address, monkeypatch):
+    monkeypatch.setitem(sys.modules, "fsspec", None)  # as if it was not installed
+    assert f"{address} is an address; install what reads it: pip install 'emow2v[cloud]'." in refusal(address)
+
+
+def test_an_address_of_a_file_here_is_called_one():
+    pytest.importorskip("fsspec")
+    assert refusal("file:///a") == "file:///a is an address; expected a path, such as /a."
 
 
 def test_an_array_is_taken_as_it_was(lite):

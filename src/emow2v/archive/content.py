@@ -1,19 +1,23 @@
-"""The sound of a recording as it was read: SHA-256 of its decoded samples, taken while they are decoded."""
+"""What tells a recording from a changed one: size and time of its file, and the SHA-256 of its decoded samples."""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from emow2v.audio.recording import Recording, WatchedPath, open_recording
-from emow2v.errors import Emow2vError
+from emow2v.errors import AudioError, Emow2vError
 from emow2v.framing import Signal
+from emow2v.inputs import STDIN
+from emow2v.inputs.table import Chosen
+from emow2v.stores import is_address
 
 
 @dataclass(frozen=True)
@@ -127,3 +131,43 @@ def _has(path: str, track: int | None, passage: _Passage) -> bool:
         return False
     ended = samples == passage.samples if passage.whole else samples >= passage.samples
     return ended and digest.hexdigest() == passage.sha256
+
+
+def size_and_time(path: str) -> tuple[int, int]:
+    """Size in bytes and time of the last change in ns of a file; zeros where it does not say."""
+    if path == STDIN:
+        return 0, 0
+    if is_address(path):
+        return _of_object(path)
+    try:
+        status = Path(path).stat()
+    except (OSError, ValueError):
+        return 0, 0
+    return status.st_size, status.st_mtime_ns
+
+
+def _of_object(address: str) -> tuple[int, int]:
+    """Size of an object, and the number that its store's ETag or time makes."""
+    from emow2v.stores.connection import facts
+
+    try:
+        found = facts(address)
+    except AudioError:  # reading it meets that again, and says so
+        return 0, 0
+    return found.size or 0, found.stamp
+
+
+class Sizes(Mapping[str, int]):
+    """Bytes of recordings by their path, as their files say."""
+
+    def __init__(self, recordings: Chosen) -> None:
+        self._recordings = recordings
+
+    def __len__(self) -> int:
+        return len(self._recordings)
+
+    def __iter__(self) -> Iterator[str]:
+        return self._recordings.paths()
+
+    def __getitem__(self, path: str) -> int:
+        return size_and_time(path)[0]

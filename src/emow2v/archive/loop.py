@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from emow2v import storage
+from emow2v.archive.fetching import fetched_ahead
 from emow2v.audio.recording import Source
 from emow2v.errors import Emow2vError
 from emow2v.trajectory import Trajectory
@@ -142,12 +143,14 @@ def predictions(
             yield lambda item: next(results)()
         return
     if turns or channel == "each" or len(items) < 2:
-        yield lambda item: trajectories(model, source(item), channel, prepare(item), turns=turns)
+        with contextlib.closing(fetched_ahead(map(source, items))) as sources:
+            yield lambda item: trajectories(model, next(sources), channel, prepare(item), turns=turns)
         return
 
     def options(item: Item) -> dict[str, Any]:
         return {**prepare(item), "channel": channel}
 
-    requests = (Request(source(item), partial(options, item)) for item in items)
-    with contextlib.closing(model.predict_ahead(requests)) as ready:
-        yield lambda item: [next(ready)()]
+    with contextlib.closing(fetched_ahead(map(source, items))) as sources:
+        requests = (Request(fetched, partial(options, item)) for item, fetched in zip(items, sources, strict=True))
+        with contextlib.closing(model.predict_ahead(requests)) as ready:
+            yield lambda item: [next(ready)()]

@@ -14,16 +14,17 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from emow2v import formats
-from emow2v.archive.content import Content, is_same
+from emow2v.archive.content import Content, Sizes, is_same, size_and_time
 from emow2v.archive.journal import Entry, Journal, Options, State, failures
 from emow2v.archive.run_table import RunTable
 from emow2v.archive.turns import Finder, Turns
 from emow2v.errors import FormatError, PathError
-from emow2v.inputs import STDIN, Input, Outcome
+from emow2v.inputs import Input, Outcome
 from emow2v.inputs.table import Chosen, Inputs
 from emow2v.inputs.texts import repeated
 from emow2v.storage import exists
 from emow2v.storage.files import Move, finish_publishing, remove_unfinished_of
+from emow2v.stores import is_address, public
 
 if TYPE_CHECKING:
     from emow2v.progress import CorpusProgress
@@ -167,7 +168,7 @@ class CorpusRun:
             one = self.inputs[place]
             entry = self.journal.entry(one.key)
             assert entry is not None
-            size, modified_ns = _size_and_time(one.path)
+            size, modified_ns = size_and_time(one.path)
             if is_same(one.path, self._track, entry.content):
                 self.journal.seen(one.key, size, modified_ns)
                 self.done_before += 1
@@ -184,7 +185,7 @@ class CorpusRun:
     @property
     def sizes(self) -> Mapping[str, int]:
         """Bytes of each recording to be done, by its path."""
-        return _Sizes(self.pending)
+        return Sizes(self.pending)
 
     def _named(self, one: Input, key: str) -> tuple[Input, Entry | None]:
         """An input with its key and the name that its results have, or get: one that no other recording's results have; and
@@ -204,7 +205,7 @@ class CorpusRun:
         return (one if number == 1 else replace(one, stem=stem)), None
 
     def _state(self, one: Input, entry: Entry) -> State | str:
-        size, modified_ns = _size_and_time(one.path)
+        size, modified_ns = size_and_time(one.path)
         same_file = (size, modified_ns) == (entry.size, entry.modified_ns)
         if entry.state == "failed" and same_file and not self._retry_failed:
             return "failed"
@@ -226,7 +227,7 @@ class CorpusRun:
             path = self.finder.file(one.path) if self.finder else None
         except FormatError:  # the computation meets it again
             return ""
-        return "" if path is None else "{} {}".format(*_size_and_time(str(path)))
+        return "" if path is None else "{} {}".format(*size_and_time(str(path)))
 
     # --- what becomes of it ---
 
@@ -275,7 +276,7 @@ class CorpusRun:
             return False
         for one, entry in self._entries() if next(self.journal.failed_keys(), None) else ():
             if entry.state == "failed":
-                table.failed(one.path, entry.error)
+                table.failed(_shown_as(one.path), entry.error)
         table.add_kept(self._kept)
         return True
 
@@ -283,7 +284,9 @@ class CorpusRun:
         """The files that keep rows, each with the path of its recording."""
         for one, entry in self._entries():
             if entry.state == "done":
-                yield from ((self.output / name, one.path) for name in entry.outputs if name.endswith(".rows"))
+                yield from (
+                    (self.output / name, _shown_as(one.path)) for name in entry.outputs if name.endswith(".rows")
+                )
 
     def filled(self, table: RunTable) -> None:
         """The table has its name."""
@@ -341,7 +344,7 @@ class Attempt:
     def __init__(self, journal: Journal, key: str, path: str, turns: str) -> None:
         self.content, self.owner = Content(path), journal.owner()
         self._journal, self._key, self._began = journal, key, time.monotonic()
-        self._file = (*_size_and_time(path), turns)  # before it is read: a change meanwhile shows later
+        self._file = (*size_and_time(path), turns)  # before it is read: a change meanwhile shows later
         self._outputs: list[Path] = []
 
     def begin(self) -> None:
@@ -367,31 +370,8 @@ class Attempt:
 
 
 def _key(one: Input) -> str:
-    return one.key or one.path
+    return one.key or _shown_as(one.path)
 
 
-def _size_and_time(path: str) -> tuple[int, int]:
-    """Size in bytes and time of the last change in ns of a file; zeros where it does not say."""
-    if path == STDIN:
-        return 0, 0
-    try:
-        status = Path(path).stat()
-    except (OSError, ValueError):
-        return 0, 0
-    return status.st_size, status.st_mtime_ns
-
-
-class _Sizes(Mapping[str, int]):
-    """Bytes of recordings by their path, as their files say."""
-
-    def __init__(self, recordings: Chosen) -> None:
-        self._recordings = recordings
-
-    def __len__(self) -> int:
-        return len(self._recordings)
-
-    def __iter__(self) -> Iterator[str]:
-        return self._recordings.paths()
-
-    def __getitem__(self, path: str) -> int:
-        return _size_and_time(path)[0]
+def _shown_as(path: str) -> str:
+    return public(path) if is_address(path) else path

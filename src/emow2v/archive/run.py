@@ -23,6 +23,7 @@ from emow2v.framing import Context, Framing
 from emow2v.inputs import STDIN, Input, Outcome
 from emow2v.rows import Block, Info
 from emow2v.storage.files import StagedFiles
+from emow2v.stores import is_address
 from emow2v.trajectory import Trajectory
 
 if TYPE_CHECKING:  # loaded by runs with turns or a table only
@@ -87,7 +88,7 @@ def predict(
     def writers(one: Input, stem: str) -> list[Writer]:
         if not output or not names:
             return printers
-        folder, recording = output / one.folder, None if one.path == STDIN else Path(one.path)
+        folder, recording = output / one.folder, _file(one)
         written = annotation_files.writers(
             names,
             folder,
@@ -105,7 +106,7 @@ def predict(
         if finder is None:
             if channel != "each":
                 chosen = writers(one, one.stem)  # refused before the recording is computed
-                _refuse_originals(one, chosen, [] if one.path == STDIN else [Path(one.path)])
+                _refuse_originals(one, chosen, [path for path in (_file(one),) if path])
                 formats.check(chosen)
             return options
         more = finder.options(one.path)
@@ -127,7 +128,7 @@ def predict(
             attempt = attempts[one.path] if run else None
             if attempt:
                 attempt.begin()
-            recording = None if one.path == STDIN else Path(one.path)
+            recording = _file(one)
             originals = [path for path in (recording, segmentation and segmentation.source) if path]
 
             def record(trajectory: Trajectory) -> Outcome:
@@ -151,6 +152,11 @@ def predict(
             elif table is not None and done.error:
                 table.failed(done.item.path, done.error)
             yield done.value or Outcome(done.item.path, error=done.error)
+
+
+def _file(one: Input) -> Path | None:
+    """The file of a recording; None where it comes from a pipe or lies at an address."""
+    return None if one.path == STDIN or is_address(one.path) else Path(one.path)
 
 
 def _with_name_notice(one: Input, outcome: Outcome) -> Outcome:

@@ -22,6 +22,7 @@ from emow2v.errors import AudioError, FramingError
 from emow2v.formats.frame import frame_of_many
 from emow2v.framing import Framing
 from emow2v.rows import Block, Info, concatenate
+from emow2v.stores import is_address, join, public
 
 Name = str | os.PathLike[str]
 Paths = Name | Sequence[Name]
@@ -103,9 +104,16 @@ def segments_of_files(files: Paths, starts: Times, ends: Times, root: Name | Non
         names *= counts.pop()
     columns = [_times(name, value, len(names)) for name, value in times.items()]
     return [
-        Segment(os.fspath(name), str(Path(root or "", name)), start, end)
+        Segment(public(os.fspath(name)), _path(root, name), start, end)
         for name, start, end in zip(names, *columns, strict=True)
     ]
+
+
+def _path(root: Name | None, name: Name) -> str:
+    text = os.fspath(name)
+    if is_address(text):
+        return text
+    return join(os.fspath(root), text) if root and is_address(os.fspath(root)) else str(Path(root or "", name))
 
 
 def columns_of_index(index: pd.Index) -> tuple[list[str], Any, Any]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import io
 import math
 import os
-import re
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -30,6 +29,7 @@ from emow2v.audio.reader import is_seekable
 from emow2v.audio.resampling import Resampler, mix_down
 from emow2v.errors import AudioError, TooLong
 from emow2v.framing import SAMPLING_RATE, Signal
+from emow2v.stores import is_address, public
 
 __all__ = [
     "SAMPLING_RATE",
@@ -37,13 +37,13 @@ __all__ = [
     "OpenedPath",
     "Recording",
     "Source",
+    "StoredPath",
     "WatchedPath",
     "mix_down",
     "open_recording",
     "read",
+    "stored",
 ]
-
-_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 Source = str | os.PathLike[str] | IO[bytes] | npt.ArrayLike  # an array, a tensor, a list of numbers
 
@@ -128,6 +128,7 @@ class WatchedPath(os.PathLike[str]):
 
     def __init__(self, path: str | os.PathLike[str], watch: Callable[[Recording], None]) -> None:
         self._path, self.watch = os.fspath(path), watch
+        self.opened: OpenedPath | None = None  # of an address
 
     def __fspath__(self) -> str:
         return self._path
@@ -148,6 +149,31 @@ class OpenedPath(os.PathLike[str]):
         return self.name
 
 
+class StoredPath(OpenedPath):
+    """A recording at an address that fsspec reads. What was fetched of it is kept for further passes.
+
+    Args:
+        address: of the recording
+    """
+
+    def __init__(self, address: str) -> None:
+        from emow2v.stores.objects import StoredObject
+
+        self._object = StoredObject(address)
+        super().__init__(public(address), self._object.open)
+
+    def fetch(self) -> None:
+        """Fetch it, if it is short. Raises as `open_recording`."""
+        self._object.fetch()
+
+
+def stored(source: Source) -> Source:
+    """The source; one at an address as, or with, a `StoredPath`, so that several passes fetch it once."""
+    if isinstance(source, WatchedPath) and source.opened is None and is_address(os.fspath(source)):
+        source.opened = StoredPath(os.fspath(source))
+    return StoredPath(source) if isinstance(source, str) and is_address(source) else source
+
+
 def open_recording(
     source: Source,
     sampling_rate: float | None = None,
@@ -160,8 +186,8 @@ def open_recording(
     """Open a path, a binary file object or an array for one pass.
 
     Args:
-        source: path of an audio or video file, a readable binary file object, or an array, tensor or list [samples]
-            or [channels, samples]
+        source: path or address of an audio or video file, a readable binary file object, or an array, tensor or list
+            [samples] or [channels, samples]
         sampling_rate: Hz of an array; files state their own
         target_rate: Hz of the blocks; None keeps the source's own rate
         start: seconds at which the sound should begin; earlier sound is skipped if the container allows it (the blocks
@@ -265,13 +291,11 @@ def _open_file(
     channel: Channel,
     search: Mapping[str, str] | None = None,
 ) -> Recording:
-    name = source.name if isinstance(source, OpenedPath) else str(Path(source))
-    try:
-        file = source.opening() if isinstance(source, OpenedPath) else containers.open_file(Path(source))
-    except AudioError:
-        if not isinstance(source, OpenedPath) and _ADDRESS.match(os.fspath(source)):
-            raise AudioError(f"{source} is an address; expected a file; download it first.") from None
-        raise
+    source = cast(str | os.PathLike[str], stored(source))
+    opened = source.opened if isinstance(source, WatchedPath) else source
+    opened = opened if isinstance(opened, OpenedPath) else None
+    name = str(Path(source)) if opened is None else opened.name
+    file = containers.open_file(Path(source)) if opened is None else opened.opening()
     try:
         search = search or containers.search_options(file)
         recording = _open_stream(file, name, target_rate, start, track, channel, file.close, search)

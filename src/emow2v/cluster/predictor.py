@@ -19,6 +19,7 @@ from emow2v.errors import AudioError, Emow2vError
 from emow2v.model import Model
 from emow2v.rows import Block
 from emow2v.storage import exists, shown
+from emow2v.stores import is_address
 from emow2v.trajectory import Trajectory
 
 _MOST_TASKS = 64  # in a job
@@ -222,6 +223,11 @@ def _trajectory(found: Found, on_values: Callable[[Block], None] | None) -> Traj
 
 
 def _size(path: str) -> int:
+    if is_address(path):
+        from emow2v.stores.connection import known_facts
+
+        known = known_facts(path)
+        return known.size or 0 if known else 0
     try:
         return Path(path).stat().st_size
     except (OSError, ValueError):

@@ -21,6 +21,7 @@ from emow2v.errors import Emow2vError, ModelError
 from emow2v.prediction.processes import ModelReference
 from emow2v.rows import Block, concatenate
 from emow2v.storage import exists
+from emow2v.stores import is_address
 from emow2v.trajectory import Trajectory
 
 if TYPE_CHECKING:
@@ -150,6 +151,8 @@ def _find(reference: ModelReference, name: str) -> cards.Card | None:
 
 
 def _is_here(path: str) -> bool:
+    if is_address(path):
+        return True  # reading it says whether it is
     try:
         return exists(Path(path))
     except Emow2vError:  # reading it meets that again, and says so

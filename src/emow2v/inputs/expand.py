@@ -9,12 +9,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from emow2v import storage
-from emow2v.errors import FormatError, PathError
+from emow2v.errors import AudioError, FormatError, PathError
 from emow2v.inputs import STDIN, Input, LeftOut, Outcome
+from emow2v.inputs.addresses import has_addresses, is_list, read_list_at, recordings_at, recordings_listed_at
 from emow2v.inputs.folders import RealFolders, found, missing_path_error, recordings_in, recordings_matching
 from emow2v.inputs.lists import recordings_listed
 from emow2v.inputs.table import Inputs
 from emow2v.inputs.texts import repeated
+from emow2v.stores import is_address, name_of, public
 
 _NUMBERS = re.compile(r"(-\d+)+$")  # that distinguish results of one name
 
@@ -41,17 +43,26 @@ def expand(
     failed: list[Outcome] = []
     for name in names:
         try:
-            listed = read_list(name) if not _is_other(name) and storage.is_file(name) else None
+            listed = _listed(name, read_list)
             if listed is None:
                 parts.append(Inputs(_resolve(name, failed, leave_out)))
+            elif is_address(name) or has_addresses(listed):
+                parts.append(Inputs(recordings_listed_at(name, listed, failed, leave_out)))
             else:
                 parts.append(Inputs(recordings_listed(name, listed, failed, leave_out)))
-        except (PathError, FormatError) as error:
-            failed.append(Outcome(name, error=str(error)))
+        except (PathError, FormatError, AudioError) as error:
+            failed.append(Outcome(public(name) if is_address(name) else name, error=str(error)))
     recordings = parts[0] if len(parts) == 1 else Inputs(one for part in parts for one in part)
     del parts
     unique = _without_aliases(recordings, leave_out)
     return _number_equal_stems(_with_endings(unique)), failed
+
+
+def _listed(name: str, read_list: Callable[[str], Sequence[str] | None]) -> Sequence[str] | None:
+    """The names in a list, here or at an address; None where it is no list."""
+    if is_address(name):
+        return read_list_at(name, read_list) if is_list(name) else None
+    return read_list(name) if not _is_other(name) and storage.is_file(name) else None
 
 
 def _without_aliases(recordings: Inputs, leave_out: Callable[[LeftOut], None]) -> Inputs:
@@ -95,7 +106,7 @@ def _with_endings(inputs: Inputs) -> Inputs:
     if not shared:
         return inputs
     return Inputs(
-        replace(one, stem=Path(one.path).name) if place in shared and one.path != STDIN else one
+        replace(one, stem=_name(one.path)) if place in shared and one.path != STDIN else one
         for place, one in enumerate(inputs)
     )
 
@@ -126,20 +137,24 @@ def _place(one: Input) -> str:
     return f"{one.folder.as_posix()}\0{one.stem.lower()}"
 
 
+def _name(path: str) -> str:
+    return name_of(path) if is_address(path) else Path(path).name
+
+
 def _is_other(name: str) -> bool:
     """Whether a name is a pipe or an address instead of a path."""
-    return name == STDIN or ("://" in name and not name.startswith("file://"))
+    return name == STDIN or is_address(name)
 
 
 def _resolve(name: str, failed: list[Outcome], leave_out: Callable[[LeftOut], None]) -> Iterable[Input]:
     """The recordings that a name stands for, each with the folder of its results."""
     if name == STDIN:
         return [Input(name, Path(), "stdin")]
-    if _is_other(name):  # the decoder refuses addresses that it does not support
-        return [found(name)]
     if name.startswith("file://"):
         failed.append(Outcome(name, error=f"{storage.shown(name)} is an address; expected a path, such as {name[7:]}."))
         return []
+    if is_address(name):
+        return recordings_at(name, failed, leave_out)
     if not name:
         failed.append(Outcome(name, error="A name is empty; expected a recording, a folder or a pattern."))
         return []

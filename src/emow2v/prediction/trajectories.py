@@ -51,6 +51,7 @@ class Opener:
         self, source: Source, sampling_rate: float | None, target_rate: int, *, track: int | None, channel: Channel,
         kept: bool = False,
     ) -> None:  # fmt: skip
+        source = audio.stored(source)
         self._open = partial(audio.open_recording, source, sampling_rate, target_rate=target_rate, track=track)
         self.once = can_be_read_once(source)
         self.opened = self._open(channel=channel)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import stat
 import unicodedata
 from pathlib import Path
@@ -19,6 +20,8 @@ from emow2v.errors import PathError
 # The errors of a path where nothing lies; with every other error the operating system refuses to answer
 _ABSENT = {errno.ENOENT, errno.ENOTDIR, errno.EBADF}
 RUN_FOLDER = ".emow2v"  # in a folder of results: the journal of the run
+_USER = re.compile(r"(?<=://)[^/?#]*@")
+_QUERY = re.compile(r"(https?://[^?#]*)[?#](?:(?!::).)*", re.IGNORECASE | re.DOTALL)
 _SHOWN = 120  # characters of a path in a message
 _REASON = 150  # characters of another program's message that a sentence of ours quotes
 
@@ -61,9 +64,16 @@ def is_folder(path: str | os.PathLike[str]) -> bool:
 
 
 def shown(path: str | os.PathLike[str]) -> str:
-    """A path as messages show it: on one line, without its middle where it is very long."""
-    text = one_line(os.fspath(path))
+    """A path or an address as messages show it: on one line, without secrets, and without its middle where it is very long."""
+    text = one_line(public(os.fspath(path)))
     return text if len(text) <= _SHOWN else f"{text[: _SHOWN // 2]}…{text[-_SHOWN // 2 :]}"
+
+
+def public(address: str) -> str:
+    """An address without what may be a secret: user names and passwords, and queries of web addresses; a path as it is."""
+    if "://" not in address:
+        return address
+    return _QUERY.sub(r"\1", _USER.sub("", address))
 
 
 def one_line(text: str) -> str:

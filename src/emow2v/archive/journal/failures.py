@@ -15,6 +15,7 @@ from emow2v.inputs import Outcome
 from emow2v.inputs.table import Inputs
 from emow2v.storage import shown
 from emow2v.storage.atomic import atomic_file, remove_unfinished
+from emow2v.stores import is_address, public
 
 NAME = "failures.csv"
 
@@ -70,7 +71,7 @@ def _failed(journal: Journal, inputs: Inputs) -> Iterator[tuple[str, str]]:
     for one in inputs if hashes else ():
         entry = journal.entry(one.key) if hash(one.key) in hashes else None
         if entry is not None and entry.state == "failed":
-            yield one.path, entry.error
+            yield public(one.path) if is_address(one.path) else one.path, entry.error
 
 
 class _Text:

@@ -1,0 +1,72 @@
+"""What lies in a store: folders with their subfolders, and patterns. What listings say of objects is remembered."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from emow2v.stores import schemes
+from emow2v.stores.connection import again, connect, reading, remember
+
+_MAGIC = re.compile(r"[*?\[]")
+_MAGIC_OF_THE_WEB = re.compile(r"\*")  # a query begins with ?, and hosts may have brackets
+
+
+def is_pattern(address: str) -> bool:
+    """Whether an address is a pattern."""
+    is_web = schemes(address)[:1] in (("http",), ("https",))
+    return bool((_MAGIC_OF_THE_WEB if is_web else _MAGIC).search(address.partition("::")[0]))
+
+
+def is_folder(address: str) -> bool:
+    """Whether a folder is at an address: objects whose names begin with it and a slash. See `reading` for what it raises.
+
+    A web address is that of a folder if it ends with a slash.
+    """
+    if schemes(address)[:1] in (("http",), ("https",)):
+        return address.partition("?")[0].endswith("/")
+    with reading(address):
+        file_system, path = connect(address)
+        file_system.invalidate_cache()
+        info = again(lambda: file_system.info(path)) if path else {"type": "directory"}
+        if info.get("type") != "directory":
+            remember(address, info)
+            return False
+        return True
+
+
+def below(address: str) -> Iterator[tuple[str, str]]:
+    """The objects in a folder and below it, in the order of their names: address, and name relative to the folder."""
+    with reading(address):
+        file_system, path = connect(address)
+        file_system.invalidate_cache()
+        found = again(lambda: file_system.find(path, detail=True))
+        file_system.invalidate_cache()  # which holds the listing once more
+    top = path.rstrip("/")
+    for name in sorted(found):
+        if found[name].get("type") == "directory" or name.rstrip("/") == top or name.endswith("/"):
+            continue
+        yield _remembered(address, file_system, name, found[name]), name.removeprefix(top).lstrip("/")
+
+
+def matching(address: str) -> Iterator[tuple[str, bool]]:
+    """What a pattern matches, in the order of names: address, and whether it is a folder."""
+    with reading(address):
+        file_system, path = connect(address)
+        file_system.invalidate_cache()
+        found = again(lambda: file_system.glob(path, detail=True))
+        file_system.invalidate_cache()
+    for name in sorted(found):
+        folder = found[name].get("type") == "directory"
+        yield _remembered(address, file_system, name, found[name]), folder
+
+
+def _remembered(address: str, file_system: Any, name: str, info: dict[str, Any]) -> str:
+    """The address of an object that a listing names, whose facts are kept."""
+    first, chained, rest = address.partition("::")
+    scheme, separator, _ = first.partition("://")
+    found = f"{name if separator in name else scheme + separator + name}{chained}{rest}"
+    if info.get("type") != "directory" and info.get("size") is not None:
+        remember(found, info)
+    return found

@@ -1,0 +1,97 @@
+"""What stores refuse is one sentence each, without anything that may be a secret."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from emow2v.audio import recording as audio
+from emow2v.errors import AudioError
+from emow2v.stores import connection
+from object_stores import ObjectStore
+from webs import give, serving
+
+SECRET = "a-secret-of-tests"
+
+
+def refusal(address: str) -> str:
+    with pytest.raises(AudioError) as raised:
+        audio.read(address)
+    return str(raised.value)
+
+
+def test_neither_the_library_nor_the_command_line_imports_fsspec_at_its_start() -> None:
+    code = (
+        "import sys, emow2v, emow2v.cli.main, emow2v.cli.predict, emow2v.inputs.expand, emow2v.audio.recording; "
+        "print(sorted({'fsspec', 's3fs', 'aiohttp'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+def test_a_missing_bucket_and_a_missing_object_are_told_apart(store: ObjectStore) -> None:
+    assert refusal("s3://nowhere/a.wav") == (
+        "s3://nowhere/a.wav does not exist: its bucket does not exist; check the address."
+    )
+    assert "nothing of that name is there" in refusal("s3://study/a.wav")
+    assert "is a folder" in _with(store, "a/b.wav", lambda: refusal("s3://study/a"))
+
+
+def _with(store: ObjectStore, key: str, call):
+    store.put(key, b"x")
+    return call()
+
+
+@pytest.mark.parametrize(("status", "words"), [(401, "refuses access"), (403, "refuses access"), (404, "does not exist"),
+                                              (410, "does not exist"), (400, "status 400")])  # fmt: skip
+def test_refusals_of_a_web_server_hide_what_is_signed(status: int, words: str) -> None:
+    pytest.importorskip("aiohttp")
+
+    def refuse(handler) -> None:
+        handler.send_response(status)
+        handler.send_header("Content-Length", "0")
+        handler.end_headers()
+
+    with serving(refuse) as site:
+        sentence = refusal(site.url(f"/talk.wav?X-Signature={SECRET}"))
+    assert words in sentence and f"{site.host}/talk.wav" in sentence and SECRET not in sentence
+
+
+def test_a_server_that_is_not_there_and_an_unknown_scheme(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("aiohttp")
+    monkeypatch.setattr(connection, "_PAUSES_S", ())
+    monkeypatch.setattr(connection.again, "__defaults__", ((),))
+    with contextlib.suppress(OSError), serving(lambda handler: None) as site:
+        pass
+    assert "cannot be reached" in refusal(f"http://someone:{SECRET}@{site.host}/talk.wav")
+    assert SECRET not in refusal(f"http://someone:{SECRET}@{site.host}/talk.wav")
+    assert "scheme that fsspec does not know" in refusal("nothing://a/b.wav")
+
+
+def test_a_server_that_is_busy_is_asked_again() -> None:
+    pytest.importorskip("aiohttp")
+    answers = []
+
+    def busy_once(handler) -> None:
+        answers.append(handler.path)
+        if len(answers) == 1:
+            handler.send_error(503)
+        else:
+            give(handler, Path(audio.__file__).read_bytes())
+
+    with serving(busy_once) as site:
+        assert connection.fresh_facts(site.url()).size == Path(audio.__file__).stat().st_size
+
+
+def test_facts_change_with_the_object_and_only_then(store: ObjectStore) -> None:
+    store.put("a.wav", b"one")
+    first = connection.fresh_facts("s3://study/a.wav")
+    assert first == connection.fresh_facts("s3://study/a.wav") and first.size == 3
+    store.put("a.wav", b"two")
+    assert connection.fresh_facts("s3://study/a.wav").stamp != first.stamp
+    store.put("a.wav", b"one")
+    assert connection.fresh_facts("s3://study/a.wav") == first
