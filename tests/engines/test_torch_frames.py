@@ -99,6 +99,27 @@ def test_inputs_of_several_calls_are_joined() -> None:
     assert isinstance(results["next.x"], torch.Tensor) and isinstance(results["frames"], np.ndarray)
 
 
+def test_a_batch_without_room_on_the_device_is_computed_in_parts() -> None:
+    computed: list[int] = []
+
+    def function(values: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        rows = len(values["x"])
+        if rows > room:
+            raise torch.OutOfMemoryError("no room")
+        computed.append(rows)
+        return {"next.x": values["x"] + 1, "frames": 2 * values["x"]}
+
+    graph, given = NamedFunction(function, torch.device("cpu"), kept="next."), sound(7).reshape(7, 1)
+    room = 2
+    results = graph({"x": given})
+    assert computed == [1, 2, 2, 2]
+    np.testing.assert_array_equal(results["next.x"].numpy(), given + 1)
+    np.testing.assert_array_equal(results["frames"], 2 * given)
+    room = 0
+    with pytest.raises(ModelError, match="cpu has no memory for one stream or recording; choose another device"):
+        graph({"x": given})
+
+
 def test_what_it_cannot_compute(small: cards.Card) -> None:
     with pytest.raises(ModelError, match="Model frames computes in fp32, not bf16; choose fp32"):
         open_frames(small, precision="bf16")

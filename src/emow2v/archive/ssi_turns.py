@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import xml.etree.ElementTree as ET
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from emow2v.formats.ssi_read import data_path
 from emow2v.rows import DIMENSIONS, Block, Info
 from emow2v.speech.segmentation.praat import grouped
 from emow2v.speech.segments import Segment, Segmentation, Turn
-from emow2v.storage import exists
+from emow2v.storage import exists, free_name
 from emow2v.storage.files import StagedFiles
 
 RATE = 25  # values a second of continuous annotations
@@ -29,7 +29,7 @@ _NAMELESS = "turns"  # the name that `grouped` has for them
 _NO_NAME = re.compile(
     r'[\\/:*?"<>|.\x00-\x1f\x7f\ud800-\udfff]+'
 )  # what names of files, or of NOVA's parts of them, cannot hold
-_LONGEST_NAME = 255 - len(".dominance.annotation~")  # bytes
+_LONGEST_NAME = 255 - len("-99999.dominance.annotation~")  # bytes
 _LINE_ENDS = re.compile("[\r\n\x0b\x0c\x1c-\x1e\x85\u2028\u2029]+")
 
 
@@ -105,7 +105,8 @@ class TurnAnnotationsWriter:
             stem = (
                 self._stem if not name and label == _NAMELESS else f"{self._stem}.{_NO_NAME.sub('_', label).strip(' ')}"
             )
-            stem = _free_name(stem, taken)
+            short = stem.encode(errors="replace")[:_LONGEST_NAME].decode(errors="ignore")
+            stem = free_name(short, taken)
             places = {scheme: self._folder / f"{stem}.{scheme}.annotation" for scheme in schemes}
             groups.append((name, lane, places))
         return groups
@@ -173,19 +174,3 @@ def _label(turn: Turn) -> str:
     """A label on one line, without the signs that separate or quote columns; free annotations have no escapes."""
     text = _LINE_ENDS.sub(" ", turn.segment.label).replace(";", ",").replace('"', "'")
     return text.encode(errors="backslashreplace").decode()
-
-
-def _free_name(stem: str, taken: set[str]) -> str:
-    """A stem of names of files that is short enough and differs from others also where letter case does not count."""
-    short = stem.encode(errors="replace")[:_LONGEST_NAME].decode(errors="ignore")
-    name = next(name for name in _numbered(short) if name.casefold() not in taken)
-    taken.add(name.casefold())
-    return name
-
-
-def _numbered(stem: str) -> Iterator[str]:
-    yield stem
-    number = 2
-    while True:
-        yield f"{stem[: _LONGEST_NAME // 4]}-{number}"
-        number += 1

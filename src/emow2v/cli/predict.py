@@ -262,6 +262,12 @@ def predict(
     if ray and not resumed:
         raise FormatError("--ray computes a folder or a list of recordings, with a journal; expected -o DIR with it.")
     loaded = load(model, engine=engine, precision=precision, threads=threads, device=device)
+    if turns is not None and turns.segments is None:  # checked once, and not for each recording
+        from emow2v.prediction.speech import check_detection
+
+        check_detection(loaded.card, **{name: time for name, time in turns.options.items() if name != "pool"})
+    if turns is None or turns.options["pool"]:
+        loaded.check(framing, context.value)
     place = {"to": folder if names else None, "table": Path(table) if table else None}
     about: dict[str, Any] = place | {"failed": selection.failed, "left_out": selection.left_out}
     with contextlib.ExitStack() as stack:
@@ -269,8 +275,6 @@ def predict(
         run, chosen = None, selection.inputs
         progress: Progress
         if resumed and folder is not None:
-            if turns is None or turns.options["pool"]:
-                loaded.check(framing, context.value)  # once, and not for each recording
             from emow2v.archive.resume import CorpusRun, options_of_run
 
             options = options_of_run(
@@ -306,23 +310,10 @@ def predict(
             )
         failed = selection.failed + (run.failed_before if run else 0)
         for outcome in archive.predict(
-            computing,
-            chosen,
-            folder,
-            names=names,
-            framing=framing,
-            context=context.value,
-            batch_size=batch_size or None,
-            overwrite=overwrite,
-            track=track or None,
-            channel=parsed_channel,
-            speech=speech,
-            turns=turns,
-            annotation=annotation,
-            table=one_table,
-            run=run,
-            progress=progress.block,
-        ):
+            computing, chosen, folder, names=names, framing=framing, context=context.value, batch_size=batch_size or None,
+            overwrite=overwrite, track=track or None, channel=parsed_channel, speech=speech, turns=turns,
+            annotation=annotation, table=one_table, run=run, progress=progress.block,
+        ):  # fmt: skip
             failed += bool(outcome.error)
             progress.done(outcome)
             if one_table and one_table.broken and not names:

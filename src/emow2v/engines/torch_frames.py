@@ -37,11 +37,10 @@ class NamedFunction:
         unmixed = torch.autocast(self._device.type, enabled=False)  # the caller may have its own
         with torch.inference_mode(), unmixed, EXACT:
             try:
-                results = self._function({name: self._tensor(value) for name, value in values.items()})
+                results = self._computed({name: self._tensor(value) for name, value in values.items()})
             except torch.OutOfMemoryError:
                 raise ModelError(
-                    f"{self._device} has no memory for {len(next(iter(values.values())))} streams or recordings at a time; "
-                    "choose another device."
+                    f"{self._device} has no memory for one stream or recording; choose another device."
                 ) from None
             except (KeyError, RuntimeError) as error:
                 raise cannot_take(values, str(error)) from None
@@ -49,6 +48,20 @@ class NamedFunction:
                 name: value if self._kept and name.startswith(self._kept) else value.float().cpu().numpy()
                 for name, value in results.items()
             }
+
+    def _computed(self, values: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The results; of one half of the rows and then of the other where the device has no memory for all."""
+        rows = len(next(iter(values.values())))
+        try:
+            return self._function(values)
+        except torch.OutOfMemoryError:
+            if rows == 1:
+                raise
+        first, second = (
+            self._computed({name: value[part] for name, value in values.items()})
+            for part in (slice(None, rows // 2), slice(rows // 2, None))
+        )
+        return {name: torch.cat([first[name], second[name]]) for name in first}
 
     def join(self, parts: list[Any]) -> Any:
         """Inputs of several calls, of one name, as those of one call."""

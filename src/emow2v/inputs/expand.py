@@ -117,17 +117,12 @@ def _number_equal_stems(inputs: Inputs) -> Inputs:
     if not equal:
         return inputs
     kinds = {_NUMBERS.sub("", place) for place in equal}  # other names are equal to none that gets a number
-    taken: set[str] = set()
+    taken: dict[Path, set[str]] = {}  # names in each folder
 
     def numbered(one: Input) -> Input:
         if _NUMBERS.sub("", _place(one)) not in kinds:
             return one
-        stem, number = one.stem, 1
-        while (place := _place(replace(one, stem=stem))) in taken:
-            number += 1
-            stem = f"{one.stem}-{number}"
-        taken.add(place)
-        return replace(one, stem=stem)
+        return replace(one, stem=storage.free_name(one.stem, taken.setdefault(one.folder, set())))
 
     return Inputs(map(numbered, inputs))
 

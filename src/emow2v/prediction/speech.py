@@ -19,6 +19,14 @@ def speech_frame_ms(card: Card) -> float:
     return 1000 * card.frame_hop / card.sampling_rate if card.one_pass else FRAME_MS
 
 
+def check_detection(card: Card, minimum_ms: float, maximum_ms: float, bridged_pause_ms: float) -> None:
+    """Refuse options of the detector's turns that are out of range for all recordings: `FramingError`."""
+    from emow2v.speech.turns import check_options
+
+    frame_ms = speech_frame_ms(card)
+    check_options(minimum_ms=minimum_ms, maximum_ms=maximum_ms, bridged_pause_ms=bridged_pause_ms, frame_ms=frame_ms)
+
+
 def speech_facts(card: Card, *, turns: bool = False) -> dict[str, str | float]:
     """The detector, its rule and its threshold, for a provenance."""
     own = f"{card.name} {card.version} itself, probabilities of frames of {speech_frame_ms(card):g} ms"

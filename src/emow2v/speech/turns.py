@@ -48,7 +48,7 @@ def turns(
     >>> turns(np.array([0, 1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0], np.float32), padding_ms=0)
     [(0.032, 0.32)]
     """
-    _check(threshold, minimum_ms, maximum_ms, bridged_pause_ms, padding_ms, frame_ms)
+    check_options(threshold, minimum_ms, maximum_ms, bridged_pause_ms, padding_ms, frame_ms)
     speech = _bridge(_runs(probabilities >= threshold), bridged_pause_ms / frame_ms)
     kept = [(begin, end) for begin, end in speech if (end - begin) * frame_ms >= minimum_ms]
     pieces = [piece for begin, end in kept for piece in _cut(probabilities, begin, end, int(maximum_ms / frame_ms))]
@@ -57,9 +57,15 @@ def turns(
     return _pad(times, padding_ms / 1000, last if duration_s is None else min(duration_s, last))
 
 
-def _check(
-    threshold: float, minimum_ms: float, maximum_ms: float, bridged_pause_ms: float, padding_ms: float, frame_ms: float
+def check_options(
+    threshold: float = THRESHOLD,
+    minimum_ms: float = MINIMUM_MS,
+    maximum_ms: float = MAXIMUM_MS,
+    bridged_pause_ms: float = BRIDGED_PAUSE_MS,
+    padding_ms: float = PADDING_MS,
+    frame_ms: float = FRAME_MS,
 ) -> None:
+    """Refuse options of `turns` that are out of their range, before there are probabilities: `FramingError`."""
     if not 0 < threshold <= 1:
         raise FramingError(f"threshold is {threshold:g}; expected more than 0, at most 1.")
     times = {"minimum_ms": minimum_ms, "bridged_pause_ms": bridged_pause_ms, "padding_ms": padding_ms}

@@ -104,6 +104,16 @@ def counted(number: int, noun: str, several: str = "") -> str:
     return f"{number} {noun if number == 1 else several or noun + 's'}"
 
 
+def free_name(stem: str, taken: set[str], between: str = "-") -> str:
+    """The stem, with a number from 2 behind it where it is taken, whatever the case of its letters; it is taken then."""
+    name, number = stem, 1
+    while name.casefold() in taken:
+        number += 1
+        name = f"{stem}{between}{number}"
+    taken.add(name.casefold())
+    return name
+
+
 def unreadable(path: str | os.PathLike[str], error: OSError | ValueError) -> PathError:
     """The error for a path about which the operating system refuses to answer, with what to do."""
     number = getattr(error, "errno", None)

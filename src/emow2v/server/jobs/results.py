@@ -82,23 +82,13 @@ def export_all(jobs: Sequence[tuple[Task, Mapping[str, str | float]]], file_form
         for number, name in enumerate(task.sessions):
             place = folder / str(len(stems))
             place.mkdir()
-            stem = _free_name(task.stem(number), stems)
+            stem = storage.free_name(task.stem(number), stems, " ")
             try:
                 written = _write_files(task, provenance, number, file_format, place, stem)
             except Emow2vError as error:
                 raise type(error)(f"{storage.shown(name)}: {error}") from None
             files |= {path.name: path for path in written}
     return zip_files(folder / "results.zip", files, compression=zipfile.ZIP_DEFLATED)
-
-
-def _free_name(stem: str, taken: set[str]) -> str:
-    """The stem, with a number if it is taken (in upper or lower case); it is taken then."""
-    name, number = stem, 1
-    while name.lower() in taken:
-        number += 1
-        name = f"{stem} {number}"
-    taken.add(name.lower())
-    return name
 
 
 def _write_files(
