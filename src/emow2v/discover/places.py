@@ -6,7 +6,7 @@ import hashlib
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from emow2v import storage
@@ -16,6 +16,7 @@ from emow2v.sources.web import Client, Web
 from emow2v.storage import shown
 
 _DEVICE = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  # names that Windows takes for devices
+_PEOPLE = "people"  # in the work folder
 _JOB_ID = re.compile(r"\w[\w .-]{0,127}")
 
 
@@ -48,15 +49,33 @@ class Places:
         data_dirs: folders below which `file:` paths must lie, in the order in which relative ones are looked up
         work_dir: uploads and the results of `request:` outputs lie here
         web: addresses of recordings that requests may name; none by default
+        owner: name of the person whose uploads and results are meant; "" for those of nobody
     """
 
     data_dirs: Sequence[Path]
     work_dir: Path
     web: Web = field(default_factory=Web)
+    owner: str = ""
+
+    def of(self, owner: str) -> Places:
+        """The places of a person: uploads and results are folders of their own, data folders are those of all."""
+        return self if owner == self.owner else replace(self, owner=owner)
+
+    @property
+    def owners(self) -> list[str]:
+        """The people who have a folder; "" comes first."""
+        folder = self.work_dir / _PEOPLE
+        return ["", *sorted(path.name for path in folder.iterdir())] if folder.is_dir() else [""]
+
+    @property
+    def own_dir(self) -> Path:
+        """The folder of the owner's uploads and results; the work folder itself where the owner has no name."""
+        return self.work_dir / _PEOPLE / self.owner if self.owner else self.work_dir
 
     @property
     def uploads(self) -> Path:
-        return self.work_dir / "uploads"
+        """Folder of the owner's uploads."""
+        return self.own_dir / "uploads"
 
     def is_upload(self, path: Path) -> bool:
         """Whether a path is that of an upload."""
@@ -64,7 +83,7 @@ class Places:
 
     def results(self, job_id: str) -> Path:
         """Folder of a job's `request:` outputs; the jobID itself never becomes part of a path."""
-        return self.work_dir / "results" / hashlib.sha256(job_id.encode(errors="backslashreplace")).hexdigest()[:32]
+        return self.own_dir / "results" / hashlib.sha256(job_id.encode(errors="backslashreplace")).hexdigest()[:32]
 
     def input(self, uri: str, expected: str = "a recording") -> Path:
         """The file that an input's uri names: relative ones among the uploads, then below the data folders.

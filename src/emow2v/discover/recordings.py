@@ -123,6 +123,11 @@ def probe(
     )
 
 
+def heard_s(stated: float, framing: Framing) -> float:
+    """Seconds of a recording that are read, if it states its duration truly."""
+    return min(stated, float(framing.end_ms) / 1000) if framing.end_ms else stated
+
+
 def _probe(source: Source, framing: Framing, max_duration_s: float, track_choice: TrackChoice | None) -> float:
     end_s = float(framing.end_ms or 0) / 1000
     try:

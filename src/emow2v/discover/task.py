@@ -23,7 +23,7 @@ from emow2v.discover.observer import Observer, record_observed
 from emow2v.discover.options import TrackChoice
 from emow2v.discover.outputs import Output, Session, place, read_table, refuse_clashes
 from emow2v.discover.places import Places, check_job_id, make_folder, safe_name
-from emow2v.discover.recordings import Found, Recordings, probe
+from emow2v.discover.recordings import Found, Recordings, heard_s, probe
 from emow2v.discover.turn_inputs import TurnInputs, read_turns, turn_inputs
 from emow2v.discover.turn_list import TurnListWriter, path_of
 from emow2v.engines.shared_context import check_shared
@@ -152,7 +152,7 @@ class DiscoverTask:
 
     # --- before, during and after the work ---
 
-    def check(self, served: Card, max_duration_s: float = 0) -> None:
+    def check(self, served: Card, max_duration_s: float = 0) -> float:
         """Check everything, the recordings too, and make the folders of outputs; see `Task.check` in `server.jobs.task`."""
         check_job_id(self.job_id)
         trainer = self._fields.get("trainer_file_path", "")
@@ -172,11 +172,14 @@ class DiscoverTask:
                 raise RequestError(str(error)) from None
         refuse_clashes(self._planned)
         self._check_places()
+        seconds = 0.0
         for session in self._planned:
             stated = probe(session.recording, self.framing, max_duration_s, self.track_choice)
+            seconds += heard_s(stated, self.framing)
             self._turns(session.name, stated)
         for folder in sorted({output.path.parent for session in self._planned for output in session.outputs}):
             make_folder(folder)
+        return seconds
 
     def run(self, model: Model, observer: Observer | None = None, max_duration_s: float = 0) -> int:
         """Carry out the request: the files of a session appear together or not at all.

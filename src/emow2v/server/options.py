@@ -151,6 +151,19 @@ class ServerOptions:
     max_waiting: int = _option(
         10_000, "Number of jobs that may wait in the queue; 0 for no limit.", unit="N", minimum=0, heading=LIMITS
     )
+    max_waiting_each: int = _option(
+        0,
+        "Number of jobs of each name that may wait (see emow2v tokens); 0 for no limit.",
+        unit="N", minimum=0, heading=LIMITS,
+    )  # fmt: skip
+    max_hours_each: float = _option(
+        0, "Hours of sound that each name may post on a day (UTC); 0 for no limit.",
+        unit="HOURS", minimum=0, heading=LIMITS,
+    )  # fmt: skip
+    max_kept_each_mb: float = _option(
+        0, "Megabytes of uploads and results that each name may keep; 0 for no limit.",
+        flag="max-kept-each", unit="MB", minimum=0, heading=LIMITS,
+    )  # fmt: skip
     max_streams: int = _option(
         0,
         "Number of live streams at the same time; 0 for as many as the machine computes in real time, as measured.",

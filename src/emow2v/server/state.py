@@ -14,6 +14,7 @@ from emow2v.server.jobs.store import Store
 from emow2v.server.options import ServerOptions
 from emow2v.server.people.audit import FILE, Audit
 from emow2v.server.people.gate import Gate
+from emow2v.server.people.own import OwnJobs
 from emow2v.server.people.tokens import Tokens
 
 CHECKED_AT_ONCE = 8  # requests; recordings on a slow network drive leave threads for all other routes
@@ -65,3 +66,8 @@ class ServerState:
     def gate(self) -> Gate:
         """Knows whom a token stands for."""
         return Gate(self.options.token, Tokens(self.places.work_dir), self.audit)
+
+    @cached_property
+    def jobs(self) -> OwnJobs:
+        """The jobs of the person whose request is answered."""
+        return OwnJobs(self.store, self.places, self.options)

@@ -125,11 +125,11 @@ class Callbacks:
     def _due(self) -> list[_Due]:
         """Callbacks of ended jobs, those that are due for longest first."""
         rows = self._data.rows(
-            "SELECT id, callbacks.attempts FROM callbacks JOIN jobs ON number = job WHERE status >= 2 AND due <= ? "
+            "SELECT id, owner, callbacks.attempts FROM callbacks JOIN jobs ON number = job WHERE status >= 2 AND due <= ? "
             "ORDER BY due, job LIMIT ?",
             (self._clock(), AT_ONCE),
         )
-        found = [(self._store.get(row["id"]), row["attempts"]) for row in rows]
+        found = [(self._store.get(row["id"], row["owner"]), row["attempts"]) for row in rows]
         return [_Due(job, attempts) for job, attempts in found if job is not None]
 
     def _count(self, due: Sequence[_Due]) -> None:

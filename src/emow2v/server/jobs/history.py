@@ -28,16 +28,16 @@ def clear(store: Store, places: Places, keep_days: float) -> None:
 
     Results of no known job stay for `keep_days`, because the store may be new or may have been moved away.
     """
-    known = {places.results(job.id).name for job in store.all()}
+    known = {places.of(job.owner).results(job.id) for job in store.all()}
     oldest = time.time() - keep_days * 86400
     unknown = 0
-    for path in places.results("").parent.glob("*"):
+    for path in [path for owner in places.owners for path in places.of(owner).results("").parent.glob("*")]:
         if path.suffix == ".zip":
             path.unlink(missing_ok=True)
-        elif path.suffix or (path.name not in known and path.stat().st_mtime < oldest):
+        elif path.suffix or (path not in known and path.stat().st_mtime < oldest):
             shutil.rmtree(path, ignore_errors=True)
         else:
-            unknown += path.name not in known
+            unknown += path not in known
     if unknown:
         logger.warning(
             "%d results belong to no job in the store; they stay until they are %g days old",
@@ -46,7 +46,7 @@ def clear(store: Store, places: Places, keep_days: float) -> None:
         )
 
 
-def erase(store: Store, places: Places, job_id: str) -> Job | None:
+def erase(store: Store, places: Places, job_id: str, owner: str = "") -> Job | None:
     """Erase a job, its log, results and uploads; a job that runs is cancelled first. Files below the data folders stay.
 
     Returns:
@@ -56,24 +56,24 @@ def erase(store: Store, places: Places, job_id: str) -> Job | None:
         Busy: its files are being published, or are open, for longer than `PATIENCE_S`
     """
     deadline = time.monotonic() + PATIENCE_S
-    first = store.get(job_id, brief=True)
+    first = store.get(job_id, owner, brief=True)
 
     def remove(job: Job) -> None:
         # files first: if the server dies in between, the job still names what is to be erased
         for upload in task_of(job, places).uploads():
             if not store.mentions(upload.name, but=job):
                 upload.unlink(missing_ok=True)
-        shutil.rmtree(places.results(job.id), ignore_errors=True)
+        shutil.rmtree(places.of(owner).results(job.id), ignore_errors=True)
         read_kept.cache_clear()
 
-    while first and (job := store.get(job_id, brief=True)) is not None and job.number == first.number:
+    while first and (job := store.get(job_id, owner, brief=True)) is not None and job.number == first.number:
         if job.status.ended:
             try:
                 if (erased := store.erase(job, remove)) is not None:
                     return erased
             except PermissionError:  # on Windows, while a file is open
                 pass
-        elif store.cancel(job_id):
+        elif store.cancel(job_id, owner):
             continue
         if time.monotonic() > deadline:
             raise Busy("The job's files are in use; erase it again in a moment.")
@@ -88,7 +88,7 @@ def forget(store: Store, places: Places, options: ServerOptions) -> None:
     def set_aside(jobs: list[Job]) -> None:
         """Rename the results: a job that takes one of the ids at once has results of its own."""
         for job in jobs:
-            folder = places.results(job.id)
+            folder = places.of(job.owner).results(job.id)
             with contextlib.suppress(OSError):
                 moved.append((folder.rename(folder.with_name(f"{folder.name}.{secrets.token_hex(4)}")), folder))
 
@@ -105,7 +105,7 @@ def forget(store: Store, places: Places, options: ServerOptions) -> None:
         for upload in task_of(job, places).owned:
             upload.unlink(missing_ok=True)
     oldest = time.time() - options.keep_days * 86400
-    for upload in places.uploads.glob("*"):
+    for upload in [path for owner in places.owners for path in places.of(owner).uploads.glob("*")]:
         with contextlib.suppress(OSError):
             if upload.stat().st_mtime < oldest and not store.mentions(upload.name):
                 upload.unlink()

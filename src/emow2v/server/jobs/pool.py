@@ -254,7 +254,7 @@ class Pool:
 
     def _folders(self, job: Job) -> set[Path]:
         """The folders that a job writes to."""
-        places = self._config.places
+        places = self._config.places.of(job.owner)
         results = places.results(job.id)  # also the rows of a job that runs
         try:
             return {results} | task_of(job, places).folders()

@@ -18,7 +18,7 @@ from emow2v.discover import options as opts
 from emow2v.discover.observer import Observer, record_observed
 from emow2v.discover.options import TrackChoice
 from emow2v.discover.places import Places, safe_name
-from emow2v.discover.recordings import Recordings, probe
+from emow2v.discover.recordings import Recordings, heard_s, probe
 from emow2v.discover.turn_inputs import check_size, check_turns, turn_file
 from emow2v.discover.turn_list import TurnListWriter, path_of
 from emow2v.engines.shared_context import check_shared
@@ -203,7 +203,7 @@ class PredictionTask:
 
     # --- before, during and after the work ---
 
-    def check(self, served: Card, max_duration_s: float = 0) -> None:
+    def check(self, served: Card, max_duration_s: float = 0) -> float:
         """Check everything, the recording too; see `Task.check`."""
         recording = self._checked_recording()
         _ = self.unit, self.default_format, self.context, self._one_of("padding", ("edge", "zeros"))
@@ -217,8 +217,7 @@ class PredictionTask:
         except Emow2vError as error:
             raise RequestError(str(error)) from None
         self._check_turns()
-        channels = [] if self.segmentation is None else [*self.segmentation.channels.values()]
-        stated = 0.0
+        channels, stated = ([] if self.segmentation is None else [*self.segmentation.channels.values()]), 0.0
         try:
             for choice in (self.track_choice, *(self.track_choice | TrackChoice(channel=one) for one in channels)):
                 stated = probe(recording, self.framing, max_duration_s, choice)
@@ -227,6 +226,7 @@ class PredictionTask:
         if self.segmentation is not None:
             check_turns(self.segmentation)
             fit_to_recording(self.segmentation, stated or None, storage.one_line(Path(self.name).name))
+        return heard_s(stated, self.framing)
 
     def run(self, model: Model, observer: Observer | None = None, max_duration_s: float = 0) -> int:
         """Write the table.

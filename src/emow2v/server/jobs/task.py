@@ -70,12 +70,15 @@ class Task(Protocol):
     def card(self, served: Card) -> Card:
         """The card of the model to use; `served` is that of the server's own model."""
 
-    def check(self, served: Card, max_duration_s: float = 0) -> None:
+    def check(self, served: Card, max_duration_s: float = 0) -> float:
         """Check the form and its recordings.
 
         Args:
             served: the card of the server's own model
             max_duration_s: longest recording in seconds; 0 for no limit
+
+        Returns:
+            seconds of sound up to the end of the request, as far as the recordings state their duration
 
         Raises:
             RequestError: one sentence on the first error
@@ -107,4 +110,4 @@ def task_of(job: Job, places: Places) -> Task:
     Args:
         places: folders that requests may read and write
     """
-    return _TASKS[job.kind](job.id, job.form, places, job.context)
+    return _TASKS[job.kind](job.id, job.form, places.of(job.owner), job.context)

@@ -186,9 +186,9 @@ class Worker:
         model = self._model(task.card(config.card).name)
         store.set_provenance(job, model.provenance(task.framing, task.context))
         store.log(job, f"model {model.name} {model.card.version} on {model.engine.name}, {model.engine.precision}")
-        observer = StoreObserver(store, job, config.places.results(job.id), lambda: self._hurried)
+        observer = StoreObserver(store, job, config.places.of(job.owner).results(job.id), lambda: self._hurried)
         rows = task.run(model, observer, config.max_duration_s)
-        if not store.end(job, rows=rows):
+        if not store.end(job, rows=rows, seconds=observer.heard_s):
             raise Cancelled
 
     def _model(self, name: str) -> Model:
@@ -218,6 +218,7 @@ class StoreObserver(Observer):
         self.owner = job.worker
         self._report = _Throttled(REPORT_S)
         self._look = _Throttled(LOOK_S)
+        self._watched: list[PartialRowsWriter] = []
 
     def on_step(self) -> None:
         if self._hurried():
@@ -246,7 +247,13 @@ class StoreObserver(Observer):
         self._store.add_notices(self._job, sentences)
 
     def writers(self) -> Sequence[Writer]:
-        return [PartialRowsWriter(self._folder)]
+        self._watched.append(PartialRowsWriter(self._folder))
+        return self._watched[-1:]
+
+    @property
+    def heard_s(self) -> float:
+        """Seconds of sound in all sessions so far."""
+        return sum(one.heard_s for one in self._watched)
 
 
 class _Throttled:

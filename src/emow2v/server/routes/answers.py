@@ -18,7 +18,11 @@ class Problem(BaseModel):
 
 
 class JobModel(BaseModel):
-    """A job; its name is that of the recording. Times are UTC, ISO 8601; empty before the event."""
+    """A job; its name is that of the recording. Times are UTC, ISO 8601; empty before the event.
+
+    `owner` is the name of the person who posted it; empty for the single token, or none. Administrators see the ids of others'
+    jobs with the owner before them, as anna:talk1.
+    """
 
     id: str
     name: str
@@ -33,6 +37,7 @@ class JobModel(BaseModel):
     error: str
     model: str
     provenance: dict[str, str | int | float]
+    owner: str = ""
     notices: list[str] = []  # on what is missing or unusual in the recording
 
 

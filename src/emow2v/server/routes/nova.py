@@ -28,9 +28,10 @@ from emow2v.discover.task import DiscoverTask
 from emow2v.errors import Emow2vError, TooLong
 from emow2v.server.failures import headers
 from emow2v.server.jobs import results
-from emow2v.server.jobs.store import Busy, Job, Status, Store
+from emow2v.server.jobs.store import Busy, Job, OverLimit, Status, Store
 from emow2v.server.jobs.uploads import keep
 from emow2v.server.people.gate import Refused
+from emow2v.server.people.own import OwnJobs
 from emow2v.server.people.person import present_call
 from emow2v.server.routes.forms import read_form, refuse_twice
 from emow2v.server.security.access import FIELD, NO_TOKEN, check_role
@@ -93,6 +94,11 @@ def store_of(request: Request) -> Store:
     return state_of(request).store
 
 
+def jobs_of(request: Request) -> OwnJobs:
+    """The jobs that the caller may see."""
+    return state_of(request).jobs
+
+
 def refusal(
     error: Exception | str, status: int = 400, success: str = "failed", headers: Mapping[str, str] | None = None
 ) -> Response:
@@ -102,26 +108,23 @@ def refusal(
 async def _process(request: Request) -> Response:
     fields = await _fields(request)
     state = state_of(request)
-    options, store = state.options, state.store
+    options, store, own = state.options, state.store, state.jobs
     client = request.client.host if request.client else ""
 
     def post() -> tuple[Job, Sequence[str]]:
-        task = DiscoverTask(fields.get("jobID", ""), fields, state.places, options.context)
+        own.check_room()
+        task = DiscoverTask(fields.get("jobID", ""), fields, own.places, options.context)
         with contextlib.closing(task):
-            task.check(state.card, options.max_duration_s)
-        job = store.submit(
-            task.job_id,
-            task.masked_form,
-            client=client,
-            context=options.context,
-            max_waiting=options.max_waiting,
-        )
+            seconds = task.check(state.card, options.max_duration_s)
+        job = own.submit(task.job_id, task.masked_form, "process", seconds)
         store.log(job, repr(_shortened(job.form)))
         return job, task.notes
 
     try:
         async with state.checking:
             job, notes = await run_in_threadpool(post)
+    except OverLimit as error:
+        return refusal(error, 429)
     except Busy as error:
         return refusal(error, 429, headers=headers(429))
     except TooLong as error:
@@ -138,16 +141,20 @@ def _shortened(form: Mapping[str, str]) -> dict[str, str]:
     return {name: value if len(value) <= MAX_SHOWN else f"{value[:MAX_SHOWN]}..." for name, value in shown.items()}
 
 
-def describe(job: Job) -> dict[str, str | bool]:
-    """The job object of /job_status_all."""
+def describe(job: Job, job_id: str) -> dict[str, str | bool]:
+    """The job object of /job_status_all.
+
+    Args:
+        job_id: by which the caller asks for the job
+    """
     return {
         "details": repr(_shortened(job.form)),
         "end_time": _stamp(job.ended),
         "error": job.error,
         "interactive_url": "",
-        "job_key": job.id,
+        "job_key": job_id,
         "job_type": "du-process",
-        "log_path": f"/log/{job.id}",
+        "log_path": f"/log/{job_id}",
         "module_name": MODULE.name,
         "progress": job.progress,
         "start_time": _stamp(job.started),
@@ -162,7 +169,7 @@ def _stamp(time: str) -> str:
 
 async def _job(request: Request) -> tuple[str, Job | None]:
     job_id = (await _fields(request)).get("jobID", "")
-    return job_id, await run_in_threadpool(store_of(request).get, job_id, brief=True)
+    return job_id, await run_in_threadpool(jobs_of(request).get, job_id, brief=True)
 
 
 async def _job_status(request: Request) -> Response:
@@ -184,7 +191,8 @@ async def _data(request: Request) -> Response:
 
 
 async def _described(request: Request) -> list[dict[str, str | bool]]:
-    return [describe(job) for job in await run_in_threadpool(store_of(request).all)]
+    own = jobs_of(request)
+    return [describe(job, own.shown_id(job)) for job in await run_in_threadpool(own.all)]
 
 
 async def _log(request: Request) -> Response:
@@ -196,7 +204,7 @@ async def _log(request: Request) -> Response:
 
 async def _log_text(request: Request) -> Response:
     job_id = request.path_params["job_id"]
-    job = await run_in_threadpool(store_of(request).get, job_id, brief=True)
+    job = await run_in_threadpool(jobs_of(request).get, job_id, brief=True)
     if job is None:
         return PlainTextResponse(f"Log file not found for job {job_id}", 404)
     return PlainTextResponse("\n".join(await run_in_threadpool(store_of(request).lines, job)) + "\n")
@@ -206,8 +214,8 @@ async def _cancel(request: Request) -> Response:
     job_id, job = await _job(request)
     if job is None:
         return refusal(f"No job '{job_id[:60]}' is known; expected the jobID of a posted job.", 404, "false")
-    if not await run_in_threadpool(store_of(request).cancel, job.id):
-        now = await run_in_threadpool(store_of(request).get, job.id, brief=True) or job
+    if not await run_in_threadpool(store_of(request).cancel, job.id, job.owner):
+        now = await run_in_threadpool(jobs_of(request).now, job) or job
         said = "publishing its results" if now.publishing else now.status.name.lower()
         return CompactJSON({"success": "false", "error": f"The job is {said} already."})
     return CompactJSON({"success": "true"})
@@ -216,12 +224,16 @@ async def _cancel(request: Request) -> Response:
 async def _fetch_result(request: Request) -> Response:
     fields = await _fields(request)
     job_id = fields.get("jobID", "")
-    job = await run_in_threadpool(store_of(request).get, job_id, brief=True)
+    own = jobs_of(request)
+    job = await run_in_threadpool(own.get, job_id, brief=True)
     if job is not None and job.status is not Status.FINISHED:
         return refusal(
             f"Job '{job_id[:60]}' is {job.status.name.lower()}; results can be fetched once it has finished.", 404
         )
-    folder = state_of(request).places.results(job_id)
+    places = own.places
+    if job is not None:
+        job_id, places = job.id, places.of(job.owner)
+    folder = places.results(job_id)
     files = await run_in_threadpool(_complete, folder)
     nothing = refusal(
         f"No data for job '{job_id[:60]}' on the server; only outputs with origin request: can be fetched.", 404
@@ -234,7 +246,7 @@ async def _fetch_result(request: Request) -> Response:
         if not delete:
             return
         with store_of(request).locked():
-            now = store_of(request).get(job_id, brief=True)
+            now = store_of(request).get(job_id, places.owner, brief=True)
             if (job and job.number) == (now and now.number):  # not the results of a newer job with the id
                 shutil.rmtree(folder, ignore_errors=True)
 
@@ -295,13 +307,17 @@ def _complete(folder: Path) -> list[Path]:
 
 
 async def _upload(request: Request) -> Response:
-    uploads = state_of(request).places.uploads
+    own = jobs_of(request)
     async with read_form(request, max_files=4, max_fields=20, max_part_size=1 << 16) as form:
         _authorised(request, {name: value for name, value in form.items() if isinstance(value, str)})
         part = form.get("file")
         if not isinstance(part, UploadFile):
             return refusal("The upload has no part named file; expected multipart/form-data with one.")
-        name = await run_in_threadpool(keep, part.file, part.filename or "", uploads)
+        try:
+            await run_in_threadpool(own.check_room, part.size or 0)
+        except OverLimit as error:
+            return refusal(error, 429)
+        name = await run_in_threadpool(keep, part.file, part.filename or "", own.places.uploads)
     return HTMLResponse(name)
 
 

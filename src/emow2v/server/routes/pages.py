@@ -96,7 +96,9 @@ async def _jobs(request: Request) -> Response:
 
 
 async def _job(request: Request) -> Response:
-    return await run_in_threadpool(_page, "job.html", plots=True)
+    """The page of a job; of an unknown one, or somebody else's, it says so."""
+    job = await run_in_threadpool(request.app.state.server.jobs.get, request.path_params["job_id"], brief=True)
+    return await run_in_threadpool(_page, "job.html", 404 if job is None else 200, plots=True)
 
 
 async def _together(request: Request) -> Response:

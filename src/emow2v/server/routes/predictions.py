@@ -20,8 +20,9 @@ from emow2v.discover.turn_inputs import MAX_BYTES
 from emow2v.server.callbacks.delivery import check_callback
 from emow2v.server.failures import headers
 from emow2v.server.jobs.prediction import FORMATS, PredictionTask
-from emow2v.server.jobs.store import Job, Status, Store
+from emow2v.server.jobs.store import Job, Status
 from emow2v.server.jobs.uploads import keep, keep_segments
+from emow2v.server.people.own import OwnJobs
 from emow2v.server.routes import views
 from emow2v.server.routes.answers import JobModel
 from emow2v.server.state import ServerState
@@ -41,7 +42,7 @@ def add(api: FastAPI, state: ServerState, to_model: Callable[[Job], JobModel]) -
     Args:
         to_model: describes a job
     """
-    options, store, places = state.options, state.store, state.places
+    options, store, own = state.options, state.store, state.jobs
 
     @api.post(
         "/predictions",
@@ -137,6 +138,8 @@ def add(api: FastAPI, state: ServerState, to_model: Callable[[Job], JobModel]) -
         def post() -> Job:
             if callback:
                 check_callback(callback, options)
+            places = own.places
+            own.check_room(sum(one.size or 0 for one in (file, *with_turns) if one is not None))
             if file is not None:
                 form["name"] = file.filename or "upload"
                 form["upload"] = keep(file.file, file.filename or "", places.uploads)
@@ -145,15 +148,8 @@ def add(api: FastAPI, state: ServerState, to_model: Callable[[Job], JobModel]) -
                     files = {one.filename or "segments": one.file for one in with_turns}
                     form["segments"], form["segments_name"] = keep_segments(files, len(with_turns), places.uploads)
                 with contextlib.closing(PredictionTask(job_id, form, places, options.context)) as task:
-                    task.check(state.card, options.max_duration_s)
-                return store.submit(
-                    job_id,
-                    form,
-                    kind="prediction",
-                    client=client,
-                    context=options.context,
-                    max_waiting=options.max_waiting,
-                )
+                    seconds = task.check(state.card, options.max_duration_s)
+                return own.submit(job_id, form, "prediction", seconds)
             except BaseException:
                 for upload in PredictionTask(job_id, form, places).owned:
                     upload.unlink(missing_ok=True)
@@ -165,20 +161,20 @@ def add(api: FastAPI, state: ServerState, to_model: Callable[[Job], JobModel]) -
         state.workers.wake()
         if not wait:
             return JSONResponse(to_model(job).model_dump(), 202, headers={"Location": f"jobs/{job.id}"})
-        ended = await _ended(request, store, job, state.stopping)
+        ended = await _ended(request, own, job, state.stopping)
         if ended is None:
-            await run_in_threadpool(store.cancel, job.id)
+            await run_in_threadpool(store.cancel, job.id, job.owner)
             return Response(status_code=400)  # the client closed the connection; nobody reads this
         if ended.status is not Status.FINISHED:
             raise HTTPException(400, ended.error or "The job was cancelled.")
-        return views.result(ended, places)
+        return views.result(ended, state.places)
 
 
-async def _ended(request: Request, store: Store, job: Job, stopping: threading.Event) -> Job | None:
+async def _ended(request: Request, own: OwnJobs, job: Job, stopping: threading.Event) -> Job | None:
     """Wait for the end of a job; None where the client closes the connection before."""
     begun = asked = time.monotonic()
     while (moment := time.monotonic()) - begun < MAX_WAIT_S:
-        now = await run_in_threadpool(store.get, job.id, brief=True)
+        now = await run_in_threadpool(own.now, job)
         if now is None or now.number != job.number:
             raise HTTPException(409, "The job was replaced by another.")
         if now.status.ended:

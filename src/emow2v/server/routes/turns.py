@@ -109,14 +109,14 @@ def add(api: FastAPI, state: ServerState, find_job: Callable[..., Job]) -> None:
             return JSONResponse(_model(found).model_dump(), headers=PRIVATE)
         stem = task.stem(session)
         return sent_once(
-            places.results(job.id),
+            places.of(job.owner).results(job.id),
             lambda folder: _written(found, task, job.provenance, kind, folder, stem),
             media_type=MEDIA[kind],
             filename=f"{stem}.{'TextGrid' if kind == 'textgrid' else kind}",
         )
 
     def _turns(job: Job, task: Task, session: int) -> _JobTurns | None:
-        listed = read_turn_list(path_of(places.results(job.id), session))
+        listed = read_turn_list(path_of(places.of(job.owner).results(job.id), session))
         values = task.table(session)
         if listed is not None:
             return _JobTurns(listed.name or _DETECTOR, "pool", listed.with_values(values, task.framing), listed.notices)

@@ -25,8 +25,9 @@ from emow2v.discover.options import offered_cards
 from emow2v.errors import Emow2vError, FormatError, TooLong
 from emow2v.server.failures import failure, headers, invalid, sentence
 from emow2v.server.jobs import history
-from emow2v.server.jobs.store import Busy, Job, Status, Store
+from emow2v.server.jobs.store import Busy, Job, OverLimit, Status
 from emow2v.server.jobs.task import task_of
+from emow2v.server.people.own import OwnJobs
 from emow2v.server.routes import data_files, predictions, turns, views
 from emow2v.server.routes.answers import PROBLEMS, JobModel, State
 from emow2v.server.routes.forms import prepare, refuse_unknown
@@ -84,7 +85,7 @@ class ModelModel(BaseModel):
 
 def create_v1(state: ServerState) -> FastAPI:
     """The routes below /v1, with their description at /v1/openapi.json."""
-    store, places = state.store, state.places
+    store, places, own = state.store, state.places, state.jobs
     api = FastAPI(
         title="emow2v",
         version=__version__,
@@ -103,7 +104,7 @@ def create_v1(state: ServerState) -> FastAPI:
         api.add_exception_handler(kind, _failed)
 
     def find_job(job_id: str, *, brief: bool = False) -> Job:
-        job = store.get(job_id, brief=brief)
+        job = own.get(job_id, brief=brief)
         if job is None:
             raise HTTPException(404, f"No job '{job_id[:60]}' is known; expected the id of a posted job.")
         return job
@@ -113,7 +114,8 @@ def create_v1(state: ServerState) -> FastAPI:
         if job.status is Status.WAITING:
             position = store.position(job) if positions is None else positions.get(job.number)
         return JobModel(
-            id=job.id,
+            id=own.shown_id(job),
+            owner=job.owner,
             name=one_line(task_of(job, places).name),
             kind=job.kind,
             state=job.status.name.lower(),  # type: ignore[arg-type]
@@ -136,7 +138,7 @@ def create_v1(state: ServerState) -> FastAPI:
     ) -> list[JobModel]:
         """The newest jobs first."""
         status = Status[state.upper()] if state else None
-        listed = store.all(newest_first=True, most=limit, status=status)
+        listed = own.all(newest_first=True, most=limit, status=status)
         positions = store.positions() if any(job.status is Status.WAITING for job in listed) else {}
         return [to_model(job, positions) for job in listed]
 
@@ -148,14 +150,15 @@ def create_v1(state: ServerState) -> FastAPI:
     def cancel(job_id: str) -> JobModel:
         """Cancel a job. A cancelled job stays cancelled; a job that has ended otherwise is a conflict."""
         before = find_job(job_id, brief=True)
-        if not store.cancel(before.id):
+        if not store.cancel(before.id, before.owner):
             raise HTTPException(409, f"The job is {find_job(job_id, brief=True).status.name.lower()} already.")
         return to_model(find_job(job_id, brief=True))
 
     @api.delete("/jobs/{job_id}")
     def erase(job_id: str) -> JobModel:
         """Erase a job with its log, result and upload; a running job is cancelled first. Answers its last state."""
-        erased = history.erase(store, places, find_job(job_id, brief=True).id)
+        found = find_job(job_id, brief=True)
+        erased = history.erase(store, places, found.id, found.owner)
         if erased is None:
             raise HTTPException(404, "Another client has erased the job.")
         logger.info("job %s: erased", erased.id, extra={"job": erased.id})
@@ -168,8 +171,8 @@ def create_v1(state: ServerState) -> FastAPI:
     @api.get("/jobs/{job_id}/events", response_class=StreamingResponse)
     async def events(job_id: str) -> StreamingResponse:
         """Server-sent events: the job at each change, until it has ended."""
-        await run_in_threadpool(find_job, job_id, brief=True)
-        return StreamingResponse(_events(store, job_id, to_model, state.stopping), media_type="text/event-stream")
+        found = await run_in_threadpool(find_job, job_id, brief=True)
+        return StreamingResponse(_events(own, found, to_model, state.stopping), media_type="text/event-stream")
 
     @api.get("/models")
     def models() -> list[ModelModel]:
@@ -211,10 +214,10 @@ def _with_problems(description: dict[str, Any]) -> dict[str, Any]:
     return description
 
 
-async def _events(store: Store, job_id: str, to_model: Any, stopping: threading.Event) -> AsyncIterator[str]:
+async def _events(own: OwnJobs, found: Job, to_model: Any, stopping: threading.Event) -> AsyncIterator[str]:
     last, sent_at = "", time.monotonic()
     while not stopping.is_set():
-        job = await run_in_threadpool(store.get, job_id, brief=True)
+        job = await run_in_threadpool(own.now, found)
         if job is None:
             return
         text = json.dumps((await run_in_threadpool(to_model, job)).model_dump())
@@ -253,6 +256,7 @@ async def _disconnected(request: Request, error: Exception) -> Response:
 
 async def _refused(request: Request, error: Exception) -> Response:
     if isinstance(error, Busy):
-        return JSONResponse({"error": str(error)}, 429, headers=headers(429))
+        soon = not isinstance(error, OverLimit)
+        return JSONResponse({"error": str(error)}, 429, headers=headers(429) if soon else None)
     status = 413 if isinstance(error, TooLong) else 422 if isinstance(error, FormatError) else 400
     return JSONResponse({"error": one_line(str(error))}, status)

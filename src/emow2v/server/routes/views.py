@@ -100,6 +100,9 @@ def add(api: FastAPI, state: ServerState, find_job: Callable[..., Job]) -> None:
         """Names of the job's recordings."""
         return task_of(find_job(job_id), places).sessions
 
+    def results_folder(job: Job) -> Path:
+        return places.of(job.owner).results(job.id)
+
     @api.get("/jobs/{job_id}/rows", response_model=RowsModel)
     def rows(
         job_id: str,
@@ -114,10 +117,10 @@ def add(api: FastAPI, state: ServerState, find_job: Callable[..., Job]) -> None:
             values = or_404(lambda: task.table(session))
             columns = [values.starts, values.ends, values.scores, values.confidence]
             every = np.column_stack(columns if values.speech is None else [*columns, values.speech])
-            turns = values.turns is not None or path_of(places.results(job.id), session).is_file()
+            turns = values.turns is not None or path_of(results_folder(job), session).is_file()
             has = {"turns": turns, "embeddings": task.arrays(session) is not None}
             return _rows("", every[first : first + MAX_ROWS], first, len(every), complete=True, has=has)
-        now = partial_rows.read(places.results(job.id), first, run)
+        now = partial_rows.read(results_folder(job), first, run)
         begin = first if now.run == run or not run else 0
         return _rows(now.run, now.rows[:MAX_ROWS], begin, begin + len(now.rows), complete=False)
 
@@ -209,7 +212,7 @@ def add(api: FastAPI, state: ServerState, find_job: Callable[..., Job]) -> None:
             check_finished(job)
         chosen = [(task_of(job, places), job.provenance) for job in found]
         return sent_once(
-            places.results(found[0].id),
+            results_folder(found[0]),
             lambda folder: results.export_all(chosen, table, folder),
             media_type="application/zip",
             filename="results.zip",
@@ -240,7 +243,7 @@ def result(job: Job, places: Places, file_format: str = "", session: int = 0) ->
             headers=PRIVATE,
         )
     return sent_once(
-        places.results(job.id),
+        places.of(job.owner).results(job.id),
         lambda folder: results.export(task, job.provenance, session, file_format, folder),
         media_type=results.EXPORTS.get(file_format, "application/zip"),
         filename=f"{stem}.{results.ZIPPED.get(file_format, file_format)}",

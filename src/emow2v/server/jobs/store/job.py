@@ -48,6 +48,7 @@ class Job:
         posted, started, ended: UTC, ISO 8601 to the millisecond; "" before the event
         provenance: of the results
         notices: sentences on what is missing or unusual in the recording
+        owner: name of the person who posted it; "" for the single token, or none. Two owners may have jobs of one id
     """
 
     number: int
@@ -70,6 +71,7 @@ class Job:
     was_cancelled: bool
     provenance: Mapping[str, str | float]
     notices: Sequence[str] = ()
+    owner: str = ""
 
     @property
     def progress(self) -> str:

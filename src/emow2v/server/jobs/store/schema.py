@@ -9,13 +9,14 @@ from pathlib import Path
 
 logger = logging.getLogger("emow2v.server")
 
-SCHEMA = 5  # 0.1.0 wrote 3
+SCHEMA = 6  # 0.1.0 wrote 3
 MOST_LISTED = 1000  # characters of a field in lists and repeated queries, because a field may hold a recording
 
 JOBS = """
 CREATE TABLE {name} (
     number INTEGER PRIMARY KEY AUTOINCREMENT,  -- also the order in which they were posted
-    id TEXT NOT NULL UNIQUE,
+    id TEXT NOT NULL,
+    owner TEXT NOT NULL DEFAULT '',  -- name of the person who posted it; '' for the single token, or none
     kind TEXT NOT NULL,
     client TEXT NOT NULL,
     brief TEXT NOT NULL,  -- the form with the beginning of each field
@@ -34,7 +35,9 @@ CREATE TABLE {name} (
     was_cancelled INTEGER NOT NULL DEFAULT 0,
     provenance TEXT NOT NULL DEFAULT '{{}}',
     notices TEXT NOT NULL DEFAULT '[]',  -- JSON, sentences on what is missing or unusual in the recording
-    form TEXT NOT NULL  -- JSON, secrets masked; last, since it may hold a recording, which other columns need not read past
+    seconds REAL NOT NULL DEFAULT 0,  -- of sound: as the recordings state it, or as much as was heard, where that is more
+    form TEXT NOT NULL,  -- JSON, secrets masked; last, since it may hold a recording, which other columns need not read past
+    UNIQUE (owner, id)
 )
 """
 OTHERS = """
@@ -56,8 +59,37 @@ CREATE TABLE IF NOT EXISTS callbacks (
     due REAL NOT NULL DEFAULT 0
 )
 """
+# Seconds of sound that a name has posted on a day (UTC), also in jobs that were erased since. Triggers count, so that no
+# change of a job can omit it. A job that was cancelled before it ran does not count.
+HEARD = (
+    """
+CREATE TABLE IF NOT EXISTS heard (
+    owner TEXT NOT NULL, day TEXT NOT NULL, seconds REAL NOT NULL, PRIMARY KEY (owner, day)
+)
+""",
+    """
+CREATE TRIGGER heard_posted AFTER INSERT ON jobs WHEN NEW.owner != '' BEGIN
+    INSERT INTO heard VALUES (NEW.owner, substr(NEW.posted, 1, 10), NEW.seconds)
+    ON CONFLICT (owner, day) DO UPDATE SET seconds = seconds + excluded.seconds;
+END
+""",
+    """
+CREATE TRIGGER heard_more AFTER UPDATE OF seconds ON jobs WHEN NEW.owner != '' BEGIN
+    UPDATE heard SET seconds = seconds + NEW.seconds - OLD.seconds
+    WHERE owner = NEW.owner AND day = substr(NEW.posted, 1, 10);
+END
+""",
+    """
+CREATE TRIGGER heard_cancelled AFTER UPDATE OF status ON jobs
+WHEN NEW.owner != '' AND NEW.status = 4 AND OLD.status = 0 AND OLD.attempts = 0 BEGIN
+    UPDATE heard SET seconds = max(0, seconds - OLD.seconds)
+    WHERE owner = NEW.owner AND day = substr(NEW.posted, 1, 10);
+END
+""",
+)
 # Cancelled jobs whose id another job has taken, until their worker releases them.
 REPLACED = "CREATE TABLE replaced AS SELECT * FROM jobs WHERE 0"
+_LATER = {"notices": "'[]'", "owner": "''", "seconds": "0"}  # columns that earlier versions had not, and their values
 
 
 def create(database: sqlite3.Connection) -> None:
@@ -66,7 +98,13 @@ def create(database: sqlite3.Connection) -> None:
     for statement in OTHERS.split(";\n"):
         database.execute(statement)
     database.execute(REPLACED)
-    database.execute(CALLBACKS)
+    _add_tables(database)
+
+
+def _add_tables(database: sqlite3.Connection) -> None:
+    """The tables that later versions added, and what acts on the table of jobs."""
+    for statement in (CALLBACKS, *HEARD):
+        database.execute(statement)
     database.execute(f"PRAGMA user_version = {SCHEMA}")
 
 
@@ -140,14 +178,13 @@ def _rebuild(database: sqlite3.Connection) -> None:
         old = [row[1] for row in database.execute("PRAGMA table_info(replaced)")]
         database.execute("ALTER TABLE replaced RENAME TO replaced_before")
         database.execute(REPLACED)
-        extra = "".join(f", '[]' AS {name}" for name in ("notices",) if name not in old)
-        names = ", ".join(old) + (", notices" if extra else "")
-        database.execute(f"INSERT INTO replaced ({names}) SELECT {', '.join(old)}{extra} FROM replaced_before")
+        missing = {name: value for name, value in _LATER.items() if name not in old}
+        chosen = ", ".join([*old, *missing.values()])
+        database.execute(f"INSERT INTO replaced ({', '.join([*old, *missing])}) SELECT {chosen} FROM replaced_before")
         database.execute("DROP TABLE replaced_before")
     else:
         database.execute(REPLACED)
-    database.execute(CALLBACKS)
-    database.execute(f"PRAGMA user_version = {SCHEMA}")
+    _add_tables(database)
 
 
 def expect_callback(database: sqlite3.Connection, job: sqlite3.Row) -> None:

@@ -18,7 +18,8 @@ from emow2v.server.failures import remedy
 from emow2v.server.jobs.store import schema
 from emow2v.server.jobs.store.connections import Database
 from emow2v.server.jobs.store.job import Busy, Job, Kind, Status, from_row
-from emow2v.server.jobs.store.work import WHOLE, Work, line, now
+from emow2v.server.jobs.store.limits import Limits
+from emow2v.server.jobs.store.work import TURN, WHOLE, Work, line, now
 
 _OVER = "status >= 2 AND (status != 4 OR worker = '')"  # and its worker has released it
 _LISTED = WHOLE.replace("form", "brief AS form")
@@ -83,18 +84,26 @@ class Store(Work):
         client: str = "",
         context: str = "window",
         max_waiting: int = 0,
+        owner: str = "",
+        seconds: float = 0,
+        limits: Limits | None = None,
     ) -> Job:
-        """Queue a job. The id of an ended job may be used again; the old job is removed then.
+        """Queue a job. The id of an ended job of the same owner may be used again; the old job is removed then.
 
         Args:
             max_waiting: number of jobs that may wait; 0 for no limit
+            owner: name of the person who posts it
+            seconds: of sound, as its recordings state it
+            limits: of the owner; default: none
 
         Raises:
-            Busy: the queue is full
+            Busy: the queue is full, or the owner has reached a limit
             RequestError: a job with the id waits or runs
         """
         with self._data.write() as database:
-            old = database.execute("SELECT number, status FROM jobs WHERE id = ?", (job_id,)).fetchone()
+            old = database.execute(
+                "SELECT number, status FROM jobs WHERE owner = ? AND id = ?", (owner, job_id)
+            ).fetchone()
             if old is not None:
                 status = Status(old["status"])
                 if not status.ended:
@@ -109,26 +118,62 @@ class Store(Work):
             waiting = database.execute("SELECT count(*) FROM jobs WHERE status = 0").fetchone()[0]
             if max_waiting and waiting >= max_waiting:
                 raise Busy(f"{waiting} jobs are waiting, as many as are taken; try again later.")
+            moment = now()
+            if limits is not None:
+                limits.check_jobs(database, owner, seconds, moment[:10])
             made = database.execute(
-                "INSERT INTO jobs (id, kind, client, brief, context, status, posted, form) VALUES (?, ?, ?, ?, ?, 0, ?, ?) "
-                f"RETURNING {WHOLE}",
-                (job_id, kind, client, schema.brief(dict(form)), context, now(), json.dumps(dict(form))),
+                "INSERT INTO jobs (id, owner, kind, client, brief, context, status, posted, seconds, form) "
+                f"VALUES (?, ?, ?, ?, ?, ?, 0, ?, ?, ?) RETURNING {WHOLE}",
+                (
+                    job_id,
+                    owner,
+                    kind,
+                    client,
+                    schema.brief(dict(form)),
+                    context,
+                    moment,
+                    seconds,
+                    json.dumps(dict(form)),
+                ),
             ).fetchone()
             schema.expect_callback(database, made)
         return from_row(made)
 
-    def get(self, job_id: str, *, brief: bool = False) -> Job | None:
-        """A job; None where the id is unknown. With `brief`, its form has only the beginning of each field."""
+    def get(self, job_id: str, owner: str = "", *, brief: bool = False) -> Job | None:
+        """A job; None where the owner has none of that id. With `brief`, its form has only the beginning of each field.
+
+        Routes ask `people.own.OwnJobs` instead, which knows whose request it answers.
+        """
         columns = _LISTED if brief else WHOLE
-        row = self._data.row(f"SELECT {columns} FROM jobs WHERE id = ?", (job_id,))
+        row = self._data.row(f"SELECT {columns} FROM jobs WHERE owner = ? AND id = ?", (owner, job_id))
         return None if row is None else from_row(row)
 
-    def all(self, *, most: int = -1, newest_first: bool = False, status: Status | None = None) -> list[Job]:
-        """Jobs in the order of posting, or the newest first; their forms have only the beginning of each field."""
+    def owners(self, job_id: str) -> list[str]:
+        """The owners who have a job of that id."""
+        return [
+            row["owner"] for row in self._data.rows("SELECT owner FROM jobs WHERE id = ? ORDER BY owner", (job_id,))
+        ]
+
+    def all(
+        self,
+        *,
+        most: int = -1,
+        newest_first: bool = False,
+        status: Status | None = None,
+        owner: str | None = None,
+    ) -> list[Job]:
+        """Jobs in the order of posting, or the newest first; their forms have only the beginning of each field.
+
+        Args:
+            most: number of jobs; -1 for all
+            owner: whose they are; None for those of all
+        """
         order = "DESC" if newest_first else "ASC"
-        where, values = ("", []) if status is None else ("WHERE status = ?", [int(status)])
+        conditions = {"status = ?": None if status is None else int(status), "owner = ?": owner}
+        given = {text: value for text, value in conditions.items() if value is not None}
+        where = f"WHERE {' AND '.join(given)}" if given else ""
         query = f"SELECT {_LISTED} FROM jobs {where} ORDER BY number {order} LIMIT ?"
-        return [from_row(row) for row in self._data.rows(query, [*values, most])]
+        return [from_row(row) for row in self._data.rows(query, [*given.values(), most])]
 
     def counts(self) -> dict[Status, int]:
         """Number of jobs in each state."""
@@ -147,22 +192,24 @@ class Store(Work):
         query = "SELECT number, row_number() OVER (ORDER BY number) - 1 AS position FROM jobs WHERE status = 0"
         return {row["number"]: row["position"] for row in self._data.rows(query)}
 
-    def cancel(self, job_id: str) -> bool:
+    def cancel(self, job_id: str, owner: str = "") -> bool:
         """Cancel a job: its status changes at once, and no further file appears.
 
         Returns:
             False where the job has ended otherwise, or its files are being published; True also where it was cancelled before
         """
         with self._data.write() as database:
-            database.execute("UPDATE jobs SET was_cancelled = 1 WHERE id = ? AND status < 2", (job_id,))
+            named = (owner, job_id)
+            database.execute("UPDATE jobs SET was_cancelled = 1 WHERE owner = ? AND id = ? AND status < 2", named)
             stopped = database.execute(
-                "UPDATE jobs SET status = 4, ended = ? WHERE id = ? AND status < 2 AND NOT publishing RETURNING number",
-                (now(), job_id),
+                "UPDATE jobs SET status = 4, ended = ? WHERE owner = ? AND id = ? AND status < 2 AND NOT publishing "
+                "RETURNING number",
+                (now(), *named),
             ).fetchone()
             if stopped is not None:
                 line(database, stopped["number"], "cancelled; nothing more is written", "INFO")
                 return True
-            row = database.execute("SELECT status FROM jobs WHERE id = ?", (job_id,)).fetchone()
+            row = database.execute("SELECT status FROM jobs WHERE owner = ? AND id = ?", named).fetchone()
         return row is not None and row["status"] == Status.CANCELED
 
     # --- for the server ---
@@ -177,7 +224,7 @@ class Store(Work):
             the job; None where it runs or is gone, or where a worker has not released a job that it replaced
         """
         with self._data.write() as database:
-            nobody_holds = "id NOT IN (SELECT id FROM replaced)"
+            nobody_holds = "(owner, id) NOT IN (SELECT owner, id FROM replaced)"
             query = f"DELETE FROM jobs WHERE number = ? AND {_OVER} AND {nobody_holds} RETURNING {WHOLE}"
             row = database.execute(query, (job.number,)).fetchone()
             if row is not None:
@@ -242,7 +289,7 @@ class Store(Work):
                 f"(SELECT number FROM jobs WHERE status >= 2 ORDER BY ended DESC, number DESC LIMIT ?)) RETURNING {WHOLE}",
                 (oldest, most),
             ).fetchall()
-            database.execute("DELETE FROM served WHERE client NOT IN (SELECT client FROM jobs)")
+            database.execute(f"DELETE FROM served WHERE client NOT IN (SELECT {TURN} FROM jobs)")
             jobs = [from_row(row) for row in dropped]
             before(jobs)
         self._forget_backups(begin)

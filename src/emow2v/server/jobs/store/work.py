@@ -14,6 +14,8 @@ from emow2v.server.jobs.store.job import Job, Status, from_row, sentence
 
 MAX_NOTICES = 100  # of a job; its log has all of them
 MAX_ATTEMPTS = 3  # a job during which workers died so often is given up
+# Whose turn it is: people's, and addresses' where nobody has a name
+TURN = "CASE owner WHEN '' THEN jobs.client ELSE 'name ' || owner END"
 WHOLE = ", ".join(one.name for one in fields(Job))
 
 
@@ -30,11 +32,11 @@ class Work:
     def claim(self, worker: str) -> Job | None:
         """Assign the next waiting job to a worker; None where no job waits.
 
-        Clients take turns: the oldest job of the client that was served longest ago is next.
+        People take turns, and clients without a name: the oldest job of the one that was served longest ago is next.
         """
         with self._data.write() as database:
             row = database.execute(
-                "SELECT number, client FROM jobs LEFT JOIN served USING (client) WHERE status = 0 "
+                f"SELECT number, {TURN} AS client FROM jobs LEFT JOIN served ON served.client = {TURN} WHERE status = 0 "
                 "ORDER BY coalesce(turn, 0), number LIMIT 1"
             ).fetchone()
             if row is None:
@@ -100,20 +102,21 @@ class Work:
         """Mark the files as published; the job can be cancelled again until those of the next session are complete."""
         self._update_running(job, "publishing = 0, moves = '[]'", lasting=False)
 
-    def end(self, job: Job, error: str = "", *, rows: int | None = None) -> bool:
+    def end(self, job: Job, error: str = "", *, rows: int | None = None, seconds: float = 0) -> bool:
         """End a job as finished, or as failed with a sentence; False where it was cancelled before.
 
         Args:
             rows: number of values; default: the last `progress`
+            seconds: of sound that was heard, which count where the recordings stated less
         """
         status = Status.ERROR if error else Status.FINISHED
         with self._data.write() as database:
             error = sentence(error)
             ended = database.execute(
                 "UPDATE jobs SET status = ?, ended = ?, error = ?, publishing = 0, moves = '[]', "
-                "rows = coalesce(?, rows), expected = coalesce(?, expected) "
+                "rows = coalesce(?, rows), expected = coalesce(?, expected), seconds = max(seconds, ?) "
                 "WHERE number = ? AND status = 1 AND worker = ? RETURNING number",
-                (int(status), now(), error, rows, rows, job.number, job.worker),
+                (int(status), now(), error, rows, rows, seconds, job.number, job.worker),
             ).fetchone()
             if ended is not None:
                 line(database, job.number, error or "finished", "ERROR" if error else "INFO")

@@ -1,0 +1,113 @@
+"""The jobs and places of the person whose request is answered: the way of all routes to the store."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from emow2v.discover.places import Places
+from emow2v.server.jobs.store import Job, Kind, Limits, Status, Store
+from emow2v.server.options import ServerOptions
+from emow2v.server.people.person import caller, present_call
+
+_SEPARATOR = ":"  # no jobID holds it
+
+
+class OwnJobs:
+    """The jobs that the caller may see; those of others are unknown, whatever is asked.
+
+    An administrator sees the jobs of all; those of others have the owner before their id, as in "anna:talk1". Without a
+    name, such an id means the job of the administrator, or else of the only owner who has one of that id.
+
+    Args:
+        store: of all jobs
+        places: of the server
+        options: of the server, for the limits of each name
+    """
+
+    def __init__(self, store: Store, places: Places, options: ServerOptions) -> None:
+        self._store, self._places = store, places
+        self._limits = Limits(
+            options.max_waiting_each, options.max_hours_each * 3600, round(options.max_kept_each_mb * 1e6)
+        )
+        self._max_waiting, self._context = options.max_waiting, options.context
+
+    @property
+    def places(self) -> Places:
+        """The caller's places."""
+        return self._places.of(caller().name)
+
+    def get(self, job_id: str, *, brief: bool = False) -> Job | None:
+        """A job; None where it is unknown, or somebody else's. With `brief`, its form has only the beginning of each field."""
+        owner, own_id = self._named(job_id)
+        job = self._store.get(own_id, owner, brief=brief)
+        if job is not None:
+            present_call().jobs.append((job.owner, job.id))
+        return job
+
+    def now(self, job: Job) -> Job | None:
+        """The present state of a job that the caller was given; None where it is gone. Its form is brief."""
+        return self._store.get(job.id, job.owner, brief=True)
+
+    def all(self, *, most: int = -1, newest_first: bool = False, status: Status | None = None) -> list[Job]:
+        """The jobs, as `Store.all` lists them."""
+        person = caller()
+        owner = None if person.is_administrator else person.name
+        return self._store.all(most=most, newest_first=newest_first, status=status, owner=owner)
+
+    def shown_id(self, job: Job) -> str:
+        """The id by which the caller asks for a job."""
+        return job.id if job.owner == caller().name else f"{job.owner}{_SEPARATOR}{job.id}"
+
+    def submit(self, job_id: str, form: Mapping[str, str], kind: Kind, seconds: float) -> Job:
+        """Queue a job of the caller; see `Store.submit`.
+
+        Args:
+            seconds: of its sound
+
+        Raises:
+            Busy: the queue is full, or the caller has reached a limit
+            RequestError: a job of the caller with that id waits or runs
+        """
+        call, person = present_call(), caller()
+        job = self._store.submit(
+            job_id,
+            form,
+            kind=kind,
+            client=call.client,
+            context=self._context,
+            max_waiting=self._max_waiting,
+            owner=person.name,
+            seconds=seconds,
+            limits=self._own_limits,
+        )
+        call.jobs.append((job.owner, job.id))
+        return job
+
+    def check_room(self, more: int = 0) -> None:
+        """Refuse bytes that the caller may not keep any more.
+
+        Args:
+            more: bytes that come
+
+        Raises:
+            OverLimit: one sentence on the limit
+        """
+        if (limits := self._own_limits) is not None:
+            limits.check_kept(self.places.own_dir, more)
+
+    @property
+    def _own_limits(self) -> Limits | None:
+        person = caller()
+        return self._limits if person.name and not person.is_administrator else None
+
+    def _named(self, job_id: str) -> tuple[str, str]:
+        """The owner and the id that a text means."""
+        person = caller()
+        if not person.is_administrator:
+            return person.name, job_id
+        if _SEPARATOR in job_id:
+            owner, _, own_id = job_id.partition(_SEPARATOR)
+            return owner, own_id
+        owners = self._store.owners(job_id)
+        is_clear = len(owners) == 1 and person.name not in owners
+        return owners[0] if is_clear else person.name, job_id
