@@ -77,11 +77,12 @@ FLAGS = """
 --allow-host --tls-cert --tls-key --tls-self-signed --nova-status --max-upload --max-duration --max-waiting --max-streams
 --keep-jobs --keep-days --patience --log-format
 --allow-source --allow-network --fetch-minutes --allow-callback --callback-keys --callback-names
+--root-path --forwarded-allow
 """.split()
 VARIABLES = """
 HOST PORT MODEL ENGINE PRECISION DEVICE THREADS CONTEXT DATA_DIR WORK_DIR WORKERS TOKEN ALLOW_HOST TLS_CERT TLS_KEY
 LOG_FORMAT
-ALLOW_SOURCE ALLOW_NETWORK ALLOW_CALLBACK CALLBACK_KEYS
+ALLOW_SOURCE ALLOW_NETWORK ALLOW_CALLBACK CALLBACK_KEYS ROOT_PATH FORWARDED_ALLOW
 """.split()
 
 

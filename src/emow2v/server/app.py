@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import sqlite3
 from collections.abc import AsyncIterator, Mapping
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -47,6 +47,7 @@ from emow2v.server.security.access import (
     check_role,
     host_names,
 )
+from emow2v.server.security.proxies import PREFIX, Below, Proxied
 from emow2v.server.state import ServerState
 
 
@@ -99,13 +100,15 @@ def create_app(state: ServerState, live: Live) -> Starlette:
         routes=routes,
         lifespan=lifespan,
         middleware=[
-            Middleware(Counting, metrics, paths),
             Middleware(pages.Guarded),
+            Middleware(Proxied, options.root_path, options.forwarded_allow, _refuse),
+            Middleware(Counting, metrics, paths),
             Middleware(HostCheck, hosts, _refuse),
             Middleware(SiteCheck, _refuse),
             Middleware(TokenCheck, state.gate, _refuse, lambda scope: scope["path"] in FORMS),
             Middleware(Audited, state.audit, lambda: state.gate.required),
             Middleware(BodyCheck, options.max_body, _refuse),  # after the token: strangers may send less
+            Middleware(Below),
         ],
         exception_handlers={
             HTTPException: _http_error,
@@ -119,17 +122,18 @@ def create_app(state: ServerState, live: Live) -> Starlette:
 
 
 def _refuse(status: int, sentence: str, more: Mapping[str, str] | None = None) -> ASGIApp:
-    """The answer of an access check, also to a WebSocket that is not opened then.
+    """The answer of an access check, also to a WebSocket, which is not opened then.
 
     Args:
         more: headers
     """
 
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "websocket":
+        if scope["type"] == "websocket" and "websocket.http.response" not in scope.get("extensions", {}):
             await send({"type": "websocket.close", "code": 1008, "reason": sentence[:120]})
-        elif status == 401 and scope["method"] == "GET" and "text/html" in Headers(scope=scope).get("accept", ""):
-            await RedirectResponse(f"/login?next={quote(scope['path'])}", 303)(scope, receive, send)
+        elif status == 401 and scope.get("method") == "GET" and "text/html" in Headers(scope=scope).get("accept", ""):
+            up = "../" * (scope["path"].count("/") - 1)  # relative: the path before it is the proxy's
+            await RedirectResponse(f"{up}login?next={quote(scope['path'])}", 303)(scope, receive, send)
         else:
             headers = {"WWW-Authenticate": "Bearer"} if status == 401 else {}
             await refusal(sentence, status, headers=headers | dict(more or {}))(scope, receive, send)
@@ -140,7 +144,7 @@ def _refuse(status: int, sentence: str, more: Mapping[str, str] | None = None) -
 async def _login(request: Request) -> Response:
     """Takes the token from a browser and stores it in a cookie that scripts cannot read and other sites cannot send."""
     target = request.query_params.get("next", "/")
-    if not target.startswith("/") or target.startswith("//"):  # no other site
+    if not target.startswith("/") or target.startswith("//") or ".." in unquote(target):  # no other site
         target = "/"
     if request.method == "GET":
         return pages.login()
@@ -155,8 +159,10 @@ async def _login(request: Request) -> Response:
         check_role(call.person, target)
     except Refused as error:
         return pages.login(str(error), error.status)
-    answer = RedirectResponse(target, 303)
-    answer.set_cookie(COOKIE, str(candidate), httponly=True, samesite="strict", secure=request.url.scheme == "https")
+    answer = RedirectResponse(f".{target}", 303)
+    path = f"{request.scope.get(PREFIX, '')}/"  # other services of the proxy do not get the token
+    secure = request.url.scheme == "https"
+    answer.set_cookie(COOKIE, str(candidate), path=path, httponly=True, samesite="strict", secure=secure)
     return answer
 
 

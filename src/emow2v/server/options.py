@@ -15,6 +15,8 @@ if TYPE_CHECKING:  # this module is read by every start of the command line
 
 LogFormat = Literal["text", "json"]
 
+LOOPBACK = ("127.0.0.0/8", "::1")  # this machine
+
 # Headings of `emow2v serve --help`
 FOLDERS, ACCESS, WEB, HTTPS, LIMITS, JOBS = "Folders", "Access", "Addresses", "HTTPS", "Limits", "Jobs and log"
 
@@ -95,6 +97,15 @@ class ServerOptions:
         (),
         "Host name that the server answers to, besides its own address. May be repeated.",
         flag="allow-host", unit="NAME", environment=True, heading=ACCESS,
+    )  # fmt: skip
+    root_path: str = _option(
+        "", "Path below which a reverse proxy shows the server, such as /emow2v, if it passes requests on unchanged.",
+        unit="PATH", environment=True, shown=False, heading=ACCESS,
+    )  # fmt: skip
+    forwarded_allow: Sequence[str] = _option(
+        LOOPBACK,
+        "Address or network of a reverse proxy whose X-Forwarded headers are believed. May be repeated.",
+        unit="NETWORK", environment=True, shown=", ".join(LOOPBACK), heading=ACCESS,
     )  # fmt: skip
 
     allow_sources: Sequence[str] = _option(

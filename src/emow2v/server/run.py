@@ -34,6 +34,7 @@ from emow2v.server.people.tokens import Tokens
 from emow2v.server.protocol import Protocol
 from emow2v.server.routes.live import Live
 from emow2v.server.security.access import check_exposure
+from emow2v.server.security.proxies import check_proxies
 from emow2v.server.security.tls import self_signed
 from emow2v.server.state import ServerState
 from emow2v.storage import locks
@@ -89,6 +90,7 @@ class Server:
                 app,
                 log_config=None,
                 access_log=False,
+                proxy_headers=False,  # the application reads them (`security.proxies`)
                 timeout_graceful_shutdown=5,
                 backlog=ACCEPTED_AT_ONCE,
                 http=Protocol,
@@ -192,6 +194,7 @@ def _check(options: ServerOptions, tokens: Tokens) -> cards.Card:
             "--allow-callback requires --callback-keys; expected a file with the keys that sign callbacks."
         )
     _check_effect(options)
+    check_proxies(options.root_path, options.forwarded_allow)
     check_exposure(options.host, options.token, insecure=options.insecure, named=bool(tokens.all()))
     for folder in options.data_dirs:
         if not storage.is_folder(folder):

@@ -66,16 +66,16 @@ def test_the_token_in_a_form(locked: TestClient) -> None:
 
 def test_the_login_page_gives_a_cookie(locked: TestClient) -> None:
     answer = locked.get("/", headers={"Accept": "text/html"}, follow_redirects=False)
-    assert answer.status_code == 303 and answer.headers["location"] == "/login?next=/"
+    assert answer.status_code == 303 and answer.headers["location"] == "login?next=/"
     assert "password" in locked.get("/login").text
     assert locked.post("/login", data={"token": "no"}).status_code == 401
     answer = locked.post("/login?next=/data", data={"token": TOKEN}, follow_redirects=False)
     cookie = answer.headers["set-cookie"].lower()
-    assert answer.headers["location"] == "/data" and "httponly" in cookie and "samesite=strict" in cookie
+    assert answer.headers["location"] == "./data" and "httponly" in cookie and "samesite=strict" in cookie
     assert locked.get("/data").json() == {"data": []}
     for elsewhere in ("//evil.example", "https://evil.example"):
         answer = locked.post("/login", params={"next": elsewhere}, data={"token": TOKEN}, follow_redirects=False)
-        assert answer.headers["location"] == "/"
+        assert answer.headers["location"] == "./"
 
 
 def test_health_is_open(locked: TestClient) -> None:

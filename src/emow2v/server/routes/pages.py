@@ -67,10 +67,14 @@ class Guarded:
         await self._app(scope, receive, send_with_headers)
 
 
-def _page(name: str, status: int = 200, *, plots: bool = False, **texts: str) -> Response:
-    """A page with its placeholders filled. The texts are our own, never those of users."""
+def _page(name: str, status: int = 200, *, plots: bool = False, up: str = "", **texts: str) -> Response:
+    """A page with its placeholders filled. The texts are our own, never those of users.
+
+    Args:
+        up: from the page's address to that of the server, relative, because a proxy may show both below any path
+    """
     page = (STATIC / name).read_text(encoding="utf-8")
-    for placeholder, text in {"version": __version__, "plotly": _plotly_tag(), **texts}.items():
+    for placeholder, text in {"version": __version__, "plotly": _plotly_tag(up), **texts}.items():
         page = page.replace(f"{{{placeholder}}}", text)
     headers = {
         "Content-Security-Policy": _policy(plots=plots),
@@ -98,7 +102,7 @@ async def _jobs(request: Request) -> Response:
 async def _job(request: Request) -> Response:
     """The page of a job; of an unknown one, or somebody else's, it says so."""
     job = await run_in_threadpool(request.app.state.server.jobs.get, request.path_params["job_id"], brief=True)
-    return await run_in_threadpool(_page, "job.html", 404 if job is None else 200, plots=True)
+    return await run_in_threadpool(_page, "job.html", 404 if job is None else 200, plots=True, up="../")
 
 
 async def _together(request: Request) -> Response:
@@ -119,10 +123,10 @@ def _plotly() -> tuple[str, Path | None]:
     return ("", None) if path is None else (version("plotly"), path)
 
 
-def _plotly_tag() -> str:
+def _plotly_tag(up: str) -> str:
     """The element that loads plotly.js; "" if it is not installed."""
     number, path = _plotly()
-    return "" if path is None else f'<script src="/static/plotly.min.js?v={number}" defer></script>\n'
+    return "" if path is None else f'<script src="{up}static/plotly.min.js?v={number}" defer></script>\n'
 
 
 @cache

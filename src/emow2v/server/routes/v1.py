@@ -172,7 +172,9 @@ def create_v1(state: ServerState) -> FastAPI:
     async def events(job_id: str) -> StreamingResponse:
         """Server-sent events: the job at each change, until it has ended."""
         found = await run_in_threadpool(find_job, job_id, brief=True)
-        return StreamingResponse(_events(own, found, to_model, state.stopping), media_type="text/event-stream")
+        unbuffered = {"X-Accel-Buffering": "no", "Cache-Control": "no-store"}  # by nginx; by any cache
+        content = _events(own, found, to_model, state.stopping)
+        return StreamingResponse(content, media_type="text/event-stream", headers=unbuffered)
 
     @api.get("/models")
     def models() -> list[ModelModel]:

@@ -99,9 +99,7 @@ class HostCheck:
         if scope["type"] in ("http", "websocket") and self._hosts:
             host = _name(Headers(scope=scope).get("host", ""))
             if host not in self._hosts:
-                await self._refuse(421, f"This server does not answer to '{host[:60]}'; see --allow-host.")(
-                    scope, receive, send
-                )
+                await self._refuse(421, _other_name(host[:60]))(scope, receive, send)
                 return
         await self._app(scope, receive, send)
 
@@ -194,12 +192,21 @@ def check_role(person: Person, path: str) -> None:
         raise Refused(METRICS_ONLY if person.role == "metrics" else NO_METRICS, 403)
 
 
+def _other_name(host: str) -> str:
+    """The sentence for a name that the server does not have, with the option that gives it the name."""
+    name = host if host.isascii() and host.replace("-", "").replace(".", "").isalnum() else "NAME"
+    return (
+        f"This server does not answer to '{host}'. If people reach it by this name, for instance through a proxy, the "
+        f"administrator must start it with --allow-host {name}."
+    )
+
+
 def _other_site(origin: str | None, host: str) -> str:
     """The sentence for a request of another site, with the setting of a proxy that makes its own pages look like one."""
     came = f" ({_authority(origin)[:100] or 'no address'}; the server was asked as {host[:100]})" if origin else ""
     return (
         f"A page of another site{came} may not do this; use this server's own pages. Behind a proxy, let it pass the Host "
-        "header on (nginx: proxy_set_header Host $http_host;)."
+        "header on (nginx: proxy_set_header Host $http_host; Apache: ProxyPreserveHost On)."
     )
 
 

@@ -13,7 +13,7 @@ let here = ""; // the folder that is shown
 
 /** Show a folder; "" are the data folders themselves. */
 async function open(folder) {
-  const answer = await requestJSON(`/v1/files?folder=${encodeURIComponent(folder)}`);
+  const answer = await requestJSON(`v1/files?folder=${encodeURIComponent(folder)}`);
   byId("data").hidden = !answer.listed;
   if (!answer.listed) return;
   here = folder;
@@ -62,7 +62,7 @@ async function compute() {
   let count = 0;
   for (const [path, turns] of [...chosen]) {
     const fields = { ...settings(turns !== ""), path, ...(turns && { segments_path: turns }) };
-    await request("/v1/predictions", { method: "POST", body: predictionForm(fields) });
+    await request("v1/predictions", { method: "POST", body: predictionForm(fields) });
     chosen.delete(path);
     count++;
   }

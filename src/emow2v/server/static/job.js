@@ -21,7 +21,7 @@ import { TimePlot } from "./timeplot.js";
 import { Turns } from "./turns.js";
 import { turnRows, turnsCSV } from "./turntable.js";
 
-const id = decodeURIComponent(location.pathname.slice("/jobs/".length));
+const id = decodeURIComponent(location.pathname.split("/").at(-1));
 const EXPORTS = {
   csv: "CSV",
   csvw: "CSV with provenance (zip)",

@@ -3,7 +3,7 @@
 
 import { announce, announceError, byId, make } from "./elements.js";
 import * as jobstate from "./jobstate.js";
-import { request, requestJSON } from "./requests.js";
+import { address, request, requestJSON } from "./requests.js";
 import { countText, durationText, localTimeText, utcText } from "./texts.js";
 
 const BUSY_INTERVAL_MS = 700; // while a job waits or runs
@@ -21,7 +21,7 @@ export async function refresh() {
   clearTimeout(timer);
   let pending = 0;
   try {
-    const jobs = await requestJSON(`/v1/jobs?limit=${limit}`);
+    const jobs = await requestJSON(`v1/jobs?limit=${limit}`);
     showJobs(jobs);
     pending = jobs.filter(jobstate.isPending).length;
     document.title = pending ? `(${pending}) emow2v: jobs` : "emow2v: jobs";
@@ -177,8 +177,8 @@ function showChosen() {
   const tooMany = count > MOST_CHOSEN ? `; choose at most ${MOST_CHOSEN} to save them together` : "";
   byId("chosen-count").textContent = `${countText(count, "result")} chosen${tooMany}`;
   byId("chosen-csv").hidden = count > MOST_CHOSEN;
-  byId("together").href = `/together?jobs=${ids}`;
-  byId("chosen-csv").href = `/v1/results?format=csvw&jobs=${ids}`;
+  byId("together").href = address(`together?jobs=${ids}`);
+  byId("chosen-csv").href = address(`v1/results?format=csvw&jobs=${ids}`);
 }
 
 byId("chosen-none").addEventListener("click", () => {

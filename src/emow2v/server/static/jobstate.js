@@ -1,12 +1,12 @@
 // A job: its addresses, its state in words, its progress.
 
 import { setText } from "./elements.js";
-import { request } from "./requests.js";
+import { address, request } from "./requests.js";
 
 const STATES = { waiting: "waiting", running: "running", finished: "finished", error: "failed", canceled: "cancelled" };
 
-export const jobPath = (id, rest = "") => `/v1/jobs/${encodeURIComponent(id)}${rest}`;
-export const pagePath = (id) => `/jobs/${encodeURIComponent(id)}`;
+export const jobPath = (id, rest = "") => address(`v1/jobs/${encodeURIComponent(id)}${rest}`);
+export const pagePath = (id) => address(`jobs/${encodeURIComponent(id)}`);
 
 /** Whether a job waits or runs. */
 export const isPending = (job) => job.state === "waiting" || job.state === "running";

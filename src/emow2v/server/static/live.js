@@ -6,7 +6,7 @@ import { pagePath } from "./jobstate.js";
 import { Plane } from "./plane.js";
 import { Readout } from "./readout.js";
 import { Recorder } from "./recorder.js";
-import { predictionForm, requestJSON } from "./requests.js";
+import { address, predictionForm, requestJSON } from "./requests.js";
 import { COLUMNS, Series, Waveform } from "./series.js";
 import { clockText, countText, durationText } from "./texts.js";
 import { TimePlot } from "./timeplot.js";
@@ -82,7 +82,7 @@ function connect() {
     encoding: "s16le",
     frame_step: byId("frame_step").value,
   });
-  socket = new WebSocket(`${location.origin.replace(/^http/, "ws")}/v1/stream?${query}`);
+  socket = new WebSocket(address(`v1/stream?${query}`).replace(/^http/, "ws"));
   return new Promise((resolve, reject) => {
     socket.addEventListener("message", (event) => {
       const message = JSON.parse(event.data);
@@ -176,7 +176,7 @@ async function store() {
   announce("Uploading the recording…");
   try {
     const form = predictionForm({ frame_step: byId("frame_step").value }, recorder.wav(), `${stem}.wav`);
-    const job = await requestJSON("/v1/predictions", { method: "POST", body: form });
+    const job = await requestJSON("v1/predictions", { method: "POST", body: form });
     location.assign(pagePath(job.id));
   } catch (error) {
     announceError(error);

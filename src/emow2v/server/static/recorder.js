@@ -30,7 +30,7 @@ export class Recorder {
     for (const track of this.stream.getTracks()) track.addEventListener("ended", () => this.onEnd());
     this.context = new AudioContext();
     this.rate = this.context.sampleRate;
-    await this.context.audioWorklet.addModule("/static/worklet.js");
+    await this.context.audioWorklet.addModule(new URL("worklet.js", import.meta.url));
   }
 
   start() {

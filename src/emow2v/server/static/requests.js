@@ -1,10 +1,15 @@
 // Requests to the server. Errors have the server's own sentence.
 
+const BASE = new URL("../", import.meta.url); // a proxy may show the server below any path
+
+/** The address of a route, from its path below the server's own, as v1/jobs. */
+export const address = (path) => new URL(path, BASE).href;
+
 /** Ask for a route and return the response. */
 export async function request(path, options = {}) {
   let response;
   try {
-    response = await fetch(path, { headers: { Accept: "application/json" }, ...options });
+    response = await fetch(address(path), { headers: { Accept: "application/json" }, ...options });
   } catch (error) {
     throw new Error("The server does not answer. Check that it is running.", { cause: error });
   }

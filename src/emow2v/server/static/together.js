@@ -3,7 +3,7 @@
 import { announce, announceError, byId, make, saveFile, setText } from "./elements.js";
 import { jobPath, pagePath } from "./jobstate.js";
 import { COLOURS, Overlay } from "./overlay.js";
-import { requestJSON } from "./requests.js";
+import { address, requestJSON } from "./requests.js";
 import { loadValues } from "./rows.js";
 import { meansCSV, meansOf, selectionText } from "./selection.js";
 import { DIMENSIONS, Series } from "./series.js";
@@ -109,7 +109,7 @@ addSmoothing((smoothing, every) => {
   plot.draw();
 });
 for (const format of ["csvw", "json", "annotation"]) {
-  byId(`all-${format}`).href = `/v1/results?format=${format}&jobs=${encodeURIComponent(ids.join())}`;
+  byId(`all-${format}`).href = address(`v1/results?format=${format}&jobs=${encodeURIComponent(ids.join())}`);
 }
 byId("save-means").addEventListener("click", () => saveFile("means.csv", new Blob([meansCSV(means())], { type: "text/csv" })));
 byId("save-picture").addEventListener("click", async () => {

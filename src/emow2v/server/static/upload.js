@@ -3,7 +3,7 @@
 import { announce, announceError, byId, make, onFileDrag } from "./elements.js";
 import { refresh } from "./jobs.js";
 import { paired, sorted } from "./pairing.js";
-import { predictionForm, requestJSON, statusText } from "./requests.js";
+import { address, predictionForm, requestJSON, statusText } from "./requests.js";
 import { settings } from "./settings.js";
 
 const waiting = new Map(); // segmentations whose recordings have not come yet, with their lines
@@ -74,7 +74,7 @@ function send(file, segments, showPart, signal) {
     const rejectStopped = () => reject(new Error("The upload was stopped."));
     if (signal.aborted) return rejectStopped();
     const upload = new XMLHttpRequest();
-    upload.open("POST", "/v1/predictions");
+    upload.open("POST", address("v1/predictions"));
     upload.responseType = "json";
     upload.upload.addEventListener("progress", (event) => showPart(event.loaded / (event.total || 1)));
     upload.addEventListener("load", () => {
@@ -93,7 +93,7 @@ function send(file, segments, showPart, signal) {
 }
 
 async function showModels() {
-  const models = await requestJSON("/v1/models");
+  const models = await requestJSON("v1/models");
   const options = models.map(({ name, version, served, description }) =>
     make("option", { value: name, selected: served, title: description }, `${name} ${version}`),
   );
