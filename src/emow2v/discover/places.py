@@ -85,6 +85,10 @@ class Places:
         """Folder of a job's `request:` outputs; the jobID itself never becomes part of a path."""
         return self.own_dir / "results" / hashlib.sha256(job_id.encode(errors="backslashreplace")).hexdigest()[:32]
 
+    def computed(self, number: int) -> Path:
+        """File with what a job that has not ended has computed."""
+        return self.work_dir / "computed" / str(number)
+
     def input(self, uri: str, expected: str = "a recording") -> Path:
         """The file that an input's uri names: relative ones among the uploads, then below the data folders.
 

@@ -207,6 +207,12 @@ class DiscoverTask:
                 done.close()  # the disk need not hold the recordings of all sessions
         return rows
 
+    @property
+    def embeddings(self) -> bool:
+        """Whether a file for embeddings is asked for."""
+        _, ports = self._ports
+        return any(port == "embedding" for port, _ in ports)
+
     def arrays(self, number: int) -> Path | None:
         """None: requests name files for embeddings themselves."""
         return None

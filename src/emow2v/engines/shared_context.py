@@ -11,6 +11,7 @@ import numpy as np
 
 from emow2v.cards import Card
 from emow2v.engines import Engine, Outputs
+from emow2v.engines.kept import of_inputs
 from emow2v.engines.outputs import stacked
 from emow2v.errors import FramingError, ModelError
 from emow2v.framing import Framing
@@ -64,6 +65,10 @@ class SharedContext:
 
     def run(self, stretch: Stretch) -> Outputs:
         """Embeddings [windows, 1024], scores [windows, 3] and confidence of the windows in a stretch."""
+        name = "stretch" if stretch.only else "one of several stretches"
+        return of_inputs(self._engine, name, (stretch.signal, stretch.begins), lambda: self._computed(stretch))
+
+    def _computed(self, stretch: Stretch) -> Outputs:
         frames = self._engine.frames if stretch.only else self._engine.frames_parallel
         states = frames(stretch.signal[None])[0]
         nearest = np.minimum((stretch.begins + self._hop // 2) // self._hop, len(states) - self._frames)

@@ -98,7 +98,7 @@ def test_jobs_run_in_processes_and_a_killed_one_is_replaced(
         until(lambda: now(store, "next").status.ended)
         assert pool.deaths == 1 and now(store, "long").status is Status.FINISHED and now(store, "long").attempts == 2
         log = "\n".join(store.lines(now(store, "long")))
-        assert "The worker died (killed by signal 9); it starts again from the beginning" in log
+        assert "The worker died (killed by signal 9); it goes on where its values ended" in log
         whole(data, "long", 300)
         assert not hidden(data)
 

@@ -37,8 +37,9 @@ from emow2v.modelstore.verify import EXAMPLE
 from emow2v.server.jobs import history, results
 from emow2v.server.jobs import pool as pools
 from emow2v.server.jobs.pool import Pool
-from emow2v.server.jobs.store import Status, Store, connections
+from emow2v.server.jobs.store import MOST_LISTED, Status, Store, connections
 from emow2v.server.jobs.store import store as stores
+from emow2v.server.jobs.store import work as works
 from emow2v.server.jobs.worker import WorkerConfig
 from emow2v.server.options import ServerOptions
 from emow2v.server.routes import live, nova
@@ -374,7 +375,7 @@ def test_lists_of_jobs_do_not_hold_their_recordings(tmp_path: Path) -> None:
     store = Store(tmp_path / "jobs.sqlite")
     store.submit("large", {"data": "ä" * 1_000_000, "short": "a\0b", "jobID": "large"})
     (listed,) = store.all()
-    assert len(listed.form["data"]) == stores.MOST_LISTED and listed.form["jobID"] == "large"
+    assert len(listed.form["data"]) == MOST_LISTED and listed.form["jobID"] == "large"
     assert len(store.get("large").form["data"]) == 1_000_000  # type: ignore[union-attr]
 
 
@@ -401,11 +402,12 @@ def test_what_belongs_to_forgotten_jobs_goes_with_them(tmp_path: Path, lite: Mod
 def test_clocks_that_jump(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = Store(tmp_path / "jobs.sqlite")
     for number, year in enumerate((2035, 2026, 1970, 2026)):
-        monkeypatch.setattr(stores, "now", lambda year=year: f"{year}-06-01T00:00:00.000+00:00")
+        for module in (stores, works):
+            monkeypatch.setattr(module, "now", lambda year=year: f"{year}-06-01T00:00:00.000+00:00")
         store.submit(f"{number}", {})
         job = store.claim("w")
         assert job is not None and job.id == f"{number}"  # in the order of their numbers, whatever the clock says
-        monkeypatch.setattr(stores, "now", lambda year=year: f"{year - 1}-06-01T00:00:00.000+00:00")
+        monkeypatch.setattr(works, "now", lambda year=year: f"{year - 1}-06-01T00:00:00.000+00:00")
         assert store.end(job)
     assert [job.id for job in store.all()] == ["0", "1", "2", "3"]
     assert {job.id for job in store.forget(most=3, days=36_500)} == {"2"}

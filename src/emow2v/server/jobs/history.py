@@ -11,7 +11,7 @@ from pathlib import Path
 
 from emow2v.discover.places import Places
 from emow2v.formats.table_read import read_kept
-from emow2v.server.jobs.store import Busy, Job, Store
+from emow2v.server.jobs.store import Busy, Job, Status, Store
 from emow2v.server.jobs.task import task_of
 from emow2v.server.options import ServerOptions
 from emow2v.server.rounds import repeat
@@ -28,6 +28,7 @@ def clear(store: Store, places: Places, keep_days: float) -> None:
 
     Results of no known job stay for `keep_days`, because the store may be new or may have been moved away.
     """
+    _remove_computed(store, places)
     known = {places.of(job.owner).results(job.id) for job in store.all()}
     oldest = time.time() - keep_days * 86400
     unknown = 0
@@ -44,6 +45,16 @@ def clear(store: Store, places: Places, keep_days: float) -> None:
             unknown,
             keep_days,
         )
+
+
+def _remove_computed(store: Store, places: Places) -> None:
+    """Remove what was computed of jobs that do not go on, such as those that were cancelled while they waited again."""
+    found = list(places.computed(0).parent.glob("*"))  # before the jobs are read: a job may begin now
+    if found:
+        going_on = {str(job.number) for status in (Status.WAITING, Status.RUNNING) for job in store.all(status=status)}
+        for path in found:
+            if path.name not in going_on:
+                path.unlink(missing_ok=True)
 
 
 def erase(store: Store, places: Places, job_id: str, owner: str = "") -> Job | None:
@@ -64,6 +75,7 @@ def erase(store: Store, places: Places, job_id: str, owner: str = "") -> Job | N
             if not store.mentions(upload.name, but=job):
                 upload.unlink(missing_ok=True)
         shutil.rmtree(places.of(owner).results(job.id), ignore_errors=True)
+        places.computed(job.number).unlink(missing_ok=True)
         read_kept.cache_clear()
 
     while first and (job := store.get(job_id, owner, brief=True)) is not None and job.number == first.number:
@@ -83,6 +95,7 @@ def erase(store: Store, places: Places, job_id: str, owner: str = "") -> Job | N
 
 def forget(store: Store, places: Places, options: ServerOptions) -> None:
     """Remove finished jobs beyond the limits of age and number, with their results and uploads."""
+    _remove_computed(store, places)
     moved: list[tuple[Path, Path]] = []
 
     def set_aside(jobs: list[Job]) -> None:

@@ -30,6 +30,7 @@ class Task(Protocol):
         track_choice: track and channel of the recordings, where the request chooses them
         default_format: format of results where a client names none
         first_row: number of a table's first row, counted from the beginning of the recording
+        embeddings: whether embeddings are among its results
         owned: uploads that belong to this job alone
         notes: sentences on fields and options that are unknown and ignored
     """
@@ -50,6 +51,8 @@ class Task(Protocol):
     def default_format(self) -> str: ...
     @property
     def first_row(self) -> int: ...
+    @property
+    def embeddings(self) -> bool: ...
     @property
     def owned(self) -> Set[Path]: ...
     @property

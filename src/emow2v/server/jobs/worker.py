@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import platform
 import signal
 import sqlite3
 import sys
@@ -21,8 +22,10 @@ from pathlib import Path
 from typing import Protocol
 
 from emow2v import cards
+from emow2v._version import __version__
 from emow2v.discover.observer import Observer
 from emow2v.discover.places import Places
+from emow2v.engines.kept import KeptOutputs, keeping
 from emow2v.errors import Cancelled, Emow2vError
 from emow2v.formats import Writer
 from emow2v.model import Model, load
@@ -31,6 +34,7 @@ from emow2v.server.jobs.partial_rows import PartialRowsWriter
 from emow2v.server.jobs.store import Job, Store
 from emow2v.server.jobs.task import Task, task_of
 from emow2v.server.options import ServerOptions
+from emow2v.storage import counted
 from emow2v.storage.files import Move
 
 logger = logging.getLogger("emow2v.server")
@@ -40,6 +44,9 @@ LOOK_S = 0.05  # between two checks whether the job was cancelled
 REPORT_S = 0.2  # between two reports of progress
 PARENT_S = 10.0  # after SIGTERM to the whole process group, the parent sends STOP within that time
 WAKE, STOP, HURRY, READY, WOKEN = b"wake", b"stop", b"hurry", b"ready", b"heard"
+
+
+SOFTWARE = f"emow2v {__version__}"
 
 
 class Models(Protocol):
@@ -187,9 +194,37 @@ class Worker:
         store.set_provenance(job, model.provenance(task.framing, task.context))
         store.log(job, f"model {model.name} {model.card.version} on {model.engine.name}, {model.engine.precision}")
         observer = StoreObserver(store, job, config.places.of(job.owner).results(job.id), lambda: self._hurried)
-        rows = task.run(model, observer, config.max_duration_s)
-        if not store.end(job, rows=rows, seconds=observer.heard_s):
+        kept = self._kept_outputs(job, model)
+        if kept.software not in ("", SOFTWARE):
+            observer.notice([f"The values before the restart were computed by {kept.software}."])
+        if len(kept):
+            store.log(job, f"goes on: {counted(len(kept), 'batch', 'batches')} of values are there")
+        engine = keeping(model.engine, model.card, kept, embeddings=task.embeddings)
+        try:
+            rows = task.run(Model(model.card, engine), observer, config.max_duration_s)
+            ended = store.end(job, rows=rows, seconds=observer.heard_s)
+        except (Stopped, sqlite3.Error):
+            kept.close()
+            raise
+        except BaseException:
+            kept.remove()
+            raise
+        kept.remove()
+        if not ended:
             raise Cancelled
+
+    def _kept_outputs(self, job: Job, model: Model) -> KeptOutputs:
+        """What was computed of a job before the server stopped."""
+        engine = model.engine
+        facts = {
+            "weights": model.card.sha256,
+            "version": model.card.version,
+            "engine": engine.name,
+            "precision": engine.precision,
+            "parallel_batches": engine.parallel_batches,
+            "machine": f"{platform.machine()} {platform.processor()}",
+        }
+        return KeptOutputs(self._config.places.computed(job.number), facts, SOFTWARE)
 
     def _model(self, name: str) -> Model:
         """A model by name, loaded at its first use; the ones used last stay."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import sqlite3
@@ -130,7 +131,7 @@ def migrate(database: sqlite3.Connection, path: Path) -> None:
     old = version(database)
     backup = path.with_name(f"{path.name}.schema-{old}.bak")
     backup.unlink(missing_ok=True)
-    database.execute("VACUUM INTO ?", (str(backup),))  # complete, with the content of the journal
+    copy_database(database, backup)
     backup.chmod(path.stat().st_mode & 0o777)
     database.execute("PRAGMA foreign_keys = OFF")  # the lines of a job outlive its table for a moment
     try:
@@ -152,6 +153,21 @@ def migrate(database: sqlite3.Connection, path: Path) -> None:
         SCHEMA,
         backup.name,
     )
+
+
+def copy_database(database: sqlite3.Connection, copy: Path) -> None:
+    """Copy a database into a new file, by SQLite's backup: complete, with the content of its journal, also while it is used.
+
+    Raises:
+        sqlite3.Error, OSError: nothing is left of the copy
+    """
+    try:
+        with contextlib.closing(sqlite3.connect(copy)) as other:
+            database.backup(other)
+            other.execute("PRAGMA journal_mode = DELETE")  # one file
+    except BaseException:
+        copy.unlink(missing_ok=True)
+        raise
 
 
 def _rebuild(database: sqlite3.Connection) -> None:

@@ -131,15 +131,13 @@ class Work:
                 (job.number, job.worker),
             ).fetchone()
             if changed is not None:
-                line(database, job.number, "interrupted: the server stops; it starts again with the server", "INFO")
+                line(database, job.number, "interrupted: the server stops; it goes on with the next start", "INFO")
 
     def requeue(self, job: Job, why: str) -> Status:
         """Return an interrupted job to its old place in the queue; after `MAX_ATTEMPTS` it fails."""
         again = job.attempts < MAX_ATTEMPTS
         status = Status.WAITING if again else Status.ERROR
-        said = (
-            f"{why}; it starts again from the beginning" if again else f"{why}, {job.attempts} times; it is given up."
-        )
+        said = f"{why}; it goes on where its values ended" if again else f"{why}, {job.attempts} times; it is given up."
         with self._data.write() as database:
             changed = database.execute(
                 "UPDATE jobs SET status = ?, worker = '', rows = 0, expected = NULL, publishing = 0, moves = '[]', "
