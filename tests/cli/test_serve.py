@@ -78,6 +78,7 @@ FLAGS = """
 --keep-jobs --keep-days --patience --log-format
 --allow-source --allow-network --fetch-minutes --allow-callback --callback-keys --callback-names
 --root-path --forwarded-allow
+--max-waiting-each --max-hours-each --max-kept-each
 """.split()
 VARIABLES = """
 HOST PORT MODEL ENGINE PRECISION DEVICE THREADS CONTEXT DATA_DIR WORK_DIR WORKERS TOKEN ALLOW_HOST TLS_CERT TLS_KEY
