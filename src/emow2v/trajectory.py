@@ -47,6 +47,7 @@ class Trajectory:
         blocks: returns an iterator over the blocks; called for each iteration
         close: called once, when the trajectory is closed or garbage collected
         with_speech: returns the rows with their probability of speech, in one more pass; None if this is not possible
+        prepare: does what comes before the first row of a pass, which the next pass then has
     """
 
     def __init__(
@@ -55,10 +56,12 @@ class Trajectory:
         blocks: Callable[[], Iterator[Block]],
         close: Callable[[], None] = lambda: None,
         with_speech: Callable[[Block], Block] | None = None,
+        prepare: Callable[[], None] = lambda: None,
     ) -> None:
         self.info = info
         self._blocks = blocks
         self._with_speech = with_speech
+        self._prepare = prepare
         self._silent: npt.NDArray[np.bool_] | None = None
         self._rows: Block | None = None
         self._computing = threading.Lock()
@@ -96,6 +99,18 @@ class Trajectory:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def prepare(self) -> None:
+        """Do ahead what an iteration does before its first row: find the turns of the detector. The next iteration has them.
+
+        Another thread may call it, as long as no iteration runs.
+
+        Raises:
+            AudioError, Closed: as for an iteration
+        """
+        if self._closed:
+            raise _closed_error(self.info.source)
+        self._prepare()
 
     def close(self) -> None:
         """Close the recording, and end the threads of unfinished iterations. Computed rows stay available.

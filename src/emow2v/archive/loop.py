@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
+from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar, runtime_checkable
 
@@ -118,6 +121,44 @@ def trajectories(
     return [predict(source, channel=channel, **options)]
 
 
+class _Stopped(Exception):
+    """The caller needs no more results."""
+
+
+def _turns_ahead(model: Predictor, requests: Iterable[Request]) -> Generator[Callable[[], Trajectory]]:
+    """The turns of recordings in their order. Those of the next recording are found while one is computed."""
+    stopped = threading.Event()
+
+    def check() -> None:
+        if stopped.is_set():
+            raise _Stopped
+
+    def begin(request: Request) -> Trajectory:
+        trajectory = model.predict_turns(request.source, **request.prepare(), check=check)
+        try:
+            trajectory.prepare()
+        except BaseException:
+            trajectory.close()
+            raise
+        return trajectory
+
+    waiting: deque[Future[Trajectory]] = deque()
+    finding = ThreadPoolExecutor(1, thread_name_prefix="emow2v-turns")
+    try:
+        for request in requests:
+            waiting.append(finding.submit(begin, request))
+            if len(waiting) > 1:
+                yield waiting.popleft().result
+        while waiting:
+            yield waiting.popleft().result
+    finally:
+        stopped.set()
+        finding.shutdown(cancel_futures=True)
+        for future in waiting:
+            if not future.cancelled() and future.exception() is None:
+                future.result().close()
+
+
 @contextlib.contextmanager
 def predictions(
     model: Predictor | Elsewhere,
@@ -130,8 +171,8 @@ def predictions(
 ) -> Iterator[Callable[[Item], list[Trajectory]]]:
     """A function that returns the trajectories of an item, for `each`: it is called for every item once, in their order.
 
-    Recordings are read and computed ahead (`Model.predict_ahead`), but for turns and for single channels. A recording that
-    is the only one is predicted by itself.
+    Recordings are read and computed ahead (`Model.predict_ahead`). Of turns, those of the next recording are found ahead.
+    Single channels are predicted one recording after the other, and so is a recording that is the only one.
 
     Args:
         prepare: returns the options of an item without its channel; may raise the item's error
@@ -142,7 +183,7 @@ def predictions(
         with contextlib.closing(model.predict_elsewhere(elsewhere, channel, turns=turns)) as results:
             yield lambda item: next(results)()
         return
-    if turns or channel == "each" or len(items) < 2:
+    if channel == "each" or len(items) < 2:
         with contextlib.closing(fetched_ahead(map(source, items))) as sources:
             yield lambda item: trajectories(model, next(sources), channel, prepare(item), turns=turns)
         return
@@ -152,5 +193,6 @@ def predictions(
 
     with contextlib.closing(fetched_ahead(map(source, items))) as sources:
         requests = (Request(fetched, partial(options, item)) for item, fetched in zip(items, sources, strict=True))
-        with contextlib.closing(model.predict_ahead(requests)) as ready:
+        found = _turns_ahead(model, requests) if turns else model.predict_ahead(requests)
+        with contextlib.closing(found) as ready:
             yield lambda item: [next(ready)()]

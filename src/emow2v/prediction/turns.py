@@ -100,9 +100,18 @@ def predict(
         expected_rows=None if rows is None else len(rows.segmentation.segments),
     )
 
+    found_ahead: list[_Rows] = []  # for the next pass
+
+    def prepare() -> None:
+        if segmentation is None and not found_ahead:
+            found_ahead.append(_detector_rows(computation(), opener, request))
+
     def blocks() -> Iterator[Block]:
         run = computation()
-        found = _detector_rows(run, opener, request) if segmentation is None else _file_rows(segmentation, request)
+        if segmentation is not None:
+            found = _file_rows(segmentation, request)
+        else:
+            found = found_ahead.pop() if found_ahead else _detector_rows(run, opener, request)
         notices: Iterable[str] = ()
         try:
             computed = _blocks(run, opener, found, request)
@@ -116,7 +125,7 @@ def predict(
                 recording.close()
             add_facts(info, facts, *found.recordings, more=notices)
 
-    return Trajectory(info, blocks, opener.close)
+    return Trajectory(info, blocks, opener.close, prepare=prepare)
 
 
 def _without_channels(segmentation: Segmentation, name: str) -> Segmentation:
