@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         PathError,
         PlaceTaken,
         RequestError,
+        StoreError,
         TooLong,
     )
     from emow2v.framing import Framing
@@ -41,8 +42,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AudioError", "Block", "Cancelled", "Card", "Closed", "ClusterError", "DatabaseError", "DiskFull", "Emow2vError", "FormatError",
-    "Framing", "FramingError", "MeanScores", "Model", "ModelError", "PathError", "PlaceTaken", "RequestError", "Stream", "TooLong",
-    "Trajectory", "__version__", "formats", "load", "models",
+    "Framing", "FramingError", "MeanScores", "Model", "ModelError", "PathError", "PlaceTaken", "RequestError", "StoreError", "Stream",
+    "TooLong", "Trajectory", "__version__", "formats", "load", "models",
 ]  # fmt: skip
 
 _MODULES = {
@@ -50,7 +51,7 @@ _MODULES = {
     "Trajectory": "trajectory", "load": "model",
 } | dict.fromkeys(
     ("AudioError", "Cancelled", "Closed", "ClusterError", "DatabaseError", "DiskFull", "Emow2vError", "FormatError", "FramingError",
-     "ModelError", "PathError", "PlaceTaken", "RequestError", "TooLong"),
+     "ModelError", "PathError", "PlaceTaken", "RequestError", "StoreError", "TooLong"),
     "errors",
 )  # fmt: skip
 

@@ -45,6 +45,10 @@ class DiskFull(FormatError):
     """A disk has no space left for a result."""
 
 
+class StoreError(FormatError):
+    """An object store, or another place at an address, cannot be written."""
+
+
 class DatabaseError(Emow2vError):
     """NOVA's database cannot be reached or used, or a document in it is none of NOVA's."""
 

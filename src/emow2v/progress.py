@@ -60,7 +60,7 @@ class Progress(_Bar):
     """
 
     def __init__(
-        self, recordings: int, console: Console, *, to: Path | None = None, table: Path | None = None,
+        self, recordings: int, console: Console, *, to: Path | str | None = None, table: Path | str | None = None,
         failed: int = 0, left_out: int = 0,
     ) -> None:  # fmt: skip
         super().__init__(console, _counting(console))
@@ -171,7 +171,7 @@ class CorpusProgress(Progress):
     """
 
     def __init__(
-        self, run: Run, console: Console, *, to: Path | None, table: Path | None, failed: int, left_out: int
+        self, run: Run, console: Console, *, to: Path | str | None, table: Path | str | None, failed: int, left_out: int
     ) -> None:
         sizes, done_before, failed_before = run.sizes, run.done_before, run.failed_before
         super().__init__(len(sizes), console, to=to, table=table, failed=failed, left_out=left_out)
@@ -183,7 +183,7 @@ class CorpusProgress(Progress):
         self._failed_before = failed_before
         self._began = time.monotonic()
         self._sound_s = self._current_s = self._current_bytes = 0.0
-        self.failures: Path | None = None
+        self.failures: Path | str | None = None
 
     def block(self, block: Block, info: Info) -> None:
         rows = self._rows + len(block)

@@ -25,6 +25,7 @@ from emow2v.inputs.texts import repeated
 from emow2v.storage import exists
 from emow2v.storage.files import Move, finish_publishing, remove_unfinished_of
 from emow2v.stores import is_address, public
+from emow2v.stores.results import StoredResults
 
 if TYPE_CHECKING:
     from emow2v.progress import CorpusProgress
@@ -80,6 +81,7 @@ class CorpusRun:
         options: see `options_of_run`
         retry_failed: try recordings again that failed in an earlier run
         check_content: compare the sound of each recording that was done, also where its file has its size and time
+        stored: puts results to an address; what a run that was stopped had completed is put there first
 
     Attributes:
         journal: of the run; another part of the program may add to it
@@ -90,13 +92,21 @@ class CorpusRun:
 
     Raises:
         FormatError, DiskFull: as for `Journal`
+        StoreError: the store cannot be written
     """
 
     def __init__(
-        self, output: Path, options: Options, *, retry_failed: bool = False, check_content: bool = False
-    ) -> None:
-        self.output = output
+        self, output: Path, options: Options, *, retry_failed: bool = False, check_content: bool = False,
+        stored: StoredResults | None = None,
+    ) -> None:  # fmt: skip
+        self.output, self._stored = output, stored
         self.journal = Journal(output, options)
+        if stored is not None:
+            try:
+                stored.finish(kept=(failures.NAME,))
+            except BaseException:
+                self.journal.close()
+                raise
         self._retry_failed, self._check_content = retry_failed, check_content
         self._track: int | None = None
         self.inputs = Inputs()
@@ -217,9 +227,12 @@ class CorpusRun:
 
     def _has_outputs(self, entry: Entry) -> bool:
         try:
-            return bool(entry.outputs) and all(exists(self.output / name) for name in entry.outputs)
+            return bool(entry.outputs) and all(self._is_there(self.output / name) for name in entry.outputs)
         except PathError:  # writing meets it again
             return False
+
+    def _is_there(self, path: Path) -> bool:
+        return exists(path) if self._stored is None or self.journal.folder in path.parents else self._stored.has(path)
 
     def _stamp(self, one: Input) -> str:
         """Size and time of the file with the turns of a recording."""
@@ -324,9 +337,11 @@ class CorpusRun:
         except FormatError as error:
             progress.say(str(error))
 
-    def write_failures(self, refused: Sequence[Outcome] = ()) -> Path | None:
-        """Write failures.csv, or remove it where nothing has failed; see `failures.write`."""
-        return failures.write(self.output / failures.NAME, self.journal, self.inputs, refused)
+    def write_failures(self, refused: Sequence[Outcome] = ()) -> Path | str | None:
+        """Write failures.csv, or remove it where nothing has failed; see `failures.write` and `failures.put`."""
+        path = self.output / failures.NAME
+        written = failures.write(path, self.journal, self.inputs, refused)
+        return written if self._stored is None else failures.put(path, self.journal, self._stored)
 
 
 class Attempt:

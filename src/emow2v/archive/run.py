@@ -16,7 +16,7 @@ from emow2v.archive.loop import Elsewhere, Predictor, each, predictions
 from emow2v.audio.channels import Channel
 from emow2v.audio.notices import about
 from emow2v.audio.recording import Source
-from emow2v.errors import AudioError, ClusterError, DiskFull, FormatError
+from emow2v.errors import AudioError, ClusterError, DiskFull, FormatError, StoreError
 from emow2v.formats import PLAIN, AnnotationFacts, Writer
 from emow2v.formats.table import csv_head, csv_rows, json_head, json_tail, rows
 from emow2v.framing import Context, Framing
@@ -24,6 +24,7 @@ from emow2v.inputs import STDIN, Input, Outcome
 from emow2v.rows import Block, Info
 from emow2v.storage.files import StagedFiles
 from emow2v.stores import is_address
+from emow2v.stores.results import StoredResults, in_order, places_of
 from emow2v.trajectory import Trajectory
 
 if TYPE_CHECKING:  # loaded by runs with turns or a table only
@@ -49,6 +50,7 @@ def predict(
     annotation: AnnotationFacts = PLAIN,
     table: RunTable | None = None,
     run: CorpusRun | None = None,
+    stored: StoredResults | None = None,
     progress: Callable[[Block, Info], None] = lambda block, info: None,
 ) -> Iterator[Outcome]:
     """Predict inputs one after the other. An input that fails does not stop the others.
@@ -63,6 +65,7 @@ def predict(
         annotation: what annotations of SSI state
         table: one table that also takes all rows; with `run`, these are kept in files until `CorpusRun.fill`
         run: notes what becomes of each input, which must be one of `CorpusRun.pending`; needs an output folder
+        stored: puts the results of `output`, which is its folder, to an address
         progress: called after each block
 
     Yields:
@@ -70,7 +73,8 @@ def predict(
 
     Raises:
         FormatError: a format is unknown, or cannot be printed
-        DiskFull: the disk is full; with `run` only, where everything that follows would fail, too
+        DiskFull, StoreError: the disk is full, or the store of `stored` cannot be written; with `run` only, where everything
+            that follows would fail, too
         ClusterError: no node of a cluster can work any more
     """
     printers = [] if output or not names else [_printer(names, sys.stdout)]
@@ -108,6 +112,8 @@ def predict(
                 chosen = writers(one, one.stem)  # refused before the recording is computed
                 _refuse_originals(one, chosen, [path for path in (_file(one),) if path])
                 formats.check(chosen)
+                if stored is not None:
+                    stored.check(places_of(chosen))
             return options
         more = finder.options(one.path)
         curves = annotation_files.curves(names, more)
@@ -136,7 +142,7 @@ def predict(
                 chosen = writers(one, stem)
                 if table:
                     chosen = [*chosen, table.writer(run.rows_path(one, stem) if run else None)]
-                return _record(one, trajectory, chosen, originals, progress, attempt)
+                return _record(one, trajectory, chosen, originals, progress, attempt, stored)
 
             outcome = _with_name_notice(one, _merge([record(trajectory) for trajectory in found]))
             if attempt is None:
@@ -144,7 +150,7 @@ def predict(
             attempt.done()
             return replace(outcome, duration_s=attempt.content.duration_s)
 
-        for done in each(inputs, work, lambda one: one.path, fatal=(DiskFull, ClusterError) if run else ()):
+        for done in each(inputs, work, lambda one: one.path, fatal=(DiskFull, StoreError, ClusterError) if run else ()):
             attempt = attempts.pop(done.item.path, None)
             of_turns.pop(done.item.path, None)
             if run is not None and done.error:
@@ -161,10 +167,11 @@ def _file(one: Input) -> Path | None:
 
 def _with_name_notice(one: Input, outcome: Outcome) -> Outcome:
     """The outcome, with a notice where the recording's name was too long for its results, or is not UTF-8."""
-    if not outcome.files or outcome.files[0].name.startswith(f"{one.stem}."):
+    first = Path(outcome.files[0]).name if outcome.files else ""
+    if not first or first.startswith(f"{one.stem}."):
         return outcome
     name = storage.shown(one.path)
-    their = storage.shown(outcome.files[0].name)
+    their = storage.shown(first)
     if any("\ud800" <= sign <= "\udfff" for sign in one.stem):  # bytes in another code
         notice = f"{name}: its name is not UTF-8; its results have another name: {their}"
     else:
@@ -237,6 +244,7 @@ def _record(
     originals: Sequence[Path],
     progress: Callable[[Block, Info], None],
     attempt: Attempt | None,
+    stored: StoredResults | None,
 ) -> Outcome:
     """Write one trajectory with all writers."""
     count = 0
@@ -246,12 +254,19 @@ def _record(
         count += len(block)
         progress(block, trajectory.info)
 
-    files = tuple(path for writer in writers for path in [getattr(writer, "path", None)] if path)
+    files: tuple[Path | str, ...] = tuple(
+        path for writer in writers for path in [getattr(writer, "path", None)] if path
+    )
     _refuse_originals(one, writers, originals)
+    if stored is not None:
+        stored.check(places_of(writers))
     if attempt is None:
         formats.record(trajectory, writers, count_rows)
     else:
         formats.record(trajectory, writers, count_rows, attempt.publishing, owner=attempt.owner)
+    if stored is not None:
+        stored.put(path for path in in_order(places_of(writers)) if storage.exists(path))
+        files = tuple(stored.address_of(path) for path in files if isinstance(path, Path))
     clipped = sum(writer.clipped for writer in writers)
     return Outcome(one.path, count, clipped, files, notices=about(one.path, trajectory.notices))
 

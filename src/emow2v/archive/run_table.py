@@ -26,6 +26,7 @@ from emow2v.rows import DIMENSIONS, EMBEDDING_SIZE, Block, Info, TurnRows
 from emow2v.storage import exists, marks, shown
 from emow2v.storage.entries import Entries, RecordingFacts
 from emow2v.storage.files import Move, StagedFiles, publish
+from emow2v.stores.results import StoredResults, in_order
 
 if TYPE_CHECKING:
     from emow2v.archive.resume import CorpusRun
@@ -45,6 +46,7 @@ class RunTable:
         sharded: the path is a folder for shards of Parquet (see `formats.parquet`)
         files: each recording has one row for all of it, and a table of audformat no start and end
         relative: also adds scores relative to speakers or files; only rows that were kept have some
+        stored: puts the table, which is in its folder, to an address
 
     Attributes:
         path, half, relative: as they are given
@@ -59,8 +61,9 @@ class RunTable:
         self, path: Path, *, speech: bool = False, turns: bool = False, channels: bool = False,
         embeddings: bool = False, decimal: str = ".", overwrite: bool = False, only: bool = False,
         half: bool = False, sharded: bool = False, files: bool = False, relative: Relative | None = None,
+        stored: StoredResults | None = None,
     ) -> None:  # fmt: skip
-        self.only, self.relative = only, relative
+        self.only, self.relative, self._stored = only, relative, stored
         run_table.check(path, decimal=decimal, embeddings=embeddings, half=half, sharded=sharded)
         self.path, self.half, self._sharded, self._files = path, half, sharded, files
         self._described = path.with_name(path.name + "-metadata.json")
@@ -70,6 +73,10 @@ class RunTable:
             places = dict.fromkeys(parquet.shards_in(path) if sharded else [path, audformat_tables.table_path(path)])
         self._staged = StagedFiles({**places, self._described: None}, overwrite=overwrite)
         self._staged.check()
+        if stored is not None:
+            older = {path.parent / name: None for name in stored.names if sharded and name.endswith(".parquet")}
+            parquet.refuse_others(stored.address_of(path), older)
+            stored.check(self._staged.vouchers | older)
         self._info = Info("", Framing(), {}, channel="each" if channels else "", speech=speech or turns, turns=turns)
         names = (
             "file",
@@ -183,7 +190,7 @@ class RunTable:
             yield
         except (KeyboardInterrupt, SystemExit):
             if run is None and self.publish(stopped=True):
-                progress.table = self.path
+                progress.table = self._shown
             else:
                 progress.say(f"{self.path} was not written, because the run was stopped.")
             raise
@@ -191,7 +198,7 @@ class RunTable:
         try:
             complete = run is not None and not run.fill(self)
             if complete or self.publish(run.table_publishing if run else lambda moves: None):
-                progress.table = self.path
+                progress.table = self._shown
             if run is not None and not complete:
                 run.filled(self)
                 for sentence in self.relative.warnings() if self.relative else ():
@@ -209,8 +216,14 @@ class RunTable:
         return run_table.table_file(self.path.suffix, self._staged.open(self.path), self._layout)
 
     @property
+    def _shown(self) -> Path | str:
+        return self.path if self._stored is None else self._stored.address_of(self.path)
+
+    @property
     def is_there(self) -> bool:
         """Whether an older table is there."""
+        if self._stored is not None:
+            return self._stored.has(self._described)
         return bool(parquet.shards_in(self.path)) if self._sharded else exists(self.path)
 
     def publish(self, before: Callable[[Sequence[Move]], None] = lambda moves: None, *, stopped: bool = False) -> bool:
@@ -248,7 +261,18 @@ class RunTable:
             parquet.publish_shards(self.path, self._staged, before)
         else:
             publish([self._staged], before)
+        if self._stored is not None:
+            self._put(self._stored)
         return True
+
+    def _put(self, stored: StoredResults) -> None:
+        """Put the table to its address, its description last; shards of an older one that it has not are removed."""
+        older = [self.path.parent / name for name in stored.names if self._sharded and name.endswith(".parquet")]
+        new = [path for path in in_order(self._staged.vouchers) if exists(path) and path != self._described]
+        stored.put([*new, self._described])
+        for path in older:
+            if path not in new:
+                stored.remove(path)
 
 
 class RecordingRows:

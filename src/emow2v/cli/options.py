@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from emow2v.formats import AnnotationFacts
 
 # Headings of `--help` below which options stand; those without one come first.
 WINDOWS = "Windows"
@@ -183,3 +186,17 @@ ContextOption = Annotated[
         rich_help_panel=COMPUTATION,
     ),
 ]
+
+
+def annotation_facts(role: str, text: str, names: list[str]) -> tuple[AnnotationFacts, dict[str, str]]:
+    """What annotations state, and the options of it that decide on their content, by the words of refusals."""
+    from emow2v.errors import FormatError
+    from emow2v.formats import PLAIN, AnnotationFacts
+
+    facts = AnnotationFacts.parse(role, text)
+    stated = {"role": role} if role else {}
+    if (facts.low, facts.high) != (PLAIN.low, PLAIN.high):
+        stated["range"] = f"{facts.low:g}:{facts.high:g}"
+    if stated and "annotation" not in names:
+        raise FormatError(f"--{next(iter(stated))} belongs to annotations; expected --format annotation with it.")
+    return facts, stated

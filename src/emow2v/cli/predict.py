@@ -37,12 +37,12 @@ from emow2v.cli.options import (
     RoleOption,
     ThreadsOption,
     UnitChoice,
+    annotation_facts,
     turn_time,
 )
 
 if TYPE_CHECKING:
     from emow2v.archive.turns import Turns
-    from emow2v.formats import AnnotationFacts
     from emow2v.framing import Framing
 
 
@@ -52,8 +52,8 @@ def predict(
         list[str],
         typer.Argument(
             metavar="INPUT",
-            help="Recordings, folders, patterns such as '*.wav', or lists of recordings: .txt, .csv or .parquet; - reads a "
-            "pipe.",
+            help="Recordings, folders, patterns such as '*.wav', or lists of recordings: .txt, .csv or .parquet; addresses of "
+            "these (s3://, https://); - reads a pipe.",
         ),
     ],
     to: Annotated[
@@ -62,7 +62,7 @@ def predict(
             "-o",
             "--output",
             metavar="DIR",
-            help="Folder for the results; - prints them instead. For a folder or a list of recordings it keeps a journal, and "
+            help="Folder for the results, here or at an address (s3://); - prints them instead. For a folder or a list of recordings it keeps a journal, and "
             "the same command continues a run that was stopped.",
             show_default=".",
         ),
@@ -219,10 +219,12 @@ def predict(
     from emow2v.model import load
     from emow2v.progress import CorpusProgress, Count, Progress
     from emow2v.speech.segments import ENDINGS
+    from emow2v.stores.results import Outputs
 
     framing = _framing(unit, frame_step, left_context, right_context, padding, align, start, end)
     parsed_channel = parse_channel(channel)
-    folder = None if to == "-" else Path(to or ".")
+    outputs = Outputs(to, table, overwrite=overwrite)
+    folder = outputs.folder
     turns = _turns(unit, segments, tier or [], pool, (shortest_turn, longest_turn, bridged_pause))
     if align is AlignChoice.centre and (turns or framing.whole):
         raise FramingError("--align centre belongs to values over time; expected --unit windows and no --segments.")
@@ -231,7 +233,7 @@ def predict(
     names = []
     if formats or not table:
         names = archive.format_names(",".join(formats or ["csv"]), printed=folder is None, turns=turns is not None)
-    annotation, stated = _annotation_facts(role, value_range, names)
+    annotation, stated = annotation_facts(role, value_range, names)
     if not table and (embeddings or half or relative or decimal != "."):
         raise FormatError(
             "--embeddings, --half, --relative and --decimal belong to a table of all; expected --table with them."
@@ -239,15 +241,16 @@ def predict(
     if relative is RelativeChoice.speaker and turns is None:
         raise FormatError("--relative speaker takes turns; expected --segments with it, or --relative file.")
     one_table = None
-    if table:
+    if outputs.table:
         from emow2v.archive.relative import Relative
         from emow2v.archive.run_table import RunTable
 
         columns = {"speech": speech, "turns": turns is not None, "channels": parsed_channel == "each"}
         sharded = table.endswith(("/", os.sep)) or (Path(table).is_dir() and Path(table).suffix in ("", ".parquet"))
         one_table = RunTable(
-            Path(table), **columns, embeddings=embeddings, decimal=decimal, overwrite=overwrite, only=not names,
+            outputs.table, **columns, embeddings=embeddings, decimal=decimal, overwrite=overwrite, only=not names,
             half=half, sharded=sharded, files=framing.whole and not (framing.start_ms or framing.end_ms), relative=Relative(relative.value) if relative else None,
+            stored=outputs.stored_table,
         )  # fmt: skip
     if folder is not None and names:
         archive.check_output(folder)
@@ -268,9 +271,10 @@ def predict(
         check_detection(loaded.card, **{name: time for name, time in turns.options.items() if name != "pool"})
     if turns is None or turns.options["pool"]:
         loaded.check(framing, context.value)
-    place = {"to": folder if names else None, "table": Path(table) if table else None}
+    place = {"to": outputs.shown if names else None, "table": outputs.shown_table}
     about: dict[str, Any] = place | {"failed": selection.failed, "left_out": selection.left_out}
     with contextlib.ExitStack() as stack:
+        stack.callback(outputs.close)
         stack.enter_context(one_table or contextlib.nullcontext())
         run, chosen = None, selection.inputs
         progress: Progress
@@ -283,10 +287,9 @@ def predict(
                 unit="turns" if turns else "files" if framing.whole else "windows",
             )  # fmt: skip
             options |= stated
+            again, content = retry_failed or overwrite, check is CheckChoice.content
             run = stack.enter_context(
-                CorpusRun(
-                    folder, options, retry_failed=retry_failed or overwrite, check_content=check is CheckChoice.content
-                )
+                CorpusRun(folder, options, retry_failed=again, check_content=content, stored=outputs.stored)
             )
             run.choose(selection.inputs, turns, track=track or None)
             with Count("comparing", run.unsure, errors) as bar:
@@ -312,7 +315,7 @@ def predict(
         for outcome in archive.predict(
             computing, chosen, folder, names=names, framing=framing, context=context.value, batch_size=batch_size or None,
             overwrite=overwrite, track=track or None, channel=parsed_channel, speech=speech, turns=turns,
-            annotation=annotation, table=one_table, run=run, progress=progress.block,
+            annotation=annotation, table=one_table, run=run, stored=outputs.stored, progress=progress.block,
         ):  # fmt: skip
             failed += bool(outcome.error)
             progress.done(outcome)
@@ -346,20 +349,6 @@ def _turns(
     keys = ("minimum_ms", "maximum_ms", "bridged_pause_ms")
     options = {"pool": pool} | dict(zip(keys, times, strict=True))
     return Turns(Path(segments) if segments else None, tiers, options)
-
-
-def _annotation_facts(role: str, text: str, names: list[str]) -> tuple[AnnotationFacts, dict[str, str]]:
-    """What annotations state, and the options of it that decide on their content, by the words of refusals."""
-    from emow2v.errors import FormatError
-    from emow2v.formats import PLAIN, AnnotationFacts
-
-    facts = AnnotationFacts.parse(role, text)
-    stated = {"role": role} if role else {}
-    if (facts.low, facts.high) != (PLAIN.low, PLAIN.high):
-        stated["range"] = f"{facts.low:g}:{facts.high:g}"
-    if stated and "annotation" not in names:
-        raise FormatError(f"--{next(iter(stated))} belongs to annotations; expected --format annotation with it.")
-    return facts, stated
 
 
 def _framing(

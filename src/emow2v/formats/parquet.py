@@ -6,7 +6,7 @@ import argparse
 import os
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -185,12 +185,21 @@ def shards_in(folder: Path) -> list[Path]:
     if kind != "folder":
         raise FormatError(f"{shown(folder)} is a file; expected a folder for shards; choose another name.")
     paths = sorted(folder.glob("*.parquet"), key=lambda path: (len(path.name), path.name))
+    refuse_others(folder, paths)
+    return paths
+
+
+def refuse_others(folder: Path | str, paths: Iterable[Path]) -> None:
+    """Refuse Parquet files that are no shards, and which readers would take for some.
+
+    Raises:
+        FormatError: one of them is there
+    """
     if others := [path for path in paths if not _SHARD.fullmatch(path.name)]:
         raise FormatError(
             f"{shown(folder)} holds {shown(others[0].name)}, which readers would take for a part of the table; choose an "
             "empty or a new folder."
         )
-    return paths
 
 
 def publish_shards(

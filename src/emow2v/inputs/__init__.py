@@ -48,7 +48,7 @@ class Outcome:
         path: the input, as it was named
         rows: number of rows, over all channels
         clipped: number of values that were clipped because a format's scheme ends at 0 and 1
-        files: the files that were written
+        files: paths of the files that were written, or their addresses
         error: one sentence; "" if the input has a result
         notices: sentences on missing or unusual parts of the recording, and on names that were shortened
         duration_s: seconds of sound that were read, where they are known
@@ -59,7 +59,7 @@ class Outcome:
     path: str
     rows: int = 0
     clipped: int = 0
-    files: tuple[Path, ...] = ()
+    files: tuple[Path | str, ...] = ()
     error: str = ""
     notices: tuple[str, ...] = ()
     duration_s: float = 0.0

@@ -119,6 +119,11 @@ class StagedFiles:
         """Paths of the files, as far as they are known."""
         return list(self._places)
 
+    @property
+    def vouchers(self) -> dict[Path, Path | None]:
+        """For each path, that of the file that vouches for it, or None where it holds its own mark."""
+        return dict(self._places)
+
     def expect(self, places: Mapping[Path, Path | None]) -> None:
         """Add paths, with those of the files that vouch for them."""
         self._places.update(places)

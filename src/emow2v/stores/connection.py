@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from emow2v.errors import AudioError, Emow2vError, FormatError, is_own
+from emow2v.errors import AudioError, Emow2vError, FormatError, StoreError, is_own
 from emow2v.storage import one_line, reason, shown
 from emow2v.stores import schemes
 
@@ -101,8 +101,8 @@ def reading(address: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def writing(address: str) -> Iterator[None]:
-    """Errors of a store as a FormatError with one sentence."""
-    with _worded(address, FormatError):
+    """Errors of a store as a StoreError with one sentence."""
+    with _worded(address, StoreError):
         yield
 
 
@@ -111,13 +111,13 @@ def _worded(address: str, kind: type[Emow2vError]) -> Iterator[None]:
     try:
         yield
     except Emow2vError as error:
-        if isinstance(error, kind):
+        if isinstance(error, kind) or (kind is StoreError and isinstance(error, FormatError)):
             raise
         raise kind(str(error)) from None
     except Exception as error:  # every store has its own errors
         if is_own(error) and not isinstance(error, Changed | ImportError):
             raise
-        raise kind(_sentence(address, error, "written" if kind is FormatError else "read")) from None
+        raise kind(_sentence(address, error, "written" if kind is StoreError else "read")) from None
 
 
 def again(call: Callable[[], T], pauses_s: tuple[float, ...] = _PAUSES_S) -> T:
@@ -152,7 +152,11 @@ def _sentence(address: str, error: BaseException, done: str) -> str:
     if isinstance(error, ValueError) and "rotocol not known" in text:
         return f"{name} has a scheme that fsspec does not know; expected for instance s3://, https:// or zip://."
     if isinstance(error, FileNotFoundError) or status in (404, 410):
-        what = "its bucket does not exist" if "bucket" in text.lower() else "nothing of that name is there"
+        what = (
+            "its bucket does not exist"
+            if "bucket" in f"{text} {error.__cause__}".lower()
+            else "nothing of that name is there"
+        )
         return f"{name} does not exist: {what}; check the address."
     if isinstance(error, PermissionError) or status in (401, 403):
         return f"{name} cannot be {done}: its store refuses access; check the credentials in fsspec's configuration."

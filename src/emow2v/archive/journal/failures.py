@@ -16,6 +16,7 @@ from emow2v.inputs.table import Inputs
 from emow2v.storage import shown
 from emow2v.storage.atomic import atomic_file, remove_unfinished
 from emow2v.stores import is_address, public
+from emow2v.stores.results import StoredResults
 
 NAME = "failures.csv"
 
@@ -55,6 +56,32 @@ def write(path: Path, journal: Journal, inputs: Inputs, refused: Sequence[Outcom
     except OSError as error:
         raise FormatError(f"{shown(path)} cannot be written ({error.strerror}); free some space.") from None
     return path
+
+
+def put(path: Path, journal: Journal, stored: StoredResults) -> str | None:
+    """Put the list to the address of the results, or remove it there where nothing has failed.
+
+    Args:
+        path: of the list here, which stays
+
+    Returns:
+        its address; None where nothing failed
+
+    Raises:
+        FormatError: a file of that name is there that this run did not put there
+        StoreError: the store cannot be written
+    """
+    is_own = journal.fact("failures put") == "yes"
+    if not path.exists():
+        if is_own:
+            stored.remove(path)
+            journal.set_fact("failures put", "")
+        return None
+    if stored.has(path) and not is_own:
+        name = shown(stored.address_of(path))
+        raise FormatError(f"{name} is not the list of this run; move it; failures were not listed.")
+    journal.set_fact("failures put", "yes")
+    return stored.put_copy(path)
 
 
 def _refused(outcomes: Sequence[Outcome]) -> Iterator[tuple[str, str]]:
