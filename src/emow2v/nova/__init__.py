@@ -1,1 +1,1 @@
-"""NOVA's database: the documents in it."""
+"""NOVA's database: its documents, connections to it, and annotations written in steps."""

@@ -1,0 +1,179 @@
+"""A dataset of NOVA's database: what requests read from it, and what stands at the places of results."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from emow2v.errors import DatabaseError
+from emow2v.nova import documents
+from emow2v.nova.connection import Connection
+from emow2v.nova.documents import (
+    ANNOTATION_DATA,
+    ANNOTATIONS,
+    ANNOTATORS,
+    ROLES,
+    SCHEMES,
+    SESSIONS,
+    STREAMS,
+    Document,
+    Scheme,
+    StreamEntry,
+)
+from emow2v.speech.segments import Segmentation
+from emow2v.storage import shown
+
+_MAKE = "make it in NOVA first"
+
+
+@dataclass(frozen=True)
+class Names:
+    """What an annotation of a session belongs to, by name."""
+
+    session: str
+    role: str
+    scheme: str
+    annotator: str
+
+    def __str__(self) -> str:
+        of = f"of {shown(self.role)} in the session {shown(self.session)} by {shown(self.annotator)}"
+        return f"The annotation {shown(self.scheme)} {of}"
+
+
+@dataclass(frozen=True)
+class Place:
+    """The place of an annotation in a dataset, and what stands there.
+
+    Attributes:
+        names: as in the request
+        scheme: its scheme
+        ids: session_id, annotator_id, role_id and scheme_id
+        present: the document of `Annotations`; None where no annotation is
+    """
+
+    names: Names
+    scheme: Scheme
+    ids: Mapping[str, Any]
+    present: Document | None
+
+    @property
+    def data_id(self) -> Any:
+        """`_id` of the labels that stand there; None for none."""
+        return self.present.get("data_id") if self.present else None
+
+    def refuse_locked(self) -> None:
+        """Refuse an annotation that people have locked.
+
+        Raises:
+            DatabaseError: it is locked
+        """
+        if self.present and self.present.get("isLocked"):
+            raise DatabaseError(f"{self.names} is locked; unlock it in NOVA, or choose another annotator.")
+
+
+class Dataset:
+    """A dataset.
+
+    Args:
+        connection: to the database
+        name: of the dataset
+
+    Raises:
+        DatabaseError: no dataset has such a name
+
+    All methods raise DatabaseError, with one sentence, where the database does not answer or holds something else.
+    """
+
+    def __init__(self, connection: Connection, name: str) -> None:
+        self.connection, self.name = connection, name
+        self.data = connection.dataset(name)
+
+    def check_sessions(self, names: list[str]) -> None:
+        """Refuse names of sessions that the dataset does not have."""
+        for name in dict.fromkeys(names):
+            self._id(SESSIONS, "session", name)
+
+    def stream(self, name: str) -> StreamEntry:
+        """A stream by its name."""
+        return documents.read_stream(self._named(STREAMS, "stream", name, "register it in NOVA first"))
+
+    def registered(self, entry: StreamEntry) -> bool:
+        """Whether a stream is registered; refuses one of its name whose files have another ending."""
+        found = self._find(STREAMS, {"name": entry.name})
+        if found is None:
+            return False
+        if (ending := documents.read_stream(found).ending.lower()) != entry.ending:
+            raise DatabaseError(
+                f"The dataset {shown(self.name)} has a stream {shown(entry.name)} of .{shown(ending)} files; choose another "
+                "name for the stream of embeddings."
+            )
+        return True
+
+    def register(self, document: Mapping[str, Any]) -> None:
+        """Register a stream that is not yet registered."""
+        if self._find(STREAMS, {"name": document["name"]}, {"_id": 1}) is None:
+            with self.connection.sentences():
+                self.data[STREAMS].insert_one(dict(document))
+
+    def place(self, names: Names) -> Place:
+        """The place of an annotation."""
+        scheme = self._named(SCHEMES, "scheme", names.scheme, _MAKE)
+        ids = {
+            "session_id": self._id(SESSIONS, "session", names.session),
+            "annotator_id": self._id(ANNOTATORS, "annotator", names.annotator),
+            "role_id": self._id(ROLES, "role", names.role),
+            "scheme_id": scheme["_id"],
+        }
+        return Place(names, documents.read_scheme(scheme), ids, self._find(ANNOTATIONS, ids))
+
+    def turns(self, names: Names) -> Segmentation:
+        """The segments of a discrete or free annotation."""
+        place = self.place(names)
+        labels = self._find(ANNOTATION_DATA, {"_id": place.data_id}) if place.data_id is not None else None
+        if labels is None:
+            raise DatabaseError(
+                f"{names} does not exist; expected one with labels; choose another, or make it in NOVA."
+            )
+        return documents.read_turns(labels, place.scheme, names.role)
+
+    def is_ours(self, place: Place) -> bool:
+        """Whether emow2v wrote the annotation at a place, and nobody has changed it since."""
+        labels = self._find(ANNOTATION_DATA, {"_id": place.data_id}) if place.data_id is not None else None
+        if labels is None or place.present is None:
+            return False
+        return bool(place.data_id == digest_id(place.present["_id"], {"labels": labels.get("labels")}))
+
+    def _id(self, collection: str, what: str, name: str) -> Any:
+        return self._named(collection, what, name, _MAKE, {"_id": 1})["_id"]
+
+    def _named(
+        self, collection: str, what: str, name: str, remedy: str, fields: Mapping[str, int] | None = None
+    ) -> Document:
+        if not name:
+            raise DatabaseError(f"A data descriptor with the origin db: names no {what}; expected one of the dataset.")
+        found = self._find(collection, {"name": name}, fields)
+        if found is None:
+            raise DatabaseError(
+                f"The dataset {shown(self.name)} has no {what} {shown(name)}; check its spelling, or {remedy}."
+            )
+        return found
+
+    def _find(
+        self, collection: str, query: Mapping[str, Any], fields: Mapping[str, int] | None = None
+    ) -> Document | None:
+        with self.connection.sentences():
+            return self.data[collection].find_one(query, fields)
+
+
+def digest_id(*parts: object) -> Any:
+    """An ObjectId that is a digest of ids and documents: the same parts have the same one.
+
+    The labels that emow2v writes are stored under the digest of their content, so that a change can be detected, and
+    writing them again after a lost answer finds them.
+    """
+    import bson
+
+    encoded = bson.encode({"emow2v": list(parts)})
+    return bson.ObjectId(hashlib.sha256(encoded).digest()[:12])
