@@ -239,7 +239,7 @@ def test_72_no_password_in_a_process_list_a_store_or_a_log(world: World) -> None
     looking.start()
     try:
         with world.attacked() as client:
-            fields = {"dbUser": "u", "dbPassword": PASSWORD, "db_password": PASSWORD, "apiToken": PASSWORD}
+            fields = {"dbUser": "u", "dbPassword": PASSWORD, "apiToken": PASSWORD}
             inside = {
                 "options": json.dumps({"dbPassword": PASSWORD, "batch_size": 1}),
                 "optStr": f"my_token={PASSWORD}",

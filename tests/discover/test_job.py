@@ -179,7 +179,7 @@ def test_descriptors() -> None:
         ("[1]", "not a JSON list"),
         ("[" * 100000, "not JSON"),
         (json.dumps([entry(src="ftp:stream:audio")]), "expected origin:type"),
-        (json.dumps([entry(src="db:stream:audio")]), "not supported yet"),
+        (json.dumps([entry(src="db:stream:audio")]), "has no name and no role"),
         (json.dumps([entry(src="url:stream:audio", uri="")]), "expected an address"),
         (json.dumps([entry(src="url:annotation:continuous", type="output")]), "not sent to addresses"),
         (json.dumps([entry(uri="")]), "neither uri nor uri_template"),

@@ -157,11 +157,11 @@ def at(number: int, kind: str, always: bool = False) -> Callable[[str, Any], Any
 
 def commands_of(wire: MongoWire, dataset: str) -> int:
     """Number of commands of an undisturbed change."""
-    one = opened(wire.port, dataset)
-    write(one, OLD).finish()
-    wire.commands.clear()
-    write(one, NEW).finish()
-    one.connection.close()
+    for labels in (OLD, NEW):
+        wire.commands.clear()
+        one = opened(wire.port, dataset)  # anew, since names are looked up once
+        write(one, labels).finish()
+        one.connection.close()
     return len(wire.commands)
 
 

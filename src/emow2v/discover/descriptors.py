@@ -11,12 +11,16 @@ from emow2v.discover import json_text
 from emow2v.errors import RequestError
 
 _SUPER = ("stream", "annotation", "text", "image", "table")
-_NOT_YET = ("db",)
 _MAX_DESCRIPTORS = 1000
+_MAX_SESSIONS = 10_000
+# Characters that forge lines of a log, or that no file can hold
+_UNUSABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
-Origin = Literal["file", "url", "request"]
-_ORIGINS: dict[str, Origin] = {"file": "file", "url": "url", "request": "request"}
+Origin = Literal["file", "url", "request", "db"]
+_ORIGINS: dict[str, Origin] = {"file": "file", "url": "url", "request": "request", "db": "db"}
+# What names data in NOVA's database, by their kind
+_IN_DATABASE = {"stream": ("name", "role"), "annotation": ("scheme", "annotator", "role")}
 
 
 @dataclass(frozen=True)
@@ -25,7 +29,7 @@ class Descriptor:
 
     Attributes:
         origin: "file" for a path below the data folders, "url" for an address of the web, "request" for data in the
-            request or its answer
+            request or its answer, "db" for NOVA's database
         kind: lower-case super type, "stream" or "annotation"
         sub: lower-case sub type, e.g. "audio", "continuous", "ssistream"; may be empty
         direction: "input" or "output"
@@ -91,6 +95,27 @@ def parse_data(text: str) -> list[Descriptor]:
     return list(parsed)
 
 
+def session_names(text: str) -> list[str]:
+    """The names of a request's `sessions`; one for none.
+
+    Raises:
+        RequestError: no JSON list of plain names
+    """
+    if not text.strip():
+        return ["dummy_session"]
+    try:
+        names = json_text.parse(text)
+    except json_text.NotJSON:
+        names = None
+    if not isinstance(names, list) or not names or not all(isinstance(name, str) and name for name in names):
+        raise RequestError('sessions is not a JSON list of names; expected for instance ["session1"].')
+    if any(_UNUSABLE.search(name) for name in names):
+        raise RequestError("sessions holds a name with a line end or another control character; expected plain names.")
+    if len(names) > _MAX_SESSIONS:
+        raise RequestError(f"sessions lists {len(names)} names; expected at most {_MAX_SESSIONS}.")
+    return names
+
+
 def _active(entry: dict[str, Any]) -> bool:
     active = entry.get("active", True)
     if isinstance(active, str):
@@ -102,10 +127,6 @@ def _parse(entry: dict[str, Any]) -> Descriptor:
     src = _text(entry, "src")
     words = src.split(":", 3)
     origin, kind = words[0].strip().lower(), words[1].strip().lower() if len(words) > 1 else ""
-    if origin in _NOT_YET:
-        raise RequestError(
-            f"src '{src[:60]}': origin {origin}: is not supported yet; expected file:, url: or request:."
-        )
     if origin not in _ORIGINS or kind not in _SUPER:
         raise RequestError(f"src is '{src[:60]}'; expected origin:type such as file:stream:audio.")
     direction: Literal["input", "output"] = "input" if entry["type"] == "input" else "output"
@@ -115,6 +136,16 @@ def _parse(entry: dict[str, Any]) -> Descriptor:
     if origin == "url" and direction == "output":
         raise RequestError(
             f"The output '{_text(entry, 'id')[:60]}' has the origin url:; expected file: or request:, since results are not sent to addresses."
+        )
+    if origin == "db" and kind not in _IN_DATABASE:
+        raise RequestError(f"src is '{src[:60]}'; expected db:stream or db:annotation.")
+    if origin == "db" and (missing := [key for key in _IN_DATABASE[kind] if not _text(entry, key).strip()]):
+        raise RequestError(
+            f"The {direction} '{_text(entry, 'id')[:60]}' has no {' and no '.join(missing)}; expected what NOVA's database names it by."
+        )
+    if origin == "db" and any(_UNUSABLE.search(_text(entry, key)) for key in _IN_DATABASE[kind]):
+        raise RequestError(
+            f"The {direction} '{_text(entry, 'id')[:60]}' has a name with a control character; expected plain names."
         )
     if origin in ("file", "url") and not uri:
         expected = "a path" if origin == "file" else "an address"

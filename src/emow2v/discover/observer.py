@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from emow2v.formats import Writer, record
 from emow2v.storage.files import Move
@@ -54,12 +54,17 @@ class Observer:
 
 
 def record_observed(
-    trajectory: Trajectory, writers: Sequence[Writer], observer: Observer, expected: int | None = None
+    trajectory: Trajectory,
+    writers: Sequence[Writer],
+    observer: Observer,
+    expected: int | None = None,
+    commit: Callable[[], None] = lambda: None,
 ) -> int:
     """Compute a trajectory, write its files and report both to an observer.
 
     Args:
         expected: values of the trajectory; default: as its recording states its duration
+        commit: called when all files are complete, before they are published; may raise, and then no file appears
 
     Returns:
         the number of values
@@ -75,5 +80,10 @@ def record_observed(
         rows += len(block)
         observer.on_rows(rows, expected)
 
-    record(trajectory, [*writers, *observer.writers()], advance, observer.before_publish, owner=observer.owner)
+    def publish(moves: Sequence[Move]) -> None:
+        observer.on_step()
+        commit()
+        observer.before_publish(moves)
+
+    record(trajectory, [*writers, *observer.writers()], advance, publish, owner=observer.owner)
     return rows

@@ -25,10 +25,11 @@ MAX_BATCH_SIZE = 1024  # windows; larger batches need memory and are not faster
 OPTIONS = tuple(sorted(option.name for option in module.OPTIONS if option.server))
 
 # Fields of a request that have a meaning here; others are named in the job's log and ignored.
-_MEANT = "job_id trainer_file_path data dataset sessions frame_size stride left_context right_context start end options opt_str"
+_MEANT = "job_id trainer_file_path data dataset sessions frame_size stride left_context right_context start end options opt_str "
+_MEANT += "db_host db_port db_user db_password"
 WITHOUT_USE = frozenset(
-    # NOVA sends these for other modules or for its database; they have no use here
-    "force db_host db_port db_user db_password add_rest_class fill_missing_data anno_min_gap anno_min_dur video_backend "
+    # NOVA sends these for other modules; they have no use here
+    "force add_rest_class fill_missing_data anno_min_gap anno_min_dur video_backend "
     # the administrator chooses folders, never a request
     "shared_dir data_dir cml_dir cache_dir tmp_dir log_dir".split()
 )

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from emow2v.discover.database.files import output_uri
 from emow2v.discover.descriptors import Descriptor
 from emow2v.discover.places import Places, safe_name
 from emow2v.discover.recordings import Found
@@ -41,7 +44,8 @@ class Output:
             gaps: annotations have NaN where nobody speaks
         """
         entry = self.descriptor
-        overwrite = overwrite or entry.origin == "request"  # in a folder of the job's own
+        kept = entry.origin == "request" or (entry.origin == "db" and self.port != "embedding")
+        overwrite = overwrite or kept  # in a folder of the job's own
         if self.port == "embedding":
             return StreamWriter(self.path, overwrite=overwrite)
         return AnnotationWriter(
@@ -70,6 +74,8 @@ def place(
 ) -> tuple[Output, ...]:
     """The outputs of a session at their places.
 
+    What goes to NOVA's database is also kept as a hidden file among the job's results, for its page and its turns.
+
     Args:
         ports: each output's port and descriptor
 
@@ -80,7 +86,13 @@ def place(
     placed = []
     for port, descriptor in ports:
         ending = ".stream" if port == "embedding" else ".annotation"
-        if descriptor.origin == "request":
+        if descriptor.origin == "db" and port != "embedding":
+            names = json.dumps([session, descriptor.role, descriptor.scheme, descriptor.annotator])
+            path = places.results(job_id) / f".{hashlib.sha256(names.encode()).hexdigest()[:16]}.{port}.annotation"
+        elif descriptor.origin == "db":
+            file = f"{descriptor.role}.{descriptor.name}{ending}"
+            path = places.output(output_uri(places, dataset, session, file), ending)
+        elif descriptor.origin == "request":
             path = results / (safe_name(descriptor.name, descriptor.id).removesuffix(ending) + ending)
         else:
             path = places.output(descriptor.path(dataset, session), ending)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from emow2v import storage
 from emow2v.errors import RequestError
+from emow2v.nova.connection import Databases
 from emow2v.sources.remote import Remote
 from emow2v.sources.web import Client, Web
 from emow2v.storage import shown
@@ -49,12 +50,14 @@ class Places:
         data_dirs: folders below which `file:` paths must lie, in the order in which relative ones are looked up
         work_dir: uploads and the results of `request:` outputs lie here
         web: addresses of recordings that requests may name; none by default
+        databases: of NOVA that requests may name; none by default
         owner: name of the person whose uploads and results are meant; "" for those of nobody
     """
 
     data_dirs: Sequence[Path]
     work_dir: Path
     web: Web = field(default_factory=Web)
+    databases: Databases = field(default_factory=Databases)
     owner: str = ""
 
     def of(self, owner: str) -> Places:
@@ -76,6 +79,11 @@ class Places:
     def uploads(self) -> Path:
         """Folder of the owner's uploads."""
         return self.own_dir / "uploads"
+
+    @property
+    def passwords(self) -> Path:
+        """Folder of the passwords of requests, as long as their jobs wait or run."""
+        return self.work_dir / "passwords"
 
     def is_upload(self, path: Path) -> bool:
         """Whether a path is that of an upload."""

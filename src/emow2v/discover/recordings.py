@@ -12,10 +12,11 @@ from pathlib import Path
 from emow2v import storage
 from emow2v.audio import recording as audio
 from emow2v.audio.recording import Source
+from emow2v.discover.database.access import RequestDatabase
 from emow2v.discover.descriptors import Descriptor
 from emow2v.discover.options import TrackChoice
 from emow2v.discover.places import Places
-from emow2v.errors import AudioError, PathError, RequestError, TooLong
+from emow2v.errors import AudioError, DatabaseError, PathError, RequestError, TooLong
 from emow2v.framing import Framing
 from emow2v.prediction.blocks import no_values
 from emow2v.sources.address import SourceError
@@ -32,10 +33,11 @@ class Recordings:
 
     Args:
         places: that requests may read
+        database: of the request
     """
 
-    def __init__(self, places: Places) -> None:
-        self._places = places
+    def __init__(self, places: Places, database: RequestDatabase | None = None) -> None:
+        self._places, self._database = places, database
         self._remotes: dict[str, Remote] = {}
 
     def find(self, source: Descriptor, dataset: str, session: str) -> Found:
@@ -46,6 +48,11 @@ class Recordings:
         """
         if source.origin == "file":
             return self._places.input(source.path(dataset, session))
+        if source.origin == "db" and self._database:
+            try:
+                return self._database.recording(source, session)
+            except DatabaseError as error:
+                raise RequestError(str(error)) from None
         if source.origin == "url":
             return self.remote(source.path(dataset, session))
         return self._sent(source.uri or source.payload)

@@ -5,18 +5,18 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import re
 import shutil
 from collections.abc import Mapping, Set
+from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
-from typing import TypeVar
 
 from emow2v import storage
 from emow2v.cards import Card
-from emow2v.discover import json_text
 from emow2v.discover import options as opts
-from emow2v.discover.descriptors import Descriptor, parse_data
+from emow2v.discover.database import passwords
+from emow2v.discover.database.access import RequestDatabase
+from emow2v.discover.descriptors import Descriptor, parse_data, session_names
 from emow2v.discover.module import MODULE
 from emow2v.discover.names import snake_case
 from emow2v.discover.observer import Observer, record_observed
@@ -27,7 +27,7 @@ from emow2v.discover.recordings import Found, Recordings, heard_s, probe
 from emow2v.discover.turn_inputs import TurnInputs, read_turns, turn_inputs
 from emow2v.discover.turn_list import TurnListWriter, path_of
 from emow2v.engines.shared_context import check_shared
-from emow2v.errors import Emow2vError, FormatError, FramingError, ModelError, PlaceTaken, RequestError
+from emow2v.errors import Cancelled, Emow2vError, FormatError, FramingError, ModelError, PlaceTaken, RequestError
 from emow2v.formats import check as check_places
 from emow2v.formats.table_read import Table
 from emow2v.framing import Framing
@@ -35,13 +35,7 @@ from emow2v.model import Context, Model
 from emow2v.prediction.speech import speech_frame_ms
 from emow2v.sources.remote import Remote
 
-T = TypeVar("T")
-
 DEFAULT_BATCH_SIZE = 250  # as published
-_MAX_SESSIONS = 10_000
-_SECRET = ("password", "token", "secret")
-# Characters that forge lines of a log, or that no file can hold
-_UNUSABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
 class DiscoverTask:
@@ -52,6 +46,7 @@ class DiscoverTask:
         form: as posted, field names in either case
         places: folders that requests may read and write
         default_context: how windows are computed where the request does not say
+        stored: whether the request was accepted before, with its password kept
 
     All parts raise RequestError, with one sentence, where the form cannot be carried out.
     """
@@ -60,13 +55,22 @@ class DiscoverTask:
     owned: Set[Path] = frozenset()  # uploads to /upload have names of their own, and several requests may name one
     first_row = 0  # annotations hold rows before the start, too
 
-    def __init__(self, job_id: str, form: Mapping[str, str], places: Places, default_context: Context = "window"):
+    def __init__(
+        self,
+        job_id: str,
+        form: Mapping[str, str],
+        places: Places,
+        default_context: Context = "window",
+        *,
+        stored: bool = False,
+    ) -> None:
         self.job_id = job_id
         self._form = form
         self._fields = {snake_case(name): value for name, value in form.items()}
         self._places = places
         self._default_context = default_context
-        self._recordings = Recordings(places)
+        self._database = RequestDatabase(self._fields, self._dataset, places, stored=stored)
+        self._recordings = Recordings(places, self._database)
 
     # --- the parts of the request ---
 
@@ -95,7 +99,7 @@ class DiscoverTask:
     @cached_property
     def sessions(self) -> list[str]:
         """Names of the recordings."""
-        return _session_names(self._fields.get("sessions", ""))
+        return session_names(self._fields.get("sessions", ""))
 
     def recording(self, number: int) -> Found:
         """A session's recording: a path, the bytes that came inside the request, or a recording at an address."""
@@ -103,8 +107,9 @@ class DiscoverTask:
         return self._recordings.find(source, self._dataset, self._session_name(number))
 
     def close(self) -> None:
-        """Remove what was fetched from addresses."""
+        """Remove what was fetched from addresses, and end the connection to NOVA's database."""
         self._recordings.close()
+        self._database.close()
 
     def outputs(self, number: int) -> tuple[Output, ...]:
         """A session's files, whether they exist or not."""
@@ -119,7 +124,7 @@ class DiscoverTask:
         """The uploads that the request names, as far as they exist."""
         paths: set[Path] = set()
         with contextlib.suppress(Emow2vError):  # a form that cannot be read names none
-            for number in range(len(self.sessions)):
+            for number in range(0 if self._ports[0].origin == "db" else len(self.sessions)):
                 with contextlib.suppress(Emow2vError, OSError):
                     recording = self.recording(number)
                     if isinstance(recording, Path) and self._places.is_upload(recording):
@@ -141,11 +146,19 @@ class DiscoverTask:
         notes = opts.ignored("field", set(self._fields) - opts.FIELDS, opts.FIELDS - opts.WITHOUT_USE)
         return notes + opts.ignored("option", opts.unknown_options(self._options), opts.OPTIONS)
 
+    def stored_form(self) -> Mapping[str, str]:
+        """The masked form; the password of NOVA's database is kept in a file, and the form names it."""
+        password = self._fields.get(passwords.FIELD, "") if self._uses_database else ""
+        if not password:
+            return self.masked_form
+        form, kept = self.masked_form, passwords.keep(self._places.passwords, password)
+        return {name: kept if snake_case(name) == passwords.FIELD else value for name, value in form.items()}
+
     @property
     def masked_form(self) -> Mapping[str, str]:
         """The form with passwords, tokens and secrets masked, which may be stored and shown."""
-        form = _masked(self._form)
-        if (options := _masked(self._options)) != self._options:
+        form: dict[str, str] = passwords.masked(self._form)
+        if (options := passwords.masked(self._options)) != self._options:
             form = {name: value for name, value in form.items() if snake_case(name) not in ("options", "opt_str")}
             form["options"] = json.dumps(options)
         return form
@@ -170,6 +183,7 @@ class DiscoverTask:
                 check_shared(card, self.framing)
             except (FramingError, ModelError) as error:
                 raise RequestError(str(error)) from None
+        self._database.check(self.sessions, self._in_database, overwrite=self._overwrite)
         refuse_clashes(self._planned)
         self._check_places()
         seconds = 0.0
@@ -177,6 +191,7 @@ class DiscoverTask:
             stated = probe(session.recording, self.framing, max_duration_s, self.track_choice)
             seconds += heard_s(stated, self.framing)
             self._turns(session.name, stated)
+            self._database.check_sizes(session.name, self._in_database, stated, self.framing)
         for folder in sorted({output.path.parent for session in self._planned for output in session.outputs}):
             make_folder(folder)
         return seconds
@@ -191,20 +206,29 @@ class DiscoverTask:
             values in all sessions
 
         Raises:
-            Emow2vError: one sentence on the error; earlier sessions keep their files
+            Emow2vError: one sentence on the error; earlier sessions keep their files. With NOVA's database, later sessions
+                are computed, too, as the reference does
         """
         observer = observer or Observer()
         if self.notes:
             observer.notice(self.notes)
         shutil.rmtree(self._places.results(self.job_id), ignore_errors=True)  # of an earlier job with the same id
-        rows = 0
+        rows, failed = 0, []
         for number, session in enumerate(self._planned, start=1):
             if number > 1:
                 observer.after_publish()
-            rows += self._run_session(number, session, model, observer, max_duration_s)
+            try:
+                rows += self._run_session(number, session, model, observer, max_duration_s)
+            except Emow2vError as error:
+                if isinstance(error, Cancelled) or len(self.sessions) == 1 or not self._uses_database:
+                    raise
+                failed.append(f"session {session.name}: {error}")
+                observer.notice(failed[-1:])
             done = session.recording
             if isinstance(done, Remote) and all(one.recording is not done for one in self._planned[number:]):
                 done.close()  # the disk need not hold the recordings of all sessions
+        if failed:
+            raise RequestError(f"{len(failed)} of {len(self.sessions)} sessions failed; the first is {failed[0]}")
         return rows
 
     @property
@@ -245,6 +269,15 @@ class DiscoverTask:
     def _ports(self) -> tuple[Descriptor, list[tuple[str, Descriptor]]]:
         return _by_port(self._descriptors)
 
+    @property
+    def _in_database(self) -> list[tuple[str, Descriptor]]:
+        """The outputs that go to NOVA's database."""
+        return [(port, one) for port, one in self._ports[1] if one.origin == "db"]
+
+    @property
+    def _uses_database(self) -> bool:
+        return any(one.origin == "db" for one in self._descriptors)
+
     @cached_property
     def _options(self) -> dict[str, opts.Value]:
         return opts.options(self._fields)
@@ -267,7 +300,7 @@ class DiscoverTask:
         inputs = [] if self.framing.whole else turn_inputs(self._descriptors)
         source, _ = self._ports
         name = (source.path(self._dataset, session) if source.origin == "file" else "") or session
-        return read_turns(inputs, self._dataset, session, self._places, name, duration_s)
+        return read_turns(inputs, self._dataset, session, self._places, name, duration_s, self._database)
 
     @property
     def _batch_size(self) -> int:
@@ -325,8 +358,15 @@ class DiscoverTask:
         )
         count = len(self.sessions)
         observer.log(f"session {session.name} ({number}/{count}): {trajectory.info.source}")
-        rows = record_observed(trajectory, writers, observer)
-        if notices := [*trajectory.info.notices, *turns.notices, *(listed.notices if listed else ())]:
+        in_database = self._database.writing(
+            session.name, self._in_database, gaps=self._speech, overwrite=self._overwrite
+        )
+        with in_database as written:
+            rate = Fraction(1) if self.framing.whole else 1000 / self.framing.step_ms
+            writers += written.writers
+            rows = record_observed(trajectory, writers, observer, commit=lambda: written.commit(rate))
+        notices = [*trajectory.info.notices, *turns.notices, *(listed.notices if listed else ()), *written.notices]
+        if notices:
             observer.notice([f"session {session.name}: {notice}" if count > 1 else notice for notice in notices])
         if count == 1:
             observer.on_provenance(trajectory.info.provenance)
@@ -362,27 +402,3 @@ def _by_port(descriptors: list[Descriptor]) -> tuple[Descriptor, list[tuple[str,
             "data names no active output; expected at least one of arousal, dominance, valence, embedding."
         )
     return audios[0], outputs
-
-
-def _session_names(text: str) -> list[str]:
-    if not text.strip():
-        return ["dummy_session"]
-    try:
-        names = json_text.parse(text)
-    except json_text.NotJSON:
-        names = None
-    if not isinstance(names, list) or not names or not all(isinstance(name, str) and name for name in names):
-        raise RequestError('sessions is not a JSON list of names; expected for instance ["session1"].')
-    if any(_UNUSABLE.search(name) for name in names):
-        raise RequestError("sessions holds a name with a line end or another control character; expected plain names.")
-    if len(names) > _MAX_SESSIONS:
-        raise RequestError(f"sessions lists {len(names)} names; expected at most {_MAX_SESSIONS}.")
-    return names
-
-
-def _masked(fields: Mapping[str, T]) -> dict[str, T | str]:
-    """Fields without the values of those that are named like secrets."""
-    return {
-        name: "****" if value and any(word in name.lower() for word in _SECRET) else value
-        for name, value in fields.items()
-    }

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
 
+from emow2v.discover.database.access import RequestDatabase
 from emow2v.discover.descriptors import Descriptor
 from emow2v.discover.places import Places
 from emow2v.errors import Emow2vError, FormatError, RequestError
@@ -108,13 +109,20 @@ def check_turns(segmentation: Segmentation) -> None:
 
 
 def read_turns(
-    inputs: Iterable[Descriptor], dataset: str, session: str, places: Places, recording: str, duration_s: float = 0
+    inputs: Iterable[Descriptor],
+    dataset: str,
+    session: str,
+    places: Places,
+    recording: str,
+    duration_s: float = 0,
+    database: RequestDatabase | None = None,
 ) -> TurnInputs:
     """Read the turns of a session.
 
     Args:
         recording: its name
         duration_s: of the recording, as it states it; 0 where that is not known
+        database: of inputs with the origin db:
 
     Raises:
         RequestError: the input `turns` cannot be used
@@ -123,10 +131,16 @@ def read_turns(
     files, notices = [], []
     for one in inputs:
         try:
-            if one.origin != "file":
-                raise RequestError(f"The input '{one.id[:60]}' has the origin {one.origin}; expected file:annotation.")
-            path = turn_file(places, uri := one.path(dataset, session))
-            read = _with_names(read_segments(path, (), recording=Path(recording), name=uri), one)
+            path = None
+            if one.origin == "db" and database:
+                read = database.turns(one, session)
+            elif one.origin == "file":
+                path = turn_file(places, uri := one.path(dataset, session))
+                read = _with_names(read_segments(path, (), recording=Path(recording), name=uri), one)
+            else:
+                raise RequestError(
+                    f"The input '{one.id[:60]}' has the origin {one.origin}; expected file:annotation or db:annotation."
+                )
             check_turns(read)
             fit_to_recording(read, duration_s or None, one_line(Path(recording).name))
         except Emow2vError as error:
@@ -135,7 +149,7 @@ def read_turns(
             notices.append(f"The input '{one.id[:60]}' was ignored: {error}")
         else:
             found.append(read)
-            files.append(path)
+            files += [path] if path else []
     return TurnInputs(_joined(found), tuple(files), tuple(notices))
 
 

@@ -18,11 +18,15 @@ if TYPE_CHECKING:
     from pymongo.database import Database
 
 DEFAULT_PORT = 27017
-_REACHED_S, _ANSWERED_S = 5.0, 60.0  # to be reached; for one answer
+_ANSWERED_S = 60.0  # for one answer
 _HOST = re.compile(r"(?:mongodb://)?(\[[0-9a-f:.]{2,45}\]|[a-z0-9._-]{1,253})(?::([0-9]{1,5}))?/?", re.IGNORECASE)
 _DATASET = re.compile(r"[^\x00-\x20/\\.\"$*<>:|?\x7f]+")  # what every version of MongoDB takes as a name
 _SYSTEM = ("admin", "config", "local")
 _LOCKED_OUT, _NOT_ALLOWED = (11, 18, 334), 13  # codes of MongoDB
+
+
+class NoAnswer(DatabaseError):
+    """A database cannot be reached, or its connection was lost for good."""
 
 
 @dataclass(frozen=True)
@@ -46,12 +50,14 @@ class Databases:
         credentials: of requests that bring none
         tls: whether connections are encrypted, and the certificate checked
         authorities: file with certificates (PEM) that count besides the known ones
+        reached_s: seconds within which a server must be reached
     """
 
     hosts: Sequence[str] = ()
     credentials: Credentials = Credentials()
     tls: bool = True
     authorities: Path | None = None
+    reached_s: float = 5.0
 
     def check(self) -> None:
         """Refuse settings that cannot be meant.
@@ -98,8 +104,11 @@ class Databases:
             DatabaseError: see `address`; pymongo is not installed; a password without its user
         """
         address = self.address(host, port)
-        if credentials.password and not credentials.user:
-            raise DatabaseError("dbPassword is set without dbUser; expected both, or neither.")
+        if find_spec("pymongo") is None:
+            raise DatabaseError(
+                "The origin db: requires pymongo, which is not installed: pip install 'emow2v[mongodb]'."
+            )
+        _check_credentials(credentials)
         return Connection(address, credentials if credentials.user else self.credentials, self)
 
 
@@ -154,12 +163,8 @@ class Connection:
 
     def _connected(self) -> MongoClient[dict[str, Any]]:
         if self._client is None:
-            try:
-                from pymongo import MongoClient
-            except ImportError:
-                raise DatabaseError(
-                    "The origin db: requires pymongo, which is not installed: pip install 'emow2v[mongodb]'."
-                ) from None
+            from pymongo import MongoClient
+
             options: dict[str, Any] = {"directConnection": True, "retryWrites": False, "appname": "emow2v"}
             if self._credentials.user:
                 # in the parameters, never in an address that an error could show
@@ -167,12 +172,13 @@ class Connection:
             if self._databases.tls:
                 authorities = self._databases.authorities
                 options |= {"tls": True, **({"tlsCAFile": str(authorities)} if authorities else {})}
+            reached_ms = round(self._databases.reached_s * 1000)
             with self.sentences():
                 self._client = MongoClient(
                     self.address[0].strip("[]"),
                     self.address[1],
-                    serverSelectionTimeoutMS=round(_REACHED_S * 1000),
-                    connectTimeoutMS=round(_REACHED_S * 1000),
+                    serverSelectionTimeoutMS=reached_ms,
+                    connectTimeoutMS=reached_ms,
                     socketTimeoutMS=round(_ANSWERED_S * 1000),
                     **options,
                 )
@@ -197,13 +203,9 @@ class Connection:
             raise DatabaseError(
                 f"{where} has a certificate that is not trusted; the server's administrator names its authority with --database-ca."
             ) from None
-        if "SSL" in text or "TLS" in text:
-            raise DatabaseError(
-                f"{where} does not speak TLS as expected; the server's administrator switches it off with --database-no-tls."
-            ) from None
         if isinstance(error, errors.ConnectionFailure):
-            hint = "" if self._databases.tls else ", and whether it requires TLS"
-            raise DatabaseError(f"{where} does not answer; check that it runs{hint}, and try it again.") from None
+            hint = "speaks TLS (else: --database-no-tls)" if self._databases.tls else "does not require TLS"
+            raise NoAnswer(f"{where} does not answer; check that it runs and {hint}, and try it again.") from None
         raise DatabaseError(f"{where} refuses it ({type(error).__name__}); see its log.") from None
 
 
@@ -218,6 +220,22 @@ def _address(host: str, port: str, what: str) -> tuple[str, int]:
             f"The port of the database is {shown(' and '.join(ports))}; expected one number up to 65535."
         )
     return found[1].lower(), numbers.pop() if numbers else DEFAULT_PORT
+
+
+def _check_credentials(credentials: Credentials) -> None:
+    from pymongo.saslprep import saslprep  # RFC 4013, by which a driver prepares passwords
+
+    if credentials.password and not credentials.user:
+        raise DatabaseError("dbPassword is set without dbUser; expected both, or neither.")
+    if not credentials.user.isprintable():
+        raise DatabaseError(f"dbUser is {shown(credentials.user)}; expected a name without control characters.")
+    if not credentials.password:
+        return
+    try:
+        credentials.password.encode()
+        saslprep(credentials.password)
+    except ValueError:
+        raise DatabaseError("dbPassword holds a character that no password of MongoDB has; check it.") from None
 
 
 def _said(address: tuple[str, int]) -> str:

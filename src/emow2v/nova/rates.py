@@ -40,10 +40,10 @@ def at_rate(values: Values, own: Fraction, rate: Fraction) -> Values:
         return values
     count = count_at(len(values), own, rate)
     ratio = own / rate
-    # exact, since a time just below an edge would take a row that does not belong to it
-    edges = [k * ratio for k in range(count + 1)]
-    whole = np.array([int(edge) for edge in edges], dtype=np.int64)
-    part = np.array([float(edge - int(edge)) for edge in edges])
+    # with Python's integers: a time that is rounded below an edge would take a row that does not belong to it
+    edges = np.arange(count + 1).astype(object) * ratio.numerator
+    whole, rest = (edges // ratio.denominator).astype(np.int64), (edges % ratio.denominator).astype(np.float64)
+    part = rest / ratio.denominator
     known = np.isfinite(values)
     sums, weights = (_until(each, whole, part) for each in (np.where(known, values, 0.0), known.astype(np.float64)))
     weight = np.diff(weights)

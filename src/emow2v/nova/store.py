@@ -74,7 +74,7 @@ class Place:
 
 
 class Dataset:
-    """A dataset.
+    """A dataset. Sessions, roles, annotators, schemes and streams are looked up once; annotations each time.
 
     Args:
         connection: to the database
@@ -89,6 +89,7 @@ class Dataset:
     def __init__(self, connection: Connection, name: str) -> None:
         self.connection, self.name = connection, name
         self.data = connection.dataset(name)
+        self._known: dict[tuple[str, str], Document] = {}
 
     def check_sessions(self, names: list[str]) -> None:
         """Refuse names of sessions that the dataset does not have."""
@@ -146,19 +147,19 @@ class Dataset:
         return bool(place.data_id == digest_id(place.present["_id"], {"labels": labels.get("labels")}))
 
     def _id(self, collection: str, what: str, name: str) -> Any:
-        return self._named(collection, what, name, _MAKE, {"_id": 1})["_id"]
+        return self._named(collection, what, name, _MAKE)["_id"]
 
-    def _named(
-        self, collection: str, what: str, name: str, remedy: str, fields: Mapping[str, int] | None = None
-    ) -> Document:
+    def _named(self, collection: str, what: str, name: str, remedy: str) -> Document:
         if not name:
             raise DatabaseError(f"A data descriptor with the origin db: names no {what}; expected one of the dataset.")
-        found = self._find(collection, {"name": name}, fields)
-        if found is None:
-            raise DatabaseError(
-                f"The dataset {shown(self.name)} has no {what} {shown(name)}; check its spelling, or {remedy}."
-            )
-        return found
+        if (collection, name) not in self._known:
+            found = self._find(collection, {"name": name})
+            if found is None:
+                raise DatabaseError(
+                    f"The dataset {shown(self.name)} has no {what} {shown(name)}; check its spelling, or {remedy}."
+                )
+            self._known[collection, name] = found
+        return self._known[collection, name]
 
     def _find(
         self, collection: str, query: Mapping[str, Any], fields: Mapping[str, int] | None = None

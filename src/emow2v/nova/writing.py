@@ -67,10 +67,11 @@ class AnnotationChange:
         """Go back to the old labels; without a switch, only the new ones are deleted."""
         if self._new is None or self._new == self._old:
             return
-        if self._switched and self._place.present is None:
+        present = self._place.present
+        if self._switched and present is None:
             self._repeat(lambda: self._data(ANNOTATIONS).delete_one({"_id": self._id, "data_id": self._new}))
-        elif self._switched:
-            before = {key: self._place.present.get(key) for key in ("data_id", "date", "isFinished")}
+        elif self._switched and present is not None:
+            before = {key: present.get(key) for key in ("data_id", "date", "isFinished")}
             self._update(self._new, before)
         self._switched = False
         self._delete(self._new)

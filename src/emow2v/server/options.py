@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:  # this module is read by every start of the command line
     from emow2v.model import Context
+    from emow2v.nova.connection import Databases
     from emow2v.sources.web import Web
 
 LogFormat = Literal["text", "json"]
@@ -18,7 +19,15 @@ LogFormat = Literal["text", "json"]
 LOOPBACK = ("127.0.0.0/8", "::1")  # this machine
 
 # Headings of `emow2v serve --help`
-FOLDERS, ACCESS, WEB, HTTPS, LIMITS, JOBS = "Folders", "Access", "Addresses", "HTTPS", "Limits", "Jobs and log"
+FOLDERS, ACCESS, WEB, NOVA, HTTPS, LIMITS, JOBS = (
+    "Folders",
+    "Access",
+    "Addresses",
+    "NOVA's database",
+    "HTTPS",
+    "Limits",
+    "Jobs and log",
+)
 
 
 @dataclass(frozen=True)
@@ -136,6 +145,33 @@ class ServerOptions:
         False, "Callbacks also say the name of the recording, and the error of a job.", heading=WEB
     )
 
+    allow_databases: Sequence[str] = _option(
+        (),
+        "Host, or HOST:PORT, of a database of NOVA (MongoDB) that requests may use. None by default. May be repeated.",
+        flag="allow-database", unit="HOST", environment=True, heading=NOVA,
+    )  # fmt: skip
+    database_user: str = _option(
+        "",
+        "User of the database for requests that bring none.",
+        unit="TEXT",
+        environment=True,
+        shown=False,
+        heading=NOVA,
+    )
+    database_password: str = _option(
+        "",
+        "Password of that user. Set it in the environment, where other users of the machine cannot see it.",
+        unit="TEXT", environment=True, shown=False, heading=NOVA,
+    )  # fmt: skip
+    database_ca: Path | None = _option(
+        None,
+        "Certificates of authorities (PEM) that vouch for the database, besides the known ones.",
+        unit="FILE", environment=True, heading=NOVA,
+    )  # fmt: skip
+    database_no_tls: bool = _option(
+        False, "Connect to the database without TLS, which it does not speak in NOVA's own installation.", heading=NOVA
+    )
+
     tls_cert: Path | None = _option(
         None, "Certificate (PEM) with which the server speaks HTTPS.", unit="FILE", environment=True, heading=HTTPS
     )
@@ -235,6 +271,14 @@ class ServerOptions:
         from emow2v.sources.web import Web
 
         return Web(tuple(self.allow_callbacks), tuple(self.allow_networks), option="--allow-callback")
+
+    @property
+    def databases(self) -> Databases:
+        """The databases of NOVA that requests may name."""
+        from emow2v.nova.connection import Credentials, Databases
+
+        credentials = Credentials(self.database_user, self.database_password)
+        return Databases(tuple(self.allow_databases), credentials, not self.database_no_tls, self.database_ca)
 
     @property
     def max_body(self) -> int:

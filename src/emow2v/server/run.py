@@ -66,7 +66,8 @@ class Server:
         card = _check(options, Tokens(work_dir))
         if storage.kind_of(work_dir) not in (None, "folder"):
             raise Emow2vError(f"The work folder {work_dir} is a file; expected a folder.")
-        places = Places([folder.resolve() for folder in options.data_dirs], work_dir.resolve(), options.web)
+        folders = [folder.resolve() for folder in options.data_dirs]
+        places = Places(folders, work_dir.resolve(), options.web, options.databases)
         self._socket = _bind(options.host, options.port)
         with contextlib.ExitStack() as unless_made:
             unless_made.callback(self._socket.close)
@@ -186,6 +187,7 @@ def _check(options: ServerOptions, tokens: Tokens) -> cards.Card:
     if not options.host.strip():
         raise Emow2vError("--host is empty; expected an address such as 127.0.0.1.")
     options.web.check()
+    options.databases.check()
     options.callback_web.check()
     if options.callback_keys is not None:
         read_keys(options.callback_keys)

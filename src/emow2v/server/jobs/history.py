@@ -9,6 +9,7 @@ import shutil
 import time
 from pathlib import Path
 
+from emow2v.discover.database import passwords
 from emow2v.discover.places import Places
 from emow2v.formats.table_read import read_kept
 from emow2v.server.jobs.store import Busy, Job, Status, Store
@@ -74,6 +75,7 @@ def erase(store: Store, places: Places, job_id: str, owner: str = "") -> Job | N
         for upload in task_of(job, places).uploads():
             if not store.mentions(upload.name, but=job):
                 upload.unlink(missing_ok=True)
+        passwords.forget(places.passwords, job.form)
         shutil.rmtree(places.of(owner).results(job.id), ignore_errors=True)
         places.computed(job.number).unlink(missing_ok=True)
         read_kept.cache_clear()
@@ -117,6 +119,8 @@ def forget(store: Store, places: Places, options: ServerOptions) -> None:
     for job in forgotten:
         for upload in task_of(job, places).owned:
             upload.unlink(missing_ok=True)
+    unfinished = [job.form for status in (Status.WAITING, Status.RUNNING) for job in store.all(status=status)]
+    passwords.sweep(places.passwords, unfinished)
     oldest = time.time() - options.keep_days * 86400
     for upload in [path for owner in places.owners for path in places.of(owner).uploads.glob("*")]:
         with contextlib.suppress(OSError):

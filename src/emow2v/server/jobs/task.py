@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence, Set
 from pathlib import Path
 from typing import Protocol
@@ -104,7 +105,10 @@ class Task(Protocol):
         """The beginning of the names of files that people save."""
 
 
-_TASKS: dict[Kind, Callable[..., Task]] = {"process": DiscoverTask, "prediction": PredictionTask}
+_TASKS: dict[Kind, Callable[..., Task]] = {
+    "process": functools.partial(DiscoverTask, stored=True),
+    "prediction": PredictionTask,
+}
 
 
 def task_of(job: Job, places: Places) -> Task:

@@ -23,6 +23,7 @@ from typing import Protocol
 
 from emow2v import cards
 from emow2v._version import __version__
+from emow2v.discover.database import passwords
 from emow2v.discover.observer import Observer
 from emow2v.discover.places import Places
 from emow2v.engines.kept import KeptOutputs, keeping
@@ -181,6 +182,8 @@ class Worker:
             self._store.end(job, f"{type(error).__name__}: {error}")
         else:
             logger.info("job %s: finished", job.id, extra=context)
+        if (now := self._store.get(job.id, brief=True)) is None or now.number != job.number or now.status.ended:
+            passwords.forget(self._config.places.passwords, job.form)
         self._store.release(job)
 
     def _carry_out(self, job: Job) -> None:

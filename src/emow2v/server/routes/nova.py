@@ -20,6 +20,7 @@ from starlette.routing import Route
 from starlette.types import Message, Receive, Scope, Send
 
 from emow2v.discover import json_text
+from emow2v.discover.database import passwords
 from emow2v.discover.module import MODULE, cml_info
 from emow2v.discover.names import snake_case
 from emow2v.discover.options import FIELDS, WITHOUT_USE
@@ -116,7 +117,12 @@ async def _process(request: Request) -> Response:
         task = DiscoverTask(fields.get("jobID", ""), fields, own.places, options.context)
         with contextlib.closing(task):
             seconds = task.check(state.card, options.max_duration_s)
-        job = own.submit(task.job_id, task.masked_form, "process", seconds)
+        form = task.stored_form()
+        try:
+            job = own.submit(task.job_id, form, "process", seconds)
+        except BaseException:
+            passwords.forget(state.places.passwords, form)
+            raise
         store.log(job, repr(_shortened(job.form)))
         return job, task.notes
 
@@ -218,6 +224,7 @@ async def _cancel(request: Request) -> Response:
         now = await run_in_threadpool(jobs_of(request).now, job) or job
         said = "publishing its results" if now.publishing else now.status.name.lower()
         return CompactJSON({"success": "false", "error": f"The job is {said} already."})
+    await run_in_threadpool(passwords.forget, state_of(request).places.passwords, job.form)
     return CompactJSON({"success": "true"})
 
 

@@ -21,6 +21,7 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.requests import ClientDisconnect
 
 from emow2v._version import __version__
+from emow2v.discover.database import passwords
 from emow2v.discover.options import offered_cards
 from emow2v.errors import Emow2vError, FormatError, TooLong
 from emow2v.server.failures import failure, headers, invalid, sentence
@@ -152,6 +153,7 @@ def create_v1(state: ServerState) -> FastAPI:
         before = find_job(job_id, brief=True)
         if not store.cancel(before.id, before.owner):
             raise HTTPException(409, f"The job is {find_job(job_id, brief=True).status.name.lower()} already.")
+        passwords.forget(places.passwords, before.form)
         return to_model(find_job(job_id, brief=True))
 
     @api.delete("/jobs/{job_id}")

@@ -1,0 +1,1 @@
+"""Requests whose inputs and outputs NOVA's database names: the origin db:."""
