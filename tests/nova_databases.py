@@ -1,5 +1,7 @@
 """Databases for tests that speak MongoDB's protocol: briskdb in a process of its own, and the server of `mongo_wire`."""
 
+import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -9,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from emow2v.trajectory import DIMENSIONS
 
 SERVE = """
 import sys, briskdb
@@ -54,3 +58,30 @@ def dataset(database: Any, *, rate: float = 25.0, low: float = 0.0, high: float 
     database.Schemes.insert_many(schemes)
     stream = {"name": "audio", "fileExt": "wav", "sr": 16000.0, "type": "audio", "dimlabels": [], "isValid": True}
     database.Streams.insert_one(stream)
+
+
+def recordings(data: Path, study: str) -> str:
+    """Give each session of a dataset a recording of anna, a second of speech; gives the dataset's name."""
+    for session in ("first", "second"):
+        (data / study / session).mkdir(parents=True)
+        shutil.copyfile(data / "talk.wav", data / study / session / "anna.audio.wav")
+    return study
+
+
+def form(port: int, study: str, sessions: list[str], *, embedding: bool = False, **changes: str) -> dict[str, str]:
+    """A request as NOVA's dialog builds it."""
+    entries: list[dict[str, Any]] = [
+        {"src": "db:stream:Audio", "type": "input", "id": "audio", "name": "audio", "role": "anna", "active": True}
+    ]
+    entries += [
+        {"src": "db:annotation:Continuous", "type": "output", "id": name, "scheme": name, "annotator": "emow2v", "role": "anna"}
+        for name in DIMENSIONS
+    ]  # fmt: skip
+    if embedding:
+        entries.append(
+            {"src": "db:stream:SSIStream", "type": "output", "id": "embedding", "name": "emow2v", "role": "anna"}
+        )
+    window = {"frameSize": "40", "leftContext": "960", "rightContext": "0", "force": "False"}
+    where = {"dbHost": "127.0.0.1", "dbPort": str(port), "dbUser": "", "dbPassword": "", "dataset": study}
+    named = {"jobID": "nova", "trainerFilePath": r"modules\emow2v\emow2v.trainer", "sessions": json.dumps(sessions)}
+    return {**window, **where, **named, "data": json.dumps(entries), **changes}

@@ -79,7 +79,7 @@ FLAGS = """
 --allow-source --allow-network --fetch-minutes --allow-callback --callback-keys --callback-names
 --root-path --forwarded-allow
 --max-waiting-each --max-hours-each --max-kept-each
---allow-database --database-user --database-password --database-ca --database-no-tls
+--overwrite --allow-database --database-user --database-password --database-ca --database-no-tls
 """.split()
 VARIABLES = """
 HOST PORT MODEL ENGINE PRECISION DEVICE THREADS CONTEXT DATA_DIR WORK_DIR WORKERS TOKEN ALLOW_HOST TLS_CERT TLS_KEY

@@ -189,3 +189,13 @@ def test_a_database_that_is_not_there_is_told() -> None:
 def test_names_that_no_dataset_has(name: str) -> None:
     with pytest.raises(DatabaseError, match="expected the name of a dataset"):
         Dataset(Databases(("a",), tls=False).connect("a", "", Credentials()), name)
+
+
+def test_a_user_where_the_database_knows_none(tmp_path: Path) -> None:
+    with nova_databases.briskdb(tmp_path) as port:
+        databases = Databases((f"127.0.0.1:{port}",), tls=False)
+        with pytest.raises(
+            DatabaseError, match=r"refuses it \(\w+\); check its log, and whether it has users\."
+        ) as refused:
+            read(databases.connect("127.0.0.1", str(port), Credentials("nova", PASSWORD)))
+    assert PASSWORD not in str(refused.value)

@@ -64,8 +64,8 @@ def test_we_read_the_segments_that_the_reference_stores(
 def test_the_reference_finds_the_file_of_the_stream_that_we_build(
     database: Any, dataset: str, port: int, reference: Any, tmp_path: Any
 ) -> None:
-    entry = StreamEntry("emow2v", "stream")
-    database.Streams.insert_one(documents.stream(entry, Fraction(25)))
+    entry = StreamEntry("emow2v", "stream", Fraction(25))
+    database.Streams.insert_one(documents.stream(entry))
     folder = tmp_path / "data" / dataset / "first"
     folder.mkdir(parents=True)
     header = (
@@ -148,3 +148,12 @@ def test_a_stream_without_an_ending_is_refused() -> None:
     assert documents.read_stream({"name": "audio", "fileExt": ".wav"}).file("anna") == "anna.audio.wav"
     with pytest.raises(DatabaseError, match="The stream audio has no fileExt; expected the ending"):
         documents.read_stream({"name": "audio", "fileExt": ""})
+
+
+@pytest.mark.parametrize(
+    ("stated", "number"),
+    [(25, 25), (12.5, 12.5), (30.303, 30.303), (0, 0), (-1, 0), (None, 0), ("25", 0), (True, 0), (1e9, 0), (float("nan"), 0)],
+)  # fmt: skip
+def test_numbers_that_need_not_be_there(stated: Any, number: float) -> None:
+    assert float(documents.read_stream({"name": "audio", "fileExt": "wav", "sr": stated}).rate) == number
+    assert float(documents.read_duration({"name": "first", "duration": stated})) == number

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from urllib.parse import quote
 
 from emow2v.discover import json_text
+from emow2v.discover.module import MODULE
 from emow2v.errors import RequestError
 
 _SUPER = ("stream", "annotation", "text", "image", "table")
@@ -93,6 +94,38 @@ def parse_data(text: str) -> list[Descriptor]:
         raise RequestError(f"data lists {len(entries)} descriptors; expected at most {_MAX_DESCRIPTORS}.")
     parsed = (_parse(entry) for entry in entries if entry.get("type") in ("input", "output") and _active(entry))
     return list(parsed)
+
+
+def by_port(descriptors: list[Descriptor]) -> tuple[Descriptor, list[tuple[str, Descriptor]]]:
+    """The one audio input, and each output with the id of its port.
+
+    Raises:
+        RequestError: no recording, several ones, or an output that the module does not have
+    """
+    inputs = [one for one in descriptors if one.direction == "input"]
+    audios = [one for one in inputs if MODULE.port("input", one.id)]
+    if len(audios) != 1 or audios[0].kind != "stream":
+        raise RequestError(
+            f"data names {len(audios)} inputs with the id audio; expected exactly one (a request for each role), for instance "
+            '{"src": "file:stream:audio", "type": "input", "id": "audio", "uri": "talk.wav"}.'
+        )
+    outputs = []
+    for one in descriptors:
+        if one.direction == "input":
+            continue
+        port = MODULE.port("output", one.id)
+        if port is None:
+            known = ", ".join(port.id for port in MODULE.ports if port.direction == "output")
+            raise RequestError(f"The output id '{one.id[:60]}' is unknown; expected {known}.")
+        kind, sub = port.data.lower().split(":")
+        if one.kind != kind or one.sub not in ("", sub):
+            raise RequestError(f"The output {one.id} is {one.kind}:{one.sub}; expected {port.data}.")
+        outputs.append((port.id, one))
+    if not outputs:
+        raise RequestError(
+            "data names no active output; expected at least one of arousal, dominance, valence, embedding."
+        )
+    return audios[0], outputs
 
 
 def session_names(text: str) -> list[str]:

@@ -51,6 +51,7 @@ class Places:
         work_dir: uploads and the results of `request:` outputs lie here
         web: addresses of recordings that requests may name; none by default
         databases: of NOVA that requests may name; none by default
+        overwrite: whether every request may replace what others wrote, as if it had the option overwrite
         owner: name of the person whose uploads and results are meant; "" for those of nobody
     """
 
@@ -58,6 +59,7 @@ class Places:
     work_dir: Path
     web: Web = field(default_factory=Web)
     databases: Databases = field(default_factory=Databases)
+    overwrite: bool = False
     owner: str = ""
 
     def of(self, owner: str) -> Places:

@@ -7,7 +7,6 @@ import io
 import json
 import shutil
 from collections.abc import Mapping, Set
-from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from emow2v.cards import Card
 from emow2v.discover import options as opts
 from emow2v.discover.database import passwords
 from emow2v.discover.database.access import RequestDatabase
-from emow2v.discover.descriptors import Descriptor, parse_data, session_names
+from emow2v.discover.descriptors import Descriptor, by_port, parse_data, session_names
 from emow2v.discover.module import MODULE
 from emow2v.discover.names import snake_case
 from emow2v.discover.observer import Observer, record_observed
@@ -183,7 +182,7 @@ class DiscoverTask:
                 check_shared(card, self.framing)
             except (FramingError, ModelError) as error:
                 raise RequestError(str(error)) from None
-        self._database.check(self.sessions, self._in_database, overwrite=self._overwrite)
+        self._database.check(self.sessions, self._in_database, self.framing, overwrite=self._overwrite)
         refuse_clashes(self._planned)
         self._check_places()
         seconds = 0.0
@@ -191,7 +190,8 @@ class DiscoverTask:
             stated = probe(session.recording, self.framing, max_duration_s, self.track_choice)
             seconds += heard_s(stated, self.framing)
             self._turns(session.name, stated)
-            self._database.check_sizes(session.name, self._in_database, stated, self.framing)
+            framing = self._framing(session.name, stated)
+            self._database.check_sizes(session.name, self._in_database, stated, framing)
         for folder in sorted({output.path.parent for session in self._planned for output in session.outputs}):
             make_folder(folder)
         return seconds
@@ -267,7 +267,7 @@ class DiscoverTask:
 
     @cached_property
     def _ports(self) -> tuple[Descriptor, list[tuple[str, Descriptor]]]:
-        return _by_port(self._descriptors)
+        return by_port(self._descriptors)
 
     @property
     def _in_database(self) -> list[tuple[str, Descriptor]]:
@@ -278,13 +278,19 @@ class DiscoverTask:
     def _uses_database(self) -> bool:
         return any(one.origin == "db" for one in self._descriptors)
 
+    def _framing(self, session: str, stated_s: float = 0) -> Framing:
+        """The windows of a session, which may end before its recording where NOVA's database has either of them."""
+        source, _ = self._ports
+        in_database = source.origin == "db" or self._in_database
+        return self._database.framing(session, self.framing, stated_s) if in_database else self.framing
+
     @cached_property
     def _options(self) -> dict[str, opts.Value]:
         return opts.options(self._fields)
 
     @property
     def _overwrite(self) -> bool:
-        return opts.flag("overwrite", self._options)
+        return opts.flag("overwrite", self._options) or self._places.overwrite
 
     @property
     def _speech(self) -> bool:
@@ -338,7 +344,7 @@ class DiscoverTask:
         self, number: int, session: Session, model: Model, observer: Observer, max_duration_s: float
     ) -> int:
         writers = [output.writer(overwrite=self._overwrite, gaps=self._speech) for output in session.outputs]
-        recording, turns = session.recording, self._turns(session.name)
+        recording, turns, framing = session.recording, self._turns(session.name), self._framing(session.name)
         self._recordings.watch(observer.on_step)
         listed = None
         if self._lists_turns and (turns.segmentation is not None or self._speech):
@@ -346,7 +352,7 @@ class DiscoverTask:
             writers.append(listed := TurnListWriter(place, turns.segmentation, {}, speech_frame_ms(model.card)))
         trajectory = model.predict(
             io.BytesIO(recording) if isinstance(recording, bytes) else recording,
-            framing=self.framing,
+            framing=framing,
             context=self.context,
             # the request's batch size is a hint; the server knows how many windows the machine is good for
             batch_size=min(self._batch_size, model.batch_size(self.framing)),
@@ -359,13 +365,16 @@ class DiscoverTask:
         count = len(self.sessions)
         observer.log(f"session {session.name} ({number}/{count}): {trajectory.info.source}")
         in_database = self._database.writing(
-            session.name, self._in_database, gaps=self._speech, overwrite=self._overwrite
+            session.name, self._in_database, self.framing, gaps=self._speech, overwrite=self._overwrite
         )
         with in_database as written:
-            rate = Fraction(1) if self.framing.whole else 1000 / self.framing.step_ms
             writers += written.writers
-            rows = record_observed(trajectory, writers, observer, commit=lambda: written.commit(rate))
+            rows = record_observed(trajectory, writers, observer, commit=written.commit)
         notices = [*trajectory.info.notices, *turns.notices, *(listed.notices if listed else ()), *written.notices]
+        if framing is not self.framing:
+            notices.append(
+                f"Values end at {float(framing.end_ms or 0) / 1000:g} s, as the session does in the database."
+            )
         if notices:
             observer.notice([f"session {session.name}: {notice}" if count > 1 else notice for notice in notices])
         if count == 1:
@@ -374,31 +383,3 @@ class DiscoverTask:
         values = storage.counted(rows, "value")
         observer.log(f"session {session.name}: {values}" + (f", {clipped} clipped to 0..1" if clipped else ""))
         return rows
-
-
-def _by_port(descriptors: list[Descriptor]) -> tuple[Descriptor, list[tuple[str, Descriptor]]]:
-    """The one audio input, and each output with the id of its port."""
-    inputs = [one for one in descriptors if one.direction == "input"]
-    audios = [one for one in inputs if MODULE.port("input", one.id)]
-    if len(audios) != 1 or audios[0].kind != "stream":
-        raise RequestError(
-            f"data names {len(audios)} inputs with the id audio; expected exactly one, for instance "
-            '{"src": "file:stream:audio", "type": "input", "id": "audio", "uri": "talk.wav"}.'
-        )
-    outputs = []
-    for one in descriptors:
-        if one.direction == "input":
-            continue
-        port = MODULE.port("output", one.id)
-        if port is None:
-            known = ", ".join(port.id for port in MODULE.ports if port.direction == "output")
-            raise RequestError(f"The output id '{one.id[:60]}' is unknown; expected {known}.")
-        kind, sub = port.data.lower().split(":")
-        if one.kind != kind or one.sub not in ("", sub):
-            raise RequestError(f"The output {one.id} is {one.kind}:{one.sub}; expected {port.data}.")
-        outputs.append((port.id, one))
-    if not outputs:
-        raise RequestError(
-            "data names no active output; expected at least one of arousal, dominance, valence, embedding."
-        )
-    return audios[0], outputs

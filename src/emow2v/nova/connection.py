@@ -206,7 +206,10 @@ class Connection:
         if isinstance(error, errors.ConnectionFailure):
             hint = "speaks TLS (else: --database-no-tls)" if self._databases.tls else "does not require TLS"
             raise NoAnswer(f"{where} does not answer; check that it runs and {hint}, and try it again.") from None
-        raise DatabaseError(f"{where} refuses it ({type(error).__name__}); see its log.") from None
+        named = error.details.get("codeName") if isinstance(error, errors.OperationFailure) and error.details else None
+        said = shown(str(named or type(error).__name__))
+        hint = ", and whether it has users" if self._credentials.user else ""
+        raise DatabaseError(f"{where} refuses it ({said}); check its log{hint}.") from None
 
 
 def _address(host: str, port: str, what: str) -> tuple[str, int]:

@@ -59,10 +59,12 @@ class StreamEntry:
     Attributes:
         name: as in the database
         ending: of its files, without the dot
+        rate: samples a second; 0 where the database does not say it
     """
 
     name: str
     ending: str
+    rate: Fraction = Fraction(0)
 
     def file(self, role: str) -> str:
         """Name of the file of a role."""
@@ -105,7 +107,12 @@ def read_stream(document: Document) -> StreamEntry:
     ending = _text(document, "fileExt", f"The stream {shown(name)}").lstrip(".")
     if not ending:
         raise DatabaseError(f"The stream {shown(name)} has no fileExt; expected the ending of its files, such as wav.")
-    return StreamEntry(name, ending)
+    return StreamEntry(name, ending, _positive(document, "sr", _RATES[1]))
+
+
+def read_duration(document: Document) -> Fraction:
+    """Seconds that a document of `Sessions` states; 0 where it states none."""
+    return _positive(document, "duration", _MAX_TIME_S)
 
 
 def read_turns(document: Document, scheme: Scheme, role: str) -> Segmentation:
@@ -161,13 +168,9 @@ def annotation(names: Mapping[str, Any], data_id: Any, date: datetime) -> dict[s
     return {**ids, "date": date, "isFinished": False, "isLocked": False, "data_id": data_id}
 
 
-def stream(entry: StreamEntry, rate: Fraction) -> dict[str, Any]:
-    """A document of `Streams` for a stream of features.
-
-    Args:
-        rate: samples a second
-    """
-    facts = {"name": entry.name, "fileExt": entry.ending, "sr": float(rate), "type": "feature"}
+def stream(entry: StreamEntry) -> dict[str, Any]:
+    """A document of `Streams` for a stream of features."""
+    facts = {"name": entry.name, "fileExt": entry.ending, "sr": float(entry.rate), "type": "feature"}
     return {**facts, "dimlabels": [], "isValid": True}
 
 
@@ -193,6 +196,14 @@ def _number(document: Document, key: str, where: str) -> float:
     except OverflowError:  # an integer that no float holds
         pass
     raise DatabaseError(f"{where} has {_said(value)} as its {key}; expected a number, as NOVA stores it.")
+
+
+def _positive(document: Document, key: str, most: float) -> Fraction:
+    """A number that need not be there; 0 where it is not, or cannot be meant."""
+    value = document.get(key)
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= most:
+        return Fraction(value).limit_denominator(10**6)
+    return Fraction(0)
 
 
 def _said(value: object) -> str:

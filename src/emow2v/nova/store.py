@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 from emow2v.errors import DatabaseError
@@ -96,27 +97,35 @@ class Dataset:
         for name in dict.fromkeys(names):
             self._id(SESSIONS, "session", name)
 
+    def duration(self, session: str) -> Fraction:
+        """Seconds that a session lasts, as the dataset states it; 0 where it does not."""
+        return documents.read_duration(self._named(SESSIONS, "session", session, _MAKE))
+
     def stream(self, name: str) -> StreamEntry:
         """A stream by its name."""
         return documents.read_stream(self._named(STREAMS, "stream", name, "register it in NOVA first"))
 
-    def registered(self, entry: StreamEntry) -> bool:
-        """Whether a stream is registered; refuses one of its name whose files have another ending."""
-        found = self._find(STREAMS, {"name": entry.name})
-        if found is None:
-            return False
-        if (ending := documents.read_stream(found).ending.lower()) != entry.ending:
-            raise DatabaseError(
-                f"The dataset {shown(self.name)} has a stream {shown(entry.name)} of .{shown(ending)} files; choose another "
-                "name for the stream of embeddings."
-            )
-        return True
+    def registered(self, name: str) -> Document | None:
+        """The document of a stream; None for a stream that is not registered."""
+        return self._find(STREAMS, {"name": name})
 
-    def register(self, document: Mapping[str, Any]) -> None:
-        """Register a stream that is not yet registered."""
-        if self._find(STREAMS, {"name": document["name"]}, {"_id": 1}) is None:
-            with self.connection.sentences():
-                self.data[STREAMS].insert_one(dict(document))
+    def check_stream(self, entry: StreamEntry, *, overwrite: bool = False) -> None:
+        """Refuse a stream whose name is that of files with another ending or, unless `overwrite`, of another rate."""
+        if (found := self.registered(entry.name)) is None:
+            return
+        where, present = (
+            f"The dataset {shown(self.name)} has a stream {shown(entry.name)}",
+            documents.read_stream(found),
+        )
+        if present.ending.lower() != entry.ending:
+            raise DatabaseError(
+                f"{where} of .{shown(present.ending)} files; choose another name for the stream of embeddings."
+            )
+        if not overwrite and present.rate and not same_rate(present, entry):
+            raise DatabaseError(
+                f"{where} of {float(present.rate):g} Hz, and this request has {float(entry.rate):g} Hz; choose another name, "
+                'or change it with options={"overwrite": true}.'
+            )
 
     def place(self, names: Names) -> Place:
         """The place of an annotation."""
@@ -166,6 +175,11 @@ class Dataset:
     ) -> Document | None:
         with self.connection.sentences():
             return self.data[collection].find_one(query, fields)
+
+
+def same_rate(one: StreamEntry, other: StreamEntry) -> bool:
+    """Whether two streams have the same rate, as far as texts with a few decimals tell."""
+    return abs(one.rate - other.rate) <= other.rate / 10_000
 
 
 def digest_id(*parts: object) -> Any:

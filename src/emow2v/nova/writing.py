@@ -13,8 +13,9 @@ from typing import Any
 
 from emow2v.errors import DatabaseError
 from emow2v.nova import documents
-from emow2v.nova.documents import ANNOTATION_DATA, ANNOTATIONS
-from emow2v.nova.store import Dataset, Place, digest_id
+from emow2v.nova.connection import Connection
+from emow2v.nova.documents import ANNOTATION_DATA, ANNOTATIONS, STREAMS, Document, StreamEntry
+from emow2v.nova.store import Dataset, Place, digest_id, same_rate
 
 _ATTEMPTS = 3  # of a step whose answer is lost
 
@@ -115,28 +116,73 @@ class AnnotationChange:
         return self._dataset.data[collection]
 
     def _repeat(self, step: Callable[[], object], done: Callable[[], bool] = lambda: False) -> None:
-        """Do a step that may be done twice; after a lost answer, look whether it was done."""
-        from pymongo.errors import ConnectionFailure, DuplicateKeyError
+        _repeat(self._dataset.connection, step, done)
 
-        with self._dataset.connection.sentences():
-            for attempt in range(1, _ATTEMPTS + 1):
-                try:
-                    step()
+
+class StreamChange:
+    """The registration of a stream or, of one that is registered, the change of its rate.
+
+    Args:
+        dataset: of the stream
+        entry: the stream as it is written now
+
+    All methods raise DatabaseError, with one sentence.
+    """
+
+    def __init__(self, dataset: Dataset, entry: StreamEntry) -> None:
+        self._dataset, self._entry = dataset, entry
+        self._before: Document | None = None
+
+    def switch(self) -> None:
+        """Register the stream; one of its name keeps everything but its rate."""
+        present = self._dataset.registered(self._entry.name)
+        if present is None:
+            # the same _id for the same name, so that it is not registered twice after a lost answer
+            document = {"_id": digest_id(STREAMS, self._entry.name), **documents.stream(self._entry)}
+            self._repeat(lambda: self._dataset.data[STREAMS].insert_one(document))
+        elif not same_rate(documents.read_stream(present), self._entry):
+            self._before = present
+            self._set_rate({"_id": present["_id"]}, float(self._entry.rate))
+
+    def undo(self) -> None:
+        """Go back to the old rate. A stream that was new stays registered, since other jobs may count on it by now."""
+        if self._before is not None:
+            self._set_rate({"_id": self._before["_id"], "sr": float(self._entry.rate)}, self._before.get("sr"))
+            self._before = None
+
+    def _set_rate(self, query: Mapping[str, Any], rate: Any) -> None:
+        self._repeat(lambda: self._dataset.data[STREAMS].update_one(query, {"$set": {"sr": rate}}))
+
+    def _repeat(self, step: Callable[[], object]) -> None:
+        _repeat(self._dataset.connection, step)
+
+
+Change = AnnotationChange | StreamChange
+
+
+def _repeat(connection: Connection, step: Callable[[], object], done: Callable[[], bool] = lambda: False) -> None:
+    """Do a step that may be done twice; after a lost answer, look whether it was done."""
+    from pymongo.errors import ConnectionFailure, DuplicateKeyError
+
+    with connection.sentences():
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                step()
+                return
+            except DuplicateKeyError:
+                return  # an earlier attempt, or an earlier job, did it; `switch` looks at the outcome
+            except ConnectionFailure:
+                if attempt == _ATTEMPTS:
+                    raise
+                if done():
                     return
-                except DuplicateKeyError:
-                    return  # an earlier attempt, or an earlier job, did it; `switch` looks at the outcome
-                except ConnectionFailure:
-                    if attempt == _ATTEMPTS:
-                        raise
-                    if done():
-                        return
 
 
-def apply(changes: Sequence[AnnotationChange]) -> None:
-    """Switch annotations to their new labels, all or none, unless the connection is lost for good.
+def apply(changes: Sequence[Change]) -> None:
+    """Switch annotations to their new labels and streams to their rates, all or none, unless the connection is lost for good.
 
     Raises:
-        DatabaseError: one of them cannot be switched; those before it name their old labels again
+        DatabaseError: one of them cannot be switched; those before it are as they were
     """
     try:
         for change in changes:
@@ -146,8 +192,8 @@ def apply(changes: Sequence[AnnotationChange]) -> None:
         raise
 
 
-def undo(changes: Sequence[AnnotationChange]) -> None:
-    """Go back to the old labels of all annotations, as far as the database answers."""
+def undo(changes: Sequence[Change]) -> None:
+    """Go back to the old labels of all annotations and the old rates of streams, as far as the database answers."""
     for change in reversed(changes):
         try:
             change.undo()

@@ -94,6 +94,12 @@ class ServerOptions:
         unit="DIR", environment=True, heading=FOLDERS,
     )  # fmt: skip
 
+    overwrite: bool = _option(
+        False,
+        "Requests of DISCOVER replace files and annotations that others made, as the reference does, but no locked ones.",
+        heading=FOLDERS,
+    )
+
     token: str = _option(
         "",
         "Access token that clients must send. Set it in the environment, where other users of the machine cannot see it.",

@@ -67,7 +67,7 @@ class Server:
         if storage.kind_of(work_dir) not in (None, "folder"):
             raise Emow2vError(f"The work folder {work_dir} is a file; expected a folder.")
         folders = [folder.resolve() for folder in options.data_dirs]
-        places = Places(folders, work_dir.resolve(), options.web, options.databases)
+        places = Places(folders, work_dir.resolve(), options.web, options.databases, options.overwrite)
         self._socket = _bind(options.host, options.port)
         with contextlib.ExitStack() as unless_made:
             unless_made.callback(self._socket.close)

@@ -50,7 +50,7 @@ def write(dataset: Dataset, *blocks: Block, framing: Framing | None = None, gaps
             for block in blocks:
                 writer.add(block)
             writer.close()
-            written.commit(Fraction(25))
+            written.commit()
         assert written.notices == []
     finally:
         dataset.connection.close()
@@ -119,7 +119,7 @@ def test_after_an_error_the_database_is_as_before(wire: MongoWire) -> None:
     with (
         pytest.raises(KeyError),
         SessionWriting(
-            dataset, [("valence", dataset.place(NAMES))], [StreamEntry("e", "stream")], gaps=False
+            dataset, [("valence", dataset.place(NAMES))], [StreamEntry("e", "stream", Fraction(25))], gaps=False
         ) as written,
     ):
         written.writers[0].open(Info("talk.wav", Framing(), {}))
@@ -131,18 +131,66 @@ def test_after_an_error_the_database_is_as_before(wire: MongoWire) -> None:
     assert wire.collection(STUDY, "AnnotationData") == wire.collection(STUDY, "Annotations") == []
 
 
-def test_a_stream_is_registered_once(wire: MongoWire) -> None:
+def register(dataset: Dataset, rate: float, fails: bool = False) -> None:
+    with SessionWriting(dataset, [], [StreamEntry("emow2v", "stream", Fraction(rate))], gaps=False) as written:
+        written.commit()
+        if fails:
+            raise KeyError
+
+
+def rates(wire: MongoWire) -> list[tuple[str, float]]:
+    return [(one["name"], one["sr"]) for one in wire.collection(STUDY, "Streams")]
+
+
+def test_a_stream_is_registered_once_and_has_the_rate_of_the_last_files(wire: MongoWire) -> None:
     dataset = opened(wire.port)
-    for _ in range(2):
-        with SessionWriting(dataset, [], [StreamEntry("emow2v", "stream")], gaps=False) as written:
-            written.commit(Fraction(25))
-    assert dataset.registered(StreamEntry("emow2v", "stream")) and not dataset.registered(
-        StreamEntry("other", "stream")
-    )
-    with pytest.raises(DatabaseError, match=r"has a stream audio of \.wav files; choose another name"):
-        dataset.registered(StreamEntry("audio", "stream"))
+    dataset.check_stream(StreamEntry("emow2v", "stream", Fraction(25)))
+    for rate in (25, 25, 12.5):
+        register(dataset, rate)
+    assert rates(wire) == [("audio", 16000), ("emow2v", 12.5)]
+    (document,) = (one for one in wire.collection(STUDY, "Streams") if one["name"] == "emow2v")
+    document |= {"dimlabels": [{"id": 0, "name": "one"}], "isValid": False}  # somebody's
+    register(dataset, 5)
+    assert document["sr"] == 5 and document["dimlabels"] and not document["isValid"]
     dataset.connection.close()
-    assert [one["name"] for one in wire.collection(STUDY, "Streams")] == ["audio", "emow2v"]
+
+
+def test_a_stream_has_its_old_rate_after_an_error(wire: MongoWire) -> None:
+    dataset = opened(wire.port)
+    register(dataset, 25)
+    with pytest.raises(KeyError):
+        register(dataset, 5, fails=True)
+    assert rates(wire)[1:] == [("emow2v", 25)]
+    wire.fate = lambda name, command: "lost" if name == "update" else ""
+    with pytest.raises(DatabaseError, match="does not answer"):  # it was done, and nobody knows
+        register(dataset, 5)
+    wire.fate = lambda name, command: ""
+    register(dataset, 25)
+    dataset.connection.close()
+    assert rates(wire)[1:] == [("emow2v", 25)]
+
+
+@pytest.mark.parametrize("fate", ["cut", "lost"])
+def test_a_stream_is_registered_once_where_an_answer_is_lost(wire: MongoWire, fate: Any) -> None:
+    dataset = opened(wire.port)
+    for number, rate in enumerate((25, 5)):
+        lost = iter([fate])
+        wire.fate = lambda name, command, lost=lost: next(lost, "") if name in ("insert", "update") else ""
+        register(dataset, rate)
+        assert rates(wire)[1:] == [("emow2v", rate)] and next(lost, None) is None, number
+    dataset.connection.close()
+
+
+def test_a_stream_of_other_files_keeps_its_name(wire: MongoWire) -> None:
+    dataset = opened(wire.port)
+    register(dataset, 25)
+    with pytest.raises(DatabaseError, match=r"has a stream audio of \.wav files; choose another name"):
+        dataset.check_stream(StreamEntry("audio", "stream", Fraction(25)), overwrite=True)
+    slower = StreamEntry("emow2v", "stream", Fraction(25, 2))
+    with pytest.raises(DatabaseError, match=r"a stream emow2v of 25 Hz, and this request has 12\.5 Hz; choose another"):
+        dataset.check_stream(slower)
+    dataset.check_stream(slower, overwrite=True)
+    dataset.connection.close()
 
 
 @pytest.mark.slow

@@ -1,7 +1,6 @@
 """Requests with `db:` inputs and outputs, over the wire; the reference's own handlers judge what lies in the database."""
 
 import json
-import shutil
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -23,6 +22,7 @@ from emow2v.model import Model
 from emow2v.nova.connection import Databases
 from emow2v.trajectory import DIMENSIONS
 from mongo_wire import MongoWire, mongo_wire
+from nova_databases import form
 from servers import app
 from waiting import until
 
@@ -46,11 +46,7 @@ def made(lite: Model, data: Path, tmp_path: Path) -> Iterator[Made]:
 @pytest.fixture
 def study(data: Path, tmp_path: Path) -> str:
     """A dataset whose sessions have a recording of anna; gives its name."""
-    name = tmp_path.name.replace("-", "_")[-40:]
-    for session in ("first", "second"):
-        (data / name / session).mkdir(parents=True)
-        shutil.copyfile(data / "talk.wav", data / name / session / "anna.audio.wav")
-    return name
+    return nova_databases.recordings(data, tmp_path.name.replace("-", "_")[-40:])
 
 
 @pytest.fixture
@@ -71,25 +67,6 @@ def port(request: pytest.FixtureRequest, study: str, tmp_path: Path) -> Iterator
         with pymongo.MongoClient("127.0.0.1", port, directConnection=True, retryWrites=False) as client:
             nova_databases.dataset(client[study])
         yield port
-
-
-def form(port: int, study: str, sessions: list[str], *, embedding: bool = False, **changes: str) -> dict[str, str]:
-    """A request as NOVA's dialog builds it."""
-    entries: list[dict[str, Any]] = [
-        {"src": "db:stream:Audio", "type": "input", "id": "audio", "name": "audio", "role": "anna", "active": True}
-    ]
-    entries += [
-        {"src": "db:annotation:Continuous", "type": "output", "id": name, "scheme": name, "annotator": "emow2v", "role": "anna"}
-        for name in DIMENSIONS
-    ]  # fmt: skip
-    if embedding:
-        entries.append(
-            {"src": "db:stream:SSIStream", "type": "output", "id": "embedding", "name": "emow2v", "role": "anna"}
-        )
-    window = {"frameSize": "40", "leftContext": "960", "rightContext": "0", "force": "False"}
-    where = {"dbHost": "127.0.0.1", "dbPort": str(port), "dbUser": "", "dbPassword": "", "dataset": study}
-    named = {"jobID": "nova", "trainerFilePath": r"modules\emow2v\emow2v.trainer", "sessions": json.dumps(sessions)}
-    return {**window, **where, **named, "data": json.dumps(entries), **changes}
 
 
 def ended(client: TestClient) -> int:

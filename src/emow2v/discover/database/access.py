@@ -41,6 +41,7 @@ class RequestDatabase:
         self._fields, self._name, self._places, self._stored = fields, dataset, places, stored
         self._connection: Connection | None = None
         self._turns: dict[Names, Segmentation] = {}
+        self._framings: dict[str, Framing] = {}
         self._gone: NoAnswer | None = None
 
     @cached_property
@@ -49,6 +50,9 @@ class RequestDatabase:
         host = self._fields.get("db_host", "").strip()
         if not host:
             raise RequestError("data has the origin db:, but dbHost is missing; expected the host of NOVA's database.")
+        for field, what in (("dataset", "the name of a dataset"), ("sessions", 'a JSON list of names, as ["first"]')):
+            if not self._fields.get(field, "").strip():
+                raise RequestError(f"data has the origin db:, but {field} is missing; expected {what}.")
         password = self._fields.get(passwords.FIELD, "")
         if password and self._stored:
             password = passwords.read(self._places.passwords, password)
@@ -82,13 +86,31 @@ class RequestDatabase:
                 raise
         return self._turns[names]
 
-    def check(self, sessions: Sequence[str], ports: Ports, *, overwrite: bool) -> None:
+    def framing(self, session: str, framing: Framing, stated_s: float = 0) -> Framing:
+        """The windows of a session: they end with it where the database says that it is shorter than its recording.
+
+        Args:
+            framing: of the request
+            stated_s: duration that the recording states; 0 where that is not known. What was found at first counts
+        """
+        if session not in self._framings:
+            lasts = self.dataset.duration(session)
+            if lasts and not (stated_s and lasts >= stated_s):
+                if framing.count(lasts) <= framing.first_frame:
+                    raise RequestError(
+                        f"The session {shown(session)} lasts {float(lasts):g} s in the database, which holds no value; correct "
+                        "its duration in NOVA, or set it to 0."
+                    )
+                framing = replace(framing, end_ms=min(lasts * 1000, framing.end_ms or lasts * 1000))
+            self._framings[session] = framing
+        return self._framings[session]
+
+    def check(self, sessions: Sequence[str], ports: Ports, framing: Framing, *, overwrite: bool) -> None:
         """Refuse places of results that are missing, locked or taken, and two results at one place."""
         if not ports:
             return
-        for _, output in ports:
-            if output.kind == "stream":
-                self.dataset.registered(StreamEntry(output.name, "stream"))
+        for entry in _streams(ports, framing):
+            self.dataset.check_stream(entry, overwrite=overwrite)
         outputs = [output for _, output in ports if output.kind == "annotation"]
         if twice := next((name for name in sessions if list(sessions).count(name) > 1), None):
             raise RequestError(f"sessions lists {shown(twice)} twice; expected each session once.")
@@ -114,14 +136,14 @@ class RequestDatabase:
                 rate = self._place(output, session).scheme.rate
                 check_continuous(output.scheme, int(seconds * rate), rate)
 
-    def writing(self, session: str, ports: Ports, *, gaps: bool, overwrite: bool) -> SessionWriting:
+    def writing(self, session: str, ports: Ports, framing: Framing, *, gaps: bool, overwrite: bool) -> SessionWriting:
         """The writing of a session's results in the database; places are checked again, since hours may have passed."""
         places = [
             (port, self._free_place(output, session, overwrite=overwrite))
             for port, output in ports
             if output.kind == "annotation"
         ]
-        streams = [StreamEntry(output.name, "stream") for _, output in ports if output.kind == "stream"]
+        streams = _streams(ports, framing)
         dataset = self.dataset if places or streams else None
         return SessionWriting(dataset, places, streams, gaps=gaps)
 
@@ -142,6 +164,12 @@ class RequestDatabase:
                 f"The scheme {output.scheme[:60]} is {place.scheme.kind}; expected a CONTINUOUS one for {output.id[:60]}."
             )
         return place
+
+
+def _streams(ports: Ports, framing: Framing) -> list[StreamEntry]:
+    """The streams to write; one value for a whole recording counts as one a second."""
+    rate = Fraction(1) if framing.whole else 1000 / framing.step_ms
+    return [StreamEntry(output.name, "stream", rate) for _, output in ports if output.kind == "stream"]
 
 
 def _names(descriptor: Descriptor, session: str) -> Names:

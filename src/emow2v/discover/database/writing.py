@@ -14,7 +14,7 @@ from emow2v.nova.documents import StreamEntry
 from emow2v.nova.rates import Values, at_rate, count_at
 from emow2v.nova.sizes import check_continuous
 from emow2v.nova.store import Dataset, Place
-from emow2v.nova.writing import AnnotationChange
+from emow2v.nova.writing import AnnotationChange, StreamChange
 from emow2v.rows import DIMENSIONS, Block, Info
 from emow2v.storage.files import StagedFiles
 
@@ -83,7 +83,7 @@ class SessionWriting:
     Args:
         dataset: None where the database gets no results
         places: of the annotations, each with its dimension
-        streams: to register
+        streams: to register, with their rates
         gaps: see `AnnotationRows`
 
     Attributes:
@@ -99,7 +99,7 @@ class SessionWriting:
         *,
         gaps: bool,
     ) -> None:
-        self._dataset, self._streams = dataset, streams
+        self._streams = [StreamChange(dataset, entry) for entry in streams] if dataset else []
         self._changes = [AnnotationChange(dataset, place) for _, place in places] if dataset else []
         rows = zip(self._changes, places, strict=True)
         self.writers = [AnnotationRows(change, place, port, gaps=gaps) for change, (port, place) in rows]
@@ -112,7 +112,7 @@ class SessionWriting:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if error is not None:
-            writing.undo(self._changes)
+            writing.undo([*self._changes, *self._streams])
             return
         for change in self._changes:
             try:
@@ -120,16 +120,10 @@ class SessionWriting:
             except DatabaseError as failed:
                 self.notices.append(f"The old labels of an annotation stayed in the database: {failed}")
 
-    def commit(self, rate: Fraction) -> None:
-        """Register the streams and let the annotations name their new labels, all or none.
-
-        Args:
-            rate: samples a second of the streams
+    def commit(self) -> None:
+        """Let the annotations name their new labels and register the streams, all or none.
 
         Raises:
             DatabaseError: the database does not take them, or an annotation was changed or locked meanwhile
         """
-        for entry in self._streams:
-            assert self._dataset is not None
-            self._dataset.register(documents.stream(entry, rate))
-        writing.apply(self._changes)
+        writing.apply([*self._changes, *self._streams])
