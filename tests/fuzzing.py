@@ -449,7 +449,7 @@ SEGMENTS = st.tuples(
     st.one_of(st.sampled_from([VTT, ANNOTATION_TIMES, EAF.encode()]), mangled([VTT, ANNOTATION_TIMES, EAF.encode()]), st.binary(max_size=100)),
     st.fixed_dictionaries({}, optional={
         "unit": st.one_of(st.sampled_from(["turns", "windows", "files"]), TEXT), "tier": st.one_of(st.sampled_from(["Anna", "VP", "Anna=left"]), TEXT),
-        "pool": st.one_of(st.just("true"), TEXT), "speech": st.one_of(st.just("true"), TEXT), "segments_path": TEXT, "longest_turn": TIME,
+        "pool": st.one_of(st.just("true"), TEXT), "speech": st.one_of(st.just("true"), TEXT), "segments_path": TEXT, "segments_url": TEXT, "longest_turn": TIME,
         "shortest_turn": TIME, "bridged_pause": TIME,
     }),
 )  # fmt: skip

@@ -83,6 +83,12 @@ def test_what_is_no_host_is_refused(host: str) -> None:
         (Databases(("a:0",)), "The port of the database is 0; expected one number"),
         (Databases(("a",), authorities=Path("nowhere.pem")), "--database-ca nowhere.pem is no file"),
         (Databases(("a",), Credentials("", "x")), "--database-password is set without --database-user"),
+        (Databases((), Credentials("nova", "x")), "--database-user has no effect without --allow-database"),
+        (Databases((), tls=False), "--database-no-tls has no effect without --allow-database"),
+        (
+            Databases(("a",), tls=False, authorities=Path(__file__)),
+            "--database-ca has no effect with --database-no-tls",
+        ),
     ],
 )
 def test_settings_that_cannot_be_meant_are_refused(databases: Databases, sentence: str) -> None:

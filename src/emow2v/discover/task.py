@@ -23,7 +23,7 @@ from emow2v.discover.options import TrackChoice
 from emow2v.discover.outputs import Output, Session, place, read_table, refuse_clashes
 from emow2v.discover.places import Places, check_job_id, make_folder, safe_name
 from emow2v.discover.recordings import Found, Recordings, heard_s, probe
-from emow2v.discover.turn_inputs import TurnInputs, read_turns, turn_inputs
+from emow2v.discover.turn_inputs import MAX_BYTES, TurnInputs, read_turns, turn_inputs
 from emow2v.discover.turn_list import TurnListWriter, path_of
 from emow2v.engines.shared_context import check_shared
 from emow2v.errors import Cancelled, Emow2vError, FormatError, FramingError, ModelError, PlaceTaken, RequestError
@@ -33,6 +33,7 @@ from emow2v.framing import Framing
 from emow2v.model import Context, Model
 from emow2v.prediction.speech import speech_frame_ms
 from emow2v.sources.remote import Remote
+from emow2v.sources.turns import TurnFiles
 
 DEFAULT_BATCH_SIZE = 250  # as published
 
@@ -70,6 +71,7 @@ class DiscoverTask:
         self._default_context = default_context
         self._database = RequestDatabase(self._fields, self._dataset, places, stored=stored)
         self._recordings = Recordings(places, self._database)
+        self._turn_files = TurnFiles(places.web, places.work_dir, MAX_BYTES)
 
     # --- the parts of the request ---
 
@@ -306,7 +308,8 @@ class DiscoverTask:
         inputs = [] if self.framing.whole else turn_inputs(self._descriptors)
         source, _ = self._ports
         name = (source.path(self._dataset, session) if source.origin == "file" else "") or session
-        return read_turns(inputs, self._dataset, session, self._places, name, duration_s, self._database)
+        far = self._database, self._turn_files
+        return read_turns(inputs, self._dataset, session, self._places, name, duration_s, *far)
 
     @property
     def _batch_size(self) -> int:

@@ -6,7 +6,8 @@ that are meant for other modules.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
@@ -15,6 +16,7 @@ from emow2v.discover.database.access import RequestDatabase
 from emow2v.discover.descriptors import Descriptor
 from emow2v.discover.places import Places
 from emow2v.errors import Emow2vError, FormatError, RequestError
+from emow2v.sources.turns import TurnFiles
 from emow2v.speech.segmentation import read_segments
 from emow2v.speech.segments import Segmentation, Tier, fit_to_recording
 from emow2v.storage import one_line, shown
@@ -116,6 +118,7 @@ def read_turns(
     recording: str,
     duration_s: float = 0,
     database: RequestDatabase | None = None,
+    addresses: TurnFiles | None = None,
 ) -> TurnInputs:
     """Read the turns of a session.
 
@@ -123,6 +126,7 @@ def read_turns(
         recording: its name
         duration_s: of the recording, as it states it; 0 where that is not known
         database: of inputs with the origin db:
+        addresses: fetches inputs with the origin url:
 
     Raises:
         RequestError: the input `turns` cannot be used
@@ -137,9 +141,11 @@ def read_turns(
             elif one.origin == "file":
                 path = turn_file(places, uri := one.path(dataset, session))
                 read = _with_names(read_segments(path, (), recording=Path(recording), name=uri), one)
+            elif one.origin == "url" and addresses:
+                read = _with_names(_read_fetched(addresses.read(one.path(dataset, session)), Path(recording)), one)
             else:
                 raise RequestError(
-                    f"The input '{one.id[:60]}' has the origin {one.origin}; expected file:annotation or db:annotation."
+                    f"The input '{one.id[:60]}' has the origin {one.origin}; expected file:, url: or db:annotation."
                 )
             check_turns(read)
             fit_to_recording(read, duration_s or None, one_line(Path(recording).name))
@@ -151,6 +157,18 @@ def read_turns(
             found.append(read)
             files += [path] if path else []
     return TurnInputs(_joined(found), tuple(files), tuple(notices))
+
+
+def _read_fetched(files: Mapping[str, bytes], recording: Path) -> Segmentation:
+    """The turns of files that were fetched, by their names."""
+    name, *_ = files
+    with tempfile.TemporaryDirectory() as folder:
+        stem = Path(folder) / ("turns.annotation" if len(files) > 1 else "turns")
+        paths = [stem, stem.with_name(f"{stem.name}~")][: len(files)]
+        for path, content in zip(paths, files.values(), strict=True):
+            path.write_bytes(content)
+        check_size(paths, name)
+        return read_segments(stem, (), recording=recording, name=name)
 
 
 def _with_names(read: Segmentation, descriptor: Descriptor) -> Segmentation:

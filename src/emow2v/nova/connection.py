@@ -73,6 +73,13 @@ class Databases:
             )
         if self.authorities and not self.authorities.is_file():
             raise DatabaseError(f"--database-ca {shown(self.authorities)} is no file; expected certificates (PEM).")
+        useless = {
+            "--database-user": self.credentials.user, "--database-ca": self.authorities, "--database-no-tls": not self.tls,
+        }  # fmt: skip
+        if not self.hosts and (option := next((name for name, value in useless.items() if value), "")):
+            raise DatabaseError(f"{option} has no effect without --allow-database; set both, or neither.")
+        if self.authorities and not self.tls:
+            raise DatabaseError("--database-ca has no effect with --database-no-tls; expected one of them.")
         if self.credentials.password and not self.credentials.user:
             raise DatabaseError("--database-password is set without --database-user; set both, or neither.")
 

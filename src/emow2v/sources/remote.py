@@ -40,6 +40,7 @@ class Remote(OpenedPath):
         super().__init__(address.shown, self.open)
         self.check: Callable[[], None] = lambda: None  # called before each piece; may raise
         self._asked, self._address, self._client, self._folder = address, address, client, folder
+        self._expected = client.web.expected
         self._pauses_s = pauses_s
         self._lock = threading.RLock()  # passes over the sound may read in several threads
         self._file: IO[bytes] | None = None
@@ -154,7 +155,7 @@ class Remote(OpenedPath):
                 self._size = int(length) if re.fullmatch("[0-9]{1,18}", length) else 0
             self._check_size(self._size)
             if (not self._whole or length) and not self._size:
-                raise SourceError(f"{self.name} is empty (0 bytes); expected a recording.")
+                raise SourceError(f"{self.name} is empty (0 bytes); expected {self._expected}.")
             with self._keeping():
                 self._file = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115 (closed with the recording)
             self._have = bytearray(-(-self._size // PIECE) or 1)
@@ -184,7 +185,7 @@ class Remote(OpenedPath):
                 self._size, self._have = size, bytearray(b"\1") * (-(-size // PIECE))
                 self._drop()
                 if not size:
-                    raise SourceError(f"{self.name} is empty (0 bytes); expected a recording.")
+                    raise SourceError(f"{self.name} is empty (0 bytes); expected {self._expected}.")
                 return
             except Unreachable:
                 self._drop()
@@ -288,11 +289,11 @@ class Remote(OpenedPath):
         if status in (429, 500, 502, 503, 504):
             raise Unreachable(f"{self.name} is not available now (status {status}); try again later.")
         if status == 416:
-            raise SourceError(f"{self.name} is empty (0 bytes); expected a recording.")
+            raise SourceError(f"{self.name} is empty (0 bytes); expected {self._expected}.")
         if status not in (200, 206):
             known = {401: "asks for access", 403: "asks for access", 404: "is not there", 410: "is not there"}
             raise SourceError(
-                f"{self.name} {known.get(status, 'gives no file')} (status {status}); expected a recording."
+                f"{self.name} {known.get(status, 'gives no file')} (status {status}); expected {self._expected}."
             )
         encoding = answer.headers.get("content-encoding", "identity").strip().lower()
         if encoding not in ("", "identity"):
@@ -303,7 +304,9 @@ class Remote(OpenedPath):
     def _check_size(self, size: int) -> None:
         most = self._client.web.max_bytes
         if most and size > most:
-            raise SourceError(f"{self.name} has more than {most / 1e6:g} MB; expected a smaller recording.")
+            raise SourceError(
+                f"{self.name} has more than {most / 1e6:g} MB; expected {self._expected.replace('a ', 'a smaller ', 1)}."
+            )
 
     def _drop(self) -> None:
         """Close the open answer."""

@@ -53,6 +53,7 @@ class Web:
         max_bytes: largest recording; 0 for no limit
         max_s: seconds that one recording may be waited for, in all
         option: of the command line that names the hosts, for sentences
+        expected: what is fetched, for sentences
     """
 
     hosts: tuple[str, ...] = ()
@@ -60,6 +61,7 @@ class Web:
     max_bytes: int = 0
     max_s: float = 3600.0
     option: str = "--allow-source"
+    expected: str = "a recording"
 
     def check(self) -> None:
         """Refuse hosts and networks that cannot be read, with an Emow2vError."""
@@ -289,9 +291,11 @@ class Client:
             answer.close()
             location = answer.headers.get("location", "")
             if not location:
-                raise SourceError(f"{address.shown} redirects to nowhere; expected a recording.")
+                raise SourceError(f"{address.shown} redirects to nowhere; expected {self.web.expected}.")
             address = address.join(location)
-        raise SourceError(f"{address.shown} is behind more than {MAX_REDIRECTS} redirects; expected a recording.")
+        raise SourceError(
+            f"{address.shown} is behind more than {MAX_REDIRECTS} redirects; expected {self.web.expected}."
+        )
 
     def send(self, method: str, address: Address, headers: Mapping[str, str], body: bytes = b"") -> Answer:
         """Send one request to a checked address; redirects are not followed. Raises as `get` does."""

@@ -249,6 +249,72 @@ def test_results_are_not_sent_to_addresses_and_two_recordings_are_refused(made: 
     assert answer.status_code == 400 and "path and url name 2 recordings" in answer.json()["error"]
 
 
+HEADER = '<annotation ssi-v="3"><info ftype="ASCII" size="1"/><meta/><scheme name="" type="FREE"/></annotation>'
+
+
+@pytest.fixture
+def far_turns() -> Iterator[webs.Site]:
+    """A server with an annotation of NOVA for each session, and a file of subtitles."""
+
+    def reply(handler: BaseHTTPRequestHandler) -> None:
+        if ".annotation" in handler.path:
+            webs.give(handler, b"0.1;0.8;so;1.0\n" if "~" in handler.path else HEADER.encode())
+        elif "talk.vtt" in handler.path:
+            webs.give(handler, b"WEBVTT\n\n00:00.100 --> 00:00.800\n<v Anna>so\n")
+        else:
+            handler.send_error(404)
+
+    with webs.serving(reply) as site:
+        yield site
+
+
+def test_turns_at_addresses(made: Made, data: Path, far_turns: webs.Site) -> None:
+    sent = form(data, "")
+    entries = json.loads(sent["data"])
+    entries[0] |= {"src": "file:stream:audio", "uri": "talk.wav"}
+    for entry in entries[1:]:
+        entry |= {"uri": "", "uri_template": f"{{session}}.{entry['uri'].partition('.')[2]}"}
+    turns = {"src": "url:annotation:Free", "type": "input", "id": "turns", "role": "Anna", "scheme": "who"}
+    other = {**turns, "id": "pose", "uri": far_turns.url("/none.eaf?key=s3cret")}
+    turns["uri_template"] = far_turns.url("/{session}.annotation?key=s3cret")
+    client = made(far_turns.host)
+    sent |= {"data": json.dumps([*entries, turns, other]), "sessions": '["one & two", "three"]'}
+    assert client.post("/process", data=sent).status_code == 200
+    assert ended(client) == 2
+    (tier,) = client.get("/v1/jobs/far/turns").json()["tiers"]
+    found = [(turn["start"], turn["end"], turn["label"]) for turn in tier["turns"]]
+    assert (tier["name"], tier["speaker"], found) == ("who", "Anna", [(0.1, 0.8, "so")])
+    log = client.post("/log", data={"jobID": "far"}).json()["message"]
+    assert log.count("The input 'pose' was ignored: ") == 2 and "/none.eaf is not there (status 404)" in log
+    assert "s3cret" not in log and "/one%20%26%20two.annotation~?key=s3cret" in {path for path, _ in far_turns.asked}
+    sent["data"] = json.dumps([*entries, {**other, "id": "turns"}])
+    answer = client.post("/process", data=sent)
+    assert answer.status_code == 400 and "expected a file with turns" in answer.json()["error"]
+    assert "s3cret" not in answer.text
+
+
+def test_turns_at_an_address_are_those_that_are_sent(made: Made, data: Path, far_turns: webs.Site) -> None:
+    client, posted = made(far_turns.host), {"path": "talk.wav", "unit": "turns"}
+    sent = {"segments": ("talk.vtt", "WEBVTT\n\n00:00.100 --> 00:00.800\n<v Anna>so\n")}
+    near = client.post("/v1/predictions", data=posted, files=sent).json()
+    posted["segments_url"] = far_turns.url("/talk.vtt?key=s3cret")
+    answer = client.post("/v1/predictions", data=posted)
+    assert answer.status_code == 200, answer.text
+    far = answer.json()
+    assert far["rows"] == near["rows"] and far["provenance"] == near["provenance"]
+    job, *_ = client.get("/v1/jobs").json()
+    assert far_turns.asked.pop()[0] == "/talk.vtt?key=s3cret"
+    assert client.get(f"/v1/jobs/{job['id']}/turns?format=vtt").status_code == 200
+    assert far_turns.asked == [] and "s3cret" not in json.dumps(job) + answer.text  # kept with the job, as an upload
+    posted["segments_url"] = far_turns.url("/b.annotation")
+    assert client.post("/v1/predictions", data=posted).json()["rows"][0][2:5] == ["", "", "so"]
+    for more, files in (({"segments_path": "b.vtt"}, None), ({}, sent)):
+        answer = client.post("/v1/predictions", data=posted | more, files=files)
+        assert answer.status_code == 422 and "name two files with turns" in answer.json()["error"]
+    answer = client.post("/v1/predictions", data=posted | {"segments_url": "http://10.0.0.1/a.vtt"})
+    assert answer.status_code == 400 and "is not allowed here" in answer.json()["error"]
+
+
 def test_a_wrong_setting_is_refused_at_the_start(tmp_path: Path) -> None:
     for options in ({"allow_sources": ("http://example.org/",)}, {"allow_networks": ("10.1.2.3/16",)}):
         with pytest.raises(Emow2vError, match="--allow-"):

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import json
 import logging
 import secrets
 import threading
 import time
 from collections.abc import Callable
-from typing import Annotated, Literal
+from typing import IO, Annotated, Literal
 
 from fastapi import FastAPI, File, Form, HTTPException, Request, UploadFile
 from fastapi.responses import JSONResponse, Response
 from starlette.concurrency import run_in_threadpool
 
+from emow2v.discover.places import Places
 from emow2v.discover.turn_inputs import MAX_BYTES
+from emow2v.errors import FormatError
 from emow2v.server.callbacks.delivery import check_callback
 from emow2v.server.failures import headers
 from emow2v.server.jobs.prediction import FORMATS, PredictionTask
@@ -27,6 +30,7 @@ from emow2v.server.routes import views
 from emow2v.server.routes.answers import JobModel
 from emow2v.server.state import ServerState
 from emow2v.sources.address import MAX_LENGTH
+from emow2v.sources.turns import TurnFiles
 
 logger = logging.getLogger("emow2v.server")
 
@@ -92,6 +96,13 @@ def add(api: FastAPI, state: ServerState, to_model: Callable[[Job], JobModel]) -
             ),
         ] = None,
         segments_path: Annotated[str, Form(description="Instead: such a file below the server's data folders.")] = "",
+        segments_url: Annotated[
+            str,
+            Form(
+                max_length=MAX_LENGTH,
+                description="Instead: such a file at an address, on a host that the administrator allows.",
+            ),
+        ] = "",
         tier: Annotated[
             list[str] | None,
             Form(description="Tier or speaker whose turns are taken; VP=right takes its sound from the right channel."),
@@ -139,14 +150,20 @@ def add(api: FastAPI, state: ServerState, to_model: Callable[[Job], JobModel]) -
             if callback:
                 check_callback(callback, options)
             places = own.places
-            own.check_room(sum(one.size or 0 for one in (file, *with_turns) if one is not None))
+            sizes = sum(one.size or 0 for one in (file, *with_turns) if one is not None)
+            own.check_room(sizes)
+            files: dict[str, IO[bytes]] = {one.filename or "segments": one.file for one in with_turns}
+            sent = len(with_turns)
+            if segments_url:
+                fetched = _fetched(segments_url, bool(files or segments_path), places)
+                files, sent = {**fetched}, len(fetched)
+                own.check_room(sizes + sum(one.getbuffer().nbytes for one in fetched.values()))
             if file is not None:
                 form["name"] = file.filename or "upload"
                 form["upload"] = keep(file.file, file.filename or "", places.uploads)
             try:
-                if with_turns:
-                    files = {one.filename or "segments": one.file for one in with_turns}
-                    form["segments"], form["segments_name"] = keep_segments(files, len(with_turns), places.uploads)
+                if files:
+                    form["segments"], form["segments_name"] = keep_segments(files, sent, places.uploads)
                 with contextlib.closing(PredictionTask(job_id, form, places, options.context)) as task:
                     seconds = task.check(state.card, options.max_duration_s)
                 return own.submit(job_id, form, "prediction", seconds)
@@ -168,6 +185,14 @@ def add(api: FastAPI, state: ServerState, to_model: Callable[[Job], JobModel]) -
         if ended.status is not Status.FINISHED:
             raise HTTPException(400, ended.error or "The job was cancelled.")
         return views.result(ended, state.places)
+
+
+def _fetched(url: str, has_others: bool, places: Places) -> dict[str, io.BytesIO]:
+    """The files with turns at an address, as if they were sent."""
+    if has_others:
+        raise FormatError("segments_url and another field name two files with turns; expected one of them.")
+    files = TurnFiles(places.web, places.work_dir, MAX_BYTES).read(url)
+    return {name: io.BytesIO(content) for name, content in files.items()}
 
 
 async def _ended(request: Request, own: OwnJobs, job: Job, stopping: threading.Event) -> Job | None:
