@@ -1,0 +1,169 @@
+"""A long recording at an address, beside the same file on the disk: time to the first values, wall clock, processor time.
+
+    python benchmarks/addresses.py [--minutes 60] [--model lite] [--context shared] [--format wav] [--rounds 3]
+        [--delay 0] [--mbit 0] [--no-ranges] [--json results.json]
+
+The web server is a process of its own on this machine, and its processor time does not count. It gives ranges, waits
+--delay milliseconds before each answer, and sends no more than --mbit megabits a second; 0 for no limit. Both ways are
+computed in this process in turns, on all cores, with the checks and the temporary file that `emow2v serve` has. Each
+figure is the median of the rounds; the ratio is the median of the ratios of each round.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+import emow2v
+from common import console, keep, parser, show
+from emow2v.audio.recording import Source
+from emow2v.modelstore.verify import EXAMPLE
+from emow2v.sources.remote import Remote
+from emow2v.sources.web import Client, Web
+
+PIECE = 1 << 16  # bytes that the server sends at a time
+
+
+def make(folder: Path, minutes: float, ending: str) -> Path:
+    """The shipped example again and again, 16 kHz and 16 bit."""
+    signal, rate = soundfile.read(EXAMPLE, dtype="float32")
+    path = folder / f"talk.{ending}"
+    with soundfile.SoundFile(path, "w", rate, 1) as file:
+        left = round(minutes * 60 * rate)
+        while left > 0:
+            file.write(signal[:left])
+            left -= len(signal)
+    return path
+
+
+def serve(path: Path, delay_ms: float, mbit: float, ranges: bool) -> None:
+    """Give one file, on a port that is printed."""
+    size = path.stat().st_size
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def log_message(self, *arguments: object) -> None:
+            """Says nothing."""
+
+        def do_GET(self) -> None:
+            time.sleep(delay_ms / 1000)
+            asked = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", "")) if ranges else None
+            first, last = (int(asked[1]), min(int(asked[2]), size - 1)) if asked else (0, size - 1)
+            self.send_response(206 if asked else 200)
+            if asked:
+                self.send_header("Content-Range", f"bytes {first}-{last}/{size}")
+            self.send_header("Content-Length", str(last + 1 - first))
+            self.send_header("ETag", '"1"')
+            self.end_headers()
+            begun, sent = time.monotonic(), 0
+            with path.open("rb") as file:
+                file.seek(first)
+                while sent < last + 1 - first:
+                    sent += self.wfile.write(file.read(min(PIECE, last + 1 - first - sent)))
+                    if mbit:
+                        time.sleep(max(0.0, begun + sent * 8e-6 / mbit - time.monotonic()))
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.handle_error = lambda request, address: None  # type: ignore[method-assign]
+        print(server.server_port, flush=True)
+        server.serve_forever()
+
+
+@contextmanager
+def serving(path: Path, options: argparse.Namespace) -> Iterator[str]:
+    """The address of the file while a process of its own gives it."""
+    more = [f"--delay={options.delay}", f"--mbit={options.mbit}", *(["--no-ranges"] if options.no_ranges else [])]
+    process = subprocess.Popen([sys.executable, __file__, f"--serve={path}", *more], stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        yield f"http://127.0.0.1:{int(process.stdout.readline())}/{path.name}"
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def compute(model: emow2v.Model, source: Source, context: str) -> dict[str, float]:
+    """Seconds to the first values, in all, and of this process's processors; and the number of values."""
+    started, processor = time.perf_counter(), time.process_time()
+    first, rows = 0.0, 0
+    for block in model.predict(source, context=context):  # type: ignore[arg-type]
+        rows += len(block)
+        first = first or time.perf_counter() - started
+    return {
+        "first": first,
+        "wall": time.perf_counter() - started,
+        "processor": time.process_time() - processor,
+        "rows": rows,
+    }
+
+
+def main() -> None:
+    arguments = parser(__doc__)
+    arguments.add_argument("--minutes", type=float, default=60)
+    arguments.add_argument("--model", default="lite")
+    arguments.add_argument("--context", default="shared", choices=["shared", "window"])
+    arguments.add_argument("--format", default="wav", choices=["wav", "flac", "mp3"])
+    arguments.add_argument("--rounds", type=int, default=3)
+    arguments.add_argument("--delay", type=float, default=0)
+    arguments.add_argument("--mbit", type=float, default=0)
+    arguments.add_argument("--no-ranges", action="store_true")
+    arguments.add_argument("--serve", type=Path, help=argparse.SUPPRESS)
+    options = arguments.parse_args()
+    if options.serve:
+        serve(options.serve, options.delay, options.mbit, not options.no_ranges)
+        return
+    model = emow2v.load(options.model)
+    model.predict(np.zeros(16000 * 30, np.float32), 16000, context=options.context).load()
+    near: list[dict[str, float]] = []
+    far: list[dict[str, float]] = []
+    with tempfile.TemporaryDirectory() as name:
+        path = make(Path(name), options.minutes, options.format)
+        with serving(path, options) as url:
+            host = url.split("/")[2]
+            web = Web((host,), ("127.0.0.0/8",))
+            for _ in range(options.rounds):
+                near.append(compute(model, path, options.context))
+                with closing(Remote(web.address(url), Client(web), Path(name))) as remote:
+                    far.append(compute(model, remote, options.context))
+                assert near[-1]["rows"] == far[-1]["rows"]
+        size = path.stat().st_size
+    figures = {
+        what: {
+            "disk": statistics.median(one[what] for one in near),
+            "address": statistics.median(one[what] for one in far),
+            "ratio": statistics.median(b[what] / a[what] for a, b in zip(near, far, strict=True)),
+        }
+        for what in ("first", "wall", "processor")
+    }
+    show(
+        f"{options.minutes:g} min of {options.format} ({size / 1e6:.0f} MB), {model.name}, {options.context}, seconds",
+        ["", "disk", "address", "ratio"],
+        [
+            [{"first": "first values", "wall": "wall clock", "processor": "processor time"}[what], *one.values()]
+            for what, one in figures.items()
+        ],
+    )
+    console.print(f"{near[0]['rows']:.0f} values; {options.rounds} rounds")
+    rounds = {"disk": near, "address": far}
+    keep(
+        "addresses",
+        {"options": {key: str(value) for key, value in vars(options).items()}, **figures, "rounds": rounds},
+        options.json,
+    )
+
+
+if __name__ == "__main__":
+    main()
