@@ -190,9 +190,9 @@ class DiscoverTask:
         seconds = 0.0
         for session in self._planned:
             stated = probe(session.recording, self.framing, max_duration_s, self.track_choice)
-            seconds += heard_s(stated, self.framing)
-            self._turns(session.name, stated)
             framing = self._framing(session.name, stated)
+            seconds += heard_s(stated, framing)
+            self._turns(session.name, stated)
             self._database.check_sizes(session.name, self._in_database, stated, framing)
         for folder in sorted({output.path.parent for session in self._planned for output in session.outputs}):
             make_folder(folder)

@@ -182,7 +182,8 @@ class Worker:
             self._store.end(job, f"{type(error).__name__}: {error}")
         else:
             logger.info("job %s: finished", job.id, extra=context)
-        if (now := self._store.get(job.id, brief=True)) is None or now.number != job.number or now.status.ended:
+        now = self._store.get(job.id, job.owner, brief=True)
+        if now is None or now.number != job.number or now.status.ended:
             passwords.forget(self._config.places.passwords, job.form)
         self._store.release(job)
 
