@@ -78,11 +78,14 @@ def tokens_of(work: Path) -> dict[str, str]:
     return made | {SINGLE: SINGLE}
 
 
-def idle(folder: Path, *, token: str = SINGLE, named: bool = True, **options: Any) -> Laboratory:
+def idle(
+    folder: Path, *, token: str = SINGLE, named: bool = True, model: Model | None = None, **options: Any
+) -> Laboratory:
     """A laboratory whose jobs wait.
 
     Args:
         named: there are tokens with names, as `tokens_of` makes them if there are none
+        model: of live streams; default: none may begin
     """
     data, work = folder / "data", folder / "work"
     data.mkdir(exist_ok=True)
@@ -90,11 +93,12 @@ def idle(folder: Path, *, token: str = SINGLE, named: bool = True, **options: An
     chosen = ServerOptions(host="0.0.0.0", token=token, data_dirs=(data,), **options)
     store, places = Store(work / "jobs.sqlite"), Places([data], work)
 
-    def never() -> Model:
-        raise AssertionError("no stream here")
+    def load() -> Model:
+        assert model is not None, "no stream here"
+        return model
 
     state = ServerState(chosen, find("lite"), places, store, Idle())
-    made_app = create_app(state, Live(never))
+    made_app = create_app(state, Live(load))
     made_app.state.server = state  # the application is not started, so that its store stays open
     return Laboratory(made_app, work, data, store, made)
 

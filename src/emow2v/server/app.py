@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import sqlite3
 from collections.abc import AsyncIterator, Mapping
+from functools import partial
 from urllib.parse import quote, unquote
 
 from starlette.applications import Starlette
@@ -88,7 +89,7 @@ def create_app(state: ServerState, live: Live) -> Starlette:
         *pages.ROUTES,
         *ROUTES,
         Route("/login", _login, methods=["GET", "POST"]),
-        WebSocketRoute("/v1/stream", live.serve),
+        WebSocketRoute("/v1/stream", partial(live.serve, add_sound=state.jobs.add_sound)),
         Mount("/v1", v1),
         Route("/metrics", metrics.answer),
         Route("/healthz", _healthz),

@@ -210,7 +210,7 @@ class ServerOptions:
         unit="N", minimum=0, heading=LIMITS,
     )  # fmt: skip
     max_hours_each: float = _option(
-        0, "Hours of sound that each name may post on a day (UTC); 0 for no limit.",
+        0, "Hours of sound that each name may send on a day (UTC), in jobs and live streams; 0 for no limit.",
         unit="HOURS", minimum=0, heading=LIMITS,
     )  # fmt: skip
     max_kept_each_mb: float = _option(

@@ -1,6 +1,7 @@
 """What belongs to a name is unknown to every other name, on every route of the application."""
 
 import contextlib
+import json
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,8 +13,13 @@ from starlette.applications import Starlette
 from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 from starlette.testclient import TestClient
+from starlette.websockets import WebSocketDisconnect
 
+from emow2v.discover.places import Places
+from emow2v.model import Model
+from emow2v.server.jobs import history
 from emow2v.server.jobs.store import Store
+from emow2v.server.options import ServerOptions
 from laboratories import SINGLE, Laboratory, idle, short, to_fetch, tokens_of
 from servers import app
 from waiting import until
@@ -303,7 +309,10 @@ def test_limits_of_each_name(tmp_path: Path) -> None:
         served.store.end(claimed)
     assert anna.delete("/v1/jobs/a").status_code == 200
     over = post(anna, "c")
-    assert over.status_code == 429 and "today (UTC), and this is 0.00 h more" in over.json()["error"]
+    assert (
+        over.status_code == 429
+        and "You have sent 0.00111 h of sound today (UTC), and this is 0.000556 h more" in over.json()["error"]
+    )
     assert "retry-after" not in over.headers
     assert anna.post("/v1/jobs/b/cancel").status_code == 200  # what did not run does not count
     assert post(anna, "c").status_code == 200
@@ -324,6 +333,61 @@ def test_sound_that_was_longer_than_stated_counts(tmp_path: Path) -> None:
             ("anna", 10),
             ("bob", 7),
         ]
+
+
+def test_live_sound_counts_and_ends_with_the_limit(lite: Model, tmp_path: Path) -> None:
+    served = idle(tmp_path, model=lite, max_hours_each=15 / 3600)
+    sound = bytes(2 * 16000)  # a second
+
+    def sent(name: str, seconds: int) -> str:
+        """The last message of a stream."""
+        with served.client(name).websocket_connect("/v1/stream?frame_step=1s") as socket:
+            said = socket.receive_text()
+            with contextlib.suppress(WebSocketDisconnect):
+                for _ in range(seconds):
+                    socket.send_bytes(sound)
+                socket.send_text("end")
+                while True:
+                    said = socket.receive_text()
+        return said
+
+    assert json.loads(sent("anna", 9))["done"]
+    assert "of sound today (UTC), and this is 0 h more" in json.loads(sent("anna", 60))["error"]
+    with served.client("anna").websocket_connect("/v1/stream") as socket:
+        assert "each name has 0.00417 h a day; send it tomorrow" in json.loads(socket.receive_text())["error"]
+    short(served.data)
+    assert served.client("anna").post("/process", data=to_fetch(served.data, jobID="a")).status_code == 429
+    assert json.loads(sent("bob", 12))["done"] and json.loads(sent("boss", 20))["done"]
+    served.store.close()
+
+
+def test_what_is_forgotten_of_a_name_is_gone_from_its_folder(tmp_path: Path) -> None:
+    places = Places([tmp_path], tmp_path / "work")
+    with contextlib.closing(Store(tmp_path / "work" / "jobs.sqlite")) as store:
+        for owner in ("", "anna", "bob"):
+            own = places.of(owner)
+            for folder in (own.uploads, own.results("a")):
+                folder.mkdir(parents=True)
+            (own.uploads / "x.wav").write_text(owner)
+            (own.results("a") / "result").write_text(owner)
+            store.submit("a", {"upload": "x.wav"}, kind="prediction", owner=owner)
+            claimed = store.claim("w")
+            assert claimed is not None and store.end(claimed)
+        history.clear(store, places, keep_days=0)  # all of them are known
+        assert history.erase(store, places, "a", "bob") is not None
+        left = {
+            owner: sorted(
+                one.read_text()
+                for one in places.of(owner).own_dir.rglob("*")
+                if one.is_file() and one.suffix in ("", ".wav")
+            )
+            for owner in ("anna", "bob")
+        }
+        assert left == {"anna": ["anna", "anna"], "bob": []}
+        assert (places.uploads / "x.wav").exists() and (places.results("a") / "result").exists()
+        history.forget(store, places, ServerOptions(keep_jobs=0))
+        assert not any(one.is_file() for one in (tmp_path / "work" / "people").rglob("*"))
+        assert not (places.uploads / "x.wav").exists() and not places.results("a").exists()
 
 
 def test_bytes_of_each_name(tmp_path: Path) -> None:

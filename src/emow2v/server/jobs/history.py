@@ -73,7 +73,7 @@ def erase(store: Store, places: Places, job_id: str, owner: str = "") -> Job | N
     def remove(job: Job) -> None:
         # files first: if the server dies in between, the job still names what is to be erased
         for upload in task_of(job, places).uploads():
-            if not store.mentions(upload.name, but=job):
+            if not store.mentions(upload.name, owner, but=job):
                 upload.unlink(missing_ok=True)
         passwords.forget(places.passwords, job.form)
         shutil.rmtree(places.of(owner).results(job.id), ignore_errors=True)
@@ -122,10 +122,11 @@ def forget(store: Store, places: Places, options: ServerOptions) -> None:
     unfinished = [job.form for status in (Status.WAITING, Status.RUNNING) for job in store.all(status=status)]
     passwords.sweep(places.passwords, unfinished)
     oldest = time.time() - options.keep_days * 86400
-    for upload in [path for owner in places.owners for path in places.of(owner).uploads.glob("*")]:
-        with contextlib.suppress(OSError):
-            if upload.stat().st_mtime < oldest and not store.mentions(upload.name):
-                upload.unlink()
+    for own in map(places.of, places.owners):
+        for upload in own.uploads.glob("*"):
+            with contextlib.suppress(OSError):
+                if upload.stat().st_mtime < oldest and not store.mentions(upload.name, own.owner):
+                    upload.unlink()
 
 
 async def keep_bounded(store: Store, places: Places, options: ServerOptions) -> None:

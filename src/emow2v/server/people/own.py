@@ -95,6 +95,15 @@ class OwnJobs:
         if (limits := self._own_limits) is not None:
             limits.check_kept(self.places.own_dir, more)
 
+    def add_sound(self, seconds: float) -> None:
+        """Count sound of a live stream of the caller.
+
+        Raises:
+            OverLimit: the caller may send no more today
+        """
+        if (limits := self._own_limits) is not None:
+            self._store.add_sound(caller().name, seconds, limits)
+
     @property
     def _own_limits(self) -> Limits | None:
         person = caller()

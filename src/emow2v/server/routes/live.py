@@ -45,6 +45,7 @@ PIECE_S = 1  # of sound; longer messages are computed in pieces, so that a close
 LONGEST_S = 10  # of a window: each stream keeps so much sound, or frames of it
 MOST_THREADS = 100  # for the live streams together
 TOGETHER = 16  # streams of a model of frames in the measurement
+COUNTED_S = 10  # of sound, after which it is counted for the limit of a person
 IDLE_S = 120  # without a message; silent streams would keep others out
 # Codes of RFC 6455 and its registry.
 CLOSED, REFUSED, TRY_LATER = 1000, 1008, 1013
@@ -74,17 +75,23 @@ class Live:
         self._threads: CapacityLimiter | None = None
         self.streams = 0
 
-    async def serve(self, socket: WebSocket) -> None:
-        """One connection, from its beginning to its end."""
+    async def serve(self, socket: WebSocket, add_sound: Callable[[float], None]) -> None:
+        """One connection, from its beginning to its end.
+
+        Args:
+            add_sound: counts seconds of sound; raises Busy where the person may send no more
+        """
         await socket.accept()
+        counted = _Counted(add_sound)
         load = 0.0
         admitted = False
         try:
             async with self._measuring:
                 request = await run_in_threadpool(self._parse, socket.query_params)
+                await counted.flush()
                 load = await run_in_threadpool(self._admit, *request[:2])
                 admitted = True
-            await self._exchange(socket, *request)
+            await self._exchange(socket, counted, *request)
         except WebSocketDisconnect:
             pass
         except Emow2vError as error:
@@ -95,6 +102,8 @@ class Live:
                 with self._lock:
                     self.streams -= 1
                     self._load_now -= load
+            with contextlib.suppress(Busy):  # it has ended anyhow
+                await counted.flush()
 
     async def _in_thread(self, work: Callable[..., list[Block]], *arguments: object) -> list[Block]:
         """Compute in a thread of the live streams' own, so that steps of many streams can come at once (`engines.frames`), and
@@ -187,7 +196,9 @@ class Live:
             self._measured[length] = taken, self._clock()
         return taken
 
-    async def _exchange(self, socket: WebSocket, model: Model, framing: Framing, rate: int, encoding: str) -> None:
+    async def _exchange(
+        self, socket: WebSocket, sound_of: _Counted, model: Model, framing: Framing, rate: int, encoding: str
+    ) -> None:
         session = model.stream(framing, sampling_rate=rate, speech=True)
         await socket.send_json({"provenance": model.provenance(framing)})
         reader = PCMReader(encoding)
@@ -208,10 +219,36 @@ class Live:
             sound = reader.add(message["bytes"])
             for begin in range(0, sound.size, rate * PIECE_S):
                 piece = sound[begin : begin + rate * PIECE_S]
+                await sound_of.add(piece.size / rate)
                 sent = await _send_rows(socket, await self._in_thread(_computed, session, piece), sent)
         sent = await _send_rows(socket, await self._in_thread(lambda: list(session.finish())), sent)
         await socket.send_json({"done": True, "rows": sent})
         await socket.close(CLOSED)
+
+
+class _Counted:
+    """Counts the seconds of a stream, now and then.
+
+    Args:
+        add_sound: see `Live.serve`
+    """
+
+    def __init__(self, add_sound: Callable[[float], None]) -> None:
+        self._add_sound, self._seconds = add_sound, 0.0
+
+    async def add(self, seconds: float) -> None:
+        self._seconds += seconds
+        if self._seconds >= COUNTED_S:
+            await self.flush()
+
+    async def flush(self) -> None:
+        """Count what was not counted yet.
+
+        Raises:
+            Busy: the person may send no more
+        """
+        seconds, self._seconds = self._seconds, 0.0
+        await run_in_threadpool(self._add_sound, seconds)
 
 
 def _computed(session: Stream, samples: npt.NDArray[np.float32]) -> list[Block]:

@@ -1,4 +1,4 @@
-"""Limits of each name: jobs that wait, sound posted on a day (UTC), and bytes kept."""
+"""Limits of each name: jobs that wait, sound sent on a day (UTC), and bytes kept."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Limits:
 
     Attributes:
         waiting: number of jobs that may wait
-        seconds: of sound that may be posted on a day (UTC)
+        seconds: of sound that may be sent on a day (UTC), in jobs and live streams
         kept_bytes: of uploads and results
     """
 
@@ -43,12 +43,16 @@ class Limits:
             raise OverLimit(
                 f"{waiting} of your jobs are waiting, as many as each name may have; post it when one has begun."
             )
+        self.check_sound(database, owner, seconds, day)
+
+    def check_sound(self, database: sqlite3.Connection, owner: str, seconds: float, day: str) -> None:
+        """Refuse more sound than a name has on a day; see `check_jobs`."""
         query = "SELECT coalesce(sum(seconds), 0) FROM heard WHERE owner = ? AND day = ?"
         heard = database.execute(query, (owner, day)).fetchone()[0]
         if self.seconds and heard + max(seconds, 1e-9) > self.seconds:
             raise OverLimit(
-                f"You have posted {_hours(heard)} of sound today (UTC), and this is {_hours(seconds)} more; each name has "
-                f"{_hours(self.seconds)} a day; post it tomorrow."
+                f"You have sent {_hours(heard)} of sound today (UTC), and this is {_hours(seconds)} more; each name has "
+                f"{_hours(self.seconds)} a day; send it tomorrow."
             )
 
     def check_kept(self, folder: Path, more: int) -> None:
@@ -81,4 +85,4 @@ def sizes(folder: Path) -> Iterator[int]:
 
 
 def _hours(seconds: float) -> str:
-    return f"{seconds / 3600:.2f} h"
+    return f"{seconds / 3600:.3g} h"

@@ -63,6 +63,7 @@ CREATE TABLE IF NOT EXISTS callbacks (
 # Seconds of sound that a name has posted on a day (UTC), also in jobs that were erased since. Triggers count, so that no
 # change of a job can omit it. A job that was cancelled before it ran does not count.
 HEARD = (
+    "CREATE INDEX IF NOT EXISTS jobs_by_owner ON jobs (owner, number)",
     """
 CREATE TABLE IF NOT EXISTS heard (
     owner TEXT NOT NULL, day TEXT NOT NULL, seconds REAL NOT NULL, PRIMARY KEY (owner, day)

@@ -212,6 +212,20 @@ class Store(Work):
             row = database.execute("SELECT status FROM jobs WHERE owner = ? AND id = ?", named).fetchone()
         return row is not None and row["status"] == Status.CANCELED
 
+    def add_sound(self, owner: str, seconds: float, limits: Limits) -> None:
+        """Count sound of a live stream, as that of jobs.
+
+        Raises:
+            OverLimit: the owner may send no more today; it is counted all the same
+        """
+        day = now()[:10]
+        with self._data.write(lasting=False) as database:
+            database.execute(
+                "INSERT INTO heard VALUES (?, ?, ?) ON CONFLICT (owner, day) DO UPDATE SET seconds = seconds + excluded.seconds",
+                (owner, day, seconds),
+            )
+        limits.check_sound(self._database(), owner, 0, day)
+
     # --- for the server ---
 
     def erase(self, job: Job, before: Callable[[Job], None] = lambda job: None) -> Job | None:
@@ -241,10 +255,10 @@ class Store(Work):
                 if older_than is None or datetime.fromtimestamp(path.stat().st_mtime, UTC) < older_than:
                     path.unlink()
 
-    def mentions(self, text: str, but: Job | None = None) -> bool:
-        """Whether the form of a job, other than `but`, holds a text, such as the name of an upload."""
-        query = "SELECT 1 FROM jobs WHERE number != ? AND instr(form, ?) LIMIT 1"
-        return self._data.row(query, (but.number if but else 0, text)) is not None
+    def mentions(self, text: str, owner: str = "", but: Job | None = None) -> bool:
+        """Whether the form of a job of an owner, other than `but`, holds a text, such as the name of an upload."""
+        query = "SELECT 1 FROM jobs WHERE owner = ? AND number != ? AND instr(form, ?) LIMIT 1"
+        return self._data.row(query, (owner, but.number if but else 0, text)) is not None
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
