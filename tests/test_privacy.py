@@ -301,6 +301,25 @@ def models_quantize(person: Person, given: Given) -> None:
     assert person.cached() == {"models"}
 
 
+def backup(person: Person, given: Given) -> None:
+    needs("fastapi")
+    person.run("backup", "-o", person.output, code=1)  # there is no server yet
+    work, other = person.output / "work", person.output / "other"
+    (work / "uploads").mkdir(parents=True)
+    from emow2v.server.jobs.store import Store
+
+    Store(work / "jobs.sqlite").close()
+    said = person.run("backup", "-o", person.output / "backup.zip", "--work-dir", work).stdout
+    assert said.startswith(b"backed up: 0 jobs, 1 file")
+    person.run("backup", "-o", person.output / "backup.zip", "--work-dir", work, code=1)
+    assert person.run("restore", person.output / "backup.zip", "--work-dir", other).stdout.startswith(
+        b"restored: 0 jobs"
+    )
+    person.run("restore", person.output / "backup.zip", "--work-dir", other, code=1)
+    assert sorted(path.name for path in person.output.iterdir()) == ["backup.zip", "other", "work"]
+    assert [path.name for path in other.iterdir()] == ["jobs.sqlite"] and person.cached() == set()
+
+
 def tokens(person: Person, given: Given) -> None:
     assert person.run("tokens", "list").stdout.count(b"\n") == 1 and person.cached() == set()
     token = person.run("tokens", "add", "anna").stdout.decode().strip()
@@ -323,6 +342,8 @@ CASES = {
     "export": [export],
     "prune": [prune],
     "train": [train],
+    "backup": [backup],
+    "restore": [backup],
     "tokens add": [tokens],
     "tokens list": [tokens],
     "tokens remove": [tokens],

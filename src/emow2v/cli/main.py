@@ -22,6 +22,7 @@ from emow2v.cli.models import models
 from emow2v.cli.predict import predict
 from emow2v.cli.results import cite, plot
 from emow2v.cli.serve import serve
+from emow2v.cli.service.folder import backup, restore
 from emow2v.cli.service.tokens import tokens
 from emow2v.cli.train import prune, train
 from emow2v.errors import Emow2vError
@@ -79,9 +80,10 @@ SECTIONS: dict[str, tuple[Callable[..., None], ...]] = {
     "Scores from speech": (demo, predict, live, serve),
     "Quality and papers": (plot, evaluate, robustness, compare, cite),
     "Models": (train, prune, export),
+    "Server": (backup, restore),
 }
 for heading, commands in SECTIONS.items():
     for command in commands:
         app.command(cls=Command, rich_help_panel=heading)(command)
-app.add_typer(tokens, name="tokens", cls=CommandGroup, rich_help_panel="Scores from speech")
+app.add_typer(tokens, name="tokens", cls=CommandGroup, rich_help_panel="Server")
 app.add_typer(models, name="models", cls=CommandGroup, rich_help_panel="Models")

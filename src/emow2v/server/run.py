@@ -37,6 +37,7 @@ from emow2v.server.security.access import check_exposure
 from emow2v.server.security.proxies import check_proxies
 from emow2v.server.security.tls import self_signed
 from emow2v.server.state import ServerState
+from emow2v.server.work_folder.restore import check_whole
 from emow2v.storage import locks
 from emow2v.storage.home import home
 
@@ -73,6 +74,7 @@ class Server:
             unless_made.callback(self._socket.close)
             self._lock = _lock(places.work_dir)
             unless_made.callback(self._lock.release)
+            check_whole(places.work_dir)
             certificate, key = _certificate(options, places.work_dir)
             path = places.work_dir / "jobs.sqlite"
             self._store = Store(path)

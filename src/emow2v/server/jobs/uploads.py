@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO
 
 from emow2v.errors import FormatError
+from emow2v.storage.atomic import unfinished_path
 
 
 def keep(file: IO[bytes], client_name: str, folder: Path) -> str:
@@ -24,11 +25,13 @@ def keep(file: IO[bytes], client_name: str, folder: Path) -> str:
     ending = re.sub(r"[^0-9A-Za-z]", "", Path(client_name).suffix)[:10]
     name = "".join(secrets.choice("abcdefghijklmnopqrstuvwxyz") for _ in range(12)) + (f".{ending}" if ending else "")
     folder.mkdir(parents=True, exist_ok=True)
+    part = unfinished_path(folder / name, "part")  # nobody sees half of it, after a kill too
     try:
-        with (folder / name).open("xb") as stored:
+        with part.open("xb") as stored:
             shutil.copyfileobj(file, stored)
+        part.replace(folder / name)
     except BaseException:
-        (folder / name).unlink(missing_ok=True)
+        part.unlink(missing_ok=True)
         raise
     return name
 
