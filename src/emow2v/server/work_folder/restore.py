@@ -83,7 +83,7 @@ def _unpack(archive: Path, folder: Path) -> Summary:
                     found = copied(member, file)
                 if found != (expected["sha256"], expected["size"]):
                     raise _damaged(archive, name)
-            return Summary(int(manifest["jobs"]), len(files), size, str(manifest["made"]))
+            return Summary(manifest["jobs"], len(files), size, str(manifest["made"]))
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
         raise _damaged(archive, str(error)) from None
 
@@ -96,21 +96,32 @@ def _manifest(packed: zipfile.ZipFile, archive: Path) -> dict[str, Any]:
         )
     try:
         manifest = json.loads(packed.read(MANIFEST))
-        form, schema, files = int(manifest["format"]), int(manifest["schema"]), manifest["files"]
-        expected = {MANIFEST, *(PREFIX + name for name in files)}
-        whole = all({"sha256", "size"} <= one.keys() and int(one["size"]) >= 0 for one in files.values())
-        whole = whole and {"jobs", "made"} <= manifest.keys()
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except ValueError:
         raise _damaged(archive, MANIFEST) from None
-    if form > FORMAT or schema > SCHEMA:
+    if not isinstance(manifest, dict) or not all(isinstance(manifest.get(name), int) for name in ("format", "schema")):
+        raise _damaged(archive, MANIFEST)
+    if manifest["format"] > FORMAT or manifest["schema"] > SCHEMA:
         raise Emow2vError(
             f"{shown(archive)} was written by a newer version ({str(manifest.get('software', 'emow2v'))[:40]}); update emow2v."
         )
-    if not whole or set(names) != expected or len(names) != len(expected) or not all(map(_is_inside, files)):
+    files = manifest.get("files")
+    if (
+        not isinstance(files, dict)
+        or not all(map(_is_complete, files.values()))
+        or not {"jobs", "made"} <= manifest.keys()
+    ):
+        raise _damaged(archive, MANIFEST)
+    if sorted(names) != sorted([MANIFEST, *(PREFIX + name for name in files)]) or not all(map(_is_inside, files)):
         raise _damaged(archive, MANIFEST)
     if DATABASE not in files:
         raise _damaged(archive, DATABASE)
-    return dict(manifest)
+    return manifest
+
+
+def _is_complete(facts: object) -> bool:
+    """Whether a file has a hash and a size."""
+    size = facts.get("size") if isinstance(facts, dict) else None
+    return isinstance(facts, dict) and isinstance(facts.get("sha256"), str) and isinstance(size, int) and size >= 0
 
 
 def _is_inside(name: str) -> bool:
