@@ -49,6 +49,7 @@ from emow2v.server.security.access import (
     host_names,
 )
 from emow2v.server.security.proxies import PREFIX, Below, Proxied
+from emow2v.server.security.refusals import Refusals
 from emow2v.server.state import ServerState
 
 
@@ -83,7 +84,7 @@ def create_app(state: ServerState, live: Live) -> Starlette:
             await run_in_threadpool(store.close)
 
     hosts = host_names(options.host, options.allow_hosts)
-    metrics = Metrics(store, workers, live)
+    metrics = Metrics(store, workers, live, state.places)
     v1 = create_v1(state)
     routes: list[BaseRoute] = [
         *pages.ROUTES,
@@ -103,6 +104,7 @@ def create_app(state: ServerState, live: Live) -> Starlette:
         middleware=[
             Middleware(pages.Guarded),
             Middleware(Proxied, options.root_path, options.forwarded_allow, _refuse),
+            Middleware(Refusals),
             Middleware(Counting, metrics, paths),
             Middleware(HostCheck, hosts, _refuse),
             Middleware(SiteCheck, _refuse),

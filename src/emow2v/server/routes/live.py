@@ -11,9 +11,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import math
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 
 import numpy as np
@@ -33,8 +35,11 @@ from emow2v.framing import Framing, parse_time
 from emow2v.framing.chunks import FEWEST
 from emow2v.model import Model
 from emow2v.server.jobs.store import Busy
+from emow2v.server.security.refusals import without_values
 from emow2v.stream import SAMPLING_RATES, Stream
 from emow2v.trajectory import Block
+
+logger = logging.getLogger("emow2v.server")
 
 MAX_LOAD = 0.7  # share of the machine's time for all live streams together; the rest is for jobs
 END = "end"
@@ -74,6 +79,7 @@ class Live:
         self._load_now = 0.0
         self._threads: CapacityLimiter | None = None
         self.streams = 0
+        self.sound_s: Counter[str] = Counter()  # seconds of sound that came, by model
 
     async def serve(self, socket: WebSocket, add_sound: Callable[[float], None]) -> None:
         """One connection, from its beginning to its end.
@@ -95,6 +101,8 @@ class Live:
         except WebSocketDisconnect:
             pass
         except Emow2vError as error:
+            client = socket.client.host if socket.client else ""
+            logger.info("refused: live stream: %s", without_values(str(error)), extra={"client": client})
             with contextlib.suppress(WebSocketDisconnect, RuntimeError):  # the client may have closed the connection
                 await _close(socket, str(error), TRY_LATER if isinstance(error, Busy) else REFUSED)
         finally:
@@ -217,6 +225,8 @@ class Live:
                     )
                 break
             sound = reader.add(message["bytes"])
+            with self._lock:
+                self.sound_s[model.name] += sound.size / rate
             for begin in range(0, sound.size, rate * PIECE_S):
                 piece = sound[begin : begin + rate * PIECE_S]
                 await sound_of.add(piece.size / rate)

@@ -1,12 +1,14 @@
-"""Metrics for Prometheus: jobs by state, workers, live streams, requests and their durations."""
+"""Metrics for Prometheus: jobs and their durations, sound, bytes kept, workers, live streams, requests."""
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable
+from datetime import UTC, datetime
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, PlatformCollector, ProcessCollector
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 from starlette.concurrency import run_in_threadpool
@@ -14,18 +16,24 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from emow2v.discover.places import Places
 from emow2v.server.jobs.store import Store
+from emow2v.server.jobs.store.limits import sizes
+from emow2v.server.jobs.store.totals import BOUNDS
 from emow2v.server.routes.live import Live
 from emow2v.server.state import Workers
 
+KEPT_S = 30.0  # between two looks at the sizes of files
 BUCKETS = (0.001, 0.005, 0.02, 0.1, 0.5, 2, 10, 60, 600)  # seconds
 
 
 class Metrics(Collector):
     """The metrics of one server, in a registry of their own, so that one process may hold several servers."""
 
-    def __init__(self, store: Store, workers: Workers, live: Live) -> None:
-        self._store, self._workers, self._live = store, workers, live
+    def __init__(self, store: Store, workers: Workers, live: Live, places: Places) -> None:
+        self._store, self._workers, self._live, self._places = store, workers, live, places
+        self._kept: dict[str, int] = {}
+        self._kept_at = -math.inf
         self._registry = CollectorRegistry()
         self._requests = Counter(
             "emow2v_requests", "Requests by route and status.", ("route", "status"), registry=self._registry
@@ -47,9 +55,52 @@ class Metrics(Collector):
         for status, number in self._store.counts().items():
             jobs.add_metric([status.name.lower()], number)
         yield jobs
+        yield GaugeMetricFamily("emow2v_queue_age_seconds", "Age of the oldest waiting job.", value=self._queue_age())
+        yield from self._totals()
+        kept = GaugeMetricFamily("emow2v_kept_bytes", "Size of what the work folder keeps, by kind.", labels=["kind"])
+        for kind, size in self._kept_bytes().items():
+            kept.add_metric([kind], size)
+        yield kept
         yield GaugeMetricFamily("emow2v_workers_ready", "Workers with a warm model.", value=self._workers.ready)
         yield CounterMetricFamily("emow2v_worker_deaths", "Workers that died.", value=self._workers.deaths)
         yield GaugeMetricFamily("emow2v_streams", "Live streams.", value=self._live.streams)
+
+    def _queue_age(self) -> float:
+        posted = self._store.oldest_waiting()
+        return max(0.0, (datetime.now(UTC) - datetime.fromisoformat(posted)).total_seconds()) if posted else 0.0
+
+    def _totals(self) -> Iterable[Metric]:
+        """Durations of jobs and seconds of sound, by model; those of jobs go on across restarts."""
+        durations = HistogramMetricFamily(
+            "emow2v_job_seconds", "Time that jobs took, from start to end.", labels=["model", "state"]
+        )
+        sound = CounterMetricFamily(
+            "emow2v_sound_seconds", "Sound of jobs that have ended, and of live streams.", labels=["model", "state"]
+        )
+        for one in self._store.totals():
+            labels = [one.model, one.status.name.lower()]
+            bounds = [*map(str, BOUNDS), "+Inf"]
+            buckets = list(zip(bounds, map(float, [*one.within, one.jobs]), strict=True))
+            durations.add_metric(labels, buckets, one.taken_s)
+            sound.add_metric(labels, one.sound_s)
+        for model, seconds in dict(self._live.sound_s).items():
+            sound.add_metric([model, "live"], seconds)
+        yield durations
+        yield sound
+
+    def _kept_bytes(self) -> dict[str, int]:
+        """Bytes of uploads, results and the database, looked at once in `KEPT_S`: there may be many files."""
+        now = time.monotonic()
+        if now - self._kept_at >= KEPT_S:
+            everybody = [self._places.of(owner) for owner in self._places.owners]
+            database = self._store.path
+            self._kept = {
+                "uploads": sum(sum(sizes(one.uploads)) for one in everybody),
+                "results": sum(sum(sizes(one.results("").parent)) for one in everybody),
+                "database": sum(sizes(database.parent, f"{database.name}*")),
+            }
+            self._kept_at = now
+        return self._kept
 
     async def answer(self, request: Request) -> Response:
         """The route /metrics."""

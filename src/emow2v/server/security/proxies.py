@@ -7,6 +7,7 @@ names it in X-Forwarded-Prefix. X-Forwarded-Host is never believed: a page of an
 from __future__ import annotations
 
 import ipaddress
+import logging
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -19,6 +20,8 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from emow2v.errors import Emow2vError
 from emow2v.server.security.access import Refuse
 from emow2v.sources.address import parse_networks
+
+logger = logging.getLogger("emow2v.server")
 
 PREFIX = "emow2v.prefix"  # in a request's scope: the path below which people see the server, "" or as "/emow2v"
 HEADER = "X-Forwarded-Prefix"
@@ -75,6 +78,7 @@ class Proxied:
             if known is None:
                 said = ", ".join(named)[:60]
                 sentence = f"{HEADER} is '{said}'; {_EXPECTED}; the administrator must mend the proxy."
+                logger.warning("refused: %s", sentence)
                 await self._refuse(400, sentence)(scope, receive, send)
                 return
             prefix = known

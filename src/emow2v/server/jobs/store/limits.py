@@ -74,9 +74,9 @@ class Limits:
             )
 
 
-def sizes(folder: Path) -> Iterator[int]:
-    """The sizes of all files in a folder and below; files that vanish meanwhile are left out."""
-    for path in folder.rglob("*"):
+def sizes(folder: Path, pattern: str = "**/*") -> Iterator[int]:
+    """The sizes of files in a folder, by default of all in it and below; files that vanish meanwhile are left out."""
+    for path in folder.glob(pattern):
         try:
             if path.is_file():
                 yield path.stat().st_size

@@ -8,6 +8,8 @@ import logging
 import sqlite3
 from pathlib import Path
 
+from emow2v.server.jobs.store.totals import TOTALS
+
 logger = logging.getLogger("emow2v.server")
 
 SCHEMA = 6  # 0.1.0 wrote 3
@@ -105,7 +107,7 @@ def create(database: sqlite3.Connection) -> None:
 
 def _add_tables(database: sqlite3.Connection) -> None:
     """The tables that later versions added, and what acts on the table of jobs."""
-    for statement in (CALLBACKS, *HEARD):
+    for statement in (CALLBACKS, *HEARD, *TOTALS):
         database.execute(statement)
     database.execute(f"PRAGMA user_version = {SCHEMA}")
 

@@ -19,6 +19,7 @@ from emow2v.server.jobs.store import schema
 from emow2v.server.jobs.store.connections import Database
 from emow2v.server.jobs.store.job import Busy, Job, Kind, Status, from_row
 from emow2v.server.jobs.store.limits import Limits
+from emow2v.server.jobs.store.totals import Total, totals
 from emow2v.server.jobs.store.work import TURN, WHOLE, Work, line, now
 
 _OVER = "status >= 2 AND (status != 4 OR worker = '')"  # and its worker has released it
@@ -181,6 +182,15 @@ class Store(Work):
         for row in self._data.rows("SELECT status, count(*) AS jobs FROM jobs GROUP BY status"):
             counts[Status(row["status"])] = row["jobs"]
         return counts
+
+    def oldest_waiting(self) -> str:
+        """When the job was posted that waits for the longest time; "" where none waits."""
+        row = self._data.row("SELECT min(posted) FROM jobs WHERE status = 0")
+        return str(row[0]) if row and row[0] else ""
+
+    def totals(self) -> list[Total]:
+        """Jobs that have ended since the store was made, by model, also those that were erased."""
+        return totals(self._data.rows("SELECT * FROM totals"))
 
     def position(self, job: Job) -> int:
         """Number of waiting jobs that were posted before a job; the order of `claim` may differ."""
