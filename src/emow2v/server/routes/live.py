@@ -15,7 +15,7 @@ import logging
 import math
 import threading
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable
 
 import numpy as np
@@ -79,7 +79,7 @@ class Live:
         self._load_now = 0.0
         self._threads: CapacityLimiter | None = None
         self.streams = 0
-        self.sound_s: Counter[str] = Counter()  # seconds of sound that came, by model
+        self.sound_s: defaultdict[str, float] = defaultdict(float)  # seconds of sound that came, by model
 
     async def serve(self, socket: WebSocket, add_sound: Callable[[float], None]) -> None:
         """One connection, from its beginning to its end.
