@@ -18,7 +18,13 @@ from emow2v.storage import shown
 
 _DEVICE = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  # names that Windows takes for devices
 _PEOPLE = "people"  # in the work folder
+_COPY = ".16k.flac"
 _JOB_ID = re.compile(r"\w[\w .-]{0,127}")
+
+
+def copy_of(upload: Path) -> Path:
+    """The place of a smaller copy that may replace an upload when its job has ended."""
+    return upload.with_name(upload.name + _COPY)
 
 
 def check_job_id(job_id: str) -> str:
@@ -86,6 +92,11 @@ class Places:
     def passwords(self) -> Path:
         """Folder of the passwords of requests, as long as their jobs wait or run."""
         return self.work_dir / "passwords"
+
+    def upload(self, name: str) -> Path:
+        """The owner's upload of a name, or the copy that has replaced it; it need not exist."""
+        path = self.uploads / Path(name).name
+        return copy if not path.exists() and (copy := copy_of(path)).exists() else path
 
     def is_upload(self, path: Path) -> bool:
         """Whether a path is that of an upload."""

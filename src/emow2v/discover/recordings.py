@@ -84,7 +84,7 @@ class Recordings:
     def _sent(self, uploaded: str) -> Path | bytes:
         """An upload, or the bytes that the request holds."""
         if len(uploaded) < 100:
-            path = self._places.uploads / Path(uploaded).name
+            path = self._places.upload(uploaded)
             with contextlib.suppress(PathError):  # a text that is too long for a file's name may be the sound itself
                 if storage.is_file(path):
                     return path

@@ -7,12 +7,16 @@ import logging
 import secrets
 import shutil
 import time
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from emow2v.discover.database import passwords
 from emow2v.discover.places import Places
 from emow2v.formats.table_read import read_kept
+from emow2v.server.jobs import uploads
 from emow2v.server.jobs.store import Busy, Job, Status, Store
+from emow2v.server.jobs.store.limits import sizes
 from emow2v.server.jobs.task import task_of
 from emow2v.server.options import ServerOptions
 from emow2v.server.rounds import repeat
@@ -60,8 +64,32 @@ def _remove_computed(store: Store, places: Places) -> None:
                 path.unlink(missing_ok=True)
 
 
-def erase(store: Store, places: Places, job_id: str, owner: str = "") -> Job | None:
+@dataclass
+class Removed:
+    """What was removed with a job: proof without content.
+
+    Attributes:
+        files, size: number and bytes of its files, which are gone
+        shared: number of uploads that stay, because other jobs of the owner name them
+    """
+
+    files: int = 0
+    size: int = 0
+    shared: int = 0
+
+    def add(self, sizes: Iterable[int]) -> None:
+        """Count files."""
+        for size in sizes:
+            self.files, self.size = self.files + 1, self.size + size
+
+
+def erase(store: Store, places: Places, job_id: str, owner: str = "", removed: Removed | None = None) -> Job | None:
     """Erase a job, its log, results and uploads; a job that runs is cancelled first. Files below the data folders stay.
+
+    The job itself goes last: if something cannot be removed, it still names what is left.
+
+    Args:
+        removed: gets the numbers of what was removed
 
     Returns:
         the last state of the job; None where no such job exists
@@ -69,16 +97,22 @@ def erase(store: Store, places: Places, job_id: str, owner: str = "") -> Job | N
     Raises:
         Busy: its files are being published, or are open, for longer than `PATIENCE_S`
     """
+    count = Removed() if removed is None else removed
     deadline = time.monotonic() + PATIENCE_S
     first = store.get(job_id, owner, brief=True)
 
     def remove(job: Job) -> None:
-        # files first: if the server dies in between, the job still names what is to be erased
         for upload in task_of(job, places).uploads():
-            if not store.mentions(upload.name, owner, but=job):
-                upload.unlink(missing_ok=True)
+            if store.mentions(upload.name, owner, but=job):
+                count.shared += 1
+            else:
+                count.add(uploads.remove(upload))
         passwords.forget(places.passwords, job.form)
-        shutil.rmtree(places.of(owner).results(job.id), ignore_errors=True)
+        results = places.of(owner).results(job.id)
+        found = list(sizes(results))
+        if results.exists():
+            shutil.rmtree(results)
+        count.add(found)
         places.computed(job.number).unlink(missing_ok=True)
         read_kept.cache_clear()
 
@@ -120,7 +154,7 @@ def forget(store: Store, places: Places, options: ServerOptions) -> None:
         read_kept.cache_clear()
     for job in forgotten:
         for upload in task_of(job, places).owned:
-            upload.unlink(missing_ok=True)
+            uploads.remove(upload)
     unfinished = [job.form for status in (Status.WAITING, Status.RUNNING) for job in store.all(status=status)]
     passwords.sweep(places.passwords, unfinished)
     oldest = time.time() - options.keep_days * 86400

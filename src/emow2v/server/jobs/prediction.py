@@ -364,7 +364,7 @@ class PredictionTask:
     def _stored(self, field: str) -> Path | None:
         """An upload that came with the request."""
         name = self._form.get(field)
-        return self._places.uploads / Path(name).name if name else None
+        return self._places.upload(name) if name else None
 
     @property
     def _path(self) -> Path:

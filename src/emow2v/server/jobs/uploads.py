@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import secrets
 import shutil
@@ -9,8 +10,24 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO
 
+from emow2v.discover.places import copy_of
 from emow2v.errors import FormatError
 from emow2v.storage.atomic import unfinished_path
+
+
+def remove(upload: Path) -> list[int]:
+    """Remove an upload and its copy; gives the bytes of each file.
+
+    Raises:
+        OSError: it cannot be removed
+    """
+    sizes = []
+    for path in (upload, copy_of(upload)):
+        with contextlib.suppress(FileNotFoundError):
+            size = path.stat().st_size
+            path.unlink()
+            sizes.append(size)
+    return sizes
 
 
 def keep(file: IO[bytes], client_name: str, folder: Path) -> str:

@@ -12,7 +12,7 @@ import os
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
@@ -49,6 +49,7 @@ class Audit:
         action: Action,
         what: str = "",
         jobs: Sequence[tuple[str, str]] = (),
+        facts: Mapping[str, int] | None = None,
     ) -> None:
         """Write down what a person did. The same reading is written down once in `SAME_S`.
 
@@ -56,6 +57,7 @@ class Audit:
             client: address of the request
             what: the part of the job that was read, such as audio; "" for none
             jobs: owners and ids of the jobs
+            facts: numbers, such as those of erased files
         """
         if action == "read" and not self._is_news((person.name, action, what, *jobs)):
             return
@@ -64,6 +66,7 @@ class Audit:
             entry["what"] = what
         if jobs:
             entry["jobs"] = [{"owner": owner, "id": job_id} for owner, job_id in jobs]
+        entry |= facts or {}
         self._add(entry, lasting=action in CHANGES)
 
     def refused(self, client: str, why: str, name: str = "") -> None:

@@ -59,7 +59,7 @@ class Audited:
         is_about_something = bool(call.jobs) or action in _WITHOUT_JOB
         if call.person is not None and is_about_something and self._required():
             jobs = list(dict.fromkeys(call.jobs))
-            await run_in_threadpool(self._audit.done, call.person, call.client, action, what, jobs)
+            await run_in_threadpool(self._audit.done, call.person, call.client, action, what, jobs, call.facts)
 
 
 def action_of(method: str, path: str) -> tuple[Action, str] | None:

@@ -43,11 +43,13 @@ class Call:
         person: None until a token was accepted
         client: address that it came from
         jobs: owners and ids of the jobs that it is about
+        facts: numbers for the audit log, such as those of what was erased; no content
     """
 
     person: Person | None
     client: str = ""
     jobs: list[tuple[str, str]] = field(default_factory=list)
+    facts: dict[str, int] = field(default_factory=dict)
 
 
 class NobodyCalls(RuntimeError):

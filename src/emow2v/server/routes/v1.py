@@ -29,6 +29,7 @@ from emow2v.server.jobs import history
 from emow2v.server.jobs.store import Busy, Job, OverLimit, Status
 from emow2v.server.jobs.task import task_of
 from emow2v.server.people.own import OwnJobs
+from emow2v.server.people.person import present_call
 from emow2v.server.routes import data_files, predictions, turns, views
 from emow2v.server.routes.answers import PROBLEMS, JobModel, State
 from emow2v.server.routes.forms import prepare, refuse_unknown
@@ -160,9 +161,11 @@ def create_v1(state: ServerState) -> FastAPI:
     def erase(job_id: str) -> JobModel:
         """Erase a job with its log, result and upload; a running job is cancelled first. Answers its last state."""
         found = find_job(job_id, brief=True)
-        erased = history.erase(store, places, found.id, found.owner)
+        removed = history.Removed()
+        erased = history.erase(store, places, found.id, found.owner, removed)
         if erased is None:
             raise HTTPException(404, "Another client has erased the job.")
+        present_call().facts.update(files=removed.files, bytes=removed.size, shared=removed.shared)
         logger.info("job %s: erased", erased.id, extra={"job": erased.id})
         return to_model(erased)
 
