@@ -90,6 +90,7 @@ def create_app(state: ServerState, live: Live) -> Starlette:
         *pages.ROUTES,
         *ROUTES,
         Route("/login", _login, methods=["GET", "POST"]),
+        Route("/logout", _logout, methods=["POST"]),
         WebSocketRoute("/v1/stream", partial(live.serve, add_sound=state.jobs.add_sound)),
         Mount("/v1", v1),
         Route("/metrics", metrics.answer),
@@ -166,6 +167,13 @@ async def _login(request: Request) -> Response:
     path = f"{request.scope.get(PREFIX, '')}/"  # other services of the proxy do not get the token
     secure = request.url.scheme == "https"
     answer.set_cookie(COOKIE, str(candidate), path=path, httponly=True, samesite="strict", secure=secure)
+    return answer
+
+
+async def _logout(request: Request) -> Response:
+    """Removes the cookie, so that the next person at the browser is asked for a token."""
+    answer = RedirectResponse("login", 303)
+    answer.delete_cookie(COOKIE, path=f"{request.scope.get(PREFIX, '')}/", httponly=True, samesite="strict")
     return answer
 
 

@@ -60,6 +60,23 @@ def test_the_cookie_of_the_log_in_is_whose_token_it_is(served: Laboratory) -> No
     assert stale.get("/v1/jobs", headers={"Authorization": f"Bearer {served.tokens['bob']}"}).status_code == 200
 
 
+def test_the_pages_say_whose_they_are_and_log_out(served: Laboratory) -> None:
+    client = served.client("")
+    client.post("/login", data={"token": served.tokens["anna"]})
+    for path in ("/", "/live", "/together"):
+        page = client.get(path).text
+        assert '<span class="muted">anna</span>' in page and 'action="logout"' in page
+    assert 'action="../logout"' in client.get("/jobs/none").text
+    assert '<span class="muted">administrator</span>' in served.client(SINGLE).get("/").text
+    assert client.get("/logout").status_code == 405  # no picture of another page logs anybody out
+    assert client.post("/logout", headers={"Origin": "https://evil.example"}).status_code == 403
+    assert client.get("/v1/jobs").status_code == 200
+    answer = client.post("/logout")
+    assert answer.status_code == 303 and answer.headers["location"] == "login"
+    assert client.get("/v1/jobs").status_code == 401
+    assert served.client("").post("/logout").status_code == 303
+
+
 def test_tokens_come_and_go_while_the_server_runs(served: Laboratory) -> None:
     tokens = Tokens(served.work)
     carla = {"Authorization": f"Bearer {tokens.add('carla')}"}

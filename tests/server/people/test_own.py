@@ -30,7 +30,7 @@ UNKNOWN = "nobody-has-it"
 # Addresses without an id in them, and where else an id may be: a new route has to be added here, or the test fails.
 ELSEWHERE: dict[str, str] = {
     "/job_status": "form", "/log": "form", "/cancel": "form", "/fetch_result": "form", "/process": "form",
-    "/cml_info": "form", "/upload": "form", "/login": "form", "/api/update_progress": "json",
+    "/cml_info": "form", "/upload": "form", "/login": "form", "/logout": "form", "/api/update_progress": "json",
     "/v1/results": "jobs", "/together": "jobs", "/v1/jobs": "list", "/job_status_all": "list", "/data": "list",
     "/v1/predictions": "file", "/v1/files": "", "/v1/models": "", "/v1/openapi.json": "", "/": "", "/live": "",
     "/metrics": "", "/healthz": "", "/readyz": "", "/static/plotly.min.js": "", "/static": "", "/v1/stream": "",
@@ -168,7 +168,7 @@ def test_nobody_without_a_token_is_told_anything(laboratory: tuple[Laboratory, d
     served, ids = laboratory
     nobody, prometheus = served.client(""), served.client("prometheus")
     before = served.snapshot()
-    opened = {"/healthz", "/readyz", "/login", "/static"}
+    opened = {"/healthz", "/readyz", "/login", "/logout", "/static"}
     for path, _ in routes(served.app):
         if path in opened or path == "/v1/stream":
             continue

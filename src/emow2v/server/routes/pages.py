@@ -22,6 +22,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from emow2v._version import __version__
+from emow2v.server.people.person import caller
 
 STATIC = Path(__file__).parents[1] / "static"
 _IMMUTABLE = "public, max-age=31536000, immutable"  # of addresses that hold a version; 31,536,000 s is a year
@@ -95,22 +96,41 @@ def login(problem: str = "", status: int = 200) -> Response:
     return _page("login.html", status, error=error)
 
 
+async def _shown(request: Request, name: str, status: int = 200, *, plots: bool = False, up: str = "") -> Response:
+    """A page for the person who asks for it; see `_page`."""
+
+    def made() -> Response:
+        person = _person_form(up) if request.app.state.server.gate.required else ""
+        return _page(name, status, plots=plots, up=up, person=person)
+
+    return await run_in_threadpool(made)
+
+
+def _person_form(up: str) -> str:
+    """The element that says whose page it is, with a button that ends the log-in."""
+    name = escape(caller().name or "administrator")
+    return (
+        f'<form class="person" method="post" action="{up}logout"><span class="muted">{name}</span> '
+        '<button class="small">Log out</button></form>\n'
+    )
+
+
 async def _jobs(request: Request) -> Response:
-    return await run_in_threadpool(_page, "index.html")
+    return await _shown(request, "index.html")
 
 
 async def _job(request: Request) -> Response:
     """The page of a job; of an unknown one, or somebody else's, it says so."""
     job = await run_in_threadpool(request.app.state.server.jobs.get, request.path_params["job_id"], brief=True)
-    return await run_in_threadpool(_page, "job.html", 404 if job is None else 200, plots=True, up="../")
+    return await _shown(request, "job.html", 404 if job is None else 200, plots=True, up="../")
 
 
 async def _together(request: Request) -> Response:
-    return await run_in_threadpool(_page, "together.html", plots=True)
+    return await _shown(request, "together.html", plots=True)
 
 
 async def _live(request: Request) -> Response:
-    return await run_in_threadpool(_page, "live.html", plots=True)
+    return await _shown(request, "live.html", plots=True)
 
 
 @cache

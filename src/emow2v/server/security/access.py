@@ -21,7 +21,9 @@ from emow2v.server.people.person import Call, Person, begin_call, end_call
 
 COOKIE = "emow2v-token"
 FIELD = "token"  # of a form, for clients that can send no header
-OPEN_PATHS = frozenset(["/healthz", "/readyz", "/login", "/static/style.css", "/static/icon.svg"])  # hold nobody's data
+OPEN_PATHS = frozenset(
+    ["/healthz", "/readyz", "/login", "/logout", "/static/style.css", "/static/icon.svg"]
+)  # hold nobody's data
 AUTHORISED = "emow2v.authorised"  # in a request's scope: a header or a cookie held a token
 METRICS = "/metrics"
 RECORDINGS = frozenset(["/upload", "/v1/predictions"])  # uploads go to the disk; other bodies stay in memory

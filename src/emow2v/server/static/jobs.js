@@ -95,7 +95,8 @@ function makeRow(job) {
 function updateRow(row, job) {
   const before = row.job;
   row.job = job;
-  row.model.textContent = job.kind === "process" ? "DISCOVER" : job.model;
+  const whose = job.id.includes(":") ? `${job.owner || "without a name"}, ` : ""; // of another name, for an administrator
+  row.model.textContent = whose + (job.kind === "process" ? "DISCOVER" : job.model);
   jobstate.showState(row.state, job.state);
   row.bar.hidden = job.state !== "running";
   row.choose.hidden = job.state !== "finished";
