@@ -441,6 +441,12 @@ def test_a_beginning_alone_is_no_recording(head, more):
     assert "stream" in refusal(io.BytesIO(head + bytes(more)))
 
 
+def test_a_header_with_sound_that_no_decoder_takes():
+    data = bytearray(REAL["stereo wav"])
+    data[23] = 2  # 514 channels
+    assert "opens no decoder for the sound that its header states" in refusal(io.BytesIO(data))
+
+
 @given(st.binary(max_size=2000))
 def test_any_bytes_are_sound_or_one_error(data):
     finite_sound_or_audio_error(data)

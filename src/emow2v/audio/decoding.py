@@ -191,6 +191,7 @@ def decode(
             except FFmpegError:
                 # continue, as ffmpeg does; the next timestamp shows how much is missing
                 _refuse_encrypted(recording, packet)
+                _refuse_undecodable(recording, container.stream.codec_context)
                 recording.damaged += 1
                 clock.after_damage = True
                 continue
@@ -256,6 +257,15 @@ def _unreadable(name: str, seconds: float, error: Exception) -> AudioError:
 def _refuse_encrypted(recording: Recording, packet: Any) -> None:
     if packet.size and packet.has_sidedata("encryption_info"):
         raise AudioError(f"{recording.name} is encrypted; expected a recording without copy protection (DRM).")
+
+
+def _refuse_undecodable(recording: Recording, codec: Any) -> None:
+    """Refuse a track whose decoder did not open for its first packet: it opens for no other one."""
+    if not codec.is_open:
+        raise AudioError(
+            f"{recording.name} cannot be decoded: FFmpeg opens no decoder for the sound that its header states; the header may "
+            "be damaged; copy the recording again."
+        )
 
 
 def _facts(recording: Recording, clock: _Clock, good_packets: int) -> dict[str, str | float]:
