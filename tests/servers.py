@@ -63,7 +63,7 @@ class Threads:
 def app(card: Card, data: list[Path], work: Path, load: Callable[[str], Model], **options: Any) -> Starlette:
     """The application with a worker in a thread. It answers to every name, unless `options` has another host."""
     chosen = ServerOptions(**{"host": "0.0.0.0", **options})
-    places = Places(data, work, chosen.web, chosen.databases, chosen.overwrite)
+    places = Places(data, work, chosen.web, chosen.databases, chosen.overwrite, stores=chosen.data_stores)
     path = work / "jobs.sqlite"
     workers = Threads(path, Loaded(card, places, load, chosen.max_duration_s))
     return create_app(ServerState(chosen, card, places, Store(path), workers), Live(lambda: load(card.name)))

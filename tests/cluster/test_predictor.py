@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import signal
@@ -22,6 +23,7 @@ from waiting import until
 
 pytest.importorskip("ray", reason="Ray is not installed")
 
+from object_stores import ObjectStore
 from ray_nodes import ENVIRONMENT, Nodes, nodes
 
 pytestmark = pytest.mark.slow
@@ -202,3 +204,30 @@ def test_a_node_without_the_weights_gets_them(folder: Path, cluster: Nodes) -> N
     cluster.kill(node)
     assert "has no weights of lite; it gets them from here." in said
     assert_equal_runs(folder, "alone", "ray")
+
+
+def test_nodes_read_recordings_from_a_store_by_themselves(store: ObjectStore, cluster: Nodes, tmp_path: Path) -> None:
+    """The command's computer lists them and writes; only the nodes' processes, in folders of their own, read sound."""
+    sound, rate = soundfile.read(EXAMPLE, dtype="float32")
+    for clip in range(6):
+        file = io.BytesIO()
+        soundfile.write(file, sound[rate + 100 * clip : 2 * rate], rate, format="WAV")
+        store.put(f"in/b/t{clip}.wav", file.getvalue())
+    store.put("in/bad.wav", b"no sound")
+    environment = {**ENVIRONMENT, **store.environment, "EMOW2V_HOME": str(tmp_path / "home")}
+    process = cluster.add(environment=store.environment)
+    try:
+        for name, more in (("alone", ()), ("ray", ("--ray", cluster.address))):
+            words = ["predict", "s3://study/in", "-o", f"s3://study/out-{name}", *STEP, *more]
+            done = subprocess.run(
+                [sys.executable, "-m", "emow2v", *words], cwd=tmp_path, env=environment, capture_output=True, text=True
+            )
+            assert done.returncode == 1 and "6 of 7 recordings done" in done.stderr, done.stderr
+    finally:
+        cluster.kill(process)
+    assert [key.replace("out-ray", "out-alone") for key in store.keys("out-ray/")] == store.keys("out-alone/")
+    for key in store.keys("out-alone/"):
+        if key.endswith("t0.csv"):
+            tables = [pd.read_csv(io.BytesIO(store.get(one))) for one in (key, key.replace("alone", "ray"))]
+            pd.testing.assert_frame_equal(tables[0], tables[1], rtol=0, atol=1e-5)
+    assert store.get("out-alone/failures.csv") == store.get("out-ray/failures.csv")

@@ -40,7 +40,7 @@ TYPES: dict[str, Any] = {
     "float": float,
     "bool": bool,
     "Path | None": Path | None,
-    "Sequence[Path]": list[Path] | None,
+    "Sequence[Path | str]": list[str] | None,
     "Sequence[str]": list[str] | None,
     "LogFormat": LogFormatChoice,
 }

@@ -5,16 +5,22 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
 from emow2v import storage
-from emow2v.errors import RequestError
+from emow2v.errors import AudioError, RequestError
 from emow2v.nova.connection import Databases
 from emow2v.sources.remote import Remote
 from emow2v.sources.web import Client, Web
 from emow2v.storage import shown
+
+if TYPE_CHECKING:
+    from emow2v.stores.cache import StoredFolders
+
+T = TypeVar("T")
 
 _DEVICE = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  # names that Windows takes for devices
 _PEOPLE = "people"  # in the work folder
@@ -59,6 +65,7 @@ class Places:
         databases: of NOVA that requests may name; none by default
         overwrite: whether every request may replace what others wrote, as if it had the option overwrite
         owner: name of the person whose uploads and results are meant; "" for those of nobody
+        stores: data folders at addresses, which are only read, and come after those here
     """
 
     data_dirs: Sequence[Path]
@@ -67,6 +74,7 @@ class Places:
     databases: Databases = field(default_factory=Databases)
     overwrite: bool = False
     owner: str = ""
+    stores: Sequence[str] = ()
 
     def of(self, owner: str) -> Places:
         """The places of a person: uploads and results are folders of their own, data folders are those of all."""
@@ -136,6 +144,8 @@ class Places:
                     if kind == "file":
                         return resolved
                     is_folder = True
+        if fetched := self._stored(lambda folders: folders.find(uri.replace("\\", "/"))):
+            return fetched
         if is_folder:
             raise RequestError(f"{shown(uri)} is a folder; expected {expected}.")
         if not allowed:
@@ -143,6 +153,25 @@ class Places:
                 f"The input {shown(uri)} lies outside the data folders; expected a path below --data-dir."
             )
         raise RequestError(f"The input {shown(uri)} does not exist; expected {expected} below the data folders.")
+
+    def stored_entries(self, folder: str) -> dict[str, tuple[str, int]]:
+        """What lies in a folder of the data folders at addresses, by name: "file" or "folder", and bytes.
+
+        Raises:
+            RequestError: a store cannot be read
+        """
+        return self._stored(lambda folders: folders.entries(folder)) or {}
+
+    def _stored(self, ask: Callable[[StoredFolders], T]) -> T | None:
+        """An answer of the data folders at addresses; None where there are none. Errors of stores are RequestErrors."""
+        if not self.stores:
+            return None
+        from emow2v.stores.cache import StoredFolders
+
+        try:
+            return ask(StoredFolders(self.stores, self.work_dir / "fetched"))
+        except AudioError as error:
+            raise RequestError(str(error)) from None
 
     def entries(self, folder: str) -> dict[str, Path]:
         """What lies in a folder of the data folders, by name: without hidden entries, and links that lead out.
@@ -164,12 +193,12 @@ class Places:
         is_hidden = any(part.startswith(".") for part in path.parts)
         inside = [] if path.is_absolute() or is_hidden else [_inside(root / path, [root]) for root in self.data_dirs]
         allowed = [one for one in inside if one and not self._in_work_dir(one)]
-        if not allowed:
+        if not allowed and (is_hidden or path.is_absolute() or not self.stores):
             raise RequestError(
                 f"The folder {shown(folder)} is hidden or lies outside the data folders; expected one below --data-dir."
             )
         folders = [one for one in allowed if storage.is_folder(one)]
-        if not folders:
+        if not folders and not self.stored_entries(folder):
             raise RequestError(f"The folder {shown(folder)} does not exist; expected one below --data-dir.")
         for one in folders:
             try:
@@ -209,6 +238,11 @@ class Places:
             raise RequestError(f"The output {shown(uri)} is no more than an ending; expected a name before it.")
         if path.suffix.lower() != ending:
             raise RequestError(f"The output {shown(uri)} does not end in {ending}; expected a name that does.")
+        if not self.data_dirs:
+            raise RequestError(
+                f"The output {shown(uri)} cannot be written: all data folders are at addresses, which are only read; "
+                "expected a --data-dir here, too."
+            )
         resolved = _inside(path if path.is_absolute() else self.data_dirs[0] / path, self.data_dirs)
         if resolved is None or self._in_work_dir(resolved):
             raise RequestError(

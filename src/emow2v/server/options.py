@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from emow2v.stores import is_address
+
 if TYPE_CHECKING:  # this module is read by every start of the command line
     from emow2v.model import Context
     from emow2v.nova.connection import Databases
@@ -83,9 +85,9 @@ class ServerOptions:
     threads: int = 0
     context: Context = "window"
 
-    data_dirs: Sequence[Path] = _option(
+    data_dirs: Sequence[Path | str] = _option(
         (Path(),),
-        "Folder that requests may read and write. May be repeated.",
+        "Folder that requests may read and write, or address of one (s3://) that they may read. May be repeated.",
         flag="data-dir", unit="DIR", environment=True, shown=".", heading=FOLDERS,
     )  # fmt: skip
     work_dir: Path | None = _option(
@@ -253,6 +255,16 @@ class ServerOptions:
         environment=True,
         heading=JOBS,
     )
+
+    @property
+    def data_folders(self) -> list[Path]:
+        """The data folders here."""
+        return [Path(one) for one in self.data_dirs if not is_address(str(one))]
+
+    @property
+    def data_stores(self) -> tuple[str, ...]:
+        """The data folders at addresses, which are only read."""
+        return tuple(str(one) for one in self.data_dirs if is_address(str(one)))
 
     @property
     def lists_data(self) -> bool:

@@ -67,8 +67,10 @@ class Server:
         card = _check(options, Tokens(work_dir))
         if storage.kind_of(work_dir) not in (None, "folder"):
             raise Emow2vError(f"The work folder {work_dir} is a file; expected a folder.")
-        folders = [folder.resolve() for folder in options.data_dirs]
-        places = Places(folders, work_dir.resolve(), options.web, options.databases, options.overwrite)
+        folders = [folder.resolve() for folder in options.data_folders]
+        places = Places(
+            folders, work_dir.resolve(), options.web, options.databases, options.overwrite, stores=options.data_stores
+        )
         self._socket = _bind(options.host, options.port)
         with contextlib.ExitStack() as unless_made:
             unless_made.callback(self._socket.close)
@@ -200,7 +202,12 @@ def _check(options: ServerOptions, tokens: Tokens) -> cards.Card:
     _check_effect(options)
     check_proxies(options.root_path, options.forwarded_allow)
     check_exposure(options.host, options.token, insecure=options.insecure, named=bool(tokens.all()))
-    for folder in options.data_dirs:
+    for address in options.data_stores:
+        from emow2v.stores.listing import is_folder
+
+        if not is_folder(address):
+            raise Emow2vError(f"The data folder {storage.shown(address)} is no folder; expected one that exists.")
+    for folder in options.data_folders:
         if not storage.is_folder(folder):
             raise Emow2vError(f"The data folder {folder} is not there; expected a folder that exists.")
     return card

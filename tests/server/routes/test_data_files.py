@@ -12,6 +12,7 @@ from starlette.testclient import TestClient
 from emow2v.model import Model
 from emow2v.server.options import ServerOptions
 from emow2v.server.routes import data_files
+from object_stores import ObjectStore
 from servers import app
 from waiting import until
 
@@ -90,3 +91,28 @@ def test_a_folder_with_very_many_entries_says_so(
 def test_names_that_are_no_text_are_left_out(listing: TestClient, data: Path) -> None:
     (data / os.fsdecode(b"\xff.wav")).touch()
     assert [one["name"] for one in listing.get("/v1/files").json()["files"]] == ["talk.wav"]
+
+
+def test_a_data_folder_at_an_address_is_listed_and_computed(
+    store: ObjectStore, lite: Model, data: Path, tmp_path: Path
+) -> None:
+    store.put("in/b/there.wav", (data / "talk.wav").read_bytes())
+    store.put("in/notes.docx", b"1234")
+    served = app(lite.card, [data], tmp_path / "work", lambda name: lite, data_dirs=[data, "s3://study/in"])
+    with TestClient(served, raise_server_exceptions=False) as one:
+        told = one.get("/v1/files").json()
+        assert told["folders"] == ["b"] and [file["path"] for file in told["files"]] == ["talk.wav"]
+        told = one.get("/v1/files", params={"folder": "b"}).json()
+        assert [(file["path"], file["size"]) for file in told["files"]] == [
+            ("b/there.wav", (data / "talk.wav").stat().st_size)
+        ]
+        values = [
+            one.post("/v1/predictions", data={"path": path, "unit": "files", "format": "json"}).json()["rows"]
+            for path in ("talk.wav", "b/there.wav")
+        ]
+        assert values[0] == values[1]
+
+
+def test_data_folders_are_told_from_addresses() -> None:
+    options = ServerOptions(data_dirs=("here", "s3://study/in", Path("there")))
+    assert options.data_folders == [Path("here"), Path("there")] and options.data_stores == ("s3://study/in",)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Annotated
 
 from fastapi import FastAPI, Query, Response
@@ -55,18 +55,20 @@ def add(api: FastAPI, state: ServerState) -> None:
         if not state.options.lists_data:
             return FolderModel(listed=False, folder="", folders=[], files=[], more=False)
         folder = folder.replace("\\", "/").strip("/")
-        entries = sorted(or_404(lambda: places.entries(folder)).items(), key=lambda entry: entry[0].casefold())
+        here = or_404(lambda: places.entries(folder))
+        there = or_404(lambda: places.stored_entries(folder))
+        entries = sorted({**there, **here}, key=str.casefold)
         folders: list[str] = []
         found: list[FileModel] = []
         more = False
-        for name, path in entries:
+        for name in entries:
             if len(folders) + len(found) == MOST:
                 more = True
                 break
             if not _is_unicode(name):
                 continue
-            kind, size = _look(path)
-            ending = path.suffix.lower()
+            kind, size = _look(here[name]) if name in here else there[name]
+            ending = PurePosixPath(name).suffix.lower()
             if kind == "folder":
                 folders.append(name)
             elif kind == "file" and (ending in ENDINGS or ending in TURNS):
