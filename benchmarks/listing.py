@@ -1,6 +1,7 @@
-"""How long /v1/jobs takes to answer, with a full queue: python benchmarks/listing.py [--waiting 10000] [--json results.json]
+"""How long /v1/jobs takes to answer, with a full queue: python benchmarks/listing.py [--waiting 10000] [--names 20] [--json results.json]
 
-The jobs wait in a store of a server that runs none; what is timed is the request, from the client's call to its JSON.
+The jobs wait in a store of a server that runs none; what is timed is the request, from the client's call to its JSON. With
+--names the jobs belong to so many names, and one of them asks, then an administrator.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from emow2v.discover.places import Places
 from emow2v.server.app import create_app
 from emow2v.server.jobs.store import Store
 from emow2v.server.options import ServerOptions
+from emow2v.server.people.tokens import Tokens
 from emow2v.server.routes.live import Live
 from emow2v.server.state import ServerState
 
@@ -40,6 +42,7 @@ class Idle:
 def main() -> None:
     arguments = parser(__doc__)
     arguments.add_argument("--waiting", type=int, default=10_000)
+    arguments.add_argument("--names", type=int, default=0)
     arguments.add_argument("--repeat", type=int, default=5)
     given = arguments.parse_args()
     with tempfile.TemporaryDirectory() as name:
@@ -48,9 +51,12 @@ def main() -> None:
         with store._data.write() as database:
             form = json.dumps({"path": "talk.wav", "format": "json"})
             database.executemany(
-                "INSERT INTO jobs (id, kind, client, brief, context, status, posted, form) "
-                "VALUES (?, 'prediction', 'me', ?, 'window', 0, '2026-11-25T00:00:00.000+00:00', ?)",
-                [(f"{number:024x}", form, form) for number in range(given.waiting)],
+                "INSERT INTO jobs (id, owner, kind, client, brief, context, status, posted, form) "
+                "VALUES (?, ?, 'prediction', 'me', ?, 'window', 0, '2026-11-25T00:00:00.000+00:00', ?)",
+                [
+                    (f"{number:024x}", f"n{number % given.names}" if given.names else "", form, form)
+                    for number in range(given.waiting)
+                ],
             )
         card = cards.find("lite")
         places = Places([folder], folder / "work")
@@ -58,13 +64,23 @@ def main() -> None:
             ServerState(ServerOptions(host="0.0.0.0"), card, places, store, Idle()),
             Live(lambda: (_ for _ in ()).throw(RuntimeError("no stream"))),
         )
+        tokens = Tokens(folder / "work")
+        callers = (
+            {"n0: ": tokens.add("n0"), "administrator: ": tokens.add("boss", "administrator")}
+            if given.names
+            else {"": ""}
+        )
         rows = []
         with TestClient(app) as client:
-            for query in QUERIES:
-                taken = []
-                for _ in range(given.repeat):
-                    taken.append(seconds(lambda query=query: client.get(f"/v1/jobs{query}").raise_for_status().json()))
-                rows.append((query, sorted(taken)[len(taken) // 2] * 1000))
+            for caller, token in callers.items():
+                client.headers["Authorization"] = f"Bearer {token}"
+                for query in QUERIES:
+                    taken = []
+                    for _ in range(given.repeat):
+                        taken.append(
+                            seconds(lambda query=query: client.get(f"/v1/jobs{query}").raise_for_status().json())
+                        )
+                    rows.append((caller + query, sorted(taken)[len(taken) // 2] * 1000))
     show(f"/v1/jobs with {given.waiting} waiting", ("query", "ms"), rows)
     keep("listing", {"waiting": given.waiting, "milliseconds": dict(rows)}, given.json)
     console.print("median of", given.repeat)

@@ -141,7 +141,8 @@ def create_v1(state: ServerState) -> FastAPI:
         """The newest jobs first."""
         status = Status[state.upper()] if state else None
         listed = own.all(newest_first=True, most=limit, status=status)
-        positions = store.positions() if any(job.status is Status.WAITING for job in listed) else {}
+        waiting = [job.number for job in listed if job.status is Status.WAITING]
+        positions = store.positions(min(waiting)) if waiting else {}
         return [to_model(job, positions) for job in listed]
 
     @api.get("/jobs/{job_id}")

@@ -322,6 +322,8 @@ def test_lists_are_filtered_and_bounded_where_the_jobs_lie(store: Store) -> None
     positions = store.positions()
     assert [positions[job.number] for job in store.all(status=Status.WAITING)] == list(range(17))
     assert all(positions[job.number] == store.position(job) for job in newest)
+    later = {number: position for number, position in positions.items() if number >= 9}
+    assert store.positions(9) == later and 0 < len(later) < len(positions)
     queries: list[str] = []
     store._database().set_trace_callback(queries.append)
     store.all(newest_first=True, most=2, status=Status.WAITING)

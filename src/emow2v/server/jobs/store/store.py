@@ -197,10 +197,13 @@ class Store(Work):
         row = self._data.row("SELECT count(*) FROM jobs WHERE status = 0 AND number < ?", (job.number,))
         return int(row[0]) if row else 0
 
-    def positions(self) -> dict[int, int]:
-        """The position of every waiting job, by its number."""
-        query = "SELECT number, row_number() OVER (ORDER BY number) - 1 AS position FROM jobs WHERE status = 0"
-        return {row["number"]: row["position"] for row in self._data.rows(query)}
+    def positions(self, first: int = 0) -> dict[int, int]:
+        """The position of every waiting job from a number on, by its number."""
+        query = (
+            "SELECT number, (SELECT count(*) FROM jobs WHERE status = 0 AND number < ?) + row_number() OVER (ORDER BY number) "
+            "- 1 AS position FROM jobs WHERE status = 0 AND number >= ?"
+        )
+        return {row["number"]: row["position"] for row in self._data.rows(query, (first, first))}
 
     def cancel(self, job_id: str, owner: str = "") -> bool:
         """Cancel a job: its status changes at once, and no further file appears.
