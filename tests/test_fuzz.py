@@ -55,7 +55,7 @@ def test_odd_inputs(ground: Ground, name: str) -> None:
 def test_the_description_of_v1_is_true(ground: Ground) -> None:
     """Schemathesis reads /v1/openapi.json, asks every operation what it allows and what it does not, and judges the answers."""
     schema = schemathesis.openapi.from_asgi("/v1/openapi.json", ground.client.app)
-    assert len(list(schema.get_all_operations())) == 17
+    assert len(list(schema.get_all_operations())) == 18
     checks = (not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance)
 
     for result in schema.get_all_operations():

@@ -79,6 +79,7 @@ FLAGS = """
 --allow-source --allow-network --fetch-minutes --allow-callback --callback-keys --callback-names
 --root-path --forwarded-allow
 --max-waiting-each --max-hours-each --max-kept-each
+--max-disk --keep-uploads
 --overwrite --allow-database --database-user --database-password --database-ca --database-no-tls
 """.split()
 VARIABLES = """
@@ -86,6 +87,7 @@ HOST PORT MODEL ENGINE PRECISION DEVICE THREADS CONTEXT DATA_DIR WORK_DIR WORKER
 LOG_FORMAT
 ALLOW_SOURCE ALLOW_NETWORK ALLOW_CALLBACK CALLBACK_KEYS ROOT_PATH FORWARDED_ALLOW
 ALLOW_DATABASE DATABASE_USER DATABASE_PASSWORD DATABASE_CA
+MAX_DISK KEEP_UPLOADS
 """.split()
 
 

@@ -21,7 +21,7 @@ from emow2v.cli.options import (
     PrecisionOption,
     ThreadsOption,
 )
-from emow2v.server.options import LogFormat, ServerOptions, Spec
+from emow2v.server.options import KeepUploads, LogFormat, ServerOptions, Spec
 
 # Options that other commands have, too
 SHARED: dict[str, Any] = {
@@ -32,7 +32,10 @@ SHARED: dict[str, Any] = {
     "threads": ThreadsOption,
     "context": ContextOption,
 }
-LogFormatChoice = StrEnum("LogFormatChoice", {word: word for word in get_args(LogFormat)})  # type: ignore[misc]
+CHOICES: dict[str, Any] = {
+    name: StrEnum(f"{name}Choice", {word: word for word in get_args(words)})
+    for name, words in {"LogFormat": LogFormat, "KeepUploads": KeepUploads}.items()
+}
 # The types of `ServerOptions` as Typer knows them
 TYPES: dict[str, Any] = {
     "str": str,
@@ -42,7 +45,7 @@ TYPES: dict[str, Any] = {
     "Path | None": Path | None,
     "Sequence[Path | str]": list[str] | None,
     "Sequence[str]": list[str] | None,
-    "LogFormat": LogFormatChoice,
+    **CHOICES,
 }
 
 
@@ -89,8 +92,8 @@ def _parameter(field: Field[Any]) -> inspect.Parameter:
             rich_help_panel=spec.heading or None,
         )
         annotation = Annotated[kind, option]
-        if kind is LogFormatChoice:
-            default = LogFormatChoice(default)
+        if kind in CHOICES.values():
+            default = kind(default)
         elif isinstance(kind, types.UnionType):
             default = None  # the default of `ServerOptions` holds
     return inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)

@@ -33,6 +33,11 @@ def copy_of(upload: Path) -> Path:
     return upload.with_name(upload.name + _COPY)
 
 
+def original(path: Path) -> Path:
+    """The upload that a copy has replaced; the path itself where it is no copy."""
+    return path.with_name(path.name.removesuffix(_COPY))
+
+
 def check_job_id(job_id: str) -> str:
     """A jobID that is safe to show, to log and to use in the names inside a zip.
 

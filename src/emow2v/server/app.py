@@ -26,6 +26,7 @@ from emow2v.server.jobs import history
 from emow2v.server.people.audited import Audited
 from emow2v.server.people.gate import Refused
 from emow2v.server.people.person import present_call
+from emow2v.server.rounds import repeat
 from emow2v.server.routes import pages
 from emow2v.server.routes.forms import read_form
 from emow2v.server.routes.live import Live
@@ -51,6 +52,8 @@ from emow2v.server.security.access import (
 from emow2v.server.security.proxies import PREFIX, Below, Proxied
 from emow2v.server.security.refusals import Refusals
 from emow2v.server.state import ServerState
+from emow2v.server.work_folder.admission import RoomCheck
+from emow2v.server.work_folder.disk import EVERY_S
 
 
 def create_app(state: ServerState, live: Live) -> Starlette:
@@ -71,6 +74,7 @@ def create_app(state: ServerState, live: Live) -> Starlette:
             rounds = [
                 asyncio.create_task(history.keep_bounded(store, state.places, options)),
                 asyncio.create_task(callbacks.keep_sending(state.stopping)),
+                asyncio.create_task(repeat(state.disk.look, EVERY_S, "the work folder could not be looked through")),
             ]
             yield
             state.stopping.set()
@@ -84,7 +88,7 @@ def create_app(state: ServerState, live: Live) -> Starlette:
             await run_in_threadpool(store.close)
 
     hosts = host_names(options.host, options.allow_hosts)
-    metrics = Metrics(store, workers, live, state.places)
+    metrics = Metrics(store, workers, live, state.places, state.disk)
     v1 = create_v1(state)
     routes: list[BaseRoute] = [
         *pages.ROUTES,
@@ -112,6 +116,7 @@ def create_app(state: ServerState, live: Live) -> Starlette:
             Middleware(TokenCheck, state.gate, _refuse, lambda scope: scope["path"] in FORMS),
             Middleware(Audited, state.audit, lambda: state.gate.required),
             Middleware(BodyCheck, options.max_body, _refuse),  # after the token: strangers may send less
+            Middleware(RoomCheck, state.disk, _refuse),
             Middleware(Below),
         ],
         exception_handlers={

@@ -17,6 +17,7 @@ if TYPE_CHECKING:  # this module is read by every start of the command line
     from emow2v.sources.web import Web
 
 LogFormat = Literal["text", "json"]
+KeepUploads = Literal["yes", "flac", "no"]
 
 LOOPBACK = ("127.0.0.0/8", "::1")  # this machine
 
@@ -219,6 +220,10 @@ class ServerOptions:
         0, "Megabytes of uploads and results that each name may keep; 0 for no limit.",
         flag="max-kept-each", unit="MB", minimum=0, heading=LIMITS,
     )  # fmt: skip
+    max_disk_gb: float = _option(
+        0, "Gigabytes that the work folder may have: the oldest recordings and jobs that have ended go first; 0 for no limit.",
+        flag="max-disk", unit="GB", environment=True, minimum=0, heading=LIMITS,
+    )  # fmt: skip
     max_streams: int = _option(
         0,
         "Number of live streams at the same time; 0 for as many as the machine computes in real time, as measured.",
@@ -232,6 +237,11 @@ class ServerOptions:
     keep_jobs: int = _option(
         1000, "Number of finished jobs to keep, with their results.", unit="N", minimum=0, heading=JOBS
     )
+    keep_uploads: KeepUploads = _option(
+        "yes",
+        "What becomes of a recording that was sent when its job has ended: kept, kept as FLAC at 16 kHz, or removed.",
+        unit="yes|flac|no", environment=True, heading=JOBS,
+    )  # fmt: skip
     keep_days: float = _option(
         30,
         "Number of days to keep finished jobs, with their results.",

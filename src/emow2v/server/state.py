@@ -16,6 +16,7 @@ from emow2v.server.people.audit import FILE, Audit
 from emow2v.server.people.gate import Gate
 from emow2v.server.people.own import OwnJobs
 from emow2v.server.people.tokens import Tokens
+from emow2v.server.work_folder.disk import Disk
 
 CHECKED_AT_ONCE = 8  # requests; recordings on a slow network drive leave threads for all other routes
 
@@ -66,6 +67,11 @@ class ServerState:
     def gate(self) -> Gate:
         """Knows whom a token stands for."""
         return Gate(self.options.token, Tokens(self.places.work_dir), self.audit)
+
+    @cached_property
+    def disk(self) -> Disk:
+        """Watches the work folder."""
+        return Disk(self.store, self.places, self.options)
 
     @cached_property
     def jobs(self) -> OwnJobs:

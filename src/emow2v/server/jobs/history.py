@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from emow2v.discover.database import passwords
-from emow2v.discover.places import Places
+from emow2v.discover.places import Places, original
 from emow2v.formats.table_read import read_kept
 from emow2v.server.jobs import uploads
 from emow2v.server.jobs.store import Busy, Job, Status, Store
@@ -103,7 +103,7 @@ def erase(store: Store, places: Places, job_id: str, owner: str = "", removed: R
 
     def remove(job: Job) -> None:
         for upload in task_of(job, places).uploads():
-            if store.mentions(upload.name, owner, but=job):
+            if store.mentions(original(upload).name, owner, but=job):
                 count.shared += 1
             else:
                 count.add(uploads.remove(upload))
@@ -161,7 +161,7 @@ def forget(store: Store, places: Places, options: ServerOptions) -> None:
     for own in map(places.of, places.owners):
         for upload in own.uploads.glob("*"):
             with contextlib.suppress(OSError):
-                if upload.stat().st_mtime < oldest and not store.mentions(upload.name, own.owner):
+                if upload.stat().st_mtime < oldest and not store.mentions(original(upload).name, own.owner):
                     upload.unlink()
 
 

@@ -22,6 +22,7 @@ from emow2v.server.jobs.store.limits import sizes
 from emow2v.server.jobs.store.totals import BOUNDS
 from emow2v.server.routes.live import Live
 from emow2v.server.state import Workers
+from emow2v.server.work_folder.disk import Disk
 
 KEPT_S = 30.0  # between two looks at the sizes of files
 BUCKETS = (0.001, 0.005, 0.02, 0.1, 0.5, 2, 10, 60, 600)  # seconds
@@ -30,8 +31,8 @@ BUCKETS = (0.001, 0.005, 0.02, 0.1, 0.5, 2, 10, 60, 600)  # seconds
 class Metrics(Collector):
     """The metrics of one server, in a registry of their own, so that one process may hold several servers."""
 
-    def __init__(self, store: Store, workers: Workers, live: Live, places: Places) -> None:
-        self._store, self._workers, self._live, self._places = store, workers, live, places
+    def __init__(self, store: Store, workers: Workers, live: Live, places: Places, disk: Disk) -> None:
+        self._store, self._workers, self._live, self._places, self._disk = store, workers, live, places, disk
         self._kept: dict[str, int] = {}
         self._kept_at = -math.inf
         self._registry = CollectorRegistry()
@@ -61,6 +62,7 @@ class Metrics(Collector):
         for kind, size in self._kept_bytes().items():
             kept.add_metric([kind], size)
         yield kept
+        yield from self._room()
         yield GaugeMetricFamily("emow2v_workers_ready", "Workers with a warm model.", value=self._workers.ready)
         yield CounterMetricFamily("emow2v_worker_deaths", "Workers that died.", value=self._workers.deaths)
         yield GaugeMetricFamily("emow2v_streams", "Live streams.", value=self._live.streams)
@@ -68,6 +70,18 @@ class Metrics(Collector):
     def _queue_age(self) -> float:
         posted = self._store.oldest_waiting()
         return max(0.0, (datetime.now(UTC) - datetime.fromisoformat(posted)).total_seconds()) if posted else 0.0
+
+    def _room(self) -> Iterable[Metric]:
+        """The disk: its limits, and what was removed or refused for want of room."""
+        disk, now = self._disk, self._disk.usage()
+        yield GaugeMetricFamily("emow2v_disk_bytes", "Size of the work folder.", value=now.used)
+        yield GaugeMetricFamily("emow2v_disk_limit_bytes", "Its limit, --max-disk; 0 for none.", value=now.limit)
+        yield GaugeMetricFamily("emow2v_disk_free_bytes", "Free on its disk.", value=now.free)
+        removed = CounterMetricFamily("emow2v_disk_removed", "Removed for want of room.", labels=["what"])
+        removed.add_metric(["recording"], disk.removed_recordings)
+        removed.add_metric(["job"], disk.removed_jobs)
+        yield removed
+        yield CounterMetricFamily("emow2v_disk_refused", "Requests refused for want of room.", value=disk.refused)
 
     def _totals(self) -> Iterable[Metric]:
         """Durations of jobs and seconds of sound, by model; those of jobs go on across restarts."""

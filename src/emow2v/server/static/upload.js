@@ -102,6 +102,26 @@ async function showModels() {
   byId("served").textContent = served ? `, default model ${served.name} ${served.version} (${served.licence})` : "";
 }
 
+const AFTERWARDS = {
+  yes: "",
+  flac: "When its job has ended, a recording is kept as a smaller copy at 16 kHz.",
+  no: "When its job has ended, a recording is removed; it cannot be heard again then.",
+};
+
+/** Say what becomes of recordings, and how full the server is where it has a limit. */
+async function showDisk() {
+  const disk = await requestJSON("v1/disk");
+  const sentences = [AFTERWARDS[disk.keep_uploads]];
+  if (disk.limit) {
+    sentences.push(
+      `The server keeps ${(disk.used / 1e9).toFixed(1)} of ${disk.limit / 1e9} GB.`,
+      "When it is full, the oldest recordings are removed first, then the oldest jobs.",
+    );
+  }
+  byId("disk").textContent = sentences.filter(Boolean).join(" ");
+  byId("disk").hidden = !byId("disk").textContent;
+}
+
 const area = byId("drop");
 byId("files").addEventListener("change", (event) => {
   queueFiles([...event.target.files]);
@@ -119,3 +139,4 @@ onFileDrag("drop", (transfer) => {
   queueFiles([...transfer.files]);
 });
 showModels().catch(announceError);
+showDisk().catch(announceError);

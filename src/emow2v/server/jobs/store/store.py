@@ -268,9 +268,14 @@ class Store(Work):
                 if older_than is None or datetime.fromtimestamp(path.stat().st_mtime, UTC) < older_than:
                     path.unlink()
 
-    def mentions(self, text: str, owner: str = "", but: Job | None = None) -> bool:
-        """Whether the form of a job of an owner, other than `but`, holds a text, such as the name of an upload."""
-        query = "SELECT 1 FROM jobs WHERE owner = ? AND number != ? AND instr(form, ?) LIMIT 1"
+    def mentions(self, text: str, owner: str = "", but: Job | None = None, *, going_on: bool = False) -> bool:
+        """Whether the form of a job of an owner, other than `but`, holds a text, such as the name of an upload.
+
+        Args:
+            going_on: look at jobs that wait or run, only
+        """
+        states = "status < 2 AND" if going_on else ""
+        query = f"SELECT 1 FROM jobs WHERE {states} owner = ? AND number != ? AND instr(form, ?) LIMIT 1"
         return self._data.row(query, (owner, but.number if but else 0, text)) is not None
 
     @contextlib.contextmanager

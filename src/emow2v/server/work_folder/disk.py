@@ -1,0 +1,202 @@
+"""The disk of a work folder: how much it holds, what is removed first when it has too much, and what is refused then."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from emow2v.discover.places import Places, original
+from emow2v.errors import Emow2vError
+from emow2v.server.jobs import history, uploads
+from emow2v.server.jobs.store import Job, Store
+from emow2v.server.jobs.store.limits import sizes
+from emow2v.server.jobs.task import task_of
+from emow2v.server.options import ServerOptions
+from emow2v.server.work_folder.settling import Settling
+
+logger = logging.getLogger("emow2v.server")
+
+EVERY_S = 10.0  # between two looks at the folder
+HIGH, LOW = 0.95, 0.9  # of --max-disk: above the first, files are removed down to the second
+RESERVE_BYTES = 200_000_000  # stay free on the disk, for running jobs and their list
+UNUSED_S = 3600.0  # an upload that no job names so long after it came
+ROOM = "The recording was removed, because the server's disk had no room; it cannot be heard again."
+GB = 1e9
+
+
+class NoRoom(Emow2vError):
+    """The disk has no room for a request."""
+
+
+@dataclass(frozen=True)
+class Usage:
+    """Bytes of a work folder.
+
+    Attributes:
+        uploads, results, computed, other: of the files; `computed` are values of running jobs
+        free: on the disk
+        limit: of the folder; 0 for none
+    """
+
+    uploads: int
+    results: int
+    computed: int
+    other: int
+    free: int
+    limit: int
+
+    @property
+    def used(self) -> int:
+        return self.uploads + self.results + self.computed + self.other
+
+
+class Disk:
+    """Watches the work folder of a server; safe to use from several threads.
+
+    Attributes:
+        removed_recordings, removed_jobs, refused: numbers since the start
+    """
+
+    def __init__(self, store: Store, places: Places, options: ServerOptions) -> None:
+        self._store, self._places = store, places
+        self.limit = round(options.max_disk_gb * GB)
+        self._settling = Settling(store, places, options.keep_uploads)
+        self._lock, self._counting = threading.Lock(), threading.Lock()
+        self._usage: Usage | None = None
+        self._coming = self._came = 0  # bytes of requests that are read, and of those since the folder was looked at
+        self.removed_recordings = self.removed_jobs = self.refused = 0
+
+    def usage(self) -> Usage:
+        """The bytes at the last look, which is at most some seconds old while the server runs."""
+        return self._usage or self._measure()
+
+    def look(self) -> None:
+        """Do what is due with recordings of ended jobs; measure the folder, and make room where it has too much."""
+        self._settling.settle()
+        used = self._measure().used
+        if self.limit and used > HIGH * self.limit:
+            with self._lock:
+                self._free(used - LOW * self.limit)
+            self._measure()
+
+    def admit(self, size: int) -> None:
+        """Refuse a request that the disk has no room for; room is kept for another one until `arrived`.
+
+        Args:
+            size: bytes of its body; 0 where they are not known
+
+        Raises:
+            NoRoom: one sentence
+        """
+        if self._room() < size + 1:
+            with self._lock:  # another request may have made room meanwhile
+                self._measure()
+                if self.limit and self._room() < size + 1:
+                    self._free(min(size, self.limit) + (1 - LOW) * self.limit)
+                    self._measure()
+            if self._room() < size + 1:
+                self.refused += 1
+                said = self._refusal(size)
+                logger.error("a request was refused: %s", said)
+                raise NoRoom(said)
+        with self._counting:
+            self._coming += size
+
+    def arrived(self, size: int) -> None:
+        """A request of `admit` has been answered."""
+        with self._counting:
+            self._coming -= size
+            self._came += size
+
+    def _room(self) -> int:
+        now = self.usage()
+        expected = self._coming + self._came
+        room = now.free - RESERVE_BYTES - expected
+        return min(room, self.limit - now.used - expected) if self.limit else room
+
+    def _refusal(self, size: int) -> str:
+        now = self.usage()
+        more = f", and this is {size / GB:.2f} GB more" if size else ""
+        if self.limit and self.limit - now.used < now.free - RESERVE_BYTES:
+            return (
+                f"The server may keep {self.limit / GB:g} GB and has {now.used / GB:.2f} GB{more}; try again when jobs have ended, "
+                "or erase jobs; the administrator can raise --max-disk."
+            )
+        return (
+            f"The server's disk has {now.free / GB:.2f} GB free, of which {RESERVE_BYTES / GB:g} GB are kept for running jobs{more}; "
+            "erase jobs; the administrator must free some space."
+        )
+
+    def _measure(self) -> Usage:
+        kinds = dict.fromkeys(("uploads", "results", "computed"), 0)
+        own = [self._places.of(owner) for owner in self._places.owners]
+        kinds["uploads"] = sum(sum(sizes(one.uploads)) for one in own)
+        kinds["results"] = sum(sum(sizes(one.results("").parent)) for one in own)
+        kinds["computed"] = sum(sizes(self._places.computed(0).parent))
+        other = sum(sizes(self._places.work_dir)) - sum(kinds.values())
+        free = shutil.disk_usage(self._places.work_dir).free
+        self._usage, self._came = Usage(**kinds, other=max(0, other), free=free, limit=self.limit), 0
+        return self._usage
+
+    def _free(self, wanted: float) -> None:
+        """Remove files until so many bytes are free: uploads that no job names, recordings of ended jobs, ended jobs; the oldest
+        first. What waits or runs keeps all it needs."""
+        freed = 0
+        for step in (self._unused, self._recordings, self._jobs):
+            for remove in step():
+                if freed >= wanted:
+                    return
+                with contextlib.suppress(OSError, Emow2vError):  # it is in use
+                    freed += remove()
+
+    def _unused(self) -> Iterator[Callable[[], int]]:
+        oldest = time.time() - UNUSED_S
+        own = [self._places.of(owner) for owner in self._places.owners]
+        for path, owner in sorted(((path, one.owner) for one in own for path in one.uploads.glob("*")), key=_age):
+            if _modified(path) < oldest and not self._store.mentions(original(path).name, owner):
+                yield lambda path=path: sum(uploads.remove(path))  # type: ignore[misc]
+
+    def _recordings(self) -> Iterator[Callable[[], int]]:
+        for job in self._ended():
+            for path in task_of(job, self._places).uploads():
+                if path.is_file() and not self._store.mentions(original(path).name, job.owner, going_on=True):
+                    yield lambda job=job, path=path: self._remove_recording(job, path)  # type: ignore[misc]
+
+    def _remove_recording(self, job: Job, path: Path) -> int:
+        freed = sum(uploads.remove(path))
+        self._store.add_notices(job, [ROOM])
+        self.removed_recordings += 1
+        return freed
+
+    def _jobs(self) -> Iterator[Callable[[], int]]:
+        for job in self._ended():
+            yield lambda job=job: self._remove_job(job)  # type: ignore[misc]
+
+    def _remove_job(self, job: Job) -> int:
+        folder = self._places.of(job.owner).results(job.id)
+        freed = sum(sizes(folder)) if folder.is_dir() else 0
+        if history.erase(self._store, self._places, job.id, job.owner) is None:
+            return 0
+        logger.warning("job %s: erased, because the disk had no room", job.id, extra={"job": job.id})
+        self.removed_jobs += 1
+        return freed
+
+    def _ended(self) -> list[Job]:
+        return sorted((job for job in self._store.all() if job.status.ended), key=lambda job: (job.ended, job.number))
+
+
+def _age(upload: tuple[Path, str]) -> float:
+    return _modified(upload[0])
+
+
+def _modified(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return time.time()
