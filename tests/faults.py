@@ -1,6 +1,7 @@
 """Faults for tests and benchmarks: a server whose workers, and which itself, are killed at random moments while jobs run.
 
 What must hold afterwards is in `Storm.check`: no job lost, none done twice, every file whole and the same as without faults.
+With names, what must hold meanwhile is in `Storm.spy`: nobody sees, cancels or erases what belongs to another name.
 """
 
 import http.client
@@ -26,6 +27,7 @@ import soundfile
 from emow2v.cli.demo import request
 from emow2v.discover.places import Places
 from emow2v.modelstore.verify import EXAMPLE
+from emow2v.server.people.tokens import Tokens
 from waiting import until
 
 TRIES = 300
@@ -42,15 +44,19 @@ class Storm:
         seed: of all that is random
         workers: of the server
         pause_s: between two kills, at most
+        names: number of people who share the server; all of them use the same jobIDs. 0 for nobody with a name
     """
 
-    def __init__(self, folder: Path, seed: int, *, workers: int = 2, pause_s: float = 1.5) -> None:
+    def __init__(self, folder: Path, seed: int, *, workers: int = 2, pause_s: float = 1.5, names: int = 0) -> None:
         self.random = random.Random(seed)
         self.data, self.work = folder / "data", folder / "work"
         self.data.mkdir(parents=True)
         self.workers, self.pause_s = workers, pause_s
         self.log = folder / "server.log"
-        self.posted: dict[str, tuple[str, str]] = {}  # id: kind, recording
+        self.names = [f"n{number}" for number in range(names)]
+        self.tokens = {name: Tokens(self.work).add(name) for name in self.names}
+        self.posted: dict[tuple[str, str], tuple[str, str]] = {}  # owner, id: kind, recording
+        self.spied = 0
         self.worker_kills = self.server_kills = self.answers_lost = 0
         self.process: subprocess.Popen[str] | None = None
         self.url = ""
@@ -92,11 +98,15 @@ class Storm:
 
     # --- what clients do ---
 
-    def ask(self, route: str, form: dict[str, str] | None) -> tuple[int, bytes]:
+    def ask(
+        self, route: str, form: dict[str, str] | None, owner: str = "", method: str | None = None
+    ) -> tuple[int, bytes]:
         body = None if form is None else urllib.parse.urlencode(form).encode()
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        headers = {"Authorization": f"Bearer {self.tokens[owner]}"} if owner else {}
+        asked = urllib.request.Request(f"{self.url}/{urllib.parse.quote(route)}", body, headers, method=method)
         try:
-            with opener.open(f"{self.url}/{route}", body, timeout=20) as answer:
+            with opener.open(asked, timeout=20) as answer:
                 return answer.status, answer.read()
         except urllib.error.HTTPError as error:
             with error:
@@ -107,17 +117,19 @@ class Storm:
         rng = random.Random(seed)
         recording = self.data / f"talk{rng.randrange(len(RECORDINGS))}.wav"
         process = rng.random() < 0.8
-        name = f"job {number}"
+        count = max(1, len(self.names))
+        owner, name = (self.names or [""])[number % count], f"job {number // count}"
         for _ in range(TRIES):
             try:
                 if process:
-                    known = json.loads(self.ask("job_status", {"jobID": name})[1]).get("known") != "false"
+                    known = json.loads(self.ask("job_status", {"jobID": name}, owner)[1]).get("known") != "false"
                     if not known:
-                        self.ask_and_check("process", self.form(name, recording))
-                    self.posted[name] = ("process", recording.name)
+                        self.ask_and_check("process", self.form(name, recording, owner), owner)
+                    self.posted[owner, name] = ("process", recording.name)
                 else:
                     form = {"path": recording.name, "wait": "false", "format": "csv"}
-                    self.posted[json.loads(self.ask_and_check("v1/predictions", form))["id"]] = ("csv", recording.name)
+                    job = json.loads(self.ask_and_check("v1/predictions", form, owner))["id"]
+                    self.posted[owner, job] = ("csv", recording.name)
                 return
             except (
                 OSError,
@@ -129,13 +141,40 @@ class Storm:
                 time.sleep(0.2)
         raise AssertionError(f"{name} could not be posted")
 
-    def ask_and_check(self, route: str, form: dict[str, str]) -> bytes:
-        status, body = self.ask(route, form)
+    def ask_and_check(self, route: str, form: dict[str, str], owner: str = "") -> bytes:
+        status, body = self.ask(route, form, owner)
         assert status in (200, 202), body
         return body
 
-    def form(self, name: str, recording: Path) -> dict[str, str]:
-        folder = self.data / "results" / name
+    def spy(self, rng: random.Random) -> None:
+        """One name looks at its list, and asks for, cancels and erases jobs of another."""
+        me = rng.choice(self.names)
+        others = [job for (owner, job), (kind, _) in [*self.posted.items()] if kind == "csv" and owner != me]
+        try:
+            status, body = self.ask("v1/jobs", None, me)
+            if status == 200:
+                assert {job["owner"] for job in json.loads(body)} <= {me}, (me, body)
+            for job in rng.sample(others, min(3, len(others))):
+                for method, route, form in (
+                    (
+                        "GET",
+                        f"v1/jobs/{job}/{rng.choice(('rows', 'log', 'audio', 'result', 'events', 'sessions'))}",
+                        None,
+                    ),
+                    ("GET", f"jobs/{job}", None),
+                    ("POST", f"v1/jobs/{job}/cancel", {}),
+                    ("POST", "cancel", {"jobID": job}),
+                    ("POST", "fetch_result", {"jobID": job, "delete_after_download": "True"}),
+                    ("DELETE", f"v1/jobs/{job}", None),
+                ):
+                    status, body = self.ask(route, form, me, method)
+                    assert status == 404, (me, method, route, status, body)
+                    self.spied += 1
+        except (OSError, ValueError, http.client.HTTPException):  # the server is away
+            time.sleep(0.2)
+
+    def form(self, name: str, recording: Path, owner: str = "") -> dict[str, str]:
+        folder = self.data / "results" / f"{owner}{name}"
         return request(folder, recording) | {"jobID": name}
 
     # --- the storm ---
@@ -164,8 +203,20 @@ class Storm:
                     failures.append(error)
                     return
 
+        done = threading.Event()
+
+        def spy() -> None:
+            rng = random.Random(seeds[0])
+            try:
+                while not done.is_set():
+                    self.spy(rng)
+                    time.sleep(0.2)
+            except BaseException as error:
+                failures.append(error)
+
         threads = [threading.Thread(target=client) for _ in range(clients)]
-        for thread in threads:
+        spies = [threading.Thread(target=spy)] if self.names else []
+        for thread in [*threads, *spies]:
             thread.start()
         most = kills or max(2, jobs // 6)
         moved, before, killed, early = time.monotonic(), (0, 0), 0.0, max(2, jobs // 30)
@@ -193,7 +244,8 @@ class Storm:
                     killed = time.monotonic()
                 except ProcessLookupError:
                     pass
-        for thread in threads:
+        done.set()
+        for thread in [*threads, *spies]:
             thread.join()
         assert not failures, failures
         self.stop()
@@ -213,23 +265,23 @@ class Storm:
         try:
             for path in sorted(calm.data.glob("talk*.wav")):
                 calm.ask_and_check("process", calm.form(path.stem, path))
-                calm.posted[path.stem] = ("process", path.name)
+                calm.posted["", path.stem] = ("process", path.name)
                 form = {"path": path.name, "format": "csv"}
                 job = json.loads(calm.ask_and_check("v1/predictions", form | {"wait": "false"}))["id"]
-                calm.posted[job] = ("csv", path.name)
+                calm.posted["", job] = ("csv", path.name)
             until(lambda: not calm.unfinished())
         finally:
             calm.stop()
         return {about: calm.files(job, about) for job, about in calm.posted.items()}
 
-    def files(self, job: str, about: tuple[str, str]) -> dict[str, bytes]:
+    def files(self, named: tuple[str, str], about: tuple[str, str]) -> dict[str, bytes]:
         """The results of a job."""
-        kind, recording = about
+        (owner, job), (kind, recording) = named, about
         if kind == "csv":
-            results = Places([self.data], self.work).results(job)
+            results = Places([self.data], self.work).of(owner).results(job)
             return {path.name: path.read_bytes() for path in results.iterdir()}
         stem = recording.removesuffix(".wav")
-        found = {path.name: path.read_bytes() for path in (self.data / "results" / job).iterdir()}
+        found = {path.name: path.read_bytes() for path in (self.data / "results" / f"{owner}{job}").iterdir()}
         assert set(found) == {f"{stem}.{one}{end}" for one in OUTPUTS for end in ("", "~")}, (job, sorted(found))
         return found
 
@@ -238,15 +290,17 @@ class Storm:
         with closing(sqlite3.connect(self.work / "jobs.sqlite")) as database:
             assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
             assert database.execute("PRAGMA foreign_key_check").fetchall() == []
-            jobs = dict(database.execute("SELECT id, status FROM jobs"))
+            jobs = {
+                (owner, job): status for owner, job, status in database.execute("SELECT owner, id, status FROM jobs")
+            }
             assert set(self.posted) <= set(jobs), "jobs were lost"
             # an answer that was lost leaves a job that its client does not know the id of
             assert len(jobs) - len(self.posted) <= self.answers_lost, "jobs came from nowhere"
             assert set(jobs.values()) == {2}, [job for job, status in jobs.items() if status != 2]
             ends = database.execute(
-                "SELECT jobs.id, count(*) FROM jobs JOIN lines ON job = number WHERE text = 'finished' GROUP BY jobs.id"
+                "SELECT owner, id, count(*) FROM jobs JOIN lines ON job = number WHERE text = 'finished' GROUP BY number"
             ).fetchall()
-            assert sorted(ends) == sorted((job, 1) for job in jobs), "a job ended more than once"
+            assert sorted(ends) == sorted((*job, 1) for job in jobs), "a job ended more than once"
             assert database.execute("SELECT count(*) FROM jobs WHERE publishing OR moves != '[]'").fetchone() == (0,)
         for job, about in self.posted.items():
             found = self.files(job, about)

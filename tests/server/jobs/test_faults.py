@@ -15,15 +15,28 @@ pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="fi
 SEED = int(os.environ.get("EMOW2V_FAULT_SEED") or time.time_ns() % 1_000_000)
 
 
-@pytest.mark.slow
-def test_a_hundred_jobs_while_processes_are_killed(tmp_path: Path) -> None:
+def raged(storm: Storm, jobs: int, kills: int) -> None:
+    """Rage, and leave no process behind."""
     print(f"EMOW2V_FAULT_SEED={SEED}")  # shown where it fails
-    storm = Storm(tmp_path / "storm", SEED, pause_s=1.0)
     try:
-        storm.rage(100, kills=10)  # each costs the start of a process, most of the test's time
+        storm.rage(jobs, kills=kills)  # each costs the start of a process, most of the test's time
     finally:
         if storm.process is not None and storm.process.poll() is None:
             storm.stop(kill=True)
     print(f"{storm.worker_kills} workers and {storm.server_kills} servers were killed")
+
+
+@pytest.mark.slow
+def test_a_hundred_jobs_while_processes_are_killed(tmp_path: Path) -> None:
+    storm = Storm(tmp_path / "storm", SEED, pause_s=1.0)
+    raged(storm, 100, kills=10)
     assert storm.worker_kills and len(storm.posted) == 100
+    storm.check(storm.undisturbed(tmp_path / "calm"))
+
+
+@pytest.mark.slow
+def test_twenty_names_see_only_their_own_while_processes_are_killed(tmp_path: Path) -> None:
+    storm = Storm(tmp_path / "storm", SEED, pause_s=1.0, names=20)
+    raged(storm, 60, kills=4)
+    assert storm.worker_kills and storm.spied > 100 and len({owner for owner, _ in storm.posted}) == 20
     storm.check(storm.undisturbed(tmp_path / "calm"))
