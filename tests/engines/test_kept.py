@@ -13,7 +13,7 @@ import soundfile
 import emow2v
 from emow2v.engines import kept as module
 from emow2v.engines.frames import CHUNK, FramesEngine
-from emow2v.engines.kept import KeptOutputs, keeping
+from emow2v.engines.kept import KeptOutputs, has_grown, keeping
 from emow2v.model import Model
 from emow2v.modelstore.verify import EXAMPLE
 from emow2v.rows import Block, concatenate
@@ -184,7 +184,7 @@ def test_a_damaged_record_ends_what_is_used(tmp_path: Path) -> None:
     path = tmp_path / "kept"
     filled(path, 5).close()
     damaged = bytearray(path.read_bytes())
-    damaged[-5] ^= 1
+    damaged[-40] ^= 1  # the last record says that the file was opened again
     path.write_bytes(damaged)
     kept = KeptOutputs(path, FACTS)
     assert len(kept) == 4
@@ -248,4 +248,21 @@ def test_a_file_that_cannot_be_written_stops_nothing(
     monkeypatch.setattr(module, "MOST_BYTES", 1500)
     kept = filled(tmp_path / "kept", 5)
     assert 0 < len(kept) < 5 and (tmp_path / "kept").stat().st_size <= 1500
+    kept.close()
+
+
+def test_an_attempt_that_got_further_is_told_from_one_that_did_not(tmp_path: Path) -> None:
+    path = tmp_path / "kept"
+    assert not has_grown(path)
+    kept = filled(path, 3)  # opened again
+    assert not has_grown(path)
+    kept.add(b"new".ljust(16), arrays(1))
+    assert has_grown(path)
+    kept.close()
+    KeptOutputs(path, FACTS).close()
+    assert not has_grown(path)
+    kept = KeptOutputs(path, FACTS | {"weights": "other"})
+    assert not has_grown(path)
+    kept.add(b"new".ljust(16), arrays(1))
+    assert has_grown(path)
     kept.close()

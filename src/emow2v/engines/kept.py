@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import io
 import json
+import os
 import struct
 import threading
 import time
@@ -33,6 +34,7 @@ BEGIN_S = 0.5  # a shorter computation writes no file: computing it again takes 
 MOST_BYTES = 2_000_000_000  # of a file; what does not fit is computed again
 _HEAD = struct.Struct("<16sQI")  # of a record: its key, and length and CRC-32 of what follows
 _FACTS = b"facts".ljust(16)  # the key of the first record
+_AGAIN = b"again".ljust(16)  # the key of a record where a computation was begun again
 
 
 class KeptOutputs:
@@ -76,14 +78,13 @@ class KeptOutputs:
                     if found != dict(facts):
                         break
                     self.software = software
-                else:
+                elif key != _AGAIN:
                     self._places[key] = begin, len(data)
                 self._size = begin + len(data)
             file.truncate(self._size)
             file.seek(self._size)
-            if not self._size:
-                self._size = file.write(_record(_FACTS, self._first))
-                file.flush()
+            self._size += file.write(_record(_AGAIN, b"") if self._size else _record(_FACTS, self._first))
+            file.flush()
         except BaseException:
             file.close()
             raise
@@ -150,6 +151,17 @@ class KeptOutputs:
         self.close()
         with contextlib.suppress(OSError):
             self._path.unlink()
+
+
+def has_grown(path: Path) -> bool:
+    """Whether the last computation kept outputs that were not there before; for when its process has died."""
+    grown = False
+    with contextlib.suppress(OSError), path.open("rb") as file:
+        while len(head := file.read(_HEAD.size)) == _HEAD.size:
+            key, length, _ = _HEAD.unpack(head)
+            grown = key not in (_FACTS, _AGAIN)
+            file.seek(length, os.SEEK_CUR)
+    return grown
 
 
 def keeping(engine: Engine, card: Card, kept: KeptOutputs, *, embeddings: bool) -> Engine:

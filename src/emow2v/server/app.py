@@ -53,6 +53,7 @@ from emow2v.server.security.proxies import PREFIX, Below, Proxied
 from emow2v.server.security.refusals import Refusals
 from emow2v.server.state import ServerState
 from emow2v.server.work_folder.admission import RoomCheck
+from emow2v.server.work_folder.backup import remove_links
 from emow2v.server.work_folder.disk import EVERY_S
 
 
@@ -70,6 +71,7 @@ def create_app(state: ServerState, live: Live) -> Starlette:
         app.state.server = state
         try:
             await run_in_threadpool(history.clear, store, state.places, options.keep_days)
+            await run_in_threadpool(remove_links, state.places.work_dir)
             await run_in_threadpool(workers.start)
             rounds = [
                 asyncio.create_task(history.keep_bounded(store, state.places, options)),

@@ -16,6 +16,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+from emow2v.engines.kept import has_grown
 from emow2v.errors import Emow2vError
 from emow2v.server.jobs import worker as workers
 from emow2v.server.jobs.store import Job, Store
@@ -245,7 +246,7 @@ class Pool:
             files.remove_unfinished_of(job.worker, self._folders(job))
         except Emow2vError as error:
             self._store.log(job, str(error), "ERROR")
-        self._store.requeue(job, why)
+        self._store.requeue(job, why, got_further=has_grown(self._config.places.computed(job.number)))
 
     def _clean_up(self, job: Job) -> None:
         """Remove the unfinished files of a cancelled job whose worker died."""

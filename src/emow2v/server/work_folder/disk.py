@@ -18,6 +18,7 @@ from emow2v.server.jobs.store import Job, Store
 from emow2v.server.jobs.store.limits import sizes
 from emow2v.server.jobs.task import task_of
 from emow2v.server.options import ServerOptions
+from emow2v.server.work_folder.backup import LINKS
 from emow2v.server.work_folder.settling import Settling
 
 logger = logging.getLogger("emow2v.server")
@@ -139,7 +140,9 @@ class Disk:
         kinds["uploads"] = sum(sum(sizes(one.uploads)) for one in own)
         kinds["results"] = sum(sum(sizes(one.results("").parent)) for one in own)
         kinds["computed"] = sum(sizes(self._places.computed(0).parent))
-        other = sum(sizes(self._places.work_dir)) - sum(kinds.values())
+        parts = [path for path in self._places.work_dir.iterdir() if not path.name.startswith(LINKS)]  # second names
+        total = sum(sum(sizes(path)) if path.is_dir() else _size(path) for path in parts)
+        other = total - sum(kinds.values())
         free = shutil.disk_usage(self._places.work_dir).free
         self._usage, self._came = Usage(**kinds, other=max(0, other), free=free, limit=self.limit), 0
         return self._usage
@@ -189,6 +192,13 @@ class Disk:
 
     def _ended(self) -> list[Job]:
         return sorted((job for job in self._store.all() if job.status.ended), key=lambda job: (job.ended, job.number))
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def _age(upload: tuple[Path, str]) -> float:

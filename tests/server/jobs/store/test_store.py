@@ -175,6 +175,19 @@ def test_what_a_dead_worker_leaves(store: Store) -> None:
     assert len([line for line in store.lines(given_up) if "died" in line]) == MAX_ATTEMPTS
 
 
+def test_attempts_that_got_further_do_not_count(store: Store) -> None:
+    store.submit("0", {})
+
+    def attempt(*, got_further: bool) -> Status:
+        job = store.claim("w")
+        assert job is not None
+        return store.requeue(job, "The worker died", got_further=got_further)
+
+    assert {attempt(got_further=True) for _ in range(2 * MAX_ATTEMPTS)} == {Status.WAITING}
+    assert attempt(got_further=False) is Status.WAITING
+    assert attempt(got_further=False) is Status.ERROR
+
+
 def test_history_is_bounded_by_number_and_age(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(6):
         monkeypatch.setattr(module, "now", lambda number=number: f"20{20 + number}-01-01T00:00:00.000+00:00")

@@ -133,16 +133,21 @@ class Work:
             if changed is not None:
                 line(database, job.number, "interrupted: the server stops; it goes on with the next start", "INFO")
 
-    def requeue(self, job: Job, why: str) -> Status:
-        """Return an interrupted job to its old place in the queue; after `MAX_ATTEMPTS` it fails."""
-        again = job.attempts < MAX_ATTEMPTS
+    def requeue(self, job: Job, why: str, *, got_further: bool = False) -> Status:
+        """Return an interrupted job to its old place in the queue; after `MAX_ATTEMPTS` it fails.
+
+        Args:
+            got_further: than the attempts before, which do not count then
+        """
+        again = got_further or job.attempts < MAX_ATTEMPTS
         status = Status.WAITING if again else Status.ERROR
         said = f"{why}; it goes on where its values ended" if again else f"{why}, {job.attempts} times; it is given up."
+        attempts = 1 if got_further else job.attempts
         with self._data.write() as database:
             changed = database.execute(
                 "UPDATE jobs SET status = ?, worker = '', rows = 0, expected = NULL, publishing = 0, moves = '[]', "
-                "ended = ?, error = ? WHERE number = ? AND status = 1 AND worker = ? RETURNING number",
-                (int(status), "" if again else now(), "" if again else said, job.number, job.worker),
+                "ended = ?, error = ?, attempts = ? WHERE number = ? AND status = 1 AND worker = ? RETURNING number",
+                (int(status), "" if again else now(), "" if again else said, attempts, job.number, job.worker),
             ).fetchone()
             if changed is not None:
                 line(database, job.number, said, "WARNING" if again else "ERROR")
