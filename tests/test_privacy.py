@@ -26,6 +26,7 @@ from checkpoints import audonnx_yaml, foreign_graph
 from emow2v.cli import main as cli
 from emow2v.modelstore.verify import EXAMPLE
 from encoders import pretrained
+from object_stores import CREDENTIALS, object_store
 from voices import write_corpus
 
 # What points to folders of its own, or keeps telemetry still by itself (CI)
@@ -150,6 +151,22 @@ def predict_tables(person: Person, given: Given) -> None:
     for ending in ("parquet", "xlsx", "sav"):
         person.run("predict", given.talk, "--table", person.output / f"all.{ending}")
         assert (person.output / f"all.{ending}").is_file()
+
+
+def predict_in_a_store(person: Person, given: Given) -> None:
+    """The journal of a run into a store is in the cache; nothing else is left here, and no credentials anywhere."""
+    needs("s3fs", "moto", "flask_cors")
+    with object_store() as store:
+        store.reset()
+        person.environment |= store.environment
+        store.put("in/talk.wav", given.talk.read_bytes())
+        person.run("predict", "s3://study/in/talk.wav", "-o", "s3://study/out")
+        assert person.cached() == set() and len(store.keys("out/")) == 2
+        said = person.run("predict", "s3://study/in", "-o", "s3://study/run", "--table", "s3://study/all.csv")
+        assert person.cached() == {"runs"} and store.keys("all.csv") and len(store.keys("run/")) == 0
+        secret = CREDENTIALS["AWS_SECRET_ACCESS_KEY"].encode()
+        files = [path.read_bytes() for path in person.home.rglob("*") if path.is_file()]
+        assert files and not any(secret in content for content in (*files, *map(store.get, store.keys()), said.stderr))
 
 
 def predict_on_other_engines(person: Person, given: Given) -> None:
@@ -330,7 +347,7 @@ def tokens(person: Person, given: Given) -> None:
 
 
 CASES = {
-    "predict": [predict, predict_tables, predict_on_other_engines],
+    "predict": [predict, predict_tables, predict_on_other_engines, predict_in_a_store],
     "serve": [serve],
     "live": [live],
     "demo": [demonstration],

@@ -7,6 +7,7 @@ import csv
 import io
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -26,6 +27,7 @@ from emow2v.stores import results
 from emow2v.stores.results import StoredResults
 from object_stores import ObjectStore
 from waiting import until
+from webs import give, serving
 
 pytest.importorskip("s3fs", reason="the extra cloud is not installed")
 
@@ -103,6 +105,28 @@ def test_a_run_from_a_store_into_a_store(store: ObjectStore, predict: Predict, t
     assert "5 of 5 recordings done (3 of them earlier)" in done.output
     assert there(store)["b/t001.csv"] == found["b/t001.csv"] and "failures.csv" not in there(store)
     assert "bad.wav" in store.get("tables/all.csv").decode()
+
+
+def test_secrets_in_addresses_are_written_nowhere(predict: Predict, tmp_path: Path, home: Path) -> None:
+    """Signatures and passwords of a list's addresses: not in results, tables, journals, failures or messages."""
+    pytest.importorskip("aiohttp")
+
+    def reply(handler: Any) -> None:
+        give(handler, Path(EXAMPLE).read_bytes() if "talk" in handler.path else b"no sound")
+
+    with serving(reply) as site:
+        rows = [
+            f"http://anna:hush-1@{site.host}/{name}.wav?X-Signature=hush-2" for name in ("talk", "bad", "none/talk")
+        ]
+        (tmp_path / "list.txt").write_text("\n".join(rows))
+        done = predict("list.txt", "-o", "out", "--table", "all.csv", "--format", "csv,json", "--unit", "files", code=1)
+    shutil.rmtree(home, ignore_errors=True)
+    (tmp_path / "list.txt").unlink()
+    written = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    assert {"all.csv", "failures.csv", "journal.sqlite"} <= {path.name for path in written}
+    assert [path for path, content in written.items() if b"hush" in content] == []
+    assert "hush" not in done.output and f"http://{site.host}/bad.wav" in done.output
+    assert f"http://{site.host}/talk.wav" in (tmp_path / "all.csv").read_text()
 
 
 def test_shards_of_an_older_table_are_removed(store: ObjectStore, predict: Predict, tmp_path: Path) -> None:

@@ -224,7 +224,7 @@ class Outputs:
         for stored in (self.stored, self.stored_table):
             if stored is not None and stored.folder.is_dir():
                 folders = [path for path in stored.folder.rglob("*") if path.is_dir()]
-                for folder in (*sorted(folders, reverse=True), stored.folder, stored.folder.parent):
+                for folder in (*sorted(folders, reverse=True), stored.folder, *list(stored.folder.parents)[:2]):
                     with contextlib.suppress(OSError):  # it holds something
                         folder.rmdir()
 
