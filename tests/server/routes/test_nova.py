@@ -6,6 +6,7 @@ import threading
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +19,9 @@ from emow2v.errors import ModelError
 from emow2v.formats.ssi_read import read_annotation, read_stream
 from emow2v.model import Model, load
 from emow2v.modelstore.verify import EXAMPLE
+from emow2v.rows import Block
 from emow2v.server.run import Server
+from emow2v.trajectory import Trajectory
 from servers import app
 from waiting import until
 
@@ -333,40 +336,39 @@ def test_cml_info(client: TestClient) -> None:
 
 
 class Gate:
-    """A model whose first block waits until the test lets it go on."""
+    """Lets the first block of every prediction wait until the test lets it go on."""
 
-    def __init__(self, model: Model) -> None:
-        self._model, self.reached, self.open = model, threading.Event(), threading.Event()
-        self.name, self.card, self.engine = model.name, model.card, model.engine
-        self.provenance = model.provenance
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.reached, self.open = threading.Event(), threading.Event()
+        predict = Model.predict
 
-    def batch_size(self, framing: object) -> int:
-        return 16
+        def gated(model: Model, *arguments: Any, **options: Any) -> Trajectory:
+            trajectory = predict(model, *arguments, **options)
+            blocks = trajectory._blocks
 
-    def predict(self, *arguments: object, **options: object):
-        trajectory = self._model.predict(*arguments, **options)  # type: ignore[arg-type]
-        blocks = trajectory._blocks
+            def wait() -> Iterator[Block]:
+                for block in blocks():
+                    self.reached.set()
+                    assert self.open.wait(60)
+                    yield block
 
-        def gated():
-            for block in blocks():
-                self.reached.set()
-                assert self.open.wait(60)
-                yield block
+            trajectory._blocks = wait
+            return trajectory
 
-        trajectory._blocks = gated
-        return trajectory
+        # the worker makes models of its own, whose engines keep what they compute
+        monkeypatch.setattr(Model, "predict", gated)
 
 
 @pytest.fixture
-def gate(lite: Model) -> Iterator[Gate]:
-    gate = Gate(lite)
+def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
+    gate = Gate(monkeypatch)
     yield gate
     gate.open.set()
 
 
 @pytest.fixture
 def slow(gate: Gate, lite: Model, data: Path, tmp_path: Path) -> Iterator[TestClient]:
-    with TestClient(app(lite.card, [data], tmp_path / "work", lambda name: gate)) as client:  # type: ignore[arg-type,return-value]
+    with TestClient(app(lite.card, [data], tmp_path / "work", lambda name: lite)) as client:
         yield client
         gate.open.set()
 

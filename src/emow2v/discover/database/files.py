@@ -26,5 +26,5 @@ def output_uri(places: Places, dataset: str, session: str, file: str) -> str:
         RequestError: a name that is no single part of a path
     """
     uri = file_uri(dataset, session, file)
-    folder = next((one for one in places.data_dirs if (one / dataset).is_dir()), places.data_dirs[0])
-    return str(folder / uri)
+    folders = [one for one in places.data_dirs if (one / dataset).is_dir()] or [*places.data_dirs[:1]]
+    return str(folders[0] / uri) if folders else uri  # which is refused where data folders are only read
