@@ -154,6 +154,7 @@ class Tokens:
         try:
             if not storage.is_folder(folder):
                 folder.mkdir(mode=0o700, parents=True)  # as the server makes it
+                _give_to_owner(folder)
             return locks.acquire(folder / f"{FILE}.lock", "The tokens are being changed", error=Emow2vError)
         except OSError as error:
             raise Emow2vError(f"The tokens in {folder} cannot be changed ({error.strerror}); {_ACCOUNT}.") from None
@@ -163,9 +164,7 @@ class Tokens:
         try:
             with atomic_file(self.path, mode=0o600) as file:
                 file.write(json.dumps(document, indent=1).encode() + b"\n")
-            if hasattr(os, "geteuid") and os.geteuid() == 0:  # the server's own account must be able to read it
-                folder = self.path.parent.stat()
-                os.chown(self.path, folder.st_uid, folder.st_gid)
+            _give_to_owner(self.path)
         except OSError as error:
             raise Emow2vError(f"{self.path} cannot be written ({error.strerror}); {_ACCOUNT}.") from None
 
@@ -192,6 +191,13 @@ class Tokens:
 
 
 _ACCOUNT = "run the command, and the server, under the account that the work folder belongs to"
+
+
+def _give_to_owner(path: Path) -> None:
+    """Let what root has made belong to the account of the folder around it, so that the server can use it."""
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        folder = path.parent.stat()
+        os.chown(path, folder.st_uid, folder.st_gid)
 
 
 def _tokens(document: Any) -> Iterator[NamedToken]:
