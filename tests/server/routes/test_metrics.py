@@ -120,3 +120,12 @@ def test_the_age_of_the_queue(tmp_path: Path) -> None:
         store.cancel("b")
         assert told(client)["emow2v_queue_age_seconds",] == 0
         served.state.server.workers.start()
+
+
+def test_every_metric_is_in_the_documentation(tmp_path: Path) -> None:
+    documented = (Path(__file__).parents[3] / "docs" / "server.md").read_text(encoding="utf-8")
+    with TestClient(app(find("lite"), [tmp_path], tmp_path / "work", never)) as client:
+        families = text_string_to_metric_families(client.get("/metrics").text)
+        names = {f"{one.name}_total" if one.type == "counter" else one.name for one in families}
+    own = {name for name in names if name.startswith("emow2v_")}
+    assert len(own) > 10 and {name for name in own if f"`{name}`" not in documented} == set()
