@@ -86,11 +86,12 @@ class Disk:
                 self._free(used - LOW * self.limit)
             self._measure()
 
-    def admit(self, size: int) -> None:
+    def admit(self, size: int, *, makes_room: bool = True) -> None:
         """Refuse a request that the disk has no room for; room is kept for another one until `arrived`.
 
         Args:
             size: bytes of its body; 0 where they are not known
+            makes_room: whether old files may be removed for it
 
         Raises:
             NoRoom: one sentence
@@ -98,8 +99,10 @@ class Disk:
         if self._room() < size + 1:
             with self._lock:  # another request may have made room meanwhile
                 self._measure()
-                if self.limit and self._room() < size + 1:
-                    self._free(min(size, self.limit) + (1 - LOW) * self.limit)
+                missing = size + 1 - self._room()
+                # where all that comes is more than the limit, removing files is of no use
+                if makes_room and missing > 0 and self._coming + size < self.limit:
+                    self._free(missing + (1 - HIGH) * self.limit)
                     self._measure()
             if self._room() < size + 1:
                 self.refused += 1
@@ -110,7 +113,7 @@ class Disk:
             self._coming += size
 
     def arrived(self, size: int) -> None:
-        """A request of `admit` has been answered."""
+        """The body of a request of `admit` has been read, or its end will not come."""
         with self._counting:
             self._coming -= size
             self._came += size
