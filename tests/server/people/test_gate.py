@@ -115,6 +115,20 @@ def test_a_list_that_cannot_be_read_lets_no_name_in(served: Laboratory) -> None:
         Server(port=0, data_dirs=[served.data], work_dir=served.work)
 
 
+def test_a_list_that_is_gone_lets_nobody_in(tmp_path: Path) -> None:
+    """Its remedy, and a disk that is not mounted any more, must not make everybody an administrator."""
+    (tmp_path / "data").mkdir()
+    closed = idle(tmp_path, token="")
+    with contextlib.closing(closed.store):
+        assert closed.client("anna").get("/v1/jobs").status_code == 200
+        (closed.work / "tokens.json").unlink()
+        for name in ("", "anna", "boss"):
+            assert closed.client(name).get("/v1/jobs").status_code == 401, name
+        token = Tokens(closed.work).add("carla")
+        headers = {"Authorization": f"Bearer {token}"}
+        assert TestClient(closed.app).get("/v1/jobs", headers=headers).status_code == 200
+
+
 def test_names_protect_a_public_address(tmp_path: Path) -> None:
     with pytest.raises(Emow2vError, match="emow2v tokens add"):
         Server(host="0.0.0.0", port=0, data_dirs=[tmp_path], work_dir=tmp_path / "work")

@@ -60,7 +60,7 @@ class Tokens:
     """The named tokens of a work folder; safe to use from several threads and processes.
 
     A removed token stays in the file, so that a refusal can name it, and so that a name is not given to a second person
-    by accident. Once the file exists, the server requires a token, also where all of them are removed.
+    by accident. Once the file exists, the server requires a token, also where all of them are removed, or the file itself is.
 
     Args:
         work_dir: of the server
@@ -70,11 +70,13 @@ class Tokens:
         self.path = work_dir / FILE
         self._lock = threading.Lock()
         self._read: tuple[object, tuple[NamedToken, ...]] = (None, ())
+        self._was_there = False
 
     @property
     def required(self) -> bool:
-        """Whether the file exists."""
-        return self._stamp() is not None
+        """Whether the file exists, or existed before: a folder that is gone must not open the server to everybody."""
+        self._was_there = self._was_there or self._stamp() is not None
+        return self._was_there
 
     def all(self) -> Sequence[NamedToken]:
         """Every token, also expired and removed ones, the oldest first.
