@@ -227,7 +227,7 @@ def counted(path, target):
         os._exit(9)
     return rename(path, target)
 pathlib.Path.rename = counted
-restore(pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]), overwrite=True)
+restore(pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]), overwrite=sys.argv[4:] == ["--overwrite"])
 """
 
 
@@ -238,7 +238,7 @@ def test_a_restore_that_was_killed_is_noticed_and_repeated(work: Path, tmp_path:
     shutil.copytree(work, other)
     (other / "uploads" / "older.wav").write_text("older")
     (other / "server.lock").unlink()
-    command = [sys.executable, "-c", KILLED, str(archive), str(other), str(moves)]
+    command = [sys.executable, "-c", KILLED, str(archive), str(other), str(moves), "--overwrite"]
     code = subprocess.run(command, env={**os.environ}).returncode
     assert code == (0 if moves == 20 else 9)
     if any(other.glob(".replaced-*")):
@@ -252,6 +252,51 @@ def test_a_restore_that_was_killed_is_noticed_and_repeated(work: Path, tmp_path:
     assert contents(other).keys() == {name.removeprefix("work/") for name in zipfile.ZipFile(archive).namelist()} - {
         MANIFEST
     }
+
+
+@pytest.mark.parametrize("moves", [0, 1, 2, 3])
+def test_a_restore_into_an_empty_folder_that_was_killed_is_repeated_by_the_same_command(
+    work: Path, tmp_path: Path, moves: int
+) -> None:
+    archive, other = tmp_path / "backup.zip", tmp_path / "other"
+    back_up(work, archive)
+    command = [sys.executable, "-c", KILLED, str(archive), str(other), str(moves)]
+    assert subprocess.run(command, env={**os.environ}).returncode == 9
+    restore(archive, other)
+    check_whole(other)
+    assert not list(other.glob(".*")) and (other / "jobs.sqlite").is_file()
+
+
+def test_a_killed_restore_that_is_undone_leaves_nothing_of_the_backup(work: Path, tmp_path: Path) -> None:
+    archive, other = tmp_path / "backup.zip", tmp_path / "other"
+    back_up(work, archive)
+    other.mkdir()
+    (other / "mine.txt").write_text("mine")
+    command = [sys.executable, "-c", KILLED, str(archive), str(other), "3", "--overwrite"]  # two files have come
+    assert subprocess.run(command, env={**os.environ}).returncode == 9
+    assert not (other / "mine.txt").exists() and (other / "jobs.sqlite").exists()
+    archive.write_bytes(b"damaged meanwhile")
+    with pytest.raises(Emow2vError, match="damaged"):
+        restore(archive, other, overwrite=True)
+    assert [path.name for path in other.iterdir()] == ["mine.txt"]
+
+
+def test_a_backup_in_the_folder_that_it_would_replace_is_refused(work: Path, tmp_path: Path) -> None:
+    back_up(work, tmp_path / "backup.zip")
+    inside = (tmp_path / "backup.zip").rename(work / "backup.zip")
+    with pytest.raises(Emow2vError, match="lies in the work folder; move it to a place outside it"):
+        restore(inside, work, overwrite=True)
+    assert zipfile.is_zipfile(inside) and (work / "jobs.sqlite").is_file()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has other rights")
+def test_restored_files_are_for_one_account_only(work: Path, tmp_path: Path) -> None:
+    back_up(work, tmp_path / "backup.zip")
+    other = tmp_path / "other"
+    other.mkdir(mode=0o755)  # as an administrator may have made it
+    restore(tmp_path / "backup.zip", other)
+    files = [path for path in other.rglob("*") if path.is_file()]
+    assert len(files) > 5 and not any(path.stat().st_mode & 0o077 for path in files)
 
 
 def test_files_are_copied_where_there_are_no_links(work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import secrets
 import shutil
 import zipfile
@@ -19,6 +20,7 @@ from emow2v.storage import counted, locks, shown
 
 LOCK = "server.lock"
 _NEW, _OLD, _REMOVED = ".restore-", ".replaced-", ".removed-"  # beginnings of the names of folders on the way
+_ASIDE = ".all-is-here"  # in the folder with the old files, when all of them have been moved there
 
 
 def restore(archive: Path, work_dir: Path, *, overwrite: bool = False) -> Summary:
@@ -39,6 +41,8 @@ def restore(archive: Path, work_dir: Path, *, overwrite: bool = False) -> Summar
         raise Emow2vError(f"There is no file {shown(archive)}; expected a backup that emow2v backup has written.")
     if storage.kind_of(work_dir) not in (None, "folder"):
         raise Emow2vError(f"The work folder {shown(work_dir)} is a file; expected a folder.")
+    if archive.resolve().is_relative_to(work_dir.resolve()):  # it would be removed with what is replaced
+        raise Emow2vError(f"The backup {shown(archive)} lies in the work folder; move it to a place outside it.")
     work_dir.mkdir(mode=0o700, parents=True, exist_ok=True)  # voices of people
     activity = f"The work folder {shown(work_dir)} is being used"
     with locks.acquire(work_dir / LOCK, activity, "stop the server first", error=Emow2vError):
@@ -79,13 +83,18 @@ def _unpack(archive: Path, folder: Path) -> Summary:
             for name, expected in files.items():
                 path = folder.joinpath(*PurePosixPath(name).parts)
                 path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-                with packed.open(PREFIX + name) as member, path.open("xb") as file:
+                with packed.open(PREFIX + name) as member, open(path, "xb", opener=_private) as file:
                     found = copied(member, file)
                 if found != (expected["sha256"], expected["size"]):
                     raise _damaged(archive, name)
             return Summary(manifest["jobs"], len(files), size, str(manifest["made"]))
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
         raise _damaged(archive, str(error)) from None
+
+
+def _private(path: str, flags: int) -> int:
+    """Open a file that only this account may read: hashes of tokens, a private key, voices of people."""
+    return os.open(path, flags, 0o600)
 
 
 def _manifest(packed: zipfile.ZipFile, archive: Path) -> dict[str, Any]:
@@ -146,11 +155,13 @@ def _replace(work_dir: Path, new: Path) -> None:
     try:
         for path in there:
             moved.append((path.rename(old / path.name), path))
+        (old / _ASIDE).touch()
         for path in sorted(new.iterdir()):
             came.append(path.rename(work_dir / path.name))
     except BaseException:
         for path in came:
             path.rename(new / path.name)
+        (old / _ASIDE).unlink(missing_ok=True)
         for now, before in moved:
             now.rename(before)
         old.rmdir()
@@ -162,13 +173,15 @@ def _replace(work_dir: Path, new: Path) -> None:
 def _undo(work_dir: Path) -> None:
     """Undo a restore that was killed while it moved files: what was there before returns."""
     for old in work_dir.glob(f"{_OLD}*"):
+        if (old / _ASIDE).exists():  # what is in the folder came from the backup
+            for path in _entries(work_dir):
+                if storage.is_folder(path):
+                    shutil.rmtree(path)
+                else:
+                    path.unlink()
+            (old / _ASIDE).unlink()
         for path in old.iterdir():
-            came = work_dir / path.name
-            if storage.is_folder(came):
-                shutil.rmtree(came)
-            else:
-                came.unlink(missing_ok=True)
-            path.rename(came)
+            path.rename(work_dir / path.name)
         old.rmdir()
     for prefix in (_NEW, _REMOVED):
         for path in work_dir.glob(f"{prefix}*"):
