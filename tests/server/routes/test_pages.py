@@ -64,6 +64,11 @@ def test_a_page_loads_files_of_this_server_only(client: TestClient, path: str) -
     assert answer.headers["cache-control"] == "no-cache"
 
 
+@pytest.mark.parametrize("path", ["/v1/jobs", "/v1/jobs/x", "/job_status_all", "/data", "/log/x", "/v1/models"])
+def test_browsers_keep_nothing_that_tells_of_a_job(client: TestClient, path: str) -> None:
+    assert client.get(path).headers["cache-control"] == "no-store"
+
+
 def test_scripts_import_files_of_this_server_only(client: TestClient) -> None:
     scripts = sorted(pages.STATIC.glob("*.js"))
     assert len(scripts) > 10

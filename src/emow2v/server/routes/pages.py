@@ -36,6 +36,7 @@ _SECURITY_HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Referrer-Policy": "same-origin",  # with no-referrer, browsers send forms with the origin "null"
     "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "no-store",  # of all that says nothing else: names of recordings, logs, rows
 }
 
 
