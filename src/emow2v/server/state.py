@@ -10,11 +10,12 @@ from typing import Protocol
 
 from emow2v.cards import Card
 from emow2v.discover.places import Places
-from emow2v.server.jobs.store import Store
+from emow2v.server.jobs.store import Job, Store
 from emow2v.server.options import ServerOptions
 from emow2v.server.people.audit import FILE, Audit
 from emow2v.server.people.gate import Gate
 from emow2v.server.people.own import OwnJobs
+from emow2v.server.people.person import caller, present_call
 from emow2v.server.people.tokens import Tokens
 from emow2v.server.work_folder.disk import Disk
 
@@ -76,4 +77,9 @@ class ServerState:
     @cached_property
     def jobs(self) -> OwnJobs:
         """The jobs of the person whose request is answered."""
-        return OwnJobs(self.store, self.places, self.options)
+
+        def posted(job: Job) -> None:
+            if self.gate.required:
+                self.audit.done(caller(), present_call().client, "post", jobs=[(job.owner, job.id)])
+
+        return OwnJobs(self.store, self.places, self.options, posted)

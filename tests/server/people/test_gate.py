@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from emow2v.server.people.tokens import Tokens
 from emow2v.server.run import Server
 from emow2v.server.security.access import check_exposure
 from laboratories import SINGLE, Laboratory, idle, short, to_fetch
+from waiting import until
 
 
 @pytest.fixture
@@ -205,6 +207,31 @@ def test_the_audit_log_says_who_did_what(served: Laboratory) -> None:
     text = (served.work / "audit.ndjson").read_text()
     assert "secret name" not in text and upload not in text and "short" not in text
     assert all(token not in text for token in served.tokens.values() if token != SINGLE)
+
+
+def test_a_posted_job_is_in_the_audit_log_before_it_ends(served: Laboratory) -> None:
+    """Whoever waits for a table gets it, or an error, when the job has ended; the server may be killed before."""
+    short(served.data)
+    anna = served.client("anna")
+    answered = threading.Thread(target=lambda: anna.post("/v1/predictions", data={"path": "short.wav"}))
+    answered.start()
+    until(lambda: len(served.store.all()) == 1)
+    job = served.store.all()[0]
+    until(lambda: len(audit(served)) == 1)
+    assert not served.store.all()[0].status.ended
+    claimed = served.store.claim("w")
+    assert claimed is not None and served.store.end(claimed, "It failed.")  # which is answered with 400
+    answered.join()
+    said = [(entry["action"], entry["jobs"]) for entry in audit(served)]
+    assert said == [("post", [{"owner": "anna", "id": job.id}])]
+
+
+def test_what_was_not_cancelled_is_not_in_the_audit_log(served: Laboratory) -> None:
+    served.store.submit("b", {}, owner="anna")
+    claimed = served.store.claim("w")
+    assert claimed is not None and served.store.end(claimed)
+    assert served.client("anna").post("/cancel", data={"jobID": "b"}).json()["success"] == "false"
+    assert audit(served) == []
 
 
 def test_without_any_token_there_is_no_audit_log(tmp_path: Path) -> None:

@@ -6,8 +6,10 @@ recordings, no values, no tokens. The file may be moved away at any time; the ne
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
+import math
 import os
 import threading
 import time
@@ -26,6 +28,7 @@ Action = Literal["post", "read", "cancel", "erase", "upload", "stream", "login"]
 CHANGES = frozenset(["post", "cancel", "erase", "upload"])  # reach the disk before the client gets its answer
 SAME_S = 600.0  # a page that shows a job reads it many times; within this time it is written down once
 _MOST_REMEMBERED = 10_000
+_FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0)  # Windows: line ends as everywhere
 
 
 class Audit:
@@ -40,7 +43,7 @@ class Audit:
         self.path = path
         self._clock = clock
         self._lock = threading.Lock()
-        self._last: OrderedDict[tuple[object, ...], float] = OrderedDict()
+        self._last: OrderedDict[bytes, float] = OrderedDict()  # by hashes, since one reading may be of many jobs
 
     def done(
         self,
@@ -79,12 +82,12 @@ class Audit:
         self._add({"name": name, "client": client, "action": "refuse", "why": why})
 
     def _is_news(self, what: tuple[object, ...]) -> bool:
-        now = self._clock()
+        now, digest = self._clock(), hashlib.sha256(repr(what).encode()).digest()
         with self._lock:
-            if now - self._last.get(what, -SAME_S) < SAME_S:
+            if now - self._last.get(digest, -math.inf) < SAME_S:
                 return False
-            self._last[what] = now
-            self._last.move_to_end(what)
+            self._last[digest] = now
+            self._last.move_to_end(digest)
             if len(self._last) > _MOST_REMEMBERED:
                 self._last.popitem(last=False)
         return True
@@ -92,7 +95,7 @@ class Audit:
     def _add(self, entry: dict[str, object], *, lasting: bool = False) -> None:
         line = json.dumps({"time": datetime.now(UTC).isoformat(timespec="milliseconds"), **entry}) + "\n"
         try:
-            place = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+            place = os.open(self.path, _FLAGS, 0o600)
             try:
                 os.write(place, line.encode())  # at once, so that lines of several threads do not mix
                 if lasting:

@@ -1,4 +1,4 @@
-"""The ASGI layer that writes the audit log, so that no route can omit it."""
+"""The ASGI layer that writes the audit log, so that no route can omit it; `OwnJobs.submit` adds the posted jobs."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from emow2v.server.people.audit import Action, Audit
 from emow2v.server.people.person import present_call
 
-# Routes that act on no job in their address, and what they do; None: they tell the state of a job, which is no content.
+# Routes that act on no job in their address, and what they do; None: they tell the state of a job, which is no content, or
+# queue one, which is written down at once (`OwnJobs.submit`), since an answer may wait for the end of the job.
 _ACTIONS: dict[str, tuple[Action, str] | None] = {
-    "/process": ("post", ""),
-    "/v1/predictions": ("post", ""),
+    "/process": None,
+    "/v1/predictions": None,
     "/upload": ("upload", ""),
     "/cancel": ("cancel", ""),
     "/login": ("login", ""),

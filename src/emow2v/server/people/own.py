@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from emow2v.discover.places import Places
 from emow2v.server.jobs.store import Job, Kind, Limits, Status, Store
@@ -22,10 +22,13 @@ class OwnJobs:
         store: of all jobs
         places: of the server
         options: of the server, for the limits of each name
+        posted: called with each job that was queued, before anybody is told
     """
 
-    def __init__(self, store: Store, places: Places, options: ServerOptions) -> None:
-        self._store, self._places = store, places
+    def __init__(
+        self, store: Store, places: Places, options: ServerOptions, posted: Callable[[Job], None] = lambda job: None
+    ) -> None:
+        self._store, self._places, self._posted = store, places, posted
         self._limits = Limits(
             options.max_waiting_each, options.max_hours_each * 3600, round(options.max_kept_each_mb * 1e6)
         )
@@ -81,6 +84,7 @@ class OwnJobs:
             limits=self._own_limits,
         )
         call.jobs.append((job.owner, job.id))
+        self._posted(job)
         return job
 
     def check_room(self, more: int = 0) -> None:

@@ -223,6 +223,7 @@ async def _cancel(request: Request) -> Response:
     if not await run_in_threadpool(store_of(request).cancel, job.id, job.owner):
         now = await run_in_threadpool(jobs_of(request).now, job) or job
         said = "publishing its results" if now.publishing else now.status.name.lower()
+        present_call().jobs.clear()  # nothing was done, so that the audit log has nothing to say
         return CompactJSON({"success": "false", "error": f"The job is {said} already."})
     await run_in_threadpool(passwords.forget, state_of(request).places.passwords, job.form)
     return CompactJSON({"success": "true"})
