@@ -514,6 +514,22 @@ def test_the_token_is_asked_for_once(browser: "api.Browser", data: Path, tmp_pat
         visitor.leave()
 
 
+def test_what_becomes_of_recordings_and_how_full_the_server_is(
+    browser: "api.Browser", data: Path, tmp_path: Path
+) -> None:
+    options = {"keep_uploads": "no", "max_disk_gb": 5.0, "threads": 1}
+    server = Server(port=0, data_dirs=[data], work_dir=tmp_path / "work", **options)
+    with server.running() as url:
+        visitor = Visitor(browser, url)
+        visitor.page.goto("/")
+        told = visitor.page.locator("#disk")
+        expect(told).to_contain_text("When its job has ended, a recording is removed; it cannot be heard again then.")
+        expect(told).to_contain_text(
+            "The server keeps 0.0 of 5 GB. When it is full, the oldest recordings are removed first"
+        )
+        visitor.leave()
+
+
 PAGES = {"jobs": "/", "job": "/jobs/{finished_job}", "live": "/live", "login": "/login", "unknown": "/jobs/never"}
 
 

@@ -137,13 +137,13 @@ def test_a_job_goes_on_behind_a_killed_server(served: Served) -> None:
 @pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
 def test_kills_at_many_moments_change_no_byte(served: Served, form: dict[str, str]) -> None:
     moments = random.Random(7)
-    talk(served.folder, 240 if "model" in form else 60)
+    talk(served.folder, 200 if "model" in form else 30)
     undisturbed = served.results(served.post(**form))
     went_on = 0
-    for turn in range(3):
+    for turn in range(2):
         name = served.post(**form)
         for attempt in range(2):  # the third one counts
-            moment = time.monotonic() + moments.uniform(0.7, 4)
+            moment = time.monotonic() + moments.uniform(0.7, 3)
             until(lambda moment=moment: time.monotonic() > moment)
             if (turn + attempt) % 2:
                 served.kill_server()
