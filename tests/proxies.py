@@ -5,7 +5,7 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -23,12 +23,13 @@ PLACES = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")  # where nginx put
 
 
 @contextmanager
-def nginx(folder: Path, server: str) -> Iterator[str]:
+def nginx(folder: Path, server: str, changes: Mapping[str, str] | None = None) -> Iterator[str]:
     """nginx in front of a server, over HTTPS with a certificate that nobody knows; gives its address.
 
     Args:
         folder: an empty one, for the configuration and the log
         server: address of the server
+        changes: of the file, texts by those whose place they take
     """
     certificate, key = self_signed(folder)
     with socket.socket() as chosen:
@@ -36,6 +37,7 @@ def nginx(folder: Path, server: str) -> Iterator[str]:
         port = chosen.getsockname()[1]
     text = FILE.read_text(encoding="utf-8")
     changes = {
+        **(changes or {}),
         "listen 443 ssl": f"listen 127.0.0.1:{port} ssl",
         "/etc/ssl/certs/lab.example.org.pem": str(certificate),
         "/etc/ssl/private/lab.example.org.key": str(key),

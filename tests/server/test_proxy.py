@@ -37,15 +37,20 @@ LARGE = 300_000_000  # bytes
 
 
 @pytest.fixture(scope="module")
-def at(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Iterator[Callable[[str], str]]:
-    """Gives the address of the server behind nginx, at the root or below a path."""
+def server(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Iterator[str]:
     pytest.importorskip("cryptography", reason="makes the certificate of nginx")
     work = tmp_path_factory.mktemp("work")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("EMOW2V_HOME", str(tmp_path_factory.mktemp("home")))
-        server = Server(port=0, data_dirs=[data], work_dir=work, threads=1, token=TOKEN)
-        with server.running() as address, proxies.nginx(tmp_path_factory.mktemp("nginx"), address) as url:
-            yield lambda path: url + path
+        with Server(port=0, data_dirs=[data], work_dir=work, threads=1, token=TOKEN).running() as address:
+            yield address
+
+
+@pytest.fixture(scope="module")
+def at(server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], str]]:
+    """Gives the address of the server behind nginx, at the root or below a path."""
+    with proxies.nginx(tmp_path_factory.mktemp("nginx"), server) as url:
+        yield lambda path: url + path
 
 
 @pytest.fixture(scope="module")
@@ -139,8 +144,18 @@ def test_live_speech_has_the_numbers_of_a_file(url: str, speech: Path, lite: Mod
     np.testing.assert_allclose(rows, whole, atol=1e-6)
 
 
-def test_events_come_as_they_happen(client: httpx.Client, at: Callable[[str], str], speech: Path) -> None:
-    """The first one arrives while the job is far from its end: it waits behind one that is cancelled afterwards."""
+def test_events_come_as_they_happen(client: httpx.Client, speech: Path) -> None:
+    _follow(client, speech)
+
+
+def test_events_come_also_through_a_proxy_that_buffers(server: str, tmp_path: Path, speech: Path) -> None:
+    changes = {"proxy_buffering off": "proxy_buffering on"}
+    with proxies.nginx(tmp_path, server, changes) as url, proxies.client(url, headers=MINE) as client:
+        _follow(client, speech)
+
+
+def _follow(client: httpx.Client, speech: Path) -> None:
+    """The first event arrives while the job is far from its end: it waits behind one that is cancelled afterwards."""
     signal, _ = soundfile.read(speech, dtype="float32")
     long = io.BytesIO()
     soundfile.write(long, np.resize(signal, 1800 * RATE), RATE, format="FLAC")
