@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,7 @@ def test_a_missing_bucket_and_a_missing_object_are_told_apart(store: ObjectStore
         "s3://nowhere/a.wav does not exist: its bucket does not exist; check the address."
     )
     assert "nothing of that name is there" in refusal("s3://study/a.wav")
+    assert "nothing of that name is there" in refusal("s3://study/no bucket/a.wav")
     assert "is a folder" in _with(store, "a/b.wav", lambda: refusal("s3://study/a"))
 
 
@@ -63,13 +65,26 @@ def test_refusals_of_a_web_server_hide_what_is_signed(status: int, words: str) -
 
 def test_a_server_that_is_not_there_and_an_unknown_scheme(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("aiohttp")
-    monkeypatch.setattr(connection, "_PAUSES_S", ())
     monkeypatch.setattr(connection.again, "__defaults__", ((),))
     with contextlib.suppress(OSError), serving(lambda handler: None) as site:
         pass
     assert "cannot be reached" in refusal(f"http://someone:{SECRET}@{site.host}/talk.wav")
     assert SECRET not in refusal(f"http://someone:{SECRET}@{site.host}/talk.wav")
     assert "scheme that fsspec does not know" in refusal("nothing://a/b.wav")
+
+
+def test_a_server_that_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("aiohttp")
+    monkeypatch.setattr(connection.again, "__defaults__", ((),))
+    monkeypatch.setattr(connection, "_SILENCE_S", 0.3)
+    ended = threading.Event()
+    try:
+        with serving(lambda handler: ended.wait(60)) as site:
+            sentence = refusal(site.url())
+            ended.set()
+    finally:
+        ended.set()
+    assert f"{site.host}/talk.wav cannot be reached" in sentence and "try again" in sentence
 
 
 def test_a_server_that_is_busy_is_asked_again() -> None:

@@ -261,3 +261,8 @@ def test_a_folder_of_a_run_has_no_secret_in_its_name(home: Path) -> None:
     place = results.folder_of_run("s3://user:secret@study/out/")
     assert place == results.folder_of_run("s3://study/out") and place.is_relative_to(home / "runs")
     assert place.name == "out"
+
+
+def test_turns_at_an_address_are_refused_before_the_work(predict: Predict) -> None:
+    refused = predict(str(EXAMPLE), "--segments", "s3://study/talk.eaf", code=1)
+    assert "--segments s3://study/talk.eaf is an address; expected a file or a folder here" in str(refused.exception)

@@ -330,9 +330,13 @@ def _turns(
 ) -> Turns | None:
     """The turns that the options describe; None where rows are no turns. A file with turns means turns."""
     from emow2v.errors import FormatError
+    from emow2v.storage import shown
+    from emow2v.stores import is_address
 
     if unit is UnitChoice.files and segments:
         raise FormatError("--unit files gives one value for each recording; expected --unit turns with --segments.")
+    if is_address(segments):
+        raise FormatError(f"--segments {shown(segments)} is an address; expected a file or a folder here; download it.")
     if tiers and not segments:
         raise FormatError("--tier names tiers of a file; expected --segments with it.")
     if pool and unit is not UnitChoice.turns and not segments:

@@ -32,6 +32,7 @@ _VALIDATORS = (
     "date_time",
     "CRC",
 )
+_NO_BUCKET = re.compile("NoSuchBucket|HeadBucket operation|specified bucket does not exist")
 _SECRET = re.compile(r"""(?<=://)[^\s/'"]*@|\?[^\s'"]*""")
 
 T = TypeVar("T")
@@ -132,6 +133,11 @@ def again(call: Callable[[], T], pauses_s: tuple[float, ...] = _PAUSES_S) -> T:
     return call()
 
 
+def is_without_bucket(error: BaseException) -> bool:
+    """Whether an object is not found because its whole bucket is not there."""
+    return _NO_BUCKET.search(f"{error} {error.__cause__}") is not None
+
+
 def _reason_of(error: BaseException) -> BaseException:
     """What fsspec's HTTP file system hides behind "not found": a refusal, or a server that does not answer."""
     return error.__cause__ if isinstance(error, FileNotFoundError) and error.__cause__ is not None else error
@@ -152,11 +158,7 @@ def _sentence(address: str, error: BaseException, done: str) -> str:
     if isinstance(error, ValueError) and "rotocol not known" in text:
         return f"{name} has a scheme that fsspec does not know; expected for instance s3://, https:// or zip://."
     if isinstance(error, FileNotFoundError) or status in (404, 410):
-        what = (
-            "its bucket does not exist"
-            if "bucket" in f"{text} {error.__cause__}".lower()
-            else "nothing of that name is there"
-        )
+        what = "its bucket does not exist" if is_without_bucket(error) else "nothing of that name is there"
         return f"{name} does not exist: {what}; check the address."
     if isinstance(error, PermissionError) or status in (401, 403):
         return f"{name} cannot be {done}: its store refuses access; check the credentials in fsspec's configuration."

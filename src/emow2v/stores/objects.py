@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import io
+import shutil
 import tempfile
 import threading
 import weakref
 from typing import IO, Any
 
 from emow2v.errors import AudioError
-from emow2v.stores import public
+from emow2v.stores import public, schemes
 from emow2v.stores.connection import Changed, Facts, again, connect, fresh_facts, known_facts, reading
 
 SHORT = 4 << 20  # bytes of an object that is fetched in one request
@@ -104,13 +105,15 @@ class StoredObject:
     def _fetched_whole(self) -> IO[bytes]:
         """A temporary file with all of it, which has no name and is removed with this object."""
         file_system, path = connect(self._address)
+        stream = {"block_size": 0} if schemes(self._address)[0] in ("http", "https") else {}  # without parts
         spool = tempfile.TemporaryFile()  # noqa: SIM115 (closed with this object)
         weakref.finalize(self, spool.close)
 
         def fetch() -> None:
             spool.seek(0)
             spool.truncate()
-            file_system.get_file(path, spool)
+            with file_system.open(path, "rb", **stream) as file:
+                shutil.copyfileobj(file, spool, BLOCK)
 
         again(fetch)
         size = spool.seek(0, io.SEEK_END)

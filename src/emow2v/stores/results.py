@@ -16,7 +16,7 @@ from emow2v.storage import RUN_FOLDER, is_file, public, shown
 from emow2v.storage.files import StagedFiles
 from emow2v.storage.home import home
 from emow2v.stores import is_address, join, name_of, parent, schemes
-from emow2v.stores.connection import again, connect, writing
+from emow2v.stores.connection import again, connect, is_without_bucket, writing
 
 # Stores in which an object appears when all of it has come; elsewhere a file gets its name when it is complete
 _OBJECT_STORES = frozenset(["s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "oss", "oci", "cos", "obs"])
@@ -54,15 +54,24 @@ class StoredResults:
             self._top = self._top.rstrip("/")
             self._files.invalidate_cache()
             if schemes(address)[0] in _OBJECT_STORES:  # in which a folder without objects is not there
-                again(lambda: self._files.info(self._top.split("/")[0]))
+                self._check_bucket()
             found = again(lambda: self._find(only))
         self._there = {name.removeprefix(self._top).lstrip("/") for name in found}
 
+    def _check_bucket(self) -> None:
+        try:
+            again(lambda: self._files.info(self._top.split("/")[0]))
+        except FileNotFoundError as error:
+            if is_without_bucket(error):
+                raise
+            # an empty bucket, for some versions of s3fs
+
     def _find(self, only: Sequence[str] | None) -> list[str]:
-        if only is None:
-            return list(self._files.find(self._top))
-        places = [f"{self._top}/{name}" for name in only]
-        return [one for place in places if self._files.exists(place) for one in self._files.find(place)]
+        found: list[str] = []
+        for place in [self._top] if only is None else [f"{self._top}/{name}" for name in only]:
+            with contextlib.suppress(FileNotFoundError):  # of an empty bucket, for some versions of s3fs
+                found += self._files.find(place)
+        return found
 
     @property
     def names(self) -> list[str]:
