@@ -4,11 +4,14 @@ import hashlib
 import json
 import os
 import sys
+import tempfile
 import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from emow2v.errors import Emow2vError
 from emow2v.server.people.person import Person, check_name
@@ -113,6 +116,7 @@ def test_roles() -> None:
         (json.dumps({"format": 1, "tokens": [ROW | {"name": "../a"}]}), "a name or a role is not usable"),
         (json.dumps({"format": 1, "tokens": [ROW | {"role": "x"}]}), "a name or a role is not usable"),
         (json.dumps({"format": 1, "tokens": [ROW | {"expires": "x"}]}), "is damaged"),
+        (json.dumps({"format": 1, "tokens": [ROW | {"expires": "2030-01-01"}]}), "an end has no time zone"),
         (json.dumps({"format": 1, "tokens": [ROW | {"sha256": 7}]}), "expected tokens with"),
     ],
 )
@@ -126,6 +130,30 @@ def test_a_damaged_file_lets_nobody_in(tmp_path: Path, text: str, sentence: str)
     with pytest.raises(Emow2vError, match=sentence):
         tokens.add("b")
     assert tokens.path.read_text() == text
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(["format", "tokens", *ROW]) | st.text(), inner),
+    max_leaves=8,
+)
+WORDS = ["a", "member", "", "2030-01-01", "2030-01-01T00:00:00+00:00"]
+ROWS = st.fixed_dictionaries({name: st.sampled_from(WORDS) | JSON for name in ROW})
+
+
+@given(st.binary() | JSON.map(lambda one: json.dumps(one).encode()) | st.lists(ROWS).map(
+    lambda rows: json.dumps({"format": 1, "tokens": rows}).encode()
+))  # fmt: skip
+def test_any_file_is_read_or_refused_with_a_sentence(content: bytes) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        tokens = Tokens(Path(folder))
+        tokens.path.write_bytes(content)
+        try:
+            found = tokens.all()
+        except Emow2vError as error:
+            assert "is damaged" in str(error)
+        else:
+            assert all(one.state(NOW) in ("valid", "expired", "removed") for one in found)
 
 
 @pytest.mark.skipif(sys.platform == "win32" or os.geteuid() == 0, reason="root may read every file")

@@ -218,7 +218,8 @@ def _tokens(document: Any) -> Iterator[NamedToken]:
         token = NamedToken(**row)
         if not is_name(token.name) or token.role not in get_args(Role):
             raise ValueError("a name or a role is not usable")
-        token.state(datetime.now(UTC))  # the times can be read
+        if token.expires and datetime.fromisoformat(token.expires).tzinfo is None:
+            raise ValueError("an end has no time zone")
         yield token
 
 
