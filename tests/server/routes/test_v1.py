@@ -112,7 +112,7 @@ def test_its_description(client: TestClient) -> None:
         "", "/cancel", "/log", "/events", "/sessions", "/rows", "/waveform", "/audio", "/result", "/citation",
         "/turns",
     )  # fmt: skip
-    assert set(described["paths"]) == {"/predictions", "/jobs", "/models", "/files", "/results"} | {
+    assert set(described["paths"]) == {"/predictions", "/jobs", "/models", "/files", "/disk", "/results"} | {
         f"/jobs/{{job_id}}{one}" for one in of_a_job
     }
     assert client.get("/v1/docs").status_code == 404  # such pages come from the internet

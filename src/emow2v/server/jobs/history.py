@@ -110,8 +110,9 @@ def erase(store: Store, places: Places, job_id: str, owner: str = "", removed: R
         passwords.forget(places.passwords, job.form)
         results = places.of(owner).results(job.id)
         found = list(sizes(results))
-        if results.exists():
-            shutil.rmtree(results)
+        while results.exists():
+            with contextlib.suppress(FileNotFoundError):  # a client fetches the last of it, say, and removes it
+                shutil.rmtree(results)
         count.add(found)
         places.computed(job.number).unlink(missing_ok=True)
         read_kept.cache_clear()
