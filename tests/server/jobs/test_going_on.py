@@ -120,10 +120,10 @@ def served(tmp_path: Path) -> Iterator[Served]:
 
 
 def test_a_job_goes_on_behind_a_killed_server(served: Served) -> None:
-    talk(served.folder, 25)
+    talk(served.folder, 15)
     undisturbed = served.results(served.post(**FORMS["windows"]))
     name = served.post(**FORMS["windows"])
-    until(lambda: served.begun(name, 200))
+    until(lambda: served.begun(name, 50))
     served.kill_server()
     served.start()
     assert served.results(name) == undisturbed
