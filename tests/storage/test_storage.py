@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 import pytest
 
@@ -95,3 +95,10 @@ def test_one_line_of_an_error(error: Exception, first: str, last: str) -> None:
 
 def test_a_long_error_is_cut() -> None:
     assert storage.reason(ValueError("x" * 1000)) == "x" * 150
+
+
+def test_names_from_elsewhere_lead_into_no_other_folder() -> None:
+    for name in ("C:x", "a\\..\\..\\x", "12:30.wav", "a?b*"):
+        there = storage.name_here(name, windows=True)
+        assert PureWindowsPath("results", there).parts == ("results", there) and not set(there) & set(":\\?*")
+    assert storage.name_here("12:30.wav", windows=False) == "12:30.wav"

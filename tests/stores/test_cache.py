@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -53,6 +56,26 @@ def test_folders_list_both(places: Places) -> None:
         places.entries("none")
     with pytest.raises(RequestError, match="hidden"):
         places.entries(".hidden")
+
+
+def test_names_on_a_web_server_are_names_and_lead_nowhere_else(tmp_path: Path) -> None:
+    pytest.importorskip("aiohttp")
+    (tmp_path / "site" / "in").mkdir(parents=True)
+    for name in ("in/100% one.wav", "in/two.wav", "secret.wav"):
+        (tmp_path / "site" / name).write_bytes(name.encode())
+    handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path / "site"))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}).start()
+        try:
+            places = Places([], tmp_path / "work", stores=[f"http://127.0.0.1:{server.server_port}/in"])
+            assert set(places.stored_entries("")) == {"100% one.wav", "two.wav"}
+            found = places.input("100% one.wav")
+            assert (found.name, found.read_bytes()) == ("100% one.wav", b"in/100% one.wav")
+            for uri in ("%2e%2e/secret.wav", "x/%2E./%2e%2e/secret.wav", "..%2fsecret.wav", "two.wav?x", "two.wav#x"):
+                with pytest.raises(RequestError, match="does not exist"):
+                    places.input(uri)
+        finally:
+            server.shutdown()
 
 
 def test_outputs_are_written_here_only(places: Places, tmp_path: Path) -> None:

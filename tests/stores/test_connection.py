@@ -12,7 +12,7 @@ import pytest
 
 from emow2v.audio import recording as audio
 from emow2v.errors import AudioError
-from emow2v.stores import connection
+from emow2v.stores import connection, is_address
 from object_stores import ObjectStore
 from webs import give, serving
 
@@ -110,3 +110,10 @@ def test_facts_change_with_the_object_and_only_then(store: ObjectStore) -> None:
     assert connection.fresh_facts("s3://study/a.wav").stamp != first.stamp
     store.put("a.wav", b"one")
     assert connection.fresh_facts("s3://study/a.wav") == first
+
+
+def test_drives_of_windows_are_no_schemes() -> None:
+    for name in ("C://data/talk.wav", "c://talk.wav", "talk.wav", "a/b://c"):
+        assert not is_address(name)
+    for name in ("s3://b/x", "zip://x::s3://b/a.zip", "simplecache::s3://b/x", "HTTPS://host/"):
+        assert is_address(name)

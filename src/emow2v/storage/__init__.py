@@ -22,6 +22,7 @@ _ABSENT = {errno.ENOENT, errno.ENOTDIR, errno.EBADF}
 RUN_FOLDER = ".emow2v"  # in a folder of results: the journal of the run
 _USER = re.compile(r"(?<=://)[^/?#]*@")
 _QUERY = re.compile(r"(https?://[^?#]*)[?#](?:(?!::).)*", re.IGNORECASE | re.DOTALL)
+_NOT_ON_WINDOWS = re.compile(r'[<>:"|?*\\\x00-\x1f]')
 _SHOWN = 120  # characters of a path in a message
 _REASON = 150  # characters of another program's message that a sentence of ours quotes
 
@@ -112,6 +113,11 @@ def free_name(stem: str, taken: set[str], between: str = "-") -> str:
         name = f"{stem}{between}{number}"
     taken.add(name.casefold())
     return name
+
+
+def name_here(name: str, *, windows: bool = os.name == "nt") -> str:
+    """A name from elsewhere as that of a file or a folder here: Windows takes signs for drives and folders that stores allow."""
+    return _NOT_ON_WINDOWS.sub("_", name) if windows else name
 
 
 def unreadable(path: str | os.PathLike[str], error: OSError | ValueError) -> PathError:

@@ -12,10 +12,10 @@ from urllib.parse import unquote, urlsplit
 
 from emow2v.storage import public
 
-__all__ = ["is_address", "join", "name_of", "parent", "path_of", "public", "schemes"]
+__all__ = ["is_address", "is_on_web", "join", "name_of", "parent", "path_of", "public", "schemes"]
 
-_ADDRESS = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]*(?:://[^:]*)?::)*[A-Za-z][A-Za-z0-9+.-]*://")
-_WEB = ("http", "https")
+# One letter before :// is a drive of Windows
+_ADDRESS = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]+(?:://[^:]*)?::)*[A-Za-z][A-Za-z0-9+.-]+://")
 
 
 def is_address(text: str) -> bool:
@@ -28,11 +28,16 @@ def schemes(address: str) -> tuple[str, ...]:
     return tuple(part.partition("://")[0].lower() for part in address.split("::") if part)
 
 
+def is_on_web(address: str) -> bool:
+    """Whether the outer part of an address is that of a web server."""
+    return schemes(address)[:1] in (("http",), ("https",))
+
+
 def path_of(address: str) -> str:
     """The path of the outer part of an address, with its bucket or host: bucket/a/talk.wav."""
     first = next((part for part in address.split("::") if "://" in part), address.partition("::")[0])
     path = public(first).partition("://")[2]
-    return unquote(path) if schemes(first)[:1] in [(one,) for one in _WEB] else path
+    return unquote(path) if is_on_web(first) else path
 
 
 def name_of(address: str) -> str:
@@ -45,7 +50,7 @@ def join(folder: str, name: str) -> str:
     first, chained, rest = folder.partition("::")
     scheme, _, path = first.partition("://")
     root = ""
-    if scheme.lower() in _WEB:
+    if is_on_web(first):
         root, path = urlsplit(first).netloc, urlsplit(first).path
     joined = posixpath.normpath(posixpath.join("/", path.lstrip("/"), name)).lstrip("/")
     kept = "/" if path.startswith("/") or root else ""

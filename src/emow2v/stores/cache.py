@@ -7,12 +7,13 @@ import hashlib
 import os
 import posixpath
 from collections.abc import Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
+from urllib.parse import quote, unquote
 
 from emow2v.errors import DiskFull
-from emow2v.storage import is_file, shown
+from emow2v.storage import is_file, name_here, shown
 from emow2v.storage.atomic import unfinished_path
-from emow2v.stores import join
+from emow2v.stores import is_on_web, join, name_of
 from emow2v.stores.connection import again, connect, fresh_facts, reading
 
 KEPT_BYTES = 20 << 30  # of objects; those that were not asked for longest make room
@@ -40,7 +41,7 @@ class StoredFolders:
             DiskFull: there is no room for it
         """
         for root in self._roots if _is_inside(name) else ():
-            address = join(root, name)
+            address = _address(root, name)
             with reading(address):
                 file_system, path = connect(address)
                 file_system.invalidate_cache()
@@ -60,7 +61,7 @@ class StoredFolders:
         """
         found: dict[str, tuple[str, int]] = {}
         for root in self._roots if not folder or _is_inside(folder) else ():
-            address = join(root, folder) if folder else root
+            address = _address(root, folder) if folder else root
             with reading(address):
                 file_system, path = connect(address)
                 file_system.invalidate_cache()
@@ -70,6 +71,7 @@ class StoredFolders:
                     continue
             for info in listed:
                 name = posixpath.basename(str(info["name"]).rstrip("/"))
+                name = unquote(name) if is_on_web(root) else name
                 if name and not name.startswith(".") and str(info["name"]).rstrip("/") != path.rstrip("/"):
                     kind = "folder" if info.get("type") == "directory" else "file"
                     found.setdefault(name, (kind, int(info.get("size") or 0)))
@@ -78,7 +80,7 @@ class StoredFolders:
     def _fetched(self, address: str) -> Path:
         facts = fresh_facts(address)
         digest = hashlib.sha256(f"{address}\n{facts}".encode(errors="backslashreplace")).hexdigest()
-        path = self._folder / digest[:32] / PurePosixPath(address.partition("::")[0]).name
+        path = self._folder / digest[:32] / name_here(name_of(address))
         if is_file(path):
             os.utime(path)
             return path
@@ -107,6 +109,11 @@ class StoredFolders:
                     path.unlink(missing_ok=True)
                     path.parent.rmdir()
                     total -= size
+
+
+def _address(root: str, name: str) -> str:
+    """The address of a name in a folder. Web servers would take %2e for a dot, and ? for the begin of a query."""
+    return join(root, quote(name) if is_on_web(root) else name)
 
 
 def _is_inside(name: str) -> bool:

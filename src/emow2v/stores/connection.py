@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from emow2v.errors import AudioError, Emow2vError, FormatError, StoreError, is_own
+from emow2v.errors import AudioError, DiskFull, Emow2vError, FormatError, StoreError, is_own
 from emow2v.storage import one_line, reason, shown
 from emow2v.stores import schemes
 
@@ -112,7 +112,7 @@ def _worded(address: str, kind: type[Emow2vError]) -> Iterator[None]:
     try:
         yield
     except Emow2vError as error:
-        if isinstance(error, kind) or (kind is StoreError and isinstance(error, FormatError)):
+        if isinstance(error, kind | DiskFull) or (kind is StoreError and isinstance(error, FormatError)):
             raise
         raise kind(str(error)) from None
     except Exception as error:  # every store has its own errors
