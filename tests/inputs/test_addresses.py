@@ -95,13 +95,25 @@ def test_pages_of_a_web_server_are_folders() -> None:
     pytest.importorskip("aiohttp")
     from webs import give, serving
 
-    page = b'<a href="a.wav">a</a> <a href="b.txt">b</a> <a href="c.mp3">c</a>'
+    page = b'<a href="?C=N;O=D">sort</a> <a href="a.wav">a</a> <a href="b.txt">b</a> <a href="c.mp3">c</a>'
+    left_out: list[LeftOut] = []
 
     def reply(handler) -> None:
         give(handler, page if handler.path.endswith("/") else b"sound")
 
     with serving(reply) as site:
-        found, failed = expand([site.url("/in/")])
+        found, failed = expand([site.url("/in/")], left_out.append)
+        assert [list(one.names) for one in left_out] == [["b.txt"]]
         assert not failed and [one.path for one in found] == [site.url("/in/a.wav"), site.url("/in/c.mp3")]
         found, failed = expand([site.url("/in/*.mp3")])
         assert not failed and [one.path for one in found] == [site.url("/in/c.mp3")]
+
+
+def test_what_fails_is_noted_without_what_may_be_a_secret() -> None:
+    pytest.importorskip("aiohttp")
+    from webs import give, serving
+
+    with serving(lambda handler: give(handler, b"<p>nothing</p>")) as site:
+        secret = site.url("/in/").replace("://", "://anna:letmein@") + "?sig=letmein"
+        found, failed = expand([secret, secret.replace("in/", "in/*.wav")])
+        assert not found and len(failed) == 2 and "letmein" not in repr(failed)

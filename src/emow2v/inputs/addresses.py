@@ -19,7 +19,7 @@ _EXPECTED = "expected recordings such as .wav, .mp3 or .mp4."
 
 def found_at(address: str, folder: Path = Path(), key: str = "") -> Input:
     """A recording at an address, and the name of its results."""
-    return Input(address, folder, stem_of(name_of(address)) or "recording", key)
+    return Input(address, folder, stem_of(storage.name_here(name_of(address))) or "recording", key)
 
 
 def recordings_at(name: str, failed: list[Outcome], leave_out: Callable[[LeftOut], None]) -> Iterator[Input]:
@@ -53,9 +53,9 @@ def _in_folder(name: str, failed: list[Outcome], leave_out: Callable[[LeftOut], 
             others.append(within)
         else:
             count += 1
-            yield found_at(address, Path(*parts[:-1]), within)
+            yield found_at(address, _folder_here(within), within)
     if not count:
-        failed.append(Outcome(name, error=f"{storage.shown(public(name))} holds no recording; {_EXPECTED}"))
+        failed.append(Outcome(public(name), error=f"{storage.shown(public(name))} holds no recording; {_EXPECTED}"))
     left_out = LeftOut(public(name), others, hidden)
     if len(left_out):
         leave_out(left_out)
@@ -84,7 +84,7 @@ def _matching(name: str, failed: list[Outcome], leave_out: Callable[[LeftOut], N
             yield from _in_folder(folder, failed, leave_out)
     else:
         what = "recording" if folders or others else "object"
-        failed.append(Outcome(name, error=f"{storage.shown(public(name))} matches no {what}; {_EXPECTED}"))
+        failed.append(Outcome(public(name), error=f"{storage.shown(public(name))} matches no {what}; {_EXPECTED}"))
 
 
 def is_list(name: str) -> bool:
@@ -131,7 +131,9 @@ def recordings_listed_at(
     if nameless := sum(not row for row in rows):
         names = storage.counted(nameless, "row names", "rows name")
         failed.append(
-            Outcome(name, error=f"{storage.shown(public(name))}: {names} no recording; expected one in each row.")
+            Outcome(
+                public(name), error=f"{storage.shown(public(name))}: {names} no recording; expected one in each row."
+            )
         )
     top = parent(name) if is_address(name) else str(Path(name).parent)
     places = [_place(top, row) for row in rows]
@@ -149,19 +151,24 @@ def recordings_listed_at(
         reason = f"does not exist; expected a name relative to the folder of {storage.shown(name)}, or a whole path."
         count = storage.counted(len(missing), "recording does", "recordings do")
         sentence = f"{storage.shown(name)}: {count} not exist ({some(missing)}); expected whole paths or addresses."
-        failed.append(Outcome(name, error=sentence, members=missing, reason=reason))
+        failed.append(Outcome(public(name), error=sentence, members=missing, reason=reason))
     gone = {*errors, *(_place(top, row) for row in missing)}
     chosen = [number for number in chosen if places[number] not in gone]
     away = [number for number in chosen if _is_away(rows[number])]
     shared = _shared_folder([places[number] for number in away])
     for number in chosen:
         place, row = places[number], rows[number]
-        within = posixpath.relpath(_folder(place), shared) if _is_away(row) else posixpath.dirname(row)
-        key = public(row)
+        within = posixpath.relpath(_folder(place), shared) + "/" if _is_away(row) else row
+        folder, key = _folder_here(within), public(row)
         if is_address(place):
-            yield found_at(place, Path(within), key)
+            yield found_at(place, folder, key)
         else:
-            yield Input(place, Path(within), stem_of(Path(place).name), key)
+            yield Input(place, folder, stem_of(Path(place).name), key)
+
+
+def _folder_here(name: str) -> Path:
+    """The folder of results for a name relative to a folder elsewhere."""
+    return Path(*map(storage.name_here, PurePosixPath(posixpath.dirname(name)).parts))
 
 
 def _place(top: str, row: str) -> str:

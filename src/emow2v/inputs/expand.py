@@ -133,7 +133,7 @@ def _place(one: Input) -> str:
 
 
 def _name(path: str) -> str:
-    return name_of(path) if is_address(path) else Path(path).name
+    return storage.name_here(name_of(path)) if is_address(path) else Path(path).name
 
 
 def _is_other(name: str) -> bool:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from emow2v.stores import schemes
+from emow2v.stores import is_on_web
 from emow2v.stores.connection import again, connect, reading, remember
 
 _MAGIC = re.compile(r"[*?\[]")
@@ -15,8 +15,7 @@ _MAGIC_OF_THE_WEB = re.compile(r"\*")  # a query begins with ?, and hosts may ha
 
 def is_pattern(address: str) -> bool:
     """Whether an address is a pattern."""
-    is_web = schemes(address)[:1] in (("http",), ("https",))
-    return bool((_MAGIC_OF_THE_WEB if is_web else _MAGIC).search(address.partition("::")[0]))
+    return bool((_MAGIC_OF_THE_WEB if is_on_web(address) else _MAGIC).search(address.partition("::")[0]))
 
 
 def is_folder(address: str) -> bool:
@@ -24,7 +23,7 @@ def is_folder(address: str) -> bool:
 
     A web address is that of a folder if it ends with a slash.
     """
-    if schemes(address)[:1] in (("http",), ("https",)):
+    if is_on_web(address):
         return address.partition("?")[0].endswith("/")
     with reading(address):
         file_system, path = connect(address)
@@ -47,7 +46,9 @@ def below(address: str) -> Iterator[tuple[str, str]]:
     for name in sorted(found):
         if found[name].get("type") == "directory" or name.rstrip("/") == top or name.endswith("/"):
             continue
-        yield _remembered(address, file_system, name, found[name]), name.removeprefix(top).lstrip("/")
+        within = name.removeprefix(top).lstrip("/")
+        if not within.startswith("?"):  # with such links a page sorts itself
+            yield _remembered(address, file_system, name, found[name]), within
 
 
 def matching(address: str) -> Iterator[tuple[str, bool]]:
