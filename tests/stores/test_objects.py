@@ -118,13 +118,19 @@ def test_an_object_that_changes_while_it_is_read(store: ObjectStore, change: str
     assert str(raised.value) == "s3://study/a.wav has changed while it was read; try again."
 
 
-def test_a_short_object_that_was_listed_and_changed_is_read_as_it_is_now(store: ObjectStore) -> None:
+@pytest.mark.parametrize(
+    ("before", "now"), [("short", "long"), ("long", "short"), ("long", "longer"), ("long", "other")]
+)
+def test_an_object_that_was_listed_and_changed_is_read_as_it_is_now(store: ObjectStore, before: str, now: str) -> None:
     from emow2v.stores import listing
 
-    store.put("a/a.wav", b"something else")
+    sound = Path(EXAMPLE).read_bytes()
+    bodies = {"short": sound, "long": long_wav()}
+    bodies |= {"longer": bodies["long"] + b"ab", "other": bodies["long"][:-2] + b"ab"}
+    store.put("a/a.wav", bodies[before])
     assert [name for _, name in listing.below("s3://study/a")] == ["a.wav"]
-    store.put("a/a.wav", Path(EXAMPLE).read_bytes())
-    assert_reads("s3://study/a/a.wav", Path(EXAMPLE).read_bytes())
+    store.put("a/a.wav", bodies[now])
+    assert_reads("s3://study/a/a.wav", bodies[now])
 
 
 def test_a_web_recording_that_shrinks_or_changes() -> None:

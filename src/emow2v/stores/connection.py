@@ -38,7 +38,7 @@ _SECRET = re.compile(r"""(?<=://)[^\s/'"]*@|\?[^\s'"]*""")
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)  # there may be a million
 class Facts:
     """What a store says of an object.
 

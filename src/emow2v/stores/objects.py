@@ -62,7 +62,8 @@ class StoredObject:
 
     def _begin(self) -> Facts:
         known = known_facts(self._address)
-        for facts in (known, None) if known is not None else (None,):
+        is_short = known is not None and known.size is not None and known.size <= SHORT
+        for facts in (known, None) if is_short else (None,):  # of a longer one only its end would show a change
             try:
                 return self._begin_as(facts or fresh_facts(self._address))
             except Changed:  # since it was listed
@@ -92,13 +93,18 @@ class StoredObject:
         options = {"cache_type": "background", "cache_options": {"maxblocks": _BLOCKS}}
         file = again(lambda: file_system.open(path, "rb", block_size=BLOCK, **options))
         try:
-            if isinstance(file, AbstractBufferedFile) and file.size == self._facts.size:
+            if isinstance(file, AbstractBufferedFile) and file.size is not None:
+                if file.size != self._facts.size:
+                    raise Changed
                 file.seek(BLOCK)  # a server that gives no parts refuses this
                 again(lambda: file.read(1))
                 file.seek(0)
                 return file
         except ValueError:
             pass
+        except BaseException:
+            file.close()
+            raise
         file.close()
         return None
 
