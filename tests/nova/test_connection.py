@@ -49,6 +49,12 @@ def test_a_host_is_allowed_with_its_port(allowed: str, host: str, port: str, fou
         databases.address(host.replace(":5", ""), "6")
 
 
+def test_a_password_before_a_host_is_not_shown() -> None:
+    for host in ("anna:letmein@127.0.0.1", "mongodb://anna:letmein@127.0.0.1", "mongodb://anna:let/me@in@127.0.0.1"):
+        with pytest.raises(DatabaseError, match=r"^dbHost is \.\.\.@127\.0\.0\.1; expected a host"):
+            Databases(("127.0.0.1",)).address(host)
+
+
 @pytest.mark.parametrize(
     "host",
     [

@@ -93,7 +93,8 @@ class Databases:
         Raises:
             DatabaseError: no host, or one that is not allowed
         """
-        found = _address(host, port, f"dbHost is {shown(host)}")
+        user, sign, behind = host.rpartition("@")  # a password may stand before it
+        found = _address(host, port, f"dbHost is {'...' if user else ''}{shown(sign + behind)}")
         if found not in [_address(one, "", "") for one in self.hosts]:
             raise DatabaseError(
                 f"The database at {_said(found)} is not allowed here; the server's administrator allows one with "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
@@ -112,7 +113,8 @@ class RequestDatabase:
         for entry in _streams(ports, framing):
             self.dataset.check_stream(entry, overwrite=overwrite)
         outputs = [output for _, output in ports if output.kind == "annotation"]
-        if twice := next((name for name in sessions if list(sessions).count(name) > 1), None):
+        twice, times = Counter(sessions).most_common(1)[0]
+        if times > 1:
             raise RequestError(f"sessions lists {shown(twice)} twice; expected each session once.")
         self.dataset.check_sessions(list(sessions))
         for session in sessions:
