@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +128,35 @@ def test_secrets_in_addresses_are_written_nowhere(predict: Predict, tmp_path: Pa
     assert [path for path, content in written.items() if b"hush" in content] == []
     assert "hush" not in done.output and f"http://{site.host}/bad.wav" in done.output
     assert f"http://{site.host}/talk.wav" in (tmp_path / "all.csv").read_text()
+
+
+def test_recordings_that_only_their_query_tells_apart(predict: Predict, tmp_path: Path, home: Path) -> None:
+    """Nothing but the sound tells them apart, where a server gives no ETag: queries may be signatures, and are not kept."""
+    pytest.importorskip("aiohttp")
+    sound, rate = soundfile.read(EXAMPLE, dtype="float32")
+    bodies = []
+    for clip in range(2):
+        soundfile.write(file := io.BytesIO(), sound[rate * clip : rate * (clip + 1)], rate, format="WAV")
+        bodies.append(file.getvalue())
+
+    def reply(handler: BaseHTTPRequestHandler) -> None:
+        give(handler, bodies["id=letmein1" in handler.path], ETag="")
+
+    with serving(reply) as site:
+        for numbers in ("0", "1", "1", "10"):
+            Path("list.txt").write_text("".join(f"{site.url('/get.wav')}?id=letmein{one}\n" for one in numbers))
+            predict("list.txt", "-o", "out", "--unit", "files")
+            for number in numbers:
+                Path(f"{number}.wav").write_bytes(bodies[int(number)])
+                predict(f"{number}.wav", "-o", "alone", "--unit", "files")
+            alone = [Path("alone", f"{number}.csv") for number in numbers]
+            found, expected = (
+                sorted(path.read_text().rpartition(".wav,")[2] for path in paths)
+                for paths in (Path("out").glob("*.csv"), alone)
+            )
+            assert found == expected
+        kept = [path.read_bytes() for path in Path("out").rglob("*") if path.is_file()]
+        assert not any(b"letmein" in content for content in kept)
 
 
 def test_shards_of_an_older_table_are_removed(store: ObjectStore, predict: Predict, tmp_path: Path) -> None:

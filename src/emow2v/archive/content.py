@@ -17,7 +17,7 @@ from emow2v.errors import AudioError, Emow2vError
 from emow2v.framing import Signal
 from emow2v.inputs import STDIN
 from emow2v.inputs.table import Chosen
-from emow2v.stores import is_address
+from emow2v.stores import is_address, public
 
 
 @dataclass(frozen=True)
@@ -155,6 +155,17 @@ def _of_object(address: str) -> tuple[int, int]:
     except AudioError:  # reading it meets that again, and says so
         return 0, 0
     return found.size or 0, found.stamp
+
+
+def shown_as(path: str) -> str:
+    """The path, or the address without what may be a secret."""
+    return public(path) if is_address(path) else path
+
+
+def own_key(path: str) -> str:
+    """A key for one of several recordings that are shown as the same."""
+    digest = hashlib.sha256(path.encode(errors="backslashreplace")).hexdigest()
+    return path if shown_as(path) == path else f"{shown_as(path)} {digest[:16]}"
 
 
 class Sizes(Mapping[str, int]):

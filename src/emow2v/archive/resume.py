@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from emow2v import formats
-from emow2v.archive.content import Content, Sizes, is_same, size_and_time
+from emow2v.archive.content import Content, Sizes, is_same, own_key, shown_as, size_and_time
 from emow2v.archive.journal import Entry, Journal, Options, State, failures
 from emow2v.archive.run_table import RunTable
 from emow2v.archive.turns import Finder, Turns
@@ -24,7 +24,7 @@ from emow2v.inputs.table import Chosen, Inputs
 from emow2v.inputs.texts import repeated
 from emow2v.storage import exists
 from emow2v.storage.files import Move, finish_publishing, remove_unfinished_of
-from emow2v.stores import is_address, public
+from emow2v.stores import is_address
 from emow2v.stores.results import StoredResults
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ class CorpusRun:
         changed: Inputs | None = None
         with self.journal.together():
             for place, one in enumerate(given):
-                named, entry = self._named(one, one.path if place in later else _key(one))
+                named, entry = self._named(one, own_key(one.path) if place in later else _key(one))
                 if changed is None and named != one:
                     changed = Inputs(given[before] for before in range(place))
                 if changed is not None:
@@ -220,7 +220,8 @@ class CorpusRun:
         if entry.state == "failed" and same_file and not self._retry_failed:
             return "failed"
         if entry.state == "done" and self._stamp(one) == entry.turns and self._has_outputs(entry):
-            return "done" if same_file and not self._check_content else "unsure"
+            unknown = is_address(one.path) and not modified_ns  # its store says nothing by which a change would show
+            return "done" if same_file and not unknown and not self._check_content else "unsure"
         if entry.state != "waiting":
             self.journal.wait(entry.key)
         return "waiting"
@@ -289,7 +290,7 @@ class CorpusRun:
             return False
         for one, entry in self._entries() if next(self.journal.failed_keys(), None) else ():
             if entry.state == "failed":
-                table.failed(_shown_as(one.path), entry.error)
+                table.failed(shown_as(one.path), entry.error)
         table.add_kept(self._kept)
         return True
 
@@ -298,7 +299,7 @@ class CorpusRun:
         for one, entry in self._entries():
             if entry.state == "done":
                 yield from (
-                    (self.output / name, _shown_as(one.path)) for name in entry.outputs if name.endswith(".rows")
+                    (self.output / name, shown_as(one.path)) for name in entry.outputs if name.endswith(".rows")
                 )
 
     def filled(self, table: RunTable) -> None:
@@ -385,8 +386,4 @@ class Attempt:
 
 
 def _key(one: Input) -> str:
-    return one.key or _shown_as(one.path)
-
-
-def _shown_as(path: str) -> str:
-    return public(path) if is_address(path) else path
+    return one.key or shown_as(one.path)
