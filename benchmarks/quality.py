@@ -3,7 +3,7 @@ robustness.
 
 python benchmarks/quality.py --data CORPORA --ratings CSV --model lite --model DIR -o docs/models/lite
 
-writes NAME-VERSION/CORPUS.json and robustness.json below the output folder (the figures of model cards), the reports and
+writes NAME-VERSION/CORPUS.json and robustness.json (with --recorded DIR only recorded.json: noises and rooms of DIR) below the output folder (the figures of model cards), the reports and
 pictures below build/benchmarks/quality, and prints a table.
 """
 
@@ -51,6 +51,7 @@ def main() -> None:
     )
     parser.add_argument("--opensmile", action="store_true", help="also openSMILE's features, of the first model's run")
     parser.add_argument("--no-robustness", action="store_true")
+    parser.add_argument("--recorded", type=Path, help="folder with noises/ and rooms/, for recorded.json alone")
     parser.add_argument("-o", "--output", type=Path, required=True, help="folder of the JSON files")
     options = parser.parse_args()
     manifests = {path.stem: path for path in write_manifests(options.data, REPORTS / "manifests", options.ratings)}
@@ -58,7 +59,7 @@ def main() -> None:
     for number, name in enumerate(options.model or ["lite"]):
         model = emow2v.load(name)
         folder = f"{model.name}-{model.card.version}"
-        for corpus in options.corpus or list(manifests):
+        for corpus in () if options.recorded else options.corpus or list(manifests):
             features = FEATURES if options.opensmile and number == 0 and corpus == "emodb" else ()
             evaluation = evaluate(model, read_manifest(manifests[corpus]), features=features)
             about = {
@@ -71,7 +72,9 @@ def main() -> None:
             write_text(options.output / folder / f"{corpus}.json", json.dumps(plain, indent=1) + "\n")
             table.add_row(folder, corpus, *row(plain))
             console.print(f"{folder} on {corpus}: done", style="dim")
-        if not options.no_robustness:
+        if options.recorded:
+            measure_robustness(model, manifests["held-out"], options.output / folder, options.recorded)
+        elif not options.no_robustness:
             measure_robustness(model, manifests["held-out"], options.output / folder)
     console.print(table)
 
@@ -120,11 +123,16 @@ def row(plain: dict[str, Any]) -> list[str]:
     ]  # fmt: skip
 
 
-def measure_robustness(model: Model, manifest: Path, folder: Path) -> None:
+def measure_robustness(model: Model, manifest: Path, folder: Path, recorded: Path | None = None) -> None:
     clips = [clip for clip in read_manifest(manifest) if clip.corpus != "baved"]  # single words
     chosen = [clips[k * len(clips) // ROBUSTNESS_CLIPS].file for k in range(ROBUSTNESS_CLIPS)]
-    found = robustness(model, chosen)
-    write_text(folder / "robustness.json", json.dumps(found.figures(), indent=1) + "\n")
+    if recorded is None:
+        found, name = robustness(model, chosen), "robustness"
+    else:
+        only = ("environment", "measured room")
+        found = robustness(model, chosen, noises=recorded / "noises", rooms=recorded / "rooms", only=only)
+        name = "recorded"
+    write_text(folder / f"{name}.json", json.dumps(found.figures(), indent=1) + "\n")
     sys.stdout.write(found.markdown() + "\n")
 
 

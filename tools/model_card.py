@@ -27,6 +27,7 @@ from emow2v.storage.files import write_text
 from emow2v.trajectory import DIMENSIONS
 
 ROBUSTNESS = "robustness"
+RECORDED = "recorded"  # robustness with recorded noises and measured rooms
 HELD_OUT = "held-out"
 RATED = "rated"
 
@@ -151,7 +152,7 @@ def _quality(
     results: Mapping[str, Results], beside: Sequence[Mapping[str, Results]], picture: str = ""
 ) -> Iterator[str]:
     everyone = [results, *beside]
-    corpora = [name for name in results if name not in (ROBUSTNESS, RATED)]
+    corpora = [name for name in results if name not in (ROBUSTNESS, RECORDED, RATED)]
     if RATED in results:
         yield (
             "**People's ratings** of speakers by whom nothing was chosen, in a language that was not trained on: CCC and\n"
@@ -195,7 +196,7 @@ def _quality(
     differences = [
         f"{corpus}: " + ", ".join(f"{name} {_interval(value)}" for name, value in one["women_less_men_ccc"].items())
         for corpus, one in results.items()
-        if corpus != ROBUSTNESS and one["women_less_men_ccc"]
+        if corpus not in (ROBUSTNESS, RECORDED) and one["women_less_men_ccc"]
     ]
     if differences:
         yield (
@@ -295,6 +296,19 @@ def _steadiness(results: Mapping[str, Results], beside: Sequence[Mapping[str, Re
         yield "\n".join(table(("group", "model", *DIMENSIONS), rows))
     made = sorted(test["test"] for test in one["tests"] if test["sound"] == "synthetic")
     yield f"Sounds were synthetic in: {', '.join(made)}. Rooms were simulated by image sources."
+    recorded = [other[RECORDED] for other in (results, *beside) if RECORDED in other]
+    if RECORDED in results:
+        rows = [
+            [test["test"], _named(other), *(_share(test["unchanged"][name]) for name in DIMENSIONS), f"{test['threshold']:.0%}"]
+            for place in range(len(recorded[0]["tests"]))
+            for other in recorded
+            for test in other["tests"][place : place + 1]
+        ]  # fmt: skip
+        yield (
+            "With recorded noises of places, 20 dB below, and in measured rooms, against the recording as it is. The training\n"
+            "of lite 2.0 and lite-frames drew from the same recordings, that of the others did not:"
+        )
+        yield "\n".join(table(("test", "model", *DIMENSIONS, "threshold"), rows))
 
 
 def _commands(results: Mapping[str, Results]) -> Iterator[str]:

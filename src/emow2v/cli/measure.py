@@ -271,6 +271,14 @@ def robustness(
             show_default="synthetic sounds",
         ),
     ] = None,
+    rooms: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Folder of measured impulse responses, for one more test.",
+            show_default="simulated rooms only",
+        ),
+    ] = None,
     limit: Annotated[
         float, typer.Option(metavar="X", help="A score that moves by less than this counts as unchanged.")
     ] = 0.05,
@@ -310,6 +318,7 @@ def robustness(
             loaded,
             [one.path for one in chosen.inputs],
             noises=noises,
+            rooms=rooms,
             limit=limit,
             seed=seed,
             on_file=lambda name: bar.advance(),

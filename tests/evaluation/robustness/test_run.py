@@ -485,13 +485,13 @@ def test_same_seed_same_figures(files):
 
 def test_reference_is_what_it_is_compared_with(files, monkeypatch):
     louder = change_of(lambda signal: 2 * signal, reference=lambda signal: 2 * signal)
-    monkeypatch.setattr(robustness, "changes", lambda folder: (louder,))
+    monkeypatch.setattr(robustness, "changes", lambda *_: (louder,))
     found = robustness.robustness(LOUDNESS, files)
     assert found.results[0].unchanged == (1.0,) * 3
 
 
 def test_limit_is_the_users(files, monkeypatch):
-    monkeypatch.setattr(robustness, "changes", lambda folder: (change_of(lambda signal: signal * 10 ** (1 / 20)),))
+    monkeypatch.setattr(robustness, "changes", lambda *_: (change_of(lambda signal: signal * 10 ** (1 / 20)),))
     assert robustness.robustness(LOUDNESS, files, limit=0.11).results[0].unchanged[0] == 1
     assert robustness.robustness(LOUDNESS, files, limit=0.09).results[0].unchanged[0] == 0
     for bad in (0, -1, math.nan, math.inf):
@@ -529,7 +529,7 @@ def test_files_that_cannot_be_heard_are_told(files, tmp_path):
 
 
 def test_long_files_are_cut(tmp_path, monkeypatch):
-    monkeypatch.setattr(robustness, "changes", lambda folder: (change_of(lambda signal: -signal),))
+    monkeypatch.setattr(robustness, "changes", lambda *_: (change_of(lambda signal: -signal),))
     sizes = []
     long = write(tmp_path / "long.wav", np.full(RATE * 31, 0.1))
     exact = write(tmp_path / "exact.wav", np.full(RATE * 30, 0.1))
@@ -558,7 +558,7 @@ def test_too_short_for_the_model_is_left_out(files, monkeypatch):
             raise AudioError("signal is too short")
         return (0, 0, 0)
 
-    monkeypatch.setattr(robustness, "changes", lambda folder: (change_of(lambda signal: signal[:500]),))
+    monkeypatch.setattr(robustness, "changes", lambda *_: (change_of(lambda signal: signal[:500]),))
     found = robustness.robustness(Fake(scores), files)
     assert found.results[0].left_out == {"What it leaves is too short for the model.": 3}
     assert found.figures()["tests"][0]["unchanged"] == {"arousal": None, "dominance": None, "valence": None}
@@ -588,7 +588,7 @@ def test_nobody_talks_behind_himself(files, monkeypatch):
         heard.append(any(np.array_equal(signal, other) for other in others) or len(others) != 2)
         return signal
 
-    monkeypatch.setattr(robustness, "changes", lambda folder: (Change("a", module.SMALL, 0.95, "A.", change),))
+    monkeypatch.setattr(robustness, "changes", lambda *_: (Change("a", module.SMALL, 0.95, "A.", change),))
     robustness.robustness(CONSTANT, files)
     assert heard == [False] * 3
 
@@ -632,7 +632,7 @@ def test_lite_from_files_to_picture(lite, tmp_path):
 
 
 def test_picture_without_matplotlib(files, tmp_path, monkeypatch):
-    monkeypatch.setattr(robustness, "changes", lambda folder: (change_of(np.negative),))
+    monkeypatch.setattr(robustness, "changes", lambda *_: (change_of(np.negative),))
     found = robustness.robustness(CONSTANT, files)
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(FormatError, match=r"emow2v\[plot\]"):

@@ -14,27 +14,12 @@ import torch
 from emow2v.errors import FormatError
 from emow2v.modelstore.verify import EXAMPLE
 from emow2v.training.lite.augment import Augmenter
-from emow2v.training.lite.bank import Bank, decay_s, read_noises, read_rooms
+from emow2v.training.lite.bank import Bank, read_noises, read_rooms
+from impulse_responses import room
 
 
 def seeded(seed: int = 1) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
-
-
-def room(seconds: float, before: int = 0) -> np.ndarray:
-    """Noise that falls by 60 dB in that time, behind a direct sound."""
-    rng = np.random.default_rng(0)
-    time = np.arange(int(1.5 * seconds * 16000)) / 16000
-    tail = rng.normal(size=time.size) * 10 ** (-3 * time / seconds) * 0.05
-    tail[0] = 0.9
-    return np.concatenate([np.zeros(before), tail]).astype(np.float32)
-
-
-@pytest.mark.parametrize("seconds", [0.2, 0.5, 1.0])
-def test_the_decay_of_a_room_is_that_of_its_noise(seconds: float) -> None:
-    response = room(seconds)
-    assert decay_s(response[1:]) == pytest.approx(seconds, rel=0.1)
-    assert decay_s(np.zeros(100, np.float32)) == decay_s(np.zeros(0, np.float32)) == 0
 
 
 def test_rooms_are_what_follows_the_direct_sound_and_no_effects(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ import numpy as np
 
 from emow2v.evaluation.robustness import noises
 from emow2v.evaluation.robustness.noises import Generator, Sound
+from emow2v.evaluation.robustness.rooms import read_responses, reverberated
 from emow2v.evaluation.robustness.transmission import Codec, Room, Unfit, as_loud, level, library, telephone, tilted
 from emow2v.framing import SAMPLING_RATE, Signal
 
@@ -67,16 +68,18 @@ class Change:
         return np.ascontiguousarray(self.change(signal, rng, others), np.float32)
 
 
-def changes(folder: str | Path | None = None) -> tuple[Change, ...]:
+def changes(folder: str | Path | None = None, rooms: str | Path | None = None) -> tuple[Change, ...]:
     """All changes, in the order of the tables.
 
     Args:
         folder: recordings of noises, see `noises.backgrounds`
+        rooms: folder of measured impulse responses; None leaves them out
 
     Raises:
-        FormatError: a folder without noises
+        FormatError: a folder without noises, or without responses of rooms
     """
-    return (*_small(), *_background(folder), _phone(), *_conditions(), *_tilts(), *_codecs())
+    measured = () if rooms is None else (_measured(read_responses(Path(rooms))),)
+    return (*_small(), *_background(folder), _phone(), *_conditions(), *measured, *_tilts(), *_codecs())
 
 
 def versions() -> dict[str, str]:
@@ -262,6 +265,15 @@ def _conditions() -> Iterator[Change]:
         another_room,
         reference=lambda signal: booth.reverberated(signal, distance),
     )
+
+
+def _measured(responses: Sequence[Signal]) -> Change:
+    # no part of the paper in this form: it compares with a measured booth, which a folder of the user need not have
+    does = "In a measured room, against the recording as it is."
+    return Change(
+        "measured room", CONDITION, 0.8, does, lambda signal, rng, others: reverberated(signal, responses, rng),
+        published=False,
+    )  # fmt: skip
 
 
 def _tilts() -> Iterator[Change]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -188,6 +188,8 @@ def robustness(
     files: Sequence[str | Path],
     *,
     noises: str | Path | None = None,
+    rooms: str | Path | None = None,
+    only: Collection[str] = (),
     limit: float = LIMIT,
     seed: int = 0,
     on_file: Callable[[str], None] = lambda name: None,
@@ -201,18 +203,20 @@ def robustness(
         files: recordings of any length; of long ones the first `LONGEST_S` seconds are used
         noises: folder with recordings in folders music, coughs, sneezes, environment or babble, in place of synthetic
             sounds
+        rooms: folder with measured impulse responses, for one more test
+        only: names of the tests that are made; none for all
         limit: a score that changes by less counts as unchanged
         seed: of all random choices; the same seed and files give the same changes
         on_file: called with the name of every file that is done; may raise to stop
 
     Raises:
-        FormatError: a folder of noises without any
+        FormatError: a folder of noises or rooms without any
         AudioError: none of the noises of a kind can be read
         Emow2vError: no file that can be read, a limit or seed out of range, a library that is not installed
     """
     if not 0 < limit < math.inf or seed < 0:
         raise Emow2vError(f"limit is {limit:g} and seed {seed}; expected a limit above 0 and a seed of 0 or more.")
-    tests = changes(noises)
+    tests = tuple(one for one in changes(noises, rooms) if not only or one.name in only)
     software = versions()  # a library that is missing is an error before any work
     counts = [_Count() for _ in tests]
     voices = _voices(files, seed)

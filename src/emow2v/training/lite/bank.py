@@ -12,12 +12,12 @@ from torch import Tensor
 
 from emow2v.audio.excerpts import read_stretch
 from emow2v.errors import AudioError, FormatError
+from emow2v.evaluation.robustness.rooms import is_room, none_in
 from emow2v.framing import SAMPLING_RATE
 from emow2v.speech.activity import probabilities
 
 DIRECT = SAMPLING_RATE * 25 // 10_000  # samples about the peak of an impulse response that are the direct sound: 2.5 ms
 SPOKEN = 0.5  # probability of speech above which a frame of 32 ms holds some
-DECAYS_S = (0.1, 1.2)  # of rooms, for 60 dB; below are filters, beyond are caves and effects
 
 
 class Bank:
@@ -84,29 +84,13 @@ def read_rooms(folder: Path) -> Bank:
     tails = []
     for response in _read(folder):
         peak = int(np.argmax(np.abs(response)))
-        if DECAYS_S[0] <= decay_s(response[peak:]) <= DECAYS_S[1]:
+        if is_room(response[peak:]):
             tail = response[peak:].copy()
             tail[:DIRECT] = 0
             tails.append(tail)
     if not tails:
-        raise FormatError(
-            f"{folder} holds no impulse response that decays by 60 dB in {DECAYS_S[0]:g} to {DECAYS_S[1]:g} s; expected rooms."
-        )
+        raise none_in(folder)
     return Bank(tails, from_start=True)
-
-
-def decay_s(response: npt.NDArray[np.float32]) -> float:
-    """Seconds in which the sound of a room falls by 60 dB, from its fall from -5 to -25 dB; 0 where it does not fall so far.
-
-    The energy that is still to come, integrated backwards: Schroeder (1965), New method of measuring reverberation time,
-    Journal of the Acoustical Society of America 37.
-    """
-    energy = np.cumsum(response[::-1].astype(np.float64) ** 2)[::-1]
-    if not energy.size or energy[0] <= 0:
-        return 0.0
-    level = 10 * np.log10(np.maximum(energy / energy[0], 1e-12))
-    begin, end = (int(np.argmax(level < limit)) for limit in (-5, -25))
-    return 3 * (end - begin) / SAMPLING_RATE if end > begin > 0 else 0.0
 
 
 def _read(folder: Path) -> list[npt.NDArray[np.float32]]:
