@@ -1,11 +1,12 @@
 """A long recording at an address, beside the same file on the disk: time to the first values, wall clock, processor time.
 
     python benchmarks/addresses.py [--minutes 60] [--model lite] [--context shared] [--format wav] [--rounds 3]
-        [--delay 0] [--mbit 0] [--no-ranges] [--json results.json]
+        [--delay 0] [--mbit 0] [--no-ranges] [--fsspec] [--json results.json]
 
 The web server is a process of its own on this machine, and its processor time does not count. It gives ranges, waits
 --delay milliseconds before each answer, and sends no more than --mbit megabits a second; 0 for no limit. Both ways are
-computed in this process in turns, on all cores, with the checks and the temporary file that `emow2v serve` has. Each
+computed in this process in turns, on all cores, with the checks and the temporary file that `emow2v serve` has;
+with --fsspec as the command line and the library read addresses (extra `cloud`). Each
 figure is the median of the rounds; the ratio is the median of the ratios of each round. The time that was waited for
 the web server is an upper bound of what the network adds, also where other programs make the wall clock say nothing.
 """
@@ -121,6 +122,7 @@ def main() -> None:
     arguments.add_argument("--delay", type=float, default=0)
     arguments.add_argument("--mbit", type=float, default=0)
     arguments.add_argument("--no-ranges", action="store_true")
+    arguments.add_argument("--fsspec", action="store_true")
     arguments.add_argument("--serve", type=Path, help=argparse.SUPPRESS)
     options = arguments.parse_args()
     if options.serve:
@@ -137,11 +139,14 @@ def main() -> None:
             web = Web((host,), ("127.0.0.0/8",))
             for _ in range(options.rounds):
                 near.append(compute(model, path, options.context))
+                if options.fsspec:
+                    far.append(compute(model, url, options.context) | {"waiting": float("nan")})
+                    continue
                 client = Client(web)
                 with closing(Remote(web.address(url), client, Path(name))) as remote:
                     far.append(compute(model, remote, options.context))
                 far[-1]["waiting"] = web.max_s - client.deadline.total_s
-                assert near[-1]["rows"] == far[-1]["rows"]
+            assert [one["rows"] for one in near] == [one["rows"] for one in far]
         size = path.stat().st_size
     figures = {
         what: {
