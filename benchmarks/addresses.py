@@ -164,10 +164,8 @@ def main() -> None:
             for what, one in figures.items()
         ],
     )
-    waiting = statistics.median(one["waiting"] for one in far)
-    console.print(
-        f"{near[0]['rows']:.0f} values; {options.rounds} rounds; {waiting:.2f} s of waiting for the web server"
-    )
+    waiting = f"; {statistics.median(one['waiting'] for one in far):.2f} s of waiting for the web server"
+    console.print(f"{near[0]['rows']:.0f} values; {options.rounds} rounds{'' if options.fsspec else waiting}")
     rounds = {"disk": near, "address": far}
     keep(
         "addresses",
