@@ -119,6 +119,11 @@ class Places:
         """Folder of a job's `request:` outputs; the jobID itself never becomes part of a path."""
         return self.own_dir / "results" / hashlib.sha256(job_id.encode(errors="backslashreplace")).hexdigest()[:32]
 
+    @property
+    def fetched(self) -> Path:
+        """Folder of what was fetched from data folders at addresses, each in a folder of its own."""
+        return self.work_dir / "fetched"
+
     def computed(self, number: int) -> Path:
         """File with what a job that has not ended has computed."""
         return self.work_dir / "computed" / str(number)
@@ -174,7 +179,7 @@ class Places:
         from emow2v.stores.cache import StoredFolders
 
         try:
-            return ask(StoredFolders(self.stores, self.work_dir / "fetched"))
+            return ask(StoredFolders(self.stores, self.fetched))
         except AudioError as error:
             raise RequestError(str(error)) from None
 

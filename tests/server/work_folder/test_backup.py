@@ -47,11 +47,13 @@ def work(tmp_path: Path) -> Path:
     for left_out in (
         "server.lock",
         "computed/2",
+        "fetched/ab/talk.wav",
+        "passwords/ab",
         "uploads/.x.wav.part",
         "results/ab.12.zip",
         "jobs.sqlite.schema-3.bak",
     ):
-        (folder / left_out).parent.mkdir(exist_ok=True)
+        (folder / left_out).parent.mkdir(parents=True, exist_ok=True)
         (folder / left_out).touch()
     (places.results("done").with_name("ab.1234")).mkdir()
     (places.results("done").with_name("ab.1234") / "result.csv").touch()

@@ -76,6 +76,19 @@ def test_the_oldest_recordings_go_first_then_the_oldest_jobs(folder: Folder) -> 
     assert running.status is Status.WAITING and not list(folder.places.results("b").parent.glob("*"))
 
 
+def test_what_can_be_fetched_again_goes_before_all_that_people_have(folder: Folder) -> None:
+    folder.finished("a")
+    for number in range(6):
+        path = folder.places.fetched / str(number) / "talk.wav"
+        path.parent.mkdir(parents=True)
+        path.write_bytes(bytes(MB))
+        os.utime(path, (number, number))
+    folder.disk(6.4).look()  # 8 MB and the database are there
+    assert folder.left() == ["a.wav", "a"] and not list(folder.store.get("a").notices)  # type: ignore[union-attr]
+    assert sorted(path.parent.name for path in folder.places.fetched.glob("*/*")) == ["3", "4", "5"]
+    assert sorted(path.name for path in folder.places.fetched.iterdir()) == ["3", "4", "5"]
+
+
 def test_without_a_limit_nothing_goes(folder: Folder) -> None:
     folder.finished("a")
     folder.disk(0).look()

@@ -37,7 +37,8 @@ LINKS = ".backup-"  # beginning of the name of the folder with second names
 PIECE = 1 << 20
 DAY_S = 86400
 _LEFT_OUT = (".lock", ".part", ".old", ".bak", "-wal", "-shm", "-journal")
-_COMPUTED = "computed"  # of jobs that run: a restored job begins anew
+# Values of jobs that run, since a restored job begins anew; what can be fetched again; passwords of waiting jobs
+_NOT_KEPT = ("computed", "fetched", "passwords")
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,7 @@ def _files(work_dir: Path) -> Iterator[Path]:
         folders[:] = sorted(
             name
             for name in folders
-            if not name.startswith(".") and "." not in _of_results(here, name) and (here.parts or name != _COMPUTED)
+            if not name.startswith(".") and "." not in _of_results(here, name) and (here.parts or name not in _NOT_KEPT)
         )
         for name in sorted(names):
             hidden = name.startswith(".") and not name.startswith(".turns-")

@@ -151,15 +151,19 @@ class Disk:
         return self._usage
 
     def _free(self, wanted: float) -> None:
-        """Remove files until so many bytes are free: uploads that no job names, recordings of ended jobs, ended jobs; the oldest
-        first. What waits or runs keeps all it needs."""
+        """Remove files until so many bytes are free: what can be fetched again, uploads that no job names, recordings of ended
+        jobs, ended jobs; the oldest first. What waits or runs keeps all it needs."""
         freed = 0
-        for step in (self._unused, self._recordings, self._jobs):
+        for step in (self._fetched, self._unused, self._recordings, self._jobs):
             for remove in step():
                 if freed >= wanted:
                     return
                 with contextlib.suppress(OSError, Emow2vError):  # it is in use
                     freed += remove()
+
+    def _fetched(self) -> Iterator[Callable[[], int]]:
+        for path in sorted(self._places.fetched.glob("*/*"), key=_modified):
+            yield lambda path=path: _remove_fetched(path)  # type: ignore[misc]
 
     def _unused(self) -> Iterator[Callable[[], int]]:
         oldest = time.time() - UNUSED_S
@@ -202,6 +206,14 @@ def _size(path: Path) -> int:
         return path.stat().st_size
     except FileNotFoundError:
         return 0
+
+
+def _remove_fetched(path: Path) -> int:
+    size = _size(path)
+    path.unlink()
+    with contextlib.suppress(OSError):  # another object is fetched into it
+        path.parent.rmdir()
+    return size
 
 
 def _age(upload: tuple[Path, str]) -> float:
