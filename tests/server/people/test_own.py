@@ -18,8 +18,10 @@ from starlette.websockets import WebSocketDisconnect
 from emow2v.discover.places import Places
 from emow2v.model import Model
 from emow2v.server.jobs import history
-from emow2v.server.jobs.store import Store
+from emow2v.server.jobs.store import OverLimit, Store
 from emow2v.server.options import ServerOptions
+from emow2v.server.people.own import OwnJobs
+from emow2v.server.people.person import Call, Person, begin_call, end_call
 from laboratories import SINGLE, Laboratory, idle, short, to_fetch, tokens_of
 from servers import app
 from waiting import until
@@ -403,6 +405,23 @@ def test_bytes_of_each_name(tmp_path: Path) -> None:
     assert bob.post("/upload", files={"file": ("a.wav", sound)}).status_code == 200
     assert all(served.client("boss").post("/upload", files={"file": ("a.wav", sound)}).text for _ in range(5))
     served.store.close()
+
+
+def test_uploads_at_the_same_time_share_the_room_of_a_name(tmp_path: Path) -> None:
+    served = idle(tmp_path, max_kept_each_mb=0.1)
+    own: OwnJobs = served.app.state.server.jobs
+    call = Call(Person("anna"))
+    begun = begin_call(call)
+    with contextlib.closing(served.store):
+        with own.room(60_000):  # one is being stored
+            own.check_room(40_000)
+            with pytest.raises(OverLimit, match=r"this is 0\.1 MB more; each name has 0\.1 MB"):
+                own.check_room(60_000)
+            call.person = Person("bob")
+            own.check_room(60_000)
+            call.person = Person("anna")
+        own.check_room(60_000)  # it came to nothing
+    end_call(begun)
 
 
 def test_people_take_turns_wherever_they_are(tmp_path: Path) -> None:

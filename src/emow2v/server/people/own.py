@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import contextlib
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 
 from emow2v.discover.places import Places
 from emow2v.server.jobs.store import Job, Kind, Limits, Status, Store
@@ -33,6 +36,8 @@ class OwnJobs:
             options.max_waiting_each, options.max_hours_each * 3600, round(options.max_kept_each_mb * 1e6)
         )
         self._max_waiting, self._context = options.max_waiting, options.context
+        self._lock = threading.Lock()
+        self._coming: Counter[str] = Counter()  # bytes that are being stored, by name
 
     @property
     def places(self) -> Places:
@@ -96,8 +101,33 @@ class OwnJobs:
         Raises:
             OverLimit: one sentence on the limit
         """
-        if (limits := self._own_limits) is not None:
-            limits.check_kept(self.places.own_dir, more)
+        with self.room(more):
+            pass
+
+    @contextlib.contextmanager
+    def room(self, more: int) -> Iterator[None]:
+        """Hold room for bytes that are stored in the with block: requests at the same time may not use it, too.
+
+        Args:
+            more: bytes that come
+
+        Raises:
+            OverLimit: the caller may not keep so many; one sentence on the limit
+        """
+        if (limits := self._own_limits) is None:
+            yield
+            return
+        name = caller().name
+        with self._lock:
+            limits.check_kept(self.places.own_dir, more + self._coming[name])
+            self._coming[name] += more
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._coming[name] -= more
+                if not self._coming[name]:
+                    del self._coming[name]
 
     def add_sound(self, seconds: float) -> None:
         """Count sound of a live stream of the caller.

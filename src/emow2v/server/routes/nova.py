@@ -321,11 +321,16 @@ async def _upload(request: Request) -> Response:
         part = form.get("file")
         if not isinstance(part, UploadFile):
             return refusal("The upload has no part named file; expected multipart/form-data with one.")
+        upload = part
+
+        def stored() -> str:
+            with own.room(upload.size or 0):
+                return keep(upload.file, upload.filename or "", own.places.uploads)
+
         try:
-            await run_in_threadpool(own.check_room, part.size or 0)
+            name = await run_in_threadpool(stored)
         except OverLimit as error:
             return refusal(error, 429)
-        name = await run_in_threadpool(keep, part.file, part.filename or "", own.places.uploads)
     return HTMLResponse(name)
 
 

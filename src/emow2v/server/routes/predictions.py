@@ -157,13 +157,14 @@ def add(api: FastAPI, state: ServerState, to_model: Callable[[Job], JobModel]) -
             if segments_url:
                 fetched = _fetched(segments_url, bool(files or segments_path), places)
                 files, sent = {**fetched}, len(fetched)
-                own.check_room(sizes + sum(one.getbuffer().nbytes for one in fetched.values()))
-            if file is not None:
-                form["name"] = file.filename or "upload"
-                form["upload"] = keep(file.file, file.filename or "", places.uploads)
+                sizes += sum(one.getbuffer().nbytes for one in fetched.values())
             try:
-                if files:
-                    form["segments"], form["segments_name"] = keep_segments(files, sent, places.uploads)
+                with own.room(sizes):
+                    if file is not None:
+                        form["name"] = file.filename or "upload"
+                        form["upload"] = keep(file.file, file.filename or "", places.uploads)
+                    if files:
+                        form["segments"], form["segments_name"] = keep_segments(files, sent, places.uploads)
                 with contextlib.closing(PredictionTask(job_id, form, places, options.context)) as task:
                     seconds = task.check(state.card, options.max_duration_s)
                 return own.submit(job_id, form, "prediction", seconds)
