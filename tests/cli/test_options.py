@@ -36,11 +36,15 @@ def test_every_help_is_a_sentence(every: dict[str, Any]) -> None:
     assert [name for name, option in every.items() if not option.help or not option.help.endswith(".")] == []
 
 
+# Options with the name of a shared one that mean something else: what is replaced is one archive, or a work folder.
+OTHERS = {"export --model", "export --precision", "prune --model", "backup --overwrite", "restore --overwrite"}
+
+
 @pytest.mark.parametrize("option", SHARED)
 def test_an_option_is_the_same_in_all_commands(every: dict[str, Any], option: str) -> None:
     texts = defaultdict(list)
     for name, found in every.items():
-        if name.endswith(f" {option}") and name not in ("export --model", "export --precision", "prune --model"):
+        if name.endswith(f" {option}") and name not in OTHERS:
             texts[found.help].append(name)
     assert len(texts) == 1, dict(texts)
     assert sum(map(len, texts.values())) > 1

@@ -226,7 +226,7 @@ class Worker:
             "engine": engine.name,
             "precision": engine.precision,
             "parallel_batches": engine.parallel_batches,
-            "machine": f"{platform.machine()} {platform.processor()}",
+            "machine": platform.machine(),
         }
         return KeptOutputs(self._config.places.computed(job.number), facts, SOFTWARE)
 
