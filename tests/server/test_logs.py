@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import soundfile
+from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from emow2v.cli.demo import request
@@ -97,6 +98,8 @@ def test_a_server_with_its_workers(tmp_path: Path) -> None:
         socket = url.replace("http", "ws") + f"/v1/stream?token={TOKEN}"
         with connect(socket, additional_headers={"Authorization": f"Bearer {TOKEN}"}) as stream:
             stream.recv()
+        with pytest.raises(InvalidStatus):
+            connect(socket)
     finally:
         process.terminate()
         process.communicate(timeout=60)
@@ -105,6 +108,9 @@ def test_a_server_with_its_workers(tmp_path: Path) -> None:
     lines = [json.loads(line) for line in text.splitlines()]
     assert all(datetime.fromisoformat(line["time"]).utcoffset().total_seconds() == 0 for line in lines)
     assert all(line["level"] and line["message"] for line in lines)
+    refused = [line["message"] for line in lines if line["level"] in ("WARNING", "ERROR")]
+    assert len(refused) == 1 and refused[0].startswith("refused: WebSocket /v1/stream: 401"), refused
+    assert not any("reject" in line["message"] or '" 401' in line["message"] for line in lines)
     about = [line for line in lines if line.get("job") == "talk"]
     assert [line["message"] for line in about] == [f"job talk: {state}" for state in ("posted", "running", "finished")]
     assert {line["client"] for line in about} == {"127.0.0.1"}

@@ -13,12 +13,23 @@ from emow2v.storage import one_line
 
 # Uvicorn logs the address of a WebSocket with its query, in which a client may send a secret that belongs into a header.
 _SECRET = re.compile(r"([?&][^=&\s]*(?:token|password|secret)[^=&\s]*=)[^&\s\"']+", re.IGNORECASE)
+# What Uvicorn says of a WebSocket that was refused: `security.refusals` has one line for it, with its reason, and not more
+# than so many in a minute.
+_REFUSED = frozenset(
+    [
+        '%s - "WebSocket %s" %d',
+        '%s - "WebSocket %s" 403',
+        "connection rejected (%d %s)",
+        "ASGI callable returned without completing handshake.",
+    ]
+)
 
 
 def set_up(kind: LogFormat, level: int = logging.INFO) -> None:
     """Send the whole log of this process to standard error, with Uvicorn's lines and Python's warnings."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JSONFormatter() if kind == "json" else TextFormatter())
+    handler.addFilter(lambda record: record.msg not in _REFUSED)
     root = logging.getLogger()
     for old in root.handlers[:]:
         root.removeHandler(old)

@@ -363,6 +363,19 @@ def test_live_sound_counts_and_ends_with_the_limit(lite: Model, tmp_path: Path) 
     served.store.close()
 
 
+def test_live_sound_that_cannot_be_counted_ends_its_stream_with_a_sentence(
+    lite: Model, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    served = idle(tmp_path, model=lite, max_hours_each=1)
+    with contextlib.closing(sqlite3.connect(served.store.path)) as database:
+        database.execute("DROP TABLE heard")
+    with contextlib.closing(served.store), served.client("anna").websocket_connect("/v1/stream") as socket:
+        assert "The server's list of jobs cannot be used" in json.loads(socket.receive_text())["error"]
+        with pytest.raises(WebSocketDisconnect) as ended:
+            socket.receive_text()
+    assert ended.value.code == 1013 and "Exception in ASGI" not in caplog.text
+
+
 def test_what_is_forgotten_of_a_name_is_gone_from_its_folder(tmp_path: Path) -> None:
     places = Places([tmp_path], tmp_path / "work")
     with contextlib.closing(Store(tmp_path / "work" / "jobs.sqlite")) as store:

@@ -13,6 +13,7 @@ import contextlib
 import json
 import logging
 import math
+import sqlite3
 import threading
 import time
 from collections import defaultdict
@@ -34,6 +35,7 @@ from emow2v.formats.table import LIVE_COLUMNS, ndjson_row, rows
 from emow2v.framing import Framing, parse_time
 from emow2v.framing.chunks import FEWEST
 from emow2v.model import Model
+from emow2v.server.failures import failure
 from emow2v.server.jobs.store import Busy
 from emow2v.server.security.refusals import without_values
 from emow2v.stream import SAMPLING_RATES, Stream
@@ -100,6 +102,9 @@ class Live:
             await self._exchange(socket, counted, *request)
         except WebSocketDisconnect:
             pass
+        except sqlite3.Error as error:  # such as a full disk, when sound is counted
+            with contextlib.suppress(WebSocketDisconnect, RuntimeError):
+                await _close(socket, failure(error)[1], TRY_LATER)
         except Emow2vError as error:
             client = socket.client.host if socket.client else ""
             logger.info("refused: live stream: %s", without_values(str(error)), extra={"client": client})
@@ -110,7 +115,7 @@ class Live:
                 with self._lock:
                     self.streams -= 1
                     self._load_now -= load
-            with contextlib.suppress(Busy):  # it has ended anyhow
+            with contextlib.suppress(Busy, sqlite3.Error):  # it has ended anyhow
                 await counted.flush()
 
     async def _in_thread(self, work: Callable[..., list[Block]], *arguments: object) -> list[Block]:
