@@ -7,6 +7,7 @@ import csv
 import io
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -21,7 +22,7 @@ import pytest
 import soundfile
 
 from commands import predictor
-from emow2v.errors import FormatError, StoreError
+from emow2v.errors import FormatError, PlaceTaken, StoreError
 from emow2v.model import Model
 from emow2v.modelstore.verify import EXAMPLE
 from emow2v.stores import results
@@ -193,6 +194,28 @@ def test_nothing_that_somebody_else_put_there_is_replaced(store: ObjectStore, pr
     store.put("tables/all.csv", b"mine")
     refused = predict(str(EXAMPLE), "--table", "s3://study/tables/all.csv", code=1)
     assert "s3://study/tables/all.csv is there already" in str(refused.exception)
+
+
+def test_what_a_killed_run_left_replaces_nothing_of_others(store: ObjectStore, predict: Predict, home: Path) -> None:
+    predict(str(EXAMPLE), "-o", "here", "--format", "csv,annotation")
+    expected, address = here(Path("here")), "s3://study/out"
+    folder = results.folder_of_run(address)
+    shutil.copytree("here", folder)
+    for name in sorted(expected)[::2]:  # a kill came between files that belong together
+        store.put(f"out/{name}", expected[name])
+    StoredResults(address, folder).finish()
+    assert there(store) == expected and not here(folder)
+
+    shutil.copytree("here", folder, dirs_exist_ok=True)
+    for name in expected:
+        store.put(f"out/{name}", b"of others")
+        with pytest.raises(PlaceTaken, match=re.escape(f"{address}/{name} ")):
+            StoredResults(address, folder).finish()
+        assert store.get(f"out/{name}") == b"of others" and here(folder) == expected
+        store.put(f"out/{name}", expected[name])
+    store.put(f"out/{name}", b"of others")
+    StoredResults(address, folder, overwrite=True).finish()
+    assert there(store) == expected and not here(folder)
 
 
 @pytest.mark.parametrize(

@@ -92,7 +92,7 @@ class CorpusRun:
 
     Raises:
         FormatError, DiskFull: as for `Journal`
-        StoreError: the store cannot be written
+        StoreError, PlaceTaken: the store cannot be written, or what was completed for it would replace something of others
     """
 
     def __init__(

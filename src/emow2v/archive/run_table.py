@@ -192,7 +192,7 @@ class RunTable:
             if run is None and self.publish(stopped=True):
                 progress.table = self._shown
             else:
-                progress.say(f"{self.path} was not written, because the run was stopped.")
+                progress.say(f"{self._shown} was not written, because the run was stopped.")
             raise
         said = self.broken if self.only else ""
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import filecmp
 import hashlib
 import os
 import posixpath
@@ -110,7 +111,8 @@ class StoredResults:
             try:
                 StagedFiles(copies).check()
             except PlaceTaken as error:
-                what = next((name for name in asked if shown(Path(temporary, name)) in error.what), asked[0])
+                longest = sorted(asked, key=len, reverse=True)  # a.csv-metadata.json before a.csv
+                what = next((name for name in longest if shown(Path(temporary, name)) in error.what), asked[0])
                 reason = error.what.partition(shown(Path(temporary, what)))[2]
                 remedy = "choose another place, or replace it with --overwrite (in Python and in requests: overwrite)"
                 raise PlaceTaken(f"{shown(join(f'{self.name}/', what))}{reason}", remedy) from None
@@ -175,13 +177,34 @@ class StoredResults:
 
         Args:
             kept: names of files that stay here
+
+        Raises:
+            PlaceTaken: somebody else has put something at such a place since
+            StoreError: the store cannot be read or written; the files stay here
         """
         left = []
         for path in sorted(self.folder.rglob("*"), key=lambda one: (one.name.endswith("-metadata.json"), str(one))):
             parts = path.relative_to(self.folder).parts
             if is_file(path) and not any(part.startswith(".") for part in parts) and path.name not in kept:
                 left.append(path)
+        self._check_left(left)
         self.put(left)
+
+    def _check_left(self, left: Sequence[Path]) -> None:
+        """Refuse to replace what has come to the places of these files since; what is the same was put there before a kill."""
+        others: dict[Path, Path | None] = {}
+        with tempfile.TemporaryDirectory(prefix="emow2v-") as temporary:
+            for path in left:
+                if self.has(path) and not filecmp.cmp(path, self._copy(self._relative(path), temporary), shallow=False):
+                    others[path] = self._voucher(path)
+        self.check(others)
+
+    def _voucher(self, path: Path) -> Path | None:
+        """The file that vouches for another one, as for `StagedFiles`."""
+        if path.name.endswith("~"):
+            return path.with_name(path.name.removesuffix("~"))
+        described = path.with_name(f"{path.name}-metadata.json")
+        return described if is_file(described) or self.has(described) else None
 
     def _relative(self, path: Path) -> str:
         return path.relative_to(self.folder).as_posix()
