@@ -36,8 +36,10 @@ def test_every_help_is_a_sentence(every: dict[str, Any]) -> None:
     assert [name for name, option in every.items() if not option.help or not option.help.endswith(".")] == []
 
 
-# Options with the name of a shared one that mean something else: what is replaced is one archive, or a work folder.
-OTHERS = {"export --model", "export --precision", "prune --model", "backup --overwrite", "restore --overwrite"}
+# Options with the name of a shared one that mean something else: one archive, a work folder or others' annotations.
+OTHERS = {
+    "export --model", "export --precision", "prune --model", "backup --overwrite", "restore --overwrite", "serve --overwrite",
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("option", SHARED)
