@@ -61,7 +61,8 @@ def _remove_computed(store: Store, places: Places) -> None:
         going_on = {str(job.number) for status in (Status.WAITING, Status.RUNNING) for job in store.all(status=status)}
         for path in found:
             if path.name not in going_on:
-                path.unlink(missing_ok=True)
+                with contextlib.suppress(OSError):  # on Windows, while its worker still holds it; next time, then
+                    path.unlink()
 
 
 @dataclass
