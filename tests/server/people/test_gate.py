@@ -158,6 +158,22 @@ def test_whoever_guesses_has_to_wait_and_colleagues_go_on(served: Laboratory) ->
     assert [entry["why"] for entry in refused] == MOST_WRONG * ["wrong"] + ["too many wrong tokens"]
 
 
+def test_new_tokens_for_a_whole_laboratory_open_while_browsers_send_the_old_ones(served: Laboratory) -> None:
+    tokens = Tokens(served.work)
+    names = [f"name{number}" for number in range(MOST_WRONG + 2)]
+    old = [tokens.add(name) for name in names]
+    new = [tokens.add(name, again=True) for name in names]
+
+    def asked(token: str) -> int:  # all from one address
+        return served.client("").get("/v1/jobs", headers={"Authorization": f"Bearer {token}"}).status_code
+
+    for _ in range(2):
+        assert [asked(token) for token in old] == [401] * len(old)
+    assert [asked(token) for token in new] == [200] * len(new)
+    refused = [(entry["name"], entry["why"]) for entry in audit(served) if entry["action"] == "refuse"]
+    assert refused == [(name, "removed") for name in names]
+
+
 def test_a_live_stream_needs_a_token_of_a_person(served: Laboratory) -> None:
     for name, status in (("", 401), ("prometheus", 403)):
         with pytest.raises(WebSocketDenialResponse) as refused, served.client(name).websocket_connect("/v1/stream"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import math
 import threading
 import time
 from collections import OrderedDict
@@ -32,6 +33,7 @@ class Attempts:
         self._lock = threading.Lock()
         self._wrong: OrderedDict[str, OrderedDict[str, float]] = OrderedDict()  # by address: hashes of tokens
         self._accepted: OrderedDict[str, OrderedDict[str, None]] = OrderedDict()
+        self._ended: OrderedDict[tuple[str, str], float] = OrderedDict()
 
     def must_wait(self, address: str, digest: str) -> float:
         """Seconds after which an address may try a token; 0.0: now.
@@ -57,6 +59,22 @@ class Attempts:
             if digest in wrong:
                 return False
             wrong[digest] = self._clock()
+            return True
+
+    def is_news(self, address: str, digest: str) -> bool:
+        """Whether a token that has expired or was removed came from an address for the first time in `PERIOD_S`.
+
+        It is no guess and does not count as wrong: a laboratory behind one address may get new tokens on one day, while
+        its browsers still send the old ones.
+        """
+        what, now = (network(address), digest), self._clock()
+        with self._lock:
+            if now - self._ended.get(what, -math.inf) < PERIOD_S:
+                return False
+            self._ended[what] = now
+            self._ended.move_to_end(what)
+            if len(self._ended) > MOST_ADDRESSES:
+                self._ended.popitem(last=False)
             return True
 
     def accept(self, address: str, digest: str) -> bool:

@@ -93,7 +93,7 @@ class Gate:
             return None
         state = found.state(datetime.now(UTC))
         if state != "valid":
-            if self._attempts.count_wrong(client, digest):
+            if self._attempts.is_news(client, digest):
                 self._refuse(client, state, found.name)
             raise Refused(f"The token of {found.name} is {state}; the administrator can give you a new one.", 401)
         return found.person
