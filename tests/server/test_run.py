@@ -15,10 +15,13 @@ import httpx
 import pytest
 
 from emow2v.cli.demo import post, request
+from emow2v.errors import Emow2vError
 from emow2v.server.jobs.store import Status, Store
 from emow2v.server.run import LoopErrors, Server
+from object_stores import ObjectStore
 from servers import form, now
 from waiting import until
+from webs import give, serving
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="stops processes by signals")
 
@@ -164,3 +167,19 @@ def test_a_server_without_a_file_left_writes_little_and_goes_on(data: Path, tmp_
         os.killpg(process.pid, signal.SIGTERM)
         process.communicate(timeout=60)
     assert log.stat().st_size < 20_000
+
+
+def test_data_folders_at_addresses_are_looked_at_when_the_server_starts(tmp_path: Path, store: ObjectStore) -> None:
+    pytest.importorskip("aiohttp")
+    store.put("in/talk.wav", b"sound")
+    with serving(lambda handler: give(handler, b'<a href="web.wav">web</a>')) as site:
+        server = Server(port=0, data_dirs=["s3://study/in", site.url("/in")], work_dir=tmp_path / "work", threads=1)
+        with server.running() as address:
+            files = httpx.get(f"{address}/v1/files").json()["files"]
+    assert [file["path"] for file in files] == ["talk.wav", "web.wav"]
+    for address, said in (
+        ("s3://study/in/talk.wav", "is no folder; expected one"),
+        ("s3://study/none", "does not exist"),
+    ):
+        with pytest.raises(Emow2vError, match=said):
+            Server(port=0, data_dirs=[address], work_dir=tmp_path / "work")

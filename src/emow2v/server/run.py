@@ -205,7 +205,7 @@ def _check(options: ServerOptions, tokens: Tokens) -> cards.Card:
     for address in options.data_stores:
         from emow2v.stores.listing import is_folder
 
-        if not is_folder(address):
+        if not is_folder(address.rstrip("/") + "/"):  # by which a web server tells folders
             raise Emow2vError(f"The data folder {storage.shown(address)} is no folder; expected one that exists.")
     for folder in options.data_folders:
         if not storage.is_folder(folder):
