@@ -12,6 +12,7 @@ from emow2v.discover.places import Places
 from emow2v.server.jobs import history
 from emow2v.server.jobs.store import Job, Status, Store
 from emow2v.server.options import ServerOptions
+from emow2v.storage.atomic import unfinished_path
 from waiting import until
 
 FEW = ServerOptions(keep_jobs=0)
@@ -127,3 +128,14 @@ def test_another_job_of_that_id_is_not_erased(places: Places, store: Store, monk
     monkeypatch.setattr(store, "erase", meanwhile)
     assert history.erase(store, places, "talk") is None
     assert results(places) == ["new"] and store.get("talk") is not None
+
+
+def test_a_start_removes_what_a_server_that_was_killed_was_fetching(places: Places, store: Store) -> None:
+    complete = places.fetched / "ab" / "talk.wav"
+    complete.parent.mkdir(parents=True)
+    complete.touch()
+    unfinished = [unfinished_path(complete, "part"), unfinished_path(places.uploads / "talk.wav", "part")]
+    for path in unfinished:
+        path.touch()
+    history.clear(store, places, keep_days=30)
+    assert complete.exists() and not any(path.exists() for path in unfinished)

@@ -34,8 +34,9 @@ def clear(store: Store, places: Places, keep_days: float) -> None:
     Results of no known job stay for `keep_days`, because the store may be new or may have been moved away.
     """
     _remove_computed(store, places)
-    for upload in [path for owner in places.owners for path in places.of(owner).uploads.glob(".*.part")]:
-        upload.unlink(missing_ok=True)  # that was coming in
+    coming = [path for owner in places.owners for path in places.of(owner).uploads.glob(".*.part")]
+    for part in (*coming, *places.fetched.glob("*/.*.part")):
+        part.unlink(missing_ok=True)
     known = {places.of(job.owner).results(job.id) for job in store.all()}
     oldest = time.time() - keep_days * 86400
     unknown = 0
