@@ -208,6 +208,9 @@ def test_places_that_hold_no_jobs_or_something_else_are_refused(work: Path, tmp_
         back_up(tmp_path, tmp_path / "x.zip")
     with pytest.raises(Emow2vError, match="lies in the work folder"):
         back_up(work, work / "x.zip")
+    with pytest.raises(Emow2vError, match=r"There is no folder .*none; expected one for the backup\."):
+        back_up(work, tmp_path / "none" / "x.zip")
+    assert not list(work.glob(".*"))
     (tmp_path / "x.zip").write_text("mine")
     with pytest.raises(Emow2vError, match="is there already"):
         back_up(work, tmp_path / "x.zip")

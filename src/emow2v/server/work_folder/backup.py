@@ -77,6 +77,8 @@ def back_up(work_dir: Path, archive: Path, *, overwrite: bool = False) -> Summar
         raise Emow2vError(f"The archive {shown(archive)} lies in the work folder; choose a place outside it.")
     if storage.is_folder(archive):
         raise Emow2vError(f"{shown(archive)} is a folder; expected the name of a file, such as backup.zip.")
+    if not storage.is_folder(archive.parent):
+        raise Emow2vError(f"There is no folder {shown(archive.parent)}; expected one for the backup.")
     if not overwrite and storage.kind_of(archive) is not None:
         raise PlaceTaken(f"{shown(archive)} is there already", "choose another name, or replace it with --overwrite")
     remove_links(work_dir)
