@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from emow2v.discover.places import Places
 from emow2v.server.jobs.store import Store
-from emow2v.server.jobs.store.limits import sizes
+from emow2v.server.jobs.store.limits import size_of, sizes
 from emow2v.server.jobs.store.totals import BOUNDS
 from emow2v.server.routes.live import Live
 from emow2v.server.state import Workers
@@ -111,7 +111,7 @@ class Metrics(Collector):
             self._kept = {
                 "uploads": sum(sum(sizes(one.uploads)) for one in everybody),
                 "results": sum(sum(sizes(one.results("").parent)) for one in everybody),
-                "database": sum(sizes(database.parent, f"{database.name}*")),
+                "database": sum(map(size_of, database.parent.glob(f"{database.name}*"))),
             }
             self._kept_at = now
         return self._kept

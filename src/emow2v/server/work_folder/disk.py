@@ -15,7 +15,7 @@ from emow2v.discover.places import Places, original
 from emow2v.errors import Emow2vError
 from emow2v.server.jobs import history, uploads
 from emow2v.server.jobs.store import Job, Store
-from emow2v.server.jobs.store.limits import sizes
+from emow2v.server.jobs.store.limits import size_of, sizes
 from emow2v.server.jobs.task import task_of
 from emow2v.server.options import ServerOptions
 from emow2v.server.work_folder.backup import LINKS
@@ -144,7 +144,7 @@ class Disk:
         kinds["results"] = sum(sum(sizes(one.results("").parent)) for one in own)
         kinds["computed"] = sum(sizes(self._places.computed(0).parent))
         parts = [path for path in self._places.work_dir.iterdir() if not path.name.startswith(LINKS)]  # second names
-        total = sum(sum(sizes(path)) if path.is_dir() else _size(path) for path in parts)
+        total = sum(sum(sizes(path)) if path.is_dir() else size_of(path) for path in parts)
         other = total - sum(kinds.values())
         free = shutil.disk_usage(self._places.work_dir).free
         self._usage, self._came = Usage(**kinds, other=max(0, other), free=free, limit=self.limit), 0
@@ -201,15 +201,8 @@ class Disk:
         return sorted((job for job in self._store.all() if job.status.ended), key=lambda job: (job.ended, job.number))
 
 
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except FileNotFoundError:
-        return 0
-
-
 def _remove_fetched(path: Path) -> int:
-    size = _size(path)
+    size = size_of(path)
     path.unlink()
     with contextlib.suppress(OSError):  # another object is fetched into it
         path.parent.rmdir()
