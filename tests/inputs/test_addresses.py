@@ -10,6 +10,7 @@ import pytest
 from emow2v.corpora.csv_manifest import read_list
 from emow2v.inputs import LeftOut
 from emow2v.inputs.expand import expand
+from emow2v.stores.objects import StoredObject
 from object_stores import ObjectStore
 
 NAMES = ("a.wav", "b/a.mp3", "b/c/d.flac", "b/note.txt", ".hidden/e.wav", "zz[1].wav")
@@ -117,3 +118,12 @@ def test_what_fails_is_noted_without_what_may_be_a_secret() -> None:
         secret = site.url("/in/").replace("://", "://anna:letmein@") + "?sig=letmein"
         found, failed = expand([secret, secret.replace("in/", "in/*.wav")])
         assert not found and len(failed) == 2 and "letmein" not in repr(failed)
+
+
+def test_folders_and_patterns_behind_a_cache(both: tuple[str, Path]) -> None:
+    there, _ = both
+    found, failed = expand([f"simplecache::{there}"])
+    assert not failed and [one.path for one in found if one.stem == "d"] == [f"simplecache::{there}/b/c/d.flac"]
+    assert len(found) == 4 and StoredObject(found[0].path).open().read() == b"sound"
+    found, failed = expand([f"simplecache::{there}/b/*.mp3"])
+    assert not failed and [one.path for one in found] == [f"simplecache::{there}/b/a.mp3"]

@@ -15,7 +15,8 @@ _MAGIC_OF_THE_WEB = re.compile(r"\*")  # a query begins with ?, and hosts may ha
 
 def is_pattern(address: str) -> bool:
     """Whether an address is a pattern."""
-    return bool((_MAGIC_OF_THE_WEB if is_on_web(address) else _MAGIC).search(address.partition("::")[0]))
+    outer = next((part for part in address.split("::") if "://" in part), "")
+    return bool((_MAGIC_OF_THE_WEB if is_on_web(outer) else _MAGIC).search(outer))
 
 
 def is_folder(address: str) -> bool:
@@ -65,9 +66,16 @@ def matching(address: str) -> Iterator[tuple[str, bool]]:
 
 def _remembered(address: str, file_system: Any, name: str, info: dict[str, Any]) -> str:
     """The address of an object that a listing names, whose facts are kept."""
-    first, chained, rest = address.partition("::")
-    scheme, separator, _ = first.partition("://")
-    found = f"{name if separator in name else scheme + separator + name}{chained}{rest}"
+    found = _named(address, name)
     if info.get("type") != "directory" and info.get("size") is not None:
         remember(found, info)
     return found
+
+
+def _named(address: str, name: str) -> str:
+    """The address with another name in its outer part that has one."""
+    first, chained, rest = address.partition("::")
+    scheme, separator, _ = first.partition("://")
+    if not separator:  # a file system without places of its own, such as simplecache
+        return f"{first}::{_named(rest, name)}"
+    return f"{name if separator in name else scheme + separator + name}{chained}{rest}"
