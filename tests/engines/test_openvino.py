@@ -42,3 +42,25 @@ def test_a_child_process_has_a_core_of_its_own() -> None:
     if not child:  # threads of the parent's core are not here
         os._exit(0 if openvino_core() is not mine else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+AFFINITY = """
+import os
+import numpy as np
+import emow2v
+everywhere = os.sched_getaffinity(0)
+for name in ("lite", "lite-frames"):
+    for threads in (1, 0):
+        model = emow2v.load(name, engine="openvino", threads=threads)
+        model.predict(np.zeros(32000, np.float32), 16000).load()
+        for thread in map(int, os.listdir("/proc/self/task")):
+            assert os.sched_getaffinity(thread) == everywhere, (name, threads)
+print("free")
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="needs Linux, which says where threads may run")
+def test_threads_may_run_on_every_core() -> None:
+    """Else the engines of several processes, each with one thread, would share the first core."""
+    done = subprocess.run([sys.executable, "-c", AFFINITY], capture_output=True, text=True, timeout=300)
+    assert done.stdout == "free\n", done.stderr

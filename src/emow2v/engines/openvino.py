@@ -40,6 +40,10 @@ _CUT = "emow2v.cut"  # the input of a part of a graph that the part before compu
 # OpenVINO compiles kernels for each new shape and keeps 5000 of them: with recordings of many lengths, memory grew by
 # more than a megabyte a recording. With 64 it does not, and nothing was slower.
 _SMALL_CACHE = {"CPU_RUNTIME_CACHE_CAPACITY": "64"}
+_CONFIG = {
+    "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0",  # otherwise activations are rounded to 8 bit while they are computed
+    "ENABLE_CPU_PINNING": "NO",  # otherwise engines of one thread in several processes all compute on the first core
+}
 MOST_STREAMS = 8  # parallel batches; each has its own activations in memory
 SHORTEST_PARALLEL = 3200  # samples, 0.2 s
 
@@ -147,11 +151,7 @@ class OpenVINOEngine:
             raise cannot_open(self._graph, "OpenVINO", storage.reason(error, -1)) from None
 
     def _compile(self, parts: list[Any], *, streams: int) -> _Chain:
-        config: dict[str, Any] = {
-            "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0",  # otherwise activations are rounded to 8 bit while they are computed
-            "INFERENCE_NUM_THREADS": str(self._threads),
-            "NUM_STREAMS": str(streams),
-        }
+        config = _CONFIG | {"INFERENCE_NUM_THREADS": str(self._threads), "NUM_STREAMS": str(streams)}
         # stated for each part: the default is bf16 where the processor has it; front end and head are always float32
         hints = ["f32"] * len(self._front) + [_HINTS[self.precision]] if len(parts) > len(self._front) else ["f32"]
         try:
@@ -181,11 +181,7 @@ class NamedGraph:
 
     def __init__(self, graph: Path, *, threads: int = 0, precision: str = "fp32", state: str = "") -> None:
         self.engine = _name()
-        config = {
-            "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0",
-            "INFERENCE_NUM_THREADS": str(threads or cores()),
-            "NUM_STREAMS": "1",
-        }
+        config = _CONFIG | {"INFERENCE_NUM_THREADS": str(threads or cores()), "NUM_STREAMS": "1"}
         core, parts = openvino_core(), {"f32": str(graph)}
         if precision == "bf16":
             _check_bf16(core, graph, state)
