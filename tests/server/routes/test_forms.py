@@ -2,6 +2,7 @@
 
 import base64
 import json
+import tempfile
 from email.header import Header
 from pathlib import Path
 from urllib.parse import quote
@@ -246,3 +247,21 @@ def test_base64_may_be_wrapped(client: TestClient, data: Path, wrap: str) -> Non
     form = {"jobID": "a", "trainerFilePath": "emow2v.trainer", "data": json.dumps(entries)}
     answer = client.post("/process", data=form)
     assert answer.status_code == 200, answer.text
+
+
+@pytest.mark.parametrize("place", ["/process", "/cml_info", "/upload", "/v1/predictions"])
+@pytest.mark.parametrize(
+    "end", [b"", b"\r\n--x--", b"\r\n--x\r\nContent-Disposition: form-data; name=b; filename=b\r\n\r\n"]
+)
+def test_no_file_of_a_form_stays_open(client: TestClient, monkeypatch, place: str, end: bytes) -> None:
+    files = []
+
+    class File(tempfile.SpooledTemporaryFile):
+        def __init__(self, *arguments, **options):
+            super().__init__(*arguments, **options)
+            files.append(self)
+
+    monkeypatch.setattr("starlette.formparsers.SpooledTemporaryFile", File)
+    body = b"--x\r\nContent-Disposition: form-data; name=a; filename=a\r\n\r\nsound" + end
+    client.post(place, content=body, headers={"Content-Type": "multipart/form-data; boundary=x"})
+    assert files and all(file.closed for file in files)

@@ -10,7 +10,7 @@ from email.errors import HeaderParseError
 from email.header import decode_header
 from urllib.parse import unquote_to_bytes
 
-from starlette.datastructures import FormData
+from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
@@ -142,7 +142,15 @@ def refuse_twice(names: Iterable[str]) -> None:
 
 
 class _Parser(MultiPartParser):
-    """Also reads the name of a file from `filename*`, which Starlette's parser ignores."""
+    """Also reads the name of a file from `filename*`, which Starlette's parser ignores, and closes a file that was cut off."""
+
+    async def parse(self) -> FormData:
+        form = await super().parse()
+        complete = {id(value.file) for _, value in form.multi_items() if isinstance(value, UploadFile)}
+        for file in self._files_to_close_on_error:
+            if id(file) not in complete:
+                file.close()
+        return form
 
     def on_headers_finished(self) -> None:
         header = self._current_part.content_disposition or b""
