@@ -111,3 +111,12 @@ def test_a_folder_is_no_table(tmp_path: Path) -> None:
     for read in (read_table, read_provenance):
         with pytest.raises(FormatError, match=r"is a folder; name the tables in it\.$"):
             read(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["talk.json", "talk.ndjson"])
+def test_a_number_with_more_digits_than_python_takes(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("1" * 5000)
+    with pytest.raises(FormatError, match="is no table of scores"):
+        read_table(tmp_path / name)
+    with pytest.raises(FormatError, match="A number has 5000 digits"):
+        read_provenance(tmp_path / name)

@@ -20,6 +20,7 @@ from emow2v.errors import FormatError
 from emow2v.formats.table import COLUMNS, MISSING, TURN_COLUMNS
 from emow2v.rows import TurnRows
 from emow2v.storage import marks
+from emow2v.storage.text import json_integer
 
 _NUMBERS = COLUMNS[1:]
 _OF_TURNS = (*TURN_COLUMNS, "n")
@@ -113,7 +114,9 @@ def read_provenance(path: str | Path) -> dict[str, str | float]:
     source = path if kind in _READERS else path.with_name(path.name + "-metadata.json")
     try:
         text = source.read_text(encoding="utf-8")
-        document, _ = json.JSONDecoder().raw_decode(text.split("\n", 1)[0] if kind == ".ndjson" else text.lstrip())
+        document, _ = json.JSONDecoder(parse_int=json_integer).raw_decode(
+            text.split("\n", 1)[0] if kind == ".ndjson" else text.lstrip()
+        )
     except OSError as error:
         raise FormatError(
             f"{source} cannot be read ({error.strerror}); it holds the provenance of {path.name}; keep both together."
@@ -152,7 +155,7 @@ def _columns(rows: Sequence[Mapping[str, Any]]) -> Columns:
 
 
 def _json(text: str) -> Iterator[tuple[str, Columns]]:
-    decoder, position = json.JSONDecoder(), 0
+    decoder, position = json.JSONDecoder(parse_int=json_integer), 0
     while position < len(text.rstrip()):
         document, position = decoder.raw_decode(text, position)
         name = _name(document)
@@ -173,10 +176,10 @@ def _json(text: str) -> Iterator[tuple[str, Columns]]:
 
 def _ndjson(text: str) -> Iterator[tuple[str, Columns]]:
     head, *lines = text.split("\n")
-    name = _name(json.loads(head))
+    name = _name(json.loads(head, parse_int=json_integer))
     rows = []
     for line in filter(str.strip, lines):
-        row = json.loads(line)
+        row = json.loads(line, parse_int=json_integer)
         if not isinstance(row, dict) or not set(_NUMBERS) <= row.keys():
             raise _NotATable("a line has not all values of a row")
         rows.append(row)

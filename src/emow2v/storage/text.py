@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 
@@ -16,6 +17,18 @@ def lines(text: str) -> Iterator[str]:
     `io.StringIO` takes four bytes for each letter; this takes none.
     """
     return (match[0] for match in _LINE.finditer(text))
+
+
+def json_integer(digits: str) -> int:
+    """An integer of JSON (`parse_int` of `json`), which Python itself refuses with another error where it is very long.
+
+    Raises:
+        JSONDecodeError: more digits than Python takes
+    """
+    try:
+        return int(digits)
+    except ValueError:
+        raise json.JSONDecodeError(f"A number has {len(digits)} digits", digits, 0) from None
 
 
 def decode(content: bytes) -> tuple[str, str]:
