@@ -48,7 +48,6 @@ class KeptOutputs:
         software: name and version of the program
 
     Attributes:
-        rows: number of kept rows at the beginning
         software: of the computation that began the file; "" for a new one
     """
 
