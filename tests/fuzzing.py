@@ -50,6 +50,7 @@ class Zeros:
         return np.zeros((len(signal), 1024), np.float32), np.zeros((len(signal), 3), np.float32), None
 
     run_parallel = run
+    frames = frames_parallel = pooled = None  # those of models of frames
 
 
 class Ground:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import BaseModel
 
@@ -39,8 +39,3 @@ class JobModel(BaseModel):
     provenance: dict[str, str | int | float]
     owner: str = ""
     notices: list[str] = []  # on what is missing or unusual in the recording
-
-
-PROBLEMS: dict[int | str, dict[str, Any]] = {
-    code: {"model": Problem} for code in (400, 401, 403, 404, 409, 413, 415, 421, 422, 429, 500, 503, 507)
-}

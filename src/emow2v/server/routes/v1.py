@@ -24,6 +24,7 @@ from emow2v._version import __version__
 from emow2v.discover.database import passwords
 from emow2v.discover.options import offered_cards
 from emow2v.errors import Emow2vError, FormatError, TooLong
+from emow2v.server.description.document import complete
 from emow2v.server.failures import failure, headers, invalid, sentence
 from emow2v.server.jobs import history
 from emow2v.server.jobs.store import Busy, Job, OverLimit, Status
@@ -31,7 +32,7 @@ from emow2v.server.jobs.task import task_of
 from emow2v.server.people.own import OwnJobs
 from emow2v.server.people.person import present_call
 from emow2v.server.routes import data_files, predictions, turns, views
-from emow2v.server.routes.answers import PROBLEMS, JobModel, State
+from emow2v.server.routes.answers import JobModel, State
 from emow2v.server.routes.forms import prepare, refuse_unknown
 from emow2v.server.state import ServerState
 from emow2v.server.work_folder import route as work_folder
@@ -94,9 +95,8 @@ def create_v1(state: ServerState) -> FastAPI:
         version=__version__,
         summary="Arousal, dominance and valence of speech over time.",
         openapi_url="/openapi.json",
-        docs_url=None,  # these pages load scripts from the internet
+        docs_url=None,  # FastAPI's pages load scripts from the internet; /v1/docs is our own
         redoc_url=None,
-        responses=PROBLEMS,
     )
     api.router.route_class = _Frugal
     api.add_exception_handler(StarletteHTTPException, _problem)  # also for unknown addresses and methods
@@ -206,22 +206,16 @@ def create_v1(state: ServerState) -> FastAPI:
     views.add(api, state, find_job)
     turns.add(api, state, find_job)
     described = api.openapi
-    api.openapi = lambda: _with_problems(described())  # type: ignore[method-assign]
+    made: dict[bool, dict[str, Any]] = {}
+
+    def openapi() -> dict[str, Any]:
+        required = state.gate.required
+        if required not in made:
+            made[required] = complete(described(), is_token_required=required)
+        return made[required]
+
+    api.openapi = openapi  # type: ignore[method-assign]
     return api
-
-
-def _with_problems(description: dict[str, Any]) -> dict[str, Any]:
-    """The description with two corrections: problems are JSON in every operation, and forms accept no further fields."""
-    for name, described in description["components"]["schemas"].items():
-        if name.startswith("Body_"):
-            described["additionalProperties"] = False
-    schema = {"$ref": "#/components/schemas/Problem"}
-    for operations in description["paths"].values():
-        for operation in operations.values():
-            for status, answer in operation["responses"].items():
-                if int(status) in PROBLEMS:
-                    answer["content"] = {"application/json": {"schema": schema}}
-    return description
 
 
 async def _events(own: OwnJobs, found: Job, to_model: Any, stopping: threading.Event) -> AsyncIterator[str]:

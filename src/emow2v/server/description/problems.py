@@ -1,0 +1,116 @@
+"""The refusals of /v1 as OpenAPI describes them: by their status, with their headers and an example of the sentence."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from emow2v.server.failures import RETRY_S
+from emow2v.server.security.access import NO_HEADER
+
+
+class Problem(NamedTuple):
+    """A refusal.
+
+    Attributes:
+        name: of the component
+        meaning: when it comes
+        example: of its sentence
+        headers: by name, with what they say
+    """
+
+    name: str
+    meaning: str
+    example: str
+    headers: tuple[str, ...] = ()
+
+
+HEADERS: dict[str, dict[str, Any]] = {
+    "Retry-After": {
+        "description": "Seconds after which the client may ask again. Without it, asking again soon does not help.",
+        "schema": {"type": "integer", "minimum": 1},
+        "example": RETRY_S,
+    },
+    "WWW-Authenticate": {
+        "description": "The scheme that is expected: Bearer.",
+        "schema": {"type": "string"},
+        "example": "Bearer",
+    },
+    "Location": {
+        "description": "Address of the job, relative to that of the request.",
+        "schema": {"type": "string", "format": "uri-reference"},
+        "example": "jobs/6f0c1d2e3a4b5c6d7e8f9a0b",
+    },
+}
+
+PROBLEMS = {
+    400: Problem(
+        "BadRequest",
+        "The recording or a field cannot be used.",
+        "talk.wav is not a recording that can be decoded; expected an audio or video file.",
+    ),
+    401: Problem(
+        "Unauthorized",
+        "The token is missing, wrong, expired or removed. A server without tokens never answers this.",
+        NO_HEADER,
+        ("WWW-Authenticate",),
+    ),
+    403: Problem(
+        "Forbidden",
+        "The token opens /metrics only, or a page of another site sent the request.",
+        "This token opens /metrics only; expected the token of a person.",
+    ),
+    404: Problem(
+        "NotFound",
+        "There is no such thing, or it belongs to another name.",
+        "No job 'talk1' is known; expected the id of a posted job.",
+    ),
+    409: Problem(
+        "Conflict",
+        "The state of the job does not allow it.",
+        "The job is running; its result comes when it has finished.",
+    ),
+    413: Problem(
+        "TooLarge",
+        "The request is larger, or the recording longer, than the server takes.",
+        "The request is larger than the 2000 MB that are taken here; send less, or see --max-upload.",
+    ),
+    415: Problem(
+        "WrongType",
+        "The body is no form.",
+        "The body is application/json; expected a form, application/x-www-form-urlencoded or multipart/form-data, "
+        "as curl -d or -F send it.",
+    ),
+    421: Problem(
+        "Misdirected",
+        "The server does not answer to the name in the address.",
+        "This server does not answer to 'lab.example.org'. If people reach it by this name, for instance through a proxy, "
+        "the administrator must start it with --allow-host lab.example.org.",
+    ),
+    422: Problem(
+        "Invalid",
+        "A field is unknown, comes twice, or has a value that it cannot have.",
+        "format is 'xml'; expected json, csv or ndjson.",
+    ),
+    429: Problem(
+        "TooMany",
+        "Too many jobs wait, a limit of the name is reached, or too many wrong tokens came from the address.",
+        "Too many wrong tokens came from your address; try again in 5 min.",
+        ("Retry-After",),
+    ),
+    500: Problem(
+        "Failed",
+        "Something is wrong with the server, which its administrator must mend.",
+        "The server's list of jobs cannot be used (disk I/O error); the administrator must check the disk and the work folder.",
+    ),
+    503: Problem(
+        "Unavailable",
+        "The server stops, or cannot use its files just now.",
+        "The server's list of jobs cannot be used (database is locked); try again in a moment.",
+        ("Retry-After",),
+    ),
+    507: Problem(
+        "NoRoom",
+        "The disk of the server is full.",
+        "The server cannot keep that (No space left on device); the administrator must free some space.",
+    ),
+}
