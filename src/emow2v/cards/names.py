@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import re
 from pathlib import Path
@@ -48,6 +49,9 @@ def find(model: str | Path) -> Card:
     Raises:
         ModelError: there is no such model, with the names that there are
     """
+    named = _named(str(model))
+    if named is not None:
+        return named
     here = available()
     for card in here:
         if model == card.name:
@@ -71,6 +75,21 @@ def find(model: str | Path) -> Card:
                 "of its folder (docs/lite.md has the command that makes the folder of lite 1.0)."
             )
     raise ModelError(f"Model '{shown}' was not found; {remedy}")
+
+
+def _named(name: str) -> Card | None:
+    """The card in the folder of that name, which is nearly always the one; a server asks for each job, so others are not read."""
+    if not re.fullmatch(r"\w[\w.-]*", name):
+        return None
+    for root in (EMBEDDED, models_folder()):
+        if root != EMBEDDED:
+            folders.restore(root / name)
+        if _is_folder(root / name) and (root / name / CARD_FILE).is_file():
+            with contextlib.suppress(ModelError):  # `find` says what is wrong with it
+                card = read_card(root / name)
+                return card if card.name == name else None
+            return None
+    return None
 
 
 def for_precision(card: Card, precision: str) -> Card:

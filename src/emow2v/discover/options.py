@@ -167,6 +167,8 @@ def choose_card(name: str, served: Card) -> Card:
     Raises:
         RequestError: no such model is installed
     """
+    if name == served.name:
+        return served
     offered = offered_cards(served)
     if name not in offered:
         raise RequestError(f"The model '{name[:60]}' is not here; expected {', '.join(offered)}.")

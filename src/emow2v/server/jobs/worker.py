@@ -193,8 +193,9 @@ class Worker:
 
     def _run_task(self, job: Job, task: Task) -> None:
         store, config = self._store, self._config
-        task.check(config.card, config.max_duration_s)
-        model = self._model(task.card(config.card).name)
+        card = config.card
+        task.check(card, config.max_duration_s)
+        model = self._model(task.card(card).name)
         store.set_provenance(job, model.provenance(task.framing, task.context))
         store.log(job, f"model {model.name} {model.card.version} on {model.engine.name}, {model.engine.precision}")
         observer = StoreObserver(store, job, config.places.of(job.owner).results(job.id), lambda: self._hurried)
