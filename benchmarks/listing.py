@@ -24,7 +24,12 @@ from emow2v.server.people.tokens import Tokens
 from emow2v.server.routes.live import Live
 from emow2v.server.state import ServerState
 
-QUERIES = ("?limit=100", "?state=waiting&limit=1", "?state=waiting&limit=100", "?state=finished", "?limit=10000")
+QUERIES = (
+    "?limit=100", "?state=waiting&limit=1", "?state=waiting&limit=100", "?state=finished", "?limit=10000",
+    "?kind=process", "?model=lite", "?model=none", "?name=TALK 99", "?name=nowhere", "?since=2030-01-01",
+    "?until=2020-01-01", "?name=talk 00000&since=2026-11-25&until=2026-11-25&state=waiting&kind=prediction&model=lite",
+)  # fmt: skip
+LAST = "the last page"
 
 
 @dataclass
@@ -49,13 +54,20 @@ def main() -> None:
         folder = Path(name)
         store = Store(folder / "work" / "jobs.sqlite")
         with store._data.write() as database:
-            form = json.dumps({"path": "talk.wav", "format": "json"})
+            forms = [json.dumps({"path": f"talk {number:05}.wav", "format": "json"}) for number in range(given.waiting)]
             database.executemany(
-                "INSERT INTO jobs (id, owner, kind, client, brief, context, status, posted, form) "
-                "VALUES (?, ?, 'prediction', 'me', ?, 'window', 0, '2026-11-25T00:00:00.000+00:00', ?)",
+                "INSERT INTO jobs (id, owner, kind, client, brief, context, status, posted, name, provenance, form) "
+                "VALUES (?, ?, 'prediction', 'me', ?, 'window', 0, '2026-11-25T00:00:00.000+00:00', ?, ?, ?)",
                 [
-                    (f"{number:024x}", f"n{number % given.names}" if given.names else "", form, form)
-                    for number in range(given.waiting)
+                    (
+                        f"{number:024x}",
+                        f"n{number % given.names}" if given.names else "",
+                        form,
+                        f"talk {number:05}.wav",
+                        json.dumps({"model": "lite"}),
+                        form,
+                    )
+                    for number, form in enumerate(forms)
                 ],
             )
         card = cards.find("lite")
@@ -74,13 +86,16 @@ def main() -> None:
         with TestClient(app) as client:
             for caller, token in callers.items():
                 client.headers["Authorization"] = f"Bearer {token}"
-                for query in QUERIES:
+                count = given.waiting if caller != "n0: " else given.waiting // given.names
+                first = client.get(f"/v1/jobs?limit={count - 1}")
+                for query in (*QUERIES, first.links["next"]["url"].removeprefix("jobs")):
                     taken = []
                     for _ in range(given.repeat):
                         taken.append(
                             seconds(lambda query=query: client.get(f"/v1/jobs{query}").raise_for_status().json())
                         )
-                    rows.append((caller + query, sorted(taken)[len(taken) // 2] * 1000))
+                    shown = query if "cursor" not in query else LAST
+                    rows.append((caller + shown, sorted(taken)[len(taken) // 2] * 1000))
     show(f"/v1/jobs with {given.waiting} waiting", ("query", "ms"), rows)
     keep("listing", {"waiting": given.waiting, "milliseconds": dict(rows)}, given.json)
     console.print("median of", given.repeat)

@@ -83,3 +83,8 @@ class ServerState:
                 self.audit.done(caller(), present_call().client, "post", jobs=[(job.owner, job.id)])
 
         return OwnJobs(self.store, self.places, self.options, posted)
+
+    def tell_read(self, job: Job) -> None:
+        """Write down that the caller reads the result of a job, where the address of the request does not tell."""
+        if self.gate.required:
+            self.audit.done(caller(), present_call().client, "read", "result", jobs=[(job.owner, job.id)])

@@ -17,7 +17,7 @@ from emow2v.formats.table_read import read_kept
 from emow2v.server.jobs import uploads
 from emow2v.server.jobs.store import Busy, Job, Status, Store
 from emow2v.server.jobs.store.limits import sizes
-from emow2v.server.jobs.task import task_of
+from emow2v.server.jobs.task import name_of, task_of
 from emow2v.server.options import ServerOptions
 from emow2v.server.rounds import repeat
 
@@ -31,8 +31,11 @@ LOOK_S = 0.02
 def clear(store: Store, places: Places, keep_days: float) -> None:
     """Remove files that a server that was killed was about to send or to erase; no client waits for them any more.
 
+    Jobs of an earlier version get the names that lists are searched by.
+
     Results of no known job stay for `keep_days`, because the store may be new or may have been moved away.
     """
+    store.add_names(lambda job: name_of(job.kind, job.id, job.form, places.of(job.owner)))
     _remove_computed(store, places)
     coming = [path for owner in places.owners for path in places.of(owner).uploads.glob(".*.part")]
     for part in (*coming, *places.fetched.glob("*/.*.part")):

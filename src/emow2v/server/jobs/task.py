@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Protocol
 
@@ -18,6 +18,7 @@ from emow2v.framing import Framing
 from emow2v.model import Context, Model
 from emow2v.server.jobs.prediction import PredictionTask
 from emow2v.server.jobs.store.job import Job, Kind
+from emow2v.storage import one_line
 
 
 class Task(Protocol):
@@ -118,3 +119,8 @@ def task_of(job: Job, places: Places) -> Task:
         places: folders that requests may read and write
     """
     return _TASKS[job.kind](job.id, job.form, places.of(job.owner), job.context)
+
+
+def name_of(kind: Kind, job_id: str, form: Mapping[str, str], places: Places) -> str:
+    """The name that people see, of a form that may not be a job yet, in one line."""
+    return one_line(_TASKS[kind](job_id, form, places).name)

@@ -6,13 +6,20 @@ import contextlib
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 
 from emow2v.discover.places import Places
-from emow2v.server.jobs.store import Job, Kind, Limits, Status, Store
+from emow2v.errors import Emow2vError
+from emow2v.server.jobs.store import Filter, Job, Kind, Limits, RequestKey, Store
+from emow2v.server.jobs.task import name_of
 from emow2v.server.options import ServerOptions
 from emow2v.server.people.person import caller, present_call
 
 _SEPARATOR = ":"  # no jobID holds it
+
+
+class NotYours(Emow2vError):
+    """Only an administrator may ask for it."""
 
 
 class OwnJobs:
@@ -56,24 +63,50 @@ class OwnJobs:
         """The present state of a job that the caller was given; None where it is gone. Its form is brief."""
         return self._store.get(job.id, job.owner, brief=True)
 
-    def all(self, *, most: int = -1, newest_first: bool = False, status: Status | None = None) -> list[Job]:
-        """The jobs, as `Store.all` lists them."""
+    def all(self) -> list[Job]:
+        """The jobs, in the order of posting."""
+        return self.listed(Filter(), newest_first=False)
+
+    def listed(self, which: Filter, most: int = -1, *, newest_first: bool = True) -> list[Job]:
+        """The jobs that meet conditions, as `Store.listed` gives them.
+
+        Raises:
+            NotYours: the conditions name another owner, and the caller is no administrator
+        """
         person = caller()
-        owner = None if person.is_administrator else person.name
-        return self._store.all(most=most, newest_first=newest_first, status=status, owner=owner)
+        if not person.is_administrator:
+            if which.owner not in (None, person.name):
+                raise NotYours("Only an administrator may list the jobs of others; leave owner out.")
+            which = replace(which, owner=person.name)
+        return self._store.listed(which, most=most, newest_first=newest_first)
+
+    def posted_with(self, key: RequestKey) -> Job | None:
+        """The job that a request of the caller with a key has queued; None where there is none.
+
+        Raises:
+            KeyTaken: another request of the caller had the key
+        """
+        job = self._store.posted_with(key, caller().name)
+        if job is not None:
+            present_call().jobs.append((job.owner, job.id))
+        return job
 
     def shown_id(self, job: Job) -> str:
         """The id by which the caller asks for a job."""
         return job.id if job.owner == caller().name else f"{job.owner}{_SEPARATOR}{job.id}"
 
-    def submit(self, job_id: str, form: Mapping[str, str], kind: Kind, seconds: float) -> Job:
+    def submit(
+        self, job_id: str, form: Mapping[str, str], kind: Kind, seconds: float, key: RequestKey | None = None
+    ) -> Job:
         """Queue a job of the caller; see `Store.submit`.
 
         Args:
             seconds: of its sound
+            key: of the request; if it has queued a job before, that one is given, which has another id than `job_id`
 
         Raises:
             Busy: the queue is full, or the caller has reached a limit
+            KeyTaken: another request of the caller had the key
             RequestError: a job of the caller with that id waits or runs
         """
         call, person = present_call(), caller()
@@ -87,9 +120,12 @@ class OwnJobs:
             owner=person.name,
             seconds=seconds,
             limits=self._own_limits,
+            name=name_of(kind, job_id, form, self.places),
+            key=key,
         )
         call.jobs.append((job.owner, job.id))
-        self._posted(job)
+        if job.id == job_id:
+            self._posted(job)
         return job
 
     def check_room(self, more: int = 0) -> None:

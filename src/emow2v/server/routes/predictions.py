@@ -26,6 +26,7 @@ from emow2v.server.jobs.prediction import FORMATS, PredictionTask
 from emow2v.server.jobs.store import Job, Status
 from emow2v.server.jobs.uploads import keep, keep_segments
 from emow2v.server.people.own import OwnJobs
+from emow2v.server.resources.request_keys import HEADER, REPLAYED, KeyHeader, request_key
 from emow2v.server.routes import views
 from emow2v.server.routes.answers import JobModel
 from emow2v.server.state import ServerState
@@ -126,6 +127,7 @@ def add(api: FastAPI, state: ServerState, to_model: Callable[[Job], JobModel]) -
             bool,
             Form(description="true: answer with the table when it is computed; false: answer with the job at once."),
         ] = True,
+        idempotency_key: KeyHeader = None,
     ) -> Response:
         """Scores of a recording."""
         form = {
@@ -145,12 +147,20 @@ def add(api: FastAPI, state: ServerState, to_model: Callable[[Job], JobModel]) -
             )
         job_id = secrets.token_hex(12)
         client = request.client.host if request.client else ""
+        sent_keys = request.headers.getlist(HEADER)
+        fields = form | {"segments_url": segments_url}
+        uploads = [("file", file)] if file is not None else []
+        uploads += [("segments", one) for one in with_turns]
 
         def post() -> Job:
+            contents = [(field, one.filename or "", one.file) for field, one in uploads]
+            key = request_key(sent_keys, "/v1/predictions", fields, contents)
+            if key is not None and (posted := own.posted_with(key)) is not None:
+                return posted
             if callback:
                 check_callback(callback, options)
             places = own.places
-            sizes = sum(one.size or 0 for one in (file, *with_turns) if one is not None)
+            sizes = sum(one.size or 0 for _, one in uploads)
             own.check_room(sizes)
             files: dict[str, IO[bytes]] = {one.filename or "segments": one.file for one in with_turns}
             sent = len(with_turns)
@@ -167,25 +177,40 @@ def add(api: FastAPI, state: ServerState, to_model: Callable[[Job], JobModel]) -
                         form["segments"], form["segments_name"] = keep_segments(files, sent, places.uploads)
                 with contextlib.closing(PredictionTask(job_id, form, places, options.context)) as task:
                     seconds = task.check(state.card, options.max_duration_s)
-                return own.submit(job_id, form, "prediction", seconds)
+                job = own.submit(job_id, form, "prediction", seconds, key)
             except BaseException:
-                for upload in PredictionTask(job_id, form, places).owned:
-                    upload.unlink(missing_ok=True)
+                remove_uploads(places)
                 raise
+            if job.id != job_id:  # the same request has come twice at once
+                remove_uploads(places)
+            return job
+
+        def remove_uploads(places: Places) -> None:
+            for upload in PredictionTask(job_id, form, places).owned:
+                upload.unlink(missing_ok=True)
 
         async with state.checking:
             job = await run_in_threadpool(post)
-        logger.info("job %s: posted", job.id, extra={"job": job.id, "client": client})
+        replayed = REPLAYED if job.id != job_id else {}
+        logger.info(
+            "job %s: %s", job.id, "asked for again" if replayed else "posted", extra={"job": job.id, "client": client}
+        )
         state.workers.wake()
         if not wait:
-            return JSONResponse(to_model(job).model_dump(), 202, headers={"Location": f"jobs/{job.id}"})
+            described = await run_in_threadpool(to_model, job)
+            return JSONResponse(described.model_dump(), 202, headers={"Location": f"jobs/{job.id}", **replayed})
         ended = await _ended(request, own, job, state.stopping)
         if ended is None:
-            await run_in_threadpool(store.cancel, job.id, job.owner)
+            if not sent_keys:  # else the client asks for it again
+                await run_in_threadpool(store.cancel, job.id, job.owner)
             return Response(status_code=400)  # the client closed the connection; nobody reads this
         if ended.status is not Status.FINISHED:
             raise HTTPException(400, ended.error or "The job was cancelled.")
-        return views.result(ended, state.places)
+        if replayed:
+            await run_in_threadpool(state.tell_read, ended)
+        answer = await run_in_threadpool(views.result, ended, state.places)
+        answer.headers.update(replayed)
+        return answer
 
 
 def _fetched(url: str, has_others: bool, places: Places) -> dict[str, io.BytesIO]:

@@ -9,9 +9,9 @@ import sqlite3
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import FastAPI, HTTPException, Query, Request
+from fastapi import FastAPI, HTTPException, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from fastapi.routing import APIRoute
@@ -27,12 +27,13 @@ from emow2v.errors import Emow2vError, FormatError, TooLong
 from emow2v.server.description.document import complete
 from emow2v.server.failures import failure, headers, invalid, sentence
 from emow2v.server.jobs import history
-from emow2v.server.jobs.store import Busy, Job, OverLimit, Status
+from emow2v.server.jobs.store import Busy, Job, KeyTaken, OverLimit, Status
 from emow2v.server.jobs.task import task_of
-from emow2v.server.people.own import OwnJobs
+from emow2v.server.people.own import NotYours, OwnJobs
 from emow2v.server.people.person import present_call
+from emow2v.server.resources import job_list
 from emow2v.server.routes import data_files, predictions, turns, views
-from emow2v.server.routes.answers import JobModel, State
+from emow2v.server.routes.answers import JobModel
 from emow2v.server.routes.forms import prepare, refuse_unknown
 from emow2v.server.state import ServerState
 from emow2v.server.work_folder import route as work_folder
@@ -134,18 +135,6 @@ def create_v1(state: ServerState) -> FastAPI:
             notices=list(job.notices),
         )
 
-    @api.get("/jobs")
-    def jobs(
-        state: Annotated[State | None, Query()] = None,
-        limit: Annotated[int, Query(ge=1, le=10_000)] = 100,
-    ) -> list[JobModel]:
-        """The newest jobs first."""
-        status = Status[state.upper()] if state else None
-        listed = own.all(newest_first=True, most=limit, status=status)
-        waiting = [job.number for job in listed if job.status is Status.WAITING]
-        positions = store.positions(min(waiting)) if waiting else {}
-        return [to_model(job, positions) for job in listed]
-
     @api.get("/jobs/{job_id}")
     def job(job_id: str) -> JobModel:
         return to_model(find_job(job_id, brief=True))
@@ -200,6 +189,7 @@ def create_v1(state: ServerState) -> FastAPI:
             for one in offered_cards(state.card).values()
         ]
 
+    job_list.add(api, state, to_model)
     predictions.add(api, state, to_model)
     data_files.add(api, state)
     work_folder.add(api, state)
@@ -262,5 +252,6 @@ async def _refused(request: Request, error: Exception) -> Response:
     if isinstance(error, Busy):
         soon = not isinstance(error, OverLimit)
         return JSONResponse({"error": str(error)}, 429, headers=headers(429) if soon else None)
-    status = 413 if isinstance(error, TooLong) else 422 if isinstance(error, FormatError) else 400
+    kinds = {TooLong: 413, FormatError: 422, KeyTaken: 422, NotYours: 403}
+    status = next((status for kind, status in kinds.items() if isinstance(error, kind)), 400)
     return JSONResponse({"error": one_line(str(error))}, status)

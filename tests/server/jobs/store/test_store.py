@@ -224,7 +224,7 @@ def test_files_that_are_no_store(tmp_path: Path) -> None:
     database = sqlite3.connect(tmp_path / "new")
     database.execute("PRAGMA user_version = 99")
     database.close()
-    with pytest.raises(Emow2vError, match=r"newer version of emow2v \(format 99, expected at most 6\); update"):
+    with pytest.raises(Emow2vError, match=r"newer version of emow2v \(format 99, expected at most 7\); update"):
         Store(tmp_path / "new")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import secrets
 import sqlite3
 from pathlib import Path
 
@@ -12,9 +13,10 @@ from emow2v.server.jobs.store.totals import TOTALS
 
 logger = logging.getLogger("emow2v.server")
 
-SCHEMA = 6  # 0.1.0 wrote 3
+SCHEMA = 7  # 0.1.0 wrote 3
 MOST_LISTED = 1000  # characters of a field in lists and repeated queries, because a field may hold a recording
 
+MODEL = "json_extract(provenance, '$.model')"
 JOBS = """
 CREATE TABLE {name} (
     number INTEGER PRIMARY KEY AUTOINCREMENT,  -- also the order in which they were posted
@@ -39,6 +41,7 @@ CREATE TABLE {name} (
     provenance TEXT NOT NULL DEFAULT '{{}}',
     notices TEXT NOT NULL DEFAULT '[]',  -- JSON, sentences on what is missing or unusual in the recording
     seconds REAL NOT NULL DEFAULT 0,  -- of sound: as the recordings state it, or as much as was heard, where that is more
+    name TEXT,  -- as `listing.searchable` gives it; NULL until the server has named the job
     form TEXT NOT NULL,  -- JSON, secrets masked; last, since it may hold a recording, which other columns need not read past
     UNIQUE (owner, id)
 )
@@ -91,9 +94,28 @@ WHEN NEW.owner != '' AND NEW.status = 4 AND OLD.status = 0 AND OLD.attempts = 0 
 END
 """,
 )
+# Keys of requests, so that a request that is sent again finds its job; hashes, since a key may be the name of a recording.
+# Lists of jobs by model, and what the server keeps secret: the key of cursors.
+KEYS = (
+    """
+CREATE TABLE IF NOT EXISTS keys (
+    owner TEXT NOT NULL, key TEXT NOT NULL, request TEXT NOT NULL,
+    job INTEGER NOT NULL REFERENCES jobs (number) ON DELETE CASCADE, PRIMARY KEY (owner, key)
+)
+""",
+    "CREATE INDEX IF NOT EXISTS keys_by_job ON keys (job)",
+    f"CREATE INDEX IF NOT EXISTS jobs_by_model ON jobs ({MODEL}, number)",
+    "CREATE INDEX IF NOT EXISTS jobs_by_owner_and_status ON jobs (owner, status, number)",
+    "CREATE TABLE IF NOT EXISTS secrets (name TEXT PRIMARY KEY, value BLOB NOT NULL)",
+)
 # Cancelled jobs whose id another job has taken, until their worker releases them.
 REPLACED = "CREATE TABLE replaced AS SELECT * FROM jobs WHERE 0"
-_LATER = {"notices": "'[]'", "owner": "''", "seconds": "0"}  # columns that earlier versions had not, and their values
+_LATER = {
+    "notices": "'[]'",
+    "owner": "''",
+    "seconds": "0",
+    "name": "NULL",
+}  # columns that earlier versions had not, and their values
 
 
 def create(database: sqlite3.Connection) -> None:
@@ -107,8 +129,9 @@ def create(database: sqlite3.Connection) -> None:
 
 def _add_tables(database: sqlite3.Connection) -> None:
     """The tables that later versions added, and what acts on the table of jobs."""
-    for statement in (CALLBACKS, *HEARD, *TOTALS):
+    for statement in (CALLBACKS, *HEARD, *TOTALS, *KEYS):
         database.execute(statement)
+    database.execute("INSERT OR IGNORE INTO secrets VALUES ('cursors', ?)", (secrets.token_bytes(32),))
     database.execute(f"PRAGMA user_version = {SCHEMA}")
 
 

@@ -9,16 +9,18 @@ from __future__ import annotations
 import contextlib
 import json
 import sqlite3
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from emow2v.errors import Emow2vError, RequestError
 from emow2v.server.failures import remedy
-from emow2v.server.jobs.store import schema
+from emow2v.server.jobs.store import keys, schema
 from emow2v.server.jobs.store.connections import Database
 from emow2v.server.jobs.store.job import Busy, Job, Kind, Status, from_row
 from emow2v.server.jobs.store.limits import Limits
+from emow2v.server.jobs.store.listing import Filter, searchable
 from emow2v.server.jobs.store.totals import Total, totals
 from emow2v.server.jobs.store.work import TURN, WHOLE, Work, line, now
 
@@ -88,10 +90,14 @@ class Store(Work):
         owner: str = "",
         seconds: float = 0,
         limits: Limits | None = None,
+        name: str | None = None,
+        key: keys.RequestKey | None = None,
     ) -> Job:
         """Queue a job. The id of an ended job of the same owner may be used again; the old job is removed then.
 
         Args:
+            name: of the recording, for searches
+            key: of the request; the job that it has queued before is given instead of a second one
             max_waiting: number of jobs that may wait; 0 for no limit
             owner: name of the person who posts it
             seconds: of sound, as its recordings state it
@@ -100,8 +106,11 @@ class Store(Work):
         Raises:
             Busy: the queue is full, or the owner has reached a limit
             RequestError: a job with the id waits or runs
+            KeyTaken: another request had the key
         """
         with self._data.write() as database:
+            if key is not None and (queued := keys.find(database, owner, key)) is not None:
+                return from_row(database.execute(f"SELECT {WHOLE} FROM jobs WHERE number = ?", (queued,)).fetchone())
             old = database.execute(
                 "SELECT number, status FROM jobs WHERE owner = ? AND id = ?", (owner, job_id)
             ).fetchone()
@@ -123,8 +132,8 @@ class Store(Work):
             if limits is not None:
                 limits.check_jobs(database, owner, seconds, moment[:10])
             made = database.execute(
-                "INSERT INTO jobs (id, owner, kind, client, brief, context, status, posted, seconds, form) "
-                f"VALUES (?, ?, ?, ?, ?, ?, 0, ?, ?, ?) RETURNING {WHOLE}",
+                "INSERT INTO jobs (id, owner, kind, client, brief, context, status, posted, seconds, name, form) "
+                f"VALUES (?, ?, ?, ?, ?, ?, 0, ?, ?, ?, ?) RETURNING {WHOLE}",
                 (
                     job_id,
                     owner,
@@ -134,10 +143,13 @@ class Store(Work):
                     context,
                     moment,
                     seconds,
+                    None if name is None else searchable(name),
                     json.dumps(dict(form)),
                 ),
             ).fetchone()
             schema.expect_callback(database, made)
+            if key is not None:
+                keys.add(database, owner, key, made["number"])
         return from_row(made)
 
     def get(self, job_id: str, owner: str = "", *, brief: bool = False) -> Job | None:
@@ -155,6 +167,18 @@ class Store(Work):
             row["owner"] for row in self._data.rows("SELECT owner FROM jobs WHERE id = ? ORDER BY owner", (job_id,))
         ]
 
+    def posted_with(self, key: keys.RequestKey, owner: str = "") -> Job | None:
+        """The job that a request with a key has queued; None where the owner has none.
+
+        Raises:
+            KeyTaken: another request had the key
+        """
+        handle = self._data.handle()
+        with handle.lock:
+            number = keys.find(handle.connection, owner, key)
+        row = None if number is None else self._data.row(f"SELECT {WHOLE} FROM jobs WHERE number = ?", (number,))
+        return None if row is None else from_row(row)
+
     def all(
         self,
         *,
@@ -169,12 +193,32 @@ class Store(Work):
             most: number of jobs; -1 for all
             owner: whose they are; None for those of all
         """
+        return self.listed(Filter(owner=owner, status=status), most=most, newest_first=newest_first)
+
+    def listed(self, which: Filter, *, most: int = -1, newest_first: bool = True) -> list[Job]:
+        """The jobs that meet conditions, as `all` gives them."""
         order = "DESC" if newest_first else "ASC"
-        conditions = {"status = ?": None if status is None else int(status), "owner = ?": owner}
-        given = {text: value for text, value in conditions.items() if value is not None}
-        where = f"WHERE {' AND '.join(given)}" if given else ""
+        where, values = which.where
         query = f"SELECT {_LISTED} FROM jobs {where} ORDER BY number {order} LIMIT ?"
-        return [from_row(row) for row in self._data.rows(query, [*given.values(), most])]
+        return [from_row(row) for row in self._data.rows(query, [*values, most])]
+
+    def secret(self, name: str) -> bytes:
+        """Random bytes that the server keeps, such as the key of cursors."""
+        row = self._data.row("SELECT value FROM secrets WHERE name = ?", (name,))
+        assert row is not None
+        return bytes(row["value"])
+
+    def add_names(self, name_of: Callable[[Job], str]) -> None:
+        """Name the jobs that have no name yet: those of an earlier version.
+
+        Args:
+            name_of: the name of a job's recording
+        """
+        for row in self._data.rows(f"SELECT {_LISTED} FROM jobs WHERE name IS NULL"):
+            job = from_row(row)
+            with self._data.write(lasting=False) as database:
+                values = (searchable(name_of(job)), job.number)
+                database.execute("UPDATE jobs SET name = ? WHERE number = ?", values)
 
     def counts(self) -> dict[Status, int]:
         """Number of jobs in each state."""
@@ -197,13 +241,13 @@ class Store(Work):
         row = self._data.row("SELECT count(*) FROM jobs WHERE status = 0 AND number < ?", (job.number,))
         return int(row[0]) if row else 0
 
-    def positions(self, first: int = 0) -> dict[int, int]:
-        """The position of every waiting job from a number on, by its number."""
+    def positions(self, first: int = 0, last: int = sys.maxsize) -> dict[int, int]:
+        """The position of every waiting job from a number to another, by its number."""
         query = (
             "SELECT number, (SELECT count(*) FROM jobs WHERE status = 0 AND number < ?) + row_number() OVER (ORDER BY number) "
-            "- 1 AS position FROM jobs WHERE status = 0 AND number >= ?"
+            "- 1 AS position FROM jobs WHERE status = 0 AND number BETWEEN ? AND ?"
         )
-        return {row["number"]: row["position"] for row in self._data.rows(query, (first, first))}
+        return {row["number"]: row["position"] for row in self._data.rows(query, (first, first, last))}
 
     def cancel(self, job_id: str, owner: str = "") -> bool:
         """Cancel a job: its status changes at once, and no further file appears.
