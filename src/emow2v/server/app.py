@@ -74,7 +74,7 @@ def create_app(state: ServerState, live: Live) -> Starlette:
             await run_in_threadpool(remove_links, state.places.work_dir)
             await run_in_threadpool(workers.start)
             rounds = [
-                asyncio.create_task(history.keep_bounded(store, state.places, options)),
+                asyncio.create_task(history.keep_bounded(store, state.places, options, state.tell_aged)),
                 asyncio.create_task(callbacks.keep_sending(state.stopping)),
                 asyncio.create_task(repeat(state.disk.look, EVERY_S, "the work folder could not be looked through")),
             ]

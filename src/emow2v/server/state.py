@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Protocol
@@ -72,7 +73,7 @@ class ServerState:
     @cached_property
     def disk(self) -> Disk:
         """Watches the work folder."""
-        return Disk(self.store, self.places, self.options)
+        return Disk(self.store, self.places, self.options, lambda job, what: self._tell_removed("room", [job], what))
 
     @cached_property
     def jobs(self) -> OwnJobs:
@@ -83,6 +84,14 @@ class ServerState:
                 self.audit.done(caller(), present_call().client, "post", jobs=[(job.owner, job.id)])
 
         return OwnJobs(self.store, self.places, self.options, posted)
+
+    def tell_aged(self, jobs: Sequence[Job]) -> None:
+        """Write down that jobs were erased because of their age or number."""
+        self._tell_removed("age", jobs)
+
+    def _tell_removed(self, why: str, jobs: Sequence[Job], what: str = "") -> None:
+        if self.gate.required:
+            self.audit.removed(why, [(job.owner, job.id) for job in jobs], what)
 
     def tell_read(self, job: Job) -> None:
         """Write down that the caller reads the result of a job, where the address of the request does not tell."""

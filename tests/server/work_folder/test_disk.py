@@ -1,5 +1,6 @@
 """The disk: what goes first, what never goes, and what is refused before it is full."""
 
+import json
 import os
 import time
 from pathlib import Path
@@ -12,11 +13,13 @@ from starlette.testclient import TestClient
 
 from emow2v.discover.places import Places
 from emow2v.model import Model
+from emow2v.server.jobs import history
 from emow2v.server.jobs.store import Job, Status, Store
 from emow2v.server.options import ServerOptions
 from emow2v.server.work_folder import disk as module
 from emow2v.server.work_folder.disk import ROOM, Disk, NoRoom
 from emow2v.server.work_folder.settling import COPIED, REMOVED, Settling
+from laboratories import idle
 from servers import app
 from waiting import until
 
@@ -26,9 +29,9 @@ MB = 1_000_000
 class Folder:
     """A work folder with jobs that have an upload and a result of a megabyte each."""
 
-    def __init__(self, path: Path) -> None:
-        self.places = Places([path], path / "work")
-        self.store = Store(path / "work" / "jobs.sqlite")
+    def __init__(self, path: Path, work: Path | None = None) -> None:
+        self.places = Places([path], work or path / "work")
+        self.store = Store(self.places.work_dir / "jobs.sqlite")
 
     def submit(self, name: str, owner: str = "") -> Job:
         places = self.places.of(owner)
@@ -203,3 +206,21 @@ def test_a_full_server_refuses_recordings_and_answers_all_else(lite: Model, tmp_
         assert "emow2v_disk_refused_total 2.0" in metrics and "emow2v_disk_limit_bytes 1000.0" in metrics
         assert 'emow2v_disk_removed_total{what="job"} 0.0' in metrics
         assert not list((tmp_path / "work").glob("uploads/*"))
+
+
+def test_what_the_server_erases_itself_is_in_the_audit_log(tmp_path: Path) -> None:
+    """Oldest recordings and jobs for want of room, then the rest because of their number."""
+    served = idle(tmp_path, max_disk_gb=3.3e-3, keep_jobs=1)
+    state = served.app.state.server
+    folder = Folder(tmp_path / "data", served.work)
+    for name in ("a", "b", "c"):
+        folder.finished(name, "anna")
+    state.disk.look()
+    history.forget(state.store, state.places, state.options, state.tell_aged)
+    entries = [json.loads(line) for line in (served.work / "audit.ndjson").read_text().splitlines()]
+    assert all(entry["action"] == "erase" and entry["role"] == "server" and not entry["name"] for entry in entries)
+    told = [(entry["why"], entry.get("what", ""), [job["id"] for job in entry["jobs"]]) for entry in entries]
+    removed = [("room", "recording", ["a"]), ("room", "recording", ["b"]), ("room", "recording", ["c"])]
+    assert told == [*removed, ("room", "", ["a"]), ("age", "", ["b"])]
+    assert [job.id for job in served.store.all()] == ["c"]
+    served.store.close()

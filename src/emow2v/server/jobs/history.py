@@ -7,7 +7,7 @@ import logging
 import secrets
 import shutil
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -137,8 +137,14 @@ def erase(store: Store, places: Places, job_id: str, owner: str = "", removed: R
     return None
 
 
-def forget(store: Store, places: Places, options: ServerOptions) -> None:
-    """Remove finished jobs beyond the limits of age and number, with their results and uploads."""
+def forget(
+    store: Store, places: Places, options: ServerOptions, tell: Callable[[Sequence[Job]], None] = lambda jobs: None
+) -> None:
+    """Remove finished jobs beyond the limits of age and number, with their results and uploads.
+
+    Args:
+        tell: called with the removed jobs, where there are some
+    """
     _remove_computed(store, places)
     moved: list[tuple[Path, Path]] = []
 
@@ -161,6 +167,8 @@ def forget(store: Store, places: Places, options: ServerOptions) -> None:
     for job in forgotten:
         for upload in task_of(job, places).owned:
             uploads.remove(upload)
+    if forgotten:
+        tell(forgotten)
     unfinished = [job.form for status in (Status.WAITING, Status.RUNNING) for job in store.all(status=status)]
     passwords.sweep(places.passwords, unfinished)
     oldest = time.time() - options.keep_days * 86400
@@ -171,6 +179,8 @@ def forget(store: Store, places: Places, options: ServerOptions) -> None:
                     upload.unlink()
 
 
-async def keep_bounded(store: Store, places: Places, options: ServerOptions) -> None:
+async def keep_bounded(
+    store: Store, places: Places, options: ServerOptions, tell: Callable[[Sequence[Job]], None]
+) -> None:
     """Call `forget` every minute, while the server runs."""
-    await repeat(lambda: forget(store, places, options), EVERY_S, "old jobs could not be forgotten")
+    await repeat(lambda: forget(store, places, options, tell), EVERY_S, "old jobs could not be forgotten")

@@ -68,9 +68,22 @@ class Audit:
         if what:
             entry["what"] = what
         if jobs:
-            entry["jobs"] = [{"owner": owner, "id": job_id} for owner, job_id in jobs]
+            entry["jobs"] = _as_objects(jobs)
         entry |= facts or {}
         self._add(entry, lasting=action in CHANGES)
+
+    def removed(self, why: str, jobs: Sequence[tuple[str, str]], what: str = "") -> None:
+        """Write down that the server itself erased jobs.
+
+        Args:
+            why: age (--keep-days, --keep-jobs) or room (--max-disk)
+            jobs: owners and ids
+            what: the part of them, such as recording; "" for all
+        """
+        entry: dict[str, object] = {"name": "", "role": "server", "action": "erase", "why": why}
+        if what:
+            entry["what"] = what
+        self._add(entry | {"jobs": _as_objects(jobs)}, lasting=True)
 
     def refused(self, client: str, why: str, name: str = "") -> None:
         """Write down that a token was refused.
@@ -104,3 +117,7 @@ class Audit:
                 os.close(place)
         except OSError as error:  # such as a full disk; the request goes on
             logger.error("the audit log %s cannot be written (%s); lost: %s", self.path, error.strerror, line.rstrip())
+
+
+def _as_objects(jobs: Sequence[tuple[str, str]]) -> list[dict[str, str]]:
+    return [{"owner": owner, "id": job_id} for owner, job_id in jobs]

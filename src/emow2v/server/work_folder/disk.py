@@ -60,12 +60,21 @@ class Usage:
 class Disk:
     """Watches the work folder of a server; safe to use from several threads.
 
+    Args:
+        tell: called with each job that was removed, or of which the named part was
+
     Attributes:
         removed_recordings, removed_jobs, refused: numbers since the start
     """
 
-    def __init__(self, store: Store, places: Places, options: ServerOptions) -> None:
-        self._store, self._places = store, places
+    def __init__(
+        self,
+        store: Store,
+        places: Places,
+        options: ServerOptions,
+        tell: Callable[[Job, str], None] = lambda job, what: None,
+    ) -> None:
+        self._store, self._places, self._tell = store, places, tell
         self.limit = round(options.max_disk_gb * GB)
         self._settling = Settling(store, places, options.keep_uploads)
         self._lock, self._counting = threading.Lock(), threading.Lock()
@@ -181,6 +190,7 @@ class Disk:
     def _remove_recording(self, job: Job, path: Path) -> int:
         freed = sum(uploads.remove(path))
         self._store.add_notices(job, [ROOM])
+        self._tell(job, "recording")
         self.removed_recordings += 1
         return freed
 
@@ -193,6 +203,7 @@ class Disk:
         freed = sum(sizes(folder)) if folder.is_dir() else 0
         if history.erase(self._store, self._places, job.id, job.owner) is None:
             return 0
+        self._tell(job, "")
         logger.warning("job %s: erased, because the disk had no room", job.id, extra={"job": job.id})
         self.removed_jobs += 1
         return freed
