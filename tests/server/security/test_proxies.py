@@ -89,6 +89,9 @@ def test_whose_headers_are_believed_is_chosen(tmp_path: Path) -> None:
     for client, allowed, believed in (
         (PROXY, None, True),
         (("::1", 1), None, True),
+        (("::ffff:127.0.0.1", 1), None, True),  # as a listener on :: sees an IPv4 proxy
+        (("::ffff:192.0.2.7", 1), ["192.0.2.0/24"], True),
+        (("::ffff:192.0.2.7", 1), None, False),
         (STRANGER, ["192.0.2.0/24"], True),
         (STRANGER, ["10.1.2.3", "192.0.2.7"], True),
         (STRANGER, ["192.0.2.8"], False),
