@@ -13,16 +13,10 @@ the web server is an upper bound of what the network adds, also where other prog
 
 from __future__ import annotations
 
-import argparse
-import re
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -34,8 +28,7 @@ from emow2v.audio.recording import Source
 from emow2v.modelstore.verify import EXAMPLE
 from emow2v.sources.remote import Remote
 from emow2v.sources.web import Client, Web
-
-PIECE = 1 << 16  # bytes that the server sends at a time
+from file_server import serving
 
 
 def make(folder: Path, minutes: float, ending: str) -> Path:
@@ -48,53 +41,6 @@ def make(folder: Path, minutes: float, ending: str) -> Path:
             file.write(signal[:left])
             left -= len(signal)
     return path
-
-
-def serve(path: Path, delay_ms: float, mbit: float, ranges: bool) -> None:
-    """Give one file, on a port that is printed."""
-    size = path.stat().st_size
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def log_message(self, *arguments: object) -> None:
-            """Says nothing."""
-
-        def do_GET(self) -> None:
-            time.sleep(delay_ms / 1000)
-            asked = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", "")) if ranges else None
-            first, last = (int(asked[1]), min(int(asked[2]), size - 1)) if asked else (0, size - 1)
-            self.send_response(206 if asked else 200)
-            if asked:
-                self.send_header("Content-Range", f"bytes {first}-{last}/{size}")
-            self.send_header("Content-Length", str(last + 1 - first))
-            self.send_header("ETag", '"1"')
-            self.end_headers()
-            begun, sent = time.monotonic(), 0
-            with path.open("rb") as file:
-                file.seek(first)
-                while sent < last + 1 - first:
-                    sent += self.wfile.write(file.read(min(PIECE, last + 1 - first - sent)))
-                    if mbit:
-                        time.sleep(max(0.0, begun + sent * 8e-6 / mbit - time.monotonic()))
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        server.handle_error = lambda request, address: None  # type: ignore[method-assign]
-        print(server.server_port, flush=True)
-        server.serve_forever()
-
-
-@contextmanager
-def serving(path: Path, options: argparse.Namespace) -> Iterator[str]:
-    """The address of the file while a process of its own gives it."""
-    more = [f"--delay={options.delay}", f"--mbit={options.mbit}", *(["--no-ranges"] if options.no_ranges else [])]
-    process = subprocess.Popen([sys.executable, __file__, f"--serve={path}", *more], stdout=subprocess.PIPE, text=True)
-    try:
-        assert process.stdout is not None
-        yield f"http://127.0.0.1:{int(process.stdout.readline())}/{path.name}"
-    finally:
-        process.kill()
-        process.communicate()
 
 
 def compute(model: emow2v.Model, source: Source, context: str) -> dict[str, float]:
@@ -123,18 +69,16 @@ def main() -> None:
     arguments.add_argument("--mbit", type=float, default=0)
     arguments.add_argument("--no-ranges", action="store_true")
     arguments.add_argument("--fsspec", action="store_true")
-    arguments.add_argument("--serve", type=Path, help=argparse.SUPPRESS)
     options = arguments.parse_args()
-    if options.serve:
-        serve(options.serve, options.delay, options.mbit, not options.no_ranges)
-        return
     model = emow2v.load(options.model)
     model.predict(np.zeros(16000 * 30, np.float32), 16000, context=options.context).load()
     near: list[dict[str, float]] = []
     far: list[dict[str, float]] = []
     with tempfile.TemporaryDirectory() as name:
         path = make(Path(name), options.minutes, options.format)
-        with serving(path, options) as url:
+        slow = serving(path.parent, delay_ms=options.delay, mbit=options.mbit, ranges=not options.no_ranges)
+        with slow as root:
+            url = f"{root}/{path.name}"
             host = url.split("/")[2]
             web = Web((host,), ("127.0.0.0/8",))
             for _ in range(options.rounds):

@@ -10,15 +10,12 @@ would be without reading ahead. "Waited" is the time for which recordings were a
 
 from __future__ import annotations
 
-import re
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +26,7 @@ import emow2v
 from common import console, keep, parser, show
 from emow2v.archive import fetching
 from emow2v.modelstore.verify import EXAMPLE
+from file_server import serving
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
@@ -44,57 +42,8 @@ def make(folder: Path, number: int, seconds: float) -> list[str]:
     return names
 
 
-def serve(folder: Path, delay_ms: float) -> None:
-    """Give the files of a folder, on a port that is printed."""
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def log_message(self, *arguments: object) -> None:
-            """Says nothing."""
-
-        def do_HEAD(self) -> None:
-            self.answer(give=False)
-
-        def do_GET(self) -> None:
-            self.answer(give=True)
-
-        def answer(self, *, give: bool) -> None:
-            time.sleep(delay_ms / 1000)
-            content = (folder / self.path.rpartition("/")[2]).read_bytes()
-            asked = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
-            part = content[int(asked[1]) : int(asked[2]) + 1] if asked else content
-            self.send_response(206 if asked else 200)
-            self.send_header("Content-Length", str(len(part)))
-            self.send_header("ETag", '"1"')
-            if asked:
-                first = int(asked[1])
-                self.send_header("Content-Range", f"bytes {first}-{first + len(part) - 1}/{len(content)}")
-            self.end_headers()
-            if give:
-                self.wfile.write(part)
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        server.handle_error = lambda request, address: None  # type: ignore[method-assign]
-        print(server.server_port, flush=True)
-        server.serve_forever()
-
-
 @contextmanager
-def web(folder: Path, delay_ms: float) -> Iterator[str]:
-    """The address of the folder on a web server, a process of its own."""
-    command = [sys.executable, __file__, f"--serve={folder}", f"--delay={delay_ms}"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    try:
-        assert process.stdout is not None
-        yield f"http://127.0.0.1:{int(process.stdout.readline())}"
-    finally:
-        process.kill()
-        process.communicate()
-
-
-@contextmanager
-def s3(folder: Path, delay_ms: float) -> Iterator[str]:
+def s3(folder: Path) -> Iterator[str]:
     """The address of the folder's files in moto."""
     import os
 
@@ -142,17 +91,13 @@ def main() -> None:
     arguments.add_argument("--rounds", type=int, default=2)
     arguments.add_argument("--delay", type=float, default=20)
     arguments.add_argument("--s3", action="store_true")
-    arguments.add_argument("--serve", type=Path)
     options = arguments.parse_args()
-    if options.serve:
-        serve(options.serve, options.delay)
-        return
     model = emow2v.load(options.model)
     model.predict(EXAMPLE, unit="files").load()
     found: dict[str, list[dict[str, float]]] = {"a folder": [], "a store": [], "a store, not ahead": []}
     with tempfile.TemporaryDirectory() as name:
         names = make(Path(name), options.objects, options.seconds)
-        with (s3 if options.s3 else web)(Path(name), options.delay) as root:
+        with s3(Path(name)) if options.s3 else serving(Path(name), delay_ms=options.delay) as root:
             for _ in range(options.rounds):
                 found["a folder"].append(compute(model, names, name))
                 found["a store"].append(compute(model, names, root))
