@@ -20,14 +20,29 @@ from waiting import until
 
 
 class Served:
-    """A server of one worker on a work folder, which can be killed and started again."""
+    """A server of one worker on a work folder, which can be killed and started again.
 
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.places = folder, Places([], folder / "work")
+    Args:
+        port: to listen on; 0 for any, another one at each start
+    """
+
+    def __init__(self, folder: Path, port: int = 0) -> None:
+        self.folder, self.places, self.port = folder, Places([], folder / "work"), port
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        command = [sys.executable, "-m", "emow2v", "serve", "--port", "0", "--threads", "1", "--keep-jobs", "10"]
+        command = [
+            sys.executable,
+            "-m",
+            "emow2v",
+            "serve",
+            "--port",
+            str(self.port),
+            "--threads",
+            "1",
+            "--keep-jobs",
+            "10",
+        ]
         command += ["--work-dir", str(self.folder / "work"), "--data-dir", str(self.folder)]
         log = (self.folder / "log").open("ab")
         begin = log.tell()

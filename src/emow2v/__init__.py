@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from emow2v.errors import (
         AudioError,
         Cancelled,
+        ClientError,
         Closed,
         ClusterError,
         DatabaseError,
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from emow2v.trajectory import Trajectory
 
 __all__ = [
-    "AudioError", "Block", "Cancelled", "Card", "Closed", "ClusterError", "DatabaseError", "DiskFull", "Emow2vError", "FormatError",
+    "AudioError", "Block", "Cancelled", "Card", "ClientError", "Closed", "ClusterError", "DatabaseError", "DiskFull", "Emow2vError", "FormatError",
     "Framing", "FramingError", "MeanScores", "Model", "ModelError", "PathError", "PlaceTaken", "RequestError", "StoreError", "Stream",
     "TooLong", "Trajectory", "__version__", "formats", "load", "models",
 ]  # fmt: skip
@@ -50,7 +51,7 @@ _MODULES = {
     "Block": "rows", "Card": "cards", "Framing": "framing", "MeanScores": "rows", "Model": "model", "Stream": "stream",
     "Trajectory": "trajectory", "load": "model",
 } | dict.fromkeys(
-    ("AudioError", "Cancelled", "Closed", "ClusterError", "DatabaseError", "DiskFull", "Emow2vError", "FormatError", "FramingError",
+    ("AudioError", "Cancelled", "ClientError", "Closed", "ClusterError", "DatabaseError", "DiskFull", "Emow2vError", "FormatError", "FramingError",
      "ModelError", "PathError", "PlaceTaken", "RequestError", "StoreError", "TooLong"),
     "errors",
 )  # fmt: skip

@@ -57,6 +57,10 @@ class ClusterError(Emow2vError):
     """A cluster of Ray cannot be reached or used, or has no node that can work."""
 
 
+class ClientError(Emow2vError):
+    """A server of emow2v cannot be reached, refuses a request, or answers as none; see `emow2v.client` for its kinds."""
+
+
 class Closed(Emow2vError):
     """A model, trajectory or stream is used after it was closed."""
 

@@ -34,7 +34,7 @@ ELSEWHERE: dict[str, str] = {
     "/job_status": "form", "/log": "form", "/cancel": "form", "/fetch_result": "form", "/process": "form",
     "/cml_info": "form", "/upload": "form", "/login": "form", "/logout": "form", "/api/update_progress": "json",
     "/v1/results": "jobs", "/together": "jobs", "/v1/jobs": "list", "/job_status_all": "list", "/data": "list",
-    "/v1/predictions": "file", "/v1/files": "", "/v1/models": "", "/v1/disk": "", "/v1/openapi.json": "", "/": "", "/live": "",
+    "/v1/predictions": "file", "/v1/files": "", "/v1/models": "", "/v1/disk": "", "/v1/openapi.json": "", "/v1/docs": "", "/": "", "/live": "",
     "/metrics": "", "/healthz": "", "/readyz": "", "/static/plotly.min.js": "", "/static": "", "/v1/stream": "",
 }  # fmt: skip
 

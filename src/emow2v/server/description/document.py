@@ -49,6 +49,10 @@ def complete(document: Document, *, is_token_required: bool) -> Document:
     for name in ("HTTPValidationError", "ValidationError"):  # FastAPI's, which /v1 never answers
         schemas.pop(name, None)
     schemas["Problem"] = Problem.model_json_schema()
+    order = list(dict.fromkeys(key.partition(" ")[2] for key in OPERATIONS))
+    made["paths"] = dict(
+        sorted(made["paths"].items(), key=lambda one: order.index(one[0]) if one[0] in order else len(order))
+    )
     for key, operation in operations(made):
         _complete_operation(operation, OPERATIONS.get(key), schemas)
     for name, example in EXAMPLES.items():

@@ -134,6 +134,11 @@ async def _live(request: Request) -> Response:
     return await _shown(request, "live.html", plots=True)
 
 
+async def _docs(request: Request) -> Response:
+    """The page for programmers, drawn from /v1/openapi.json."""
+    return await _shown(request, "docs.html", up="../")
+
+
 @cache
 def _plotly() -> tuple[str, Path | None]:
     """Version of the package `plotly` and path of its plotly.min.js; "" and None if it is not installed."""
@@ -182,6 +187,7 @@ ROUTES: tuple[BaseRoute, ...] = (
     Route("/jobs/{job_id}", _job),
     Route("/together", _together),
     Route("/live", _live),
+    Route("/v1/docs", _docs),
     Route("/static/plotly.min.js", _plotly_js),
     Mount("/static", _Static(directory=STATIC)),
 )

@@ -1,0 +1,30 @@
+"""A client for a server of emow2v, with and without asyncio; docs/client.md has examples."""
+
+from __future__ import annotations
+
+from emow2v.client.answers import Citation, Job, ModelInfo, Result, State, Turns
+from emow2v.client.asynchronous import AsyncClient
+from emow2v.client.errors import (
+    Conflict,
+    Invalid,
+    JobFailed,
+    NoRoom,
+    NotFound,
+    Refused,
+    TimedOut,
+    TooMany,
+    Unauthorized,
+    Unavailable,
+    Unreachable,
+    WrongAnswer,
+)
+from emow2v.client.live import AsyncLiveStream, LiveOptions, LiveStream, Value
+from emow2v.client.recordings import Asked, FileOptions, Filters, Options
+from emow2v.client.sync import Client
+from emow2v.errors import ClientError
+
+__all__ = [
+    "Asked", "AsyncClient", "AsyncLiveStream", "Citation", "Client", "ClientError", "Conflict", "FileOptions", "Filters", "Invalid", "Job", "JobFailed", "LiveOptions", "LiveStream", "ModelInfo", "NoRoom",
+    "NotFound", "Options", "Refused", "Result", "State", "TimedOut", "TooMany", "Turns", "Unauthorized", "Unavailable",
+    "Unreachable", "Value", "WrongAnswer",
+]  # fmt: skip
