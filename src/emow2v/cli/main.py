@@ -24,6 +24,7 @@ from emow2v.cli.results import cite, plot
 from emow2v.cli.serve import serve
 from emow2v.cli.service.folder import backup, restore
 from emow2v.cli.service.tokens import tokens
+from emow2v.cli.service.web import web
 from emow2v.cli.train import prune, train
 from emow2v.errors import Emow2vError
 from emow2v.storage import one_line
@@ -86,4 +87,5 @@ for heading, commands in SECTIONS.items():
     for command in commands:
         app.command(cls=Command, rich_help_panel=heading)(command)
 app.add_typer(tokens, name="tokens", cls=CommandGroup, rich_help_panel="Server")
+app.add_typer(web, name="web", cls=CommandGroup, rich_help_panel="Server")
 app.add_typer(models, name="models", cls=CommandGroup, rich_help_panel="Models")

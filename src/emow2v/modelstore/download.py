@@ -74,7 +74,7 @@ def fetch(
         url: http or https; redirects are followed
         path: path of the file; its folder is made, a file of that name is replaced
         size: bytes of the file, where they are known
-        checksum: "sha256:HEX" or "md5:HEX", where it is known
+        checksum: "sha256:HEX", "sha512:HEX" or "md5:HEX", where it is known
         headers: further headers of the request; Authorization is sent to the url's own host only
         progress: called with the bytes that are here, also from earlier calls, and the bytes of the file or None
 
@@ -84,8 +84,10 @@ def fetch(
     Raises:
         DownloadError: no network, no such file, another file than expected, no space, or another download is running
     """
-    if not re.fullmatch(r"sha256:[0-9a-f]{64}|md5:[0-9a-f]{32}|", checksum.lower()):
-        raise DownloadError(f"Expected a checksum of the form sha256:HEX or md5:HEX, got '{checksum}'; correct it.")
+    if not re.fullmatch(r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}|md5:[0-9a-f]{32}|", checksum.lower()):
+        raise DownloadError(
+            f"Expected a checksum of the form sha256:HEX, sha512:HEX or md5:HEX, got '{checksum}'; correct it."
+        )
     with _lock(path), _client(headers) as client:
         part = _Part(path, _address(url), checksum.lower())
         failed, most, reached = 0, part.bytes_here, False
@@ -218,9 +220,9 @@ class _Part:
                 os.fsync(file.fileno())
                 # Read again, not summed up on the way: bytes of earlier calls are compared, too, as they lie on the disk.
                 sha256 = got = hashlib.file_digest(file, "sha256").hexdigest()
-                if algorithm == "md5":
+                if algorithm in ("md5", "sha512"):
                     file.seek(0)
-                    got = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+                    got = hashlib.file_digest(file, lambda: hashlib.new(algorithm, usedforsecurity=False)).hexdigest()
             if expected in ("", got):
                 self.file.replace(self.path)
             else:

@@ -20,6 +20,7 @@ from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from emow2v.errors import Emow2vError
+from emow2v.server.alone import alone_routes
 from emow2v.server.callbacks.delivery import Callbacks
 from emow2v.server.failures import failure, headers, sentence
 from emow2v.server.jobs import history
@@ -95,6 +96,7 @@ def create_app(state: ServerState, live: Live) -> Starlette:
     routes: list[BaseRoute] = [
         *pages.ROUTES,
         *ROUTES,
+        *alone_routes(options.web_folder),
         Route("/login", _login, methods=["GET", "POST"]),
         Route("/logout", _logout, methods=["POST"]),
         WebSocketRoute("/v1/stream", partial(live.serve, add_sound=state.jobs.add_sound)),

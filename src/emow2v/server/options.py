@@ -103,6 +103,11 @@ class ServerOptions:
         heading=FOLDERS,
     )
 
+    web_folder: Path | None = _option(
+        None, "Folder that emow2v web build wrote; its page, which computes in the browser alone, is served at /alone/.",
+        flag="web", unit="DIR", environment=True, heading=FOLDERS,
+    )  # fmt: skip
+
     token: str = _option(
         "",
         "Access token that clients must send. Set it in the environment, where other users of the machine cannot see it.",

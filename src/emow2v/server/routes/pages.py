@@ -31,6 +31,8 @@ _NO_PLOTLY = (
     "Install it with: pip install 'emow2v[server]'"
 )
 
+_ALONE = ' If a voice must not leave your device, <a href="alone/">your browser computes it itself</a>.'
+
 _SECURITY_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
     "Cross-Origin-Resource-Policy": "same-origin",
@@ -101,8 +103,10 @@ async def _shown(request: Request, name: str, status: int = 200, *, plots: bool 
     """A page for the person who asks for it; see `_page`."""
 
     def made() -> Response:
-        person = _person_form(up) if request.app.state.server.gate.required else ""
-        return _page(name, status, plots=plots, up=up, person=person)
+        state = request.app.state.server
+        person = _person_form(up) if state.gate.required else ""
+        alone = _ALONE if state.options.web_folder else ""
+        return _page(name, status, plots=plots, up=up, person=person, alone=alone)
 
     return await run_in_threadpool(made)
 
