@@ -706,9 +706,11 @@ def test_addresses_that_make_no_sense(path: Path, url: str) -> None:
     assert "cret" not in str(it.value)
 
 
-@pytest.mark.parametrize("checksum", ["sha256:", "sha1:" + "0" * 40, "0" * 64, "sha256:" + "0" * 63, "md5:" + "g" * 32])
+@pytest.mark.parametrize(
+    "checksum", ["sha256:", "sha1:" + "0" * 40, "0" * 64, "sha512:" + "0" * 64, "sha256:" + "0" * 63, "md5:" + "g" * 32]
+)
 def test_checksums_that_make_no_sense(path: Path, checksum: str) -> None:
-    with pytest.raises(DownloadError, match="Expected a checksum of the form sha256:HEX or md5:HEX, got '"):
+    with pytest.raises(DownloadError, match="Expected a checksum of the form sha256:HEX, sha512:HEX or md5:HEX, got '"):
         fetch("http://127.0.0.1/x", path, checksum=checksum)
 
 

@@ -1,10 +1,11 @@
 // The sound of a file: of WAV files the worker reads the samples itself; other kinds are decoded by the browser.
 
+import { rateOf } from "./rates.js";
 import { openWav } from "./wav.js";
 
 export const MAX_DECODED_MIN = 30; // a browser holds the whole recording in memory while it decodes it: 0.7 GB for this
 const MAX_DECODED_BYTES = 1e9;
-const DECODED_RATE = 48_000; // Hz: the worker's own resampler makes 16 kHz of it, which is sharper than those of browsers
+const DECODED_RATE = 48_000; // Hz, of kinds whose own rate is not known
 const MIX_SAMPLES = 1 << 20; // between two chances for the page to react
 const METADATA_MS = 10_000;
 
@@ -27,18 +28,19 @@ export async function soundOf(file) {
 async function decoded(file) {
   const media = await metadata(file);
   if (file.size > MAX_DECODED_BYTES || media.minutes > MAX_DECODED_MIN) throw new Error(tooLong(file, media));
-  let buffer;
+  let [buffer, rate] = [null, DECODED_RATE];
   try {
-    const context = new OfflineAudioContext(1, 1, DECODED_RATE);
-    buffer = await context.decodeAudioData(await file.arrayBuffer());
+    const bytes = await file.arrayBuffer();
+    rate = rateOf(bytes, DECODED_RATE); // the worker's resampler is sharper than those of browsers
+    buffer = await new OfflineAudioContext(1, 1, rate).decodeAudioData(bytes);
   } catch (error) {
     throw new Error(undecodable(file, media, error), { cause: error });
   }
-  const minutes = buffer.length / DECODED_RATE / 60;
+  const minutes = buffer.length / rate / 60;
   if (minutes > MAX_DECODED_MIN) throw new Error(tooLong(file, { minutes }));
-  const facts = { channels: buffer.numberOfChannels, channel: "mix", decoder: `the browser, at ${DECODED_RATE} Hz` };
+  const facts = { channels: buffer.numberOfChannels, channel: "mix", decoder: `the browser, at ${rate} Hz` };
   const notices = ["The browser decoded this recording. Of compressed files, emow2v predict may give slightly other values."];
-  return { recording: { samples: await mixed(buffer), rate: DECODED_RATE }, facts, notices };
+  return { recording: { samples: await mixed(buffer), rate }, facts, notices };
 }
 
 /** What the browser finds at the beginning of a file: whether it knows the kind, a picture, and minutes (NaN: unknown). */
