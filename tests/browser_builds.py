@@ -20,7 +20,10 @@ from emow2v.modelstore.download import fetch
 from emow2v.web import runtime
 from emow2v.web.build import build
 
-BROWSERS_OWN = (".google.com:443", ".googleapis.com:443")  # what Chromium itself asks, for the fields of forms and its updates
+BROWSERS_OWN = (
+    ".google.com:443",
+    ".googleapis.com:443",
+)  # what Chromium itself asks, for the fields of forms and its updates
 GIVEN = "EMOW2V_ONNXRUNTIME_WEB"  # the archive or folder that tests use; without it they download the archive, once
 
 

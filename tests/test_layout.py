@@ -10,7 +10,12 @@ import pytest
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "emow2v"
 MODULES = sorted(SOURCE.rglob("*.py"))
-PAGES = sorted(path for path in (SOURCE / "server" / "static").iterdir() if path.suffix in (".js", ".css", ".html"))
+PAGES = sorted(
+    path
+    for room in ("server", "web")
+    for path in (SOURCE / room / "static").iterdir()
+    if path.suffix in (".js", ".css", ".html")
+)
 RUN = 6  # lines in a row that may not stand twice
 
 

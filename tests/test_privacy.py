@@ -346,6 +346,16 @@ def tokens(person: Person, given: Given) -> None:
     assert person.cached() == {"server"} and len(token) > 40 and token not in stored
 
 
+def web_build(person: Person, given: Given) -> None:
+    needs("plotly")
+    from browser_builds import package
+
+    person.run("web", "build", person.output / "page", "--onnxruntime-web", package())
+    assert (person.output / "page" / "build.json").is_file() and person.cached() == set()
+    person.run("web", "build", person.output / "other", "--registry", "http://127.0.0.1:9", code=1)
+    assert person.cached() == {"downloads"} and not (person.output / "other").exists()
+
+
 CASES = {
     "predict": [predict, predict_tables, predict_on_other_engines, predict_in_a_store],
     "serve": [serve],
@@ -364,6 +374,7 @@ CASES = {
     "tokens add": [tokens],
     "tokens list": [tokens],
     "tokens remove": [tokens],
+    "web build": [web_build],
     "models list": [models_list],
     "models info": [models_info],
     "models pull": [models_pull],

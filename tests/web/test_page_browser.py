@@ -1,6 +1,7 @@
 """The page in a real Chromium, on a plain static server below a path, which is also the browser's proxy: the numbers of
 `emow2v predict`, and no request to anywhere else."""
 
+import base64
 import csv
 import io
 import json
@@ -22,6 +23,7 @@ from emow2v.formats.table import COLUMNS
 from emow2v.framing import Framing
 from emow2v.model import Model
 from emow2v.modelstore.verify import EXAMPLE
+from emow2v.server.run import Server
 
 pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed (apt install chromium)"),
@@ -181,8 +183,6 @@ def test_samples_of_every_kind(page: "api.Page", signal: np.ndarray, tmp_path: P
         const wav = await openWav(new Blob([Uint8Array.from(atob(text), (one) => one.charCodeAt(0))]));
         return [wav.rate, wav.channels, wav.frames, wav.isCut, ...(await wav.mono(0, 500)), ...(await wav.mono(500, wav.frames))];
     }"""
-    import base64
-
     rate, channels, frames, cut, *found = page.evaluate(script, base64.b64encode(path.read_bytes()).decode())
     wanted = soundfile.read(path)[0].mean(axis=1).astype(np.float32)
     assert (rate, channels, frames, cut) == (RATE, 2, 1001, False)
@@ -191,7 +191,7 @@ def test_samples_of_every_kind(page: "api.Page", signal: np.ndarray, tmp_path: P
 
 @pytest.mark.parametrize("rate", [8000, 11025, 22050, 44100, 48000, 96000])
 def test_other_rates(page: "api.Page", model: Model, signal: np.ndarray, tmp_path: Path, rate: int) -> None:
-    """Scores to the limit; confidence and speech change more where the highest frequencies do."""
+    """The page's resampler against soxr; the values are near, not equal: the highest frequencies of noise differ."""
     soxr = pytest.importorskip("soxr")
     path = tmp_path / "talk.wav"
     talk = (
@@ -204,13 +204,13 @@ def test_other_rates(page: "api.Page", model: Model, signal: np.ndarray, tmp_pat
     rows, provenance = compute(page, path)
     found, wanted = numbers(rows), expected(model, path)
     assert provenance["source_sampling_rate"] == rate and found.shape == wanted.shape
-    np.testing.assert_allclose(found[:, :5], wanted[:, :5], atol=LIMIT)
-    np.testing.assert_allclose(found[:, 5:], wanted[:, 5:], atol=5e-4)
+    np.testing.assert_allclose(found[:, :5], wanted[:, :5], atol=3e-4)
+    np.testing.assert_allclose(found[:, 5:], wanted[:, 5:], atol=1e-3)
 
 
-@pytest.mark.parametrize("ending", ["flac", "mp3", "ogg"])
+@pytest.mark.parametrize(("ending", "limit"), [("flac", LIMIT), ("mp3", 2e-3), ("ogg", 2e-3)])
 def test_recordings_that_the_browser_decodes(
-    page: "api.Page", model: Model, signal: np.ndarray, tmp_path: Path, ending: str
+    page: "api.Page", model: Model, signal: np.ndarray, tmp_path: Path, ending: str, limit: float
 ) -> None:
     path = tmp_path / f"talk.{ending}"
     soundfile.write(path, np.stack([signal, signal / 2], axis=1), RATE)
@@ -221,7 +221,7 @@ def test_recordings_that_the_browser_decodes(
     count = min(len(found), len(wanted))
     both = ~np.isnan(found[:count, 2]) & ~np.isnan(wanted[:count, 2])
     assert both.sum() > 100
-    np.testing.assert_allclose(found[:count][both], wanted[:count][both], atol=2e-3)
+    np.testing.assert_allclose(found[:count][both], wanted[:count][both], rtol=0, atol=limit)
 
 
 def test_once_it_is_ready_it_needs_no_network(
@@ -266,6 +266,27 @@ def test_a_request_elsewhere_would_be_seen(browser: "api.Browser", server: Site)
     server.elsewhere.clear()
 
 
+def test_on_the_server_it_computes_with_several_threads(
+    browser: "api.Browser", page_folder: Path, model: Model, signal: np.ndarray, tmp_path: Path
+) -> None:
+    options = {"port": 0, "work_dir": tmp_path / "work", "threads": 1, "web_folder": page_folder, "token": "secret"}
+    with Server(**options).running() as url:
+        visitor = Visitor(browser, url)
+        page = visitor.page
+        page.goto("/")
+        page.get_by_label("Token").fill("secret")
+        page.keyboard.press("Enter")
+        page.get_by_role("link", name="your browser computes it itself").click()
+        expect(page.locator(MESSAGE)).to_contain_text("Ready")
+        assert page.evaluate("crossOriginIsolated")
+        threads = page.evaluate("import('./scripts/computer.js').then((computer) => computer.threads())")
+        soundfile.write(tmp_path / "talk.wav", signal, RATE)
+        rows, provenance = compute(page, tmp_path / "talk.wav")
+        assert f"(wasm, {threads} thread" in str(provenance["engine"])
+        assert_same(numbers(rows), expected(model, tmp_path / "talk.wav"))
+        visitor.leave()
+
+
 def silent_video(path: Path) -> None:
     with av.open(path, "w") as file:
         stream = file.add_stream(
@@ -281,6 +302,7 @@ def silent_video(path: Path) -> None:
 
 def test_files_that_cannot_be_used(visit: Callable[..., Visitor], signal: np.ndarray, tmp_path: Path) -> None:
     visitor = visit()
+    visitor.expected += ["ERR_REQUEST_RANGE_NOT_SATISFIABLE"]  # the player's, of a text file
     page = visitor.page
     (tmp_path / "empty.wav").touch()
     (tmp_path / "notes.txt").write_text("no sound")
