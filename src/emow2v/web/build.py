@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import re
@@ -104,17 +105,21 @@ def built_files(folder: Path) -> dict[str, tuple[int, str]]:
     Raises:
         FormatError: the folder was not written by `build`, or by one of another version
     """
-    try:
+    content: object = None
+    with contextlib.suppress(OSError, ValueError, RecursionError):
         content = json.loads((folder / BUILD_FILE).read_bytes())
-        if content["format"] != FORMAT:
-            raise FormatError(
-                f"{shown(folder)} was built by another version of emow2v; build it again with: emow2v web build"
-            )
-        return {str(path): (int(one["size"]), str(one["sha256"])) for path, one in content["files"].items()}
-    except (OSError, ValueError, RecursionError, LookupError, TypeError, AttributeError):
+    if isinstance(content, dict) and isinstance(content.get("format"), int) and content["format"] != FORMAT:
         raise FormatError(
-            f"{shown(folder)} has no page for browsers; expected a folder that emow2v web build wrote."
-        ) from None
+            f"{shown(folder)} was built by another version of emow2v; build it again with: emow2v web build"
+        )
+    files = content.get("files") if isinstance(content, dict) else None
+    if not isinstance(files, dict) or not all(map(_is_described, files.values())):
+        raise FormatError(f"{shown(folder)} has no page for browsers; expected a folder that emow2v web build wrote.")
+    return {path: (one["size"], one["sha256"]) for path, one in files.items()}
+
+
+def _is_described(one: object) -> bool:
+    return isinstance(one, dict) and isinstance(one.get("size"), int) and isinstance(one.get("sha256"), str)
 
 
 def _card(model: str) -> Card:
