@@ -80,6 +80,7 @@ FLAGS = """
 --root-path --forwarded-allow
 --max-waiting-each --max-hours-each --max-kept-each
 --max-disk --keep-uploads
+--web
 --overwrite --allow-database --database-user --database-password --database-ca --database-no-tls
 """.split()
 VARIABLES = """
@@ -88,6 +89,7 @@ LOG_FORMAT
 ALLOW_SOURCE ALLOW_NETWORK ALLOW_CALLBACK CALLBACK_KEYS ROOT_PATH FORWARDED_ALLOW
 ALLOW_DATABASE DATABASE_USER DATABASE_PASSWORD DATABASE_CA
 MAX_DISK KEEP_UPLOADS
+WEB
 """.split()
 
 

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from emow2v.cli.console import Command, errors, output, stoppable
+from emow2v.cli.options import ModelOption
 from emow2v.storage import shown
 
 web = typer.Typer(no_args_is_help=True, help="Build a page that computes recordings in the browser alone.")
@@ -39,14 +40,12 @@ def build_page(
             show_default="https://registry.npmjs.org",
         ),
     ] = "",
-    model: Annotated[
-        str, typer.Option("--model", metavar="NAME", help="Name or folder of a model of frames.")
-    ] = "lite-frames",
+    model: ModelOption = "lite-frames",
 ) -> None:
     """Write a page that computes recordings in the browser, so that no voice leaves the reader's device.
 
     Any web server for plain files can serve the folder; emow2v serve --web FOLDER serves it at /alone/. ONNX Runtime for
-    browsers is downloaded once (33 MB) and checked.
+    browsers is downloaded once (33 MB) and checked. The model must be one of frames, such as lite-frames.
     """
     from emow2v.progress import DownloadProgress
     from emow2v.web import build as module
