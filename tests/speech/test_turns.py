@@ -11,7 +11,7 @@ from emow2v.cli.predict import predict
 from emow2v.errors import FramingError
 from emow2v.framing import parse_time
 from emow2v.model import Model
-from emow2v.server.jobs.prediction import DETECTION
+from emow2v.server.jobs.prediction_form import DETECTION
 from emow2v.speech.turns import turns
 
 

@@ -22,7 +22,7 @@ from emow2v.formats import audformat_tables, parquet, run_table
 from emow2v.formats.audformat_tables import AudformatTables
 from emow2v.formats.table import described, value_columns, write_description
 from emow2v.framing import Framing
-from emow2v.rows import DIMENSIONS, EMBEDDING_SIZE, Block, Info, TurnRows
+from emow2v.rows import EMBEDDING_SIZE, Block, Info, TurnRows
 from emow2v.storage import exists, marks, shown
 from emow2v.storage.entries import Entries, RecordingFacts
 from emow2v.storage.files import Move, StagedFiles, publish
@@ -166,7 +166,9 @@ class RunTable:
                 self._layout = replace(self._layout, descriptions=descriptions)
                 self._file = self._open()
             for block in blocks:
-                columns = _columns(info, block) | (self.relative.columns(info, block) if self.relative else {})
+                columns = run_table.columns_of(info, block) | (
+                    self.relative.columns(info, block) if self.relative else {}
+                )
                 self._file.add({name: columns[name] for name in self._layout.names}, block.embeddings)
             name: dict[str, str | float] = {"file": info.source}
             self._facts.add(name | ({"channel": info.channel} if info.channel else {}), info.provenance)
@@ -344,15 +346,3 @@ def _read_facts(file: IO[bytes]) -> dict[str, Any]:
     facts: dict[str, Any] = json.loads(file.read(length))
     file.seek(0)
     return facts
-
-
-def _columns(info: Info, block: Block) -> dict[str, Any]:
-    columns: dict[str, Any] = {"file": [info.source] * len(block), "start": block.starts, "end": block.ends}
-    columns |= {name: block.scores[:, place] for place, name in enumerate(DIMENSIONS)}
-    columns |= {"confidence": block.confidence[:, 0], "channel": [info.channel] * len(block)}
-    if block.speech is not None:
-        columns["speech"] = block.speech
-    if block.turns is not None:
-        turns = block.turns
-        columns |= {"speaker": turns.speakers, "tier": turns.tiers, "label": turns.labels, "n": turns.counts}
-    return columns

@@ -239,6 +239,11 @@ class DiscoverTask:
         _, ports = self._ports
         return any(port == "embedding" for port, _ in ports)
 
+    def files(self, number: int) -> list[Path]:
+        """The files of a session, with the data of annotations and streams."""
+        paths = [output.path for output in self.outputs(number)]
+        return [*paths, *(path.with_name(f"{path.name}~") for path in paths)]
+
     def arrays(self, number: int) -> Path | None:
         """None: requests name files for embeddings themselves."""
         return None

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
 import shutil
 import tempfile
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -17,8 +19,10 @@ import numpy.typing as npt
 from emow2v.errors import FormatError
 from emow2v.formats import audformat_tables
 from emow2v.formats.parquet import EMBEDDING, ParquetFile, ParquetTable, Shards, schema_of
-from emow2v.formats.table import DATATYPES, MISSING, csv_field, score_text, seconds_text
+from emow2v.formats.table import DATATYPES, MISSING, columns, csv_field, described, score_text, seconds_text
+from emow2v.rows import DIMENSIONS, EMBEDDING_SIZE, Block, Info
 from emow2v.storage import shown
+from emow2v.storage.files import StagedFiles
 
 ENDINGS = (".csv", ".parquet", ".xlsx", ".sav", audformat_tables.ENDING)
 _PACKAGES = {
@@ -28,6 +32,7 @@ _PACKAGES = {
     audformat_tables.ENDING: ("pyarrow", "pyarrow"),
 }
 _LONGEST_TEXT = {".xlsx": 32_767, ".sav": 32_767}  # characters of a cell; bytes of a string
+PROVENANCE = "emow2v:provenance"  # the key of the provenance in a table of Parquet of one recording
 _MOST_ROWS = 1_048_576  # of a sheet, its header among them
 Columns = Mapping[str, Sequence[str] | npt.NDArray[Any]]
 
@@ -53,6 +58,19 @@ class Layout:
     @property
     def embedding_names(self) -> list[str]:
         return [f"{EMBEDDING}_{number}" for number in range(self.embeddings)]
+
+
+def columns_of(info: Info, block: Block) -> dict[str, Any]:
+    """The rows of a block in columns, by their names."""
+    columns: dict[str, Any] = {"file": [info.source] * len(block), "start": block.starts, "end": block.ends}
+    columns |= {name: block.scores[:, place] for place, name in enumerate(DIMENSIONS)}
+    columns |= {"confidence": block.confidence[:, 0], "channel": [info.channel] * len(block)}
+    if block.speech is not None:
+        columns["speech"] = block.speech
+    if block.turns is not None:
+        turns = block.turns
+        columns |= {"speaker": turns.speakers, "tier": turns.tiers, "label": turns.labels, "n": turns.counts}
+    return columns
 
 
 class TableFile(Protocol):
@@ -117,6 +135,37 @@ def table_file(ending: str, file: IO[bytes], layout: Layout) -> TableFile:
 def table_of_shards(open_shard: Callable[[str], IO[bytes]], layout: Layout) -> TableFile:
     """Open a table of shards of Parquet; `open_shard` opens one by its name."""
     return ParquetTable(Shards(open_shard, schema_of(layout)), layout)
+
+
+class ParquetWriter:
+    """Writes the rows of one recording as a table of Parquet, with the columns and types of tables of many.
+
+    The file holds its own mark, and the provenance as JSON under the key `PROVENANCE`.
+
+    Args:
+        embeddings: whether rows have their embeddings, in a column of lists of one length
+    """
+
+    def __init__(self, path: Path, *, embeddings: bool = False, overwrite: bool = False) -> None:
+        check(path)
+        self.path, self.clipped, self._embeddings = path, 0, embeddings
+        self.staged = StagedFiles({path: None}, overwrite=overwrite)
+
+    def open(self, info: Info) -> None:
+        self._info = info
+        self._layout = Layout(columns(info), described(info), EMBEDDING_SIZE if self._embeddings else 0)
+        facts = json.dumps({"file": info.source, **info.provenance})
+        schema = schema_of(self._layout).with_metadata({PROVENANCE: facts})
+        self._table = ParquetTable(ParquetFile(self.staged.open(self.path), schema, marked=True), self._layout)
+        weakref.finalize(self, self._table.discard)  # else PyArrow completes a file that was given up
+
+    def add(self, block: Block) -> None:
+        values = columns_of(self._info, block) | {"confidence": block.confidence.min(axis=1)}
+        values |= {name: block.scores_of_speech[:, place] for place, name in enumerate(DIMENSIONS)}
+        self._table.add({name: values[name] for name in self._layout.names}, block.embeddings)
+
+    def close(self) -> None:
+        self._table.close()
 
 
 class _CSV:

@@ -7,6 +7,7 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from emow2v.discover.places import Places
@@ -14,7 +15,7 @@ from emow2v.errors import FormatError, RequestError
 from emow2v.formats.ssi_read import read_annotation
 from emow2v.formats.table_read import read_table
 from emow2v.server.jobs import results
-from emow2v.server.jobs.prediction import FORMATS
+from emow2v.server.jobs.prediction_form import FORMATS
 from emow2v.server.jobs.store import Store
 from emow2v.server.jobs.store.job import Kind
 from emow2v.server.jobs.task import Task, task_of
@@ -93,6 +94,11 @@ def test_every_export_has_the_same_values(places: Places, tmp_path: Path) -> Non
             for column, name in enumerate(("arousal", "dominance", "valence"), 2):
                 curve = read_annotation(folder / f"my talk.{name}.annotation")
                 np.testing.assert_allclose(curve.scores, rows[:, column].clip(0, 1), atol=1e-6)
+        elif wanted == "parquet":
+            table = pq.read_table(made)
+            assert {*table["file"].to_pylist()} == {"my talk.wav"} and "embedding" not in table.column_names
+            for column, name in enumerate(("start", "end", "arousal", "dominance", "valence", "confidence")):
+                np.testing.assert_allclose(table[name].to_numpy(), rows[:, column], atol=1e-6)
         else:
             ((name, table),) = read_table(made).items()
             assert name == "my talk.wav"

@@ -177,7 +177,7 @@ def test_wrong_values_are_told_with_what_came(client: TestClient, query: str, se
 
 def test_wrong_values_of_a_form(client: TestClient) -> None:
     for field, value, expected in (
-        ("format", "CSV", "json, csv or ndjson"),
+        ("format", "CSV", "json, csv, ndjson or parquet"),
         ("unit", "file", "windows, files or turns"),
         ("context", "Window", "window or shared"),
         ("padding", "ones", "edge or zeros"),

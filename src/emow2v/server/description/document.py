@@ -95,7 +95,6 @@ def _complete_operation(operation: dict[str, Any], row: Operation | None, schema
         operation.update(operationId=row.id, summary=row.summary, tags=[row.tag])
     responses = operation["responses"]
     for status in PROBLEMS:
-        responses.pop(str(status), None)
         if status in problems:
             responses[str(status)] = {"$ref": f"#/components/responses/{PROBLEMS[status].name}"}
     for accepted in ("201", "202"):

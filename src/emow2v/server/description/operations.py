@@ -13,6 +13,7 @@ from dataclasses import dataclass
 EVERYWHERE = (401, 403, 421, 422, 429, 500, 503)
 _BODY = (400, 413, 415)  # of a request with a body
 _DISK = (507,)  # of a request that writes
+_RESULT = (404, 409, 412, 416, *_DISK)  # of a result, with conditions and ranges
 
 TAGS = {
     "predictions": "Send a recording, or name one that the server can reach.",
@@ -49,8 +50,10 @@ OPERATIONS = {
     "GET /jobs/{job_id}/log": Operation("get_log", "jobs", "Get the log of a job", (404,)),
     "GET /jobs/{job_id}/sessions": Operation("get_sessions", "results", "List the recordings of a job", (404,)),
     "GET /jobs/{job_id}/rows": Operation("get_rows", "results", "Get values, also while they are computed", (404,)),
-    "GET /jobs/{job_id}/result": Operation("get_result", "results", "Get the result of a job", (404, 409, *_DISK)),
-    "GET /results": Operation("get_results", "results", "Get several results in a zip", (404, 409, *_DISK)),
+    "GET /jobs/{job_id}/result": Operation("get_result", "results", "Get the result of a job", _RESULT),
+    "HEAD /jobs/{job_id}/result": Operation("head_result", "results", "Get the headers of a result", _RESULT),
+    "GET /results": Operation("get_results", "results", "Get several results in a zip", _RESULT),
+    "HEAD /results": Operation("head_results", "results", "Get the headers of such a zip", _RESULT),
     "GET /jobs/{job_id}/turns": Operation("get_turns", "results", "Get turns with their values", (404, 409, *_DISK)),
     "GET /jobs/{job_id}/citation": Operation("get_citation", "results", "Get how to cite a result", (404, 409)),
     "GET /jobs/{job_id}/audio": Operation("get_audio", "results", "Get the recording of a job", (404,)),

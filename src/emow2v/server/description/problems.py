@@ -35,6 +35,16 @@ HEADERS: dict[str, dict[str, Any]] = {
         "schema": {"type": "string"},
         "example": "Bearer",
     },
+    "ETag": {
+        "description": "Names the bytes of the result.",
+        "schema": {"type": "string"},
+        "example": '"33a64df551425fcc55e4d42a148795d9"',
+    },
+    "Content-Range": {
+        "description": "The size of the result.",
+        "schema": {"type": "string"},
+        "example": "bytes */5000",
+    },
     "Location": {
         "description": "Address of the job, relative to that of the request.",
         "schema": {"type": "string", "format": "uri-reference"},
@@ -69,6 +79,12 @@ PROBLEMS = {
         "The state of the job does not allow it.",
         "The job is running; its result comes when it has finished.",
     ),
+    412: Problem(
+        "PreconditionFailed",
+        "The result is another one than If-Match names.",
+        "The result is another one than If-Match names; get it anew.",
+        ("ETag",),
+    ),
     413: Problem(
         "TooLarge",
         "The request is larger, or the recording longer, than the server takes.",
@@ -80,6 +96,12 @@ PROBLEMS = {
         "The body is application/json; expected a form, application/x-www-form-urlencoded or multipart/form-data, "
         "as curl -d or -F send it.",
     ),
+    416: Problem(
+        "RangeNotSatisfiable",
+        "The range lies behind the end of the result.",
+        "The range lies behind the end; the result has 5000 bytes.",
+        ("ETag", "Content-Range"),
+    ),
     421: Problem(
         "Misdirected",
         "The server does not answer to the name in the address.",
@@ -89,7 +111,7 @@ PROBLEMS = {
     422: Problem(
         "Invalid",
         "A field is unknown, comes twice, or has a value that it cannot have.",
-        "format is 'xml'; expected json, csv or ndjson.",
+        "format is 'xml'; expected json, csv, ndjson or parquet.",
     ),
     429: Problem(
         "TooMany",

@@ -23,27 +23,18 @@ from emow2v.discover.turn_inputs import check_size, check_turns, turn_file
 from emow2v.discover.turn_list import TurnListWriter, path_of
 from emow2v.engines.shared_context import check_shared
 from emow2v.errors import AudioError, Emow2vError, FormatError, FramingError, RequestError
+from emow2v.formats.run_table import check as check_table
 from emow2v.formats.table_read import Table, read_kept
 from emow2v.framing import Framing, Padding, parse_time
 from emow2v.model import Context, Model
 from emow2v.prediction.speech import speech_frame_ms
+from emow2v.server.jobs.prediction_form import DETECTION, FORMATS, RECORDINGS, STEM, TIMES
 from emow2v.sources.address import hide_secrets
 from emow2v.sources.remote import Remote
 from emow2v.speech.segmentation import read_segments
 from emow2v.speech.segments import Segmentation, fit_to_recording
 from emow2v.speech.turns import turns as turns_of
 from emow2v.trajectory import Trajectory
-
-FORMATS = {"json": "application/json", "csv": "text/csv; charset=utf-8", "ndjson": "application/x-ndjson"}
-STEM = "result"
-RECORDINGS = {"file": "upload", "path": "path", "url": "url"}  # fields of a request, and of its stored form
-TIMES = {"frame_step": "40ms", "left_context": "960ms", "right_context": "0ms", "start": "0ms", "end": "0ms"}
-# Turns of the detector: times of a form with their defaults, and the options of `speech.turns.turns`
-DETECTION = {
-    "shortest_turn": ("250ms", "minimum_ms"),
-    "longest_turn": ("15s", "maximum_ms"),
-    "bridged_pause": ("300ms", "bridged_pause_ms"),
-}
 
 
 class PredictionTask:
@@ -140,7 +131,7 @@ class PredictionTask:
 
     @property
     def default_format(self) -> str:
-        """The format of the stored table, one of `FORMATS`."""
+        """The format of the result where nobody names another, one of `FORMATS`. Parquet is made of a table in JSON."""
         return self._one_of("format", tuple(FORMATS))
 
     @property
@@ -208,6 +199,8 @@ class PredictionTask:
         recording = self._checked_recording()
         _ = self.unit, self.default_format, self.context, self._one_of("padding", ("edge", "zeros"))
         card = self.card(served)
+        if self.default_format == "parquet":
+            check_table(self._path.with_suffix(".parquet"))
         try:
             _ = self.framing
             if self.context == "shared":
@@ -247,10 +240,10 @@ class PredictionTask:
         try:
             computed = self._trajectory(model, recording, observer, max_duration_s, turns)
             trajectory = Trajectory(replace(computed.info, source=self.name), lambda: iter(computed))
-            kept = [self.default_format, *(["npz"] if self.embeddings else [])]
+            kept = [self._path.suffix[1:], *(["npz"] if self.embeddings else [])]
             writers = formats.writers(kept, self._path.parent, STEM, overwrite=True)
-            expected = 1 if self.unit == "files" else None
-            rows = record_observed(trajectory, [*writers, *([turns] if turns else [])], observer, expected)
+            writers += [turns] if turns else []
+            rows = record_observed(trajectory, writers, observer, 1 if self.unit == "files" else None)
         except (AudioError, FormatError) as error:
             raise self._without_path(error, recording) from None
         observer.on_provenance(computed.info.provenance)
@@ -265,7 +258,12 @@ class PredictionTask:
             FormatError: the table is gone
         """
         path = self._stored_table()
-        return path if file_format == self.default_format else None
+        return path if path.suffix == f".{file_format}" else None
+
+    def files(self, number: int) -> list[Path]:
+        """The files of a finished job that its values are read from."""
+        self._check_number(number)
+        return [self._path, self._path.with_suffix(".npz")]
 
     def arrays(self, number: int) -> Path | None:
         """The arrays of a finished job (.npz) with its embeddings; None if it did not keep them."""
@@ -368,7 +366,8 @@ class PredictionTask:
 
     @property
     def _path(self) -> Path:
-        return self._places.results(self.job_id) / f"{STEM}.{self.default_format}"
+        ending = "json" if self.default_format == "parquet" else self.default_format
+        return self._places.results(self.job_id) / f"{STEM}.{ending}"
 
     def _stored_table(self) -> Path:
         if not storage.is_file(self._path):

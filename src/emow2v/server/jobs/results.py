@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
+import shutil
+import sys
+import time
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
+from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 
 from emow2v import cards, citation, formats, storage
+from emow2v._version import __version__
 from emow2v.cards import Card
 from emow2v.errors import Emow2vError, ModelError, RequestError
 from emow2v.formats import record
 from emow2v.formats.npz import embeddings_in
+from emow2v.formats.run_table import ParquetWriter
 from emow2v.formats.table_read import Table
-from emow2v.server.jobs.prediction import FORMATS
+from emow2v.server.jobs.prediction_form import FORMATS
 from emow2v.server.jobs.task import Task
 from emow2v.sources.remote import Remote
 from emow2v.trajectory import DIMENSIONS, Block, Info, Trajectory
@@ -26,6 +35,9 @@ EXPORTS = FORMATS | {"annotation": "application/zip"}
 ZIPPED = {"annotation": "annotation.zip", "csvw": "csv.zip", "stream": "embeddings.zip"}
 WITH_EMBEDDINGS = ("npz", "stream")  # of jobs that kept them
 _ROWS = 4096  # of a block
+_FIRST_DATE = (1980, 1, 1, 0, 0, 0)  # that a zip can state
+
+Date = tuple[int, int, int, int, int, int]
 
 
 def recording(task: Task, number: int) -> Path | bytes:
@@ -60,7 +72,8 @@ def export(task: Task, provenance: Mapping[str, str | float], number: int, file_
     files = _write_files(task, provenance, number, file_format, folder, task.stem(number))
     if file_format not in ZIPPED:
         return files[0]
-    return zip_files(folder / "annotations.zip", {path.name: path for path in files}, compression=zipfile.ZIP_DEFLATED)
+    date = _computed(task, number)
+    return zip_files(folder / "annotations.zip", {path.name: path for path in files}, dates=dict.fromkeys(files, date))
 
 
 def export_all(jobs: Sequence[tuple[Task, Mapping[str, str | float]]], file_format: str, folder: Path) -> Path:
@@ -77,6 +90,7 @@ def export_all(jobs: Sequence[tuple[Task, Mapping[str, str | float]]], file_form
         Emow2vError: the values of a job are gone, or the format has none of their kind; the sentence names the recording
     """
     files: dict[str, Path] = {}
+    dates: dict[Path, Date] = {}
     stems: set[str] = set()
     for task, provenance in jobs:
         for number, name in enumerate(task.sessions):
@@ -88,7 +102,31 @@ def export_all(jobs: Sequence[tuple[Task, Mapping[str, str | float]]], file_form
             except Emow2vError as error:
                 raise type(error)(f"{storage.shown(name)}: {error}") from None
             files |= {path.name: path for path in written}
-    return zip_files(folder / "results.zip", files, compression=zipfile.ZIP_DEFLATED)
+            dates |= dict.fromkeys(written, _computed(task, number))
+    return zip_files(folder / "results.zip", files, dates=dates)
+
+
+def identity(task: Task, number: int) -> list[object]:
+    """What changes with each change of a session's values: the files that they are read from."""
+    found: list[object] = []
+    for path in task.files(number):
+        with contextlib.suppress(FileNotFoundError):
+            state = path.stat()
+            found.append((path.name, state.st_ino, state.st_size, state.st_mtime_ns))
+    return found
+
+
+def made_by() -> list[str]:
+    """The programs that make files of values: another version may write other bytes for the same values."""
+    packages = [f"{name} {version(name)}" for name in ("numpy", "pyarrow") if find_spec(name)]
+    return [__version__, sys.version, zlib.ZLIB_RUNTIME_VERSION, *packages]
+
+
+def _computed(task: Task, number: int) -> Date:
+    """When the values of a session were computed, UTC: files in a zip have that date, so that a zip has the same bytes again."""
+    times = [path.stat().st_mtime for path in task.files(number) if path.is_file()]
+    moment = time.gmtime(max(times, default=0))
+    return max(moment[:6], _FIRST_DATE)
 
 
 def _write_files(
@@ -108,33 +146,47 @@ def _write_files(
             f"The format {file_format} has a value every step; turns have none; expected csv, csvw, json or ndjson."
         )
     info = Info(task.sessions[number], task.framing, dict(provenance), speech=speech, turns=turns)
-    record(
-        Trajectory(info, lambda: _blocks(values, task.first_row, arrays)),
-        formats.writers(["csv" if file_format == "csvw" else file_format], folder, stem),
-    )
+    if file_format == "parquet":
+        arrays = task.arrays(number)
+        path = folder / f"{formats.shorten(stem)}.parquet"
+        writers: list[formats.Writer] = [ParquetWriter(path, embeddings=arrays is not None)]
+    else:
+        writers = formats.writers(["csv" if file_format == "csvw" else file_format], folder, stem)
+    record(Trajectory(info, lambda: _blocks(values, task.first_row, arrays)), writers)
     written = sorted(folder.iterdir())
     several = file_format in ZIPPED
     return [path for path in written if several or path.suffix == f".{file_format}"]
 
 
-def zip_files(archive: Path, files: Mapping[str, Path], *, compression: int = zipfile.ZIP_STORED) -> Path:
+def zip_files(archive: Path, files: Mapping[str, Path], *, dates: Mapping[Path, Date] | None = None) -> Path:
     """Write a zip.
 
     Args:
         archive: its path
         files: by their names inside the zip
+        dates: of each file, whose content is compressed then; default: those that the files have, without compression
 
     Raises:
         OSError: a file is gone, or the zip cannot be written; nothing is left of it then
     """
     try:
-        with zipfile.ZipFile(archive, "w", compression) as packed:
+        with zipfile.ZipFile(archive, "w") as packed:
             for name, path in files.items():
-                packed.write(path, name)
+                if dates is None:
+                    packed.write(path, name)
+                else:
+                    _add_dated(packed, name, path, dates[path])
     except BaseException:
         archive.unlink(missing_ok=True)
         raise
     return archive
+
+
+def _add_dated(packed: zipfile.ZipFile, name: str, path: Path, date: Date) -> None:
+    entry = zipfile.ZipInfo(name, date)
+    entry.compress_type, entry.external_attr, entry.file_size = zipfile.ZIP_DEFLATED, 0o600 << 16, path.stat().st_size
+    with path.open("rb") as source, packed.open(entry, "w") as member:
+        shutil.copyfileobj(source, member, 1 << 20)
 
 
 def temporary(folder: Path, ending: str = "") -> Path:

@@ -96,6 +96,9 @@ class Task(Protocol):
     def stored(self, file_format: str) -> Path | None:
         """The table as it is stored, where it has that format already; raises FormatError where it is gone."""
 
+    def files(self, number: int) -> list[Path]:
+        """The files that the values of a session are read from, as far as they exist; raises RequestError as `table` does."""
+
     def arrays(self, number: int) -> Path | None:
         """The arrays of a session (.npz) with its embeddings; None if the job did not keep them."""
 

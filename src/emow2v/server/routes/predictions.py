@@ -22,7 +22,8 @@ from emow2v.discover.turn_inputs import MAX_BYTES
 from emow2v.errors import FormatError
 from emow2v.server.callbacks.delivery import check_callback
 from emow2v.server.failures import headers
-from emow2v.server.jobs.prediction import FORMATS, PredictionTask
+from emow2v.server.jobs.prediction import PredictionTask
+from emow2v.server.jobs.prediction_form import FORMATS
 from emow2v.server.jobs.store import Job, Status
 from emow2v.server.jobs.uploads import keep, keep_segments
 from emow2v.server.people.own import OwnJobs
@@ -73,7 +74,7 @@ def add(api: FastAPI, state: ServerState, to_model: Callable[[Job], JobModel]) -
             Literal["windows", "files", "turns"],
             Form(description="Values over time, one for the whole recording, or one for each turn."),
         ] = "windows",
-        table: Annotated[Literal["json", "csv", "ndjson"], Form(alias="format")] = "json",
+        table: Annotated[Literal["json", "csv", "ndjson", "parquet"], Form(alias="format")] = "json",
         context: Annotated[Literal["", "window", "shared"], Form(description="Empty: the server's default.")] = "",
         padding: Annotated[Literal["edge", "zeros"], Form()] = "edge",
         frame_step: Annotated[str, Form(examples=["40ms", "0.5s"])] = "40ms",
@@ -208,8 +209,8 @@ def add(api: FastAPI, state: ServerState, to_model: Callable[[Job], JobModel]) -
             raise HTTPException(400, ended.error or "The job was cancelled.")
         if replayed:
             await run_in_threadpool(state.tell_read, ended)
-        answer = await run_in_threadpool(views.result, ended, state.places)
-        answer.headers.update(replayed)
+        answer = await run_in_threadpool(views.result, ended, state)
+        answer.headers.update({"Content-Location": f"jobs/{job.id}/result", **replayed})
         return answer
 
 

@@ -9,10 +9,10 @@ import shutil
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import IO, Annotated, Any, Literal, TypeVar
 
 import numpy as np
-from fastapi import FastAPI, HTTPException, Query
+from fastapi import FastAPI, HTTPException, Query, Request
 from fastapi.responses import FileResponse, JSONResponse, Response
 from pydantic import BaseModel
 from starlette.background import BackgroundTask
@@ -20,18 +20,19 @@ from starlette.concurrency import run_in_threadpool
 
 from emow2v import citation
 from emow2v.discover.options import TrackChoice
-from emow2v.discover.places import Places
 from emow2v.discover.turn_list import path_of
 from emow2v.errors import AudioError, Emow2vError
 from emow2v.formats.table import COLUMNS
 from emow2v.server.jobs import partial_rows, results
 from emow2v.server.jobs.store import Job, Status
-from emow2v.server.jobs.task import task_of
+from emow2v.server.jobs.task import Task, task_of
+from emow2v.server.resources.conditions import tag_of
+from emow2v.server.resources.file_answer import answer_with, answers_with, disposition
 from emow2v.server.routes.waveform import waveform
 from emow2v.server.state import ServerState
 
 T = TypeVar("T")
-Format = Literal["", "json", "csv", "csvw", "ndjson", "annotation", "npz", "stream"]
+Format = Literal["", "json", "csv", "csvw", "ndjson", "parquet", "annotation", "npz", "stream"]
 Session = Annotated[int, Query(ge=0, le=10_000, description="Which of the job's recordings; a prediction has one.")]
 
 MAX_JOBS = 200  # of one zip
@@ -174,36 +175,41 @@ def add(api: FastAPI, state: ServerState, find_job: Callable[..., Job]) -> None:
         kind = MEDIA.get(source.suffix.lower(), BYTES)
         return FileResponse(source, media_type=kind, headers=PRIVATE)
 
-    @api.get(
-        "/jobs/{job_id}/result",
-        response_class=Response,
-        responses={
-            200: {
-                "content": {kind.partition(";")[0]: {} for kind in results.EXPORTS.values()},
-                "description": "The table; annotations, streams and CSV with provenance as a zip.",
-            }
-        },
-    )
+    described: dict[str, Any] = {
+        "response_class": Response,
+        "responses": answers_with(
+            [*results.EXPORTS.values(), BYTES], "The table; annotations, streams and CSV with provenance as a zip."
+        ),
+    }
+
+    @api.head("/jobs/{job_id}/result", **described)
+    @api.get("/jobs/{job_id}/result", **described)
     def result_of(
+        request: Request,
         job_id: str,
         table: Annotated[
             Format, Query(alias="format", description="Empty: the format that the job was posted with.")
         ] = "",
         session: Session = 0,
     ) -> Response:
-        """The values of a finished job, in any format."""
-        return result(find_job(job_id), places, table, session)
+        """The values of a finished job, in any format. A download that was cut off can go on (`Range`, `If-Range`)."""
+        return result(find_job(job_id), state, table, session, request)
 
-    @api.get(
-        "/results",
-        response_class=Response,
-        responses={200: {"content": {"application/zip": {}}, "description": "A zip with the tables."}},
-    )
+    zipped: dict[str, Any] = {
+        "response_class": Response,
+        "responses": answers_with(["application/zip"], "A zip with the tables."),
+    }
+
+    @api.head("/results", **zipped)
+    @api.get("/results", **zipped)
     def results_of(
+        request: Request,
         jobs: Annotated[str, Query(max_length=20_000, description="Ids of finished jobs, with commas between them.")],
-        table: Annotated[Literal["csv", "csvw", "json", "ndjson", "annotation"], Query(alias="format")] = "csvw",
+        table: Annotated[
+            Literal["csv", "csvw", "json", "ndjson", "parquet", "annotation"], Query(alias="format")
+        ] = "csvw",
     ) -> Response:
-        """The values of several finished jobs in one zip."""
+        """The values of several finished jobs in one zip. A download that was cut off can go on (`Range`, `If-Range`)."""
         ids = [one for one in dict.fromkeys(one.strip() for one in jobs.split(",")) if one]
         if not 0 < len(ids) <= MAX_JOBS:
             raise HTTPException(422, f"jobs has {len(ids)} ids; expected 1 to {MAX_JOBS}, with commas between them.")
@@ -211,7 +217,14 @@ def add(api: FastAPI, state: ServerState, find_job: Callable[..., Job]) -> None:
         for job in found:
             check_finished(job)
         chosen = [(task_of(job, places), job.provenance) for job in found]
-        return sent_once(
+        parts = [
+            (job, task, number)
+            for job, (task, _) in zip(found, chosen, strict=True)
+            for number in range(len(task.sessions))
+        ]
+        return _made(
+            request,
+            lambda: tag_of([table, *(_facts(state, *part) for part in parts), results.made_by()]),
             results_folder(found[0]),
             lambda folder: results.export_all(chosen, table, folder),
             media_type="application/zip",
@@ -228,26 +241,93 @@ def add(api: FastAPI, state: ServerState, find_job: Callable[..., Job]) -> None:
         )
 
 
-def result(job: Job, places: Places, file_format: str = "", session: int = 0) -> Response:
-    """The answer with a session's table: the stored file, or one made in another format."""
+def result(
+    job: Job, state: ServerState, file_format: str = "", session: int = 0, request: Request | None = None
+) -> Response:
+    """The answer with a session's table: the stored file, or one made in another format.
+
+    Args:
+        request: whose conditions and ranges count; None for a POST
+    """
     check_finished(job)
-    task = task_of(job, places)
+    task = task_of(job, state.places)
     file_format = file_format or task.default_format
     stem = or_404(lambda: task.stem(session))
     stored = or_404(lambda: task.arrays(session) if file_format == "npz" else task.stored(file_format))
     if stored is not None:
-        return FileResponse(
-            stored,
+        return answer_with(
+            request,
+            lambda: tag_of([file_format, _facts(state, job, task, session)]),
+            lambda: _opened(stored),
             media_type=results.EXPORTS.get(file_format, BYTES),
-            filename=f"{stem}.{file_format}",
-            headers=PRIVATE,
+            headers=PRIVATE | disposition(f"{stem}.{file_format}"),
         )
-    return sent_once(
-        places.of(job.owner).results(job.id),
+    return _made(
+        request,
+        lambda: tag_of([file_format, _facts(state, job, task, session), results.made_by()]),
+        state.places.of(job.owner).results(job.id),
         lambda folder: results.export(task, job.provenance, session, file_format, folder),
         media_type=results.EXPORTS.get(file_format, "application/zip"),
         filename=f"{stem}.{results.ZIPPED.get(file_format, file_format)}",
     )
+
+
+def _facts(state: ServerState, job: Job, task: Task, session: int) -> list[object]:
+    """What tells a session's values from all others; 404 or 409 where they are those of the job no more."""
+    now = state.jobs.now(job)
+    if now is None:
+        raise HTTPException(404, f"The job {job.id} was erased.")
+    if now.number != job.number:
+        raise HTTPException(409, f"The job {job.id} was replaced by another.")
+    return [job.owner, job.number, job.posted, session, *or_404(lambda: results.identity(task, session))]
+
+
+def _opened(path: Path) -> IO[bytes]:
+    try:
+        return path.open("rb")
+    except FileNotFoundError:
+        raise HTTPException(404, "The job's result is gone; post the recording again.") from None
+
+
+def _made(
+    request: Request | None,
+    tag_now: Callable[[], str],
+    beside: Path,
+    make: Callable[[Path], Path],
+    *,
+    media_type: str,
+    filename: str,
+) -> Response:
+    """The answer with a file that is made for it; see `answer_with` and `made_once`."""
+    folders: list[Path] = []
+
+    def opened() -> IO[bytes]:
+        folder, made = made_once(beside, make)
+        folders.append(folder)
+        return made.open("rb")
+
+    def remove() -> None:
+        for folder in folders:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    headers = PRIVATE | disposition(filename)
+    return answer_with(request, tag_now, opened, media_type=media_type, headers=headers, sent=remove)
+
+
+def made_once(beside: Path, make: Callable[[Path], Path]) -> tuple[Path, Path]:
+    """A new folder, and a file that is made in it; 404 with the sentence of an error.
+
+    Args:
+        beside: a job's folder of results
+        make: writes into an empty folder, and returns the file
+    """
+    folder = results.temporary(beside)
+    folder.mkdir(parents=True)
+    try:
+        return folder, or_404(lambda: make(folder))
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def sent_once(beside: Path, make: Callable[[Path], Path], *, media_type: str, filename: str) -> Response:
@@ -257,13 +337,7 @@ def sent_once(beside: Path, make: Callable[[Path], Path], *, media_type: str, fi
         beside: a job's folder of results
         make: writes into an empty folder, and returns the file
     """
-    folder = results.temporary(beside)
-    folder.mkdir(parents=True)
-    try:
-        made = or_404(lambda: make(folder))
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
+    folder, made = made_once(beside, make)
     sent = BackgroundTask(shutil.rmtree, folder, ignore_errors=True)
     return FileResponse(made, media_type=media_type, filename=filename, headers=PRIVATE, background=sent)
 
