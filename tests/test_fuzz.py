@@ -19,6 +19,7 @@ from schemathesis.specs.openapi.checks import (
     response_schema_conformance,
     status_code_conformance,
 )
+from schemathesis.transport.serialization import serialize_binary
 
 import waiting
 from emow2v.errors import Emow2vError
@@ -35,6 +36,11 @@ SETTINGS = settings(
     phases=[Phase.generate, Phase.shrink],
     suppress_health_check=list(HealthCheck),
 )
+
+
+@schemathesis.serializer("application/offset+octet-stream")
+def of_an_upload(ctx: object, value: Any) -> bytes:
+    return serialize_binary(value)
 
 
 @pytest.fixture(scope="module")

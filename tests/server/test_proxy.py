@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import socket
 import ssl
 import sys
 from collections.abc import Callable, Iterator
@@ -126,6 +127,31 @@ def test_a_large_recording_goes_through_whole_and_comes_back(client: httpx.Clien
             size += len(part)
     assert size == LARGE and back.digest() == sent.digest.digest()
     assert client.delete(f"/v1/jobs/{job}").status_code == 200
+
+
+def test_an_upload_in_parts_goes_on_through_a_cut(client: httpx.Client, url: str, speech: Path) -> None:
+    """The address that a client is told is right at the root and below a path; what comes before a cut is kept."""
+    tus = {"Tus-Resumable": "1.0.0"}
+    content = speech.read_bytes()
+    made = client.post("/v1/uploads", headers=tus | {"Upload-Length": str(len(content))})
+    assert made.status_code == 201, made.text
+    address = made.request.url.join(made.headers["location"])
+    assert address.path.startswith(f"{path_of(url)}/v1/uploads/")
+    head = [f"PATCH {address.path} HTTP/1.1", f"Host: {address.netloc.decode()}", f"Authorization: Bearer {TOKEN}"]
+    head += ["Content-Type: application/offset+octet-stream", f"Content-Length: {len(content)}", "Upload-Offset: 0"]
+    text = "\r\n".join([*head, "Tus-Resumable: 1.0.0", "", ""])
+    unchecked = ssl._create_unverified_context()
+    with unchecked.wrap_socket(socket.create_connection((address.host, address.port))) as line:
+        line.sendall(text.encode() + content[:30_000])
+        until(lambda: [one for one in client.get("/v1/uploads").json() if one["receiving"]])
+    until(lambda: not [one for one in client.get("/v1/uploads").json() if one["receiving"]])
+    for end in (40_000, len(content)):
+        offset = int(client.head(address, headers=tus).headers["upload-offset"])
+        headers = tus | {"Upload-Offset": str(offset), "Content-Type": "application/offset+octet-stream"}
+        sent = client.patch(address, headers=headers, content=content[offset:end])
+        assert sent.status_code == 204, sent.text
+    posted = client.post("/v1/predictions", data={"upload": address.path.rpartition("/")[2], "unit": "files"})
+    assert posted.status_code == 200, posted.text
 
 
 def test_live_speech_has_the_numbers_of_a_file(url: str, speech: Path, lite: Model) -> None:

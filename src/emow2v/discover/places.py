@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _DEVICE = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  # names that Windows takes for devices
+INCOMING = "incoming"  # beside the folder of an owner's uploads
 _PEOPLE = "people"  # in the work folder
 _COPY = ".16k.flac"
 _JOB_ID = re.compile(r"\w[\w .-]{0,127}")
@@ -100,6 +101,11 @@ class Places:
     def uploads(self) -> Path:
         """Folder of the owner's uploads."""
         return self.own_dir / "uploads"
+
+    @property
+    def incoming(self) -> Path:
+        """Folder of what has come of the owner's resumable uploads."""
+        return self.own_dir / INCOMING
 
     @property
     def passwords(self) -> Path:

@@ -53,6 +53,8 @@ from emow2v.server.security.access import (
 from emow2v.server.security.proxies import PREFIX, Below, Proxied
 from emow2v.server.security.refusals import Refusals
 from emow2v.server.state import ServerState
+from emow2v.server.uploads.files import SWEEP_S
+from emow2v.server.uploads.protocol import TusHeaders
 from emow2v.server.work_folder.admission import RoomCheck
 from emow2v.server.work_folder.backup import remove_links
 from emow2v.server.work_folder.disk import EVERY_S
@@ -77,6 +79,11 @@ def create_app(state: ServerState, live: Live) -> Starlette:
             rounds = [
                 asyncio.create_task(history.keep_bounded(store, state.places, options, state.tell_aged)),
                 asyncio.create_task(callbacks.keep_sending(state.stopping)),
+                asyncio.create_task(
+                    repeat(
+                        partial(state.resumable.sweep, state.places), SWEEP_S, "unfinished uploads could not be swept"
+                    )
+                ),
                 asyncio.create_task(repeat(state.disk.look, EVERY_S, "the work folder could not be looked through")),
             ]
             yield
@@ -115,6 +122,7 @@ def create_app(state: ServerState, live: Live) -> Starlette:
             Middleware(Proxied, options.root_path, options.forwarded_allow, _refuse),
             Middleware(Refusals),
             Middleware(Counting, metrics, paths),
+            Middleware(TusHeaders),
             Middleware(HostCheck, hosts, _refuse),
             Middleware(SiteCheck, _refuse),
             Middleware(TokenCheck, state.gate, _refuse, lambda scope: scope["path"] in FORMS),

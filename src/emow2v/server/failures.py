@@ -85,7 +85,7 @@ def _code(error: sqlite3.Error) -> int:
 
 def sentence(error: HTTPException, path: str) -> str:
     """The sentence of an answer, also where the framework has only the name of the status."""
-    if error.detail != HTTPStatus(error.status_code).phrase:
+    if error.status_code not in (404, 405) or error.detail != HTTPStatus(error.status_code).phrase:
         return error.detail
     if error.status_code == 404:
         return f"There is no address '{path[:100]}' here; expected one such as /process, or one of /v1/openapi.json."

@@ -18,6 +18,8 @@ from emow2v.server.people.gate import Gate
 from emow2v.server.people.own import OwnJobs
 from emow2v.server.people.person import caller, present_call
 from emow2v.server.people.tokens import Tokens
+from emow2v.server.uploads.files import UploadFiles
+from emow2v.server.uploads.writers import Writers
 from emow2v.server.work_folder.disk import Disk
 
 CHECKED_AT_ONCE = 8  # requests; recordings on a slow network drive leave threads for all other routes
@@ -50,6 +52,7 @@ class ServerState:
     workers: run the jobs
     checking: held by each request whose recordings are checked
     stopping: set when the server stops, so that no client is left waiting
+    writers: requests that send parts of resumable uploads
     """
 
     options: ServerOptions
@@ -59,6 +62,7 @@ class ServerState:
     workers: Workers
     checking: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(CHECKED_AT_ONCE))
     stopping: threading.Event = field(default_factory=threading.Event)
+    writers: Writers = field(default_factory=Writers)
 
     @cached_property
     def audit(self) -> Audit:
@@ -74,6 +78,11 @@ class ServerState:
     def disk(self) -> Disk:
         """Watches the work folder."""
         return Disk(self.store, self.places, self.options, lambda job, what: self._tell_removed("room", [job], what))
+
+    @cached_property
+    def resumable(self) -> UploadFiles:
+        """Resumable uploads."""
+        return UploadFiles(self.store, self.options.keep_days, self.writers.has)
 
     @cached_property
     def jobs(self) -> OwnJobs:

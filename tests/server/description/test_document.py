@@ -63,7 +63,7 @@ def test_every_refusal_is_described_with_its_headers(document: dict[str, Any]) -
     for status, problem in PROBLEMS.items():
         answer = components["responses"][problem.name]
         assert answer["description"] and answer["content"]["application/json"]["example"]["error"]
-        assert ("Retry-After" in answer.get("headers", {})) == (status in (429, 503))
+        assert ("Retry-After" in answer.get("headers", {})) == (status in (423, 429, 503))
         assert ("WWW-Authenticate" in answer.get("headers", {})) == (status == 401)
     assert "Location" in document["paths"]["/predictions"]["post"]["responses"]["202"]["headers"]
 
@@ -109,13 +109,14 @@ def asked(client: TestClient, key: str, query: str = "", **options: Any) -> tupl
     """Status and body of an operation that is asked for jobs that are not there; HEAD has the body of GET."""
     method, path = key.split()
     address = f"/v1{re.sub('{[a-z_]+}', 'never', path)}{query}"
+    options["headers"] = {"Tus-Resumable": "1.0.0", **options.get("headers", {})}  # which uploads require
     answer = client.request(method, address, **options)
     if method == "HEAD":
         assert answer.content == b""
-        whole = client.get(address, **options)
-        assert whole.status_code == answer.status_code
-        return whole.status_code, whole.json()
-    return answer.status_code, answer.json() if "json" in answer.headers.get("content-type", "") else {}
+        if f"GET {path}" in OPERATIONS:
+            answer, head = client.get(address, **options), answer
+            assert head.status_code == answer.status_code
+    return answer.status_code, answer.json() if answer.content and "json" in answer.headers["content-type"] else {}
 
 
 @pytest.mark.parametrize("key", OPERATIONS)
@@ -125,13 +126,13 @@ def test_refusals_of_every_operation(laboratory: Laboratory, key: str) -> None:
     assert asked(laboratory.client(""), key)[0] == 401
     assert asked(laboratory.client("prometheus"), key)[0] == 403
     status, body = asked(anna, key, "?nothing=1")
-    assert status == 422 and body["error"]
-    if not key.startswith(("GET", "HEAD")):
+    assert status == 422 and (body or key.startswith("HEAD"))
+    if not key.startswith(("GET", "HEAD", "OPTIONS")):
         assert asked(anna, key, headers={"Origin": "https://evil.example"})[0] == 403
     if "{" in key:
         status, body = asked(anna, key)
-        assert status == 404 and 404 in described and body["error"], body
-    if 415 in described:
+        assert status == 404 and 404 in described and (body or key.startswith("HEAD")), body
+    elif 415 in described:
         status, body = asked(anna, key, content=b"[1]", headers={"Content-Type": "application/json"})
         assert status == 415 and body["error"]
 

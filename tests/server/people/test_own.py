@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,7 +35,7 @@ ELSEWHERE: dict[str, str] = {
     "/job_status": "form", "/log": "form", "/cancel": "form", "/fetch_result": "form", "/process": "form",
     "/cml_info": "form", "/upload": "form", "/login": "form", "/logout": "form", "/api/update_progress": "json",
     "/v1/results": "jobs", "/together": "jobs", "/v1/jobs": "list", "/job_status_all": "list", "/data": "list",
-    "/v1/predictions": "file", "/v1/files": "", "/v1/models": "", "/v1/disk": "", "/v1/openapi.json": "", "/v1/docs": "", "/": "", "/live": "",
+    "/v1/predictions": "file", "/v1/files": "", "/v1/models": "", "/v1/disk": "", "/v1/uploads": "list", "/v1/uploads/": "list", "/v1/openapi.json": "", "/v1/docs": "", "/": "", "/live": "",
     "/metrics": "", "/healthz": "", "/readyz": "", "/static/plotly.min.js": "", "/static": "", "/v1/stream": "",
 }  # fmt: skip
 
@@ -107,7 +108,8 @@ def plain(answer: Response, job_id: str) -> tuple[int, str, str]:
 def asked(client: TestClient, method: str, path: str, where: str, job_id: str) -> Response:
     """Ask an address for a job."""
     if "{" in path:
-        return client.request(method, path.replace("{job_id}", job_id).replace("{job_id:path}", job_id))
+        address = re.sub(r"\{(job_id|job_id:path|upload_id)\}", job_id, path)
+        return client.request(method, address, headers={"Tus-Resumable": "1.0.0"})  # which uploads require
     if where == "form":
         form = {"jobID": job_id, "delete_after_download": "True"}
         return client.request(method, path, data=form if method not in ("GET", "HEAD", "OPTIONS") else None)
@@ -121,7 +123,9 @@ def test_every_route_is_known_to_this_test(laboratory: tuple[Laboratory, dict[st
     paths = {path for path, _ in routes(served.app)}
     assert {path for path in paths if "{" not in path} == set(ELSEWHERE)
     with_id = {path for path in paths if "{" in path}
-    assert len(with_id) > 10 and all(path.count("{") == 1 and "{job_id" in path for path in with_id)
+    assert len(with_id) > 10 and all(
+        path.count("{") == 1 and ("{job_id" in path or "{upload_id" in path) for path in with_id
+    )
 
 
 def test_what_is_annas_is_unknown_to_bob(laboratory: tuple[Laboratory, dict[str, str]]) -> None:
@@ -144,7 +148,7 @@ def test_what_is_annas_is_unknown_to_bob(laboratory: tuple[Laboratory, dict[str,
                 answer = asked(bob, method, path, where, job_id)
                 nobody = asked(bob, method, path, where, unknown)
                 assert plain(answer, job_id) == plain(nobody, unknown), (method, path, job_id)
-                if "{" in path and method in methods:
+                if "{" in path and method in methods - {"OPTIONS"}:  # it tells nothing of what is there
                     assert answer.status_code == 404, (method, path, job_id)
                     seen += 1
     assert seen > 80
@@ -160,7 +164,7 @@ def test_the_same_requests_by_anna_find_her_jobs(laboratory: tuple[Laboratory, d
     served, ids = laboratory
     anna = served.client("anna")
     for path, methods in routes(served.app):
-        if "{" in path and "GET" in methods and "events" not in path:
+        if "{job_id" in path and "GET" in methods and "events" not in path:
             assert asked(anna, "GET", path, "", ids["prediction"]).status_code == 200, path
     assert anna.post("/job_status", data={"jobID": ids["waiting"]}).json() == {"status": 0}
     assert anna.get("/v1/results", params={"jobs": ids["prediction"]}).status_code == 200

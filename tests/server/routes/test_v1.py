@@ -112,9 +112,16 @@ def test_its_description(client: TestClient) -> None:
         "", "/cancel", "/log", "/events", "/sessions", "/rows", "/waveform", "/audio", "/result", "/citation",
         "/turns",
     )  # fmt: skip
-    assert set(described["paths"]) == {"/predictions", "/jobs", "/models", "/files", "/disk", "/results"} | {
-        f"/jobs/{{job_id}}{one}" for one in of_a_job
-    }
+    assert set(described["paths"]) == {
+        "/predictions",
+        "/jobs",
+        "/models",
+        "/files",
+        "/disk",
+        "/results",
+        "/uploads",
+        "/uploads/{upload_id}",
+    } | {f"/jobs/{{job_id}}{one}" for one in of_a_job}
 
 
 def test_the_token_guards_it_too(lite: Model, data: Path, tmp_path: Path) -> None:

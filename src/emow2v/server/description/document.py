@@ -98,7 +98,7 @@ def _complete_operation(operation: dict[str, Any], row: Operation | None, schema
         if status in problems:
             responses[str(status)] = {"$ref": f"#/components/responses/{PROBLEMS[status].name}"}
     for accepted in ("201", "202"):
-        if accepted in responses:
+        if accepted in responses and operation.get("tags") != ["uploads"]:
             responses[accepted].setdefault("headers", {})["Location"] = _header("Location")
             responses[accepted]["links"] = _links()
     operation["responses"] = dict(sorted(responses.items()))

@@ -49,6 +49,17 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         "results": 280000000,
         "keep_uploads": "yes",
     },
+    "UploadModel": {
+        "id": "abcdefghijkl.wav",
+        "name": "talk.wav",
+        "state": "unfinished",
+        "offset": 200000000,
+        "length": 300000044,
+        "created": "2026-11-26T13:45:00+00:00",
+        "expires": "2026-11-27T13:46:10+00:00",
+        "receiving": False,
+        "metadata": {"filename": "talk.wav"},
+    },
     "FolderModel": {
         "listed": True,
         "folder": "study1",
@@ -109,6 +120,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
 FIELDS: dict[str, Any] = {
     "path": "study1/talk.wav",
     "url": "https://archive.example.org/talk.wav",
+    "upload": "abcdefghijkl.wav",
     "model": "lite",
     "unit": "turns",
     "format": "csv",

@@ -14,9 +14,11 @@ EVERYWHERE = (401, 403, 421, 422, 429, 500, 503)
 _BODY = (400, 413, 415)  # of a request with a body
 _DISK = (507,)  # of a request that writes
 _RESULT = (404, 409, 412, 416, *_DISK)  # of a result, with conditions and ranges
+_PIECE = (408, 409, 410, 412, 423, 460)  # of a request with bytes of an upload
 
 TAGS = {
     "predictions": "Send a recording, or name one that the server can reach.",
+    "uploads": "Send a large recording in parts, and go on where a connection was cut (tus 1.0.0).",
     "jobs": "What becomes of a recording that was sent: list, follow, cancel and erase.",
     "results": "The values of a finished job, in many formats, with its sound and its provenance.",
     "server": "Models, data folders and the disk of this server.",
@@ -41,7 +43,19 @@ class Operation:
 
 
 OPERATIONS = {
-    "POST /predictions": Operation("predict", "predictions", "Compute a recording", (*_BODY, 404, 409, *_DISK)),
+    "POST /predictions": Operation("predict", "predictions", "Compute a recording", (*_BODY, 404, 409, 410, *_DISK)),
+    "OPTIONS /uploads": Operation("get_upload_options", "uploads", "Get what is offered for uploads"),
+    "GET /uploads": Operation("list_uploads", "uploads", "List unfinished and unused uploads"),
+    "POST /uploads": Operation("create_upload", "uploads", "Create an upload", (*_BODY, *_PIECE, *_DISK)),
+    "HEAD /uploads/{upload_id}": Operation(
+        "get_offset", "uploads", "Get how much has come", (400, 404, 410, 412, *_DISK)
+    ),
+    "PATCH /uploads/{upload_id}": Operation(
+        "send_bytes", "uploads", "Send more of an upload", (*_BODY, 404, *_PIECE, *_DISK)
+    ),
+    "DELETE /uploads/{upload_id}": Operation(
+        "remove_upload", "uploads", "Remove an upload", (404, 409, 410, 412, *_DISK)
+    ),
     "GET /jobs": Operation("list_jobs", "jobs", "List jobs"),
     "GET /jobs/{job_id}": Operation("get_job", "jobs", "Get a job", (404,)),
     "DELETE /jobs/{job_id}": Operation("erase_job", "jobs", "Erase a job", (404, *_DISK)),

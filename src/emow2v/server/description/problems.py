@@ -76,12 +76,22 @@ PROBLEMS = {
     ),
     409: Problem(
         "Conflict",
-        "The state of the job does not allow it.",
+        "The state of the job or upload does not allow it.",
         "The job is running; its result comes when it has finished.",
+    ),
+    408: Problem(
+        "Silent",
+        "No byte of an upload came for a minute; what had come is kept.",
+        "No byte has come for 60 s; what has come is kept. Ask for the offset (HEAD), then go on.",
+    ),
+    410: Problem(
+        "Gone",
+        "The upload has expired, or its bytes were removed.",
+        "The upload 'abcdefghijkl.wav' is gone: it has expired, or was erased; create a new one.",
     ),
     412: Problem(
         "PreconditionFailed",
-        "The result is another one than If-Match names.",
+        "The result is another one than If-Match names, or Tus-Resumable is missing or another version.",
         "The result is another one than If-Match names; get it anew.",
         ("ETag",),
     ),
@@ -92,7 +102,7 @@ PROBLEMS = {
     ),
     415: Problem(
         "WrongType",
-        "The body is no form.",
+        "The body is no form, or no bytes of an upload.",
         "The body is application/json; expected a form, application/x-www-form-urlencoded or multipart/form-data, "
         "as curl -d or -F send it.",
     ),
@@ -113,11 +123,22 @@ PROBLEMS = {
         "A field is unknown, comes twice, or has a value that it cannot have.",
         "format is 'xml'; expected json, csv, ndjson or parquet.",
     ),
+    423: Problem(
+        "Locked",
+        "Another request sends the upload now.",
+        "Another request writes this upload; ask for its offset (HEAD) in a moment, then go on.",
+        ("Retry-After",),
+    ),
     429: Problem(
         "TooMany",
         "Too many jobs wait, a limit of the name is reached, or too many wrong tokens came from the address.",
         "Too many wrong tokens came from your address; try again in 5 min.",
         ("Retry-After",),
+    ),
+    460: Problem(
+        "WrongChecksum",
+        "The checksum of the bytes that came is another one; nothing of the body was kept.",
+        "The checksum of the bytes that came is another one; nothing of them was kept; send them again.",
     ),
     500: Problem(
         "Failed",

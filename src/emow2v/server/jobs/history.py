@@ -166,7 +166,8 @@ def forget(
         read_kept.cache_clear()
     for job in forgotten:
         for upload in task_of(job, places).owned:
-            uploads.remove(upload)
+            if not store.mentions(original(upload).name, job.owner):  # several jobs may use a resumable upload
+                uploads.remove(upload)
     if forgotten:
         tell(forgotten)
     unfinished = [job.form for status in (Status.WAITING, Status.RUNNING) for job in store.all(status=status)]

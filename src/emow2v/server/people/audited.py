@@ -9,6 +9,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from emow2v.server.people.audit import Action, Audit
 from emow2v.server.people.person import present_call
+from emow2v.server.uploads.protocol import is_upload
 
 # Routes that act on no job in their address, and what they do; None: they tell the state of a job, which is no content, or
 # queue one, which is written down at once (`OwnJobs.submit`), since an answer may wait for the end of the job.
@@ -57,7 +58,7 @@ class Audited:
 
     async def _write(self, action: Action, what: str) -> None:
         call = present_call()
-        is_about_something = bool(call.jobs) or action in _WITHOUT_JOB
+        is_about_something = bool(call.jobs or call.facts) or action in _WITHOUT_JOB
         if call.person is not None and is_about_something and self._required():
             jobs = list(dict.fromkeys(call.jobs))
             await run_in_threadpool(self._audit.done, call.person, call.client, action, what, jobs, call.facts)
@@ -67,6 +68,8 @@ def action_of(method: str, path: str) -> tuple[Action, str] | None:
     """What a request does, and the part of a job that it is about; None where it only tells a job's state."""
     if path in _ACTIONS:
         return None if path == "/login" and method != "POST" else _ACTIONS[path]
+    if is_upload(path):  # the parts that follow belong to the upload
+        return {"POST": ("upload", ""), "DELETE": ("erase", "upload")}.get(method)  # type: ignore[return-value]
     first, *others = path.strip("/").split("/")
     if first == "log":
         return "read", "log"

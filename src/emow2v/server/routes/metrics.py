@@ -20,6 +20,7 @@ from emow2v.discover.places import Places
 from emow2v.server.jobs.store import Store
 from emow2v.server.jobs.store.limits import size_of, sizes
 from emow2v.server.jobs.store.totals import BOUNDS
+from emow2v.server.jobs.uploads import kept_bytes
 from emow2v.server.routes.live import Live
 from emow2v.server.state import Workers
 from emow2v.server.work_folder.disk import Disk
@@ -109,7 +110,7 @@ class Metrics(Collector):
             everybody = [self._places.of(owner) for owner in self._places.owners]
             database = self._store.path
             self._kept = {
-                "uploads": sum(sum(sizes(one.uploads)) for one in everybody),
+                "uploads": sum(map(kept_bytes, everybody)),
                 "results": sum(sum(sizes(one.results("").parent)) for one in everybody),
                 "database": sum(map(size_of, database.parent.glob(f"{database.name}*"))),
             }
@@ -156,5 +157,7 @@ class Counting:
     def _named(self, path: str) -> str:
         if path in self._routes:
             return path
-        begin = next((one for one in ("/v1/jobs/", "/jobs/", "/log/", "/static/") if path.startswith(one)), "")
+        begin = next(
+            (one for one in ("/v1/jobs/", "/v1/uploads/", "/jobs/", "/log/", "/static/") if path.startswith(one)), ""
+        )
         return f"{begin}..." if begin else "other"

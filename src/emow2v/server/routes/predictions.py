@@ -19,18 +19,19 @@ from starlette.concurrency import run_in_threadpool
 
 from emow2v.discover.places import Places
 from emow2v.discover.turn_inputs import MAX_BYTES
-from emow2v.errors import FormatError
+from emow2v.errors import FormatError, RequestError
 from emow2v.server.callbacks.delivery import check_callback
 from emow2v.server.failures import headers
 from emow2v.server.jobs.prediction import PredictionTask
 from emow2v.server.jobs.prediction_form import FORMATS
-from emow2v.server.jobs.store import Job, Status
+from emow2v.server.jobs.store import Job, RequestKey, Status
 from emow2v.server.jobs.uploads import keep, keep_segments
 from emow2v.server.people.own import OwnJobs
 from emow2v.server.resources.request_keys import HEADER, REPLAYED, KeyHeader, request_key
 from emow2v.server.routes import views
 from emow2v.server.routes.answers import JobModel
 from emow2v.server.state import ServerState
+from emow2v.server.uploads.routes import refusing
 from emow2v.sources.address import MAX_LENGTH
 from emow2v.sources.turns import TurnFiles
 
@@ -61,6 +62,10 @@ def add(api: FastAPI, state: ServerState, to_model: Callable[[Job], JobModel]) -
     async def predict(
         request: Request,
         file: Annotated[UploadFile | None, File(description="A recording: any audio or video file.")] = None,
+        upload: Annotated[
+            str,
+            Form(max_length=100, description="Instead: the id of a resumable upload (/v1/uploads) that is finished."),
+        ] = "",
         path: Annotated[str, Form(description="Instead: a recording below the server's data folders.")] = "",
         url: Annotated[
             str,
@@ -149,7 +154,7 @@ def add(api: FastAPI, state: ServerState, to_model: Callable[[Job], JobModel]) -
         job_id = secrets.token_hex(12)
         client = request.client.host if request.client else ""
         sent_keys = request.headers.getlist(HEADER)
-        fields = form | {"segments_url": segments_url}
+        fields = form | {"segments_url": segments_url, "upload": upload}
         uploads = [("file", file)] if file is not None else []
         uploads += [("segments", one) for one in with_turns]
 
@@ -160,6 +165,15 @@ def add(api: FastAPI, state: ServerState, to_model: Callable[[Job], JobModel]) -
                 return posted
             if callback:
                 check_callback(callback, options)
+            if not upload:
+                return submit(key)
+            if file is not None:
+                raise RequestError("file and upload name 2 recordings; expected one of them.")
+            with refusing(), state.resumable.used(own.places, upload) as taken:
+                form["name"], form["upload"] = taken.name or taken.id, taken.id
+                return submit(key)
+
+        def submit(key: RequestKey | None) -> Job:
             places = own.places
             sizes = sum(one.size or 0 for _, one in uploads)
             own.check_room(sizes)
@@ -187,8 +201,9 @@ def add(api: FastAPI, state: ServerState, to_model: Callable[[Job], JobModel]) -
             return job
 
         def remove_uploads(places: Places) -> None:
-            for upload in PredictionTask(job_id, form, places).owned:
-                upload.unlink(missing_ok=True)
+            """Remove what came with this request; a resumable upload stays."""
+            for stored in PredictionTask(job_id, form, places).owned - {places.upload(upload)}:
+                stored.unlink(missing_ok=True)
 
         async with state.checking:
             job = await run_in_threadpool(post)

@@ -36,6 +36,7 @@ from emow2v.server.routes import data_files, predictions, turns, views
 from emow2v.server.routes.answers import JobModel
 from emow2v.server.routes.forms import prepare, refuse_unknown
 from emow2v.server.state import ServerState
+from emow2v.server.uploads import routes as uploads
 from emow2v.server.work_folder import route as work_folder
 from emow2v.storage import one_line
 
@@ -193,6 +194,7 @@ def create_v1(state: ServerState) -> FastAPI:
     predictions.add(api, state, to_model)
     data_files.add(api, state)
     work_folder.add(api, state)
+    uploads.add(api, state)
     views.add(api, state, find_job)
     turns.add(api, state, find_job)
     described = api.openapi

@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from emow2v.errors import Emow2vError
 from emow2v.server.people.gate import Gate, Refused
 from emow2v.server.people.person import Call, Person, begin_call, end_call
+from emow2v.server.uploads.protocol import is_upload
 
 COOKIE = "emow2v-token"
 FIELD = "token"  # of a form, for clients that can send no header
@@ -232,7 +233,8 @@ class BodyCheck:
             await self._refuse(415, f"The form's charset is '{charset[:40]}'; expected utf-8.")(scope, receive, send)
             return
         kind = headers.get("content-type", "").partition(";")[0].strip().lower()
-        large = scope["path"] in RECORDINGS and kind == "multipart/form-data"  # its files go to the disk as they come
+        # whose bytes go to the disk as they come
+        large = (scope["path"] in RECORDINGS and kind == "multipart/form-data") or is_upload(scope["path"])
         known = scope.get(AUTHORISED, True)
         limit = self._max_bytes if large and known else min(self._max_bytes or MAX_FORM, MAX_FORM)
         if limit == self._max_bytes:

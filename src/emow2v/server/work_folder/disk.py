@@ -149,7 +149,7 @@ class Disk:
     def _measure(self) -> Usage:
         kinds = dict.fromkeys(("uploads", "results", "computed"), 0)
         own = [self._places.of(owner) for owner in self._places.owners]
-        kinds["uploads"] = sum(sum(sizes(one.uploads)) for one in own)
+        kinds["uploads"] = sum(map(uploads.kept_bytes, own))
         kinds["results"] = sum(sum(sizes(one.results("").parent)) for one in own)
         kinds["computed"] = sum(sizes(self._places.computed(0).parent))
         parts = [path for path in self._places.work_dir.iterdir() if not path.name.startswith(LINKS)]  # second names
