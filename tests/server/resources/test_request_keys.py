@@ -129,6 +129,7 @@ def test_a_client_that_waits_again_gets_the_result(client: TestClient, lite: Mod
     assert len(client.get("/v1/jobs").json()) == 1
 
 
+@pytest.mark.slow
 def test_a_job_of_a_client_that_went_away_goes_on_where_it_has_a_key(tmp_path: Path) -> None:
     talk(tmp_path, 20)
     served = Served(tmp_path)
@@ -144,6 +145,7 @@ def test_a_job_of_a_client_that_went_away_goes_on_where_it_has_a_key(tmp_path: P
         served.stop()
 
 
+@pytest.mark.slow
 def test_a_kill_between_the_requests_makes_no_second_job(tmp_path: Path) -> None:
     talk(tmp_path, 15)
     served = Served(tmp_path)
