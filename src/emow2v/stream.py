@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,11 +11,12 @@ import numpy.typing as npt
 from emow2v.audio.arrays import mono
 from emow2v.audio.resampling import Resampler
 from emow2v.cards import Card
+from emow2v.engines import Outputs
 from emow2v.engines.frames import FramesEngine
 from emow2v.errors import Closed, FramingError
 from emow2v.framing import Framing, Signal
 from emow2v.prediction.blocks import block_of
-from emow2v.prediction.live import LiveValues, Numbered, frame_values, window_values
+from emow2v.prediction.live import LiveValues, Numbered, frame_values, length_of, window_values
 from emow2v.prediction.one_pass import Heard
 from emow2v.rows import Block
 
@@ -102,6 +103,39 @@ class Stream:
             self._detector.finish()
         yield from self._run(self._values.finish(self._resampler.duration))
 
+    def cut(self, samples: Signal) -> list[Any]:
+        """Take samples, and give the parts that became complete, which `together` computes: `add` for many streams.
+
+        Args:
+            samples: float32 [samples], about -1..1
+
+        Raises:
+            Closed: the stream was closed
+        """
+        self._check_open()
+        return self._values.cut(self._heard(self._resampler.add(samples, self._rate)))
+
+    def cut_last(self) -> list[Any]:
+        """The last parts: `finish` for many streams.
+
+        Raises:
+            Closed: the stream was closed
+        """
+        self._check_open()
+        parts = self._values.cut(self._heard(self._resampler.finish()))
+        if self._detector is not None:
+            self._detector.finish()
+        return parts + self._values.cut_last(self._resampler.duration)
+
+    @property
+    def more(self) -> bool:
+        """Whether `cut` gives a part without more samples."""
+        return self._values.more
+
+    def settle(self) -> None:
+        """Keep nothing in memory of other streams, with which this one was computed, if it is not computed for a while."""
+        self._values.settle()
+
     @property
     def exhausted(self) -> bool:
         """Whether the framing's `end` is reached, so that no rows can follow."""
@@ -120,8 +154,36 @@ class Stream:
 
     def _run(self, values: Iterator[Numbered]) -> Iterator[Block]:
         for first, outputs in values:
-            block = block_of(first, self._framing.times(first, len(outputs[1])), outputs)
-            yield block if self._speech is None else replace(block, speech=self._speech.values.of(first, len(block)))
+            yield self._block(first, outputs)
+
+    def _block(self, first: int, outputs: Outputs) -> Block:
+        block = block_of(first, self._framing.times(first, len(outputs[1])), outputs)
+        return block if self._speech is None else replace(block, speech=self._speech.values.of(first, len(block)))
+
+
+def together(work: Sequence[tuple[Stream, Any]]) -> list[Block | None]:
+    """Compute the next part of each of several streams of one model at once.
+
+    Each has the numbers that it has by itself, but for the last digits of float32 where the engine rounds otherwise in
+    larger batches.
+
+    Args:
+        work: pairs of a stream, which appears once, and its next part, see `Stream.cut`
+
+    Returns:
+        the rows that each part completes; None where there are none
+    """
+    groups: dict[int, list[int]] = {}
+    for number, (_, part) in enumerate(work):
+        groups.setdefault(length_of(part), []).append(number)
+    found: list[Block | None] = [None] * len(work)
+    for numbers in groups.values():
+        own = [(work[number][0], work[number][1]) for number in numbers]
+        outputs = own[0][0]._values.together([(stream._values, part) for stream, part in own])
+        for number, (stream, _), numbered in zip(numbers, own, outputs, strict=True):
+            if numbered is not None:
+                found[number] = stream._block(*numbered)
+    return found
 
 
 def _values(model: Model, framing: Framing, batch_size: int, heard: Heard | None) -> LiveValues[Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -61,11 +62,14 @@ class Combined:
 
     Args:
         join: makes one input of those of several calls
+
+    Attributes:
+        join: the same
     """
 
     def __init__(self, graph: Graph, join: Callable[[list[Any]], Any] = np.concatenate) -> None:
         self.engine = graph.engine
-        self._graph, self._join = graph, join
+        self._graph, self.join = graph, join
         self._waiting: list[_Call] = []
         self._queue, self._turn = threading.Lock(), threading.Lock()
 
@@ -91,7 +95,7 @@ class Combined:
 
     def _run(self, calls: list[_Call]) -> None:
         first = calls[0].values
-        values = {name: self._join([one.values[name] for one in calls]) for name in first} if calls[1:] else first
+        values = {name: self.join([one.values[name] for one in calls]) for name in first} if calls[1:] else first
         try:
             results = self._graph(values)
         except ModelError as error:
@@ -119,6 +123,31 @@ class _Call:
         self.error: ModelError | None = None
 
 
+@dataclass(frozen=True)
+class Row:
+    """The state of one stream: a row of the states of streams that were computed together.
+
+    Attributes:
+        state: of those streams
+        row: the stream's
+        streams: how many they are
+    """
+
+    state: State
+    row: int
+    streams: int
+
+    def alone(self) -> Row:
+        """The same state, which keeps none of the others in memory."""
+        if self.streams == 1:
+            return self
+        copies = {name: value[self.row : self.row + 1] for name, value in self.state.items()}
+        copies = {
+            name: value.copy() if isinstance(value, np.ndarray) else value.clone() for name, value in copies.items()
+        }
+        return Row(copies, 0, 1)
+
+
 class SpanSums:
     """Running sums of frames, from which mean and variance of any span follow; float64, so that long signals lose nothing.
 
@@ -128,25 +157,40 @@ class SpanSums:
 
     def __init__(self) -> None:
         self.known = 0
-        self._first = 0  # the sums begin with those before this frame
-        self._sums: npt.NDArray[np.float64] = np.zeros((1, 0))
+        self._first = 0  # frames before the first sums that are kept
+        self._space: npt.NDArray[np.float64] = np.zeros((0, 0))
+        self._begin, self._end = 0, 1  # rows of the space that are sums: of no frame, one frame, ... behind `_first`
 
     def add(self, frames: Floats) -> None:
         """Add the frames that follow, float32 [frames, width]."""
-        kept, width = len(self._sums), frames.shape[1]
-        sums = np.empty((kept + len(frames), 2 * width))
-        sums[:kept] = self._sums if self._sums.shape[1] else 0
-        sums[kept:, :width] = frames
-        np.square(sums[kept:, :width], out=sums[kept:, width:])
-        for row in range(kept, len(sums)):  # rows fit the cache: np.cumsum takes three times as long
-            sums[row] += sums[row - 1]
-        self._sums = sums
+        begin, width = self._row_behind(len(frames), 2 * frames.shape[1]), frames.shape[1]
+        added = self._space[begin : begin + len(frames)]
+        added[:, :width] = frames
+        np.square(added[:, :width], out=added[:, width:])
+        before = self._space[begin - 1]
+        for row in added:  # rows fit the cache: np.cumsum takes three times as long
+            row += before
+            before = row
+        self._end += len(frames)
         self.known += len(frames)
+
+    def _row_behind(self, more: int, width: int) -> int:
+        """The row behind the sums, with space for so many rows from there on."""
+        kept = self._end - self._begin
+        if self._end + more > len(self._space):
+            old = self._space[self._begin : self._end]
+            if 2 * (kept + more) > len(self._space):  # else the sums are moved to the beginning
+                self._space = np.zeros((2 * (kept + more), width))
+            if old.size:
+                self._space[:kept] = old
+            self._begin, self._end = 0, kept
+        return self._end
 
     def moments(self, begins: npt.NDArray[np.int64], ends: npt.NDArray[np.int64]) -> tuple[Floats, Floats]:
         """Mean and variance [spans, width] of spans of one frame or more."""
-        sums = self._sums.take(ends - self._first, axis=0)
-        sums -= self._sums.take(begins - self._first, axis=0)
+        row = self._begin - self._first
+        sums = self._space.take(ends + row, axis=0)
+        sums -= self._space.take(begins + row, axis=0)
         sums /= (ends - begins)[:, None]
         mean, square = np.split(sums, 2, axis=1)
         return _moments(mean, square)
@@ -154,7 +198,7 @@ class SpanSums:
     def drop(self, begin: int) -> None:
         """Forget the frames before `begin`."""
         if begin > self._first:
-            self._sums = self._sums[begin - self._first :]
+            self._begin += begin - self._first
             self._first = begin
 
 
@@ -233,6 +277,14 @@ class FramesEngine:
         """
         named = self._step({"signal": signal, "length": np.asarray(lengths, np.int64), **state})
         return named["frames"], named["speech"], {name: named[f"next.{name}"] for name in state}
+
+    def joined(self, rows: Sequence[Row]) -> State:
+        """The state of streams, from those of each, for `step`. Those that were computed together are not copied."""
+        first = rows[0]
+        if len(rows) == first.streams and all(one.state is first.state and one.row == k for k, one in enumerate(rows)):
+            return first.state
+        join = self._step.join if isinstance(self._step, Combined) else np.concatenate
+        return {name: join([one.state[name][one.row : one.row + 1] for one in rows]) for name in self._card.states}
 
     def read(self, mean: Floats, variance: Floats) -> Outputs:
         """Embeddings, scores and confidence of spans, from mean and variance of their frames [spans, width]."""

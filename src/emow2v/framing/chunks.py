@@ -65,6 +65,17 @@ class FrameChunks:
         if frames >= FEWEST and not self.exhausted:
             yield self._chunk(frames * self._hop)
 
+    def doubled(self) -> Iterator[Chunk]:
+        """One chunk of 2, 4, 8 ... frames, as many as there are: few lengths, so that streams share batches."""
+        frames = min((self._received - self._given) // self._hop, self._size)
+        if frames >= FEWEST and not self.exhausted:
+            yield self._chunk((1 << (frames.bit_length() - 1)) * self._hop)
+
+    @property
+    def more(self) -> bool:
+        """Whether `doubled` gives a chunk without more samples."""
+        return self._received - self._given >= FEWEST * self._hop and not self.exhausted
+
     def finish(self, duration: Fraction) -> Iterator[Chunk]:
         """The last chunks of a recording of `duration` seconds."""
         frames = -(-self._received // self._hop)

@@ -11,7 +11,7 @@ import numpy as np
 from emow2v.audio.recording import Recording
 from emow2v.cards import Card
 from emow2v.engines import Outputs, overlapped
-from emow2v.engines.frames import FramesEngine, FrameTotals, SpanSums
+from emow2v.engines.frames import FramesEngine, FrameTotals, Row, SpanSums
 from emow2v.framing import Framing, Signal
 from emow2v.framing.chunks import FEWEST, Chunk, Chunks, FrameChunks, spans_of_frames
 from emow2v.prediction.blocks import cut
@@ -32,20 +32,40 @@ class FrameSteps:
 
     def __init__(self, card: Card, engine: FramesEngine) -> None:
         self._hop, self._engine = card.frame_hop, engine
-        self._state = engine.start(1)
+        self._state = Row(engine.start(1), 0, 1)
         self._late = card.delay  # frames of the steps to come that stand for nothing
         self._left = self._samples = 0  # frames that exist and did not come yet; samples so far
 
     def run(self, chunk: Chunk) -> Part:
         """The frames that a chunk completes. Chunks are to be run in their order."""
-        frames, speech, self._state = self._engine.step(chunk.signal[None], np.array([chunk.length]), self._state)
+        return steps_together([(self, chunk)])[0]
+
+    def settle(self) -> None:
+        """Keep no state of other streams in memory, with which this one was computed."""
+        self._state = self._state.alone()
+
+    def _step(self, chunk: Chunk, frames: Floats, speech: Signal, state: Row) -> Part:
+        """Those of the computed frames [frames, width] that stand for something."""
+        self._state = state
         self._left += -(-(self._samples + chunk.length) // self._hop) - -(-self._samples // self._hop)
         self._samples += chunk.length
-        nothing = min(self._late, frames.shape[1])
+        nothing = min(self._late, len(frames))
         self._late -= nothing
-        kept = slice(nothing, min(nothing + self._left, frames.shape[1]))
+        kept = slice(nothing, min(nothing + self._left, len(frames)))
         self._left -= kept.stop - kept.start
-        return frames[0, kept], speech[0, kept]
+        return frames[kept], speech[kept]
+
+
+def steps_together(work: Sequence[tuple[FrameSteps, Chunk]]) -> list[Part]:
+    """`FrameSteps.run` for one chunk of each of several streams of one engine. The chunks have the same number of samples."""
+    engine = work[0][0]._engine
+    state = engine.joined([steps._state for steps, _ in work])
+    signal, lengths = np.stack([chunk.signal for _, chunk in work]), np.array([chunk.length for _, chunk in work])
+    frames, speech, following = engine.step(signal, lengths, state)
+    return [
+        steps._step(chunk, frames[row], speech[row], Row(following, row, len(work)))
+        for row, (steps, chunk) in enumerate(work)
+    ]
 
 
 class OnePass:
@@ -77,19 +97,45 @@ class OnePass:
                 if (outputs := self._told(values)) is not None:
                     yield first, outputs
 
+    def settle(self) -> None:
+        """See `FrameSteps.settle`."""
+        self._steps.settle()
+
     def _computed(self, chunk: Chunk) -> tuple[Signal, Outputs | None]:
         frames, speech = self._steps.run(chunk)
+        moments = self._moments(chunk, frames)
+        return speech, None if moments is None else self._engine.read(*moments)
+
+    def _moments(self, chunk: Chunk, frames: Floats) -> tuple[Floats, Floats] | None:
+        """Mean and variance [windows, width] of the frames of the windows that a chunk completes; None where it completes none."""
         self._sums.add(frames)
         if not len(chunk.begins):
-            return speech, None
-        outputs = self._engine.read(*self._sums.moments(chunk.begins, chunk.ends))
+            return None
+        moments = self._sums.moments(chunk.begins, chunk.ends)
         self._sums.drop(int(chunk.begins[-1]))
-        return speech, outputs
+        return moments
 
     def _told(self, values: tuple[Signal, Outputs | None]) -> Outputs | None:
         if self._heard is not None:
             self._heard(values[0])
         return values[1]
+
+
+def passes_together(work: Sequence[tuple[OnePass, Chunk]]) -> list[Outputs | None]:
+    """`OnePass.run` for one chunk of each of several streams of one engine. The chunks have the same number of samples."""
+    parts = steps_together([(one._steps, chunk) for one, chunk in work])
+    moments = [one._moments(chunk, frames) for (one, chunk), (frames, _) in zip(work, parts, strict=True)]
+    known = [both for both in moments if both is not None]
+    outputs, begin = None, 0
+    if known:
+        outputs = work[0][0]._engine.read(*(np.concatenate(half) for half in zip(*known, strict=True)))
+    found: list[Outputs | None] = []
+    for (one, _), (_, speech), both in zip(work, parts, moments, strict=True):
+        own = None
+        if both is not None and outputs is not None:
+            own = part_of(outputs, begin, begin := begin + len(both[0]))
+        found.append(one._told((speech, own)))
+    return found
 
 
 class SpanValues:
