@@ -43,8 +43,8 @@ def recording(folder: Path, minutes: float) -> Path:
 class ServerProcess:
     """`emow2v serve` as users start it, with its resident memory watched."""
 
-    def __init__(self, folder: Path, *options: str) -> None:
-        command = [sys.executable, "-m", "emow2v", "serve", "--port", "0", "--data-dir", str(folder)]
+    def __init__(self, folder: Path, *options: str, module: str = "emow2v") -> None:
+        command = [sys.executable, "-m", module, "serve", "--port", "0", "--data-dir", str(folder)]
         command += ["--work-dir", str(folder / "work"), *options]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         assert self.process.stdout is not None
