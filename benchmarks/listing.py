@@ -11,6 +11,7 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from starlette.testclient import TestClient
 
@@ -19,9 +20,10 @@ from emow2v import cards
 from emow2v.discover.places import Places
 from emow2v.server.app import create_app
 from emow2v.server.jobs.store import Store
+from emow2v.server.live.route import Live
+from emow2v.server.models.held import HeldModels
 from emow2v.server.options import ServerOptions
 from emow2v.server.people.tokens import Tokens
-from emow2v.server.routes.live import Live
 from emow2v.server.state import ServerState
 
 QUERIES = (
@@ -37,7 +39,8 @@ class Idle:
     """Workers that do nothing."""
 
     ready = 1
-    deaths = 0
+    deaths = loads = 0
+    models: ClassVar[list[dict[str, int]]] = []
 
     def start(self) -> None: ...
     def wake(self) -> None: ...
@@ -74,7 +77,7 @@ def main() -> None:
         places = Places([folder], folder / "work")
         app = create_app(
             ServerState(ServerOptions(host="0.0.0.0"), card, places, store, Idle()),
-            Live(lambda: (_ for _ in ()).throw(RuntimeError("no stream"))),
+            Live(HeldModels(lambda name: (_ for _ in ()).throw(RuntimeError("no stream"))), card),
         )
         tokens = Tokens(folder / "work")
         callers = (

@@ -6,7 +6,7 @@ import json
 import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import soundfile
 from starlette.applications import Starlette
@@ -19,9 +19,10 @@ from emow2v.model import Model
 from emow2v.modelstore.verify import EXAMPLE
 from emow2v.server.app import create_app
 from emow2v.server.jobs.store import Store
+from emow2v.server.live.route import Live
+from emow2v.server.models.held import HeldModels
 from emow2v.server.options import ServerOptions
 from emow2v.server.people.tokens import Tokens
-from emow2v.server.routes.live import Live
 from emow2v.server.state import ServerState
 
 SINGLE = "the single token"
@@ -30,7 +31,8 @@ SINGLE = "the single token"
 class Idle:
     """Workers that run nothing, so that jobs wait."""
 
-    ready = deaths = 0
+    ready = deaths = loads = 0
+    models: ClassVar[list[dict[str, int]]] = []
 
     def start(self) -> None: ...
     def wake(self) -> None: ...
@@ -93,12 +95,12 @@ def idle(
     chosen = ServerOptions(host="0.0.0.0", token=token, data_dirs=(data,), **options)
     store, places = Store(work / "jobs.sqlite"), Places([data], work)
 
-    def load() -> Model:
+    def load(name: str) -> Model:
         assert model is not None, "no stream here"
         return model
 
     state = ServerState(chosen, find("lite"), places, store, Idle())
-    made_app = create_app(state, Live(load))
+    made_app = create_app(state, Live(HeldModels(load), state.card))
     made_app.state.server = state  # the application is not started, so that its store stays open
     return Laboratory(made_app, work, data, store, made)
 

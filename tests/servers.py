@@ -19,8 +19,9 @@ from emow2v.server.app import create_app
 from emow2v.server.jobs import worker as module
 from emow2v.server.jobs.store import Job, Store
 from emow2v.server.jobs.worker import Worker
+from emow2v.server.live.route import Live
+from emow2v.server.models.held import DEFAULT, HeldModels, Limits
 from emow2v.server.options import ServerOptions
-from emow2v.server.routes.live import Live
 from emow2v.server.state import ServerState
 
 
@@ -32,6 +33,12 @@ class Loaded:
     places: Places
     load: Callable[[str], Model]
     max_duration_s: float
+    limits: Limits = DEFAULT
+    workers: int = 1
+
+    @property
+    def warm(self) -> tuple[str, ...]:
+        return (self.card.name,)
 
 
 @dataclass
@@ -41,6 +48,7 @@ class Threads:
     path: Path
     config: Loaded
     deaths = 0
+    loads = 0
 
     def start(self) -> None:
         self.worker = Worker("thread", self.path, self.config)
@@ -54,6 +62,10 @@ class Threads:
     def ready(self) -> int:
         return int(self.thread.is_alive())
 
+    @property
+    def models(self) -> list[dict[str, int]]:
+        return [dict(self.worker.models.sizes)]
+
     def stop(self, patience_s: float) -> None:
         self.worker.receive(module.STOP)
         self.worker.receive(module.HURRY)
@@ -66,7 +78,8 @@ def app(card: Card, data: list[Path], work: Path, load: Callable[[str], Model], 
     places = Places(data, work, chosen.web, chosen.databases, chosen.overwrite, stores=chosen.data_stores)
     path = work / "jobs.sqlite"
     workers = Threads(path, Loaded(card, places, load, chosen.max_duration_s))
-    return create_app(ServerState(chosen, card, places, Store(path), workers), Live(lambda: load(card.name)))
+    live = Live(HeldModels(load), card, chosen.max_streams)
+    return create_app(ServerState(chosen, card, places, Store(path), workers), live)
 
 
 def form(data: Path, name: str, seconds: float, **changes: str) -> dict[str, str]:

@@ -183,3 +183,13 @@ def test_data_folders_at_addresses_are_looked_at_when_the_server_starts(tmp_path
     ):
         with pytest.raises(Emow2vError, match=said):
             Server(port=0, data_dirs=[address], work_dir=tmp_path / "work")
+
+
+def test_models_that_cannot_stay_in_memory_are_refused_at_the_start(tmp_path: Path) -> None:
+    for warm, most, sentence in (
+        (("lite-frames",), 1, "are 2 models, more than --max-models 1; expected --max-models 2, or fewer of them"),
+        (("lite-frame",), 2, "The model 'lite-frame' is not here; expected lite, "),
+    ):
+        with pytest.raises(Emow2vError, match=sentence):
+            Server(port=0, work_dir=tmp_path / "work", warm=warm, max_models=most)
+    assert not (tmp_path / "work").exists()

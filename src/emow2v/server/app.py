@@ -24,13 +24,13 @@ from emow2v.server.alone import alone_routes
 from emow2v.server.callbacks.delivery import Callbacks
 from emow2v.server.failures import failure, headers, sentence
 from emow2v.server.jobs import history
+from emow2v.server.live.route import Live
 from emow2v.server.people.audited import Audited
 from emow2v.server.people.gate import Refused
 from emow2v.server.people.person import present_call
 from emow2v.server.rounds import repeat
 from emow2v.server.routes import pages
 from emow2v.server.routes.forms import read_form
-from emow2v.server.routes.live import Live
 from emow2v.server.routes.metrics import Counting, Metrics
 from emow2v.server.routes.nova import (
     FORMS,
@@ -59,6 +59,8 @@ from emow2v.server.work_folder.admission import RoomCheck
 from emow2v.server.work_folder.backup import remove_links
 from emow2v.server.work_folder.disk import EVERY_S
 
+UNLOADED_S = 10  # between two looks for models that nobody uses
+
 
 def create_app(state: ServerState, live: Live) -> Starlette:
     """The application; it starts and stops the workers and closes the store.
@@ -84,6 +86,7 @@ def create_app(state: ServerState, live: Live) -> Starlette:
                         partial(state.resumable.sweep, state.places), SWEEP_S, "unfinished uploads could not be swept"
                     )
                 ),
+                asyncio.create_task(repeat(live.models.unload_idle, UNLOADED_S, "idle models could not be unloaded")),
                 asyncio.create_task(repeat(state.disk.look, EVERY_S, "the work folder could not be looked through")),
             ]
             yield
@@ -99,7 +102,7 @@ def create_app(state: ServerState, live: Live) -> Starlette:
 
     hosts = host_names(options.host, options.allow_hosts)
     metrics = Metrics(store, workers, live, state.places, state.disk)
-    v1 = create_v1(state)
+    v1 = create_v1(state, live)
     routes: list[BaseRoute] = [
         *pages.ROUTES,
         *ROUTES,

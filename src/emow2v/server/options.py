@@ -22,13 +22,14 @@ KeepUploads = Literal["yes", "flac", "no"]
 LOOPBACK = ("127.0.0.0/8", "::1")  # this machine
 
 # Headings of `emow2v serve --help`
-FOLDERS, ACCESS, WEB, NOVA, HTTPS, LIMITS, JOBS = (
+FOLDERS, ACCESS, WEB, NOVA, HTTPS, LIMITS, MODELS, JOBS = (
     "Folders",
     "Access",
     "Addresses",
     "NOVA's database",
     "HTTPS",
     "Limits",
+    "Models in memory",
     "Jobs and log",
 )
 
@@ -235,6 +236,24 @@ class ServerOptions:
         unit="N", minimum=0, heading=LIMITS,
     )  # fmt: skip
 
+    warm: Sequence[str] = _option(
+        (),
+        "Models, besides the server's own, that every worker loads at its start and keeps: NAME, or NAME,NAME. May be repeated.",
+        unit="MODEL,...", environment=True, heading=MODELS,
+    )  # fmt: skip
+    max_models: int = _option(
+        2, "Number of models that each process keeps in memory; the one used longest ago goes first.",
+        unit="N", minimum=1, heading=MODELS,
+    )  # fmt: skip
+    max_models_memory_mb: float = _option(
+        0, "Megabytes of models that each process keeps, as measured when they are loaded; 0 for no limit.",
+        flag="max-models-memory", unit="MB", environment=True, minimum=0, heading=MODELS,
+    )  # fmt: skip
+    model_idle_min: float = _option(
+        0, "Minutes after their last use, behind which other models leave the memory; 0 for no limit.",
+        flag="model-idle", unit="MINUTES", minimum=0, heading=MODELS,
+    )  # fmt: skip
+
     workers: int = _option(
         1, "Processes that run jobs, each with its own copy of the model in memory.",
         unit="N", environment=True, minimum=1, maximum=64, heading=JOBS,
@@ -312,6 +331,12 @@ class ServerOptions:
 
         credentials = Credentials(self.database_user, self.database_password)
         return Databases(tuple(self.allow_databases), credentials, not self.database_no_tls, self.database_ca)
+
+    @property
+    def warm_models(self) -> tuple[str, ...]:
+        """Names of the models, besides the server's own, that stay in memory."""
+        names = (name.strip() for text in self.warm for name in text.split(","))
+        return tuple(dict.fromkeys(filter(None, names)))
 
     @property
     def max_body(self) -> int:

@@ -19,6 +19,7 @@ from typing import Any
 import uvicorn
 
 from emow2v import cards, engines, storage
+from emow2v.discover.options import choose_card
 from emow2v.discover.places import Places
 from emow2v.engines import cores
 from emow2v.engines.shared_context import check_shared
@@ -29,10 +30,11 @@ from emow2v.server.callbacks.keys import read_keys
 from emow2v.server.jobs.pool import Pool
 from emow2v.server.jobs.store import Store
 from emow2v.server.jobs.worker import WorkerConfig
+from emow2v.server.live.route import Live
+from emow2v.server.models.held import HeldModels
 from emow2v.server.options import ServerOptions
 from emow2v.server.people.tokens import Tokens
 from emow2v.server.protocol import Protocol
-from emow2v.server.routes.live import Live
 from emow2v.server.security.access import check_exposure
 from emow2v.server.security.proxies import check_proxies
 from emow2v.server.security.tls import self_signed
@@ -83,7 +85,8 @@ class Server:
             unless_made.callback(self._store.close)
             threads = options.threads or max(1, cores() // options.workers)
             self._pool = Pool(path, WorkerConfig(replace(options, token="", threads=threads), places))
-            live = Live(lambda: WorkerConfig(options, places).load(card.name), options.max_streams)
+            config = WorkerConfig(options, places)
+            live = Live(HeldModels(config.load, config.limits), card, options.max_streams)
             state = ServerState(options, card, places, self._store, self._pool)
             app = create_app(state, live)
             unless_made.pop_all()
@@ -101,6 +104,7 @@ class Server:
                 http=Protocol,
                 ws_max_size=1 << 20,
                 ws_max_queue=4,  # messages that are kept of a client that is too fast
+                ws_per_message_deflate=False,  # takes time, and sound hardly becomes smaller
                 ssl_certfile=certificate,
                 ssl_keyfile=key,
             ),
@@ -188,6 +192,7 @@ def _check(options: ServerOptions, tokens: Tokens) -> cards.Card:
     engines.check(chosen, options.engine, precision=options.precision, device=options.device)  # likewise
     if options.context == "shared":
         check_shared(card, Framing())
+    _check_models(options, card)
     if not options.host.strip():
         raise Emow2vError("--host is empty; expected an address such as 127.0.0.1.")
     options.web.check()
@@ -211,6 +216,19 @@ def _check(options: ServerOptions, tokens: Tokens) -> cards.Card:
         if not storage.is_folder(folder):
             raise Emow2vError(f"The data folder {folder} is not there; expected a folder that exists.")
     return card
+
+
+def _check_models(options: ServerOptions, card: cards.Card) -> None:
+    """Refuse models that cannot stay in memory."""
+    names = [name for name in options.warm_models if name != card.name]
+    for name in names:
+        chosen = cards.for_precision(choose_card(name, card), options.precision)
+        engines.check(chosen, options.engine, precision=options.precision, device=options.device)
+    if len(names) + 1 > options.max_models:
+        raise Emow2vError(
+            f"--warm and the server's own model are {len(names) + 1} models, more than --max-models {options.max_models}; "
+            f"expected --max-models {len(names) + 1}, or fewer of them."
+        )
 
 
 def _check_effect(options: ServerOptions) -> None:

@@ -37,6 +37,16 @@ class Workers(Protocol):
         ...
 
     @property
+    def models(self) -> list[dict[str, int]]:
+        """Bytes of each model in memory, of each worker that is ready."""
+        ...
+
+    @property
+    def loads(self) -> int:
+        """Number of models that the workers loaded since the start."""
+        ...
+
+    @property
     def deaths(self) -> int:
         """Number of workers that died since the start."""
         ...

@@ -41,8 +41,10 @@ from emow2v.server.jobs.store import MOST_LISTED, Status, Store, connections
 from emow2v.server.jobs.store import store as stores
 from emow2v.server.jobs.store import work as works
 from emow2v.server.jobs.worker import WorkerConfig
+from emow2v.server.live import capacity
+from emow2v.server.live import route as live_route
 from emow2v.server.options import ServerOptions
-from emow2v.server.routes import live, nova
+from emow2v.server.routes import nova
 from emow2v.server.run import Server
 from emow2v.server.security import access
 from emow2v.storage import files
@@ -427,7 +429,7 @@ def test_others_are_served_while_a_stream_is_measured(client: TestClient, monkey
             assert go_on.wait(60)
             return 0.001
 
-        monkeypatch.setattr(live, "_seconds", slow)
+        monkeypatch.setattr(capacity, "seconds", slow)
         second = client.websocket_connect("/v1/stream?left_context=500ms")
         entering = threading.Thread(target=second.__enter__)
         entering.start()
@@ -441,7 +443,7 @@ def test_others_are_served_while_a_stream_is_measured(client: TestClient, monkey
 
 
 def test_a_stream_that_keeps_quiet_is_ended(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(live, "IDLE_S", 0.05)
+    monkeypatch.setattr(live_route, "IDLE_S", 0.05)
     with client.websocket_connect("/v1/stream") as stream:
         stream.receive_json()
         assert "Nothing came for 0.05 s" in stream.receive_json()["error"]

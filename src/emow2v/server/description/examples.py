@@ -37,6 +37,8 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         "description": "Small model for CPUs.",
         "licence": "CC-BY-NC-SA-4.0",
         "served": True,
+        "in_memory": 2,
+        "memory_mb": 112.4,
         "min_seconds": 0.1,
         "max_seconds": 15.0,
         "sampling_rate": 16000,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import multiprocessing
 import secrets
@@ -42,6 +43,8 @@ class _Process:
     pipe: Connection
     started: float
     ready: bool = False
+    models: dict[str, int] = field(default_factory=dict)  # bytes of each that it has in memory
+    loads: int = 0  # models that it loaded
     pause: float = 0.0  # seconds before its replacement starts, if it dies at once
     due: float | None = None  # when the replacement of a dead worker starts
     # At most one WAKE is on its way to a worker, so that its pipe cannot fill up.
@@ -78,8 +81,12 @@ class _Process:
         """Read the messages of the worker."""
         try:
             while self.pipe.poll():
-                if self.pipe.recv_bytes() == workers.READY:
+                word = self.pipe.recv_bytes()
+                if word == workers.READY:
                     self.ready = True
+                elif word.startswith(workers.MODELS):
+                    told = json.loads(word[len(workers.MODELS) :])
+                    self.models, self.loads = told["sizes"], told["loads"]
                 else:
                     self.woke()
         except (EOFError, OSError):
@@ -102,7 +109,7 @@ class Pool:
         self._lock = threading.Lock()  # of changes of the list; reading needs none
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="emow2v-pool", daemon=True)
-        self.deaths = 0
+        self.deaths = self._loads_of_dead = 0
 
     def start(self) -> None:
         """Recover the jobs of an earlier server, then start the workers."""
@@ -119,6 +126,16 @@ class Pool:
     def ready(self) -> int:
         """Number of workers with a loaded model."""
         return sum(one.ready for one in self._processes)
+
+    @property
+    def models(self) -> list[dict[str, int]]:
+        """Bytes of each model in memory, of each worker that is ready."""
+        return [dict(one.models) for one in self._processes if one.ready]
+
+    @property
+    def loads(self) -> int:
+        """Number of models that the workers loaded since the start."""
+        return self._loads_of_dead + sum(one.loads for one in self._processes)
 
     @property
     def running(self) -> bool:
@@ -230,6 +247,8 @@ class Pool:
             self._clean_up(job)
         dead.pipe.close()
         self.deaths += 1
+        self._loads_of_dead += dead.loads
+        dead.models, dead.loads = {}, 0
         logger.error("worker %s died (%s)", dead.name, how)
         at_once = not dead.ready or time.monotonic() - dead.started < SOON_S
         dead.pause = min(MAX_PAUSE_S, max(1.0, 2 * dead.pause)) if at_once else 0.0

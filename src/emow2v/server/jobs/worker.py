@@ -7,6 +7,7 @@ new server never meets a worker of an earlier one.
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import os
 import platform
@@ -34,17 +35,19 @@ from emow2v.server import logs
 from emow2v.server.jobs.partial_rows import PartialRowsWriter
 from emow2v.server.jobs.store import Job, Store
 from emow2v.server.jobs.task import Task, task_of
+from emow2v.server.models.held import HeldModels, Limits
 from emow2v.server.options import ServerOptions
 from emow2v.storage import counted
 from emow2v.storage.files import Move
 
 logger = logging.getLogger("emow2v.server")
 
-MAX_LOADED = 2  # models in memory; a request may name another model than the server's own
 LOOK_S = 0.05  # between two checks whether the job was cancelled
 REPORT_S = 0.2  # between two reports of progress
 PARENT_S = 10.0  # after SIGTERM to the whole process group, the parent sends STOP within that time
+ASIDE_S = 0.03  # in which a worker that has the model of the next job in memory can take it first
 WAKE, STOP, HURRY, READY, WOKEN = b"wake", b"stop", b"hurry", b"ready", b"heard"
+MODELS = b"models "  # and JSON: bytes of each model in memory, and how many were loaded
 
 
 SOFTWARE = f"emow2v {__version__}"
@@ -67,6 +70,20 @@ class Models(Protocol):
 
     @property
     def load(self) -> Callable[[str], Model]: ...
+    @property
+    def limits(self) -> Limits:
+        """When models are unloaded."""
+        ...
+
+    @property
+    def warm(self) -> tuple[str, ...]:
+        """Names of the models that stay in memory, the server's own first."""
+        ...
+
+    @property
+    def workers(self) -> int:
+        """Number of workers of the store."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -91,6 +108,23 @@ class WorkerConfig:
         """The card of the model that is used where a request names none."""
         return cards.find(self.options.model)
 
+    @property
+    def limits(self) -> Limits:
+        """When models are unloaded."""
+        options = self.options
+        return Limits(options.max_models, round(options.max_models_memory_mb * 1e6), options.model_idle_min * 60)
+
+    @property
+    def warm(self) -> tuple[str, ...]:
+        """Names of the models that stay in memory, the server's own first."""
+        own = self.card.name
+        return (own, *(name for name in self.options.warm_models if name != own))
+
+    @property
+    def workers(self) -> int:
+        """Number of workers of the store."""
+        return self.options.workers
+
     def load(self, name: str) -> Model:
         """Load a model by the name that requests know."""
         options = self.options
@@ -108,13 +142,20 @@ class Stopped(BaseException):
 
 
 class Worker:
-    """The work of the process."""
+    """The work of the process.
 
-    def __init__(self, name: str, path: Path, config: Models) -> None:
+    Args:
+        tell: sends a message to the parent
+    """
+
+    def __init__(
+        self, name: str, path: Path, config: Models, tell: Callable[[bytes], None] = lambda word: None
+    ) -> None:
         self.name = name
         self._store = Store(path)
         self._config = config
-        self._loaded: dict[str, Model] = {}
+        self._tell = tell
+        self.models = HeldModels(config.load, config.limits, config.warm, self._tell_models)
         self._awake = threading.Event()
         self._stopping = False
         self._hurried = False
@@ -126,7 +167,7 @@ class Worker:
                 word = parent.recv_bytes()
                 self.receive(word)
                 if word == WAKE:
-                    parent.send_bytes(WOKEN)
+                    self._tell(WOKEN)
         os._exit(1)
 
     def terminated(self) -> None:
@@ -142,22 +183,37 @@ class Worker:
         self._awake.set()
 
     def warm_up(self) -> None:
-        """Load the server's own model and run it once."""
-        card = self._config.card
-        model = self._model(card.name)
-        import numpy as np
+        """Load the models that stay in memory, and compute a window with each."""
+        for name in self._config.warm:
+            with self.models.using(name):
+                pass
 
-        model.run(np.zeros((1, max(card.min_samples, card.sampling_rate)), np.float32))
+    def _tell_models(self) -> None:
+        self._tell(MODELS + json.dumps({"sizes": dict(self.models.sizes), "loads": self.models.loads}).encode())
 
     def work(self) -> None:
         """Run jobs until STOP."""
         while not self._stopping:
             self._awake.clear()
+            self._step_aside()
             job = self._store.claim(self.name)
             if job is not None:
                 self._run(job)
             elif not self._stopping:
                 self._awake.wait(timeout=5)  # a WAKE may be lost
+                self.models.unload_idle()
+
+    def _step_aside(self) -> None:
+        """Where the model of the next job is not in memory here, let a worker be first that has it. The order of jobs is the
+        same: the next job is still the next one for all of them."""
+        if self._config.workers == 1:
+            return
+        job = self._store.next_waiting()
+        if job is None:
+            return
+        with contextlib.suppress(Emow2vError), contextlib.closing(task_of(job, self._config.places)) as task:
+            if task.card(self._config.card).name not in self.models.sizes:
+                time.sleep(ASIDE_S)
 
     def _run(self, job: Job) -> None:
         context = {"job": job.id, "client": job.client}
@@ -192,10 +248,13 @@ class Worker:
             self._run_task(job, task)
 
     def _run_task(self, job: Job, task: Task) -> None:
+        card = self._config.card
+        task.check(card, self._config.max_duration_s)
+        with self.models.using(task.card(card).name) as model:
+            self._compute(job, task, model)
+
+    def _compute(self, job: Job, task: Task, model: Model) -> None:
         store, config = self._store, self._config
-        card = config.card
-        task.check(card, config.max_duration_s)
-        model = self._model(task.card(card).name)
         store.set_provenance(job, model.provenance(task.framing, task.context))
         store.log(job, f"model {model.name} {model.card.version} on {model.engine.name}, {model.engine.precision}")
         observer = StoreObserver(store, job, config.places.of(job.owner).results(job.id), lambda: self._hurried)
@@ -230,16 +289,6 @@ class Worker:
             "machine": platform.machine(),
         }
         return KeptOutputs(self._config.places.computed(job.number), facts, SOFTWARE)
-
-    def _model(self, name: str) -> Model:
-        """A model by name, loaded at its first use; the ones used last stay."""
-        model = self._loaded.pop(name, None)
-        if model is None or not model.card.unchanged():
-            while len(self._loaded) >= MAX_LOADED:
-                del self._loaded[next(iter(self._loaded))]
-            model = self._config.load(name)
-        self._loaded[name] = model
-        return model
 
 
 class StoreObserver(Observer):
@@ -324,7 +373,13 @@ def main(name: str, path: Path, config: WorkerConfig, parent: Connection, level:
         with contextlib.suppress(OSError):
             os.nice(5)  # answers and live streams have priority
     try:
-        worker = Worker(name, path, config)
+        telling = threading.Lock()
+
+        def tell(word: bytes) -> None:  # from two threads
+            with telling:
+                parent.send_bytes(word)
+
+        worker = Worker(name, path, config, tell)
 
         def terminated(number: int, frame: object) -> None:  # in a thread, since the interrupted code may hold locks
             threading.Thread(target=worker.terminated, name="emow2v-terminated", daemon=True).start()
@@ -334,7 +389,7 @@ def main(name: str, path: Path, config: WorkerConfig, parent: Connection, level:
             signal.signal(signal.SIGHUP, terminated)  # the terminal was closed; the parent gets the signal, too
         threading.Thread(target=worker.listen, args=(parent,), name="emow2v-parent", daemon=True).start()
         worker.warm_up()
-        parent.send_bytes(READY)
+        tell(READY)
         worker.work()
     except Exception as error:  # logged with its traceback; the pool starts another worker
         logger.exception("worker %s gives up: %s", name, error)

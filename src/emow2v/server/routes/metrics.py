@@ -21,7 +21,7 @@ from emow2v.server.jobs.store import Store
 from emow2v.server.jobs.store.limits import size_of, sizes
 from emow2v.server.jobs.store.totals import BOUNDS
 from emow2v.server.jobs.uploads import kept_bytes
-from emow2v.server.routes.live import Live
+from emow2v.server.live.route import Live
 from emow2v.server.state import Workers
 from emow2v.server.work_folder.disk import Disk
 
@@ -66,7 +66,39 @@ class Metrics(Collector):
         yield from self._room()
         yield GaugeMetricFamily("emow2v_workers_ready", "Workers with a warm model.", value=self._workers.ready)
         yield CounterMetricFamily("emow2v_worker_deaths", "Workers that died.", value=self._workers.deaths)
-        yield GaugeMetricFamily("emow2v_streams", "Live streams.", value=self._live.streams)
+        yield from self._streams()
+        yield from self._models()
+
+    def _streams(self) -> Iterable[Metric]:
+        """Live streams: how many there are and may be, and whether they stay in real time."""
+        capacity = self._live.capacity
+        yield GaugeMetricFamily("emow2v_streams", "Live streams.", value=capacity.streams)
+        models = GaugeMetricFamily("emow2v_model_streams", "Live streams, by model.", labels=["model"])
+        for model, streams in self._live.by_model.items():
+            models.add_metric([model], streams)
+        yield models
+        late = "Seconds by which the latest live stream is behind its client."
+        yield GaugeMetricFamily("emow2v_stream_lag_seconds", late, value=capacity.late_s)
+        load = "Share of the machine's time that live streams take, as measured."
+        yield GaugeMetricFamily("emow2v_stream_load", load, value=capacity.load)
+        if (possible := capacity.possible()) is not None:
+            yield GaugeMetricFamily("emow2v_stream_capacity", "Live streams that stay in real time.", value=possible)
+
+    def _models(self) -> Iterable[Metric]:
+        """Models in memory, of the workers together and of the process of live streams."""
+        held = GaugeMetricFamily("emow2v_models", "Processes that hold a model.", labels=["model", "process"])
+        taken = GaugeMetricFamily("emow2v_model_bytes", "Memory of models.", labels=["model", "process"])
+        for process, holders in (("worker", self._workers.models), ("live", [self._live.models.sizes])):
+            for model in sorted({name for one in holders for name in one}):
+                own = [one[model] for one in holders if model in one]
+                held.add_metric([model, process], len(own))
+                taken.add_metric([model, process], sum(own))
+        yield held
+        yield taken
+        loads = CounterMetricFamily("emow2v_model_loads", "Models that were loaded.", labels=["process"])
+        loads.add_metric(["worker"], self._workers.loads)
+        loads.add_metric(["live"], self._live.models.loads)
+        yield loads
 
     def _queue_age(self) -> float:
         posted = self._store.oldest_waiting()

@@ -29,6 +29,7 @@ from emow2v.server.failures import failure, headers, invalid, sentence
 from emow2v.server.jobs import history
 from emow2v.server.jobs.store import Busy, Job, KeyTaken, OverLimit, Status
 from emow2v.server.jobs.task import task_of
+from emow2v.server.live.route import Live
 from emow2v.server.people.own import NotYours, OwnJobs
 from emow2v.server.people.person import present_call
 from emow2v.server.resources import job_list
@@ -84,12 +85,14 @@ class ModelModel(BaseModel):
     description: str
     licence: str
     served: bool
+    in_memory: int
+    memory_mb: float | None
     min_seconds: float
     max_seconds: float
     sampling_rate: int
 
 
-def create_v1(state: ServerState) -> FastAPI:
+def create_v1(state: ServerState, live: Live) -> FastAPI:
     """The routes below /v1, with their description at /v1/openapi.json."""
     store, places, own = state.store, state.places, state.jobs
     api = FastAPI(
@@ -175,7 +178,9 @@ def create_v1(state: ServerState) -> FastAPI:
 
     @api.get("/models")
     def models() -> list[ModelModel]:
-        """Models that a request may name."""
+        """Models that a request may name; `in_memory` is the number of processes (workers, and that of live streams) that
+        hold one, and `memory_mb` the most that it takes in one of them."""
+        held = [live.models.sizes, *state.workers.models]
         return [
             ModelModel(
                 name=one.name,
@@ -183,6 +188,8 @@ def create_v1(state: ServerState) -> FastAPI:
                 description=one.description,
                 licence=one.licence,
                 served=one.name == state.card.name,
+                in_memory=sum(one.name in sizes for sizes in held),
+                memory_mb=max((round(sizes[one.name] / 1e6, 1) for sizes in held if one.name in sizes), default=None),
                 min_seconds=one.min_samples / one.sampling_rate,
                 max_seconds=one.max_samples / one.sampling_rate,
                 sampling_rate=one.sampling_rate,

@@ -109,6 +109,17 @@ def test_clients_take_turns(store: Store) -> None:
     assert order == ["a0", "b0", "c0", "a1", "a2"]
 
 
+def test_the_next_job_is_the_one_that_is_claimed(store: Store) -> None:
+    assert store.next_waiting() is None
+    for number in range(12):
+        store.submit(str(number), {}, client="abc"[number % 5 % 3], owner=("", "anna")[number % 2])
+    for _ in range(12):
+        job = store.next_waiting()
+        claimed = store.claim("w")
+        assert job is not None and claimed is not None and job.number == claimed.number
+    assert store.next_waiting() is None
+
+
 def test_cancel_in_every_state(store: Store) -> None:
     assert not store.cancel("never")
     store.submit("waiting", {})

@@ -17,6 +17,10 @@ MAX_ATTEMPTS = 3  # a job during which workers died so often is given up
 # Whose turn it is: people's, and addresses' where nobody has a name
 TURN = "CASE owner WHEN '' THEN jobs.client ELSE 'name ' || owner END"
 WHOLE = ", ".join(one.name for one in fields(Job))
+_WHOLE_OF_JOBS = ", ".join(f"jobs.{one.name}" for one in fields(Job))
+_NEXT = (
+    f"FROM jobs LEFT JOIN served ON served.client = {TURN} WHERE status = 0 ORDER BY coalesce(turn, 0), number LIMIT 1"
+)
 
 
 class Work:
@@ -29,16 +33,18 @@ class Work:
     def __init__(self, data: Database) -> None:
         self._data = data
 
+    def next_waiting(self) -> Job | None:
+        """The job that `claim` would assign; None where no job waits."""
+        row = self._data.row(f"SELECT {_WHOLE_OF_JOBS} {_NEXT}", ())
+        return None if row is None else from_row(row)
+
     def claim(self, worker: str) -> Job | None:
         """Assign the next waiting job to a worker; None where no job waits.
 
         People take turns, and clients without a name: the oldest job of the one that was served longest ago is next.
         """
         with self._data.write() as database:
-            row = database.execute(
-                f"SELECT number, {TURN} AS client FROM jobs LEFT JOIN served ON served.client = {TURN} WHERE status = 0 "
-                "ORDER BY coalesce(turn, 0), number LIMIT 1"
-            ).fetchone()
+            row = database.execute(f"SELECT number, {TURN} AS client {_NEXT}").fetchone()
             if row is None:
                 return None
             claimed = database.execute(

@@ -1,21 +1,28 @@
 """Live speech over a WebSocket."""
 
+import json
+import struct
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from fractions import Fraction
 from pathlib import Path
 
+import httpx
 import numpy as np
 import pytest
 import soundfile
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
+from websockets.sync.client import connect
 
+from emow2v.errors import ModelError
 from emow2v.framing import Framing
-from emow2v.model import Model
+from emow2v.model import Model, load
 from emow2v.modelstore.verify import EXAMPLE
-from emow2v.server.routes import live as module
+from emow2v.server.live import capacity, steps
+from emow2v.server.run import Server
 from servers import app
+from waiting import until
 
 
 @pytest.fixture
@@ -88,7 +95,7 @@ def test_many_streams_of_a_model_of_frames_have_their_own_values(
     pytest.importorskip("torch")
     from frames_package import frames_model
 
-    monkeypatch.setattr(module, "_share_of_frames", lambda card, engine: 0.2)
+    monkeypatch.setattr(capacity, "share_of_frames", lambda card, engine: 0.2)
 
     (tmp_path / "model").mkdir()
     model = frames_model(tmp_path / "model")
@@ -113,6 +120,10 @@ def test_many_streams_of_a_model_of_frames_have_their_own_values(
         ("frame_step=1ms&left_context=0", "too short"),
         ("left_context=10s", "live it is 10 s at most"),
         ("padding=loop", "expected edge or zeros"),
+        ("embeddings=yes", "embeddings is 'yes'; expected true or false"),
+        ("together=1", "expected true or false"),
+        ("frame_step=0", "expected a frame_step"),
+        ("model=../lite", "is not here; expected lite"),
     ],
 )
 def test_what_cannot_be_streamed(client: TestClient, query: str, sentence: str) -> None:
@@ -132,8 +143,8 @@ def test_messages_that_are_no_samples(client: TestClient) -> None:
 
 
 def test_one_stream_too_many_is_refused_and_later_taken(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_seconds", lambda model, samples: 0.012)  # of 40 ms: two fit into 70 %
-    monkeypatch.setattr(module, "_share_of_frames", lambda card, engine: 0.3)
+    monkeypatch.setattr(capacity, "seconds", lambda model, samples: 0.012)  # of 40 ms: two fit into 70 %
+    monkeypatch.setattr(capacity, "share_of_frames", lambda card, engine: 0.3)
     with client.websocket_connect("/v1/stream") as one, client.websocket_connect("/v1/stream") as two:
         one.receive_json(), two.receive_json()
         with client.websocket_connect("/v1/stream") as three:
@@ -163,42 +174,112 @@ def test_access_is_checked_here_too(lite: Model, tmp_path: Path) -> None:
             assert "provenance" in socket.receive_json()
 
 
-@pytest.mark.parametrize(
-    ("window_ms", "measured"),
-    [(40, 100), (100, 100), (999.99, 1000), (1000, 1000), (1000.01, 1500), (1600, 2000), (9980, 10000)],
-)
-def test_few_lengths_are_told_apart(window_ms: float, measured: int) -> None:
-    assert module.rounded_ms(window_ms) == measured
+@pytest.mark.parametrize("together", ["", "&together=true"])
+def test_embeddings_follow_their_rows_as_float32(client: TestClient, lite: Model, together: str) -> None:
+    signal = speech(16000, 1.0)
+    expected = lite.predict(signal, 16000, framing=Framing(frame_step_ms=100)).load()
+    texts: list[dict[str, object]] = []
+    binary: list[bytes] = []
+    with client.websocket_connect(f"/v1/stream?encoding=f32le&frame_step=100ms&embeddings=true{together}") as socket:
+        assert "provenance" in socket.receive_json()
+        socket.send_bytes(signal.tobytes())
+        socket.send_text("end")
+        while "done" not in (said := socket.receive_json()):
+            told = said.get("rows", [said])
+            texts += told
+            binary.append(socket.receive_bytes())
+            assert len(binary[-1]) == 4096 * len(told)
+    assert said == {"done": True, "rows": 10} and [one["index"] for one in texts] == list(range(10))
+    numbers = struct.unpack(f"<{1024 * 10}f", b"".join(binary))  # another reader than NumPy
+    np.testing.assert_allclose(np.reshape(numbers, (10, 1024)), expected.embeddings, atol=1e-4)
+    np.testing.assert_allclose([one["valence"] for one in texts], expected.scores[:, 2], atol=1e-5)
 
 
-def test_the_machine_is_measured_again_and_only_for_few_lengths(
-    windows: Model, monkeypatch: pytest.MonkeyPatch
+def test_a_stream_names_its_model_which_stays_while_it_is_used(lite: Model, tmp_path: Path) -> None:
+    frames = load("lite-frames", threads=1)
+    models = {"lite": lite, "lite-frames": frames}
+    served = app(lite.card, [tmp_path], tmp_path / "work", models.__getitem__, max_streams=3)
+
+    def in_memory(client: TestClient) -> dict[str, int]:
+        return {one["name"]: one["in_memory"] for one in client.get("/v1/models").json()}
+
+    with TestClient(served) as client:
+        with (
+            client.websocket_connect("/v1/stream?model=lite-frames") as one,
+            client.websocket_connect("/v1/stream") as two,
+        ):
+            assert one.receive_json()["provenance"]["model"] == "lite-frames"
+            assert two.receive_json()["provenance"]["model"] == "lite"
+            assert in_memory(client)["lite-frames"] == 1 and in_memory(client)["lite"] >= 1
+            text = client.get("/metrics").text
+            assert 'emow2v_model_streams{model="lite-frames"} 1.0' in text
+            assert 'emow2v_models{model="lite-frames",process="live"} 1.0' in text and "emow2v_streams 2.0" in text
+        with client.websocket_connect("/v1/stream?model=lite-frame") as three:
+            assert "The model 'lite-frame' is not here; expected lite" in three.receive_json()["error"]
+        until(lambda: "emow2v_streams 0.0" in client.get("/metrics").text)
+
+
+def test_what_ends_the_thread_ends_its_streams_with_a_sentence(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    measured: list[int] = []
-    now, seconds = 0.0, 0.001
+    with client.websocket_connect("/v1/stream") as socket:
+        socket.receive_json()
+        monkeypatch.setattr(threading, "excepthook", lambda arguments: None)
+        monkeypatch.setattr(steps, "together", lambda work: 1 / 0)
+        socket.send_bytes(bytes(64_000))
+        assert "unexpected error" in socket.receive_json()["error"]
+        with pytest.raises(WebSocketDisconnect) as closed:
+            socket.receive_json()
+    assert closed.value.code == 1011
+    monkeypatch.undo()
+    assert len(stream(client, "frame_step=100ms", bytes(32_000))[1]) == 10
 
-    def took(model: Model, samples: int) -> float:
-        measured.append(samples)
-        return seconds
 
-    monkeypatch.setattr(module, "_seconds", took)
-    live = module.Live(lambda: windows, clock=lambda: now)
-    for hundredth in range(300):  # a client that tries every length
-        live._admit(windows, Framing(left_context_ms=Fraction(960) + Fraction(hundredth, 100)))
-        live._load_now = 0.0
-    assert len(measured) == len(live._measured) == 2  # of a second, and of one and a half
-    every = {module.rounded_ms(length) for length in range(40, 10_001)}
-    assert len(every) < 30
+def test_an_engine_that_fails_ends_its_streams_only(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(work: object) -> None:
+        raise ModelError("The device has no memory.")
 
-    live = module.Live(lambda: windows, clock=lambda: now)
-    seconds = 0.025  # the machine is busy with something else
-    live._admit(windows, Framing())
-    with pytest.raises(module.Busy):
-        live._admit(windows, Framing())
-    now, seconds = 11.0, 0.001  # and is not any more
-    live._load_now = 0.001
-    live._admit(windows, Framing())
-    assert live.streams == 2
-    now, seconds = 11.0 + module.FRESH_S + 1, 0.039  # and busy again
-    with pytest.raises(module.Busy):
-        live._admit(windows, Framing())
+    with client.websocket_connect("/v1/stream") as socket:
+        socket.receive_json()
+        with monkeypatch.context() as patched:
+            patched.setattr(steps, "together", fail)
+            socket.send_bytes(bytes(64_000))
+            assert "no memory" in socket.receive_json()["error"]
+    assert len(stream(client, "frame_step=100ms", bytes(32_000))[1]) == 10
+
+
+def test_lateness_counts_only_sound_that_came_as_it_was_spoken() -> None:
+    feed = steps.Feed(None, steps.Wanted(16000, "s16le"), None, lambda: None, began=100.0)  # type: ignore[arg-type]
+    feed.add(bytes(32_000 * 10))  # ten seconds at once
+    assert feed.late_s(100.0) == 0 and feed.late_s(103.0) == 3 and feed.late_s(200.0) == 10 == feed.pending_s
+    feed.computed = 32_000 * 9
+    assert feed.late_s(105.0) == 0 and feed.late_s(200.0) == 1
+
+
+@pytest.mark.slow
+def test_streams_of_a_real_server_beside_each_other(lite: Model, tmp_path: Path) -> None:
+    """Judged by another client; one of the clients does not read its rows for a while."""
+    server = Server(port=0, data_dirs=[tmp_path], work_dir=tmp_path / "work", max_streams=9, warm=("lite-frames",))
+    signals = [speech(16000, 3.0)[begin:] for begin in (0, 4000, 9000)]
+
+    def values(url: str, signal: np.ndarray, number: int) -> list[float]:
+        address = f"{url.replace('http', 'ws')}/v1/stream?encoding=f32le&model={('lite', 'lite-frames')[number % 2]}"
+        with connect(address, max_size=None) as socket:
+            assert "provenance" in json.loads(socket.recv())
+            for begin in range(0, signal.size, 640):
+                socket.send(signal[begin : begin + 640].tobytes())
+            socket.send("end")
+            return [said["valence"] for text in socket if "valence" in (said := json.loads(text))]
+
+    with server.running() as url, httpx.Client(base_url=url, timeout=60, trust_env=False) as client:
+        until(lambda: client.get("/readyz").status_code == 200)
+        with ThreadPoolExecutor(6) as pool:
+            found = list(pool.map(values, [url] * 6, [*signals, *signals], range(6)))
+        listed = {one["name"]: one for one in client.get("/v1/models").json()}
+        assert listed["lite"]["in_memory"] == listed["lite-frames"]["in_memory"] == 2
+        assert all(listed[name]["memory_mb"] > 1 for name in ("lite", "lite-frames"))
+    frames = load("lite-frames")
+    for number, got in enumerate(found):
+        model = (lite, frames)[number % 2]
+        expected = model.predict(signals[number % 3], 16000).load()
+        np.testing.assert_allclose(got, expected.scores[:, 2], atol=1e-5)
