@@ -1,11 +1,12 @@
-"""How fast the page of `emow2v web build` computes in Chromium, with one thread and with several, and why its model is lite-frames.
+"""How fast the page of `emow2v web build` computes in Chromium, on a plain server and isolated, and why its model is lite-frames.
 
 python benchmarks/web.py [--minutes 2] [--repeats 3] [--onnxruntime-web FILE] [--json results.json]
 
 The recording is the example over and over, as a WAV file at 16 kHz and at 48 kHz. The page is asked for in the usual way,
 as a person would do it. On a busy machine processor time says more than seconds: it is that of all processes of the
 browser, also for drawing. Windows of `lite` are computed by the same runtime in batches of 16, without a page around them.
-The best of the repeats counts. Chromium, and the Python packages playwright and psutil, are required.
+The best of the repeats counts. An
+isolated page takes half of the logical processors as threads, at most four. Chromium, and the Python packages playwright and psutil, are required.
 """
 
 from __future__ import annotations
@@ -109,22 +110,24 @@ def main() -> None:
         sounds = _recordings(folder, duration_s)
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         loads = []
-        for handler, threads in ((Handler, "one thread"), (Isolated, "threads")):
+        for handler in (Handler, Isolated):
             with ThreadingHTTPServer(("127.0.0.1", 0), partial(handler, directory=name)) as server:
                 threading.Thread(target=server.serve_forever, daemon=True).start()
                 page, loaded = ready(browser, f"http://127.0.0.1:{server.server_port}/page/")
                 loads.append(loaded)
+                threads = page.evaluate("import('./scripts/computer.js').then((computer) => computer.threads())")
+                where = "isolated" if handler is Isolated else "plain server"
                 for path in sounds:
                     tries = [computed(page, path) for _ in range(given.repeats)]
                     wall, processor = (min(column) for column in zip(*tries, strict=True))
-                    what = f"lite-frames, {path.stem}, {threads}"
+                    what = f"lite-frames, {path.stem}, {where}, threads: {threads}"
                     rows.append([what, wall, processor, duration_s / wall, duration_s / processor])
                 if handler is Handler:
                     windows = [_lite(page) for _ in range(given.repeats)]
                 server.shutdown()
         browser.close()
     wall, processor = (25 * duration_s * one for one in min(windows))
-    rows.append(["lite, windows every 40 ms, one thread", wall, processor, duration_s / wall, duration_s / processor])
+    rows.append(["lite, windows every 40 ms, threads: 1", wall, processor, duration_s / wall, duration_s / processor])
     columns = ["what", "s", "processor s", "x real time", "x real time of one core"]
     show(f"{given.minutes:g} min of speech in Chromium; the page was ready after {min(loads):.1f} s", columns, rows)
     keep("web", {"minutes": given.minutes, "ready_s": min(loads), "rows": rows}, given.json)
