@@ -212,7 +212,7 @@ ALMOST = FORM.flatmap(
         )
     )
 )
-ROUTES = ("/process", "/job_status", "/log", "/cancel", "/fetch_result", "/upload", "/cml_info", "/api/update_progress", "/login", "/v1/predictions")  # fmt: skip
+ROUTES = ("/process", "/job_status", "/log", "/cancel", "/fetch_result", "/upload", "/cml_info", "/api/update_progress", "/login", "/v1/predictions", "/v1/batches")  # fmt: skip
 
 
 @st.composite

@@ -7,7 +7,7 @@ import hashlib
 import json
 import time
 from array import array
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -82,8 +82,10 @@ class CorpusRun:
         retry_failed: try recordings again that failed in an earlier run
         check_content: compare the sound of each recording that was done, also where its file has its size and time
         stored: puts results to an address; what a run that was stopped had completed is put there first
+        names: returns the name of a recording in results, tables and sentences, from its path; None for the path itself
 
     Attributes:
+        names: as it is given
         journal: of the run; another part of the program may add to it
         inputs: all recordings, with the folders and names of their results, and with their keys in the journal
         finder: of their turns; None where rows are no turns
@@ -97,9 +99,9 @@ class CorpusRun:
 
     def __init__(
         self, output: Path, options: Options, *, retry_failed: bool = False, check_content: bool = False,
-        stored: StoredResults | None = None,
+        stored: StoredResults | None = None, names: Callable[[str], str] | None = None,
     ) -> None:  # fmt: skip
-        self.output, self._stored = output, stored
+        self.output, self._stored, self.names, self._shown = output, stored, names, names or shown_as
         self.journal = Journal(output, options)
         if stored is not None:
             try:
@@ -288,18 +290,18 @@ class CorpusRun:
         """
         if self.journal.fact("table") == self._state_of_all(table) and table.is_there:
             return False
-        for one, entry in self._entries() if next(self.journal.failed_keys(), None) else ():
+        for one, entry in self.entries() if next(self.journal.failed_keys(), None) else ():
             if entry.state == "failed":
-                table.failed(shown_as(one.path), entry.error)
+                table.failed(self._shown(one.path), entry.error)
         table.add_kept(self._kept)
         return True
 
     def _kept(self) -> Iterator[tuple[Path, str]]:
         """The files that keep rows, each with the path of its recording."""
-        for one, entry in self._entries():
+        for one, entry in self.entries():
             if entry.state == "done":
                 yield from (
-                    (self.output / name, shown_as(one.path)) for name in entry.outputs if name.endswith(".rows")
+                    (self.output / name, self._shown(one.path)) for name in entry.outputs if name.endswith(".rows")
                 )
 
     def filled(self, table: RunTable) -> None:
@@ -309,12 +311,13 @@ class CorpusRun:
     def _state_of_all(self, table: RunTable) -> str:
         form = f"{' in 16 bit' if table.half else ''}{f' relative to {table.relative.by}' if table.relative else ''}"
         digest = hashlib.sha256(f"{table.path.absolute()}{form}\n".encode(errors="backslashreplace"))
-        for one, entry in self._entries():
+        for one, entry in self.entries():
             facts = f"{one.path}\n{entry.state}\n{entry.attempt}\n{entry.error}\n"
             digest.update(facts.encode(errors="backslashreplace"))
         return digest.hexdigest()
 
-    def _entries(self) -> Iterator[tuple[Input, Entry]]:
+    def entries(self) -> Iterator[tuple[Input, Entry]]:
+        """All recordings in order, each with what the journal knows of it."""
         for one in self.inputs:
             entry = self.journal.entry(one.key)
             assert entry is not None
@@ -341,7 +344,7 @@ class CorpusRun:
     def write_failures(self, refused: Sequence[Outcome] = ()) -> Path | str | None:
         """Write failures.csv, or remove it where nothing has failed; see `failures.write` and `failures.put`."""
         path = self.output / failures.NAME
-        written = failures.write(path, self.journal, self.inputs, refused)
+        written = failures.write(path, self.journal, self.inputs, refused, self._shown)
         return written if self._stored is None else failures.put(path, self.journal, self._stored)
 
 

@@ -16,7 +16,7 @@ from emow2v.archive.loop import Elsewhere, Predictor, each, predictions
 from emow2v.audio.channels import Channel
 from emow2v.audio.notices import about
 from emow2v.audio.recording import Source
-from emow2v.errors import AudioError, ClusterError, DiskFull, FormatError, StoreError
+from emow2v.errors import AudioError, Cancelled, ClusterError, DiskFull, FormatError, StoreError
 from emow2v.formats import PLAIN, AnnotationFacts, Writer
 from emow2v.formats.table import csv_head, csv_rows, json_head, json_tail, rows
 from emow2v.framing import Context, Framing
@@ -31,6 +31,9 @@ if TYPE_CHECKING:  # loaded by runs with turns or a table only
     from emow2v.archive.resume import Attempt, CorpusRun
     from emow2v.archive.run_table import RunTable
     from emow2v.archive.turns import Turns
+
+
+_FATAL = (DiskFull, StoreError, ClusterError, Cancelled)  # what ends a run with a journal, whatever its recording
 
 
 def predict(
@@ -51,6 +54,7 @@ def predict(
     table: RunTable | None = None,
     run: CorpusRun | None = None,
     stored: StoredResults | None = None,
+    longest_s: float = 0,
     progress: Callable[[Block, Info], None] = lambda block, info: None,
 ) -> Iterator[Outcome]:
     """Predict inputs one after the other. An input that fails does not stop the others.
@@ -66,6 +70,7 @@ def predict(
         table: one table that also takes all rows; with `run`, these are kept in files until `CorpusRun.fill`
         run: notes what becomes of each input, which must be one of `CorpusRun.pending`; needs an output folder
         stored: puts the results of `output`, which is its folder, to an address
+        longest_s: a longer recording fails, in seconds; 0 for any length
         progress: called after each block
 
     Yields:
@@ -76,12 +81,15 @@ def predict(
         DiskFull, StoreError: the disk is full, or the store of `stored` cannot be written; with `run` only, where everything
             that follows would fail, too
         ClusterError: no node of a cluster can work any more
+        Cancelled: `progress` or the model's engine has stopped the run; with `run` only
     """
     printers = [] if output or not names else [_printer(names, sys.stdout)]
     tables = annotation_files.others(names, turns=turns is not None)
     formats.writers(tables, output or Path(), "check")  # an unknown format is found before any work
     annotation_files.check(names, turns=turns is not None)
     options: dict[str, Any] = {"framing": framing, "context": context, "batch_size": batch_size, "track": track}
+    if longest_s:
+        options["longest_s"] = longest_s
     finder = run.finder if run else turns.finder(inputs) if turns else None
     if speech and finder is None:
         options["speech"] = True
@@ -142,6 +150,8 @@ def predict(
                 chosen = writers(one, stem)
                 if table:
                     chosen = [*chosen, table.writer(run.rows_path(one, stem) if run else None)]
+                if run and run.names:
+                    trajectory = _renamed(trajectory, run.names(one.path))
                 return _record(one, trajectory, chosen, originals, progress, attempt, stored)
 
             outcome = _with_name_notice(one, _merge([record(trajectory) for trajectory in found]))
@@ -150,14 +160,27 @@ def predict(
             attempt.done()
             return replace(outcome, duration_s=attempt.content.duration_s)
 
-        for done in each(inputs, work, lambda one: one.path, fatal=(DiskFull, StoreError, ClusterError) if run else ()):
+        for done in each(inputs, work, lambda one: one.path, fatal=_FATAL if run else ()):
             attempt = attempts.pop(done.item.path, None)
             of_turns.pop(done.item.path, None)
-            if run is not None and done.error:
-                (attempt or run.attempt(done.item)).failed(done.error)
-            elif table is not None and done.error:
-                table.failed(done.item.path, done.error)
-            yield done.value or Outcome(done.item.path, error=done.error)
+            error = (
+                _with_name(done.error, done.item.path, run.names(done.item.path)) if run and run.names else done.error
+            )
+            if run is not None and error:
+                (attempt or run.attempt(done.item)).failed(error)
+            elif table is not None and error:
+                table.failed(done.item.path, error)
+            yield done.value or Outcome(done.item.path, error=error)
+
+
+def _renamed(trajectory: Trajectory, name: str) -> Trajectory:
+    """A trajectory whose results have another name for its recording."""
+    return Trajectory(replace(trajectory.info, source=name), lambda: iter(trajectory), trajectory.close)
+
+
+def _with_name(sentence: str, path: str, name: str) -> str:
+    """A sentence on a recording with a name in place of its path."""
+    return sentence.replace(storage.shown(path), storage.shown(name)).replace(path, name)
 
 
 def _file(one: Input) -> Path | None:
@@ -268,7 +291,7 @@ def _record(
         stored.put(path for path in in_order(places_of(writers)) if storage.exists(path))
         files = tuple(stored.address_of(path) for path in files if isinstance(path, Path))
     clipped = sum(writer.clipped for writer in writers)
-    return Outcome(one.path, count, clipped, files, notices=about(one.path, trajectory.notices))
+    return Outcome(one.path, count, clipped, files, notices=about(trajectory.info.source, trajectory.notices))
 
 
 def _refuse_originals(one: Input, writers: list[Writer], originals: Sequence[Path]) -> None:

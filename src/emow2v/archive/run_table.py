@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -30,7 +30,15 @@ from emow2v.stores.results import StoredResults, in_order
 
 if TYPE_CHECKING:
     from emow2v.archive.resume import CorpusRun
-    from emow2v.progress import Progress
+
+
+class Reports(Protocol):
+    """Gets the path of the table, or a sentence why there is none."""
+
+    table: Path | str | None
+
+    def say(self, sentence: str) -> None: ...
+
 
 _LENGTH_BYTES = 8  # of the facts at the end of a file that keeps rows
 
@@ -178,7 +186,7 @@ class RunTable:
         self.broken = ""
 
     @contextlib.contextmanager
-    def published(self, progress: Progress, run: CorpusRun | None = None) -> Iterator[None]:
+    def published(self, progress: Reports, run: CorpusRun | None = None) -> Iterator[None]:
         """Put the table in its place at the end of the block; if the run is stopped, with the recordings that were done.
 
         Args:
@@ -335,6 +343,12 @@ def _read_blocks(file: IO[bytes], count: int) -> Iterator[Block]:
         rows = TurnRows(*map(tuple, turns)) if turns else None
         known = speech if len(speech) == len(starts) else None
         yield Block(0, starts, ends, embeddings, scores, confidence[:, None], known, rows)
+
+
+def kept_facts(path: Path) -> dict[str, Any]:
+    """Channel, number of rows and provenance of a file that keeps rows; raises ValueError or OSError where it has none."""
+    with path.open("rb") as file:
+        return _read_facts(file)
 
 
 def _read_facts(file: IO[bytes]) -> dict[str, Any]:

@@ -86,7 +86,7 @@ def predict(
         str,
         typer.Option(
             metavar="FILE",
-            help="One table of all recordings: .csv, .parquet, .xlsx, .sav or .yaml (audformat), or FOLDER/ for many files of "
+            help="One table of all recordings: .csv, .json, .ndjson, .parquet, .xlsx, .sav or .yaml (audformat), or FOLDER/ for many files of "
             "Parquet that are read as one; files of each recording only with --format.",
         ),
     ] = "",

@@ -248,7 +248,7 @@ class DiscoverTask:
         """None: requests name files for embeddings themselves."""
         return None
 
-    def stored(self, file_format: str) -> Path | None:
+    def stored(self, file_format: str, number: int | None = None) -> Path | None:
         """The stored table in a format; a request stores none."""
         return None
 

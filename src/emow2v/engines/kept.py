@@ -49,6 +49,7 @@ class KeptOutputs:
 
     Attributes:
         software: of the computation that began the file; "" for a new one
+        check: called before each computation, in any thread; may raise
     """
 
     def __init__(self, path: Path, facts: Mapping[str, object], software: str = "") -> None:
@@ -60,6 +61,7 @@ class KeptOutputs:
         self._waiting: list[bytes] | None = []  # records, until the file is begun; None when nothing is kept any more
         self._begun = time.monotonic()
         self._size = 0
+        self.check: Callable[[], None] = lambda: None
         self.software = ""
         try:
             if path.exists():
@@ -94,6 +96,7 @@ class KeptOutputs:
 
     def find(self, key: bytes) -> list[Array | None] | None:
         """The arrays that an earlier computation kept; None where there are none."""
+        self.check()
         place = self._places.get(key)
         if place is None or self._file is None:
             return None

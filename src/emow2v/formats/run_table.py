@@ -1,4 +1,4 @@
-"""One table for many recordings (extra `tables`, but for CSV): Parquet, Excel, SPSS, audformat; each takes rows in parts."""
+"""One table for many recordings (extra `tables`, but for CSV and JSON): Parquet, Excel, SPSS, audformat; each takes rows in parts."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ import numpy.typing as npt
 from emow2v.errors import FormatError
 from emow2v.formats import audformat_tables
 from emow2v.formats.parquet import EMBEDDING, ParquetFile, ParquetTable, Shards, schema_of
-from emow2v.formats.table import DATATYPES, MISSING, columns, csv_field, described, score_text, seconds_text
+from emow2v.formats.table import DATATYPES, MISSING, columns, csv_field, described, json_text, score_text, seconds_text
 from emow2v.rows import DIMENSIONS, EMBEDDING_SIZE, Block, Info
 from emow2v.storage import shown
 from emow2v.storage.files import StagedFiles
 
-ENDINGS = (".csv", ".parquet", ".xlsx", ".sav", audformat_tables.ENDING)
+ENDINGS = (".csv", ".json", ".ndjson", ".parquet", ".xlsx", ".sav", audformat_tables.ENDING)
 _PACKAGES = {
     ".parquet": ("pyarrow", "pyarrow"),
     ".xlsx": ("xlsxwriter", "XlsxWriter"),
@@ -128,7 +128,9 @@ def table_file(ending: str, file: IO[bytes], layout: Layout) -> TableFile:
     """Open a table in an open file."""
     if ending.lower() == ".parquet":
         return ParquetTable(ParquetFile(file, schema_of(layout)), layout)
-    kinds: dict[str, type[_CSV | _Excel | _SPSS]] = {".csv": _CSV, ".xlsx": _Excel, ".sav": _SPSS}
+    kinds: dict[str, type[_CSV | _NDJSON | _Excel | _SPSS]] = {
+        ".csv": _CSV, ".ndjson": _NDJSON, ".json": _JSON, ".xlsx": _Excel, ".sav": _SPSS,
+    }  # fmt: skip
     return kinds[ending.lower()](file, layout)
 
 
@@ -207,6 +209,59 @@ class _CSV:
 
     def close(self) -> None:
         self._file.flush()
+
+
+class _NDJSON:
+    """One JSON object a line, for each row."""
+
+    def __init__(self, file: IO[bytes], layout: Layout) -> None:
+        self._file, self._layout = file, layout
+
+    def add(self, columns: Columns, embeddings: npt.NDArray[np.float32]) -> None:
+        texts = [self._texts(name, columns[name]) for name in self._layout.names]
+        names = [json_text(name) for name in self._names]
+        for place, row in enumerate(zip(*texts, strict=True)):
+            values = (*row, self._array(embeddings[place])) if self._layout.embeddings else row
+            self._write(names, values)
+
+    @property
+    def _names(self) -> tuple[str, ...]:
+        return (*self._layout.names, EMBEDDING) if self._layout.embeddings else self._layout.names
+
+    def _write(self, names: Sequence[str], values: Sequence[str]) -> None:
+        fields = (f"{name}: {value}" for name, value in zip(names, values, strict=True))
+        self._file.write(f"{{{', '.join(fields)}}}\n".encode())
+
+    def _texts(self, name: str, values: Any) -> list[str]:
+        kind = DATATYPES.get(name, "double")
+        if kind == "string":
+            return [json_text(value) for value in values]
+        if kind == "integer":
+            return [str(int(value)) for value in values]
+        return [(seconds_text if name in ("start", "end") else score_text)(float(value)) for value in values]
+
+    def _array(self, values: npt.NDArray[np.float32]) -> str:
+        return f"[{', '.join(f'{value:.6g}' if math.isfinite(value) else MISSING for value in values.tolist())}]"
+
+    def close(self) -> None:
+        self._file.flush()
+
+
+class _JSON(_NDJSON):
+    """One document: the names of the columns, and a list for each row."""
+
+    def __init__(self, file: IO[bytes], layout: Layout) -> None:
+        super().__init__(file, layout)
+        file.write(f'{{"columns": {json_text(list(self._names))}, "rows": ['.encode())
+        self._separator = "\n"
+
+    def _write(self, names: Sequence[str], values: Sequence[str]) -> None:
+        self._file.write(f"{self._separator}[{', '.join(values)}]".encode())
+        self._separator = ",\n"
+
+    def close(self) -> None:
+        self._file.write(b"\n]}\n")
+        super().close()
 
 
 class _Excel:

@@ -27,7 +27,8 @@ MOST_RECORDINGS = 64  # in a group
 MOST_S = 480  # of sound that the network gets for a group
 _GROUPS = 3  # of which one is read by the caller, and the next ones are computed and read
 _COMPUTED = 2  # groups at a time: where one has no batch left for every core, the next one has
-_OPTIONS = {"unit", "framing", "context", "batch_size", "track", "channel", "speech"}  # that need no other way
+# Options that need no other way
+_OPTIONS = {"unit", "framing", "context", "batch_size", "track", "channel", "speech", "longest_s"}
 
 
 class _Model(Protocol):
@@ -84,6 +85,7 @@ class _Recording:
             context=self.options.get("context", "window"),
             batch_size=self.options.get("batch_size"),
             speech=self.options.get("speech", False),
+            longest_s=self.options.get("longest_s", 0),
             computed=self.rows,
         )
 
@@ -162,6 +164,7 @@ def _read(model: _Model, request: Request, check: Callable[[], None]) -> _Record
         track, channel = options.get("track"), options.get("channel", "mix")
         opener = Opener(source, None, card.sampling_rate, track=track, channel=channel, kept=True)
         recording.framing, recording.opener = framing, opener
+        opener.opened.longest_s = options.get("longest_s", 0)
         samples, complete = _read_ahead(opener, round(SHORT_S * card.sampling_rate), check)
         shareable = context == "window" and (card.one_pass or not options.get("speech"))
         recording.shared = complete and shareable

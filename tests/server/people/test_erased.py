@@ -53,5 +53,29 @@ def test_nothing_of_an_erased_job_is_left_but_its_entry_in_the_audit_log(lite: M
     assert _all(work).count(job.encode()) == (work / "audit.ndjson").read_bytes().count(job.encode())
 
 
+def test_nothing_of_an_erased_job_of_many_files_is_left(lite: Model, tmp_path: Path) -> None:
+    data, work = tmp_path / "data", tmp_path / "work"
+    (data / SECRET).mkdir(parents=True)
+    values = (np.random.default_rng(0).normal(0, 0.1, RATE) * 32767).astype("<i2")
+    soundfile.write(data / SECRET / "a.wav", values, RATE)
+    (data / SECRET / f"{WORDS}.wav").write_bytes(b"no sound")
+    traces = [SECRET.encode(), WORDS.encode(), values[:200].tobytes()]
+    with TestClient(app(lite.card, [data], work, lambda name: lite, data_dirs=[data])) as client:
+        upload = [("file", ("b.wav", (data / SECRET / "a.wav").read_bytes()))]
+        job = client.post("/v1/batches", data={"folder": SECRET, "embeddings": "true"}, files=upload).json()["id"]
+        until(lambda: client.get(f"/v1/jobs/{job}").json()["state"] == "finished")
+        traces += [
+            str(value)[:8].encode() for value in client.get(f"/v1/jobs/{job}/rows?session=2").json()["rows"][0][2:5]
+        ]
+        before = _all(work)
+        assert all(trace in before for trace in traces)
+        assert client.delete(f"/v1/jobs/{job}").status_code == 200
+        for _ in range(2):  # and after the server has ended
+            after = _all(work)
+            assert [trace for trace in traces if trace in after] == []
+            client.get("/v1/jobs")
+    assert not any((work / "results").iterdir()) and not any((work / "uploads").iterdir())
+
+
 def _all(folder: Path) -> bytes:
     return b"\n".join(path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.name != "server.lock")

@@ -35,7 +35,8 @@ ELSEWHERE: dict[str, str] = {
     "/job_status": "form", "/log": "form", "/cancel": "form", "/fetch_result": "form", "/process": "form",
     "/cml_info": "form", "/upload": "form", "/login": "form", "/logout": "form", "/api/update_progress": "json",
     "/v1/results": "jobs", "/together": "jobs", "/v1/jobs": "list", "/job_status_all": "list", "/data": "list",
-    "/v1/predictions": "file", "/v1/files": "", "/v1/models": "", "/v1/disk": "", "/v1/uploads": "list", "/v1/uploads/": "list", "/v1/openapi.json": "", "/v1/docs": "", "/": "", "/live": "",
+    "/v1/predictions": "file", "/v1/batches": "file", "/v1/files": "", "/v1/models": "", "/v1/disk": "",
+    "/v1/uploads": "list", "/v1/uploads/": "list", "/v1/openapi.json": "", "/v1/docs": "", "/": "", "/live": "",
     "/metrics": "", "/healthz": "", "/readyz": "", "/static/plotly.min.js": "", "/static": "", "/v1/stream": "",
 }  # fmt: skip
 
@@ -71,6 +72,9 @@ def laboratory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Labor
                 files = {"file": ("own.wav", sound), "segments": turns}
                 ids["prediction"] = client.post("/v1/predictions", files=files, data=form).json()["id"]
                 finish(client, ids["prediction"])
+                many = [("file", ("own.wav", sound)), ("file", ("other.wav", sound))]
+                ids["batch"] = client.post("/v1/batches", files=many, data={"embeddings": "true"}).json()["id"]
+                finish(client, ids["batch"])
                 ids |= {"upload": upload}
     made = idle(folder)
     made.tokens |= tokens
@@ -165,7 +169,8 @@ def test_the_same_requests_by_anna_find_her_jobs(laboratory: tuple[Laboratory, d
     anna = served.client("anna")
     for path, methods in routes(served.app):
         if "{job_id" in path and "GET" in methods and "events" not in path:
-            assert asked(anna, "GET", path, "", ids["prediction"]).status_code == 200, path
+            kind = "batch" if path.endswith(("/files", "/failures", "/zip")) else "prediction"
+            assert asked(anna, "GET", path, "", ids[kind]).status_code == 200, path
     assert anna.post("/job_status", data={"jobID": ids["waiting"]}).json() == {"status": 0}
     assert anna.get("/v1/results", params={"jobs": ids["prediction"]}).status_code == 200
 
@@ -190,7 +195,7 @@ def test_nobody_without_a_token_is_told_anything(laboratory: tuple[Laboratory, d
 
 def test_lists_have_the_callers_jobs_only(laboratory: tuple[Laboratory, dict[str, str]]) -> None:
     served, ids = laboratory
-    hers = {"talk9", ids["prediction"], "runs", "waits", "only-annas"}
+    hers = {"talk9", ids["prediction"], ids["batch"], "runs", "waits", "only-annas"}
     for name, expected in (
         ("anna", hers),
         ("bob", {"talk9"}),
@@ -240,6 +245,8 @@ def test_an_upload_of_another_name_does_not_exist(laboratory: tuple[Laboratory, 
             answer = bob.post("/v1/predictions", data=form | {field: name})
             nobody = bob.post("/v1/predictions", data=form | {field: unknown})
             assert answer.status_code == 400 and plain(answer, name) == plain(nobody, unknown), name
+        answer, nobody = (bob.post("/v1/batches", data={"path": one}) for one in (name, unknown))
+        assert answer.status_code == 400 and plain(answer, name) == plain(nobody, unknown), name
         for make in (
             lambda one: to_fetch(served.data, one, jobID="b"),
             lambda one: (

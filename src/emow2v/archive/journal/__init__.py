@@ -35,6 +35,10 @@ CREATE TABLE recordings (
 """
 
 
+class OtherOptions(FormatError):
+    """The results of a run have other options."""
+
+
 @dataclass(frozen=True)
 class Entry:
     """What the journal knows of a recording.
@@ -84,8 +88,8 @@ class Journal:
         id: of the journal, which no other one has
 
     Raises:
-        FormatError: another process writes there, the folder holds a run with other options, or the journal cannot be
-            read or written
+        FormatError: another process writes there, or the journal cannot be read or written
+        OtherOptions: the folder holds a run with other options
         DiskFull: the disk is full
     """
 
@@ -156,7 +160,7 @@ class Journal:
             differences = ", and ".join(
                 f"{name}: {there.get(name) or 'none'} there, {options.get(name) or 'none'} now" for name in names
             )
-            raise FormatError(
+            raise OtherOptions(
                 f"{shown(self.output)} holds a run with other options ({differences}); choose another folder, or remove "
                 f"{shown(self.folder)} to begin anew."
             )

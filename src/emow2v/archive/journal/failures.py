@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import IO
@@ -15,19 +15,21 @@ from emow2v.inputs import Outcome
 from emow2v.inputs.table import Inputs
 from emow2v.storage import shown
 from emow2v.storage.atomic import atomic_file, remove_unfinished
-from emow2v.stores import is_address, public
 from emow2v.stores.results import StoredResults
 
 NAME = "failures.csv"
 
 
-def write(path: Path, journal: Journal, inputs: Inputs, refused: Sequence[Outcome]) -> Path | None:
+def write(
+    path: Path, journal: Journal, inputs: Inputs, refused: Sequence[Outcome], names: Callable[[str], str]
+) -> Path | None:
     """Write the list of what failed, or remove it where nothing has.
 
     Args:
         journal: says what failed, and which lists are its own
         inputs: all recordings of the run, with their keys
         refused: names that gave no recording
+        names: returns the name of a recording in the list, from its path
 
     Returns:
         its path; None where nothing failed
@@ -35,7 +37,7 @@ def write(path: Path, journal: Journal, inputs: Inputs, refused: Sequence[Outcom
     Raises:
         FormatError: a file of that name is there that this run did not write, or it cannot be written
     """
-    rows = chain(_refused(refused), _failed(journal, inputs))
+    rows = chain(_refused(refused), _failed(journal, inputs, names))
     first = next(rows, None)
     try:
         there = _digest(path) if path.exists() else ""
@@ -92,13 +94,13 @@ def _refused(outcomes: Sequence[Outcome]) -> Iterator[tuple[str, str]]:
             yield name, f"{shown(name)} {outcome.reason}"
 
 
-def _failed(journal: Journal, inputs: Inputs) -> Iterator[tuple[str, str]]:
+def _failed(journal: Journal, inputs: Inputs, names: Callable[[str], str]) -> Iterator[tuple[str, str]]:
     """Paths and sentences in the order of the inputs; of the keys that failed, only numbers are in memory."""
     hashes = {hash(key) for key in journal.failed_keys()}
     for one in inputs if hashes else ():
         entry = journal.entry(one.key) if hash(one.key) in hashes else None
         if entry is not None and entry.state == "failed":
-            yield public(one.path) if is_address(one.path) else one.path, entry.error
+            yield names(one.path), entry.error
 
 
 class _Text:

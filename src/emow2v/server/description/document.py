@@ -119,7 +119,13 @@ def _complete_form(schema: dict[str, Any]) -> None:
     schema["additionalProperties"] = False
     for name, example in FIELDS.items():
         if name in schema["properties"]:
-            schema["properties"][name]["examples"] = [example]
+            field = schema["properties"][name]
+            field["examples"] = [[example] if _is_list(field) and not isinstance(example, list) else example]
+
+
+def _is_list(field: dict[str, Any]) -> bool:
+    """Whether a field may come more than once."""
+    return any(one.get("type") == "array" for one in (field, *field.get("anyOf", ())))
 
 
 def _response(problem: Any) -> dict[str, Any]:

@@ -12,6 +12,16 @@ _PROVENANCE = {
     "frame_step_ms": "40",
 }
 
+_FILE = {
+    "number": 0,
+    "name": "study1/talk.wav",
+    "state": "done",
+    "rows": 321,
+    "seconds": 12.84,
+    "error": "",
+    "notices": [],
+}
+
 EXAMPLES: dict[str, dict[str, Any]] = {
     "Problem": {"error": "No job 'talk1' is known; expected the id of a posted job."},
     "JobModel": {
@@ -29,8 +39,12 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         "model": "lite",
         "provenance": _PROVENANCE,
         "owner": "anna",
+        "files": None,
         "notices": [],
     },
+    "CountsModel": {"all": 120, "done": 80, "failed": 2, "seconds": 1024.5, "seconds_left": 31.5},
+    "JobFilesModel": {"first": 0, "total": 120, "files": [_FILE]},
+    "JobFileModel": _FILE,
     "ModelModel": {
         "name": "lite",
         "version": "2.0.0",
@@ -121,6 +135,8 @@ EXAMPLES: dict[str, dict[str, Any]] = {
 # Of form fields, whichever route takes them
 FIELDS: dict[str, Any] = {
     "path": "study1/talk.wav",
+    "folder": "study1",
+    "pattern": "session1/**/*.wav",
     "url": "https://archive.example.org/talk.wav",
     "upload": "abcdefghijkl.wav",
     "model": "lite",

@@ -56,6 +56,9 @@ OPERATIONS = {
     "DELETE /uploads/{upload_id}": Operation(
         "remove_upload", "uploads", "Remove an upload", (404, 409, 410, 412, *_DISK)
     ),
+    "POST /batches": Operation(
+        "post_batch", "predictions", "Compute many recordings as one job", (*_BODY, 404, 409, *_DISK)
+    ),
     "GET /jobs": Operation("list_jobs", "jobs", "List jobs"),
     "GET /jobs/{job_id}": Operation("get_job", "jobs", "Get a job", (404,)),
     "DELETE /jobs/{job_id}": Operation("erase_job", "jobs", "Erase a job", (404, *_DISK)),
@@ -72,6 +75,9 @@ OPERATIONS = {
     "GET /jobs/{job_id}/citation": Operation("get_citation", "results", "Get how to cite a result", (404, 409)),
     "GET /jobs/{job_id}/audio": Operation("get_audio", "results", "Get the recording of a job", (404,)),
     "GET /jobs/{job_id}/waveform": Operation("get_waveform", "results", "Get the waveform of a recording", (404,)),
+    "GET /jobs/{job_id}/files": Operation("list_job_files", "jobs", "List the files of a job of many", (404,)),
+    "GET /jobs/{job_id}/failures": Operation("get_failures", "results", "Get what failed in a job of many", (404,)),
+    "GET /jobs/{job_id}/zip": Operation("get_zip", "results", "Get a file for each recording", (404, 409, *_DISK)),
     "GET /models": Operation("list_models", "server", "List models"),
     "GET /files": Operation("list_files", "server", "List the recordings of a data folder", (404,)),
     "GET /disk": Operation("get_disk", "server", "Get how full the disk is"),

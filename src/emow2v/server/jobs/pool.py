@@ -265,7 +265,8 @@ class Pool:
             files.remove_unfinished_of(job.worker, self._folders(job))
         except Emow2vError as error:
             self._store.log(job, str(error), "ERROR")
-        self._store.requeue(job, why, got_further=has_grown(self._config.places.computed(job.number)))
+        done = job.files is not None and job.files.done + job.files.failed > job.files.before
+        self._store.requeue(job, why, got_further=done or has_grown(self._config.places.computed(job.number)))
 
     def _clean_up(self, job: Job) -> None:
         """Remove the unfinished files of a cancelled job whose worker died."""

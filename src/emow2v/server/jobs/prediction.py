@@ -4,40 +4,35 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, cast
-
-import numpy as np
+from typing import Any
 
 from emow2v import formats, storage
 from emow2v.cards import Card
-from emow2v.discover import options as opts
 from emow2v.discover.observer import Observer, record_observed
 from emow2v.discover.options import TrackChoice
 from emow2v.discover.places import Places, safe_name
 from emow2v.discover.recordings import Recordings, heard_s, probe
 from emow2v.discover.turn_inputs import check_size, check_turns, turn_file
 from emow2v.discover.turn_list import TurnListWriter, path_of
-from emow2v.engines.shared_context import check_shared
-from emow2v.errors import AudioError, Emow2vError, FormatError, FramingError, RequestError
+from emow2v.errors import AudioError, Emow2vError, FormatError, RequestError
 from emow2v.formats.run_table import check as check_table
 from emow2v.formats.table_read import Table, read_kept
-from emow2v.framing import Framing, Padding, parse_time
 from emow2v.model import Context, Model
 from emow2v.prediction.speech import speech_frame_ms
-from emow2v.server.jobs.prediction_form import DETECTION, FORMATS, RECORDINGS, STEM, TIMES
+from emow2v.server.jobs.prediction_form import FORMATS, RECORDINGS, STEM
+from emow2v.server.jobs.prediction_options import PredictionOptions
 from emow2v.sources.address import hide_secrets
 from emow2v.sources.remote import Remote
 from emow2v.speech.segmentation import read_segments
 from emow2v.speech.segments import Segmentation, fit_to_recording
-from emow2v.speech.turns import turns as turns_of
 from emow2v.trajectory import Trajectory
 
 
-class PredictionTask:
+class PredictionTask(PredictionOptions):
     """A form of /v1/predictions. Each part is read when it is first asked for.
 
     Args:
@@ -51,13 +46,10 @@ class PredictionTask:
     All parts raise RequestError, with one sentence, where the form cannot be carried out, and FormatError where turns cannot.
     """
 
-    notes: Sequence[str] = ()  # unknown fields are refused
+    tables = tuple(FORMATS)
 
     def __init__(self, job_id: str, form: Mapping[str, str], places: Places, default_context: Context = "window"):
-        self.job_id = job_id
-        self._form = {name: value for name, value in form.items() if value}
-        self._places = places
-        self._default_context = default_context
+        super().__init__(job_id, form, places, default_context)
         self._recordings = Recordings(places)
 
     # --- the parts of the request ---
@@ -67,46 +59,6 @@ class PredictionTask:
         """The recording, as the client calls it."""
         url = hide_secrets(self._form.get("url", "")).partition("?")[0]
         return self._form.get("name") or self._form.get("path") or url or "upload"
-
-    @cached_property
-    def framing(self) -> Framing:
-        """The windows."""
-        times = {f"{name}_ms": parse_time(self._form.get(name, default), name) for name, default in TIMES.items()}
-        start, end = times.pop("start_ms") or 0, times.pop("end_ms") or None
-        if self.unit == "turns" and (start or end):
-            raise FormatError("Turns have times of their own; expected no start and no end with unit=turns.")
-        if self.unit == "files" or (self.unit == "turns" and not self.pool):
-            return Framing.files(start_ms=start, end_ms=end)
-        padding = cast(Padding, self._one_of("padding", ("edge", "zeros")))
-        return Framing(**times, padding=padding, align="step", start_ms=start, end_ms=end)
-
-    @property
-    def unit(self) -> Literal["windows", "files", "turns"]:
-        """Values over time, one for the whole recording, or one for each turn."""
-        return cast(Literal["windows", "files", "turns"], self._one_of("unit", ("windows", "files", "turns")))
-
-    @property
-    def pool(self) -> bool:
-        """Whether the value of a turn is the mean of those inside it."""
-        return opts.flag("pool", self._form)
-
-    @property
-    def speech(self) -> bool:
-        """Whether the table has the probability of speech, and no scores where nobody speaks."""
-        return opts.flag("speech", self._form)
-
-    @property
-    def embeddings(self) -> bool:
-        """Whether the job keeps the embeddings of its values."""
-        return opts.flag("embeddings", self._form)
-
-    @cached_property
-    def detection(self) -> dict[str, float]:
-        """Options of `speech.turns.turns`."""
-        return {
-            option: float(parse_time(self._form.get(field, default), field))
-            for field, (default, option) in DETECTION.items()
-        }
 
     @cached_property
     def segmentation(self) -> Segmentation | None:
@@ -124,30 +76,9 @@ class PredictionTask:
         return replace(found, source=path), path
 
     @property
-    def context(self) -> Context:
-        """How windows are computed."""
-        default = self._default_context if self.unit == "windows" or self.pool else "window"
-        return cast(Context, self._one_of("context", ("window", "shared"), default))
-
-    @property
-    def default_format(self) -> str:
-        """The format of the result where nobody names another, one of `FORMATS`. Parquet is made of a table in JSON."""
-        return self._one_of("format", tuple(FORMATS))
-
-    @property
-    def track_choice(self) -> TrackChoice:
-        """Track and channel of the recording, where the request chooses them."""
-        return opts.track_choice(self._form)
-
-    @property
     def sessions(self) -> list[str]:
         """The one recording."""
         return [self.name]
-
-    @property
-    def first_row(self) -> int:
-        """Number of the table's first row, counted from the beginning of the recording."""
-        return self.framing.first_frame
 
     @property
     def upload(self) -> Path | None:
@@ -180,14 +111,6 @@ class PredictionTask:
             return self._recordings.remote(self._form["url"])
         return self.upload or self._places.input(self._form.get("path", ""))
 
-    def card(self, served: Card) -> Card:
-        """The card of the model to use.
-
-        Args:
-            served: the card of the server's own model
-        """
-        return opts.choose_card(self._form.get("model", served.name), served)
-
     def close(self) -> None:
         """Remove what was fetched from an address."""
         self._recordings.close()
@@ -197,18 +120,9 @@ class PredictionTask:
     def check(self, served: Card, max_duration_s: float = 0) -> float:
         """Check everything, the recording too; see `Task.check`."""
         recording = self._checked_recording()
-        _ = self.unit, self.default_format, self.context, self._one_of("padding", ("edge", "zeros"))
-        card = self.card(served)
+        self._check_options(served)
         if self.default_format == "parquet":
             check_table(self._path.with_suffix(".parquet"))
-        try:
-            _ = self.framing
-            if self.context == "shared":
-                check_shared(card, self.framing)
-        except FormatError:
-            raise
-        except Emow2vError as error:
-            raise RequestError(str(error)) from None
         self._check_turns()
         channels, stated = ([] if self.segmentation is None else [*self.segmentation.channels.values()]), 0.0
         try:
@@ -251,7 +165,7 @@ class PredictionTask:
             observer.notice([notice.replace(str(recording), self.name) for notice in notices])
         return rows
 
-    def stored(self, file_format: str) -> Path | None:
+    def stored(self, file_format: str, number: int | None = None) -> Path | None:
         """The table of a finished job as it is stored; None where it has another format.
 
         Raises:
@@ -320,19 +234,10 @@ class PredictionTask:
         """Refuse fields on turns that do not go together, and a file with turns that cannot be read."""
         if self._form.get("tier") and not self._has_segments:
             raise FormatError("tier names tiers of a file; expected segments with it.")
-        if self.pool and self.unit != "turns":
-            raise FormatError("pool belongs to turns; expected unit=turns with it.")
         if self.unit != "turns" and self.framing.whole and self._has_segments:
             raise FormatError(
                 "One value for the whole recording has no turns; expected unit=turns or windows with segments."
             )
-        try:
-            turns_of(np.zeros(0, np.float32), **self.detection)
-        except FramingError as error:
-            said = str(error)
-            for field, (_, option) in DETECTION.items():
-                said = said.replace(option, field)
-            raise FormatError(said) from None
         if self.unit == "windows" and self.segmentation is not None and self.segmentation.channels:
             name, channel = next(iter(self.segmentation.channels.items()))
             raise FormatError(
@@ -387,12 +292,6 @@ class PredictionTask:
     def _without_path(self, error: Emow2vError, recording: Path | Remote) -> Emow2vError:
         """The error with the client's own name for the recording: the places of uploads are not shown."""
         return type(error)(str(error).replace(str(recording), self.name))
-
-    def _one_of(self, field: str, expected: Sequence[str], default: str = "") -> str:
-        value = self._form.get(field, default or expected[0])
-        if value not in expected:
-            raise RequestError(f"{field} is '{value[:60]}'; expected {' or '.join(expected)}.")
-        return value
 
     def _check_number(self, number: int) -> None:
         if number:

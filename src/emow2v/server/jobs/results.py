@@ -24,6 +24,7 @@ from emow2v.formats import record
 from emow2v.formats.npz import embeddings_in
 from emow2v.formats.run_table import ParquetWriter
 from emow2v.formats.table_read import Table
+from emow2v.server.batches.task import BatchTask
 from emow2v.server.jobs.prediction_form import FORMATS
 from emow2v.server.jobs.task import Task
 from emow2v.sources.remote import Remote
@@ -69,10 +70,10 @@ def export(task: Task, provenance: Mapping[str, str | float], number: int, file_
     Raises:
         Emow2vError: there is no such session, or its values are gone
     """
-    files = _write_files(task, provenance, number, file_format, folder, task.stem(number))
+    files = files_of(task, provenance, number, file_format, folder, task.stem(number))
     if file_format not in ZIPPED:
         return files[0]
-    date = _computed(task, number)
+    date = computed(task, number)
     return zip_files(folder / "annotations.zip", {path.name: path for path in files}, dates=dict.fromkeys(files, date))
 
 
@@ -94,15 +95,17 @@ def export_all(jobs: Sequence[tuple[Task, Mapping[str, str | float]]], file_form
     stems: set[str] = set()
     for task, provenance in jobs:
         for number, name in enumerate(task.sessions):
+            if isinstance(task, BatchTask) and not storage.is_file(task.file(number)):
+                continue  # it has failed
             place = folder / str(len(stems))
             place.mkdir()
             stem = storage.free_name(task.stem(number), stems, " ")
             try:
-                written = _write_files(task, provenance, number, file_format, place, stem)
+                written = files_of(task, provenance, number, file_format, place, stem)
             except Emow2vError as error:
                 raise type(error)(f"{storage.shown(name)}: {error}") from None
             files |= {path.name: path for path in written}
-            dates |= dict.fromkeys(written, _computed(task, number))
+            dates |= dict.fromkeys(written, computed(task, number))
     return zip_files(folder / "results.zip", files, dates=dates)
 
 
@@ -122,17 +125,26 @@ def made_by() -> list[str]:
     return [__version__, sys.version, zlib.ZLIB_RUNTIME_VERSION, *packages]
 
 
-def _computed(task: Task, number: int) -> Date:
+def computed(task: Task, number: int) -> Date:
     """When the values of a session were computed, UTC: files in a zip have that date, so that a zip has the same bytes again."""
-    times = [path.stat().st_mtime for path in task.files(number) if path.is_file()]
+    return date_of(task.files(number))
+
+
+def date_of(files: Sequence[Path]) -> Date:
+    """When the last of some files was changed, UTC."""
+    times = [path.stat().st_mtime for path in files if path.is_file()]
     moment = time.gmtime(max(times, default=0))
     return max(moment[:6], _FIRST_DATE)
 
 
-def _write_files(
+def files_of(
     task: Task, provenance: Mapping[str, str | float], number: int, file_format: str, folder: Path, stem: str
 ) -> list[Path]:
-    """Write the files of `export` into an empty folder."""
+    """Write the files of `export` into an empty folder.
+
+    Args:
+        stem: the beginning of their names
+    """
     values, arrays = task.table(number), None
     if file_format in WITH_EMBEDDINGS:
         arrays = task.arrays(number)

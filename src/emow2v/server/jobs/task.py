@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Protocol
 
 from emow2v.cards import Card
-from emow2v.discover.observer import Observer
 from emow2v.discover.options import TrackChoice
 from emow2v.discover.places import Places
 from emow2v.discover.recordings import Found
@@ -16,6 +15,8 @@ from emow2v.discover.task import DiscoverTask
 from emow2v.formats.table_read import Table
 from emow2v.framing import Framing
 from emow2v.model import Context, Model
+from emow2v.server.batches.task import BatchTask
+from emow2v.server.jobs.observer import JobObserver
 from emow2v.server.jobs.prediction import PredictionTask
 from emow2v.server.jobs.store.job import Job, Kind
 from emow2v.storage import one_line
@@ -90,11 +91,14 @@ class Task(Protocol):
             TooLong: a recording is longer
         """
 
-    def run(self, model: Model, observer: Observer | None = None, max_duration_s: float = 0) -> int:
+    def run(self, model: Model, observer: JobObserver | None = None, max_duration_s: float = 0) -> int:
         """Compute and write the results; gives the number of values, raises Emow2vError."""
 
-    def stored(self, file_format: str) -> Path | None:
-        """The table as it is stored, where it has that format already; raises FormatError where it is gone."""
+    def stored(self, file_format: str, number: int | None = None) -> Path | None:
+        """The table of a session as it is stored, where it has that format already; raises FormatError where it is gone.
+
+        Without a number it is the table of the job.
+        """
 
     def files(self, number: int) -> list[Path]:
         """The files that the values of a session are read from, as far as they exist; raises RequestError as `table` does."""
@@ -112,6 +116,7 @@ class Task(Protocol):
 _TASKS: dict[Kind, Callable[..., Task]] = {
     "process": functools.partial(DiscoverTask, stored=True),
     "prediction": PredictionTask,
+    "batch": BatchTask,
 }
 
 

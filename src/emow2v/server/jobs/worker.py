@@ -16,7 +16,7 @@ import sqlite3
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -25,25 +25,20 @@ from typing import Protocol
 from emow2v import cards
 from emow2v._version import __version__
 from emow2v.discover.database import passwords
-from emow2v.discover.observer import Observer
 from emow2v.discover.places import Places
 from emow2v.engines.kept import KeptOutputs, keeping
 from emow2v.errors import Cancelled, Emow2vError
-from emow2v.formats import Writer
 from emow2v.model import Model, load
 from emow2v.server import logs
-from emow2v.server.jobs.partial_rows import PartialRowsWriter
+from emow2v.server.jobs.observer import GaveWay, Stopped, StoreObserver
 from emow2v.server.jobs.store import Job, Store
 from emow2v.server.jobs.task import Task, task_of
 from emow2v.server.models.held import HeldModels, Limits
 from emow2v.server.options import ServerOptions
 from emow2v.storage import counted
-from emow2v.storage.files import Move
 
 logger = logging.getLogger("emow2v.server")
 
-LOOK_S = 0.05  # between two checks whether the job was cancelled
-REPORT_S = 0.2  # between two reports of progress
 PARENT_S = 10.0  # after SIGTERM to the whole process group, the parent sends STOP within that time
 ASIDE_S = 0.03  # in which a worker that has the model of the next job in memory can take it first
 WAKE, STOP, HURRY, READY, WOKEN = b"wake", b"stop", b"hurry", b"ready", b"heard"
@@ -137,10 +132,6 @@ class WorkerConfig:
         )
 
 
-class Stopped(BaseException):
-    """The server stops and cannot wait for the job, which returns to the queue."""
-
-
 class Worker:
     """The work of the process.
 
@@ -222,6 +213,9 @@ class Worker:
             self._carry_out(job)
         except Cancelled:
             logger.info("job %s: cancelled", job.id, extra=context)
+        except GaveWay:
+            self._store.give_way(job)
+            logger.info("job %s: gives way to others", job.id, extra=context)
         except Stopped:
             self._store.postpone(job)
             logger.info("job %s: waits for the next start", job.id, extra=context)
@@ -259,6 +253,8 @@ class Worker:
         store.log(job, f"model {model.name} {model.card.version} on {model.engine.name}, {model.engine.precision}")
         observer = StoreObserver(store, job, config.places.of(job.owner).results(job.id), lambda: self._hurried)
         kept = self._kept_outputs(job, model)
+        if job.kind == "batch":
+            kept.check = observer.on_step  # other threads compute ahead
         if kept.software not in ("", SOFTWARE):
             observer.notice([f"The values before the restart were computed by {kept.software}."])
         if len(kept):
@@ -289,74 +285,6 @@ class Worker:
             "machine": platform.machine(),
         }
         return KeptOutputs(self._config.places.computed(job.number), facts, SOFTWARE)
-
-
-class StoreObserver(Observer):
-    """Writes the events of a job into the store, and stops the job when it was cancelled or the server cannot wait.
-
-    Args:
-        folder: of the job's results
-        hurried: whether the server cannot wait for the job
-
-    Raises:
-        Cancelled, Stopped: in `on_step` and `before_publish`
-    """
-
-    def __init__(self, store: Store, job: Job, folder: Path, hurried: Callable[[], bool]) -> None:
-        self._store, self._job, self._folder, self._hurried = store, job, folder, hurried
-        self.owner = job.worker
-        self._report = _Throttled(REPORT_S)
-        self._look = _Throttled(LOOK_S)
-        self._watched: list[PartialRowsWriter] = []
-
-    def on_step(self) -> None:
-        if self._hurried():
-            raise Stopped
-        if self._look.due() and not self._store.running(self._job):
-            raise Cancelled
-
-    def on_rows(self, rows: int, expected: int | None) -> None:
-        if self._report.due() or rows == expected:
-            self._store.progress(self._job, rows, expected)
-
-    def before_publish(self, moves: Sequence[Move]) -> None:
-        if not self._store.begin_publishing(self._job, moves):
-            raise Cancelled
-
-    def after_publish(self) -> None:
-        self._store.end_publishing(self._job)
-
-    def on_provenance(self, provenance: Mapping[str, str | float]) -> None:
-        self._store.set_provenance(self._job, provenance)
-
-    def log(self, line: str) -> None:
-        self._store.log(self._job, line)
-
-    def notice(self, sentences: Sequence[str]) -> None:
-        self._store.add_notices(self._job, sentences)
-
-    def writers(self) -> Sequence[Writer]:
-        self._watched.append(PartialRowsWriter(self._folder))
-        return self._watched[-1:]
-
-    @property
-    def heard_s(self) -> float:
-        """Seconds of sound in all sessions so far."""
-        return sum(one.heard_s for one in self._watched)
-
-
-class _Throttled:
-    """Is due at most once in so many seconds."""
-
-    def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self._seconds, self._clock, self._next = seconds, clock, 0.0
-
-    def due(self) -> bool:
-        now = self._clock()
-        if now < self._next:
-            return False
-        self._next = now + self._seconds
-        return True
 
 
 def main(name: str, path: Path, config: WorkerConfig, parent: Connection, level: int) -> None:

@@ -16,6 +16,7 @@ from emow2v.server.uploads.protocol import is_upload
 _ACTIONS: dict[str, tuple[Action, str] | None] = {
     "/process": None,
     "/v1/predictions": None,
+    "/v1/batches": None,
     "/upload": ("upload", ""),
     "/cancel": ("cancel", ""),
     "/login": ("login", ""),

@@ -96,13 +96,20 @@ class OwnJobs:
         return job.id if job.owner == caller().name else f"{job.owner}{_SEPARATOR}{job.id}"
 
     def submit(
-        self, job_id: str, form: Mapping[str, str], kind: Kind, seconds: float, key: RequestKey | None = None
+        self,
+        job_id: str,
+        form: Mapping[str, str],
+        kind: Kind,
+        seconds: float,
+        key: RequestKey | None = None,
+        files: int = 0,
     ) -> Job:
         """Queue a job of the caller; see `Store.submit`.
 
         Args:
             seconds: of its sound
             key: of the request; if it has queued a job before, that one is given, which has another id than `job_id`
+            files: number of recordings of a job that has many
 
         Raises:
             Busy: the queue is full, or the caller has reached a limit
@@ -122,11 +129,18 @@ class OwnJobs:
             limits=self._own_limits,
             name=name_of(kind, job_id, form, self.places),
             key=key,
+            files=files,
         )
         call.jobs.append((job.owner, job.id))
         if job.id == job_id:
             self._posted(job)
         return job
+
+    @property
+    def counts_sound(self) -> bool:
+        """Whether the caller may send so much sound on a day only."""
+        limits = self._own_limits
+        return limits is not None and limits.seconds > 0
 
     def check_room(self, more: int = 0) -> None:
         """Refuse bytes that the caller may not keep any more.

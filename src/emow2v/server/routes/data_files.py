@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from emow2v import storage
 from emow2v.errors import PathError
 from emow2v.inputs import ENDINGS
+from emow2v.server.batches.choosing import is_unicode
 from emow2v.server.routes.views import PRIVATE, or_404
 from emow2v.server.state import ServerState
 
@@ -65,7 +66,7 @@ def add(api: FastAPI, state: ServerState) -> None:
             if len(folders) + len(found) == MOST:
                 more = True
                 break
-            if not _is_unicode(name):
+            if not is_unicode(name):
                 continue
             kind, size = _look(here[name]) if name in here else there[name]
             ending = PurePosixPath(name).suffix.lower()
@@ -83,11 +84,3 @@ def _look(path: Path) -> tuple[str | None, int]:
         return storage.kind_of(path), path.stat().st_size
     except (OSError, PathError):
         return None, 0
-
-
-def _is_unicode(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -78,6 +78,8 @@ def _page(name: str, status: int = 200, *, plots: bool = False, up: str = "", **
         up: from the page's address to that of the server, relative, because a proxy may show both below any path
     """
     page = (STATIC / name).read_text(encoding="utf-8")
+    if "{citation}" in page:  # the dialog of two pages
+        page = page.replace("{citation}", (STATIC / "citation.html").read_text(encoding="utf-8"))
     for placeholder, text in {"version": __version__, "plotly": _plotly_tag(up), **texts}.items():
         page = page.replace(f"{{{placeholder}}}", text)
     headers = {
@@ -125,8 +127,11 @@ async def _jobs(request: Request) -> Response:
 
 
 async def _job(request: Request) -> Response:
-    """The page of a job; of an unknown one, or somebody else's, it says so."""
+    """The page of a job; of an unknown one, or somebody else's, it says so. A job of many recordings has a list of them, and a
+    page for each (?file=NUMBER)."""
     job = await run_in_threadpool(request.app.state.server.jobs.get, request.path_params["job_id"], brief=True)
+    if job is not None and job.kind == "batch" and "file" not in request.query_params:
+        return await _shown(request, "batch.html", up="../")
     return await _shown(request, "job.html", 404 if job is None else 200, plots=True, up="../")
 
 

@@ -20,6 +20,7 @@ from starlette.concurrency import run_in_threadpool
 from emow2v.discover.places import Places
 from emow2v.discover.turn_inputs import MAX_BYTES
 from emow2v.errors import FormatError, RequestError
+from emow2v.server.batches.form import OptionFields, Taken
 from emow2v.server.callbacks.delivery import check_callback
 from emow2v.server.failures import headers
 from emow2v.server.jobs.prediction import PredictionTask
@@ -39,8 +40,8 @@ logger = logging.getLogger("emow2v.server")
 
 LOOK_S = (0.02, 0.25)  # least and greatest time between two looks at a job that a client waits for
 MAX_WAIT_S = 3600
-MAX_FILES = 3  # of a form: a recording, and an annotation of NOVA in its two files
-REPEATED = ("segments", "tier")  # fields that may come more than once
+# A form has at most a recording, and an annotation of NOVA in its two files; these fields may come more than once
+TAKEN = Taken(files=3, fields=50, part_bytes=1 << 16, repeated=("segments", "tier"))
 
 
 def add(api: FastAPI, state: ServerState, to_model: Callable[[Job], JobModel]) -> None:
@@ -61,6 +62,7 @@ def add(api: FastAPI, state: ServerState, to_model: Callable[[Job], JobModel]) -
     )
     async def predict(
         request: Request,
+        options_of: OptionFields,
         file: Annotated[UploadFile | None, File(description="A recording: any audio or video file.")] = None,
         upload: Annotated[
             str,
@@ -74,28 +76,7 @@ def add(api: FastAPI, state: ServerState, to_model: Callable[[Job], JobModel]) -
                 description="Instead: a recording at an address of http or https, on a host that the administrator allows.",
             ),
         ] = "",
-        model: Annotated[str, Form(description="Name of an installed model; empty for the server's own.")] = "",
-        unit: Annotated[
-            Literal["windows", "files", "turns"],
-            Form(description="Values over time, one for the whole recording, or one for each turn."),
-        ] = "windows",
         table: Annotated[Literal["json", "csv", "ndjson", "parquet"], Form(alias="format")] = "json",
-        context: Annotated[Literal["", "window", "shared"], Form(description="Empty: the server's default.")] = "",
-        padding: Annotated[Literal["edge", "zeros"], Form()] = "edge",
-        frame_step: Annotated[str, Form(examples=["40ms", "0.5s"])] = "40ms",
-        left_context: Annotated[str, Form()] = "960ms",
-        right_context: Annotated[str, Form()] = "0ms",
-        start: Annotated[str, Form()] = "0ms",
-        end: Annotated[str, Form(description="0ms: the end of the recording.")] = "0ms",
-        track: Annotated[str, Form(description="Number of an audio track, from 1; empty: the default track.")] = "",
-        channel: Annotated[str, Form(description="mix, left, right, or a number from 1.")] = "",
-        speech: Annotated[
-            bool, Form(description="true: the table has the probability of speech, and no scores where nobody speaks.")
-        ] = False,
-        embeddings: Annotated[
-            bool,
-            Form(description="true: the job keeps the embeddings, 4 KB a value, for its results as npz and stream."),
-        ] = False,
         segments: Annotated[
             list[UploadFile] | None,
             File(
@@ -114,21 +95,6 @@ def add(api: FastAPI, state: ServerState, to_model: Callable[[Job], JobModel]) -
             list[str] | None,
             Form(description="Tier or speaker whose turns are taken; VP=right takes its sound from the right channel."),
         ] = None,
-        pool: Annotated[
-            bool, Form(description="true: the value of a turn is the mean of the values over time inside it.")
-        ] = False,
-        shortest_turn: Annotated[str, Form(description="Turns of the detector last at least so long.")] = "250ms",
-        longest_turn: Annotated[
-            str, Form(description="Longer turns of the detector are cut in a pause; 0ms: never.")
-        ] = "15s",
-        bridged_pause: Annotated[str, Form(description="Such pauses do not end a turn of the detector.")] = "300ms",
-        callback: Annotated[
-            str,
-            Form(
-                max_length=MAX_LENGTH,
-                description="An address that gets a signed POST when the job has ended, on a host that the administrator allows.",
-            ),
-        ] = "",
         wait: Annotated[
             bool,
             Form(description="true: answer with the table when it is computed; false: answer with the job at once."),
@@ -136,14 +102,11 @@ def add(api: FastAPI, state: ServerState, to_model: Callable[[Job], JobModel]) -
         idempotency_key: KeyHeader = None,
     ) -> Response:
         """Scores of a recording."""
-        form = {
-            "path": path, "url": url, "model": model, "unit": unit, "format": table, "context": context, "padding": padding,
-            "frame_step": frame_step, "left_context": left_context, "right_context": right_context,
-            "start": start, "end": end, "track": track, "channel": channel,
-            "speech": "true" if speech else "", "embeddings": "true" if embeddings else "", "segments_path": segments_path, "pool": "true" if pool else "",
-            "callback": callback, "shortest_turn": shortest_turn, "longest_turn": longest_turn, "bridged_pause": bridged_pause,
+        form = options_of | {
+            "path": path, "url": url, "format": table, "segments_path": segments_path,
             "tier": json.dumps([one for one in tier or [] if one]) if any(tier or []) else "",
         }  # fmt: skip
+        callback = form["callback"]
         with_turns = [
             one for one in segments or [] if one.filename or one.size
         ]  # pages also send a field without a file

@@ -8,10 +8,11 @@ import logging
 import sqlite3
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from typing import Any
 
 from fastapi import FastAPI, HTTPException, Request
+from fastapi.dependencies.models import Dependant
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from fastapi.routing import APIRoute
@@ -24,6 +25,7 @@ from emow2v._version import __version__
 from emow2v.discover.database import passwords
 from emow2v.discover.options import offered_cards
 from emow2v.errors import Emow2vError, FormatError, TooLong
+from emow2v.server.batches import routes as batches
 from emow2v.server.description.document import complete
 from emow2v.server.failures import failure, headers, invalid, sentence
 from emow2v.server.jobs import history
@@ -34,7 +36,7 @@ from emow2v.server.people.own import NotYours, OwnJobs
 from emow2v.server.people.person import present_call
 from emow2v.server.resources import job_list
 from emow2v.server.routes import data_files, predictions, turns, views
-from emow2v.server.routes.answers import JobModel
+from emow2v.server.routes.answers import JobModel, of_counts
 from emow2v.server.routes.forms import prepare, refuse_unknown
 from emow2v.server.state import ServerState
 from emow2v.server.uploads import routes as uploads
@@ -52,16 +54,18 @@ class _Frugal(APIRoute):
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
-        fields = [one.alias for one in self.dependant.body_params]
+        fields = [*_fields(self.dependant)]
         queries = [one.alias for one in self.dependant.query_params]
+        taken = batches.TAKEN if self.path == batches.PATH else predictions.TAKEN
 
         async def read(request: Request) -> Response:
             asked = [name for name, _ in request.query_params.multi_items()]
             refuse_unknown(asked, queries, "query field", fields, "form field")
             if fields:
-                await prepare(request, max_files=predictions.MAX_FILES, max_fields=50, max_part_size=1 << 16)
+                limits = {"max_files": taken.files, "max_fields": taken.fields, "max_part_size": taken.part_bytes}
+                await prepare(request, **limits)
                 try:
-                    _check_fields((await request.form()).multi_items(), fields, queries)
+                    _check_fields((await request.form()).multi_items(), fields, queries, taken.repeated)
                 except StarletteHTTPException:
                     await request.close()  # uploads
                     raise
@@ -70,9 +74,18 @@ class _Frugal(APIRoute):
         return read
 
 
-def _check_fields(sent: Sequence[tuple[str, object]], fields: Sequence[str], queries: Sequence[str]) -> None:
+def _fields(dependant: Dependant) -> Iterator[str]:
+    """The fields of a form, those that routes share among them."""
+    yield from (one.alias for one in dependant.body_params)
+    for one in dependant.dependencies:
+        yield from _fields(one)
+
+
+def _check_fields(
+    sent: Sequence[tuple[str, object]], fields: Sequence[str], queries: Sequence[str], repeated: Sequence[str]
+) -> None:
     """Refuse fields that are unknown, come twice, or hold a text where an upload is expected."""
-    once = [name for name, _ in sent if name not in predictions.REPEATED]
+    once = [name for name, _ in sent if name not in repeated]
     refuse_unknown([*once, *{name for name, _ in sent} - {*once}], fields, "field", queries, "query field")
     for name, example in (("file", "talk.wav"), ("segments", "talk.eaf")):
         if any(field == name and isinstance(value, str) for field, value in sent):
@@ -137,6 +150,7 @@ def create_v1(state: ServerState, live: Live) -> FastAPI:
             model=str(job.provenance.get("model", "")),
             provenance=dict(job.provenance),
             notices=list(job.notices),
+            files=of_counts(job.files),
         )
 
     @api.get("/jobs/{job_id}")
@@ -199,6 +213,7 @@ def create_v1(state: ServerState, live: Live) -> FastAPI:
 
     job_list.add(api, state, to_model)
     predictions.add(api, state, to_model)
+    batches.add(api, state, to_model, find_job)
     data_files.add(api, state)
     work_folder.add(api, state)
     uploads.add(api, state)

@@ -113,7 +113,7 @@ def add(api: FastAPI, state: ServerState, find_job: Callable[..., Job]) -> None:
     ) -> Response:
         """The values so far; all of them when the job has finished."""
         job = find_job(job_id)
-        if job.status is Status.FINISHED:
+        if job.status is Status.FINISHED or job.kind == "batch":  # each of its recordings by itself
             task = task_of(job, places)
             values = or_404(lambda: task.table(session))
             columns = [values.starts, values.ends, values.scores, values.confidence]
@@ -190,10 +190,21 @@ def add(api: FastAPI, state: ServerState, find_job: Callable[..., Job]) -> None:
         table: Annotated[
             Format, Query(alias="format", description="Empty: the format that the job was posted with.")
         ] = "",
-        session: Session = 0,
+        session: Annotated[
+            int | None,
+            Query(ge=0, le=10_000, description="Which of the job's recordings; empty: the first, or the table of all."),
+        ] = None,
     ) -> Response:
-        """The values of a finished job, in any format. A download that was cut off can go on (`Range`, `If-Range`)."""
-        return result(find_job(job_id), state, table, session, request)
+        """The values of a finished job, in any format; of a job of many recordings the table of all, or those of one.
+
+        A download that was cut off can go on (`Range`, `If-Range`).
+        """
+        job = find_job(job_id)
+        if job.kind == "batch" and session is None:
+            from emow2v.server.batches import downloads  # whose module needs this one
+
+            return downloads.table_of_all(job, state, table, request)
+        return result(job, state, table, session or 0, request)
 
     zipped: dict[str, Any] = {
         "response_class": Response,
@@ -222,7 +233,7 @@ def add(api: FastAPI, state: ServerState, find_job: Callable[..., Job]) -> None:
             for job, (task, _) in zip(found, chosen, strict=True)
             for number in range(len(task.sessions))
         ]
-        return _made(
+        return made_answer(
             request,
             lambda: tag_of([table, *(_facts(state, *part) for part in parts), results.made_by()]),
             results_folder(found[0]),
@@ -249,20 +260,21 @@ def result(
     Args:
         request: whose conditions and ranges count; None for a POST
     """
-    check_finished(job)
+    if job.kind != "batch":  # of which each recording has its own state
+        check_finished(job)
     task = task_of(job, state.places)
-    file_format = file_format or task.default_format
+    file_format = file_format or ("csv" if job.kind == "batch" else task.default_format)
     stem = or_404(lambda: task.stem(session))
-    stored = or_404(lambda: task.arrays(session) if file_format == "npz" else task.stored(file_format))
+    stored = or_404(lambda: task.arrays(session) if file_format == "npz" else task.stored(file_format, session))
     if stored is not None:
         return answer_with(
             request,
             lambda: tag_of([file_format, _facts(state, job, task, session)]),
-            lambda: _opened(stored),
+            lambda: open_result(stored),
             media_type=results.EXPORTS.get(file_format, BYTES),
             headers=PRIVATE | disposition(f"{stem}.{file_format}"),
         )
-    return _made(
+    return made_answer(
         request,
         lambda: tag_of([file_format, _facts(state, job, task, session), results.made_by()]),
         state.places.of(job.owner).results(job.id),
@@ -282,14 +294,15 @@ def _facts(state: ServerState, job: Job, task: Task, session: int) -> list[objec
     return [job.owner, job.number, job.posted, session, *or_404(lambda: results.identity(task, session))]
 
 
-def _opened(path: Path) -> IO[bytes]:
+def open_result(path: Path) -> IO[bytes]:
+    """A stored result; 404 where it is gone."""
     try:
         return path.open("rb")
     except FileNotFoundError:
         raise HTTPException(404, "The job's result is gone; post the recording again.") from None
 
 
-def _made(
+def made_answer(
     request: Request | None,
     tag_now: Callable[[], str],
     beside: Path,

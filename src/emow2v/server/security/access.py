@@ -27,7 +27,9 @@ OPEN_PATHS = frozenset(
 )  # hold nobody's data
 AUTHORISED = "emow2v.authorised"  # in a request's scope: a header or a cookie held a token
 METRICS = "/metrics"
-RECORDINGS = frozenset(["/upload", "/v1/predictions"])  # uploads go to the disk; other bodies stay in memory
+RECORDINGS = frozenset(
+    ["/upload", "/v1/predictions", "/v1/batches"]
+)  # uploads go to the disk; other bodies stay in memory
 MAX_FORM = 64 << 20  # bytes of a request to any other route
 # Charsets of the texts in a form. Others that Python knows raise errors of their own (undefined, punycode)
 # or give characters that no file can hold (unicode_escape, utf-7).

@@ -3,7 +3,7 @@
 import { announce, announceError, byId, make } from "./elements.js";
 import { refresh } from "./jobs.js";
 import { paired } from "./pairing.js";
-import { predictionForm, request, requestJSON } from "./requests.js";
+import { batchForm, predictionForm, request, requestJSON } from "./requests.js";
 import { settings } from "./settings.js";
 import { countText } from "./texts.js";
 
@@ -29,6 +29,8 @@ async function open(folder) {
   });
   const { pairs } = paired(answer.files.filter((file) => !file.turns), answer.files.filter((file) => file.turns), false);
   byId("data-files").replaceChildren(...folders, ...pairs.map(fileLine));
+  byId("data-folder").textContent = folder ? `Compute all of ${parts.at(-1)} as one job` : "Compute all as one job";
+  byId("data-folder").disabled = !folders.length && !pairs.length;
   const isEmpty = !folders.length && !pairs.length;
   byId("data-more").textContent = isEmpty
     ? "This folder has no recordings."
@@ -69,6 +71,20 @@ async function compute() {
   announce(`${countText(count, "recording")} ${count === 1 ? "waits" : "wait"} to be computed.`);
 }
 
+/** One job for all recordings of the folder that is shown, and of those below it. */
+async function computeFolder() {
+  const { tier, ...fields } = settings(false);
+  const answer = await request("v1/batches", { method: "POST", body: batchForm({ ...fields, folder: here || "." }) });
+  const job = await answer.json();
+  announce(`${countText(job.files.all, "recording")} ${job.files.all === 1 ? "waits" : "wait"} to be computed as one job.`);
+}
+
+byId("data-folder").addEventListener("click", async () => {
+  byId("data-folder").disabled = true;
+  await computeFolder().catch(announceError);
+  byId("data-folder").disabled = false;
+  refresh();
+});
 byId("data-compute").addEventListener("click", async () => {
   await compute().catch(announceError);
   showChosen();

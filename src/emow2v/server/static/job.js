@@ -53,7 +53,9 @@ const table = new PagedTable(byId("values"), valueRows(series, seek));
 let turns = null; // who speaks when, if the job knows it
 let turnTable = null;
 let job = null;
-let session = 0; // number of the recording in the job
+const file = new URLSearchParams(location.search).get("file"); // of a job of many recordings, the one that is shown
+let session = Number(file ?? 0); // number of the recording in the job
+let name = ""; // of that one; "" where the job's name is its own
 let run = ""; // the server's name for the rows so far; another one means that the job began again
 let newRows = null; // a request in progress
 let showValues; // keeps the promise
@@ -93,8 +95,8 @@ function playPart() {
 }
 
 function showJob() {
-  byId("name").textContent = job.name;
-  document.title = `${job.name}: emow2v`;
+  byId("name").textContent = name || job.name;
+  document.title = `${name || job.name}: emow2v`;
   showState(byId("state"), job.state);
   const details = [
     job.kind === "process" && "DISCOVER",
@@ -248,7 +250,10 @@ async function showResult() {
   }
   showProvenance();
   const names = await requestJSON(jobPath(id, "/sessions"));
-  if (names.length > 1 && byId("sessions").hidden) {
+  if (file !== null) {
+    name = names[session] ?? "";
+    showJob();
+  } else if (names.length > 1 && byId("sessions").hidden) {
     byId("sessions").hidden = false;
     byId("session").replaceChildren(...names.map((name, number) => make("option", { value: number }, name)));
     byId("session").addEventListener("change", (event) => {

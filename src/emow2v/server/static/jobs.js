@@ -99,7 +99,7 @@ function updateRow(row, job) {
   row.model.textContent = whose + (job.kind === "process" ? "DISCOVER" : job.model);
   jobstate.showState(row.state, job.state);
   row.bar.hidden = job.state !== "running";
-  row.choose.hidden = job.state !== "finished";
+  row.choose.hidden = job.state !== "finished" || Boolean(job.files); // a job of many recordings has a page of its own
   jobstate.showProgress(row.bar, job);
   row.progress.textContent = progressText(job);
   row.progress.title = job.state === "finished" ? (job.notices ?? []).join("\n") : "";
@@ -110,6 +110,11 @@ function updateRow(row, job) {
 }
 
 function progressText(job) {
+  if (job.files && job.state !== "error") {
+    const left = job.state === "running" && job.files.seconds_left;
+    const queue = job.state === "waiting" ? `, ${jobstate.queueText(job)}` : "";
+    return `${jobstate.filesText(job.files)}${left ? `, about ${durationText(left)} left` : ""}${queue}`;
+  }
   if (job.state === "waiting") return jobstate.queueText(job);
   if (job.state === "running") return job.expected_rows ? percentText(job.rows / job.expected_rows) : "";
   if (job.state === "error") return job.error;
@@ -149,6 +154,7 @@ async function showLog(job) {
 }
 
 const ERASED = {
+  batch: "the results of all its recordings, the log, and recordings that were uploaded. Files in the data folders stay",
   prediction: "the result, the log, and the recording if it was uploaded",
   process: "the log, results that were not fetched yet, and an upload that no other job uses. Files in the data folders stay",
 };

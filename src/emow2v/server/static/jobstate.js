@@ -19,8 +19,16 @@ export function showState(element, state) {
 
 /** Fill a progress bar; one without a value moves to and fro where the total is unknown. */
 export function showProgress(bar, job) {
-  if (job.expected_rows) bar.value = Math.min(1, job.rows / job.expected_rows);
+  if (job.files) bar.value = (job.files.done + job.files.failed) / job.files.all;
+  else if (job.expected_rows) bar.value = Math.min(1, job.rows / job.expected_rows);
   else bar.removeAttribute("value");
+}
+
+/** What has become of the recordings of a job that has many. */
+export function filesText({ all, done, failed }) {
+  const parts = [`${done} of ${all} ${all === 1 ? "recording" : "recordings"} done`];
+  if (failed) parts.push(`${failed} failed`);
+  return parts.join(", ");
 }
 
 /** How many jobs a waiting job has before it. */

@@ -34,10 +34,16 @@ export const statusText = (status) => `The server answered with the HTTP status 
  * @param file, name of a recording to send; without them a field names a recording of the server
  */
 export function predictionForm(fields, file = null, name = "") {
+  const form = batchForm({ ...fields, wait: "false" });
+  if (file) form.append("file", file, name);
+  return form;
+}
+
+/** The form of a job of many recordings, which leaves silence out, too. */
+export function batchForm(fields) {
   const form = new FormData();
-  for (const [field, value] of Object.entries({ ...fields, speech: "true", wait: "false" })) {
+  for (const [field, value] of Object.entries({ ...fields, speech: "true" })) {
     for (const one of [value].flat()) form.append(field, one);
   }
-  if (file) form.append("file", file, name);
   return form;
 }

@@ -183,7 +183,7 @@ class Disk:
 
     def _recordings(self) -> Iterator[Callable[[], int]]:
         for job in self._ended():
-            for path in task_of(job, self._places).uploads():
+            for path in task_of(self._store.whole(job), self._places).uploads():
                 if path.is_file() and not self._store.mentions(original(path).name, job.owner, going_on=True):
                     yield lambda job=job, path=path: self._remove_recording(job, path)  # type: ignore[misc]
 

@@ -43,7 +43,7 @@ class Settling:
 
     def _settle(self, job: Job) -> bool:
         """Whether nothing is left to do for a job."""
-        task, done = task_of(job, self._places), True
+        task, done = task_of(self._store.whole(job), self._places), True
         said: set[str] = set()
         for path in sorted(task.uploads()):
             if not path.is_file():

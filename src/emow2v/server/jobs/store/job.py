@@ -11,9 +11,10 @@ from typing import Literal
 
 from emow2v.errors import Emow2vError
 from emow2v.model import Context
+from emow2v.server.jobs.store.recordings import Counts
 from emow2v.storage import one_line
 
-Kind = Literal["process", "prediction"]
+Kind = Literal["process", "prediction", "batch"]
 
 
 class Busy(Emow2vError):
@@ -40,7 +41,7 @@ class Job:
 
     Attributes:
         number: never used again, while an id may be
-        kind: "process" for a DISCOVER request, "prediction" for one of /v1
+        kind: "process" for a DISCOVER request, "prediction" for one of /v1, "batch" for many recordings of /v1
         client: address that posted it, for a fair order
         form: the fields of the request, secrets masked
         context: how windows are computed where the form does not say
@@ -49,6 +50,7 @@ class Job:
         provenance: of the results
         notices: sentences on what is missing or unusual in the recording
         owner: name of the person who posted it; "" for the single token, or none. Two owners may have jobs of one id
+        files: how far a job of many recordings is; None for others
     """
 
     number: int
@@ -72,6 +74,7 @@ class Job:
     provenance: Mapping[str, str | float]
     notices: Sequence[str] = ()
     owner: str = ""
+    files: Counts | None = None
 
     @property
     def progress(self) -> str:
@@ -89,9 +92,10 @@ def sentence(text: str) -> str:
 def from_row(row: sqlite3.Row) -> Job:
     """A job from a row of the store's table."""
     values = dict(row)
-    for name in ("form", "moves", "provenance", "notices"):
+    for name in ("form", "moves", "provenance", "notices", "files"):
         values[name] = json.loads(values[name])
     values["moves"] = [(part, path) for part, path in values["moves"]]
+    values["files"] = Counts(**values["files"]) if values["files"] else None
     for name in ("publishing", "was_cancelled"):
         values[name] = bool(values[name])
     return Job(**{**values, "status": Status(values["status"])})

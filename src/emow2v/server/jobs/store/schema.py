@@ -9,6 +9,7 @@ import secrets
 import sqlite3
 from pathlib import Path
 
+from emow2v.server.jobs.store.recordings import RECORDINGS
 from emow2v.server.jobs.store.totals import TOTALS
 
 logger = logging.getLogger("emow2v.server")
@@ -40,6 +41,8 @@ CREATE TABLE {name} (
     was_cancelled INTEGER NOT NULL DEFAULT 0,
     provenance TEXT NOT NULL DEFAULT '{{}}',
     notices TEXT NOT NULL DEFAULT '[]',  -- JSON, sentences on what is missing or unusual in the recording
+    files TEXT NOT NULL DEFAULT '{{}}',  -- JSON, of a job of many recordings: how many are done, have failed, are there
+    behind INTEGER NOT NULL DEFAULT 0,  -- it gave way to all jobs with lower numbers
     seconds REAL NOT NULL DEFAULT 0,  -- of sound: as the recordings state it, or as much as was heard, where that is more
     name TEXT,  -- as `listing.searchable` gives it; NULL until the server has named the job
     form TEXT NOT NULL,  -- JSON, secrets masked; last, since it may hold a recording, which other columns need not read past
@@ -88,7 +91,7 @@ END
 """,
     """
 CREATE TRIGGER heard_cancelled AFTER UPDATE OF status ON jobs
-WHEN NEW.owner != '' AND NEW.status = 4 AND OLD.status = 0 AND OLD.attempts = 0 BEGIN
+WHEN NEW.owner != '' AND NEW.status = 4 AND OLD.status = 0 AND OLD.attempts = 0 AND OLD.behind = 0 BEGIN
     UPDATE heard SET seconds = max(0, seconds - OLD.seconds)
     WHERE owner = NEW.owner AND day = substr(NEW.posted, 1, 10);
 END
@@ -115,6 +118,8 @@ _LATER = {
     "owner": "''",
     "seconds": "0",
     "name": "NULL",
+    "files": "'{}'",
+    "behind": "0",
 }  # columns that earlier versions had not, and their values
 
 
@@ -129,7 +134,7 @@ def create(database: sqlite3.Connection) -> None:
 
 def _add_tables(database: sqlite3.Connection) -> None:
     """The tables that later versions added, and what acts on the table of jobs."""
-    for statement in (CALLBACKS, *HEARD, *TOTALS, *KEYS):
+    for statement in (CALLBACKS, RECORDINGS, *HEARD, *TOTALS, *KEYS):
         database.execute(statement)
     database.execute("INSERT OR IGNORE INTO secrets VALUES ('cursors', ?)", (secrets.token_bytes(32),))
     database.execute(f"PRAGMA user_version = {SCHEMA}")
@@ -230,8 +235,8 @@ def _rebuild(database: sqlite3.Connection) -> None:
 
 
 def expect_callback(database: sqlite3.Connection, job: sqlite3.Row) -> None:
-    """Keep that a callback is to be sent for a new job, if it is a prediction whose form names one."""
-    if job["kind"] == "prediction" and json.loads(job["form"]).get("callback"):
+    """Keep that a callback is to be sent for a new job, if it is one of /v1 whose form names one."""
+    if job["kind"] in ("prediction", "batch") and json.loads(job["form"]).get("callback"):
         database.execute("INSERT INTO callbacks (job) VALUES (?)", (job["number"],))
 
 

@@ -92,6 +92,7 @@ class Store(Work):
         limits: Limits | None = None,
         name: str | None = None,
         key: keys.RequestKey | None = None,
+        files: int = 0,
     ) -> Job:
         """Queue a job. The id of an ended job of the same owner may be used again; the old job is removed then.
 
@@ -102,6 +103,7 @@ class Store(Work):
             owner: name of the person who posts it
             seconds: of sound, as its recordings state it
             limits: of the owner; default: none
+            files: number of recordings of a job that has many
 
         Raises:
             Busy: the queue is full, or the owner has reached a limit
@@ -132,8 +134,8 @@ class Store(Work):
             if limits is not None:
                 limits.check_jobs(database, owner, seconds, moment[:10])
             made = database.execute(
-                "INSERT INTO jobs (id, owner, kind, client, brief, context, status, posted, seconds, name, form) "
-                f"VALUES (?, ?, ?, ?, ?, ?, 0, ?, ?, ?, ?) RETURNING {WHOLE}",
+                "INSERT INTO jobs (id, owner, kind, client, brief, context, status, posted, seconds, name, files, form) "
+                f"VALUES (?, ?, ?, ?, ?, ?, 0, ?, ?, ?, ?, ?) RETURNING {WHOLE}",
                 (
                     job_id,
                     owner,
@@ -144,6 +146,7 @@ class Store(Work):
                     moment,
                     seconds,
                     None if name is None else searchable(name),
+                    json.dumps({"all": files} if files else {}),
                     json.dumps(dict(form)),
                 ),
             ).fetchone()
@@ -160,6 +163,10 @@ class Store(Work):
         columns = _LISTED if brief else WHOLE
         row = self._data.row(f"SELECT {columns} FROM jobs WHERE owner = ? AND id = ?", (owner, job_id))
         return None if row is None else from_row(row)
+
+    def whole(self, job: Job) -> Job:
+        """A job of many recordings with its whole form, which names them; another job as it is."""
+        return (self.get(job.id, job.owner) or job) if job.kind == "batch" else job
 
     def owners(self, job_id: str) -> list[str]:
         """The owners who have a job of that id."""

@@ -5,22 +5,25 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
-from datetime import UTC, datetime
+from dataclasses import asdict, fields
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from emow2v.server.jobs.store.connections import Database
 from emow2v.server.jobs.store.job import Job, Status, from_row, sentence
+from emow2v.server.jobs.store.recordings import Counts, Recorded, from_rows, replace_recordings
 
 MAX_NOTICES = 100  # of a job; its log has all of them
 MAX_ATTEMPTS = 3  # a job during which workers died so often is given up
+# A recording that workers die of is left out after `MAX_ATTEMPTS` of its own; the job goes on with the others
+MOST_OF_BATCH = 2 * MAX_ATTEMPTS
+_ROWS = "rows = CASE kind WHEN 'batch' THEN rows ELSE 0 END"  # of many recordings, those that are done stay done
+GIVES_WAY_S = 0.2  # so long a job must have waited before another one gives way: a free worker may take it
 # Whose turn it is: people's, and addresses' where nobody has a name
 TURN = "CASE owner WHEN '' THEN jobs.client ELSE 'name ' || owner END"
 WHOLE = ", ".join(one.name for one in fields(Job))
 _WHOLE_OF_JOBS = ", ".join(f"jobs.{one.name}" for one in fields(Job))
-_NEXT = (
-    f"FROM jobs LEFT JOIN served ON served.client = {TURN} WHERE status = 0 ORDER BY coalesce(turn, 0), number LIMIT 1"
-)
+_NEXT = f"FROM jobs LEFT JOIN served ON served.client = {TURN} WHERE status = 0 ORDER BY coalesce(turn, 0), max(number, behind), number LIMIT 1"
 
 
 class Work:
@@ -48,8 +51,9 @@ class Work:
             if row is None:
                 return None
             claimed = database.execute(
-                "UPDATE jobs SET status = 1, worker = ?, attempts = attempts + 1, started = ?, rows = 0, expected = NULL, notices = '[]', "
-                f"publishing = 0, moves = '[]' WHERE number = ? RETURNING {WHOLE}",
+                "UPDATE jobs SET status = 1, worker = ?, attempts = attempts + 1, "
+                "started = CASE behind WHEN 0 THEN ? ELSE started END, "
+                f"{_ROWS}, expected = NULL, notices = '[]', publishing = 0, moves = '[]' WHERE number = ? RETURNING {WHOLE}",
                 (worker, now(), row["number"]),
             ).fetchone()
             database.execute(
@@ -132,12 +136,46 @@ class Work:
         """Return a job to the queue, because the server stops; the attempt does not count."""
         with self._data.write() as database:
             changed = database.execute(
-                "UPDATE jobs SET status = 0, worker = '', attempts = attempts - 1, rows = 0, expected = NULL, started = '' "
+                f"UPDATE jobs SET status = 0, worker = '', attempts = attempts - 1, {_ROWS}, expected = NULL, "
+                "started = CASE behind WHEN 0 THEN '' ELSE started END "
                 "WHERE number = ? AND status = 1 AND worker = ? AND NOT publishing RETURNING number",
                 (job.number, job.worker),
             ).fetchone()
             if changed is not None:
                 line(database, job.number, "interrupted: the server stops; it goes on with the next start", "INFO")
+
+    def others_wait(self, job: Job) -> bool:
+        """Whether a job of many recordings should give way: somebody else's job waits, or one with a single recording."""
+        latest = (datetime.now(UTC) - timedelta(seconds=GIVES_WAY_S)).isoformat(timespec="milliseconds")
+        own = f"(SELECT {TURN} FROM jobs WHERE number = ?)"
+        row = self._data.row(
+            f"SELECT 1 FROM jobs WHERE status = 0 AND posted <= ? AND (kind != 'batch' OR {TURN} != {own}) LIMIT 1",
+            (latest, job.number),
+        )
+        return row is not None
+
+    def give_way(self, job: Job) -> None:
+        """Return a job to the queue, behind all that wait now; the attempt does not count."""
+        with self._data.write() as database:
+            database.execute(
+                "UPDATE jobs SET status = 0, worker = '', attempts = 0, behind = (SELECT max(number) + 1 FROM jobs) "
+                "WHERE number = ? AND status = 1 AND worker = ?",
+                (job.number, job.worker),
+            )
+
+    def record(self, job: Job, recordings: Sequence[Recorded], counts: Counts) -> None:
+        """Write what became of recordings of a job that runs, and how far the job is."""
+        with self._data.write(lasting=False) as database:
+            changed = database.execute(
+                "UPDATE jobs SET files = ?, rows = ? WHERE number = ? AND status = 1 AND worker = ?",
+                (json.dumps(asdict(counts)), counts.rows, job.number, job.worker),
+            ).rowcount
+            if changed:
+                replace_recordings(database, job.number, recordings)
+
+    def recordings(self, job: Job) -> list[Recorded]:
+        """What became of the recordings of a job, those that wait left out."""
+        return from_rows(self._data.rows("SELECT * FROM recordings WHERE job = ? ORDER BY place", (job.number,)))
 
     def requeue(self, job: Job, why: str, *, got_further: bool = False) -> Status:
         """Return an interrupted job to its old place in the queue; after `MAX_ATTEMPTS` it fails.
@@ -145,13 +183,13 @@ class Work:
         Args:
             got_further: than the attempts before, which do not count then
         """
-        again = got_further or job.attempts < MAX_ATTEMPTS
+        again = got_further or job.attempts < (MOST_OF_BATCH if job.kind == "batch" else MAX_ATTEMPTS)
         status = Status.WAITING if again else Status.ERROR
         said = f"{why}; it goes on where its values ended" if again else f"{why}, {job.attempts} times; it is given up."
         attempts = 1 if got_further else job.attempts
         with self._data.write() as database:
             changed = database.execute(
-                "UPDATE jobs SET status = ?, worker = '', rows = 0, expected = NULL, publishing = 0, moves = '[]', "
+                f"UPDATE jobs SET status = ?, worker = '', {_ROWS}, expected = NULL, publishing = 0, moves = '[]', "
                 "ended = ?, error = ?, attempts = ? WHERE number = ? AND status = 1 AND worker = ? RETURNING number",
                 (int(status), "" if again else now(), "" if again else said, attempts, job.number, job.worker),
             ).fetchone()
