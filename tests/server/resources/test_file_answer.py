@@ -10,11 +10,9 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import duckdb
 import httpx
 import numpy as np
 import pandas as pd
-import pyarrow.parquet as pq
 import pytest
 import soundfile
 import uvicorn
@@ -32,6 +30,9 @@ from emow2v.server.resources import file_answer
 from emow2v.storage import marks
 from servers import app, form
 from waiting import until
+
+duckdb = pytest.importorskip("duckdb")
+pq = pytest.importorskip("pyarrow.parquet")
 
 FORMATS = ("json", "csv", "ndjson", "csvw", "annotation", "npz", "stream", "parquet")
 

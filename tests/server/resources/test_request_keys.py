@@ -2,6 +2,7 @@
 
 import io
 import json
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -130,6 +131,7 @@ def test_a_client_that_waits_again_gets_the_result(client: TestClient, lite: Mod
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="kills by signals")
 def test_a_job_of_a_client_that_went_away_goes_on_where_it_has_a_key(tmp_path: Path) -> None:
     talk(tmp_path, 20)
     served = Served(tmp_path)
@@ -146,6 +148,7 @@ def test_a_job_of_a_client_that_went_away_goes_on_where_it_has_a_key(tmp_path: P
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="kills by signals")
 def test_a_kill_between_the_requests_makes_no_second_job(tmp_path: Path) -> None:
     talk(tmp_path, 15)
     served = Served(tmp_path)
