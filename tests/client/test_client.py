@@ -1,11 +1,13 @@
 """The client against a server that runs as a user starts it."""
 
 import asyncio
+import contextlib
 import io
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -128,6 +130,62 @@ def test_files_appear_whole_and_replace_nothing(client: Client, talk: Path, tmp_
     with pytest.raises(ClientError, match="cannot be written"):
         client.download(job, tmp_path / "nowhere" / "a.csv")
     assert sorted(path.suffix for path in tmp_path.iterdir()) == [".csv", ".json", ".json", ".ndjson"]
+
+
+def test_a_download_through_a_line_that_breaks(address: str, talk: Path, client: Client, tmp_path: Path) -> None:
+    job = client.wait(client.post(talk, embeddings=True))
+    whole = client.content(job, format="npz")
+    assert len(whole) > 150_000
+    with cut_line(address, 100_000) as (url, connections), Client(url, token=TOKEN) as behind:
+        path = behind.download(job, tmp_path / "talk.npz", format="npz")
+    assert path.read_bytes() == whole and len(connections) == 2
+    assert connections[1] < len(whole) - 50_000  # the rest alone came
+
+
+@contextlib.contextmanager
+def cut_line(address: str, after: int) -> Iterator[tuple[str, list[int]]]:
+    """A line to a server, whose first connection breaks after so many bytes of answers; and the bytes of each connection."""
+    host, port = address.removeprefix("http://").split(":")
+    listener = socket.create_server(("127.0.0.1", 0))
+    came: list[int] = []
+    threads: list[threading.Thread] = []
+    sockets = [listener]
+
+    def pump(source: socket.socket, target: socket.socket, counted: int | None) -> None:
+        most = after if counted == 0 else float("inf")
+        with contextlib.suppress(OSError):
+            while (piece := source.recv(8192)) and (counted is None or came[counted] < most):
+                target.sendall(piece)
+                if counted is not None:
+                    came[counted] += len(piece)
+        shut(source, target)
+
+    def accept() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                sockets.extend((listener.accept()[0], socket.create_connection((host, int(port)))))
+                came.append(0)
+                begin(pump, sockets[-2], sockets[-1], None)
+                begin(pump, sockets[-1], sockets[-2], len(came) - 1)
+
+    def begin(work: Callable[..., None], *arguments: object) -> None:
+        threads.append(threading.Thread(target=work, args=arguments))
+        threads[-1].start()
+
+    def shut(*some: socket.socket) -> None:
+        for one in some:
+            with contextlib.suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+
+    begin(accept)
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}", came
+    finally:
+        shut(*sockets)
+        for thread in threads:
+            thread.join()
+        for one in sockets:
+            one.close()
 
 
 def test_jobs_are_listed_cancelled_and_erased(client: Client, talk: Path, monkeypatch: pytest.MonkeyPatch) -> None:

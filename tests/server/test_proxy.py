@@ -17,6 +17,7 @@ import soundfile
 from websockets.sync.client import connect
 
 import proxies
+from emow2v.client import Client, NotFound, Unauthorized
 from emow2v.model import Model
 from emow2v.server.run import Server
 from proxies import NGINX
@@ -282,3 +283,21 @@ def _shows_a_result(visitor: "Visitor") -> None:
 
     visitor.page.wait_for_url(f"{visitor.url}/jobs/*")
     drawn(visitor.page)
+
+
+def test_the_client_of_python(url: str, speech: Path, tmp_path: Path) -> None:
+    """Addresses below a path, events, pages of a list, downloads and a WebSocket, as docs/client.md shows them."""
+    with Client(url, token=TOKEN, verify=False) as client:
+        seen: list[str] = []
+        result = client.predict(speech, frame_step="100ms", progress=lambda job: seen.append(job.state))
+        assert len(result) == 20 and seen[-1] == "finished"
+        assert client.download(result.job, tmp_path, format="csv").read_bytes().count(b"\n") == 21
+        assert result.job.id in [job.id for job in client.jobs(state="finished")]
+        with client.stream(frame_step="100ms") as live:
+            values = live.send(soundfile.read(speech, dtype="float32")[0]) + live.finish()
+        np.testing.assert_allclose([one.arousal for one in values], result.arousal, atol=2e-6)
+        client.erase(result.job)
+    with Client(url, verify=False) as stranger, pytest.raises(Unauthorized, match="missing or wrong"):
+        stranger.models()
+    with Client(url + "/nowhere", token=TOKEN, verify=False) as lost, pytest.raises(NotFound):
+        lost.models()

@@ -169,9 +169,8 @@ def read_job(body: Any) -> Job:
     known = _known(body, Job, ("id", "name", "state"))
     for name in ("posted", "started", "ended"):
         known[name] = _time(known.get(name))
-    known["notices"] = tuple(known.get("notices") or ())
-    if not isinstance(known.get("rows", 0), int) or known["state"] not in ("waiting", "running", *ENDED):
-        raise Unfit("a job has no state, or no number of rows")
+    if known["state"] not in ("waiting", "running", *ENDED):
+        raise Unfit("a job has no state")
     return Job(**known)
 
 
@@ -191,6 +190,17 @@ def read_citation(body: Any) -> Citation:
         Unfit: it is none
     """
     return Citation(**_known(body, Citation, ("methods", "bibtex")))
+
+
+def read_object(body: Any) -> dict[str, Any]:
+    """The fields of an object.
+
+    Raises:
+        Unfit: it is none
+    """
+    if not isinstance(body, dict):
+        raise Unfit("it is no object")
+    return body
 
 
 def read_list(body: Any) -> list[Any]:
@@ -249,7 +259,7 @@ def read_result(table: Any, job: Job, arrays: bytes | None) -> Result:
         speech=numbers("speech")[:, 0] if "speech" in columns else None,
         turns=turns,
         embeddings=embeddings,
-        provenance=dict(table.get("provenance") or {}),
+        provenance=provenance if isinstance(provenance := table.get("provenance"), dict) else {},
         job=job,
     )
 
@@ -267,12 +277,26 @@ def _embeddings(content: bytes) -> npt.NDArray[np.float32]:
         raise Unfit("its arrays are damaged") from None
 
 
+# What JSON has for the fields of the types, by their annotations
+_KINDS: dict[str, tuple[type[Any], ...]] = {
+    "str": (str,), "State": (str,), "int": (int,), "int | None": (int, type(None)), "float": (int, float), "bool": (bool,),
+    "float | None": (int, float, type(None)), "datetime | None": (str,), "tuple[str, ...]": (list,),
+    "Mapping[str, str | float]": (dict,),
+}  # fmt: skip
+
+
 def _known(body: Any, kind: type[Any], required: tuple[str, ...]) -> dict[str, Any]:
     """The fields of an object that a type has."""
     if not isinstance(body, dict) or any(name not in body for name in required):
         missing = ", ".join(name for name in required if not isinstance(body, dict) or name not in body)
-        raise Unfit(f"{kind.__name__.lower()} without {missing}")
-    return {one.name: body[one.name] for one in fields(kind) if one.name in body}
+        raise Unfit(f"{kind.__name__.lower()} without {missing or 'fields'}")
+    known = {one.name: body[one.name] for one in fields(kind) if one.name in body}
+    for one in fields(kind):
+        if one.name in known and not isinstance(known[one.name], _KINDS[str(one.type)]):
+            raise Unfit(f"{one.name} of a {kind.__name__.lower()} is {str(known[one.name])[:40]!r}")
+        if one.name in known and one.type == "tuple[str, ...]":
+            known[one.name] = tuple(map(str, known[one.name]))
+    return known
 
 
 def _time(text: Any) -> datetime | None:

@@ -19,7 +19,8 @@ from emow2v.client.connection import Connected, Settings, answered, arguments, l
 from emow2v.client.exchange import Answer, Call, Close, Flow, Lost, Next, Open, Pause, Request, Run, Send, Step, Tell
 from emow2v.client.flows import JobOrId, Progress
 from emow2v.client.live import AsyncLiveStream, LiveOptions, Target
-from emow2v.client.recordings import Asked, FileOptions, Filters, Options, Source, listing
+from emow2v.client.recordings import Asked, FileOptions, Filters, Options, Source, attachment, listing
+from emow2v.client.uploads import uploaded
 from emow2v.errors import Emow2vError
 
 T = TypeVar("T")
@@ -51,6 +52,10 @@ class AsyncClient(Connected):
     async def post(self, recording: Source | None = None, **options: Unpack[Options]) -> Job:
         """See `Client.post`."""
         return await self._run(flows.post(self._server, recording, options))
+
+    async def upload(self, recording: Source) -> str:
+        """See `Client.upload`."""
+        return await self._run(uploaded(self._server, attachment("file", recording)))
 
     async def wait(self, job: JobOrId, *, progress: Progress | None = None, timeout_s: float | None = None) -> Job:
         """See `Client.wait`."""
@@ -88,7 +93,7 @@ class AsyncClient(Connected):
         """See `Client.result`."""
         return await self._run(flows.result(self._server, job, session, embeddings))
 
-    async def content(self, job: JobOrId, *, format: str = "", session: int = 0) -> bytes:  # noqa: A002
+    async def content(self, job: JobOrId, *, format: str = "", session: int | None = None) -> bytes:  # noqa: A002
         """The values of a finished job as a file of a format holds them; see `download`."""
         return await self._run(flows.content(self._server, job, format, session))
 
@@ -120,7 +125,7 @@ class AsyncClient(Connected):
 
     def stream(self, **options: Unpack[LiveOptions]) -> AsyncLiveStream:
         """See `Client.stream`; for an `async with` block."""
-        return AsyncLiveStream(Target(self._server, self._headers, self._context, options))
+        return AsyncLiveStream(Target(self._server, self._headers, self._context, self._trust_env, options))
 
     # --- what flows ask for ---
 

@@ -32,6 +32,9 @@ def download(server: Server, request: Request, path: str | os.PathLike[str], ove
         PlaceTaken: there is such a file, and `overwrite` is false
     """
     place = Path(path)
+    request = replace(
+        request, headers={**request.headers, "Accept-Encoding": "identity"}
+    )  # ranges are of the file itself
     if not place.is_dir():
         yield Call(partial(_check, place, overwrite))
     answer: Answer = yield from sent(server, request, Open)

@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl, quote, urlsplit
 from emow2v.client import answers
 from emow2v.client.answers import Job
 from emow2v.client.download import download
-from emow2v.client.errors import Conflict, JobFailed, TimedOut
+from emow2v.client.errors import Conflict, JobFailed, NotFound, TimedOut
 from emow2v.client.events import Events
 from emow2v.client.exchange import (
     Answer,
@@ -31,6 +31,7 @@ from emow2v.client.exchange import (
     wrong,
 )
 from emow2v.client.recordings import FileOptions, Source, prediction
+from emow2v.client.uploads import LARGE, size_of, uploaded
 
 T = TypeVar("T")
 JobOrId: TypeAlias = "Job | str"
@@ -74,8 +75,17 @@ def text(server: Server, path: str) -> Flow[str]:
 
 
 def post(server: Server, recording: Source | None, options: Mapping[str, Any]) -> Flow[Job]:
-    """Post a recording; the answer is its job."""
-    answer = yield from sent(server, prediction(recording, options))
+    """Post a recording; the answer is its job. A large one is sent in parts before, if the server takes parts."""
+    request = prediction(recording, options)
+    large = [one for one in request.attachments if one.field == "file" and size_of(one) >= LARGE]
+    if large:
+        try:
+            upload_id = yield from uploaded(server, large[0])
+        except NotFound:  # an older server
+            pass
+        else:
+            request = prediction(None, {**options, "upload": upload_id})
+    answer = yield from sent(server, request)
     return _read(server, answer, answers.read_job)
 
 
@@ -116,7 +126,7 @@ def result(server: Server, job: JobOrId, session: int, embeddings: bool | None) 
     if not found.has_ended:
         raise Conflict(f"The job is {found.state}; its result comes when it has finished. Wait for it.", 409)
     if embeddings is None:
-        head = yield from got(server, of_job(job, "/rows"), dict, first=str(2**40), session=str(session))
+        head = yield from got(server, of_job(job, "/rows"), answers.read_object, first=str(2**40), session=str(session))
         embeddings = bool(head.get("embeddings"))
     table = yield from sent(server, result_request(job, "json", session))
     arrays = None
@@ -126,19 +136,20 @@ def result(server: Server, job: JobOrId, session: int, embeddings: bool | None) 
     return _read(server, table, lambda body: answers.read_result(body, found, arrays))
 
 
-def result_request(job: JobOrId, file_format: str, session: int) -> Request:
+def result_request(job: JobOrId, file_format: str, session: int | None) -> Request:
     """The request for the values of a job in a format; "" for that of its own request."""
     wanted = [("format", file_format)] if file_format else []
-    return Request("GET", of_job(job, "/result"), query=[*wanted, ("session", str(session))])
+    which = [] if session is None else [("session", str(session))]
+    return Request("GET", of_job(job, "/result"), query=[*wanted, *which])
 
 
 def downloaded(server: Server, job: JobOrId, path: str | os.PathLike[str], options: FileOptions) -> Flow[Path]:
     """The values of a job, in a file."""
-    request = result_request(job, options.get("format", ""), options.get("session", 0))
+    request = result_request(job, options.get("format", ""), options.get("session"))
     return (yield from download(server, request, path, options.get("overwrite", False)))
 
 
-def content(server: Server, job: JobOrId, file_format: str, session: int) -> Flow[bytes]:
+def content(server: Server, job: JobOrId, file_format: str, session: int | None) -> Flow[bytes]:
     """The values of a job in a format, as bytes."""
     answer = yield from sent(server, result_request(job, file_format, session))
     return answer.body

@@ -61,6 +61,7 @@ class Target:
     server: Server
     headers: Mapping[str, str]
     context: ssl.SSLContext | None
+    trust_env: bool
     options: Mapping[str, Any]
 
     @property
@@ -74,7 +75,7 @@ class Target:
             "additional_headers": {name: text for name, text in self.headers.items() if name != "User-Agent"},
             "user_agent_header": self.headers.get("User-Agent"),
             "max_queue": None,  # values are read while samples are sent, or both sides would wait for each other
-            "proxy": None,
+            "proxy": True if self.trust_env else None,  # True: that of the environment
             **more,
         }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -23,13 +24,10 @@ _TIMES = frozenset(
 )
 
 
-class Options(TypedDict, total=False):
-    """Options of a prediction, as `/v1/predictions` has them; times are texts ("40ms", "0.5s") or seconds.
+class Computation(TypedDict, total=False):
+    """How recordings are computed; times are texts ("40ms", "0.5s") or seconds.
 
     Attributes:
-        path: instead of a recording of this computer: one below the server's data folders
-        url: instead: one at an address, on a host that the administrator allows
-        name: of the recording, as the server shows it; the default is that of the file
         model: name of an installed model; the default is the server's
         unit: values over time, one for the whole recording, or one for each turn
         context, padding, frame_step, left_context, right_context: the windows
@@ -37,17 +35,11 @@ class Options(TypedDict, total=False):
         track, channel: the sound to use
         speech: look for speech; rows without have no scores
         embeddings: keep and fetch the embeddings, 4 kB a value
-        segments: a file that says who speaks when, or the two files of an annotation of NOVA
-        segments_path, segments_url: instead: one of the server, or at an address
-        tier: tiers or speakers whose turns are used
         pool: the value of a turn is the mean of the values over time inside it
         shortest_turn, longest_turn, bridged_pause: for turns that the detector finds
         callback: address that gets a signed POST when the job has ended
     """
 
-    path: str
-    url: str
-    name: str
     model: str
     unit: Literal["windows", "files", "turns"]
     context: Literal["window", "shared"]
@@ -61,15 +53,34 @@ class Options(TypedDict, total=False):
     channel: str | int
     speech: bool
     embeddings: bool
-    segments: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
-    segments_path: str
-    segments_url: str
-    tier: str | Sequence[str]
     pool: bool
     shortest_turn: Time
     longest_turn: Time
     bridged_pause: Time
     callback: str
+
+
+class Options(Computation, total=False):
+    """Options of a prediction, as `/v1/predictions` has them, besides those of `Computation`.
+
+    Attributes:
+        path: instead of a recording of this computer: one below the server's data folders
+        url: instead: one at an address, on a host that the administrator allows
+        upload: instead: the id of one that `upload` has sent
+        name: of the recording, as the server shows it; the default is that of the file
+        segments: a file that says who speaks when, or the two files of an annotation of NOVA
+        segments_path, segments_url: instead: one of the server, or at an address
+        tier: tiers or speakers whose turns are used
+    """
+
+    path: str
+    url: str
+    upload: str
+    name: str
+    segments: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
+    segments_path: str
+    segments_url: str
+    tier: str | Sequence[str]
 
 
 class Asked(Options, total=False):
@@ -88,7 +99,7 @@ class FileOptions(TypedDict, total=False):
     """Which file to fetch, and how.
 
     Attributes:
-        format: csv, csvw, json, ndjson, annotation, npz or stream; the default is that of the job's request
+        format: csv, csvw, json, ndjson, parquet, annotation, npz or stream; the default is that of the job's request
         session: which of the job's recordings; a prediction has one
         overwrite: replace a file
     """
@@ -135,16 +146,19 @@ def prediction(recording: Source | None, options: Mapping[str, Any]) -> Request:
     """
     given = dict(options)
     name, segments = given.pop("name", ""), given.pop("segments", ())
-    sources = [one for one in (recording, given.get("path"), given.get("url")) if one]
+    sources = [one for one in (recording, given.get("path"), given.get("url"), given.get("upload")) if one]
     if len(sources) != 1:
-        raise ClientError(f"There are {len(sources)} recordings; expected one: a file, or path=, or url=.")
+        raise ClientError(f"There are {len(sources)} recordings; expected one: a file, or path=, url= or upload=.")
     attachments = [] if recording is None else [attachment("file", recording, name)]
     several = [segments] if isinstance(segments, str | os.PathLike) else segments
     attachments += [attachment("segments", one) for one in several]
-    form = [(field, text) for field, value in given.items() for text in texts(field, value)]
-    form.append(("wait", "false"))
+    return _post("predictions", attachments, {**given, "wait": False})
+
+
+def _post(path: str, attachments: Sequence[Attachment], options: Mapping[str, Any]) -> Request:
+    form = [(field, text) for field, value in options.items() for text in texts(field, value)]
     headers = {KEY: uuid.uuid4().hex}
-    return Request("POST", "predictions", form=form, attachments=attachments, headers=headers, read_s=POST_S)
+    return Request("POST", path, form=form, attachments=attachments, headers=headers, read_s=POST_S)
 
 
 def attachment(field: str, source: Source, name: str = "") -> Attachment:
@@ -160,6 +174,8 @@ def attachment(field: str, source: Source, name: str = "") -> Attachment:
         if not path.is_file():
             raise ClientError(f"{path} is no file here; expected a recording, or path= for one of the server.")
         return Attachment(field, name or _shown(path.name), path)
+    if isinstance(source, io.TextIOBase):
+        raise ClientError("The recording is open as text; expected a file that is open in binary mode.")
     named = name or getattr(source, "name", "")
     shown = _shown(Path(named).name) if isinstance(named, str) and named else "recording"
     if not source.seekable():  # a request is perhaps sent again

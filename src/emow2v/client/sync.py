@@ -17,7 +17,8 @@ from emow2v.client.connection import Connected, Settings, answered, arguments, l
 from emow2v.client.exchange import Answer, Call, Close, Flow, Lost, Next, Open, Pause, Request, Run, Send, Step, Tell
 from emow2v.client.flows import JobOrId, Progress
 from emow2v.client.live import LiveOptions, LiveStream, Target
-from emow2v.client.recordings import Asked, FileOptions, Filters, Options, Source, listing
+from emow2v.client.recordings import Asked, FileOptions, Filters, Options, Source, attachment, listing
+from emow2v.client.uploads import uploaded
 from emow2v.errors import Emow2vError
 
 T = TypeVar("T")
@@ -70,6 +71,17 @@ class Client(Connected):
             ClientError: another refusal, or no answer
         """
         return self._run(flows.post(self._server, recording, options))
+
+    def upload(self, recording: Source) -> str:
+        """Send a recording in parts, each of which stays on the server if the connection breaks; gives its id.
+
+        `post`, `predict` and others take the id as `upload`. Recordings of 64 MiB and more are sent so anyway. An upload that
+        no job uses is removed after a day.
+
+        Args:
+            recording: as for `predict`
+        """
+        return self._run(uploaded(self._server, attachment("file", recording)))
 
     def wait(self, job: JobOrId, *, progress: Progress | None = None, timeout_s: float | None = None) -> Job:
         """Wait until a job has ended, also while the server starts again; gives its last state, whichever it is.
@@ -132,7 +144,7 @@ class Client(Connected):
         """
         return self._run(flows.result(self._server, job, session, embeddings))
 
-    def content(self, job: JobOrId, *, format: str = "", session: int = 0) -> bytes:  # noqa: A002
+    def content(self, job: JobOrId, *, format: str = "", session: int | None = None) -> bytes:  # noqa: A002
         """The values of a finished job as a file of a format holds them; see `download`."""
         return self._run(flows.content(self._server, job, format, session))
 
@@ -168,7 +180,7 @@ class Client(Connected):
         Args:
             options: see `LiveOptions`
         """
-        return LiveStream(Target(self._server, self._headers, self._context, options))
+        return LiveStream(Target(self._server, self._headers, self._context, self._trust_env, options))
 
     # --- what flows ask for ---
 

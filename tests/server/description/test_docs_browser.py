@@ -63,6 +63,8 @@ def test_every_operation_is_drawn(
     ):
         assert expected in text
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")  # tables scroll by themselves
+    captions = page.evaluate("[...document.querySelectorAll('caption')].map((one) => one.clientHeight)")
+    assert 0 < max(captions) < 80  # a line or two
     seen, weak = page.evaluate(CONTRAST)
     assert seen > 500 and weak == []
     bare, roles = unnamed(page)

@@ -11,7 +11,8 @@ export function example(path, method, operation, description, resolved) {
   const query = parameters.filter((one) => one.in === "query" && one.required).map((one) => `${one.name}=${value(one, "ID,ID")}`);
   const url = address(`v1${path.replace(/\{[^}]+\}/g, "ID")}${query.length ? `?${query.join("&")}` : ""}`);
   const words = ["curl"];
-  if (method !== "get" && !(method === "post" && operation.requestBody)) words.push("-X", method.toUpperCase());
+  if (method === "head") words.push("-I");
+  else if (method !== "get" && !(method === "post" && operation.requestBody)) words.push("-X", method.toUpperCase());
   if (isToSave(operation)) words.push("-OJ");
   if (isStream(operation)) words.push("-N");
   if (!(description.security ?? [{}]).some((one) => !Object.keys(one).length)) words.push("-H", "Authorization: Bearer TOKEN");

@@ -50,9 +50,11 @@ function limits(schema) {
   return maxLength === undefined ? "" : `, at most ${maxLength} characters`;
 }
 
-/** A table; its roles stay where the style sheet makes rows into blocks, on narrow screens. */
-function table(caption, heads, rows) {
-  if (!rows.length) return null;
+/** A table without its empty columns; its roles stay where the style sheet makes rows into blocks, on narrow screens. */
+function table(caption, allHeads, allRows) {
+  if (!allRows.length) return null;
+  const isUsed = allHeads.map((_, place) => allRows.some((row) => row[place].some((part) => part !== "")));
+  const [heads, ...rows] = [allHeads, ...allRows].map((row) => row.filter((_, place) => isUsed[place]));
   return make("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": caption },
     make("table", { role: "table" },
       make("caption", {}, caption),
