@@ -3,7 +3,8 @@
 import { announce, announceError, byId, make, onFileDrag } from "./elements.js";
 import { refresh } from "./jobs.js";
 import { paired, sorted } from "./pairing.js";
-import { address, predictionForm, requestJSON, statusText } from "./requests.js";
+import { address, predictionForm, request, requestJSON, statusText } from "./requests.js";
+import { LARGE, sendInPieces } from "./resumable.js";
 import { settings } from "./settings.js";
 
 const waiting = new Map(); // segmentations whose recordings have not come yet, with their lines
@@ -48,9 +49,10 @@ function queueUpload({ recording, segmentation, others }) {
   byId("uploads").append(line);
   const controller = new AbortController();
   stop.addEventListener("click", () => controller.abort());
-  const showPart = (part) => {
+  const showPart = (part, isCut = false) => {
     bar.value = part;
-    progress.textContent = part < 1 ? partText(part, recording.size) : "sent; the server checks the recording";
+    const cut = isCut ? "; the connection was cut, the upload goes on as soon as it is back" : "";
+    progress.textContent = part < 1 ? partText(part, recording.size) + cut : "sent; the server checks the recording";
   };
   const fail = (error) => {
     const close = { class: "small", "aria-label": `Remove the message about ${name}`, onclick: () => line.remove() };
@@ -60,12 +62,22 @@ function queueUpload({ recording, segmentation, others }) {
   };
   if (others.length) return fail(new Error(`It has several files with turns (${others.join(", ")}); expected one.`));
   const files = segmentation?.files ?? [];
-  lastUpload = lastUpload.then(() => send(recording, files, showPart, controller.signal)).then(() => line.remove(), fail);
+  const sendIt = recording.size < LARGE ? send : sendLarge;
+  lastUpload = lastUpload.then(() => sendIt(recording, files, showPart, controller.signal)).then(() => line.remove(), fail);
 }
 
 function partText(part, bytes) {
   const megabytes = (bytes / 1e6).toFixed(bytes < 1e7 ? 1 : 0);
   return `${Math.floor(100 * part)} % of ${megabytes} MB`;
+}
+
+/** Send a large recording in pieces, then post its job with the files of its segmentation. */
+async function sendLarge(file, segments, showPart, signal) {
+  const upload = await sendInPieces(file, showPart, signal);
+  const body = predictionForm({ ...settings(segments.length > 0), segments, upload });
+  await request("v1/predictions", { method: "POST", body });
+  announce(`${file.name} was uploaded.`);
+  await refresh();
 }
 
 /** Send a recording, and the files of its segmentation. XMLHttpRequest reports the progress of an upload, fetch does not. */
