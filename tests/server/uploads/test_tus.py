@@ -2,6 +2,7 @@
 
 import base64
 import functools
+import io
 import os
 import re
 import signal
@@ -49,13 +50,6 @@ def url(work: Path) -> Iterator[str]:
 def client(url: str) -> Iterator[httpx.Client]:
     with httpx.Client(base_url=url, trust_env=False, timeout=60) as asking:
         yield asking
-
-
-@pytest.fixture
-def content(tmp_path: Path) -> Path:
-    path = tmp_path / "content.bin"
-    path.write_bytes(CONTENT)
-    return path
 
 
 def create(client: httpx.Client, length: int) -> str:
@@ -109,21 +103,19 @@ def test_tuspy_goes_on_with_an_interrupted_upload(url: str, client: httpx.Client
     np.testing.assert_allclose(row[2:5], lite.predict(EXAMPLE, unit="files").scores[0], atol=2e-6)
 
 
-def test_tuspy_goes_on_by_itself_where_its_line_is_cut(
-    url: str, client: httpx.Client, content: Path, work: Path
-) -> None:
+def test_tuspy_goes_on_by_itself_where_its_line_is_cut(url: str, client: httpx.Client, work: Path) -> None:
     with cutting(url, [1_000_000, 700_000, 300_000]) as line:
-        made = TusClient(f"{line}/v1/uploads/").uploader(str(content), retries=9, retry_delay=0.1)
+        made = TusClient(f"{line}/v1/uploads/").uploader(file_stream=io.BytesIO(CONTENT), retries=9, retry_delay=0.1)
         made.upload()
     path = httpx.URL(made.url).path
     assert offset(client, path) == len(CONTENT)
     assert whole(work, path) == CONTENT
 
 
-def test_tuspy_sends_a_piece_again_whose_checksum_is_wrong(
-    url: str, client: httpx.Client, content: Path, work: Path
-) -> None:
-    made = TusClient(f"{url}/v1/uploads").uploader(str(content), chunk_size=1_000_000, upload_checksum=True)
+def test_tuspy_sends_a_piece_again_whose_checksum_is_wrong(url: str, client: httpx.Client, work: Path) -> None:
+    made = TusClient(f"{url}/v1/uploads").uploader(
+        file_stream=io.BytesIO(CONTENT), chunk_size=1_000_000, upload_checksum=True
+    )
     made.upload(stop_at=1_000_000)
     sha1 = base64.b64encode(bytes(20)).decode()
     assert patch(client, made.url, 1_000_000, b"noise", **{"Upload-Checksum": f"sha1 {sha1}"}).status_code == 460
@@ -195,8 +187,8 @@ def test_an_upload_is_removed_while_it_is_sent(client: httpx.Client) -> None:
     assert client.head(address, headers=TUS).status_code == 404
 
 
-def test_a_broken_client_fails_with_a_sentence(url: str, content: Path) -> None:
-    made = TusClient(f"{url}/v1/uploads").uploader(str(content), chunk_size=1_000_000)
+def test_a_broken_client_fails_with_a_sentence(url: str) -> None:
+    made = TusClient(f"{url}/v1/uploads").uploader(file_stream=io.BytesIO(CONTENT), chunk_size=1_000_000)
     made.upload(stop_at=1_000_000)
     made.offset = 5
     with pytest.raises(TusUploadFailed) as failed:
@@ -206,7 +198,7 @@ def test_a_broken_client_fails_with_a_sentence(url: str, content: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="kills by a signal")
-def test_a_killed_server_keeps_what_it_has_told(tmp_path: Path, content: Path) -> None:
+def test_a_killed_server_keeps_what_it_has_told(tmp_path: Path) -> None:
     work, size = tmp_path / "work", len(CONTENT)
     command = [sys.executable, "-m", "emow2v", "serve", "--port", "0", "--threads", "1", "--work-dir", str(work)]
     told, path = 0, ""
@@ -226,7 +218,9 @@ def test_a_killed_server_keeps_what_it_has_told(tmp_path: Path, content: Path) -
                 until(functools.partial(_is_beyond, client, path, told))
                 os.kill(process.pid, signal.SIGKILL)
             else:
-                TusClient(f"{found[0]}/v1/uploads").uploader(str(content), url=found[0] + path).upload()
+                TusClient(f"{found[0]}/v1/uploads").uploader(
+                    file_stream=io.BytesIO(CONTENT), url=found[0] + path
+                ).upload()
                 assert whole(work, path) == CONTENT
                 process.terminate()
         process.communicate(timeout=60)
