@@ -16,7 +16,9 @@ import soundfile
 
 import emow2v
 from emow2v.engines import precisions
+from emow2v.engines.frames import FramesEngine
 from emow2v.modelstore.verify import EXAMPLE
+from emow2v.stream import together
 
 STEP = 1280  # samples that each stream gets at a time: two frames of 40 ms
 STEPS = 12
@@ -46,6 +48,36 @@ def live(model: emow2v.Model, signal: np.ndarray, streams: int) -> float:
     return (time.process_time() - started) / (streams * STEPS * STEP / 16000)
 
 
+def common(model: emow2v.Model, signal: np.ndarray, streams: int, frames: int) -> float:
+    """The same with common steps of so many frames, as a server computes them."""
+    opened, size = [model.stream(speech=True) for _ in range(streams)], frames * model.card.frame_hop
+    for step in range(STEPS):
+        if step == STEPS // 2:
+            started = time.process_time()
+        begins = [(stream * 37 + step) * size % (len(signal) - size) for stream in range(streams)]
+        together(
+            [
+                (one, part)
+                for one, begin in zip(opened, begins, strict=True)
+                for part in one.cut(signal[begin : begin + size])
+            ]
+        )
+    return (time.process_time() - started) / (streams * (STEPS - STEPS // 2) * size / 16000)
+
+
+def graph(model: emow2v.Model, streams: int, frames: int) -> float:
+    """Of that the engine alone: steps of zeros, without values."""
+    engine = model.engine
+    assert isinstance(engine, FramesEngine)
+    signal = np.zeros((streams, frames * model.card.frame_hop), np.float32)
+    lengths, state = np.full(streams, signal.shape[1]), engine.start(streams)
+    for step in range(STEPS):
+        if step == STEPS // 2:
+            started = time.process_time()
+        _, _, state = engine.step(signal, lengths, state)
+    return (time.process_time() - started) / (streams * (STEPS - STEPS // 2) * signal.shape[1] / 16000)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("frames", help="package of a model of frames")
@@ -67,8 +99,14 @@ def main() -> None:
     for streams in map(int, filter(None, options.streams.split(","))):
         taken = live(frames, signal, streams)
         print(
-            f"{streams} live streams: {1000 * taken:.1f} ms a second of each, {streams * taken:.2f} cores, {taken / one_pass:.1f} times one pass"
+            f"{streams} live streams in threads: {1000 * taken:.1f} ms a second of each, {streams * taken:.2f} cores, {taken / one_pass:.1f} times one pass"
         )
+        for length in (2, 4):
+            own, alone = common(frames, signal, streams, length), graph(frames, streams, length)
+            print(
+                f"{streams} live streams in common steps of {length} frames: {1000 * own:.1f} ms a second of each, "
+                f"{streams * own:.2f} cores; the engine alone {streams * alone:.2f}"
+            )
 
 
 if __name__ == "__main__":
