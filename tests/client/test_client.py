@@ -293,6 +293,11 @@ def test_live_speech_has_the_values_of_a_file(client: Client, address: str, talk
             return [value async for value in live]
 
     assert asyncio.run(work()) == values
+    with client.stream(frame_step=0.1, model="lite", embeddings=True) as live:
+        kept = live.send(signal) + live.finish()
+    assert kept == values
+    embeddings = lite.predict(talk, framing=Framing(frame_step_ms=100)).embeddings
+    np.testing.assert_allclose([one.embedding for one in kept], embeddings, atol=1e-4)
 
 
 def test_live_streams_that_are_refused(client: Client, address: str) -> None:

@@ -6,7 +6,7 @@ import contextlib
 import json
 import ssl
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 from urllib.parse import urlencode
 
@@ -16,6 +16,7 @@ from emow2v.client.recordings import texts
 from emow2v.errors import ClientError
 
 if TYPE_CHECKING:
+    import numpy as np
     import numpy.typing as npt
     from websockets.asyncio.client import ClientConnection as AsyncConnection
     from websockets.sync.client import ClientConnection
@@ -29,20 +30,27 @@ class LiveOptions(TypedDict, total=False):
     """Options of a live stream; times are texts ("40ms") or seconds.
 
     Attributes:
+        model: name of an installed model; the default is the server's
         sampling_rate: of the samples, in Hz; the default is 16000
         frame_step, left_context, right_context, padding: the windows
+        embeddings: values have their embedding, 4 kB each
     """
 
+    model: str
     sampling_rate: int
     frame_step: str | float
     left_context: str | float
     right_context: str | float
     padding: Literal["edge", "zeros"]
+    embeddings: bool
 
 
 @dataclass(frozen=True)
 class Value:
-    """A step of live speech: start and end in seconds, scores, confidence, and the probability of speech."""
+    """A step of live speech: start and end in seconds, scores, confidence, and the probability of speech.
+
+    `embedding` is float32 [1024]; None unless the stream was opened with embeddings=True.
+    """
 
     index: int
     start: float
@@ -52,6 +60,7 @@ class Value:
     valence: float
     confidence: float
     speech: float
+    embedding: npt.NDArray[np.float32] | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -105,10 +114,26 @@ class Target:
             raise wrong(self.server, f"a message of the stream is not {JSON}")
         return body
 
-    def value(self, body: Mapping[str, Any]) -> Value:
-        """The value that a message holds."""
+    @property
+    def wants_embeddings(self) -> bool:
+        """Whether a message of its embedding follows each value."""
+        return bool(self.options.get("embeddings"))
+
+    def value(self, body: Mapping[str, Any], embedding: str | bytes | None) -> Value:
+        """The value that a message holds.
+
+        Args:
+            embedding: the message behind it; None where none follows
+        """
+        import numpy as np
+
+        array = None
+        if embedding is not None:
+            if isinstance(embedding, str) or not embedding or len(embedding) % 4:
+                raise wrong(self.server, "an embedding of the stream is no row of numbers")
+            array = np.frombuffer(embedding, "<f4")
         try:
-            return Value(**{one.name: body[one.name] for one in fields(Value)})
+            return Value(**{one.name: body[one.name] for one in fields(Value)[:-1]}, embedding=array)
         except KeyError as error:
             raise wrong(self.server, f"a value of the stream has no {error.args[0]}") from None
 
@@ -158,7 +183,7 @@ class LiveStream:
         with contextlib.ExitStack() as opened:
             with self._target.errors():
                 self._socket: ClientConnection = opened.enter_context(connect(**self._target.arguments))
-            self.provenance = dict(self._next(ANSWER_S).get("provenance", {}))
+            self.provenance = dict(self._next().get("provenance", {}))
             self._opened = opened.pop_all()
         return self
 
@@ -179,7 +204,7 @@ class LiveStream:
             with self._target.errors():
                 self._socket.send(piece)
             while (body := self._waiting()) is not None:
-                found.append(self._target.value(body))
+                found.append(self._value(body))
         return found
 
     def finish(self) -> list[Value]:
@@ -187,8 +212,8 @@ class LiveStream:
         with self._target.errors():
             self._socket.send(END)
         found: list[Value] = []
-        while not (body := self._next(ANSWER_S)).get("done"):
-            found.append(self._target.value(body))
+        while not (body := self._next()).get("done"):
+            found.append(self._value(body))
         return found
 
     def _waiting(self) -> dict[str, Any] | None:
@@ -199,10 +224,15 @@ class LiveStream:
             return None
         return self._checked(message)
 
-    def _next(self, timeout_s: float) -> dict[str, Any]:
+    def _value(self, body: Mapping[str, Any]) -> Value:
+        return self._target.value(body, self._message() if self._target.wants_embeddings else None)
+
+    def _next(self) -> dict[str, Any]:
+        return self._checked(self._message())
+
+    def _message(self) -> str | bytes:
         with self._target.errors():
-            message = self._socket.recv(timeout=timeout_s)
-        return self._checked(message)
+            return self._socket.recv(timeout=ANSWER_S)
 
     def _checked(self, message: str | bytes) -> dict[str, Any]:
         body = self._target.body(message)
@@ -251,12 +281,14 @@ class AsyncLiveStream:
         body = await self._next()
         if body.get("done"):
             raise StopAsyncIteration
-        return self._target.value(body)
+        return self._target.value(body, await self._message() if self._target.wants_embeddings else None)
+
+    async def _message(self) -> str | bytes:
+        with self._target.errors():
+            return await self._socket.recv()
 
     async def _next(self) -> dict[str, Any]:
-        with self._target.errors():
-            message = await self._socket.recv()
-        body = self._target.body(message)
+        body = self._target.body(await self._message())
         if "error" in body:
             await self._socket.close()
             raise refused(str(body["error"]), self._socket.close_code)

@@ -30,8 +30,10 @@ same. Jobs of other names are unknown (404).
 `Retry-After`, the same request may succeed after so many seconds.
 
 **Live speech.** `/v1/stream` is a WebSocket, which OpenAPI cannot describe. Send samples as binary messages, and the
-text `end` at last; each step is answered by a message of JSON. Its address takes `sampling_rate` (16000), `encoding`
-(`s16le` or `f32le`), `frame_step` (40ms), `left_context` (960ms), `right_context` (0ms) and `padding` (`edge` or `zeros`).
+text `end` at last; each step is answered by a message of JSON. Its address takes `model`, `sampling_rate` (16000),
+`encoding` (`s16le` or `f32le`), `frame_step` (40ms), `left_context` (960ms), `right_context` (0ms), `padding` (`edge` or
+`zeros`), `together` (`true`: rows that are known at the same time come in one message) and `embeddings` (`true`: a binary
+message with their embeddings follows each message of rows).
 
 **Python.** `emow2v.client` is a client for all of this: see the page "The Python client" of the documentation.
 """
