@@ -18,9 +18,7 @@ ANY = st.recursive(
     lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(st.text(max_size=5), inner, max_size=4)),
     max_leaves=8,
 )
-NAMES = (
-    "id name state kind rows expected_rows position posted started ended error model provenance owner notices".split()
-)
+NAMES = "id name state kind rows expected_rows position posted started ended error model provenance owner notices files".split()
 COLUMNS = ["start", "end", "arousal", "dominance", "valence", "confidence", "speech", "speaker", "tier", "label", "n"]
 TABLES = st.fixed_dictionaries(
     {"columns": st.one_of(ANY, st.permutations(COLUMNS), st.just(COLUMNS[:6]))},
@@ -36,6 +34,19 @@ READ: list[tuple[Callable[[Any], Any], st.SearchStrategy[Any]]] = [
     (answers.read_citation, ANY),
     (answers.read_list, ANY),
     (answers.read_object, ANY),
+    (
+        answers.read_recordings,
+        st.one_of(
+            ANY,
+            st.fixed_dictionaries(
+                {
+                    "files": st.lists(
+                        st.dictionaries(st.sampled_from(["number", "name", "state", "rows", "notices"]), ANY)
+                    )
+                }
+            ),
+        ),
+    ),
     (lambda body: answers.read_result(body, answers.read_job(JOB), None), st.one_of(ANY, TABLES)),
 ]
 

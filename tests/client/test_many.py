@@ -1,7 +1,11 @@
-"""Large recordings: against a server that runs as a user starts it."""
+"""Many recordings, and large ones: against a server that runs as a user starts it."""
 
+import asyncio
+import csv
+import io
 import socket
 import threading
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +15,7 @@ import soundfile
 
 import killed_servers
 import webs
-from emow2v.client import Client, NotFound, WrongAnswer
+from emow2v.client import AsyncClient, Client, Invalid, NotFound, WrongAnswer
 from emow2v.client import uploads as module
 from emow2v.modelstore.verify import EXAMPLE
 from fake_answers import JOB, give
@@ -42,6 +46,45 @@ def address(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[st
 def client(address: str) -> Iterator[Client]:
     with Client(address) as one:
         yield one
+
+
+def test_a_folder_is_one_job(client: Client, data: Path, tmp_path: Path) -> None:
+    job = client.wait(client.batch(folder="study", unit="files"))
+    assert job.state == "finished" and job.kind == "batch" and job.progress == 1
+    assert job.files is not None and (job.files.done, job.files.failed, job.files.all) == (2, 1, 3)
+    found = {one.name: one for one in client.recordings(job)}
+    assert [one.state for one in found.values()].count("done") == 2
+    (failed,) = client.recordings(job, state="failed")
+    assert failed.name.endswith("broken.wav") and "decoded" in failed.error
+    table = client.content(job, format="csv").decode()
+    assert len(list(csv.DictReader(io.StringIO(table)))) == 2
+    path = client.download(job, tmp_path / "each.zip", each=True)
+    assert "failures.csv" in zipfile.ZipFile(path).namelist()
+    anna = next(one for name, one in found.items() if "anna" in name)
+    alone = client.predict(data / "study" / "anna.wav", unit="files")
+    assert client.result(job, session=anna.number).scores.tolist() == alone.scores.tolist()
+    with pytest.raises(NotFound, match="one recording"):
+        list(client.recordings(alone.job))
+
+
+def test_files_of_this_computer_are_one_job(
+    client: Client, address: str, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = [data / "study" / "anna.wav", data / "study" / "bert.wav"]
+    job = client.wait(client.batch(*files, unit="files"))
+    monkeypatch.setattr("emow2v.client.flows.PAGE", "1")
+    assert sorted(one.name for one in client.recordings(job)) == ["anna.wav", "bert.wav"]
+    with pytest.raises(Invalid, match="There is no recording"):
+        client.batch()
+
+    async def work() -> None:
+        async with AsyncClient(address) as one:
+            both = await one.wait(await one.batch(*files, unit="files"))
+            assert [each.state async for each in one.recordings(both)] == ["done", "done"]
+            upload = await one.upload(files[0])
+            assert (await one.predict(upload=upload, unit="files")).name == "anna.wav"
+
+    asyncio.run(work())
 
 
 def test_a_recording_in_parts(client: Client, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:

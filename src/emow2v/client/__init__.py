@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from emow2v.client.answers import Citation, Job, ModelInfo, Result, State, Turns
+from emow2v.client.answers import Citation, Counts, Job, ModelInfo, Recording, Result, State, Turns
 from emow2v.client.asynchronous import AsyncClient
 from emow2v.client.errors import (
     Conflict,
@@ -19,12 +19,12 @@ from emow2v.client.errors import (
     WrongAnswer,
 )
 from emow2v.client.live import AsyncLiveStream, LiveOptions, LiveStream, Value
-from emow2v.client.recordings import Asked, Computation, FileOptions, Filters, Options
+from emow2v.client.recordings import Asked, BatchOptions, Computation, FileOptions, Filters, Options
 from emow2v.client.sync import Client
 from emow2v.errors import ClientError
 
 __all__ = [
-    "Asked", "AsyncClient", "AsyncLiveStream", "Citation", "Client", "ClientError", "Computation", "Conflict", "FileOptions", "Filters", "Invalid", "Job", "JobFailed", "LiveOptions", "LiveStream", "ModelInfo", "NoRoom",
-    "NotFound", "Options", "Refused", "Result", "State", "TimedOut", "TooMany", "Turns", "Unauthorized", "Unavailable",
+    "Asked", "AsyncClient", "AsyncLiveStream", "BatchOptions", "Citation", "Client", "ClientError", "Computation", "Conflict", "Counts", "FileOptions", "Filters", "Invalid", "Job", "JobFailed", "LiveOptions", "LiveStream", "ModelInfo", "NoRoom",
+    "NotFound", "Options", "Recording", "Refused", "Result", "State", "TimedOut", "TooMany", "Turns", "Unauthorized", "Unavailable",
     "Unreachable", "Value", "WrongAnswer",
 ]  # fmt: skip

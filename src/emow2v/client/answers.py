@@ -21,13 +21,45 @@ class Unfit(ValueError):
 
 
 @dataclass(frozen=True)
+class Counts:
+    """Recordings of a job of many: done, failed, and all; `seconds_left` as far as that is known."""
+
+    all: int = 0
+    done: int = 0
+    failed: int = 0
+    seconds_left: float | None = None
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A recording of a job of many.
+
+    Attributes:
+        number: by which `result` and `download` know it, as `session`
+        state: "waiting", "done" or "failed"
+        rows: number of its values
+        seconds: of its sound
+        error: one sentence where it failed
+        notices: sentences on what is missing or unusual in it
+    """
+
+    number: int
+    name: str
+    state: str
+    rows: int = 0
+    seconds: float = 0.0
+    error: str = ""
+    notices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Job:
     """A job of a server.
 
     Attributes:
         id: by which the server knows it
         name: of the recording
-        kind: "prediction", or "process" for one of DISCOVER and NOVA
+        kind: "prediction", "batch" for many recordings, or "process" for one of DISCOVER and NOVA
         state: what it does
         rows, expected_rows: values so far, and in the end as far as the recording says
         position: number of jobs that wait before it; None unless it waits
@@ -36,6 +68,7 @@ class Job:
         model, provenance: what it was computed with; empty before its end
         owner: name of the person who posted it
         notices: sentences on what is missing or unusual in the recording
+        files: of a job of many recordings: how many are done; else None
     """
 
     id: str
@@ -53,6 +86,7 @@ class Job:
     provenance: Mapping[str, str | float] = field(default_factory=dict, hash=False)
     owner: str = ""
     notices: tuple[str, ...] = ()
+    files: Counts | None = None
 
     @property
     def has_ended(self) -> bool:
@@ -64,6 +98,8 @@ class Job:
         """How far it is, 0..1, as far as the recording says."""
         if self.state == "finished":
             return 1.0
+        if self.files is not None:
+            return (self.files.done + self.files.failed) / max(1, self.files.all)
         return min(self.rows / self.expected_rows, 1.0) if self.expected_rows else 0.0
 
 
@@ -169,6 +205,7 @@ def read_job(body: Any) -> Job:
     known = _known(body, Job, ("id", "name", "state"))
     for name in ("posted", "started", "ended"):
         known[name] = _time(known.get(name))
+    known["files"] = Counts(**_known(known["files"], Counts, ())) if known.get("files") is not None else None
     if known["state"] not in ("waiting", "running", *ENDED):
         raise Unfit("a job has no state")
     return Job(**known)
@@ -190,6 +227,16 @@ def read_citation(body: Any) -> Citation:
         Unfit: it is none
     """
     return Citation(**_known(body, Citation, ("methods", "bibtex")))
+
+
+def read_recordings(body: Any) -> list[Recording]:
+    """A page of the recordings of a job of many.
+
+    Raises:
+        Unfit: it is none
+    """
+    listed = read_list(body.get("files") if isinstance(body, dict) else None)
+    return [Recording(**_known(one, Recording, ("number", "name", "state"))) for one in listed]
 
 
 def read_object(body: Any) -> dict[str, Any]:
@@ -281,7 +328,7 @@ def _embeddings(content: bytes) -> npt.NDArray[np.float32]:
 _KINDS: dict[str, tuple[type[Any], ...]] = {
     "str": (str,), "State": (str,), "int": (int,), "int | None": (int, type(None)), "float": (int, float), "bool": (bool,),
     "float | None": (int, float, type(None)), "datetime | None": (str,), "tuple[str, ...]": (list,),
-    "Mapping[str, str | float]": (dict,),
+    "Mapping[str, str | float]": (dict,), "Counts | None": (dict, type(None)),
 }  # fmt: skip
 
 

@@ -14,12 +14,12 @@ import anyio.to_thread
 import httpx
 
 from emow2v.client import answers, flows
-from emow2v.client.answers import Citation, Job, ModelInfo, Result
+from emow2v.client.answers import Citation, Job, ModelInfo, Recording, Result
 from emow2v.client.connection import Connected, Settings, answered, arguments, lost
 from emow2v.client.exchange import Answer, Call, Close, Flow, Lost, Next, Open, Pause, Request, Run, Send, Step, Tell
 from emow2v.client.flows import JobOrId, Progress
 from emow2v.client.live import AsyncLiveStream, LiveOptions, Target
-from emow2v.client.recordings import Asked, FileOptions, Filters, Options, Source, attachment, listing
+from emow2v.client.recordings import Asked, BatchOptions, FileOptions, Filters, Options, Source, attachment, listing
 from emow2v.client.uploads import uploaded
 from emow2v.errors import Emow2vError
 
@@ -57,6 +57,10 @@ class AsyncClient(Connected):
         """See `Client.upload`."""
         return await self._run(uploaded(self._server, attachment("file", recording)))
 
+    async def batch(self, *recordings: Source, **options: Unpack[BatchOptions]) -> Job:
+        """See `Client.batch`."""
+        return await self._run(flows.batch(self._server, recordings, options))
+
     async def wait(self, job: JobOrId, *, progress: Progress | None = None, timeout_s: float | None = None) -> Job:
         """See `Client.wait`."""
         return await self._run(flows.wait(self._server, job, progress, timeout_s))
@@ -74,6 +78,14 @@ class AsyncClient(Connected):
             page, query = await self._run(flows.page(self._server, query))
             for job in page:
                 yield job
+
+    async def recordings(self, job: JobOrId, *, state: str = "") -> AsyncIterator[Recording]:
+        """See `Client.recordings`."""
+        first = 0
+        while found := await self._run(flows.recordings(self._server, job, first, state)):
+            first += len(found)
+            for one in found:
+                yield one
 
     async def cancel(self, job: JobOrId) -> Job:
         """See `Client.cancel`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 from urllib.parse import parse_qsl, quote, urlsplit
@@ -31,6 +31,7 @@ from emow2v.client.exchange import (
     wrong,
 )
 from emow2v.client.recordings import FileOptions, Source, prediction
+from emow2v.client.recordings import batch as make_batch
 from emow2v.client.uploads import LARGE, size_of, uploaded
 
 T = TypeVar("T")
@@ -87,6 +88,18 @@ def post(server: Server, recording: Source | None, options: Mapping[str, Any]) -
             request = prediction(None, {**options, "upload": upload_id})
     answer = yield from sent(server, request)
     return _read(server, answer, answers.read_job)
+
+
+def batch(server: Server, recordings: Sequence[Source], options: Mapping[str, Any]) -> Flow[Job]:
+    """Post many recordings as one job."""
+    answer = yield from sent(server, make_batch(recordings, options))
+    return _read(server, answer, answers.read_job)
+
+
+def recordings(server: Server, job: JobOrId, first: int, state: str) -> Flow[list[answers.Recording]]:
+    """A page of the recordings of a job of many."""
+    query = {"first": str(first), "limit": PAGE} | ({"state": state} if state else {})
+    return (yield from got(server, of_job(job, "/files"), answers.read_recordings, **query))
 
 
 def predict(server: Server, recording: Source | None, asked: Mapping[str, Any]) -> Flow[answers.Result]:
@@ -146,6 +159,9 @@ def result_request(job: JobOrId, file_format: str, session: int | None) -> Reque
 def downloaded(server: Server, job: JobOrId, path: str | os.PathLike[str], options: FileOptions) -> Flow[Path]:
     """The values of a job, in a file."""
     request = result_request(job, options.get("format", ""), options.get("session"))
+    if options.get("each"):
+        wanted = [("format", options["format"])] if options.get("format") else []
+        request = Request("GET", of_job(job, "/zip"), query=wanted)
     return (yield from download(server, request, path, options.get("overwrite", False)))
 
 

@@ -83,6 +83,24 @@ class Options(Computation, total=False):
     tier: str | Sequence[str]
 
 
+class BatchOptions(Computation, total=False):
+    """Options of a job of many recordings, as `/v1/batches` has them, besides those of `Computation`.
+
+    Attributes:
+        folder: folders below the server's data folders; "." for these themselves
+        pattern: which recordings of the folders: of names (*.wav), or of paths below them (session1/**/*.wav)
+        recursive: False leaves out the folders below
+        path: recordings below the data folders
+        format: of the table
+    """
+
+    folder: str | Sequence[str]
+    pattern: str | Sequence[str]
+    recursive: bool
+    path: str | Sequence[str]
+    format: Literal["csv", "json", "ndjson", "parquet"]
+
+
 class Asked(Options, total=False):
     """Options of `predict`, which also waits.
 
@@ -101,11 +119,13 @@ class FileOptions(TypedDict, total=False):
     Attributes:
         format: csv, csvw, json, ndjson, parquet, annotation, npz or stream; the default is that of the job's request
         session: which of the job's recordings; a prediction has one
+        each: of a job of many recordings: a zip with files of each of them, in place of the table
         overwrite: replace a file
     """
 
     format: str
     session: int
+    each: bool
     overwrite: bool
 
 
@@ -153,6 +173,15 @@ def prediction(recording: Source | None, options: Mapping[str, Any]) -> Request:
     several = [segments] if isinstance(segments, str | os.PathLike) else segments
     attachments += [attachment("segments", one) for one in several]
     return _post("predictions", attachments, {**given, "wait": False})
+
+
+def batch(recordings: Sequence[Source], options: Mapping[str, Any]) -> Request:
+    """The request that posts many recordings as one job.
+
+    Raises:
+        ClientError: a file is not there
+    """
+    return _post("batches", [attachment("file", one) for one in recordings], options)
 
 
 def _post(path: str, attachments: Sequence[Attachment], options: Mapping[str, Any]) -> Request:

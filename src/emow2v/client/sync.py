@@ -12,12 +12,12 @@ from typing import Any, TypeVar, Unpack
 import httpx
 
 from emow2v.client import answers, flows
-from emow2v.client.answers import Citation, Job, ModelInfo, Result
+from emow2v.client.answers import Citation, Job, ModelInfo, Recording, Result
 from emow2v.client.connection import Connected, Settings, answered, arguments, lost
 from emow2v.client.exchange import Answer, Call, Close, Flow, Lost, Next, Open, Pause, Request, Run, Send, Step, Tell
 from emow2v.client.flows import JobOrId, Progress
 from emow2v.client.live import LiveOptions, LiveStream, Target
-from emow2v.client.recordings import Asked, FileOptions, Filters, Options, Source, attachment, listing
+from emow2v.client.recordings import Asked, BatchOptions, FileOptions, Filters, Options, Source, attachment, listing
 from emow2v.client.uploads import uploaded
 from emow2v.errors import Emow2vError
 
@@ -83,6 +83,15 @@ class Client(Connected):
         """
         return self._run(uploaded(self._server, attachment("file", recording)))
 
+    def batch(self, *recordings: Source, **options: Unpack[BatchOptions]) -> Job:
+        """Post many recordings as one job, whose result is one table; a recording that fails does not stop the others.
+
+        Args:
+            recordings: as for `predict`; none with `folder` or `path`
+            options: see `BatchOptions` and `Computation`
+        """
+        return self._run(flows.batch(self._server, recordings, options))
+
     def wait(self, job: JobOrId, *, progress: Progress | None = None, timeout_s: float | None = None) -> Job:
         """Wait until a job has ended, also while the server starts again; gives its last state, whichever it is.
 
@@ -112,6 +121,17 @@ class Client(Connected):
         while query:
             page, query = self._run(flows.page(self._server, query))
             yield from page
+
+    def recordings(self, job: JobOrId, *, state: str = "") -> Iterator[Recording]:
+        """The recordings of a job of many, and what has become of each.
+
+        Args:
+            state: only those that are "waiting", "done" or "failed"
+        """
+        first = 0
+        while found := self._run(flows.recordings(self._server, job, first, state)):
+            first += len(found)
+            yield from found
 
     def cancel(self, job: JobOrId) -> Job:
         """Cancel a job; one that was cancelled before stays so.
