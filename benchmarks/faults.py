@@ -2,8 +2,9 @@
 
 python benchmarks/faults.py [--jobs 1000] [--workers 2] [--names 20] [--seed N]
 
-Ends with exit code 1 and the seed where a job was lost, done twice or left a file that is not whole. The same storm over a
-hundred jobs is in the tests (tests/server/jobs/test_faults.py). Linux only.
+Jobs are requests of DISCOVER, predictions of /v1, and jobs of two recordings (/v1/batches). Ends with exit code 1 and the
+seed where a job was lost, done twice or left a file that is not whole. The same storm over a hundred jobs is in the tests
+(tests/server/jobs/test_faults.py). Linux only.
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
+from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 
@@ -33,6 +34,9 @@ from waiting import until
 TRIES = 300
 STUCK_S = 300  # without a job posted or ended, however slow the machine
 RECORDINGS = (0.6, 0.9, 1.3, 2.1)  # seconds; short, so that kills meet jobs in every stage
+READ = ("rows", "log", "audio", "result", "events", "sessions", "files", "failures", "zip", "waveform", "citation")
+JOURNAL = ".emow2v"  # of a job of many recordings: the order of its entries may differ
+Form = str | list[str]  # values of a field
 OUTPUTS = ("arousal.annotation", "dominance.annotation", "valence.annotation", "embeddings.stream")
 
 
@@ -99,14 +103,14 @@ class Storm:
     # --- what clients do ---
 
     def ask(
-        self, route: str, form: dict[str, str] | None, owner: str = "", method: str | None = None, key: str = ""
+        self, route: str, form: Mapping[str, Form] | None, owner: str = "", method: str | None = None, key: str = ""
     ) -> tuple[int, bytes]:
         """Status and body of an answer.
 
         Args:
             key: with which the request may be sent again without a second job
         """
-        body = None if form is None else urllib.parse.urlencode(form).encode()
+        body = None if form is None else urllib.parse.urlencode(form, doseq=True).encode()
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         headers = {"Authorization": f"Bearer {self.tokens[owner]}"} if owner else {}
         headers |= {"Idempotency-Key": key} if key else {}
@@ -122,20 +126,20 @@ class Storm:
         """One job, posted until the server says that it has it."""
         rng = random.Random(seed)
         recording = self.data / f"talk{rng.randrange(len(RECORDINGS))}.wav"
-        process = rng.random() < 0.8
+        kind = rng.choices(("process", "csv", "batch"), (8, 1, 1))[0]
         count = max(1, len(self.names))
         owner, name = (self.names or [""])[number % count], f"job {number // count}"
         for _ in range(TRIES):
             try:
-                if process:
+                if kind == "process":
                     known = json.loads(self.ask("job_status", {"jobID": name}, owner)[1]).get("known") != "false"
                     if not known:
                         self.ask_and_check("process", self.form(name, recording, owner), owner)
-                    self.posted[owner, name] = ("process", recording.name)
+                    self.posted[owner, name] = (kind, recording.name)
                 else:
-                    form = {"path": recording.name, "wait": "false", "format": "csv"}
-                    job = json.loads(self.ask_and_check("v1/predictions", form, owner, f"request-{number}"))["id"]
-                    self.posted[owner, job] = ("csv", recording.name)
+                    route, form = request_of(kind, recording)
+                    job = json.loads(self.ask_and_check(route, form, owner, f"request-{number}"))["id"]
+                    self.posted[owner, job] = (kind, recording.name)
                 return
             except (
                 OSError,
@@ -145,7 +149,7 @@ class Storm:
                 time.sleep(0.2)
         raise AssertionError(f"{name} could not be posted")
 
-    def ask_and_check(self, route: str, form: dict[str, str], owner: str = "", key: str = "") -> bytes:
+    def ask_and_check(self, route: str, form: Mapping[str, Form], owner: str = "", key: str = "") -> bytes:
         status, body = self.ask(route, form, owner, key=key)
         assert status in (200, 202), body
         return body
@@ -153,7 +157,7 @@ class Storm:
     def spy(self, rng: random.Random) -> None:
         """One name looks at its list, and asks for, cancels and erases jobs of another."""
         me = rng.choice(self.names)
-        others = [job for (owner, job), (kind, _) in [*self.posted.items()] if kind == "csv" and owner != me]
+        others = [job for (owner, job), (kind, _) in [*self.posted.items()] if kind != "process" and owner != me]
         try:
             status, body = self.ask("v1/jobs", None, me)
             if status == 200:
@@ -162,7 +166,7 @@ class Storm:
                 for method, route, form in (
                     (
                         "GET",
-                        f"v1/jobs/{job}/{rng.choice(('rows', 'log', 'audio', 'result', 'events', 'sessions'))}",
+                        f"v1/jobs/{job}/{rng.choice(READ)}",
                         None,
                     ),
                     ("GET", f"jobs/{job}", None),
@@ -270,9 +274,9 @@ class Storm:
             for path in sorted(calm.data.glob("talk*.wav")):
                 calm.ask_and_check("process", calm.form(path.stem, path))
                 calm.posted["", path.stem] = ("process", path.name)
-                form = {"path": path.name, "format": "csv"}
-                job = json.loads(calm.ask_and_check("v1/predictions", form | {"wait": "false"}))["id"]
-                calm.posted["", job] = ("csv", path.name)
+                for kind in ("csv", "batch"):
+                    job = json.loads(calm.ask_and_check(*request_of(kind, path)))["id"]
+                    calm.posted["", job] = (kind, path.name)
             until(lambda: not calm.unfinished())
         finally:
             calm.stop()
@@ -281,9 +285,10 @@ class Storm:
     def files(self, named: tuple[str, str], about: tuple[str, str]) -> dict[str, bytes]:
         """The results of a job."""
         (owner, job), (kind, recording) = named, about
-        if kind == "csv":
+        if kind != "process":
             results = Places([self.data], self.work).of(owner).results(job)
-            return {path.name: path.read_bytes() for path in results.iterdir()}
+            paths = [path for path in results.rglob("*") if path.is_file() and JOURNAL not in path.parts]
+            return {path.relative_to(results).as_posix(): path.read_bytes() for path in paths}
         stem = recording.removesuffix(".wav")
         found = {path.name: path.read_bytes() for path in (self.data / "results" / f"{owner}{job}").iterdir()}
         assert set(found) == {f"{stem}.{one}{end}" for one in OUTPUTS for end in ("", "~")}, (job, sorted(found))
@@ -310,10 +315,19 @@ class Storm:
             assert found.keys() == expected[about].keys(), (job, sorted(found))
             for name, content in found.items():
                 assert content == expected[about][name], (job, name)
-        left = [path for root in (self.data, self.work) for path in root.rglob("*")
+        left = [path for root in (self.data, self.work) for path in root.rglob("*") if JOURNAL not in path.parts
                 if path.name.startswith(".") or path.suffix in (".part", ".old", ".zip")]  # fmt: skip
         assert not left, left
         assert not self.worker_pids()
+
+
+def request_of(kind: str, recording: Path) -> tuple[str, dict[str, Form]]:
+    """Route and form of a job of /v1: the table of a recording, or of it with the next one."""
+    if kind == "csv":
+        return "v1/predictions", {"path": recording.name, "wait": "false", "format": "csv"}
+    names = sorted(path.name for path in recording.parent.glob("talk*.wav"))
+    following = names[(names.index(recording.name) + 1) % len(names)]
+    return "v1/batches", {"path": [recording.name, following], "format": "csv"}
 
 
 def workers_of(pid: int) -> list[int]:
