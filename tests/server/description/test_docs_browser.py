@@ -118,7 +118,9 @@ def test_its_examples_work(visit: Callable[..., "Visitor"], url: str, speech: Pa
 
     assert re.search("arousal", run("predict"))
     (job,) = json.loads(run("list_jobs"))
-    for operation, row in ((row.id, key) for key, row in OPERATIONS.items() if key.startswith("GET /jobs/{job_id}")):
+    of_many = ("/files", "/failures", "/zip")  # of jobs of many recordings
+    own = [(row.id, key) for key, row in OPERATIONS.items() if key.startswith("GET /jobs/{job_id}")]
+    for operation, row in (one for one in own if not one[1].endswith(of_many)):
         assert run(operation, job["id"]) or "-OJ" in page.locator(f"#{operation} > pre").inner_text(), row
     for operation in ("list_models", "get_disk", "list_files"):
         assert json.loads(run(operation))
