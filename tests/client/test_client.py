@@ -125,11 +125,15 @@ def test_files_appear_whole_and_replace_nothing(client: Client, talk: Path, tmp_
     client.download(job, tmp_path / "talk.csv", format="csv", overwrite=True)
     named = client.download(job, tmp_path)
     assert named.parent == tmp_path and named.suffix == ".json" and "Gespr" in named.name
+    made = [client.download(job, f"{tmp_path}/new/folder/", format=name) for name in ("csv", "json")]
+    assert [path.suffix for path in made] == [".csv", ".json"] and {path.parent.name for path in made} == {"folder"}
+    with pytest.raises(ClientError, match="cannot be written"):
+        client.download(job, f"{tmp_path}/talk.csv/")
     with pytest.raises(NotFound, match="embeddings=true"):
         client.download(job, tmp_path / "none.npz", format="npz")
     with pytest.raises(ClientError, match="cannot be written"):
         client.download(job, tmp_path / "nowhere" / "a.csv")
-    assert sorted(path.suffix for path in tmp_path.iterdir()) == [".csv", ".json", ".json", ".ndjson"]
+    assert sorted(path.suffix for path in tmp_path.iterdir() if path.is_file()) == [".csv", ".json", ".json", ".ndjson"]
 
 
 def test_a_download_through_a_line_that_breaks(address: str, talk: Path, client: Client, tmp_path: Path) -> None:

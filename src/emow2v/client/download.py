@@ -19,19 +19,22 @@ _NOT_IN_NAMES = re.compile(r'[<>:"/|?*\\\x00-\x1f]')
 _RESERVED = re.compile(r"(?i)(con|prn|aux|nul|com\d|lpt\d)(\.|$)")  # on Windows
 _PART = re.compile(r"bytes (\d+)-")
 _ABANDONED_S = 3600.0
+_SEPARATORS = tuple({"/", os.sep})
 
 
 def download(server: Server, request: Request, path: str | os.PathLike[str], overwrite: bool) -> Flow[Path]:
     """Fetch something into a file.
 
     Args:
-        path: of the file; a folder for one with the name that the server gives it
+        path: of the file; a folder, or a path that ends with "/", for a file with the name that the server gives it
 
     Raises:
         ClientError: it cannot be fetched, or the file not be written
         PlaceTaken: there is such a file, and `overwrite` is false
     """
     place = Path(path)
+    if os.fspath(path).endswith(_SEPARATORS):  # the first file of a folder that is not there yet
+        yield Call(_guarded(partial(place.mkdir, parents=True, exist_ok=True), str(place)))
     request = replace(
         request, headers={**request.headers, "Accept-Encoding": "identity"}
     )  # ranges are of the file itself

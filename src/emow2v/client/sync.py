@@ -172,7 +172,7 @@ class Client(Connected):
         """Fetch the values of a finished job into a file, which appears whole; a broken connection is continued.
 
         Args:
-            path: of the file; a folder for a file with the name that the server gives it
+            path: of the file; a folder, or a path that ends with "/", for a file with the name that the server gives
             options: see `FileOptions`
 
         Returns:

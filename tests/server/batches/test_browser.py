@@ -102,11 +102,14 @@ def test_a_job_is_cancelled_from_its_page(visit: Callable[..., Visitor]) -> None
     expect(page.locator("#about")).to_be_hidden()
 
 
-def test_the_page_fits_a_telephone(visit: Callable[..., Visitor]) -> None:
+@pytest.mark.parametrize("width", [360, 900])
+def test_the_page_fits_telephones_and_small_windows(visit: Callable[..., Visitor], width: int) -> None:
     page: api.Page = visit().page
-    page.set_viewport_size({"width": 360, "height": 700})
+    page.set_viewport_size({"width": width, "height": 700})
     page.goto("/")
     job = page.request.post("/v1/batches", form={"folder": "study", "unit": "files"}).json()
     page.goto(f"/jobs/{job['id']}")
-    expect(page.locator("tbody tr")).to_have_count(50)
-    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    expect(page.get_by_role("link", name="A file for each")).to_be_visible()
+    page.get_by_label("Show", exact=True).select_option("failed")
+    expect(row(page, "study/broken.wav").locator(".sentence")).not_to_be_empty()
+    assert page.evaluate("document.documentElement.scrollWidth") <= width

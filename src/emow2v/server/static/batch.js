@@ -14,7 +14,7 @@ const EXPORTS = [
   ["result?format=json", "JSON"],
   ["result?format=ndjson", "NDJSON"],
   ["result?format=parquet", "Parquet"],
-  ["zip", "A file for each recording (CSV with provenance, zip)"],
+  ["zip", "A file for each recording (zip)"],
 ];
 let job = null;
 let first = 0; // number of the first recording that is shown
@@ -69,7 +69,7 @@ function fileRow(file) {
     make("td", {}, name),
     make("td", {}, state),
     make("td", { class: "numbers" }, file.state === "done" ? String(file.rows) : ""),
-    make("td", { class: file.error ? "sentence" : "muted" }, remarks),
+    make("td", {}, make("span", { class: file.error ? "sentence" : "sentence muted" }, remarks)),
   );
 }
 
