@@ -81,6 +81,7 @@ FLAGS = """
 --max-waiting-each --max-hours-each --max-kept-each
 --max-disk --keep-uploads
 --web
+--warm --model-idle --max-models --max-models-memory
 --overwrite --allow-database --database-user --database-password --database-ca --database-no-tls
 """.split()
 VARIABLES = """
@@ -90,6 +91,7 @@ ALLOW_SOURCE ALLOW_NETWORK ALLOW_CALLBACK CALLBACK_KEYS ROOT_PATH FORWARDED_ALLO
 ALLOW_DATABASE DATABASE_USER DATABASE_PASSWORD DATABASE_CA
 MAX_DISK KEEP_UPLOADS
 WEB
+WARM MAX_MODELS_MEMORY
 """.split()
 
 
