@@ -250,7 +250,7 @@ class ServerOptions:
         flag="max-models-memory", unit="MB", environment=True, minimum=0, heading=MODELS,
     )  # fmt: skip
     model_idle_min: float = _option(
-        0, "Minutes after their last use, behind which other models leave the memory; 0 for no limit.",
+        0, "Minutes without use after which another model leaves the memory; 0 for never.",
         flag="model-idle", unit="MINUTES", minimum=0, heading=MODELS,
     )  # fmt: skip
 

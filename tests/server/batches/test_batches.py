@@ -1,5 +1,6 @@
 """One job of /v1 for many recordings: chosen, computed and told as the command line does it with the same folder."""
 
+import base64
 import csv
 import io
 import json
@@ -238,6 +239,34 @@ def test_uploads(server: TestClient, study: Path, tmp_path: Path) -> None:
     assert not any(uploads.iterdir())
     many = [("file", (f"{number}.wav", b"1")) for number in range(201)]
     assert "200 files" in posted(server, 400, files=many)["error"]
+
+
+def test_resumable_uploads(server: TestClient, study: Path, tmp_path: Path) -> None:
+    """Finished ones are recordings of a job; a request that is refused removes none of them."""
+    sound = (study / "b.wav").read_bytes()
+
+    def sent(content: bytes, length: int) -> str:
+        name = base64.b64encode("Gespräch.wav".encode()).decode()
+        headers = {"Tus-Resumable": "1.0.0", "Upload-Length": str(length), "Upload-Metadata": f"filename {name}"}
+        headers["Content-Type"] = "application/offset+octet-stream"
+        answer = server.post("/v1/uploads", content=content, headers=headers)
+        assert answer.status_code == 201, answer.text
+        return answer.headers["Location"].rpartition("/")[2]
+
+    first, second, unfinished = sent(sound, len(sound)), sent(sound, len(sound)), sent(sound[:99], len(sound))
+    said = posted(server, 409, upload=[first, unfinished])["error"]
+    assert said.startswith(f"The upload has 99 of {len(sound)} bytes; send the rest")
+    posted(server, 404, upload=[first, "0" * 32])
+    posted(server, 400, upload=[first], frame_step="never")
+    job = ended(server, posted(server, upload=[first, second, first], path="study 1/b.wav", unit="files"))
+    every = files_of(server, job)
+    assert [one["name"] for one in every] == ["study 1/b.wav", "Gespräch.wav", "Gespräch-2.wav"]
+    assert [one["state"] for one in every] == ["done"] * 3
+    other = ended(server, posted(server, upload=[first], unit="files"))
+    assert server.delete(f"/v1/jobs/{job['id']}").status_code == 200  # the other job keeps what it uses
+    assert [path.name for path in (tmp_path / "work" / "uploads").glob(f"*{first}*")]
+    assert not [path.name for path in (tmp_path / "work" / "uploads").glob(f"*{second}*")]
+    assert server.get(f"/v1/jobs/{other['id']}/audio?session=0").content == sound
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="links need a privilege")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
 import logging
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, Literal
 
 from fastapi import FastAPI, File, Form, HTTPException, Query, Request, UploadFile
@@ -23,6 +24,7 @@ from emow2v.server.batches.form import OptionFields, Taken
 from emow2v.server.batches.task import BatchTask
 from emow2v.server.callbacks.delivery import check_callback
 from emow2v.server.jobs.store import Job
+from emow2v.server.jobs.store.keys import RequestKey
 from emow2v.server.jobs.store.recordings import Recorded, RecordingState
 from emow2v.server.jobs.task import task_of
 from emow2v.server.jobs.uploads import keep
@@ -30,13 +32,18 @@ from emow2v.server.resources.request_keys import HEADER, REPLAYED, KeyHeader, re
 from emow2v.server.routes import views
 from emow2v.server.routes.answers import JobModel
 from emow2v.server.state import ServerState
+from emow2v.server.uploads.files import Upload
+from emow2v.server.uploads.routes import refusing
 
 logger = logging.getLogger("emow2v.server")
 
 PATH = "/batches"
 MOST_UPLOADS = 200  # of one request: each is an open file until all have come
 TAKEN = Taken(
-    files=MOST_UPLOADS, fields=choosing.MOST + 100, part_bytes=1 << 12, repeated=("file", "path", "folder", "pattern")
+    files=MOST_UPLOADS,
+    fields=choosing.MOST + 100,
+    part_bytes=1 << 12,
+    repeated=("file", "path", "folder", "pattern", "upload"),
 )
 
 
@@ -93,6 +100,9 @@ def add(api: FastAPI, state: ServerState, to_model: Callable[[Job], JobModel], f
         recursive: Annotated[bool, Form(description="false: not the folders below.")] = True,
         path: Annotated[list[str] | None, Form(description="A recording below the data folders.")] = None,
         file: Annotated[list[UploadFile] | None, File(description="A recording: any audio or video file.")] = None,
+        upload: Annotated[
+            list[str] | None, Form(description="The id of a resumable upload (/v1/uploads) that is finished.")
+        ] = None,
         table: Annotated[Literal["csv", "json", "ndjson", "parquet"], Form(alias="format")] = "csv",
         idempotency_key: KeyHeader = None,
     ) -> Response:
@@ -105,6 +115,7 @@ def add(api: FastAPI, state: ServerState, to_model: Callable[[Job], JobModel], f
         uploads = [one for one in file or [] if one.filename or one.size]
         sent_keys = request.headers.getlist(HEADER)
         asked = {"folder": folder or [], "pattern": pattern or [], "path": path or [], "recursive": recursive}
+        asked |= {"upload": upload} if upload else {}
         fields = options_of | {"format": table, "recordings": json.dumps(asked)}
 
         def post() -> Job:
@@ -114,16 +125,25 @@ def add(api: FastAPI, state: ServerState, to_model: Callable[[Job], JobModel], f
                 return posted
             if options_of["callback"]:
                 check_callback(options_of["callback"], options)
+            with refusing(), contextlib.ExitStack() as held:
+                taken = [
+                    held.enter_context(state.resumable.used(own.places, one)) for one in dict.fromkeys(upload or [])
+                ]
+                return submit(key, taken)
+
+        def submit(key: RequestKey | None, sent_before: Sequence[Upload]) -> Job:
             here, form = own.places, options_of | {"format": table}
             if folder and not options.lists_data:
                 raise RequestError(
                     "The folders of the server are not listed, because it was started without --data-dir; name paths."
                 )
             names, below = _named(here, folder or [], pattern or [], path or [], recursive, form)
-            if len(names) + len(uploads) > choosing.MOST:
-                raise choosing.too_many(f"The request has {len(names) + len(uploads)} recordings")
-            if not names and not uploads:
-                raise RequestError("There is no recording; expected a folder, paths below the data folders, or files.")
+            if (number := len(names) + len(uploads) + len(sent_before)) > choosing.MOST:
+                raise choosing.too_many(f"The request has {number} recordings")
+            if not number:
+                raise RequestError(
+                    "There is no recording; expected a folder, paths below the data folders, files or uploads."
+                )
             stored: dict[str, str] = {}
             try:
                 with own.room(sum(one.size or 0 for one in uploads)):
@@ -132,8 +152,9 @@ def add(api: FastAPI, state: ServerState, to_model: Callable[[Job], JobModel], f
                         stored[_own_name(one.filename or "upload", taken)] = keep(
                             one.file, one.filename or "", here.uploads
                         )
-                every = [*names, *stored]
-                chosen = choosing.with_results(here, every, below, stored)
+                    before = {_own_name(one.name or one.id, taken): one.id for one in sent_before}
+                every = [*names, *stored, *before]
+                chosen = choosing.with_results(here, every, below, stored | before)
                 form["recordings"] = json.dumps([[one.name, one.folder, one.stem, one.upload] for one in chosen])
                 form["title"] = _title(folder or [], every)
                 task = BatchTask(job_id, form, here, options.context)
