@@ -116,6 +116,7 @@ def test_many_streams_of_a_model_of_frames_have_their_own_values(
         ("encoding=mp3", "encoding is 'mp3'; expected s16le or f32le"),
         ("sampling_rate=fast", "expected 1000 to 768000 Hz"),
         ("sampling_rate=10", "expected 1000 to 768000 Hz"),
+        (f"sampling_rate=0016000{'0' * 5000}", "expected 1000 to 768000 Hz"),
         ("frame_step=soon", "frame_step is 'soon'"),
         ("frame_step=1ms&left_context=0", "too short"),
         ("left_context=10s", "live it is 10 s at most"),

@@ -19,6 +19,7 @@ PARAMETERS = (
     "model", "sampling_rate", "encoding", "frame_step", "left_context", "right_context", "padding", "together", "embeddings",
 )  # fmt: skip
 LONGEST_S = 10  # of a window: each stream keeps so much sound, or frames of it
+MOST_DIGITS = 100  # of a number; Python reads no more than some thousand of them
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ def parse(query: QueryParams, served: Card) -> StreamRequest:
     if encoding not in ENCODINGS:
         raise RequestError(f"encoding is '{encoding[:20]}'; expected {' or '.join(ENCODINGS)}.")
     rate = query.get("sampling_rate", "16000")
-    if not rate.isdecimal() or int(rate[:7]) not in SAMPLING_RATES:
+    if not rate.isdecimal() or len(rate) > MOST_DIGITS or int(rate) not in SAMPLING_RATES:
         raise RequestError(f"sampling_rate is '{rate[:20]}'; expected 1000 to 768000 Hz.")
     padding = query.get("padding", "edge")
     if padding not in ("edge", "zeros"):
