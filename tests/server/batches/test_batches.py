@@ -227,6 +227,8 @@ def test_uploads(server: TestClient, study: Path, tmp_path: Path) -> None:
     assert [one["name"] for one in every] == ["talk.wav", "talk-2.wav", "talk-3.wav", "TALK-4.wav"]
     assert [one["state"] for one in every] == ["done", "done", "done", "failed"]
     assert "TALK-4.wav" in every[3]["error"] and "uploads" not in every[3]["error"]
+    seen = server.get(f"/v1/jobs/{job['id']}/waveform", params={"session": 3})
+    assert seen.status_code == 404 and seen.json()["error"].startswith("TALK-4.wav ")
     rows = [*csv.DictReader(io.StringIO(server.get(f"/v1/jobs/{job['id']}/result").text))]
     assert [row["file"] for row in rows] == ["talk.wav", "talk-2.wav", "talk-3.wav"] and rows[1]["end"] == rows[2][
         "end"

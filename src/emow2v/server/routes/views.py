@@ -18,7 +18,7 @@ from pydantic import BaseModel
 from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
 
-from emow2v import citation
+from emow2v import citation, storage
 from emow2v.discover.options import TrackChoice
 from emow2v.discover.turn_list import path_of
 from emow2v.errors import AudioError, Emow2vError
@@ -144,7 +144,9 @@ def add(api: FastAPI, state: ServerState, find_job: Callable[..., Job]) -> None:
                 sound = io.BytesIO(source) if isinstance(source, bytes) else source
                 seen = await run_in_threadpool(partial(waveform, sound, points, **choice))
             except AudioError as error:  # the places of uploads are not shown
-                raise HTTPException(404, str(error).replace(str(source), task.name)) from None
+                raise HTTPException(
+                    404, str(error).replace(str(source), storage.shown(task.sessions[session]))
+                ) from None
         answer.headers.update(PRIVATE)
         return WaveformModel(
             duration=seen.duration,
