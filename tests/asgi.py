@@ -21,15 +21,15 @@ def ask(
     """Send a request in parts.
 
     Args:
+        parts: of the body; each is made when the application asks for it
         cut: the connection ends behind the parts, before the body does
     """
-    left = list(parts)
+    left = iter(parts)
     told: list[Message] = []
 
     async def receive() -> Message:
-        if left:
-            body = left.pop(0)
-            return {"type": "http.request", "body": body, "more_body": bool(left) or cut}
+        for body in left:
+            return {"type": "http.request", "body": body, "more_body": True}
         return {"type": "http.disconnect"} if cut else {"type": "http.request", "body": b"", "more_body": False}
 
     async def send(message: Message) -> None:

@@ -439,7 +439,7 @@ def test_uploads_at_the_same_time_share_the_room_of_a_name(tmp_path: Path) -> No
     with contextlib.closing(served.store):
         with own.room(60_000):  # one is being stored
             own.check_room(40_000)
-            with pytest.raises(OverLimit, match=r"this is 0\.1 MB more; each name has 0\.1 MB"):
+            with pytest.raises(OverLimit, match=r"0\.1 MB are coming, and this is 0\.1 MB more; each name"):
                 own.check_room(60_000)
             call.person = Person("bob")
             own.check_room(60_000)

@@ -14,8 +14,10 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
+import asgi
 from emow2v.discover.places import Places
 from emow2v.server.jobs import history
+from emow2v.server.jobs.store import OverLimit
 from emow2v.server.options import ServerOptions
 from emow2v.server.work_folder.backup import back_up
 from emow2v.server.work_folder.disk import Disk
@@ -309,6 +311,37 @@ def test_limits_of_a_name(tmp_path: Path) -> None:
     assert head(anna, path).headers["upload-offset"] == "500000"
     assert anna.delete(other, headers=TUS).status_code == 204
     assert send(anna, path, 500_000, bytes(100_000)).status_code == 204
+    served.store.close()
+
+
+def test_bytes_that_have_come_are_not_counted_twice(tmp_path: Path) -> None:
+    served = idle(tmp_path, max_kept_each_mb=1.0)
+    anna, own = served.client("anna"), served.app.state.server.jobs
+    path = create(anna, 700_000)
+
+    def parts() -> Iterator[bytes]:
+        yield bytes(600_000)
+        own.check_room(200_000)  # as another request of the name at this time
+        with pytest.raises(OverLimit, match=r"have 0\.6 MB, 0\.1 MB are coming, and this is 0\.3 MB more"):
+            own.check_room(350_000)
+        yield bytes(100_000)
+
+    headers = TUS | BODY | {"Upload-Offset": "0", "Content-Length": "700000"}
+    headers |= {"Authorization": anna.headers["authorization"]}
+    assert asgi.ask(served.app, "PATCH", path, headers, parts()).status == 204
+    assert send(anna, create(anna, 200_000), 0, bytes(200_000)).status_code == 204
+    served.store.close()
+
+
+def test_nothing_stays_of_an_upload_whose_first_bytes_have_no_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served = idle(tmp_path, max_kept_each_mb=0.1)
+    anna, own = served.client("anna"), served.app.state.server.jobs
+    monkeypatch.setattr(type(own), "check_room", lambda own, more: None)  # the room was taken behind this check
+    refused = anna.post("/v1/uploads", content=bytes(200_000), headers=TUS | BODY | {"Upload-Length": "200000"})
+    assert refused.status_code == 429
+    assert anna.get("/v1/uploads").json() == []
     served.store.close()
 
 

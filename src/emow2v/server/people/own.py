@@ -155,8 +155,10 @@ class OwnJobs:
             pass
 
     @contextlib.contextmanager
-    def room(self, more: int) -> Iterator[None]:
+    def room(self, more: int) -> Iterator[Callable[[int], None]]:
         """Hold room for bytes that are stored in the with block: requests at the same time may not use it, too.
+
+        Gives what is called with the number of bytes that lie in the folder by now, where they come slowly: they count there.
 
         Args:
             more: bytes that come
@@ -165,17 +167,24 @@ class OwnJobs:
             OverLimit: the caller may not keep so many; one sentence on the limit
         """
         if (limits := self._own_limits) is None:
-            yield
+            yield lambda size: None
             return
-        name = caller().name
+        name, left = caller().name, more
+
+        def stored(size: int) -> None:
+            nonlocal left
+            with self._lock:
+                left -= size
+                self._coming[name] -= size
+
         with self._lock:
-            limits.check_kept(self.places.own_dir, more + self._coming[name])
+            limits.check_kept(self.places.own_dir, more, self._coming[name])
             self._coming[name] += more
         try:
-            yield
+            yield stored
         finally:
             with self._lock:
-                self._coming[name] -= more
+                self._coming[name] -= left
                 if not self._coming[name]:
                     del self._coming[name]
 

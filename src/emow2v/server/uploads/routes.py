@@ -83,9 +83,10 @@ def add(api: FastAPI, state: ServerState) -> None:
             nonlocal left
             left -= more
             state.disk.arrived(more)
+            stored(more)
 
         with contextlib.ExitStack() as held, refusing():
-            await run_in_threadpool(held.enter_context, own.room(size))
+            stored = await run_in_threadpool(held.enter_context, own.room(size))
             close = held.pop_all().close
         try:
             with refusing():
@@ -185,7 +186,7 @@ def add(api: FastAPI, state: ServerState) -> None:
         if has_body:
             try:
                 upload = await receive(request, upload, 0)
-            except (HTTPException, ClientDisconnect, OSError):
+            except (HTTPException, ClientDisconnect, OSError, Emow2vError):
                 await run_in_threadpool(files.remove, own.places, upload.id)  # the client has no address to go on with
                 raise
         place = upload.id if request.url.path.endswith("/") else f"uploads/{upload.id}"

@@ -57,11 +57,12 @@ class Limits:
                 f"{_hours(self.seconds)} a day; send it tomorrow."
             )
 
-    def check_kept(self, folder: Path, more: int) -> None:
+    def check_kept(self, folder: Path, more: int, coming: int = 0) -> None:
         """Refuse more bytes in a person's folder.
 
         Args:
             more: bytes that come
+            coming: those of other requests, which are not in the folder yet
 
         Raises:
             OverLimit: one sentence on the limit
@@ -69,9 +70,10 @@ class Limits:
         if not self.kept_bytes:
             return
         kept = sum(sizes(folder))
-        if kept + more > self.kept_bytes:
+        if kept + coming + more > self.kept_bytes:
+            others = f"{coming / 1e6:.1f} MB are coming, " if coming else ""
             raise OverLimit(
-                f"Your uploads and results have {kept / 1e6:.1f} MB, and this is {more / 1e6:.1f} MB more; each name has "
+                f"Your uploads and results have {kept / 1e6:.1f} MB, {others}and this is {more / 1e6:.1f} MB more; each name has "
                 f"{self.kept_bytes / 1e6:g} MB; erase jobs."
             )
 
