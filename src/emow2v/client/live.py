@@ -33,7 +33,7 @@ class LiveOptions(TypedDict, total=False):
         model: name of an installed model; the default is the server's
         sampling_rate: of the samples, in Hz; the default is 16000
         frame_step, left_context, right_context, padding: the windows
-        embeddings: values have their embedding, 4 kB each
+        embeddings: each value has its embedding, 4 KB
     """
 
     model: str
@@ -115,7 +115,7 @@ class Target:
         return body
 
     @property
-    def wants_embeddings(self) -> bool:
+    def has_embeddings(self) -> bool:
         """Whether a message of its embedding follows each value."""
         return bool(self.options.get("embeddings"))
 
@@ -225,7 +225,7 @@ class LiveStream:
         return self._checked(message)
 
     def _value(self, body: Mapping[str, Any]) -> Value:
-        return self._target.value(body, self._message() if self._target.wants_embeddings else None)
+        return self._target.value(body, self._message() if self._target.has_embeddings else None)
 
     def _next(self) -> dict[str, Any]:
         return self._checked(self._message())
@@ -281,7 +281,7 @@ class AsyncLiveStream:
         body = await self._next()
         if body.get("done"):
             raise StopAsyncIteration
-        return self._target.value(body, await self._message() if self._target.wants_embeddings else None)
+        return self._target.value(body, await self._message() if self._target.has_embeddings else None)
 
     async def _message(self) -> str | bytes:
         with self._target.errors():

@@ -34,7 +34,7 @@ class Computation(TypedDict, total=False):
         start, end: the part of the recording to use
         track, channel: the sound to use
         speech: look for speech; rows without have no scores
-        embeddings: keep and fetch the embeddings, 4 kB a value
+        embeddings: keep and fetch the embeddings, 4 KB a value
         pool: the value of a turn is the mean of the values over time inside it
         shortest_turn, longest_turn, bridged_pause: for turns that the detector finds
         callback: address that gets a signed POST when the job has ended
@@ -130,11 +130,11 @@ class FileOptions(TypedDict, total=False):
 
 
 class Filters(TypedDict, total=False):
-    """Which jobs to list; all of them without.
+    """Which jobs to list; without any option, all of them.
 
     Attributes:
         state: what they do
-        kind: "prediction", or "process" for jobs of DISCOVER and NOVA
+        kind: "prediction" or "batch" for one or many recordings, or "process" for jobs of DISCOVER and NOVA
         model: name of the model that computed them
         name: a part of the recording's name, in upper or lower case
         since, until: when they were posted, both included; a text as 2026-11-25 or 2026-11-25T09:30:00Z, or a time
@@ -142,7 +142,7 @@ class Filters(TypedDict, total=False):
     """
 
     state: State
-    kind: Literal["prediction", "process"]
+    kind: Literal["prediction", "batch", "process"]
     model: str
     name: str
     since: str | datetime

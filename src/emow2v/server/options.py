@@ -242,7 +242,7 @@ class ServerOptions:
         unit="MODEL,...", environment=True, heading=MODELS,
     )  # fmt: skip
     max_models: int = _option(
-        2, "Number of models that each process keeps in memory; the one used longest ago goes first.",
+        2, "Number of models that each process keeps in memory; the one used longest ago is unloaded first.",
         unit="N", minimum=1, heading=MODELS,
     )  # fmt: skip
     max_models_memory_mb: float = _option(

@@ -34,12 +34,17 @@ def option_fields(
         Form(description="Values over time, one for the whole recording, or one for each turn."),
     ] = "windows",
     context: Annotated[Literal["", "window", "shared"], Form(description="Empty: the server's default.")] = "",
-    padding: Annotated[Literal["edge", "zeros"], Form()] = "edge",
-    frame_step: Annotated[str, Form(examples=["40ms", "0.5s"])] = "40ms",
-    left_context: Annotated[str, Form()] = "960ms",
-    right_context: Annotated[str, Form()] = "0ms",
-    start: Annotated[str, Form()] = "0ms",
-    end: Annotated[str, Form(description="0ms: the end of the recording.")] = "0ms",
+    padding: Annotated[
+        Literal["edge", "zeros"],
+        Form(description="What a window has outside the recording: its first or last sample, or zeros."),
+    ] = "edge",
+    frame_step: Annotated[
+        str, Form(description="Time from one value to the next.", examples=["40ms", "0.5s"])
+    ] = "40ms",
+    left_context: Annotated[str, Form(description="Sound that a value uses before its step.")] = "960ms",
+    right_context: Annotated[str, Form(description="Sound that a value uses after its step.")] = "0ms",
+    start: Annotated[str, Form(description="Values before this time are left out.")] = "0ms",
+    end: Annotated[str, Form(description="Values after this time are left out; 0ms: none.")] = "0ms",
     track: Annotated[str, Form(description="Number of an audio track, from 1; empty: the default track.")] = "",
     channel: Annotated[str, Form(description="mix, left, right, or a number from 1.")] = "",
     speech: Annotated[
@@ -47,7 +52,9 @@ def option_fields(
     ] = False,
     embeddings: Annotated[
         bool,
-        Form(description="true: the job keeps the embeddings, 4 KB a value, for its results as npz and stream."),
+        Form(
+            description="true: the job keeps the embeddings, 4 KB a value, for its results as parquet, npz and stream."
+        ),
     ] = False,
     pool: Annotated[
         bool, Form(description="true: the value of a turn is the mean of the values over time inside it.")

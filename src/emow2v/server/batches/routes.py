@@ -103,7 +103,9 @@ def add(api: FastAPI, state: ServerState, to_model: Callable[[Job], JobModel], f
         upload: Annotated[
             list[str] | None, Form(description="The id of a resumable upload (/v1/uploads) that is finished.")
         ] = None,
-        table: Annotated[Literal["csv", "json", "ndjson", "parquet"], Form(alias="format")] = "csv",
+        table: Annotated[
+            Literal["csv", "json", "ndjson", "parquet"], Form(alias="format", description="Format of the table.")
+        ] = "csv",
         idempotency_key: KeyHeader = None,
     ) -> Response:
         """One job for many recordings: of folders, of a list of paths, or of uploads; any of these may be repeated.

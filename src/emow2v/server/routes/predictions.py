@@ -76,7 +76,9 @@ def add(api: FastAPI, state: ServerState, to_model: Callable[[Job], JobModel]) -
                 description="Instead: a recording at an address of http or https, on a host that the administrator allows.",
             ),
         ] = "",
-        table: Annotated[Literal["json", "csv", "ndjson", "parquet"], Form(alias="format")] = "json",
+        table: Annotated[
+            Literal["json", "csv", "ndjson", "parquet"], Form(alias="format", description="Format of the answer.")
+        ] = "json",
         segments: Annotated[
             list[UploadFile] | None,
             File(

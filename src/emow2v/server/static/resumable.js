@@ -1,4 +1,4 @@
-// Uploads of large files in pieces (tus 1.0.0): what has come when a connection is cut is not sent again.
+// Uploads of large files in parts (tus 1.0.0): what has come when a connection is cut is not sent again.
 
 import { address, request, requestJSON, statusText } from "./requests.js";
 

@@ -132,7 +132,7 @@ def metadata(text: str) -> dict[str, bytes]:
         if not re.fullmatch(r"[!-+\--~]+", key) or value is None:
             raise BadHeader(
                 f"The header Upload-Metadata holds '{pair.strip()[:40]}'; expected pairs with commas between them, each a key of "
-                "ASCII, a blank, and a value in base64."
+                "ASCII, a space, and a value in base64."
             )
         if key in found:
             raise BadHeader(f"The header Upload-Metadata has the key '{key[:40]}' twice; expected it once.")

@@ -55,7 +55,7 @@ _NUMBER = {"type": "integer", "minimum": 0}
 _TEXT = {"type": "string"}
 _VERSION = _header("Tus-Resumable", {"type": "string", "enum": [protocol.VERSION]}, "Version.", required=True)
 _CHECKSUM = _header(
-    "Upload-Checksum", _TEXT, f"{' or '.join(protocol.ALGORITHMS)}, a blank, the digest of the body in base64."
+    "Upload-Checksum", _TEXT, f"{' or '.join(protocol.ALGORITHMS)}, a space, the digest of the body in base64."
 )
 _METADATA = _header("Upload-Metadata", _TEXT, "Pairs of a key and a value in base64, such as filename dGFsay53YXY=.")
 _BYTES = {"content": {protocol.BODY: {"schema": {"type": "string", "format": "binary"}}}}
