@@ -365,6 +365,18 @@ def test_room_on_the_disk(tmp_path: Path) -> None:
     served.store.close()
 
 
+def test_an_upload_that_is_only_declared_removes_nothing_of_others(tmp_path: Path) -> None:
+    served = idle(tmp_path, max_disk_gb=0.003)
+    bob, anna = served.client("bob"), served.client("anna")
+    place = served.work / "people" / "bob" / "uploads" / finished(bob, bytes(2 * MB))
+    os.utime(place, (time.time() - 7200,) * 2)  # nobody needs it for long, so that it may go
+    paths = [create(anna, 2 * MB) for _ in range(3)]
+    assert place.exists()
+    assert send(anna, paths[0], 0, bytes(2 * MB)).status_code == 204
+    assert not place.exists()
+    served.store.close()
+
+
 def test_too_many_unfinished_uploads(served: Laboratory, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("emow2v.server.uploads.files.MOST_UNFINISHED", 2)
     anna = served.client("anna")

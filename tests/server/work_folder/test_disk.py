@@ -119,6 +119,31 @@ def test_a_request_makes_room_or_is_refused_with_a_sentence(folder: Folder) -> N
     disk.admit(MB)  # the first one was erased again, say
 
 
+def test_nothing_is_removed_for_a_request_that_is_refused_all_the_same(folder: Folder) -> None:
+    folder.finished("a")
+    for name in ("run", "wait", "more"):
+        folder.submit(name)
+    before, disk = folder.left(), folder.disk(6)  # 5 MB and the database are there; those of a can go
+    with pytest.raises(NoRoom, match="--max-disk"):
+        disk.admit(4 * MB)
+    assert folder.left() == before and disk.refused == 1
+    disk.admit(2 * MB)
+    assert folder.left() == ["more.wav", "run.wav", "wait.wav", "more", "run", "wait"]
+
+
+def test_bytes_that_may_never_come_remove_nothing(folder: Folder) -> None:
+    folder.finished("a")
+    before, disk = folder.left(), folder.disk(3)
+    disk.check(2 * MB)
+    disk.check(2 * MB)
+    assert folder.left() == before
+    with pytest.raises(NoRoom, match="--max-disk"):
+        disk.check(3 * MB)
+    with pytest.raises(NoRoom, match="must free some space"):
+        folder.disk(0).check(10**18)
+    assert folder.left() == before
+
+
 def test_the_disk_is_never_filled(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
     disk = folder.disk(0)
     disk.look()

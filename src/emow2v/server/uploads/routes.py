@@ -176,8 +176,7 @@ def add(api: FastAPI, state: ServerState) -> None:
 
         def make() -> Upload:
             own.check_room(length)
-            state.disk.admit(length)  # room for all of it, which nothing reserves
-            state.disk.arrived(length)
+            state.disk.check(length)  # room for all of it, which nothing reserves
             return files.create(own.places, length, metadata)
 
         with refusing():

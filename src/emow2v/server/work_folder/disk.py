@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple, NoReturn
 
 from emow2v.discover.places import Places, original
 from emow2v.errors import Emow2vError
@@ -55,6 +56,13 @@ class Usage:
     @property
     def used(self) -> int:
         return self.uploads + self.results + self.computed + self.other
+
+
+class _Part(NamedTuple):
+    """Files that can be removed: where they lie, and what removes them and gives their bytes."""
+
+    path: Path
+    remove: Callable[[], int]
 
 
 class Disk:
@@ -109,17 +117,33 @@ class Disk:
             with self._lock:  # another request may have made room meanwhile
                 self._measure()
                 missing = size + 1 - self._room()
-                # where all that comes is more than the limit, removing files is of no use
-                if makes_room and missing > 0 and self._coming + size < self.limit:
+                # where all that comes is more than the limit, or too little can be removed, removing files is of no use
+                if makes_room and missing > 0 and self._coming + size < self.limit and self._can_free(missing):
                     self._free(missing + (1 - HIGH) * self.limit)
                     self._measure()
             if self._room() < size + 1:
-                self.refused += 1
-                said = self._refusal(size)
-                logger.error("a request was refused: %s", said)
-                raise NoRoom(said)
+                self._refuse(size)
         with self._counting:
             self._coming += size
+
+    def check(self, size: int) -> None:
+        """Refuse what `admit` would refuse, but remove nothing, and keep no room: the bytes may never come.
+
+        Raises:
+            NoRoom: one sentence
+        """
+        if self._room() < size + 1:
+            with self._lock:
+                self._measure()
+                missing = size + 1 - self._room()
+                if missing > 0 and not (self._coming + size < self.limit and self._can_free(missing)):
+                    self._refuse(size)
+
+    def _refuse(self, size: int) -> NoReturn:
+        self.refused += 1
+        said = self._refusal(size)
+        logger.error("a request was refused: %s", said)
+        raise NoRoom(said)
 
     def arrived(self, size: int) -> None:
         """The body of a request of `admit` has been read, or its end will not come."""
@@ -163,29 +187,44 @@ class Disk:
         """Remove files until so many bytes are free: what can be fetched again, uploads that no job names, recordings of ended
         jobs, ended jobs; the oldest first. What waits or runs keeps all it needs."""
         freed = 0
+        for part in self._removable():
+            if freed >= wanted:
+                return
+            with contextlib.suppress(OSError, Emow2vError):  # it is in use
+                freed += part.remove()
+
+    def _can_free(self, wanted: float) -> bool:
+        """Whether `_free` could free so many bytes; nothing is removed."""
+        known: set[Path] = set()  # several jobs may have one recording
+        found = 0
+        for path, _ in self._removable():
+            if path not in known:
+                known.add(path)
+                found += sum(sizes(path)) if path.is_dir() else size_of(path)
+            if found >= wanted:
+                return True
+        return False
+
+    def _removable(self) -> Iterator[_Part]:
         for step in (self._fetched, self._unused, self._recordings, self._jobs):
-            for remove in step():
-                if freed >= wanted:
-                    return
-                with contextlib.suppress(OSError, Emow2vError):  # it is in use
-                    freed += remove()
+            yield from step()
 
-    def _fetched(self) -> Iterator[Callable[[], int]]:
+    def _fetched(self) -> Iterator[_Part]:
         for path in sorted(self._places.fetched.glob("*/*"), key=_modified):
-            yield lambda path=path: _remove_fetched(path)  # type: ignore[misc]
+            yield _Part(path, lambda path=path: _remove_fetched(path))  # type: ignore[misc]
 
-    def _unused(self) -> Iterator[Callable[[], int]]:
+    def _unused(self) -> Iterator[_Part]:
         oldest = time.time() - UNUSED_S
         own = [self._places.of(owner) for owner in self._places.owners]
         for path, owner in sorted(((path, one.owner) for one in own for path in one.uploads.glob("*")), key=_age):
             if _modified(path) < oldest and not self._store.mentions(original(path).name, owner):
-                yield lambda path=path: sum(uploads.remove(path))  # type: ignore[misc]
+                yield _Part(path, lambda path=path: sum(uploads.remove(path)))  # type: ignore[misc]
 
-    def _recordings(self) -> Iterator[Callable[[], int]]:
+    def _recordings(self) -> Iterator[_Part]:
         for job in self._ended():
             for path in task_of(self._store.whole(job), self._places).uploads():
                 if path.is_file() and not self._store.mentions(original(path).name, job.owner, going_on=True):
-                    yield lambda job=job, path=path: self._remove_recording(job, path)  # type: ignore[misc]
+                    yield _Part(path, lambda job=job, path=path: self._remove_recording(job, path))  # type: ignore[misc]
 
     def _remove_recording(self, job: Job, path: Path) -> int:
         freed = sum(uploads.remove(path))
@@ -194,9 +233,10 @@ class Disk:
         self.removed_recordings += 1
         return freed
 
-    def _jobs(self) -> Iterator[Callable[[], int]]:
+    def _jobs(self) -> Iterator[_Part]:
         for job in self._ended():
-            yield lambda job=job: self._remove_job(job)  # type: ignore[misc]
+            folder = self._places.of(job.owner).results(job.id)
+            yield _Part(folder, lambda job=job: self._remove_job(job))  # type: ignore[misc]
 
     def _remove_job(self, job: Job) -> int:
         folder = self._places.of(job.owner).results(job.id)
