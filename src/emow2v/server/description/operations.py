@@ -18,7 +18,7 @@ _PIECE = (408, 409, 410, 412, 423, 460)  # of a request with bytes of an upload
 
 TAGS = {
     "predictions": "Send a recording, or name one that the server can reach.",
-    "uploads": "Send a large recording in parts, and go on where a connection was cut (tus 1.0.0).",
+    "uploads": "Send a large recording in parts, and continue where a connection was cut (tus 1.0.0).",
     "jobs": "What becomes of a recording that was sent: list, follow, cancel and erase.",
     "results": "The values of a finished job, in many formats, with its sound and its provenance.",
     "server": "Models, data folders and the disk of this server.",
@@ -75,8 +75,8 @@ OPERATIONS = {
     "GET /jobs/{job_id}/citation": Operation("get_citation", "results", "Get how to cite a result", (404, 409)),
     "GET /jobs/{job_id}/audio": Operation("get_audio", "results", "Get the recording of a job", (404,)),
     "GET /jobs/{job_id}/waveform": Operation("get_waveform", "results", "Get the waveform of a recording", (404,)),
-    "GET /jobs/{job_id}/files": Operation("list_job_files", "jobs", "List the files of a job of many", (404,)),
-    "GET /jobs/{job_id}/failures": Operation("get_failures", "results", "Get what failed in a job of many", (404,)),
+    "GET /jobs/{job_id}/files": Operation("list_job_files", "jobs", "List the recordings of a job of many", (404,)),
+    "GET /jobs/{job_id}/failures": Operation("get_failures", "results", "Get the failures of a job of many", (404,)),
     "GET /jobs/{job_id}/zip": Operation("get_zip", "results", "Get a file for each recording", (404, 409, *_DISK)),
     "GET /models": Operation("list_models", "server", "List models"),
     "GET /files": Operation("list_files", "server", "List the recordings of a data folder", (404,)),

@@ -71,7 +71,7 @@ PROBLEMS = {
     ),
     404: Problem(
         "NotFound",
-        "There is no such thing, or it belongs to another name.",
+        "There is no such job, recording or file, or it belongs to another name.",
         "No job 'talk1' is known; expected the id of a posted job.",
     ),
     409: Problem(
@@ -102,7 +102,7 @@ PROBLEMS = {
     ),
     415: Problem(
         "WrongType",
-        "The body is no form, or no bytes of an upload.",
+        "The body is not a form, or not the bytes of an upload.",
         "The body is application/json; expected a form, application/x-www-form-urlencoded or multipart/form-data, "
         "as curl -d or -F send it.",
     ),

@@ -126,7 +126,7 @@ class Capacity:
                 raise Busy(f"{many}are taken here; try again later, or see --max-streams.")
             raise Busy(f"{many}stay in real time here; try again later, or with a longer frame_step.")
         if number and (late := self.late_s) > LATE_S:
-            raise Busy(f"A live stream is {late:.1f} s late now, so that no more are taken; try again later.")
+            raise Busy(f"A live stream is {late:.1f} s late now, so no more are accepted; try again later.")
         ticket = object()
         with self._lock:
             self._admitted[ticket] = kind

@@ -29,7 +29,7 @@ class StreamRequest:
     Attributes:
         model: name of the model
         framing: the windows
-        wanted: what else the client wants
+        wanted: what else the client asks for
     """
 
     model: str

@@ -33,7 +33,7 @@ SETTLED_S = 0.5  # a stream that was not computed for so long keeps no others in
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a client wants of a stream.
+    """What a client asks of a stream.
 
     Attributes:
         rate: Hz of the samples

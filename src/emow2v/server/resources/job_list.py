@@ -48,7 +48,10 @@ def add(api: FastAPI, state: ServerState, to_model: Callable[..., JobModel]) -> 
         request: Request,
         response: Response,
         state: Annotated[State | None, Query()] = None,
-        kind: Annotated[Kind | None, Query(description="prediction: of /v1; process: of DISCOVER and NOVA.")] = None,
+        kind: Annotated[
+            Kind | None,
+            Query(description="prediction, batch: one or many recordings, of /v1; process: of DISCOVER and NOVA."),
+        ] = None,
         model: Annotated[str, Query(max_length=200, description="Name of the model that computed them.")] = "",
         name: Annotated[
             str, Query(max_length=1000, description="A part of the recording's name, in upper or lower case.")
