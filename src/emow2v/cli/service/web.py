@@ -42,7 +42,7 @@ def build_page(
     ] = "",
     model: ModelOption = "lite-frames",
 ) -> None:
-    """Write a page that computes recordings in the browser, so that no voice leaves the reader's device.
+    """Write a page that computes recordings in the browser, so that no voice leaves the user's device.
 
     Any web server for plain files can serve the folder; emow2v serve --web FOLDER serves it at /alone/. ONNX Runtime for
     browsers is downloaded once (33 MB) and checked. The model must be one of frames, such as lite-frames.
