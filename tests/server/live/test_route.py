@@ -1,5 +1,6 @@
 """Live speech over a WebSocket."""
 
+import asyncio
 import json
 import struct
 import threading
@@ -247,6 +248,35 @@ def test_an_engine_that_fails_ends_its_streams_only(client: TestClient, monkeypa
             socket.send_bytes(bytes(64_000))
             assert "no memory" in socket.receive_json()["error"]
     assert len(stream(client, "frame_step=100ms", bytes(32_000))[1]) == 10
+
+
+def test_no_more_is_computed_for_a_client_that_does_not_read(lite: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(steps, "UNSENT_BYTES", 100_000)  # embeddings of a second
+
+    async def read(feed: steps.Feed) -> None:
+        async with asyncio.timeout(60):
+            while not feed.done:
+                while feed.messages:
+                    feed.sent(feed.messages.popleft())
+                feed.wake()
+                await feed.moved.wait()
+                feed.moved.clear()
+
+    async def beside_each_other() -> None:
+        computed = steps.Steps(lite)
+        wanted = steps.Wanted(16000, "s16le", embeddings=True)
+        slow, quick = (computed.open(lite.stream(sampling_rate=16000, speech=True), wanted) for _ in range(2))
+        for one in (slow, quick):
+            one.add(bytes(20 * 32_000))
+            one.end()
+        await read(quick)
+        assert quick.rows == 500 and quick.unsent >= 0
+        assert slow.waits and slow.rows <= 100 and computed.late_s == 0
+        await read(slow)
+        assert slow.rows == 500
+        computed.stop()
+
+    asyncio.run(beside_each_other())
 
 
 def test_lateness_counts_only_sound_that_came_as_it_was_spoken() -> None:

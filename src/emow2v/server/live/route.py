@@ -200,7 +200,9 @@ async def _send(socket: WebSocket, steps: Steps, feed: Feed) -> None:
         while feed.messages:
             message = feed.messages.popleft()
             await (socket.send_text(message) if isinstance(message, str) else socket.send_bytes(message))
+            feed.sent(message)
         feed.read.set()
+        feed.wake()  # it may have waited for the client
         if feed.failure is not None:
             raise feed.failure
         if feed.done:

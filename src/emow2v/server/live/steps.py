@@ -28,6 +28,7 @@ TAKEN_S = 1.0  # of sound of a stream in a round, so that a long message does no
 REST_S = 0.04  # at most, between the beginnings of two rounds
 REST_OF_FRAMES_S = 0.16  # for a model of frames: batches of streams and longer steps gain more
 BUSY_S = 5.0  # of the past, in which the share of work is looked at
+UNSENT_BYTES = 1 << 22  # that wait to be sent: no more of a stream is computed until its client has read them
 SETTLED_S = 0.5  # a stream that was not computed for so long keeps no others in memory
 
 
@@ -64,6 +65,7 @@ class Feed:
         failure: why the stream cannot go on
         done: whether all messages have come
         rows: number of rows in all messages
+        unsent: bytes of the messages
     """
 
     stream: Stream
@@ -77,6 +79,7 @@ class Feed:
     failure: Emow2vError | None = None
     done: bool = False
     rows: int = 0
+    unsent: int = 0
 
     def __post_init__(self) -> None:
         self.reader = PCMReader(self.wanted.encoding)
@@ -112,7 +115,16 @@ class Feed:
         self.ended = True
         self.wake()
 
+    def sent(self, message: str | bytes) -> None:
+        """A message was sent."""
+        self.unsent -= len(message)
+
     # --- in the thread of the steps ---
+
+    @property
+    def waits(self) -> bool:
+        """Whether the client must read before more is computed."""
+        return self.unsent > UNSENT_BYTES
 
     def take(self) -> None:
         """Cut what has come into parts.
@@ -198,7 +210,7 @@ class Steps:
     @property
     def late_s(self) -> float:
         now = self._clock()
-        return max((one.late_s(now) for one in self._feeds), default=0.0)
+        return max((one.late_s(now) for one in self._feeds if not one.waits), default=0.0)
 
     @property
     def busy(self) -> float:
@@ -220,12 +232,12 @@ class Steps:
                 self._rounds.append((begun, ended))
                 while self._rounds[0][1] < ended - BUSY_S:
                     self._rounds.popleft()
-                feeds = self._feeds
+                feeds = [one for one in self._feeds if not one.over and not one.waits]
                 next_at = begun + min(2 * (ended - begun), self._rest)
-                if any(one.hurried for one in feeds if not one.over):
+                if any(one.hurried for one in feeds):
                     next_at = ended
                     self._wake.set()
-                elif any(one.inbox or one.stream.more for one in feeds if not one.over):
+                elif any(one.inbox or one.stream.more for one in feeds):
                     self._wake.set()
         finally:  # a fault of emow2v is logged by the thread; its connections are told
             self._stopped.set()
@@ -241,7 +253,7 @@ class Steps:
         told: list[_Told] = []
         work: list[Feed] = []
         for feed in self._feeds:
-            if feed.over:
+            if feed.over or feed.waits:
                 continue
             try:
                 feed.take()
@@ -303,6 +315,7 @@ def _tell(told: list[_Told]) -> None:
 def _arrived(told: list[_Told]) -> None:
     for feed, messages, failure, done, count in told:
         feed.messages += messages
+        feed.unsent += sum(map(len, messages))
         feed.rows += count
         feed.failure, feed.done = failure, done
         feed.moved.set()
