@@ -202,6 +202,8 @@ def test_addresses_that_there_are_not(client: TestClient, path: str) -> None:
         ("PUT", "/v1/jobs", "GET"),
         ("GET", "/v1/predictions", "POST"),
         ("PATCH", "/healthz", "GET"),
+        ("PUT", "/v1/uploads", "GET, OPTIONS, POST"),
+        ("PUT", "/v1/jobs/a", "DELETE, GET"),
     ],
 )
 def test_methods_that_an_address_does_not_take(client: TestClient, method: str, path: str, allowed: str) -> None:

@@ -20,6 +20,7 @@ from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.requests import ClientDisconnect
+from starlette.routing import Match
 
 from emow2v._version import __version__
 from emow2v.discover.database import passwords
@@ -252,9 +253,17 @@ async def _events(own: OwnJobs, found: Job, to_model: Any, stopping: threading.E
 
 async def _problem(request: Request, error: Exception) -> Response:
     assert isinstance(error, StarletteHTTPException)
+    if error.status_code == 405:  # the framework names the methods of one route only
+        error.headers = {**(error.headers or {}), "Allow": ", ".join(_methods(request))}
     return JSONResponse(
         {"error": one_line(sentence(error, request.url.path))}, error.status_code, headers=error.headers
     )
+
+
+def _methods(request: Request) -> list[str]:
+    """The methods of all routes that have the address of a request."""
+    routes = [route for route in request.app.routes if route.matches(request.scope)[0] is not Match.NONE]
+    return sorted({method for route in routes for method in getattr(route, "methods", None) or ()})
 
 
 async def _invalid(request: Request, error: Exception) -> Response:
