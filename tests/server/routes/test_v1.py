@@ -210,3 +210,12 @@ def test_methods_that_an_address_does_not_take(client: TestClient, method: str, 
     answer = client.request(method, path)
     assert answer.status_code == 405 and f"'{path}' takes; expected" in answer.json()["error"]
     assert allowed in answer.json()["error"].rpartition("expected")[2]
+
+
+@pytest.mark.parametrize("files", [None, {"file": ("a.wav", b"1")}], ids=["urlencoded", "multipart"])
+def test_a_field_that_is_too_long_is_refused_with_the_limit(
+    client: TestClient, files: dict[str, tuple[str, bytes]] | None
+) -> None:
+    answer = client.post("/v1/predictions", data={"path": "x" * 70_000}, files=files)
+    assert answer.status_code == 400
+    assert "50 fields of 64 KB" in answer.json()["error"] and "recordings are sent as files" in answer.json()["error"]

@@ -57,13 +57,22 @@ async def prepare(request: Request, *, max_files: int, max_fields: int, max_part
         try:
             request._form = await parser.parse()
         except MultiPartException as error:
+            limits = f"{storage.counted(max_files, 'file')} and {max_fields} fields of {max_part_size >> 10} KB"
             raise HTTPException(
                 400,
                 f"The form cannot be taken ({error.message.rstrip('.')}); expected {MULTIPART} as curl -F sends it, "
-                f"with at most {storage.counted(max_files, 'file')} and {max_fields} fields.",
+                f"with at most {limits}; recordings are sent as files.",
             ) from None
     elif kind == URLENCODED:
-        await _refuse_json(request, await request.form(max_fields=max_fields, max_part_size=max_part_size))
+        try:
+            form = await request.form(max_fields=max_fields, max_part_size=max_part_size)
+        except HTTPException as error:
+            raise HTTPException(
+                400,
+                f"The form cannot be taken ({error.detail.rstrip('.')}); expected at most {max_fields} fields of "
+                f"{max_part_size >> 10} KB; recordings are sent as files, as curl -F does.",
+            ) from None
+        await _refuse_json(request, form)
     else:
         if kind != MULTIPART and not await _is_empty(request):
             came = f"is {kind[:60]}" if kind else "has no Content-Type"
