@@ -12,7 +12,7 @@ def refuse_folder(monkeypatch: pytest.MonkeyPatch, name: str, number: int) -> No
     scandir = os.scandir
 
     def scan(place: Any) -> Any:
-        if Path(place).name == name:
+        if not isinstance(place, int) and Path(place).name == name:  # pytest removes folders by their descriptors
             raise OSError(number, os.strerror(number), str(place))
         return scandir(place)
 
