@@ -57,6 +57,7 @@ class HeldModels:
         changed: called after each change of what is in memory
         clock: seconds
         resident: bytes of memory of this process
+        tidy: gives memory of unloaded models back to the system
 
     Attributes:
         loads: number of models that were loaded so far
@@ -68,6 +69,7 @@ class HeldModels:
     changed: Callable[[], None] = lambda: None
     clock: Callable[[], float] = time.monotonic
     resident: Callable[[], int] = resident_bytes
+    tidy: Callable[[], None] = give_back
     loads: int = 0
     _held: list[_Held] = field(default_factory=list)  # used last at the end
     _lock: threading.Lock = field(default_factory=threading.Lock)  # held for short times
@@ -96,7 +98,7 @@ class HeldModels:
             if (model := self._found(name)) is not None:  # another thread loaded it
                 return model
             self._unload(1)
-            give_back()  # so that the new one does not fill what others left
+            self.tidy()  # so that the new one does not fill what others left
             before = self.resident()
             model = self.load(name)
             run_once(model)
@@ -174,7 +176,7 @@ class HeldModels:
                     self._held.remove(one)
                     gone.append(one.name)
         if gone:
-            give_back()
+            self.tidy()
             logger.info("no more in memory: %s", ", ".join(gone))
         return bool(gone)
 
