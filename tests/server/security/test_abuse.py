@@ -534,7 +534,7 @@ def test_hang_ups_floods_and_nonsense_leave_nothing_open(
                     with pytest.raises(ConnectionClosed):
                         stream.send(bytes(3 << 20))
                         stream.recv(timeout=30)
-                    assert stream.close_code == 1009
+                    assert stream.close_code in (1009, 1006)  # the latter where it hangs up before all has been sent
 
         def opened() -> int:
             gc.collect()
