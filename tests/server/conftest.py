@@ -33,6 +33,18 @@ def browser(speech: Path) -> Iterator["api.Browser"]:
         yield chrome
 
 
+@pytest.fixture(scope="module")
+def url(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server of the module on its fixture `data`, a folder, without models that were installed here."""
+    from emow2v.server.run import Server
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EMOW2V_HOME", str(tmp_path_factory.mktemp("home")))
+        server = Server(port=0, data_dirs=[data], work_dir=tmp_path_factory.mktemp("work"), threads=1)
+        with server.running() as address:
+            yield address
+
+
 @pytest.fixture
 def visit(browser: "api.Browser", url: str) -> Iterator[Callable[..., "Visitor"]]:
     """Opens pages of the server that the module's fixture `url` starts."""

@@ -8,7 +8,7 @@ import shutil
 import urllib.parse
 import urllib.request
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -59,15 +59,6 @@ def data(tmp_path_factory: pytest.TempPathFactory, speech: Path) -> Path:
     soundfile.write(folder / "long.flac", np.resize(signal, 900 * RATE), RATE)
     shutil.copyfile(speech, folder / "session.wav")
     return folder
-
-
-@pytest.fixture(scope="module")
-def url(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("EMOW2V_HOME", str(tmp_path_factory.mktemp("home")))
-        server = Server(port=0, data_dirs=[data], work_dir=tmp_path_factory.mktemp("work"), threads=1)
-        with server.running() as address:
-            yield address
 
 
 @pytest.fixture(scope="module")

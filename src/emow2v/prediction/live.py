@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from typing import Any, Generic, Protocol, TypeVar
@@ -29,7 +30,7 @@ class LiveCutter(Cutter[Part], Protocol[Part]):
     def flush(self) -> Iterator[Part]: ...
 
 
-class LiveValues(Generic[Cut]):
+class LiveValues(ABC, Generic[Cut]):
     """Takes samples, gives the outputs of the windows that became complete.
 
     Args:
@@ -67,13 +68,13 @@ class LiveValues(Generic[Cut]):
         """The last parts of a signal of `duration` seconds."""
         return list(self._cutter.finish(duration))
 
+    @abstractmethod
     def together(self, work: Sequence[tuple[Any, Cut]]) -> list[Numbered | None]:
         """Compute one part of each of several signals of this model; None where a part completes no window.
 
         Args:
             work: pairs of what `window_values` or `frame_values` made, and its next part
         """
-        raise NotImplementedError
 
     @property
     def more(self) -> bool:

@@ -5,13 +5,12 @@ import io
 import json
 import shutil
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from browsers import CHROMIUM, CONTRAST, Visitor, api, drawn, expect, row, saved, unnamed
-from emow2v.server.run import Server
 
 pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed (apt install chromium)"),
@@ -29,15 +28,6 @@ def data(tmp_path_factory: pytest.TempPathFactory, speech: Path) -> Path:
     shutil.copyfile(speech, folder / "study" / "below" / HOSTILE)
     (folder / "study" / "broken.wav").write_bytes(b"no sound" * 50)
     return folder
-
-
-@pytest.fixture(scope="module")
-def url(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("EMOW2V_HOME", str(tmp_path_factory.mktemp("home")))
-        server = Server(port=0, data_dirs=[data], work_dir=tmp_path_factory.mktemp("work"), threads=1)
-        with server.running() as address:
-            yield address
 
 
 def test_a_folder_is_posted_followed_and_saved(visit: Callable[..., Visitor]) -> None:

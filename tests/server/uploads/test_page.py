@@ -1,6 +1,5 @@
 """The page sends a large file in pieces, through a line that is cut, and goes on when the file is dropped again."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +9,6 @@ import pytest
 import soundfile
 
 from cut_lines import cutting
-from emow2v.server.run import Server
 
 if TYPE_CHECKING:
     from browsers import api
@@ -19,17 +17,6 @@ pytestmark = pytest.mark.slow
 
 RATE = 48_000
 CUT = "Failed to load resource"
-
-
-@pytest.fixture(scope="module")
-def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("server") / "work"
-
-
-@pytest.fixture(scope="module")
-def url(work: Path) -> Iterator[str]:
-    with Server(port=0, data_dirs=[work.parent], work_dir=work, threads=1).running() as address:
-        yield address
 
 
 @pytest.fixture(scope="module")

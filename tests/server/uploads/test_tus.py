@@ -24,7 +24,6 @@ from tusclient.storage.filestorage import FileStorage
 from cut_lines import cutting
 from emow2v.model import Model
 from emow2v.modelstore.verify import EXAMPLE
-from emow2v.server.run import Server
 from waiting import until
 
 # tuspy leaves the files open that it reads
@@ -33,17 +32,6 @@ pytestmark = pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
 TUS = {"Tus-Resumable": "1.0.0"}
 BODY = {"Content-Type": "application/offset+octet-stream"}
 CONTENT = np.random.default_rng(0).bytes(3_000_000)
-
-
-@pytest.fixture(scope="module")
-def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("server") / "work"
-
-
-@pytest.fixture(scope="module")
-def url(work: Path) -> Iterator[str]:
-    with Server(port=0, data_dirs=[work.parent], work_dir=work, threads=1).running() as address:
-        yield address
 
 
 @pytest.fixture
