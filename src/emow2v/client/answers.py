@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
@@ -105,7 +105,13 @@ class Job:
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """A model of a server; lengths of windows in seconds, the sampling rate in Hz."""
+    """A model of a server; lengths of windows in seconds, the sampling rate in Hz.
+
+    Attributes:
+        served: whether it is used where a request names none
+        in_memory: number of the server's processes that hold it
+        memory_mb: the most that it takes in one of them; None where none holds it
+    """
 
     name: str
     version: str
@@ -115,6 +121,8 @@ class ModelInfo:
     min_seconds: float
     max_seconds: float
     served: bool
+    in_memory: int = 0
+    memory_mb: float | None = None
 
 
 @dataclass(frozen=True)
@@ -217,7 +225,7 @@ def read_model(body: Any) -> ModelInfo:
     Raises:
         Unfit: it is none
     """
-    return ModelInfo(**_known(body, ModelInfo, tuple(one.name for one in fields(ModelInfo))))
+    return ModelInfo(**_known(body, ModelInfo, tuple(one.name for one in fields(ModelInfo) if one.default is MISSING)))
 
 
 def read_citation(body: Any) -> Citation:
