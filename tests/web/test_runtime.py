@@ -76,6 +76,7 @@ def test_what_was_downloaded_and_changed_since_is_downloaded_again(registry: Sit
         (ARCHIVE[:100], "is another file"),
         (None, "is not there"),
     ],
+    ids=["changed", "longer", "cut off", "none"],  # the archive has the time at which it was made
 )
 def test_another_file_in_the_registry(registry: Site, tmp_path: Path, content: bytes | None, sentence: str) -> None:
     path = tmp_path / "registry" / PLACE
