@@ -73,6 +73,23 @@ def test_what_is_no_server_of_emow2v(reply: webs.Reply, kind: type[ClientError],
         assert len(site.asked) == 1
 
 
+def test_a_next_page_at_a_damaged_address() -> None:
+    reply = lambda one: give(one, [JOB], Link='<//[a?cursor=b>; rel="next"')  # noqa: E731
+    with (
+        webs.serving(reply) as site,
+        Client(f"http://{site.host}") as client,
+        pytest.raises(WrongAnswer, match="address of the next page"),
+    ):
+        list(client.jobs())
+
+
+@pytest.mark.parametrize("name", ["//[a.wav", "a]//b.wav"])
+def test_names_that_are_no_addresses(name: str) -> None:
+    """Guessing a type from the name failed with Python 3.13."""
+    with webs.serving(lambda one: give(one, JOB)) as site, Client(f"http://{site.host}") as client:
+        assert client.post(b"sound", name=name).id == "a"
+
+
 def test_tables_that_are_damaged() -> None:
     columns = ["start", "end", "arousal", "dominance", "valence", "confidence"]
     for table, sentence in (

@@ -145,7 +145,7 @@ def arguments(server: Server, request: Request) -> Iterator[dict[str, Any]]:
     for name, text in request.form or ():
         fields.setdefault(name, []).append(text)
     with contextlib.ExitStack() as opened:
-        files: list[tuple[str, tuple[str, IO[bytes] | bytes]]] = []
+        files: list[tuple[str, tuple[str, IO[bytes] | bytes, str]]] = []
         for one in request.attachments:
             source = one.source
             if isinstance(source, Path):
@@ -153,7 +153,9 @@ def arguments(server: Server, request: Request) -> Iterator[dict[str, Any]]:
                     source = opened.enter_context(source.open("rb"))
                 except OSError as error:
                     raise ClientError(f"{one.name} cannot be read ({error.strerror}).") from None
-            files.append((one.field, (one.name, source)))
+            files.append(
+                (one.field, (one.name, source, "application/octet-stream"))
+            )  # httpx fails on some names otherwise
         yield {
             "method": request.method,
             "url": f"{server.address}/v1/{request.path}",

@@ -124,7 +124,11 @@ def page(server: Server, query: list[tuple[str, str]]) -> Flow[tuple[list[Job], 
     answer = yield from sent(server, Request("GET", "jobs", query=query))
     jobs = _read(server, answer, lambda body: [answers.read_job(one) for one in answers.read_list(body)])
     following = _NEXT.search(answer.headers.get("link", ""))
-    return jobs, parse_qsl(urlsplit(following[1]).query, keep_blank_values=True) if following else []
+    try:
+        query = parse_qsl(urlsplit(following[1]).query, keep_blank_values=True) if following else []
+    except ValueError:  # brackets that are not closed
+        raise wrong(server, "the address of the next page of jobs is damaged") from None
+    return jobs, query
 
 
 def result(server: Server, job: JobOrId, session: int, embeddings: bool | None) -> Flow[answers.Result]:
