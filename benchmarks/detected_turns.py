@@ -27,9 +27,9 @@ from emow2v.speech.turns import turns
 from speech import LEVELS, PAUSE, Session, labelled, rms, sessions
 from turns import Turn, clips, joined
 
-DEFAULTS = {"minimum_ms": 250, "bridged_pause_ms": 300, "padding_ms": 60, "maximum_ms": 15_000}
+DEFAULTS = {"shortest_turn_ms": 250, "bridged_pause_ms": 300, "padding_ms": 60, "longest_turn_ms": 15_000}
 TRIED = {
-    "minimum_ms": (0, 100, 500),
+    "shortest_turn_ms": (0, 100, 500),
     "bridged_pause_ms": (0, 100, 200, 400, 600),
     "padding_ms": (0, 30, 100, 200),
 }
@@ -151,7 +151,9 @@ def cutting(model: emow2v.Model, rated: list[Turn]) -> list[dict[str, object]]:
     for turn in long:
         frames = probabilities([turn.signal])
         spans = {
-            f"maximum_ms {longest}": turns(frames, **DEFAULTS | {"maximum_ms": longest, "bridged_pause_ms": 1000})
+            f"longest_turn_ms {longest}": turns(
+                frames, **DEFAULTS | {"longest_turn_ms": longest, "bridged_pause_ms": 1000}
+            )
             for longest in LONGEST
         }
         for name, value in zip(spans, values(model, turn.signal, list(spans.values())), strict=True):

@@ -230,8 +230,8 @@ class Model(Tables):
         framing: Framing | None = None,
         context: Context = "window",
         batch_size: int | None = None,
-        minimum_ms: float = 250,
-        maximum_ms: float = 15_000,
+        shortest_turn_ms: float = 250,
+        longest_turn_ms: float = 15_000,
         bridged_pause_ms: float = 300,
         on_values: Callable[[Block], None] | None = None,
     ) -> Trajectory:
@@ -247,7 +247,7 @@ class Model(Tables):
             pool: False for one value a turn, which is nearer to listeners (docs/speech.md); True for the mean of the values
                 over time whose window lies inside the turn
             framing, context: of the values over time
-            minimum_ms, maximum_ms, bridged_pause_ms: of the detector's turns, see `speech.turns.turns`
+            shortest_turn_ms, longest_turn_ms, bridged_pause_ms: of the detector's turns, see `speech.turns.turns`
             on_values: called with each block of the values over time, if their mean is taken; once for each channel
 
         Raises:
@@ -265,7 +265,7 @@ class Model(Tables):
         checked = self._framing("windows" if pool else "files", framing if pool else None, context, batch_size)
         request = turns.TurnRequest(
             segments,
-            {"minimum_ms": minimum_ms, "maximum_ms": maximum_ms, "bridged_pause_ms": bridged_pause_ms},
+            {"shortest_turn_ms": shortest_turn_ms, "longest_turn_ms": longest_turn_ms, "bridged_pause_ms": bridged_pause_ms},
             checked if pool else None, context, batch_size, check, longest_s, channel, name_channel, on_values,
         )  # fmt: skip
         opener = trajectories.Opener(source, sampling_rate, self.card.sampling_rate, track=track, channel=channel)

@@ -69,7 +69,7 @@ def test_one_file_belongs_to_one_recording_unless_it_names_several(folder: Path)
         (("--tier", "VP"), "expected --segments"),
         (("--pool",), "--pool belongs to turns"),
         (("--unit", "turns", "--start", "1s"), "times of their own"),
-        (("--unit", "turns", "--longest-turn", "300ms"), "maximum_ms is 300"),
+        (("--unit", "turns", "--longest-turn", "300ms"), "The longest turn is 300 ms; expected"),
         (("--segments", "turns", "--tier", "=left"), "expected a name"),
         (("--segments", "turns/a.eaf", "--tier", "XX"), "expected one of 'VP'"),
     ],

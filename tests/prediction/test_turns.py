@@ -96,7 +96,7 @@ def test_pooled_values_are_those_whose_window_lies_in_the_turn(lite: Model, cont
 
 def test_without_a_file_turns_are_those_of_the_detector(lite: Model) -> None:
     frames = speech_frames(lite, EXAMPLE)
-    for options in ({}, {"minimum_ms": 500, "maximum_ms": 3000, "bridged_pause_ms": 100}):
+    for options in ({}, {"shortest_turn_ms": 500, "longest_turn_ms": 3000, "bridged_pause_ms": 100}):
         rows = table(lite.predict_turns(EXAMPLE, **options))
         expected = turns_of(frames, **options, duration_s=DURATION, frame_ms=1000 * frame_s(lite))
         np.testing.assert_allclose(rows[["start", "end"]].to_numpy(), expected)

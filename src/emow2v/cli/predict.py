@@ -346,12 +346,9 @@ def _turns(
     from emow2v.archive.turns import Turns
     from emow2v.framing import parse_time
 
-    names = ("shortest_turn", "longest_turn", "bridged_pause")
-    times = [
-        float(parse_time(time, f"--{name}".replace("_", "-"))) for name, time in zip(names, detection, strict=True)
-    ]
-    keys = ("minimum_ms", "maximum_ms", "bridged_pause_ms")
-    options = {"pool": pool} | dict(zip(keys, times, strict=True))
+    options: dict[str, float] = {"pool": pool}
+    for name, time in zip(("shortest-turn", "longest-turn", "bridged-pause"), detection, strict=True):
+        options[f"{name.replace('-', '_')}_ms"] = float(parse_time(time, f"--{name}"))
     return Turns(Path(segments) if segments else None, tiers, options)
 
 

@@ -20,10 +20,15 @@ def speech_frame_ms(card: Card) -> float:
     return 1000 * card.frame_hop / card.sampling_rate if card.one_pass else FRAME_MS
 
 
-def check_detection(card: Card, minimum_ms: float, maximum_ms: float, bridged_pause_ms: float) -> None:
+def check_detection(card: Card, shortest_turn_ms: float, longest_turn_ms: float, bridged_pause_ms: float) -> None:
     """Refuse options of the detector's turns that are out of range for all recordings: `FramingError`."""
     frame_ms = speech_frame_ms(card)
-    check_options(minimum_ms=minimum_ms, maximum_ms=maximum_ms, bridged_pause_ms=bridged_pause_ms, frame_ms=frame_ms)
+    check_options(
+        shortest_turn_ms=shortest_turn_ms,
+        longest_turn_ms=longest_turn_ms,
+        bridged_pause_ms=bridged_pause_ms,
+        frame_ms=frame_ms,
+    )
 
 
 def speech_facts(card: Card, *, turns: bool = False) -> dict[str, str | float]:

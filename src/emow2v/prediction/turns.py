@@ -138,7 +138,7 @@ def _without_channels(segmentation: Segmentation, name: str) -> Segmentation:
 def _source_facts(request: TurnRequest) -> dict[str, str | float]:
     segmentation = request.segmentation
     if segmentation is None:
-        return {"turns_from": "the detector", **{f"turns_{name}": value for name, value in request.detection.items()}}
+        return {"turns_from": "the detector", **request.detection}
     facts: dict[str, str | float] = {"turns_from": f"{segmentation.name} ({segmentation.format})"}
     if segmentation.channels:
         facts["turns_channels"] = ", ".join(f"{name}={channel}" for name, channel in segmentation.channels.items())

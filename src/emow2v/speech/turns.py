@@ -11,8 +11,8 @@ from emow2v.errors import FramingError
 from emow2v.framing import Signal
 from emow2v.speech.activity import FRAME_MS, THRESHOLD
 
-MINIMUM_MS = 250.0
-MAXIMUM_MS = 15_000.0
+SHORTEST_TURN_MS = 250.0
+LONGEST_TURN_MS = 15_000.0
 BRIDGED_PAUSE_MS = 300.0
 PADDING_MS = 60.0
 
@@ -21,8 +21,8 @@ def turns(
     probabilities: Signal,
     *,
     threshold: float = THRESHOLD,
-    minimum_ms: float = MINIMUM_MS,
-    maximum_ms: float = MAXIMUM_MS,
+    shortest_turn_ms: float = SHORTEST_TURN_MS,
+    longest_turn_ms: float = LONGEST_TURN_MS,
     bridged_pause_ms: float = BRIDGED_PAUSE_MS,
     padding_ms: float = PADDING_MS,
     duration_s: float | None = None,
@@ -31,13 +31,13 @@ def turns(
     """The turns (start, end) in seconds, in order and without overlap.
 
     Frames with at least `threshold` are speech. Pauses up to `bridged_pause_ms` belong to the turn around them. Stretches
-    that are then shorter than `minimum_ms` are dropped. Longer ones than `maximum_ms` are cut at the frame with the least
+    that are then shorter than `shortest_turn_ms` are dropped. Longer ones than `longest_turn_ms` are cut at the frame with the least
     probability in the second half of the allowed length.
 
     Args:
         probabilities: float32 [frames] of a recording, from its start (`activity.probabilities`)
         threshold: above 0, at most 1
-        maximum_ms: 0 for turns of any length
+        longest_turn_ms: 0 for turns of any length
         padding_ms: added before and behind each turn, but never more than half of the pause there
         duration_s: of the recording: no turn ends after it
         frame_ms: length of the frames
@@ -48,10 +48,12 @@ def turns(
     >>> turns(np.array([0, 1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0], np.float32), padding_ms=0)
     [(0.032, 0.32)]
     """
-    check_options(threshold, minimum_ms, maximum_ms, bridged_pause_ms, padding_ms, frame_ms)
+    check_options(threshold, shortest_turn_ms, longest_turn_ms, bridged_pause_ms, padding_ms, frame_ms)
     speech = _bridge(_runs(probabilities >= threshold), bridged_pause_ms / frame_ms)
-    kept = [(begin, end) for begin, end in speech if (end - begin) * frame_ms >= minimum_ms]
-    pieces = [piece for begin, end in kept for piece in _cut(probabilities, begin, end, int(maximum_ms / frame_ms))]
+    kept = [(begin, end) for begin, end in speech if (end - begin) * frame_ms >= shortest_turn_ms]
+    pieces = [
+        piece for begin, end in kept for piece in _cut(probabilities, begin, end, int(longest_turn_ms / frame_ms))
+    ]
     last = len(probabilities) * frame_ms / 1000
     times = [(begin * frame_ms / 1000, end * frame_ms / 1000) for begin, end in pieces]
     return _pad(times, padding_ms / 1000, last if duration_s is None else min(duration_s, last))
@@ -59,8 +61,8 @@ def turns(
 
 def check_options(
     threshold: float = THRESHOLD,
-    minimum_ms: float = MINIMUM_MS,
-    maximum_ms: float = MAXIMUM_MS,
+    shortest_turn_ms: float = SHORTEST_TURN_MS,
+    longest_turn_ms: float = LONGEST_TURN_MS,
     bridged_pause_ms: float = BRIDGED_PAUSE_MS,
     padding_ms: float = PADDING_MS,
     frame_ms: float = FRAME_MS,
@@ -68,15 +70,15 @@ def check_options(
     """Refuse options of `turns` that are out of their range, before there are probabilities: `FramingError`."""
     if not 0 < threshold <= 1:
         raise FramingError(f"threshold is {threshold:g}; expected more than 0, at most 1.")
-    times = {"minimum_ms": minimum_ms, "bridged_pause_ms": bridged_pause_ms, "padding_ms": padding_ms}
+    times = {"shortest turn": shortest_turn_ms, "bridged pause": bridged_pause_ms, "padding of turns": padding_ms}
     for name, value in times.items():
         if not 0 <= value < float("inf"):
-            raise FramingError(f"{name} is {value:g}; expected 0 or more milliseconds.")
-    lowest = 2 * (minimum_ms + frame_ms)  # so that no piece of a turn is shorter than a turn may be
-    if maximum_ms and not lowest <= maximum_ms < float("inf"):
+            raise FramingError(f"The {name} is {value:g} ms; expected 0 or more milliseconds.")
+    lowest = 2 * (shortest_turn_ms + frame_ms)  # so that no piece of a turn is shorter than a turn may be
+    if longest_turn_ms and not lowest <= longest_turn_ms < float("inf"):
         raise FramingError(
-            f"maximum_ms is {maximum_ms:g}; expected 0 (turns of any length), or at least {lowest:g} "
-            f"(twice minimum_ms and {frame_ms:g} each)."
+            f"The longest turn is {longest_turn_ms:g} ms; expected 0 (turns of any length), or at least {lowest:g} ms: "
+            f"twice the shortest turn and {frame_ms:g} ms each."
         )
 
 

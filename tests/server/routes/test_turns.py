@@ -87,7 +87,7 @@ def test_pooled_turns_and_those_of_the_detector(client: TestClient, lite: Model,
     job = posted(client, "", unit="turns", pool="true", frame_step="100ms", shortest_turn="100ms", longest_turn="2s")
     listed = client.get(f"/v1/jobs/{job['id']}/turns").json()
     assert (listed["source"], listed["name"], listed["unit"]) == ("detector", "the detector", "pool")
-    options = {"pool": True, "framing": Framing(frame_step_ms=100), "minimum_ms": 100, "maximum_ms": 2000}
+    options = {"pool": True, "framing": Framing(frame_step_ms=100), "shortest_turn_ms": 100, "longest_turn_ms": 2000}
     frame = lite.predict_turns(talk, **options).to_frame().reset_index()  # type: ignore[arg-type]
     (tier,) = listed["tiers"]
     assert len(tier["turns"]) == len(frame) > 1 and tier["name"] == tier["speaker"] == ""
@@ -129,7 +129,7 @@ def test_turns_of_the_detector_beside_values(client: TestClient, lite: Model, ta
     answer = client.get(f"/v1/jobs/{job['id']}/rows").json()
     assert answer["columns"] == table["columns"] and answer["rows"] == table["rows"]
     listed = client.get(f"/v1/jobs/{job['id']}/turns").json()
-    judge = lite.predict_turns(talk, maximum_ms=2000)
+    judge = lite.predict_turns(talk, longest_turn_ms=2000)
     (tier,) = listed["tiers"]
     assert [(turn["start"], turn["end"]) for turn in tier["turns"]] == list(zip(judge.starts, judge.ends, strict=True))
     assert judge.speech is not None
@@ -171,7 +171,7 @@ def test_both_files_of_an_annotation_and_a_path(client: TestClient, talk: Path) 
         ("", "", {"tier": "Anna"}, "tier names tiers of a file; expected segments with it"),
         ("", "", {"pool": "true"}, "pool belongs to turns; expected unit=turns with it"),
         ("", "", {"unit": "turns", "start": "1s"}, "Turns have times of their own"),
-        ("", "", {"speech": "true", "longest_turn": "300ms"}, "longest_turn is 300; expected 0"),
+        ("", "", {"speech": "true", "longest_turn": "300ms"}, "The longest turn is 300 ms; expected 0"),
         ("", "", {"segments": "a text"}, "segments is a text; expected an upload"),
         ("", "", {"speech": "perhaps"}, "speech is 'perhaps'; expected true or false."),
     ],

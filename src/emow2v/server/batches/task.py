@@ -25,7 +25,6 @@ from emow2v.formats.table_read import Table, read_kept
 from emow2v.inputs import Input, Outcome
 from emow2v.inputs.table import Inputs
 from emow2v.model import Model
-from emow2v.prediction.speech import check_detection
 from emow2v.server.batches.choosing import Chosen, local
 from emow2v.server.batches.following import Alone, Following
 from emow2v.server.jobs.observer import GaveWay, JobObserver
@@ -99,8 +98,6 @@ class BatchTask(PredictionOptions):
     def check(self, served: Card, max_duration_s: float = 0) -> float:
         """Check the options; what is wrong with a recording is said when it is computed."""
         self._check_options(served)
-        if self.unit == "turns":
-            check_detection(self.card(served), **self.detection)
         return 0.0
 
     def stated_s(self) -> float:

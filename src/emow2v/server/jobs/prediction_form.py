@@ -7,9 +7,5 @@ FORMATS = {
 STEM = "result"
 RECORDINGS = {"file": "upload", "path": "path", "url": "url"}  # fields of a request, and of its stored form
 TIMES = {"frame_step": "40ms", "left_context": "960ms", "right_context": "0ms", "start": "0ms", "end": "0ms"}
-# Turns of the detector: times of a form with their defaults, and the options of `speech.turns.turns`
-DETECTION = {
-    "shortest_turn": ("250ms", "minimum_ms"),
-    "longest_turn": ("15s", "maximum_ms"),
-    "bridged_pause": ("300ms", "bridged_pause_ms"),
-}
+# Turns of the detector: times of a form with their defaults; `speech.turns.turns` has the same options in milliseconds
+DETECTION = {"shortest_turn": "250ms", "longest_turn": "15s", "bridged_pause": "300ms"}

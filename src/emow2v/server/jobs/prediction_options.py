@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Literal, cast
 
-import numpy as np
-
 from emow2v.cards import Card
 from emow2v.discover import options as opts
 from emow2v.discover.options import TrackChoice
@@ -16,8 +14,8 @@ from emow2v.engines.shared_context import check_shared
 from emow2v.errors import Emow2vError, FormatError, FramingError, RequestError
 from emow2v.framing import Framing, Padding, parse_time
 from emow2v.model import Context
+from emow2v.prediction.speech import check_detection
 from emow2v.server.jobs.prediction_form import DETECTION, TIMES
-from emow2v.speech.turns import turns as turns_of
 
 
 class PredictionOptions:
@@ -77,8 +75,8 @@ class PredictionOptions:
     def detection(self) -> dict[str, float]:
         """Options of `speech.turns.turns`."""
         return {
-            option: float(parse_time(self._form.get(field, default), field))
-            for field, (default, option) in DETECTION.items()
+            f"{field}_ms": float(parse_time(self._form.get(field, default), field))
+            for field, default in DETECTION.items()
         }
 
     @property
@@ -125,12 +123,9 @@ class PredictionOptions:
         if self.pool and self.unit != "turns":
             raise FormatError("pool belongs to turns; expected unit=turns with it.")
         try:
-            turns_of(np.zeros(0, np.float32), **self.detection)
+            check_detection(card, **self.detection)
         except FramingError as error:
-            said = str(error)
-            for field, (_, option) in DETECTION.items():
-                said = said.replace(option, field)
-            raise FormatError(said) from None
+            raise FormatError(str(error)) from None
 
     def _one_of(self, field: str, expected: Sequence[str], default: str = "") -> str:
         value = self._form.get(field, default or expected[0])
