@@ -163,7 +163,7 @@ class Model(Tables):
         batch_size: int | None = None,
         check: Callable[[], None] = go_on,
         on_progress: Progress | None = None,
-        longest_s: float = 0,
+        max_duration_s: float = 0,
         track: int | None = None,
         channel: Channel = "mix",
         name_channel: str = "",
@@ -184,7 +184,7 @@ class Model(Tables):
             check: called often during the work; may raise to stop it
             on_progress: called after each block with the number of rows so far and the expected number (None if the
                 recording does not state its duration); may raise to stop the work
-            longest_s: maximum duration in seconds, of the recording or of its part until `end`; 0 for any duration
+            max_duration_s: maximum duration in seconds, of the recording or of its part until `end`; 0 for any duration
             track: number of the audio track, from 1; None for the track that is marked as default, or else the first
             channel: "mix" for the mean of all, "left", "right", or a channel's number from 1
             name_channel: the channel's name in tables; "" for tables without a column channel
@@ -194,7 +194,7 @@ class Model(Tables):
 
         Raises:
             AudioError: the source cannot be decoded; raised here, or during the work
-            TooLong: the recording is longer than `longest_s`; raised during the work
+            TooLong: the recording is longer than `max_duration_s`; raised during the work
             FramingError: the model cannot compute such windows
         """
         framing = self._framing(unit, framing, context, batch_size)
@@ -207,7 +207,7 @@ class Model(Tables):
             batch_size=batch_size,
             check=check,
             on_progress=on_progress,
-            longest_s=longest_s,
+            max_duration_s=max_duration_s,
             name_channel=name_channel,
             speech=speech,
             on_speech=on_speech,
@@ -223,7 +223,7 @@ class Model(Tables):
         name_channel: str = "",
         check: Callable[[], None] = go_on,
         on_progress: Progress | None = None,
-        longest_s: float = 0,
+        max_duration_s: float = 0,
         segments: str | Path | Segmentation | None = None,
         tiers: Sequence[str] = (),
         pool: bool = False,
@@ -240,7 +240,7 @@ class Model(Tables):
         Rows also have speaker, tier, label, number of values, and share of speech. Turns that are too short have no scores.
 
         Args:
-            source, sampling_rate, track, channel, name_channel, check, on_progress, longest_s, batch_size: as for `predict`
+            source, sampling_rate, track, channel, name_channel, check, on_progress, max_duration_s, batch_size: as for `predict`
             segments: path of a segmentation (docs/segments.md), or the result of `read_segments`; None for the turns of the
                 detector, which takes one more pass
             tiers: names of tiers, each with a channel if its sound is on one ("VP=right"); none for all independent tiers
@@ -266,7 +266,7 @@ class Model(Tables):
         request = turns.TurnRequest(
             segments,
             {"shortest_turn_ms": shortest_turn_ms, "longest_turn_ms": longest_turn_ms, "bridged_pause_ms": bridged_pause_ms},
-            checked if pool else None, context, batch_size, check, longest_s, channel, name_channel, on_values,
+            checked if pool else None, context, batch_size, check, max_duration_s, channel, name_channel, on_values,
         )  # fmt: skip
         opener = trajectories.Opener(source, sampling_rate, self.card.sampling_rate, track=track, channel=channel)
         return turns.predict(lambda: self._computation, opener, request, on_progress)

@@ -54,7 +54,7 @@ def predict(
     table: RunTable | None = None,
     run: CorpusRun | None = None,
     stored: StoredResults | None = None,
-    longest_s: float = 0,
+    max_duration_s: float = 0,
     progress: Callable[[Block, Info], None] = lambda block, info: None,
 ) -> Iterator[Outcome]:
     """Predict inputs one after the other. An input that fails does not stop the others.
@@ -70,7 +70,7 @@ def predict(
         table: one table that also takes all rows; with `run`, these are kept in files until `CorpusRun.fill`
         run: notes what becomes of each input, which must be one of `CorpusRun.pending`; needs an output folder
         stored: puts the results of `output`, which is its folder, to an address
-        longest_s: a longer recording fails, in seconds; 0 for any length
+        max_duration_s: a longer recording fails, in seconds; 0 for any length
         progress: called after each block
 
     Yields:
@@ -88,8 +88,8 @@ def predict(
     formats.writers(tables, output or Path(), "check")  # an unknown format is found before any work
     annotation_files.check(names, turns=turns is not None)
     options: dict[str, Any] = {"framing": framing, "context": context, "batch_size": batch_size, "track": track}
-    if longest_s:
-        options["longest_s"] = longest_s
+    if max_duration_s:
+        options["max_duration_s"] = max_duration_s
     finder = run.finder if run else turns.finder(inputs) if turns else None
     if speech and finder is None:
         options["speech"] = True

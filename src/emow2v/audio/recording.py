@@ -61,7 +61,7 @@ class Recording:
         expected_duration: seconds that the container states; None if it states none; for progress only
         duration: seconds decoded so far, exact
         damaged: number of packets that could not be decoded (their time is filled with zeros)
-        longest_s: a longer recording ends with an error, in seconds; 0 for any length
+        max_duration_s: a longer recording ends with an error, in seconds; 0 for any length
         begin: seconds at which the first block begins, set with the first block; 0 unless only a stretch is read
         facts: facts on the sound that was read, as plain strings and numbers: track, tracks, channels and channel from
             the beginning; damaged_packets, missing_s and others if they occur; complete after the last block
@@ -72,7 +72,7 @@ class Recording:
     expected_duration: float | None = None
     duration: Fraction = Fraction(0)
     damaged: int = 0
-    longest_s: float = 0
+    max_duration_s: float = 0
     begin: float = 0.0
     facts: dict[str, str | float] = field(default_factory=dict)
     _blocks: Iterator[Signal] = field(default_factory=lambda: iter(()), repr=False)
@@ -107,14 +107,14 @@ class Recording:
         self._close()
 
     def check(self, seconds: float | Fraction) -> None:
-        """Refuse a duration in seconds, stated or reached, that is longer than `longest_s`.
+        """Refuse a duration in seconds, stated or reached, that is longer than `max_duration_s`.
 
         Raises:
             TooLong: the duration is longer
         """
-        if 0 < self.longest_s < seconds:
+        if 0 < self.max_duration_s < seconds:
             raise TooLong(
-                f"{self.name} lasts longer than the {self.longest_s:g} s that are allowed; cut it into parts."
+                f"{self.name} lasts longer than the {self.max_duration_s:g} s that are allowed; cut it into parts."
             )
 
 

@@ -140,7 +140,7 @@ def _probe(source: Source, framing: Framing, max_duration_s: float, track_choice
     try:
         opened = audio.open_recording(source, **(track_choice or TrackChoice()))
         try:
-            opened.longest_s = max_duration_s
+            opened.max_duration_s = max_duration_s
             stated = opened.expected_duration or 0
             opened.check(min(stated, end_s) if end_s else stated)
             for _ in opened:

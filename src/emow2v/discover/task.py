@@ -365,7 +365,7 @@ class DiscoverTask:
             # the request's batch size is a hint; the server knows how many windows the machine is good for
             batch_size=min(self._batch_size, model.batch_size(self.framing)),
             check=observer.on_step,
-            longest_s=max_duration_s,
+            max_duration_s=max_duration_s,
             speech=self._speech,
             on_speech=listed.add_speech if listed else None,
             **self.track_choice,

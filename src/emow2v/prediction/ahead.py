@@ -28,7 +28,7 @@ MOST_S = 480  # of sound that the network gets for a group
 _GROUPS = 3  # of which one is read by the caller, and the next ones are computed and read
 _COMPUTED = 2  # groups at a time: where one has no batch left for every core, the next one has
 # Options that need no other way
-_OPTIONS = {"unit", "framing", "context", "batch_size", "track", "channel", "speech", "longest_s"}
+_OPTIONS = {"unit", "framing", "context", "batch_size", "track", "channel", "speech", "max_duration_s"}
 
 
 class _Model(Protocol):
@@ -85,7 +85,7 @@ class _Recording:
             context=self.options.get("context", "window"),
             batch_size=self.options.get("batch_size"),
             speech=self.options.get("speech", False),
-            longest_s=self.options.get("longest_s", 0),
+            max_duration_s=self.options.get("max_duration_s", 0),
             computed=self.rows,
         )
 
@@ -164,7 +164,7 @@ def _read(model: _Model, request: Request, check: Callable[[], None]) -> _Record
         track, channel = options.get("track"), options.get("channel", "mix")
         opener = Opener(source, None, card.sampling_rate, track=track, channel=channel, kept=True)
         recording.framing, recording.opener = framing, opener
-        opener.opened.longest_s = options.get("longest_s", 0)
+        opener.opened.max_duration_s = options.get("max_duration_s", 0)
         samples, complete = _read_ahead(opener, round(SHORT_S * card.sampling_rate), check)
         shareable = context == "window" and (card.one_pass or not options.get("speech"))
         recording.shared = complete and shareable

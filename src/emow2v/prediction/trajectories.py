@@ -60,7 +60,7 @@ class Opener:
         if not self._waiting:
             self.opened.close()
 
-    def recording(self, longest_s: float, channel: Channel | None = None) -> Recording:
+    def recording(self, max_duration_s: float, channel: Channel | None = None) -> Recording:
         """The recording for a pass.
 
         Args:
@@ -74,7 +74,7 @@ class Opener:
             raise AudioError("A stream can be read only once; keep its rows or open it again.")
         if recording is None:
             recording = self.opened.again() if channel is None else self._open(channel=channel)
-        recording.longest_s = longest_s
+        recording.max_duration_s = max_duration_s
         return recording
 
     def close(self) -> None:
@@ -92,7 +92,7 @@ def predict(
     batch_size: int | None,
     check: Callable[[], None] = go_on,
     on_progress: Progress | None = None,
-    longest_s: float = 0,
+    max_duration_s: float = 0,
     name_channel: str = "",
     speech: bool = False,
     on_speech: Callable[[Signal], None] | None = None,
@@ -135,7 +135,7 @@ def predict(
             add_facts(info, facts, opener.opened)
             return
         run = computation()
-        recording = opener.recording(longest_s)
+        recording = opener.recording(max_duration_s)
         try:
             rows = run.blocks(recording, framing, context, batch_size, check, speech or one_pass, on_speech)
             yield from map(shown, with_progress(rows, info, on_progress) if on_progress else rows)
@@ -148,7 +148,7 @@ def predict(
     def with_speech(rows: Block) -> Block:
         if one_pass:
             return replace(rows, speech=np.concatenate([heard[first] for first in sorted(heard)]))
-        recording = opener.recording(longest_s)
+        recording = opener.recording(max_duration_s)
         try:
             return _with_speech(rows, recording, framing)
         finally:

@@ -52,7 +52,7 @@ class TurnRequest:
     context: Context
     batch_size: int | None
     check: Callable[[], None]
-    longest_s: float
+    max_duration_s: float
     channel: Channel
     name_channel: str
     on_values: Callable[[Block], None] | None = None
@@ -157,7 +157,7 @@ def _file_rows(segmentation: Segmentation, request: TurnRequest) -> _Rows:
 
 def _detector_rows(run: Computation, opener: Opener, request: TurnRequest) -> _Rows:
     """The turns of the detector, or of a model of frames itself, which take one more pass."""
-    recording = opener.recording(request.longest_s)
+    recording = opener.recording(request.max_duration_s)
     try:
         if isinstance(run.engine, FramesEngine):
             frames = speech_of(run.card, run.engine, recording, request.check)
@@ -197,7 +197,7 @@ def _pass(
     run: Computation, opener: Opener, rows: _Rows, places: Sequence[int], channel: Channel | None, request: TurnRequest
 ) -> Iterator[tuple[int, Block]]:
     """The rows of the turns of one channel, as they are computed."""
-    recording = opener.recording(request.longest_s, channel)
+    recording = opener.recording(request.max_duration_s, channel)
     rows.recordings.append(recording)
     segments = [rows.segmentation.segments[place] for place in places]
     spans = [(one.start, one.end) for one in segments]

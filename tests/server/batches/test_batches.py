@@ -202,6 +202,12 @@ def test_patterns_choose(server: TestClient, study: Path) -> None:
     assert "folder" in posted(server, 422, path="talk.wav", pattern="*.wav")["error"]
 
 
+@pytest.mark.parametrize("unit", ["windows", "turns"])
+def test_options_of_the_detector_are_refused_in_the_words_of_v1(server: TestClient, study: Path, unit: str) -> None:
+    refused = posted(server, 422, folder="study 1", unit=unit, longest_turn="300ms")["error"]
+    assert refused.startswith("The longest turn is 300 ms; expected 0 (turns of any length), or at least 564 ms")
+
+
 def test_paths_and_the_data_folder_itself(server: TestClient, study: Path) -> None:
     paths = ["study 1/b.wav", "study 1/c/deep/z.wav", "never.wav", "../secret.wav", "study 1/b.wav", "study 1"]
     job = ended(server, posted(server, path=paths, unit="files"))

@@ -166,7 +166,7 @@ class BatchTask(PredictionOptions):
         options: dict[str, Any] = {
             "names": self._names, "framing": self.framing, "context": self.context, "overwrite": True,
             "speech": self.speech and turns is None, "turns": turns, "table": table, "run": run,
-            "longest_s": max_duration_s, "progress": following.block, **self.track_choice,
+            "max_duration_s": max_duration_s, "progress": following.block, **self.track_choice,
         }  # fmt: skip
         pending: Sequence[Input] = run.pending
         if following.observer.attempt > 1:  # a worker died: which recording was it?

@@ -212,7 +212,7 @@ class PredictionTask(PredictionOptions):
         turns: TurnListWriter | None,
     ) -> Trajectory:
         options: dict[str, Any] = {
-            "context": self.context, "check": observer.on_step, "longest_s": max_duration_s, **self.track_choice,
+            "context": self.context, "check": observer.on_step, "max_duration_s": max_duration_s, **self.track_choice,
         }  # fmt: skip
         if self.unit == "turns":
             framing = self.framing if self.pool else None
