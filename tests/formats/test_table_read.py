@@ -81,7 +81,7 @@ def test_rows_of_which_only_some_have_speech(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"start": math.nan}, "a time is 'nan'"), ({"end": math.inf}, "a time is 'inf'"), ({"end": None}, "a time is 'null'"),
+        ({"start": math.nan}, "a time is missing"), ({"end": math.inf}, "a time is 'inf'"), ({"end": None}, "a time is missing"),
         ({"start": -math.inf}, "a time is '-inf'"), ({"end": 1e308}, "a time is '1e+308'"),
         ({"start": 2.0}, "a row ends at 1 s, before it starts at 2 s"), ({"valence": 1e308}, "a value of valence is '1e+308'"),
         ({"arousal": -math.inf}, "a value of arousal is '-inf'"), ({"confidence": 1e12}, "a value of confidence is"),

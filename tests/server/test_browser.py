@@ -434,6 +434,17 @@ def test_errors_are_the_servers_sentence(visit: Callable[..., Visitor], data: Pa
     expect(page.locator("#time")).to_contain_text("this server has no plotly.js")
 
 
+def test_values_are_requested_before_plotly_js_has_come(page: "api.Page", finished_job: str) -> None:
+    held: list[api.Route] = []
+    page.route("**/static/plotly.min.js*", lambda route: held.append(route))  # a builtin is refused
+    with page.expect_response("**/rows?*"):
+        page.goto(f"/jobs/{finished_job}", wait_until="commit")
+    expect(page.locator("#cursor-values b").first).not_to_have_text("–")
+    assert held and "no plotly.js" not in page.locator("#time").inner_text()
+    held[0].continue_()
+    expect(page.locator(".js-plotly-plot")).to_be_visible()
+
+
 def test_an_hour_stays_small_in_the_page(page: "api.Page", finished_job: str) -> None:
     count = 90_000
     ends = np.arange(1, count + 1) * 0.04

@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from emow2v.storage.text import json_integer
 
 _NUMBERS = COLUMNS[1:]
 _OF_TURNS = (*TURN_COLUMNS, "n")
+_TYPES = {float, int, type(None)}  # of numbers in JSON
 _LARGEST = 1e9  # of seconds and of scores; sums and squares of larger numbers overflow
 
 
@@ -48,7 +50,8 @@ class Table:
     turns: TurnRows | None = None
 
 
-Columns = Mapping[str, Sequence[Any]]  # values of rows, by the names of columns
+# Values of rows, by the names of columns; an array where it is known that all are numbers
+Columns = Mapping[str, Sequence[Any] | npt.NDArray[np.float64]]
 
 
 class _NotATable(Exception):
@@ -166,12 +169,20 @@ def _json(text: str) -> Iterator[tuple[str, Columns]]:
         if not isinstance(document.get("rows"), list):
             raise _NotATable("it has no rows")
         rows = document["rows"]
-        if any(not isinstance(row, list) or len(row) != len(names) for row in rows):
+        if not ({*map(type, rows)} <= {list} and {*map(len, rows)} <= {len(names)}):
             raise _NotATable("a row has more or fewer values")
         if rows:
-            yield name, dict(zip(names, zip(*rows, strict=True), strict=True))
+            yield name, _columns_of_lists(names, rows)
         while position < len(text) and text[position].isspace():
             position += 1
+
+
+def _columns_of_lists(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> Columns:
+    """The columns of rows. Those with nothing but numbers are converted at once: hours have a million of them."""
+    if {*map(type, chain.from_iterable(rows))} <= _TYPES:
+        with contextlib.suppress(OverflowError):  # an integer that is too large is named later
+            return dict(zip(names, np.array(rows, np.float64).T.copy(), strict=True))  # None becomes NaN
+    return dict(zip(names, zip(*rows, strict=True), strict=True))
 
 
 def _ndjson(text: str) -> Iterator[tuple[str, Columns]]:
@@ -201,9 +212,11 @@ def _number(value: Any) -> float:
     raise _NotATable(f"a value is {str(value)[:40]!r}")
 
 
-def _numbers(values: Sequence[Any]) -> npt.NDArray[np.float64]:
+def _numbers(values: Sequence[Any] | npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """The numbers of a column; those of JSON are converted all at once."""
-    if {*map(type, values)} <= {float, int, type(None)}:
+    if isinstance(values, np.ndarray):
+        return values
+    if {*map(type, values)} <= _TYPES:
         with contextlib.suppress(OverflowError):  # an integer that is too large is named below
             return np.array(values, np.float64)  # None becomes NaN
     return np.array([_number(value) for value in values], np.float64)
@@ -212,8 +225,8 @@ def _numbers(values: Sequence[Any]) -> npt.NDArray[np.float64]:
 def _check_times(columns: Columns, starts: npt.NDArray[np.float64], ends: npt.NDArray[np.float64]) -> None:
     for name, times in (("start", starts), ("end", ends)):
         if (wrong := np.flatnonzero(~(np.abs(times) <= _LARGEST))).size:
-            value = columns[name][wrong[0]]
-            raise _NotATable(f"a time is {MISSING if value is None else str(value)[:40]!r}")
+            shown = "missing" if math.isnan(times[wrong[0]]) else repr(str(columns[name][wrong[0]])[:40])
+            raise _NotATable(f"a time is {shown}")
     if (wrong := np.flatnonzero(ends < starts)).size:
         raise _NotATable(f"a row ends at {ends[wrong[0]]:g} s, before it starts at {starts[wrong[0]]:g} s")
 
@@ -244,8 +257,10 @@ def _name(head: Any) -> str:
 
 
 def _table(parts: Sequence[Columns]) -> Table:
-    common = {name for name in parts[0] if all(name in part for part in parts)}
-    columns = {name: [value for part in parts for value in part[name]] for name in common}
+    columns = parts[0]
+    if len(parts) > 1:
+        common = {name for name in parts[0] if all(name in part for part in parts)}
+        columns = {name: [value for part in parts for value in part[name]] for name in common}
     values = np.column_stack([_numbers(columns[name]) for name in _NUMBERS])
     _check_times(columns, values[:, 0], values[:, 1])
     for column, name in enumerate(_NUMBERS[2:], 2):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import io
-import math
 import shutil
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -13,8 +12,9 @@ from typing import IO, Annotated, Any, Literal, TypeVar
 
 import numpy as np
 from fastapi import FastAPI, HTTPException, Query, Request
-from fastapi.responses import FileResponse, JSONResponse, Response
+from fastapi.responses import FileResponse, Response
 from pydantic import BaseModel
+from pydantic_core import to_json
 from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
 
@@ -380,11 +380,9 @@ def _rows(
     complete: bool,
     has: Mapping[str, bool] | None = None,
 ) -> Response:
-    """JSON without a model, which would check the 90,000 rows of an hour one by one."""
-    values = rows.round(6).tolist()
-    for row in np.flatnonzero(~np.isfinite(rows).all(axis=1)):
-        values[row] = [value if math.isfinite(value) else None for value in values[row]]
+    """JSON without a model, which would check the 90,000 rows of an hour one by one; the json of Python takes five times as long."""
     columns = (*COLUMNS[1:], "speech")[: rows.shape[1]]
     head = {"run": run, "first": first, "total": total, "complete": complete, "columns": columns}
     head |= {"turns": False, "embeddings": False, **(has or {})}
-    return JSONResponse({**head, "rows": values}, headers=PRIVATE)
+    content = to_json({**head, "rows": rows.round(6).tolist()}, inf_nan_mode="null")
+    return Response(content, headers=PRIVATE, media_type="application/json")

@@ -18,6 +18,10 @@ const NO_PLOTLY =
   "The curves cannot be drawn, because this server has no plotly.js. All values can still be read and saved. " +
   "The administrator can install it with: pip install 'emow2v[server]'";
 
+// plotly.js is large and comes last, so that values are requested before it is compiled; a plot waits for it.
+let isLoading = true;
+addEventListener("DOMContentLoaded", () => (isLoading = false));
+
 /** Subclasses have `duration`, the seconds of the axis, `traces(from, to)` and `axes(axis, title)` for plotly.js. */
 export class TimeAxis {
   /**
@@ -33,6 +37,7 @@ export class TimeAxis {
     element.append(this.plot);
     new ResizeObserver(() => this.draw()).observe(element);
     onThemeChange(() => this.draw());
+    addEventListener("DOMContentLoaded", () => this.draw());
     this.#listen();
   }
 
@@ -87,7 +92,7 @@ export class TimeAxis {
 
   #draw() {
     const Plotly = globalThis.Plotly;
-    if (!this.element.clientWidth) return;
+    if (!this.element.clientWidth || (!Plotly && isLoading)) return;
     const [from, to] = this.view;
     if (!Plotly) {
       this.element.classList.add("no-plot");
