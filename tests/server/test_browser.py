@@ -644,8 +644,7 @@ def test_notices_are_shown_with_the_job(page: "api.Page", finished_job: str) -> 
     expect(numbers).to_have_attribute("title", "\n".join(sentences))
     page.unroute_all()
     answer = {**asked(page, f"/v1/jobs/{finished_job}"), "notices": sentences}
-    body = f"data: {json.dumps(answer)}\n\n"
-    page.route("**/events", lambda route: route.fulfill(body=body, content_type="text/event-stream"))
+    page.route(f"**/v1/jobs/{finished_job}", lambda route: route.fulfill(json=answer))
     page.goto(f"/jobs/{finished_job}")
     expect(page.get_by_role("list", name=re.compile("Notices")).get_by_role("listitem")).to_have_text(sentences)
 

@@ -105,8 +105,7 @@ def shown(page: "api.Page", job: str, rows: dict, listed: dict, **provenance: ob
     """Open a job that has these values and turns."""
     described = page.request.get(f"/v1/jobs/{job}").json()
     described["provenance"] |= provenance
-    body = f"data: {json.dumps(described)}\n\n"
-    page.route("**/events", lambda route: route.fulfill(body=body, content_type="text/event-stream"))
+    page.route(f"**/v1/jobs/{job}", lambda route: route.fulfill(json=described))
     page.route("**/rows?*", lambda route: route.fulfill(json=rows))
     page.route("**/turns?*", lambda route: route.fulfill(json=listed))
     opened(page, job)

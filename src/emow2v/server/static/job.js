@@ -8,7 +8,7 @@ import { Plane } from "./plane.js";
 import { Player } from "./player.js";
 import { Readout, spokenRow } from "./readout.js";
 import { requestJSON } from "./requests.js";
-import { loadValues } from "./rows.js";
+import { loadValues, requestFirstRows } from "./rows.js";
 import { addSelection, showSelection } from "./selection.js";
 import { Series, Waveform } from "./series.js";
 import { addSmoothing } from "./smoothing.js";
@@ -57,6 +57,8 @@ const file = new URLSearchParams(location.search).get("file"); // of a job of ma
 let session = Number(file ?? 0); // number of the recording in the job
 let name = ""; // of that one; "" where the job's name is its own
 let run = ""; // the server's name for the rows so far; another one means that the job began again
+// Asked for before the job's state is known: the server looks for them while plotly.js is compiled. Used once.
+let early = requestFirstRows(id, session);
 let newRows = null; // a request in progress
 let showValues; // keeps the promise
 const valuesShown = new Promise((resolve) => (showValues = resolve)); // for the first time, or that they cannot be shown
@@ -187,7 +189,9 @@ async function loadStereo() {
 async function loadRows() {
   await newRows;
   announce("Loading the values…");
-  const answer = await loadValues(series, job, session);
+  const first = await early;
+  early = null;
+  const answer = await loadValues(series, job, session, first);
   announce("");
   await loadTurns(answer.turns);
   player.duration ||= series.duration;
@@ -249,6 +253,11 @@ async function showResult() {
     return;
   }
   showProvenance();
+  await Promise.all([showSessions(), loadRows()]);
+}
+
+/** Of a job of several recordings: the name of the one that is shown, or a choice. */
+async function showSessions() {
   const names = await requestJSON(jobPath(id, "/sessions"));
   if (file !== null) {
     name = names[session] ?? "";
@@ -263,11 +272,14 @@ async function showResult() {
       Promise.all([loadSound(), loadRows()]).catch(announceError);
     });
   }
-  await loadRows();
 }
 
 /** Follow the job until it ends. */
 function watch() {
+  if (!isPending(job)) {
+    showResult().catch(announceError).finally(showValues);
+    return;
+  }
   const events = new EventSource(jobPath(id, "/events"));
   events.addEventListener("message", (event) => {
     job = JSON.parse(event.data);
