@@ -63,7 +63,7 @@ def client(address: str) -> Iterator[Client]:
 
 def test_a_recording_has_the_values_of_the_library(client: Client, talk: Path, lite: Model) -> None:
     seen: list[Job] = []
-    result = client.predict(talk, frame_step=0.1, embeddings=True, speech=True, progress=seen.append)
+    result = client.predict(talk, frame_step=0.1, embeddings=True, speech=True, on_progress=seen.append)
     expected = lite.predict(talk, framing=Framing(frame_step_ms=100), speech=True)
     assert result.scores.shape == (len(result), 3) and result.job.has_ended and result.job.progress == 1
     speaks = expected.speech >= 0.5 if expected.speech is not None else None
@@ -262,7 +262,7 @@ def test_without_threads(address: str, talk: Path, tmp_path: Path, client: Clien
     async def work() -> None:
         async with AsyncClient(address, token=TOKEN) as one:
             job = await one.post(talk, unit="files")
-            results = await asyncio.gather(*(one.predict(talk, unit="files", progress=tell) for _ in range(4)))
+            results = await asyncio.gather(*(one.predict(talk, unit="files", on_progress=tell) for _ in range(4)))
             await one.wait(job)
             assert (await one.result(job)).scores.tolist() == results[0].scores.tolist()
             path = await one.download(job, tmp_path, format="csv")
@@ -293,7 +293,7 @@ def test_live_speech_has_the_values_of_a_file(client: Client, address: str, talk
     async def work() -> list[Value]:
         async with AsyncClient(address, token=TOKEN) as one, one.stream(frame_step="100ms") as live:
             await live.send(signal)
-            await live.end()
+            await live.finish()
             return [value async for value in live]
 
     assert asyncio.run(work()) == values

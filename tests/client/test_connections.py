@@ -249,7 +249,7 @@ def test_events_in_any_pieces_and_jobs_without_them(pauses: list[float]) -> None
 
     told: list[Job] = []
     with webs.serving(split) as site, Client(f"http://{site.host}") as client:
-        assert client.wait("a", progress=told.append).state == "finished"
+        assert client.wait("a", on_progress=told.append).state == "finished"
     assert [job.state for job in told] == ["running", "finished"] and told[0].name == "Gespräch"
 
     def deaf(handler: BaseHTTPRequestHandler) -> None:
@@ -278,7 +278,7 @@ def test_a_job_outlives_its_server(tmp_path: Path) -> None:
 
     def work() -> None:
         with Client(f"http://127.0.0.1:{port}") as client:
-            results.append(client.predict(tmp_path / "talk.wav", progress=told.append))
+            results.append(client.predict(tmp_path / "talk.wav", on_progress=told.append))
 
     thread = threading.Thread(target=work)
     thread.start()

@@ -16,7 +16,7 @@ with Client("http://127.0.0.1:8080", token="t", verify="ca.pem") as client:
     reveal_type(result.scores)
     reveal_type(result.embeddings)
     reveal_type(result.provenance)
-    reveal_type(client.wait(result.job, progress=lambda job: print(job.progress)))
+    reveal_type(client.wait(result.job, on_progress=lambda job: print(job.progress)))
     reveal_type([job for job in client.jobs(state="finished")])
     reveal_type(client.download(result.job, "talk.csv", format="csv"))
 

@@ -289,7 +289,7 @@ def test_the_client_of_python(url: str, speech: Path, tmp_path: Path) -> None:
     """Addresses below a path, events, pages of a list, downloads and a WebSocket, as docs/client.md shows them."""
     with Client(url, token=TOKEN, verify=False) as client:
         seen: list[str] = []
-        result = client.predict(speech, frame_step="100ms", progress=lambda job: seen.append(job.state))
+        result = client.predict(speech, frame_step="100ms", on_progress=lambda job: seen.append(job.state))
         assert len(result) == 20 and seen[-1] == "finished"
         assert client.download(result.job, tmp_path, format="csv").read_bytes().count(b"\n") == 21
         assert result.job.id in [job.id for job in client.jobs(state="finished")]

@@ -19,12 +19,12 @@ from emow2v.client.errors import (
     WrongAnswer,
 )
 from emow2v.client.live import AsyncLiveStream, LiveOptions, LiveStream, Value
-from emow2v.client.recordings import Asked, BatchOptions, Computation, FileOptions, Filters, Options
+from emow2v.client.recordings import BatchOptions, Computation, FileOptions, Filters, PostOptions, PredictOptions
 from emow2v.client.sync import Client
 from emow2v.errors import ClientError
 
 __all__ = [
-    "Asked", "AsyncClient", "AsyncLiveStream", "BatchOptions", "Citation", "Client", "ClientError", "Computation", "Conflict", "Counts", "FileOptions", "Filters", "Invalid", "Job", "JobFailed", "LiveOptions", "LiveStream", "ModelInfo", "NoRoom",
-    "NotFound", "Options", "Recording", "Refused", "Result", "State", "TimedOut", "TooMany", "Turns", "Unauthorized", "Unavailable",
+    "AsyncClient", "AsyncLiveStream", "BatchOptions", "Citation", "Client", "ClientError", "Computation", "Conflict", "Counts", "FileOptions", "Filters", "Invalid", "Job", "JobFailed", "LiveOptions", "LiveStream", "ModelInfo", "NoRoom",
+    "NotFound", "PostOptions", "PredictOptions", "Recording", "Refused", "Result", "State", "TimedOut", "TooMany", "Turns", "Unauthorized", "Unavailable",
     "Unreachable", "Value", "WrongAnswer",
 ]  # fmt: skip

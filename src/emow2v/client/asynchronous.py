@@ -16,10 +16,19 @@ import httpx
 from emow2v.client import answers, flows
 from emow2v.client.answers import Citation, Job, ModelInfo, Recording, Result
 from emow2v.client.connection import Connected, Settings, answered, arguments, lost
-from emow2v.client.exchange import Answer, Call, Close, Flow, Lost, Next, Open, Pause, Request, Run, Send, Step, Tell
+from emow2v.client.exchange import Answer, Call, Close, Flow, Lost, Next, Notify, Open, Pause, Request, Run, Send, Step
 from emow2v.client.flows import JobOrId, Progress
 from emow2v.client.live import AsyncLiveStream, LiveOptions, Target
-from emow2v.client.recordings import Asked, BatchOptions, FileOptions, Filters, Options, Source, attachment, listing
+from emow2v.client.recordings import (
+    BatchOptions,
+    FileOptions,
+    Filters,
+    PostOptions,
+    PredictOptions,
+    Source,
+    attachment,
+    listing,
+)
 from emow2v.client.uploads import uploaded
 from emow2v.errors import Emow2vError
 
@@ -45,11 +54,11 @@ class AsyncClient(Connected):
 
     # --- predictions ---
 
-    async def predict(self, recording: Source | None = None, **options: Unpack[Asked]) -> Result:
+    async def predict(self, recording: Source | None = None, **options: Unpack[PredictOptions]) -> Result:
         """See `Client.predict`."""
         return await self._run(flows.predict(self._server, recording, options))
 
-    async def post(self, recording: Source | None = None, **options: Unpack[Options]) -> Job:
+    async def post(self, recording: Source | None = None, **options: Unpack[PostOptions]) -> Job:
         """See `Client.post`."""
         return await self._run(flows.post(self._server, recording, options))
 
@@ -61,9 +70,9 @@ class AsyncClient(Connected):
         """See `Client.batch`."""
         return await self._run(flows.batch(self._server, recordings, options))
 
-    async def wait(self, job: JobOrId, *, progress: Progress | None = None, timeout_s: float | None = None) -> Job:
+    async def wait(self, job: JobOrId, *, on_progress: Progress | None = None, timeout_s: float | None = None) -> Job:
         """See `Client.wait`."""
-        return await self._run(flows.wait(self._server, job, progress, timeout_s))
+        return await self._run(flows.wait(self._server, job, on_progress, timeout_s))
 
     # --- jobs ---
 
@@ -106,23 +115,11 @@ class AsyncClient(Connected):
         return await self._run(flows.result(self._server, job, session, embeddings))
 
     async def content(self, job: JobOrId, *, format: str = "", session: int | None = None) -> bytes:  # noqa: A002
-        """The values of a finished job as a file of a format holds them; see `download`."""
+        """See `Client.content`."""
         return await self._run(flows.content(self._server, job, format, session))
 
     async def download(self, job: JobOrId, path: str | os.PathLike[str], **options: Unpack[FileOptions]) -> Path:
-        """Fetch the values of a finished job into a file, which appears whole; a broken connection is continued.
-
-        Args:
-            path: of the file; a folder, or a path that ends with "/", for a file with the name that the server gives
-            options: see `FileOptions`
-
-        Returns:
-            path of the file
-
-        Raises:
-            PlaceTaken: there is such a file
-            ClientError: it cannot be fetched, or the file not be written
-        """
+        """See `Client.download`."""
         return await self._run(flows.downloaded(self._server, job, path, options))
 
     async def citation(self, job: JobOrId) -> Citation:
@@ -176,7 +173,7 @@ class AsyncClient(Connected):
                     await anyio.sleep(seconds)
                 case Call(function):
                     return await anyio.to_thread.run_sync(function)
-                case Tell(function, value):
+                case Notify(function, value):
                     answer = function(value)
                     if inspect.isawaitable(answer):
                         await answer

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Callable
@@ -13,12 +14,11 @@ from typing import IO, Any
 
 from emow2v.client.exchange import Answer, Call, Close, Flow, Lost, Next, Open, Patience, Pause, Request, Server, sent
 from emow2v.errors import ClientError, PlaceTaken
-from emow2v.storage.atomic import remove_unfinished, sync_folder, unfinished_path
+from emow2v.storage.atomic import atomic_file
 
 _NOT_IN_NAMES = re.compile(r'[<>:"/|?*\\\x00-\x1f]')
 _RESERVED = re.compile(r"(?i)(con|prn|aux|nul|com\d|lpt\d)(\.|$)")  # on Windows
 _PART = re.compile(r"bytes (\d+)-")
-_ABANDONED_S = 3600.0
 _SEPARATORS = tuple({"/", os.sep})
 
 
@@ -42,29 +42,26 @@ def download(server: Server, request: Request, path: str | os.PathLike[str], ove
         yield Call(partial(_check, place, overwrite))
     answer: Answer = yield from sent(server, request, Open)
     target = place / _name(answer) if place.is_dir() else place
-    file: IO[bytes] | None = None
-    part = unfinished_path(target, "part")
-    try:
-        yield Call(partial(_check, target, overwrite))
-        file = yield Call(partial(_opened, part))
-        yield from _fill(server, request, answer, file)
-        yield Call(partial(_finish, file, part, target))
-    except BaseException:
-        if file is not None:
-            file.close()
-        part.unlink(missing_ok=True)
-        raise
+    yield Call(partial(_check, target, overwrite))
+    with contextlib.ExitStack() as unfinished:
+        file = yield Call(_guarded(partial(unfinished.enter_context, atomic_file(target)), str(target.parent)))
+        yield from _fill(server, request, answer, file, str(target))
+        yield Call(_guarded(unfinished.close, str(target)))  # as a step, since it waits for the disk
     return target
 
 
-def _fill(server: Server, request: Request, answer: Answer, file: Any) -> Flow[None]:
-    """Write the body of an answer; where the connection breaks, ask for the rest."""
+def _fill(server: Server, request: Request, answer: Answer, file: IO[bytes], name: str) -> Flow[None]:
+    """Write the body of an answer; where the connection breaks, ask for the rest.
+
+    Args:
+        name: of the file, for errors
+    """
     patience = Patience(server)
     size, mark = 0, answer.headers.get("etag", "")
     while True:
         try:
             while (piece := (yield Next(answer.stream))) is not None:
-                yield Call(_guarded(partial(file.write, piece), file.name))
+                yield Call(_guarded(partial(file.write, piece), name))
                 size += len(piece)
                 patience.reset()
             yield Close(answer.stream)
@@ -78,7 +75,7 @@ def _fill(server: Server, request: Request, answer: Answer, file: Any) -> Flow[N
             if answer.status == 206:
                 raise ClientError(f"{server.address} sends another part than was asked for; try again.")
             size = 0  # it has changed, or comes whole
-            yield Call(_guarded(partial(_emptied, file), file.name))
+            yield Call(_guarded(partial(_empty, file), name))
         mark = answer.headers.get("etag", "")
 
 
@@ -100,26 +97,9 @@ def _check(path: Path, overwrite: bool) -> None:
         raise PlaceTaken(f"{path} exists already", "choose another name, or give overwrite=True")
 
 
-def _opened(part: Path) -> IO[bytes]:
-    file: IO[bytes] = _guarded(lambda: part.open("xb"), str(part.parent))()
-    return file
-
-
-def _emptied(file: IO[bytes]) -> None:
+def _empty(file: IO[bytes]) -> None:
     file.seek(0)
     file.truncate()
-
-
-def _finish(file: IO[bytes], part: Path, target: Path) -> None:
-    def done() -> None:
-        file.flush()
-        os.fsync(file.fileno())
-        file.close()
-        part.replace(target)
-        sync_folder(target.parent)
-        remove_unfinished(target, _ABANDONED_S)
-
-    _guarded(done, str(target))()
 
 
 def _guarded(function: Callable[[], Any], name: str) -> Callable[[], Any]:

@@ -126,14 +126,14 @@ class Call:
 
 
 @dataclass(frozen=True)
-class Tell:
+class Notify:
     """Call a function of the user, which may be a coroutine function for `AsyncClient`."""
 
     function: Callable[[Any], object]
     value: object
 
 
-Step: TypeAlias = Send | Open | Next | Close | Pause | Call | Tell
+Step: TypeAlias = Send | Open | Next | Close | Pause | Call | Notify
 
 
 class Run(Generic[T]):

@@ -21,11 +21,11 @@ from emow2v.client.exchange import (
     Flow,
     Lost,
     Next,
+    Notify,
     Open,
     Pause,
     Request,
     Server,
-    Tell,
     json_of,
     sent,
     wrong,
@@ -41,7 +41,7 @@ Progress: TypeAlias = Callable[[Job], object]
 PAGE = "500"  # jobs of a page
 SILENCE_S = 40.0  # of a stream of events, in which a server says something every 15 s
 _POLLS_S = (0.25, 5.0)  # between two looks at a job, where events do not come through
-_DEAF = 3  # streams of events in a row that said nothing; from then on the client looks
+_MOST_SILENT = 3  # streams of events in a row without an event; from then on the client asks for the job
 _NEXT = re.compile(r'<([^>]*)>\s*;\s*rel="?next"?', re.IGNORECASE)
 
 
@@ -105,9 +105,9 @@ def recordings(server: Server, job: JobOrId, first: int, state: str) -> Flow[lis
 def predict(server: Server, recording: Source | None, asked: Mapping[str, Any]) -> Flow[answers.Result]:
     """Post a recording, wait, and fetch its values."""
     options = dict(asked)
-    progress, keep = options.pop("progress", None), options.pop("keep", True)
+    on_progress, keep = options.pop("on_progress", None), options.pop("keep", True)
     job = yield from post(server, recording, options)
-    job = yield from wait(server, job, progress, None)
+    job = yield from wait(server, job, on_progress, None)
     values = yield from result(server, job, 0, bool(options.get("embeddings")))
     if not keep:
         yield from erase(server, job)
@@ -180,37 +180,37 @@ def models(server: Server) -> Flow[list[answers.ModelInfo]]:
     return (yield from got(server, "models", lambda body: [answers.read_model(one) for one in answers.read_list(body)]))
 
 
-def wait(server: Server, job: JobOrId, progress: Progress | None, timeout_s: float | None) -> Flow[Job]:
+def wait(server: Server, job: JobOrId, on_progress: Progress | None, timeout_s: float | None) -> Flow[Job]:
     """Wait for the end of a job: by its events, and where these do not come through, by asking for it."""
     deadline = time.monotonic() + timeout_s if timeout_s is not None else float("inf")
-    told: Job | None = None
-    deaf, pause = 0, _POLLS_S[0]
+    reported: Job | None = None
+    silent, pause = 0, _POLLS_S[0]
 
-    def tell(now: Job) -> Flow[None]:
-        nonlocal told
-        if now != told and progress is not None:
-            yield Tell(progress, now)
-        told = now
+    def report(now: Job) -> Flow[None]:
+        nonlocal reported
+        if now != reported and on_progress is not None:
+            yield Notify(on_progress, now)
+        reported = now
 
     while True:
-        if deaf < _DEAF:
-            before = told
-            last = yield from _follow(server, job, tell, deadline)
-            deaf = deaf + 1 if told is before else 0
+        if silent < _MOST_SILENT:
+            before = reported
+            last = yield from _follow(server, job, report, deadline)
+            silent = silent + 1 if reported is before else 0
             if last is not None and last.has_ended:
                 return last
         now = yield from got(server, of_job(job), answers.read_job)  # which waits for a server that starts again
-        yield from tell(now)
+        yield from report(now)
         if now.has_ended:
             return now
         if time.monotonic() > deadline:
             raise TimedOut(f"The job {now.id} is {now.state} after {timeout_s:g} s; wait for it again, or cancel it.")
         yield Pause(min(pause, max(0.0, deadline - time.monotonic())))
-        pause = min(_POLLS_S[1], pause * 1.5) if deaf >= _DEAF else _POLLS_S[0]
+        pause = min(_POLLS_S[1], pause * 1.5) if silent >= _MOST_SILENT else _POLLS_S[0]
 
 
-def _follow(server: Server, job: JobOrId, tell: Callable[[Job], Flow[None]], deadline: float) -> Flow[Job | None]:
-    """The last state that one stream of events tells; None where it tells nothing."""
+def _follow(server: Server, job: JobOrId, report: Callable[[Job], Flow[None]], deadline: float) -> Flow[Job | None]:
+    """The last state in one stream of events; None where there is none."""
     left = max(1.0, min(SILENCE_S, deadline - time.monotonic()))
     headers = {"Accept": "text/event-stream"}
     try:
@@ -229,7 +229,7 @@ def _follow(server: Server, job: JobOrId, tell: Callable[[Job], Flow[None]], dea
                         last = answers.read_job(data)
                     except answers.Unfit as error:
                         raise wrong(server, str(error)) from None
-                    yield from tell(last)
+                    yield from report(last)
                 if last is not None and last.has_ended:
                     break
         except Lost:

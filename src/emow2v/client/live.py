@@ -269,7 +269,7 @@ class AsyncLiveStream:
             with self._target.errors():
                 await self._socket.send(piece)
 
-    async def end(self) -> None:
+    async def finish(self) -> None:
         """Say that no more samples come; the iteration ends with the last value."""
         with self._target.errors():
             await self._socket.send(END)

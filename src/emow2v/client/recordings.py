@@ -60,8 +60,8 @@ class Computation(TypedDict, total=False):
     callback: str
 
 
-class Options(Computation, total=False):
-    """Options of a prediction, as `/v1/predictions` has them, besides those of `Computation`.
+class PostOptions(Computation, total=False):
+    """Options of `post`, as `/v1/predictions` has them, besides those of `Computation`.
 
     Attributes:
         path: instead of a recording of this computer: one below the server's data folders
@@ -101,15 +101,15 @@ class BatchOptions(Computation, total=False):
     format: Literal["csv", "json", "ndjson", "parquet"]
 
 
-class Asked(Options, total=False):
+class PredictOptions(PostOptions, total=False):
     """Options of `predict`, which also waits.
 
     Attributes:
-        progress: called with the job at each change
+        on_progress: called with the job at each change
         keep: False erases the job, with recording and values, when they are here
     """
 
-    progress: Callable[[Job], object] | None
+    on_progress: Callable[[Job], object] | None
     keep: bool
 
 

@@ -14,10 +14,19 @@ import httpx
 from emow2v.client import answers, flows
 from emow2v.client.answers import Citation, Job, ModelInfo, Recording, Result
 from emow2v.client.connection import Connected, Settings, answered, arguments, lost
-from emow2v.client.exchange import Answer, Call, Close, Flow, Lost, Next, Open, Pause, Request, Run, Send, Step, Tell
+from emow2v.client.exchange import Answer, Call, Close, Flow, Lost, Next, Notify, Open, Pause, Request, Run, Send, Step
 from emow2v.client.flows import JobOrId, Progress
 from emow2v.client.live import LiveOptions, LiveStream, Target
-from emow2v.client.recordings import Asked, BatchOptions, FileOptions, Filters, Options, Source, attachment, listing
+from emow2v.client.recordings import (
+    BatchOptions,
+    FileOptions,
+    Filters,
+    PostOptions,
+    PredictOptions,
+    Source,
+    attachment,
+    listing,
+)
 from emow2v.client.uploads import uploaded
 from emow2v.errors import Emow2vError
 
@@ -43,12 +52,12 @@ class Client(Connected):
 
     # --- predictions ---
 
-    def predict(self, recording: Source | None = None, **options: Unpack[Asked]) -> Result:
+    def predict(self, recording: Source | None = None, **options: Unpack[PredictOptions]) -> Result:
         """Post a recording, wait until it is computed, and fetch its values.
 
         Args:
             recording: path of an audio or video file, its bytes, or an open file; None with `path` or `url`
-            options: see `Options` and `Asked`
+            options: see `PredictOptions` and `PostOptions`
 
         Raises:
             JobFailed: the recording could not be computed
@@ -56,7 +65,7 @@ class Client(Connected):
         """
         return self._run(flows.predict(self._server, recording, options))
 
-    def post(self, recording: Source | None = None, **options: Unpack[Options]) -> Job:
+    def post(self, recording: Source | None = None, **options: Unpack[PostOptions]) -> Job:
         """Post a recording, and return its job at once.
 
         If the answer is lost, the request is sent again; the server makes one job of both.
@@ -92,18 +101,18 @@ class Client(Connected):
         """
         return self._run(flows.batch(self._server, recordings, options))
 
-    def wait(self, job: JobOrId, *, progress: Progress | None = None, timeout_s: float | None = None) -> Job:
+    def wait(self, job: JobOrId, *, on_progress: Progress | None = None, timeout_s: float | None = None) -> Job:
         """Wait until a job has ended, also while the server starts again; gives its last state, whichever it is.
 
         Args:
-            progress: called with the job at each change
+            on_progress: called with the job at each change
             timeout_s: seconds after which to give up; the job goes on
 
         Raises:
             TimedOut: it has not ended in time
             NotFound: it is erased
         """
-        return self._run(flows.wait(self._server, job, progress, timeout_s))
+        return self._run(flows.wait(self._server, job, on_progress, timeout_s))
 
     # --- jobs ---
 
@@ -238,7 +247,7 @@ class Client(Connected):
                     time.sleep(seconds)
                 case Call(function):
                     return function()
-                case Tell(function, value):
+                case Notify(function, value):
                     function(value)
         except httpx.RequestError as error:
             raise lost(error) from None
