@@ -22,9 +22,9 @@ def test_numbers_of_things(number: int) -> None:
 
 def test_free_names_differ_whatever_the_case_of_letters() -> None:
     taken: set[str] = set()
-    names = [storage.free_name(stem, taken) for stem in ("talk", "TALK", "talk-2", "Straße", "STRASSE", "talk")]
+    names = [storage.take_name(stem, taken) for stem in ("talk", "TALK", "talk-2", "Straße", "STRASSE", "talk")]
     assert names == ["talk", "TALK-2", "talk-2-2", "Straße", "STRASSE-2", "talk-3"]
-    assert storage.free_name("talk", taken, " ") == "talk 2"
+    assert storage.take_name("talk", taken, "{} {}") == "talk 2"
 
 
 @pytest.mark.parametrize("text", ["a\nb", "a\x1b[31mb", "a\u2028b", "a\x85b", "\udcffa", "a\u202eb"])

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from emow2v import formats
+from emow2v import formats, storage
 from emow2v.archive.content import Content, Sizes, is_same, own_key, shown_as, size_and_time
 from emow2v.archive.journal import Entry, Journal, Options, State, failures
 from emow2v.archive.run_table import RunTable
@@ -209,12 +209,10 @@ class CorpusRun:
         if entry is not None:
             same = entry.folder == one.folder.as_posix() and entry.stem == one.stem
             return (one if same else replace(one, folder=Path(entry.folder), stem=entry.stem)), entry
-        folder, stem, number = one.folder.as_posix(), one.stem, 1
-        while self.journal.is_taken(folder, stem):
-            number += 1
-            stem = f"{one.stem}-{number}"
+        folder = one.folder.as_posix()
+        stem = storage.free_name(one.stem, lambda stem: self.journal.is_taken(folder, stem))
         self.journal.add(Entry(key, folder, stem))
-        return (one if number == 1 else replace(one, stem=stem)), None
+        return (one if stem == one.stem else replace(one, stem=stem)), None
 
     def _state(self, one: Input, entry: Entry) -> State | str:
         size, modified_ns = size_and_time(one.path)

@@ -19,7 +19,7 @@ from emow2v.formats.ssi_read import data_path
 from emow2v.rows import DIMENSIONS, Block, Info
 from emow2v.speech.segmentation.praat import grouped
 from emow2v.speech.segments import Segment, Segmentation, Turn
-from emow2v.storage import exists, free_name
+from emow2v.storage import exists, take_name
 from emow2v.storage.files import StagedFiles
 
 RATE = 25  # values a second of continuous annotations
@@ -106,7 +106,7 @@ class TurnAnnotationsWriter:
                 self._stem if not name and label == _NAMELESS else f"{self._stem}.{_NO_NAME.sub('_', label).strip(' ')}"
             )
             short = stem.encode(errors="replace")[:_LONGEST_NAME].decode(errors="ignore")
-            stem = free_name(short, taken)
+            stem = take_name(short, taken)
             places = {scheme: self._folder / f"{stem}.{scheme}.annotation" for scheme in schemes}
             groups.append((name, lane, places))
         return groups

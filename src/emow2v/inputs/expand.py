@@ -122,7 +122,7 @@ def _number_equal_stems(inputs: Inputs) -> Inputs:
     def numbered(one: Input) -> Input:
         if _NUMBERS.sub("", _place(one)) not in kinds:
             return one
-        return replace(one, stem=storage.free_name(one.stem, taken.setdefault(one.folder, set())))
+        return replace(one, stem=storage.take_name(one.stem, taken.setdefault(one.folder, set())))
 
     return Inputs(map(numbered, inputs))
 

@@ -54,15 +54,17 @@ class Workers(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class ServerState:
-    """Attributes:
-    options: as the administrator chose them
-    card: of the model that is used where a request names none
-    places: folders that requests may read and write
-    store: of the jobs
-    workers: run the jobs
-    checking: held by each request whose recordings are checked
-    stopping: set when the server stops, so that no client is left waiting
-    writers: requests that send parts of resumable uploads
+    """What the routes of a server share.
+
+    Attributes:
+        options: as the administrator chose them
+        card: of the model that is used where a request names none
+        places: folders that requests may read and write
+        store: of the jobs
+        workers: run the jobs
+        checking: held by each request whose recordings are checked
+        stopping: set when the server stops, so that no client is left waiting
+        writers: requests that send parts of resumable uploads
     """
 
     options: ServerOptions

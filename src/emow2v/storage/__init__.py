@@ -12,6 +12,7 @@ import os
 import re
 import stat
 import unicodedata
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -105,12 +106,22 @@ def counted(number: int, noun: str, several: str = "") -> str:
     return f"{number} {noun if number == 1 else several or noun + 's'}"
 
 
-def free_name(stem: str, taken: set[str], between: str = "-") -> str:
-    """The stem, with a number from 2 behind it where it is taken, whatever the case of its letters; it is taken then."""
+def free_name(stem: str, is_taken: Callable[[str], bool], form: str = "{}-{}") -> str:
+    """The stem, with a number from 2 where it is taken.
+
+    Args:
+        form: of a stem with its number
+    """
     name, number = stem, 1
-    while name.casefold() in taken:
+    while is_taken(name):
         number += 1
-        name = f"{stem}{between}{number}"
+        name = form.format(stem, number)
+    return name
+
+
+def take_name(stem: str, taken: set[str], form: str = "{}-{}") -> str:
+    """`free_name` among names whose letters' case makes no difference, as those of files; the name is then one of them."""
+    name = free_name(stem, lambda name: name.casefold() in taken, form)
     taken.add(name.casefold())
     return name
 

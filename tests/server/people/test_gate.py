@@ -110,6 +110,7 @@ def test_a_list_that_cannot_be_read_lets_no_name_in(served: Laboratory) -> None:
     (served.work / "tokens.json").write_text("{")
     answer = served.client("anna").get("/v1/jobs")
     assert answer.status_code == 503 and "The list of tokens cannot be read" in answer.json()["error"]
+    assert answer.headers["Retry-After"] == "60"
     assert served.client("").get("/v1/jobs").status_code == 401
     assert served.client("").post("/login", data={"token": "x"}).status_code == 503
     assert served.client(SINGLE).get("/v1/jobs").status_code == 200

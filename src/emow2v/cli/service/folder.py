@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from emow2v.cli.console import output
+from emow2v.cli.console import output, stoppable
 from emow2v.cli.service.tokens import WorkDirOption
 from emow2v.storage import counted
 from emow2v.storage.home import home
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from emow2v.server.work_folder.backup import Summary
 
 
+@stoppable
 def backup(
     archive: Annotated[
         Path, typer.Option("--output", "-o", metavar="FILE", help="The backup, such as backup.zip.", show_default=False)
@@ -36,6 +37,7 @@ def backup(
     _say("backed up", back_up(_folder(work_dir), archive, overwrite=overwrite))
 
 
+@stoppable
 def restore(
     archive: Annotated[Path, typer.Argument(metavar="FILE", help="A file that emow2v backup has written.")],
     work_dir: WorkDirOption = None,

@@ -181,7 +181,7 @@ def with_results(
     chosen = []
     for name, folder, own in placed:
         stem = own if equal[folder, stem_of(own).lower()] > 1 else stem_of(own)
-        stem = storage.free_name(stem, taken.setdefault(folder, set()))
+        stem = storage.take_name(stem, taken.setdefault(folder, set()))
         chosen.append(Chosen(name, folder, stem, uploads.get(name, "")))
     return chosen
 

@@ -278,14 +278,10 @@ def _named(
 def _own_name(name: str, taken: set[str]) -> str:
     """The client's name of an upload, with a number where another one of the job has it."""
     stem, dot, ending = name.rpartition(".")
-    if name.casefold() not in taken:
-        taken.add(name.casefold())
-        return name
-    number = 2
-    while (free := f"{stem or name}-{number}{dot}{ending if dot else ''}").casefold() in taken:
-        number += 1
-    taken.add(free.casefold())
-    return free
+    stem, ending = (stem, dot + ending) if stem else (name, "")
+    free = storage.free_name(stem, lambda stem: f"{stem}{ending}".casefold() in taken)
+    taken.add(f"{free}{ending}".casefold())
+    return f"{free}{ending}"
 
 
 def _title(folders: list[str], names: list[str]) -> str:

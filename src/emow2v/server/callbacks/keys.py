@@ -17,9 +17,11 @@ TIMESTAMP, SIGNATURE = "Emow2v-Timestamp", "Emow2v-Signature"
 
 @dataclass(frozen=True)
 class Key:
-    """Attributes:
-    id: names the key in signatures
-    secret: known to the server and the receiver
+    """A key that signs callbacks.
+
+    Attributes:
+        id: names the key in signatures
+        secret: known to the server and the receiver
     """
 
     id: str

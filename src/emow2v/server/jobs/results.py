@@ -99,7 +99,7 @@ def export_all(jobs: Sequence[tuple[Task, Mapping[str, str | float]]], file_form
                 continue  # it has failed
             place = folder / str(len(stems))
             place.mkdir()
-            stem = storage.free_name(task.stem(number), stems, " ")
+            stem = storage.take_name(task.stem(number), stems, "{} {}")
             try:
                 written = files_of(task, provenance, number, file_format, place, stem)
             except Emow2vError as error:

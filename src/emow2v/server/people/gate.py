@@ -85,10 +85,7 @@ class Gate:
         try:
             found = self._tokens.find(candidate)
         except Emow2vError as error:
-            logger.error("%s", error)
-            raise Refused(
-                "The list of tokens cannot be read; the administrator finds the reason in the log.", 503
-            ) from None
+            raise self._unreadable(error) from None
         if found is None:
             return None
         state = found.state(datetime.now(UTC))

@@ -16,7 +16,7 @@ from emow2v.speech.segmentation import xml
 from emow2v.speech.segmentation.elan import ROOT
 from emow2v.speech.segmentation.praat import VALUES, grouped, number_text, printable
 from emow2v.speech.segments import Turn
-from emow2v.storage import is_file
+from emow2v.storage import free_name, is_file
 from emow2v.trajectory import DIMENSIONS
 
 TURNS, LABELS, VALUE = "emow2v turns", "emow2v labels", "emow2v values"  # types of tiers
@@ -57,10 +57,7 @@ class _Parts:
     def _name(self, name: str) -> str:
         """A name that no other tier has."""
         name = printable(name).replace("\n", " ").replace("\t", " ")
-        unique, number = name, 1
-        while unique in self.names:
-            number += 1
-            unique = f"{name} ({number})"
+        unique = free_name(name, self.names.__contains__, "{} ({})")
         self.names.add(unique)
         return unique
 
@@ -280,11 +277,7 @@ def _type(name: str, constraint: str) -> str:
 
 def _type_name(name: str, constraint: str, kinds: Mapping[str, str]) -> str:
     """The type's name, or a new one where the document has another type of that name."""
-    unique, number = name, 1
-    while kinds.get(unique, constraint) != constraint:
-        number += 1
-        unique = f"{name} ({number})"
-    return unique
+    return free_name(name, lambda unique: kinds.get(unique, constraint) != constraint, "{} ({})")
 
 
 def _constraint(name: str) -> str:
