@@ -18,7 +18,7 @@ import emow2v
 from emow2v.engines import precisions
 from emow2v.engines.frames import FramesEngine
 from emow2v.modelstore.verify import EXAMPLE
-from emow2v.stream import together
+from emow2v.stream import compute_together
 
 STEP = 1280  # samples that each stream gets at a time: two frames of 40 ms
 STEPS = 12
@@ -55,7 +55,7 @@ def common(model: emow2v.Model, signal: np.ndarray, streams: int, frames: int) -
         if step == STEPS // 2:
             started = time.process_time()
         begins = [(stream * 37 + step) * size % (len(signal) - size) for stream in range(streams)]
-        together(
+        compute_together(
             [
                 (one, part)
                 for one, begin in zip(opened, begins, strict=True)

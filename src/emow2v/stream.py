@@ -17,7 +17,7 @@ from emow2v.errors import Closed, FramingError
 from emow2v.framing import Framing, Signal
 from emow2v.prediction.blocks import block_of
 from emow2v.prediction.live import LiveValues, Numbered, frame_values, length_of, window_values
-from emow2v.prediction.one_pass import Heard
+from emow2v.prediction.one_pass import OnSpeech
 from emow2v.rows import Block
 
 if TYPE_CHECKING:
@@ -57,9 +57,9 @@ class Stream:
         self._framing = framing
         self._rate = sampling_rate or model.card.sampling_rate
         self._resampler = Resampler(model.card.sampling_rate)
-        heard = _row_speech(model.card, framing) if speech else (None, None)
-        self._speech: RowSpeech | None = heard[0]
-        self._detector: Detector | None = heard[1]
+        self._speech: RowSpeech | None
+        self._detector: Detector | None
+        self._speech, self._detector = _row_speech(model.card, framing) if speech else (None, None)
         self._values = _values(model, framing, batch_size, None if self._speech is None else self._speech.add)
         self._closed = False
 
@@ -87,7 +87,7 @@ class Stream:
             AudioError: the samples are not numbers, or have several channels
         """
         self._check_open()
-        yield from self._run(self._values.add(self._heard(self._resampler.add(mono(samples), self._rate))))
+        yield from self._run(self._values.add(self._detect(self._resampler.add(mono(samples), self._rate))))
         if flush:
             yield from self._run(self._values.flush())
 
@@ -98,13 +98,13 @@ class Stream:
             Closed: the stream was closed
         """
         self._check_open()
-        yield from self._run(self._values.add(self._heard(self._resampler.finish())))
+        yield from self._run(self._values.add(self._detect(self._resampler.finish())))
         if self._detector is not None:
             self._detector.finish()
         yield from self._run(self._values.finish(self._resampler.duration))
 
     def cut(self, samples: Signal) -> list[Any]:
-        """Take samples, and give the parts that became complete, which `together` computes: `add` for many streams.
+        """Take samples, and give the parts that became complete, which `compute_together` computes: `add` for many streams.
 
         Args:
             samples: float32 [samples], about -1..1
@@ -113,7 +113,7 @@ class Stream:
             Closed: the stream was closed
         """
         self._check_open()
-        return self._values.cut(self._heard(self._resampler.add(samples, self._rate)))
+        return self._values.cut(self._detect(self._resampler.add(samples, self._rate)))
 
     def cut_last(self) -> list[Any]:
         """The last parts: `finish` for many streams.
@@ -122,7 +122,7 @@ class Stream:
             Closed: the stream was closed
         """
         self._check_open()
-        parts = self._values.cut(self._heard(self._resampler.finish()))
+        parts = self._values.cut(self._detect(self._resampler.finish()))
         if self._detector is not None:
             self._detector.finish()
         return parts + self._values.cut_last(self._resampler.duration)
@@ -132,9 +132,9 @@ class Stream:
         """Whether `cut` gives a part without more samples."""
         return self._values.more
 
-    def settle(self) -> None:
+    def detach(self) -> None:
         """Keep nothing in memory of other streams, with which this one was computed, if it is not computed for a while."""
-        self._values.settle()
+        self._values.detach()
 
     @property
     def exhausted(self) -> bool:
@@ -146,7 +146,7 @@ class Stream:
             raise Closed("The stream is closed; expected an open one; begin another with Model.stream.")
         _ = self._model.engine  # raises Closed, too, where the model was closed
 
-    def _heard(self, signal: Signal) -> Signal:
+    def _detect(self, signal: Signal) -> Signal:
         """The same samples, which the detector takes before the windows do."""
         if self._detector is not None:
             self._detector.add(signal)
@@ -161,7 +161,7 @@ class Stream:
         return block if self._speech is None else replace(block, speech=self._speech.values.of(first, len(block)))
 
 
-def together(work: Sequence[tuple[Stream, Any]]) -> list[Block | None]:
+def compute_together(work: Sequence[tuple[Stream, Any]]) -> list[Block | None]:
     """Compute the next part of each of several streams of one model at once.
 
     Each has the numbers that it has by itself, but for the last digits of float32 where the engine rounds otherwise in
@@ -179,16 +179,16 @@ def together(work: Sequence[tuple[Stream, Any]]) -> list[Block | None]:
     found: list[Block | None] = [None] * len(work)
     for numbers in groups.values():
         own = [(work[number][0], work[number][1]) for number in numbers]
-        outputs = own[0][0]._values.together([(stream._values, part) for stream, part in own])
+        outputs = own[0][0]._values.compute_together([(stream._values, part) for stream, part in own])
         for number, (stream, _), numbered in zip(numbers, own, outputs, strict=True):
             if numbered is not None:
                 found[number] = stream._block(*numbered)
     return found
 
 
-def _values(model: Model, framing: Framing, batch_size: int, heard: Heard | None) -> LiveValues[Any]:
+def _values(model: Model, framing: Framing, batch_size: int, on_speech: OnSpeech | None) -> LiveValues[Any]:
     if isinstance(model.engine, FramesEngine):
-        return frame_values(model.card, model.engine, framing, heard)
+        return frame_values(model.card, model.engine, framing, on_speech)
     return window_values(model.run, framing, model.card.sampling_rate, batch_size)
 
 

@@ -13,7 +13,7 @@ from emow2v import load
 from emow2v.framing import Framing
 from emow2v.model import Model
 from emow2v.modelstore.verify import EXAMPLE
-from emow2v.stream import Stream, together
+from emow2v.stream import Stream, compute_together
 
 SIGNAL = soundfile.read(EXAMPLE, dtype="float32")[0]
 
@@ -38,10 +38,10 @@ def run(streams: Sequence[Stream], sounds: Sequence[np.ndarray], seed: int) -> l
                 open_.discard(number)
         numbers = [number for number in rng.permutation(len(streams)) if parts[number] and rng.random() < 0.7]
         work: list[tuple[Stream, Any]] = [(streams[number], parts[number].pop(0)) for number in numbers]
-        for number, block in zip(numbers, together(work), strict=True):
+        for number, block in zip(numbers, compute_together(work), strict=True):
             if block is not None:
                 found[number].append(block)
-        streams[int(rng.integers(len(streams)))].settle()
+        streams[int(rng.integers(len(streams)))].detach()
     return [
         {name: np.concatenate([getattr(block, name) for block in blocks]) for name in ("scores", "embeddings", "confidence", "speech", "ends")}
         for blocks in found
@@ -67,10 +67,10 @@ def test_a_stream_that_pauses_keeps_no_others_in_memory() -> None:
     model = load("lite-frames", threads=1)
     streams = [model.stream() for _ in range(3)]
     parts = [stream.cut(SIGNAL[: 4 * 640]) for stream in streams]
-    together([(stream, part) for stream, (part,) in zip(streams, parts, strict=True)])
+    compute_together([(stream, part) for stream, (part,) in zip(streams, parts, strict=True)])
     states = [stream._values._pass._steps._state for stream in streams]  # type: ignore[attr-defined]
     assert {one.streams for one in states} == {3} and len({id(one.state) for one in states}) == 1
-    streams[1].settle()
+    streams[1].detach()
     alone = streams[1]._values._pass._steps._state  # type: ignore[attr-defined]
     assert alone.streams == 1
     for name, value in alone.state.items():

@@ -137,7 +137,7 @@ class Row:
     row: int
     streams: int
 
-    def alone(self) -> Row:
+    def separated(self) -> Row:
         """The same state, which keeps none of the others in memory."""
         if self.streams == 1:
             return self

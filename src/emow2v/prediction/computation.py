@@ -147,20 +147,20 @@ class Computation:
         """`blocks` of a model of frames, which says itself where somebody speaks."""
         from emow2v.prediction.speech import RowSpeech, speech_frame_ms
 
-        heard = RowSpeech(framing, speech_frame_ms(self.card), on_speech)
+        of_rows = RowSpeech(framing, speech_frame_ms(self.card), on_speech)
         if framing.whole:
             begin, end = whole_span(self.card, framing)
-            pooled = SpanValues(self.card, engine, [(begin, end)], heard.add, all_samples=not framing.end_ms)
+            pooled = SpanValues(self.card, engine, [(begin, end)], of_rows.add, all_samples=not framing.end_ms)
             outputs = dict(pooled.values(recording, check)).get(0)
             if outputs is None:
                 raise self._too_short(recording, framing)
             blocks = iter([whole_block(framing, (min(end, pooled.samples) - begin) / self.card.sampling_rate, outputs)])
         else:
-            one_pass = OnePass(self.card, engine, framing, heard.add)
+            one_pass = OnePass(self.card, engine, framing, of_rows.add)
             computed = one_pass.outputs(cut(recording, one_pass.chunks(engine.chunk), check))
             blocks = blocks_of(computed, recording, framing, check)
         for block in blocks:
-            yield replace(block, speech=heard.values.of(block.first, len(block))) if speech else block
+            yield replace(block, speech=of_rows.values.of(block.first, len(block))) if speech else block
 
     def outputs(
         self, batches: Iterator[tuple[int, Signal]], framing: Framing, check: Callable[[], None]

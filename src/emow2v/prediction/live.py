@@ -16,7 +16,7 @@ from emow2v.framing import Framing, Signal
 from emow2v.framing.chunks import Chunk, Chunks
 from emow2v.framing.windows import Windower
 from emow2v.prediction.blocks import Cutter
-from emow2v.prediction.one_pass import Heard, OnePass, part_of, passes_together
+from emow2v.prediction.one_pass import OnePass, OnSpeech, part_of, run_passes
 
 Cut = TypeVar("Cut")
 Part = TypeVar("Part", covariant=True)
@@ -58,7 +58,7 @@ class LiveValues(ABC, Generic[Cut]):
     def _outputs(self, parts: Iterator[Cut]) -> Iterator[Numbered]:
         return (numbered for part in parts if (numbered := self._run(part)) is not None)
 
-    # --- for many signals together: parts are cut here, and computed by `together` in their order ---
+    # --- for many signals together: parts are cut here, and computed by `compute_together` in their order ---
 
     def cut(self, signal: Signal) -> list[Cut]:
         """The parts that became complete with these samples."""
@@ -69,7 +69,7 @@ class LiveValues(ABC, Generic[Cut]):
         return list(self._cutter.finish(duration))
 
     @abstractmethod
-    def together(self, work: Sequence[tuple[Any, Cut]]) -> list[Numbered | None]:
+    def compute_together(self, work: Sequence[tuple[Any, Cut]]) -> list[Numbered | None]:
         """Compute one part of each of several signals of this model; None where a part completes no window.
 
         Args:
@@ -81,7 +81,7 @@ class LiveValues(ABC, Generic[Cut]):
         """Whether `cut` gives a part without more samples."""
         return False
 
-    def settle(self) -> None:
+    def detach(self) -> None:
         """Keep nothing in memory of other signals, with which this one was computed."""
 
 
@@ -90,7 +90,7 @@ class _WindowValues(LiveValues[Windows]):
         super().__init__(Windower(framing, rate, batch_size), lambda part: (part[0], run(part[1])))
         self._compute, self._batch_size = run, batch_size
 
-    def together(self, work: Sequence[tuple[Any, Windows]]) -> list[Numbered | None]:
+    def compute_together(self, work: Sequence[tuple[Any, Windows]]) -> list[Numbered | None]:
         found: list[Numbered | None] = []
         for begin, end in _batches([len(windows) for _, (_, windows) in work], self._batch_size):
             parts = [part for _, part in work[begin:end]]
@@ -102,8 +102,8 @@ class _WindowValues(LiveValues[Windows]):
 
 
 class _FrameValues(LiveValues[Chunk]):
-    def __init__(self, card: Card, engine: FramesEngine, framing: Framing, heard: Heard | None) -> None:
-        self._pass = OnePass(card, engine, framing, heard)
+    def __init__(self, card: Card, engine: FramesEngine, framing: Framing, on_speech: OnSpeech | None) -> None:
+        self._pass = OnePass(card, engine, framing, on_speech)
         self._chunks: Chunks = self._pass.chunks(CHUNK)
         super().__init__(self._chunks, lambda chunk: _numbered(chunk, self._pass.run(chunk)))
         self._stream_bytes = 4 * sum(int(np.prod(size)) for size in card.states.values())
@@ -111,12 +111,12 @@ class _FrameValues(LiveValues[Chunk]):
     def cut(self, signal: Signal) -> list[Chunk]:
         return [*self._cutter.add(signal), *self._chunks.doubled()]
 
-    def together(self, work: Sequence[tuple[Any, Chunk]]) -> list[Numbered | None]:
+    def compute_together(self, work: Sequence[tuple[Any, Chunk]]) -> list[Numbered | None]:
         found: list[Numbered | None] = []
         most = max(1, MOST_BYTES // (self._stream_bytes + work[0][1].signal.nbytes))
         for begin in range(0, len(work), most):
             pairs = [(values._pass, chunk) for values, chunk in work[begin : begin + most]]
-            outputs = passes_together(pairs)
+            outputs = run_passes(pairs)
             found += [_numbered(chunk, own) for (_, chunk), own in zip(pairs, outputs, strict=True)]
         return found
 
@@ -124,8 +124,8 @@ class _FrameValues(LiveValues[Chunk]):
     def more(self) -> bool:
         return self._chunks.more
 
-    def settle(self) -> None:
-        self._pass.settle()
+    def detach(self) -> None:
+        self._pass.detach()
 
 
 def window_values(
@@ -135,9 +135,11 @@ def window_values(
     return _WindowValues(run, framing, rate, batch_size)
 
 
-def frame_values(card: Card, engine: FramesEngine, framing: Framing, heard: Heard | None = None) -> LiveValues[Chunk]:
+def frame_values(
+    card: Card, engine: FramesEngine, framing: Framing, on_speech: OnSpeech | None = None
+) -> LiveValues[Chunk]:
     """Those of a model of frames, which also says where somebody speaks."""
-    return _FrameValues(card, engine, framing, heard)
+    return _FrameValues(card, engine, framing, on_speech)
 
 
 def length_of(part: Any) -> int:

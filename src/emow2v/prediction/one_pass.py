@@ -17,7 +17,7 @@ from emow2v.framing.chunks import FEWEST, Chunk, Chunks, FrameChunks, spans_of_f
 from emow2v.prediction.blocks import cut
 from emow2v.rows import Floats
 
-Heard = Callable[[Signal], None]  # takes the probabilities of speech of the frames that follow
+OnSpeech = Callable[[Signal], None]  # takes the probabilities of speech of the frames that follow
 Part = tuple[Floats, Signal]  # frames [frames, width], and the probability of speech in each
 
 _AT_ONCE = 64 * 16000  # samples of a batch of clips, with what fills the shorter ones
@@ -38,11 +38,11 @@ class FrameSteps:
 
     def run(self, chunk: Chunk) -> Part:
         """The frames that a chunk completes. Chunks are to be run in their order."""
-        return steps_together([(self, chunk)])[0]
+        return run_steps([(self, chunk)])[0]
 
-    def settle(self) -> None:
+    def detach(self) -> None:
         """Keep no state of other streams in memory, with which this one was computed."""
-        self._state = self._state.alone()
+        self._state = self._state.separated()
 
     def _step(self, chunk: Chunk, frames: Floats, speech: Signal, state: Row) -> Part:
         """Those of the computed frames [frames, width] that stand for something."""
@@ -56,7 +56,7 @@ class FrameSteps:
         return frames[kept], speech[kept]
 
 
-def steps_together(work: Sequence[tuple[FrameSteps, Chunk]]) -> list[Part]:
+def run_steps(work: Sequence[tuple[FrameSteps, Chunk]]) -> list[Part]:
     """`FrameSteps.run` for one chunk of each of several streams of one engine. The chunks have the same number of samples."""
     engine = work[0][0]._engine
     state = engine.joined([steps._state for steps, _ in work])
@@ -73,11 +73,11 @@ class OnePass:
 
     Args:
         engine: of a model of frames
-        heard: called with the probabilities of speech of frames, before the values of the windows that end with them
+        on_speech: called with the probabilities of speech of frames, before the values of the windows that end with them
     """
 
-    def __init__(self, card: Card, engine: FramesEngine, framing: Framing, heard: Heard | None = None) -> None:
-        self._card, self._engine, self._framing, self._heard = card, engine, framing, heard
+    def __init__(self, card: Card, engine: FramesEngine, framing: Framing, on_speech: OnSpeech | None = None) -> None:
+        self._card, self._engine, self._framing, self._on_speech = card, engine, framing, on_speech
         self._steps, self._sums = FrameSteps(card, engine), SpanSums()
 
     def chunks(self, size: int) -> Chunks:
@@ -87,19 +87,19 @@ class OnePass:
     def run(self, chunk: Chunk) -> Outputs | None:
         """Embeddings [windows, 1024], scores [windows, 3] and confidence of the windows that a chunk completes; None where
         there is no window. Chunks are to be run in their order."""
-        return self._told(self._computed(chunk))
+        return self._report_speech(self._computed(chunk))
 
     def outputs(self, chunks: Iterator[Chunk]) -> Generator[tuple[int, Outputs]]:
         """Numbered outputs of chunks; the next chunk is cut while one is computed."""
         numbered = ((chunk.first, chunk) for chunk in chunks)
         with closing(overlapped(self._engine, numbered, self._computed)) as computed:
             for first, values in computed:
-                if (outputs := self._told(values)) is not None:
+                if (outputs := self._report_speech(values)) is not None:
                     yield first, outputs
 
-    def settle(self) -> None:
-        """See `FrameSteps.settle`."""
-        self._steps.settle()
+    def detach(self) -> None:
+        """See `FrameSteps.detach`."""
+        self._steps.detach()
 
     def _computed(self, chunk: Chunk) -> tuple[Signal, Outputs | None]:
         frames, speech = self._steps.run(chunk)
@@ -115,15 +115,15 @@ class OnePass:
         self._sums.drop(int(chunk.begins[-1]))
         return moments
 
-    def _told(self, values: tuple[Signal, Outputs | None]) -> Outputs | None:
-        if self._heard is not None:
-            self._heard(values[0])
+    def _report_speech(self, values: tuple[Signal, Outputs | None]) -> Outputs | None:
+        if self._on_speech is not None:
+            self._on_speech(values[0])
         return values[1]
 
 
-def passes_together(work: Sequence[tuple[OnePass, Chunk]]) -> list[Outputs | None]:
+def run_passes(work: Sequence[tuple[OnePass, Chunk]]) -> list[Outputs | None]:
     """`OnePass.run` for one chunk of each of several streams of one engine. The chunks have the same number of samples."""
-    parts = steps_together([(one._steps, chunk) for one, chunk in work])
+    parts = run_steps([(one._steps, chunk) for one, chunk in work])
     moments = [one._moments(chunk, frames) for (one, chunk), (frames, _) in zip(work, parts, strict=True)]
     known = [both for both in moments if both is not None]
     outputs, begin = None, 0
@@ -134,7 +134,7 @@ def passes_together(work: Sequence[tuple[OnePass, Chunk]]) -> list[Outputs | Non
         own = None
         if both is not None and outputs is not None:
             own = part_of(outputs, begin, begin := begin + len(both[0]))
-        found.append(one._told((speech, own)))
+        found.append(one._report_speech((speech, own)))
     return found
 
 
@@ -144,7 +144,7 @@ class SpanValues:
     Args:
         engine: of a model of frames
         spans: first sample, and the one after the last, which may lie behind the end of the recording; sorted by start
-        heard: as for `OnePass`
+        on_speech: as for `OnePass`
         all_samples: go on to the end of the recording where the last span ends before it
 
     Attributes:
@@ -152,10 +152,10 @@ class SpanValues:
     """
 
     def __init__(
-        self, card: Card, engine: FramesEngine, spans: Sequence[tuple[int, int]], heard: Heard | None = None, *,
+        self, card: Card, engine: FramesEngine, spans: Sequence[tuple[int, int]], on_speech: OnSpeech | None = None, *,
         all_samples: bool = True,
     ) -> None:  # fmt: skip
-        self._card, self._engine, self._spans, self._heard = card, engine, spans, heard
+        self._card, self._engine, self._spans, self._on_speech = card, engine, spans, on_speech
         self._last = (
             None if all_samples else spans_of_frames(0, max(end for _, end in spans), card.frame_hop, 1 << 62)[1]
         )
@@ -167,8 +167,8 @@ class SpanValues:
         totals: dict[int, FrameTotals] = {}
         following = known = 0
         for frames, speech in self._parts(recording, check):
-            if self._heard is not None:
-                self._heard(speech)
+            if self._on_speech is not None:
+                self._on_speech(speech)
             behind = known + len(frames)
             while following < len(self._spans) and self._frames(following)[0] < behind:
                 totals[following] = FrameTotals()

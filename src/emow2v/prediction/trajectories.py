@@ -121,12 +121,12 @@ def predict(
     )
 
     one_pass = computation().card.one_pass  # its rows always have their speech
-    heard: dict[int, Floats] = {}
+    speech_of_rows: dict[int, Floats] = {}
 
     def shown(block: Block) -> Block:
         if not one_pass or block.speech is None:
             return block
-        heard[block.first] = block.speech
+        speech_of_rows[block.first] = block.speech
         return block if speech else replace(block, speech=None)
 
     def blocks() -> Iterator[Block]:
@@ -147,7 +147,7 @@ def predict(
 
     def with_speech(rows: Block) -> Block:
         if one_pass:
-            return replace(rows, speech=np.concatenate([heard[first] for first in sorted(heard)]))
+            return replace(rows, speech=np.concatenate([speech_of_rows[first] for first in sorted(speech_of_rows)]))
         recording = opener.recording(max_duration_s)
         try:
             return _with_speech(rows, recording, framing)

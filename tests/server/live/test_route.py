@@ -264,7 +264,7 @@ def test_no_more_is_computed_for_a_client_that_does_not_read(lite: Model, monkey
 
     async def beside_each_other() -> None:
         computed = steps.Steps(lite)
-        wanted = steps.Wanted(16000, "s16le", embeddings=True)
+        wanted = steps.StreamOptions(16000, "s16le", embeddings=True)
         slow, quick = (computed.open(lite.stream(sampling_rate=16000, speech=True), wanted) for _ in range(2))
         for one in (slow, quick):
             one.add(bytes(20 * 32_000))
@@ -280,7 +280,7 @@ def test_no_more_is_computed_for_a_client_that_does_not_read(lite: Model, monkey
 
 
 def test_lateness_counts_only_sound_that_came_as_it_was_spoken() -> None:
-    feed = steps.Feed(None, steps.Wanted(16000, "s16le"), None, lambda: None, began=100.0)  # type: ignore[arg-type]
+    feed = steps.Feed(None, steps.StreamOptions(16000, "s16le"), None, lambda: None, began=100.0)  # type: ignore[arg-type]
     feed.add(bytes(32_000 * 10))  # ten seconds at once
     assert feed.late_s(100.0) == 0 and feed.late_s(103.0) == 3 and feed.late_s(200.0) == 10 == feed.pending_s
     feed.computed = 32_000 * 9

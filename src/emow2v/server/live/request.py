@@ -12,7 +12,7 @@ from emow2v.discover.names import unknown
 from emow2v.discover.options import choose_card
 from emow2v.errors import RequestError
 from emow2v.framing import Framing, parse_time
-from emow2v.server.live.steps import Wanted
+from emow2v.server.live.steps import StreamOptions
 from emow2v.stream import SAMPLING_RATES
 
 PARAMETERS = (
@@ -29,12 +29,12 @@ class StreamRequest:
     Attributes:
         model: name of the model
         framing: the windows
-        wanted: what else the client asks for
+        options: what else the client asks for
     """
 
     model: str
     framing: Framing
-    wanted: Wanted
+    options: StreamOptions
 
 
 def parse(query: QueryParams, served: Card) -> StreamRequest:
@@ -68,14 +68,14 @@ def parse(query: QueryParams, served: Card) -> StreamRequest:
     )
     if framing.whole:
         raise RequestError("A live stream has no end to give one value for; expected a frame_step.")
-    wanted = Wanted(int(rate), encoding, _flag(query, "together"), _flag(query, "embeddings"))
+    options = StreamOptions(int(rate), encoding, _flag(query, "together"), _flag(query, "embeddings"))
     card = choose_card(query.get("model", served.name), served)
     longest = min(LONGEST_S, card.max_samples / card.sampling_rate)
     if framing.window_ms > longest * 1000:
         raise RequestError(
             f"A window of {float(framing.window_ms):g} ms is too long; live it is {longest:g} s at most."
         )
-    return StreamRequest(card.name, framing, wanted)
+    return StreamRequest(card.name, framing, options)
 
 
 def _flag(query: QueryParams, name: str) -> bool:

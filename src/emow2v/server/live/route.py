@@ -119,13 +119,13 @@ class Live:
     @contextlib.contextmanager
     def _computing(self, model: Model, request: StreamRequest) -> Iterator[tuple[Steps, Feed]]:
         """The steps of the model and the feed of one of its streams."""
-        stream = model.stream(request.framing, sampling_rate=request.wanted.rate, speech=True)
+        stream = model.stream(request.framing, sampling_rate=request.options.rate, speech=True)
         with self._lock:
             steps, streams = self._steps.get(model) or (Steps(model), 0)
             if steps.stopped:  # by a fault
                 steps = Steps(model)
             self._steps[model] = steps, streams + 1
-        feed = steps.open(stream, request.wanted)
+        feed = steps.open(stream, request.options)
         try:
             yield steps, feed
         finally:
@@ -172,7 +172,7 @@ class Live:
                         if text.strip().strip('"') != END:
                             raise RequestError(f"A text message is '{text[:20]}'; expected binary samples, or {END}.")
                         break
-                    seconds = len(message["bytes"]) / feed.wanted.second
+                    seconds = len(message["bytes"]) / feed.options.second
                     self.sound_s[model] += seconds
                     if counted.add(seconds):
                         limit.reschedule(None)

@@ -22,18 +22,18 @@ from emow2v.errors import Emow2vError
 from emow2v.formats.table import LIVE_COLUMNS, ndjson_row, rows
 from emow2v.model import Model
 from emow2v.rows import Block
-from emow2v.stream import Stream, together
+from emow2v.stream import Stream, compute_together
 
 TAKEN_S = 1.0  # of sound of a stream in a round, so that a long message does not keep the others waiting
 REST_S = 0.04  # at most, between the beginnings of two rounds
 REST_OF_FRAMES_S = 0.16  # for a model of frames: batches of streams and longer steps gain more
 BUSY_S = 5.0  # of the past, in which the share of work is looked at
 UNSENT_BYTES = 1 << 22  # that wait to be sent: no more of a stream is computed until its client has read them
-SETTLED_S = 0.5  # a stream that was not computed for so long keeps no others in memory
+DETACHED_S = 0.5  # a stream that was not computed for so long keeps no others in memory
 
 
 @dataclass(frozen=True)
-class Wanted:
+class StreamOptions:
     """What a client asks of a stream.
 
     Attributes:
@@ -69,7 +69,7 @@ class Feed:
     """
 
     stream: Stream
-    wanted: Wanted
+    options: StreamOptions
     loop: asyncio.AbstractEventLoop
     wake: Callable[[], None]
     began: float
@@ -82,7 +82,7 @@ class Feed:
     unsent: int = 0
 
     def __post_init__(self) -> None:
-        self.reader = PCMReader(self.wanted.encoding)
+        self.reader = PCMReader(self.options.encoding)
         self.inbox: deque[bytes] = deque()
         self.received = self.computed = 0  # bytes
         self.ended = False  # the client sends no more
@@ -92,16 +92,16 @@ class Feed:
         self.finished = False  # the last parts were cut
         self.over = False  # nothing follows
         self.stepped_at = self.began
-        self.settled = True
+        self.detached = True
 
     @property
     def pending_s(self) -> float:
         """Seconds of sound that came and were not computed."""
-        return (self.received - self.computed) / self.wanted.second
+        return (self.received - self.computed) / self.options.second
 
     def late_s(self, now: float) -> float:
         """By how many seconds the stream is behind its client: sound that came faster than it is spoken does not count."""
-        received, computed = (number / self.wanted.second for number in (self.received, self.computed))
+        received, computed = (number / self.options.second for number in (self.received, self.computed))
         return max(0.0, min(received, now - self.began) - computed)
 
     def add(self, data: bytes) -> None:
@@ -134,7 +134,7 @@ class Feed:
         """
         if self.parts:
             return
-        room, data = max(1, round(self.wanted.second * TAKEN_S)), []
+        room, data = max(1, round(self.options.second * TAKEN_S)), []
         while self.inbox and room > 0:
             one = self.inbox.popleft()
             if len(one) > room:
@@ -162,12 +162,12 @@ class Feed:
             f'{{"index": {block.first + number}, {ndjson_row(row, LIVE_COLUMNS)[1:]}'
             for number, row in enumerate(rows(block, every_score=True))
         ]
-        if self.wanted.together:
+        if self.options.together:
             made = [f'{{"rows": [{", ".join(made)}]}}']
-        if not self.wanted.embeddings:
+        if not self.options.embeddings:
             return list(made)
         whole = block.embeddings.astype("<f4", copy=False)
-        if self.wanted.together:
+        if self.options.together:
             return [made[0], whole.tobytes()]
         return [one for text, row in zip(made, whole, strict=True) for one in (text, row.tobytes())]
 
@@ -190,9 +190,9 @@ class Steps:
         self._thread = threading.Thread(target=self._run, name=f"emow2v-live-{model.name}", daemon=True)
         self._thread.start()
 
-    def open(self, stream: Stream, wanted: Wanted) -> Feed:
+    def open(self, stream: Stream, options: StreamOptions) -> Feed:
         """Begin with a stream; call it on the event loop of its connection."""
-        feed = Feed(stream, wanted, asyncio.get_running_loop(), self._wake.set, self._clock())
+        feed = Feed(stream, options, asyncio.get_running_loop(), self._wake.set, self._clock())
         with self._lock:
             self._feeds = [*self._feeds, feed]
         return feed
@@ -241,7 +241,7 @@ class Steps:
                     self._wake.set()
         finally:  # a fault of emow2v is logged by the thread; its connections are told
             self._stopped.set()
-            _tell([_Told(one, [], None, False) for one in self._feeds])
+            _deliver([_Delivery(one, [], None, False) for one in self._feeds])
 
     @property
     def stopped(self) -> bool:
@@ -250,7 +250,7 @@ class Steps:
 
     def _round(self) -> None:
         """Compute the next part of each stream that has one."""
-        told: list[_Told] = []
+        deliveries: list[_Delivery] = []
         work: list[Feed] = []
         for feed in self._feeds:
             if feed.over or feed.waits:
@@ -259,41 +259,41 @@ class Steps:
                 feed.take()
             except Emow2vError as error:
                 feed.over = True
-                told.append(_Told(feed, [], error, False))
+                deliveries.append(_Delivery(feed, [], error, False))
                 continue
             if feed.parts:
                 work.append(feed)
                 continue
             feed.computed, feed.over = feed.taken, feed.finished
-            told.append(_Told(feed, [], None, feed.over))
-        told += self._computed(work)
+            deliveries.append(_Delivery(feed, [], None, feed.over))
+        deliveries += self._computed(work)
         now, computed = self._clock(), set(work)
         for feed in self._feeds:
             if feed in computed:
-                feed.stepped_at, feed.settled = now, False
-            elif not feed.settled and now - feed.stepped_at > SETTLED_S:
-                feed.stream.settle()
-                feed.settled = True
-        _tell(told)
+                feed.stepped_at, feed.detached = now, False
+            elif not feed.detached and now - feed.stepped_at > DETACHED_S:
+                feed.stream.detach()
+                feed.detached = True
+        _deliver(deliveries)
 
-    def _computed(self, work: list[Feed]) -> list[_Told]:
+    def _computed(self, work: list[Feed]) -> list[_Delivery]:
         try:
-            blocks = together([(feed.stream, feed.parts.popleft()) for feed in work])
-        except Emow2vError as error:  # whose it is cannot be told, and each of them may have gone on
+            blocks = compute_together([(feed.stream, feed.parts.popleft()) for feed in work])
+        except Emow2vError as error:  # which stream has caused it is not known, and each of them may have gone on
             for feed in work:
                 feed.over = True
-            return [_Told(feed, [], error, False) for feed in work]
-        told = []
+            return [_Delivery(feed, [], error, False) for feed in work]
+        deliveries = []
         for feed, block in zip(work, blocks, strict=True):
             messages = [] if block is None else feed.texts(block)
             if not feed.parts:
                 feed.computed, feed.over = feed.taken, feed.finished
-            told.append(_Told(feed, messages, None, feed.over, 0 if block is None else len(block)))
-        return told
+            deliveries.append(_Delivery(feed, messages, None, feed.over, 0 if block is None else len(block)))
+        return deliveries
 
 
-class _Told(NamedTuple):
-    """What a connection is told: messages, and whether they are the last ones."""
+class _Delivery(NamedTuple):
+    """What a connection gets: messages, and whether they are the last ones."""
 
     feed: Feed
     messages: list[str | bytes]
@@ -302,18 +302,18 @@ class _Told(NamedTuple):
     rows: int = 0
 
 
-def _tell(told: list[_Told]) -> None:
-    """Tell connections, on their event loops."""
-    loops: dict[asyncio.AbstractEventLoop, list[_Told]] = {}
-    for one in told:
+def _deliver(deliveries: list[_Delivery]) -> None:
+    """Hand messages to connections, on their event loops."""
+    loops: dict[asyncio.AbstractEventLoop, list[_Delivery]] = {}
+    for one in deliveries:
         loops.setdefault(one.feed.loop, []).append(one)
     for loop, own in loops.items():
         with contextlib.suppress(RuntimeError):  # the loop has ended, and its connections with it
             loop.call_soon_threadsafe(_arrived, own)
 
 
-def _arrived(told: list[_Told]) -> None:
-    for feed, messages, failure, done, count in told:
+def _arrived(deliveries: list[_Delivery]) -> None:
+    for feed, messages, failure, done, count in deliveries:
         feed.messages += messages
         feed.unsent += sum(map(len, messages))
         feed.rows += count
