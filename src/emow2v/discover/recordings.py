@@ -130,7 +130,7 @@ def probe(
     )
 
 
-def heard_s(stated: float, framing: Framing) -> float:
+def seconds_read(stated: float, framing: Framing) -> float:
     """Seconds of a recording that are read, if it states its duration truly."""
     return min(stated, float(framing.end_ms) / 1000) if framing.end_ms else stated
 

@@ -22,7 +22,7 @@ from emow2v.discover.observer import Observer, record_observed
 from emow2v.discover.options import TrackChoice
 from emow2v.discover.outputs import Output, Session, place, read_table, refuse_clashes
 from emow2v.discover.places import Places, check_job_id, make_folder, safe_name
-from emow2v.discover.recordings import Found, Recordings, heard_s, probe
+from emow2v.discover.recordings import Found, Recordings, probe, seconds_read
 from emow2v.discover.turn_inputs import MAX_BYTES, TurnInputs, read_turns, turn_inputs
 from emow2v.discover.turn_list import TurnListWriter, path_of
 from emow2v.engines.shared_context import check_shared
@@ -191,7 +191,7 @@ class DiscoverTask:
         for session in self._planned:
             stated = probe(session.recording, self.framing, max_duration_s, self.track_choice)
             framing = self._framing(session.name, stated)
-            seconds += heard_s(stated, framing)
+            seconds += seconds_read(stated, framing)
             self._turns(session.name, stated)
             self._database.check_sizes(session.name, self._in_database, stated, framing)
         for folder in sorted({output.path.parent for session in self._planned for output in session.outputs}):

@@ -20,7 +20,7 @@ from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from emow2v.errors import Emow2vError
-from emow2v.server.alone import alone_routes
+from emow2v.server.browser_page import page_routes
 from emow2v.server.callbacks.delivery import Callbacks
 from emow2v.server.failures import failure, headers, sentence
 from emow2v.server.jobs import history
@@ -79,7 +79,7 @@ def create_app(state: ServerState, live: Live) -> Starlette:
             await run_in_threadpool(remove_links, state.places.work_dir)
             await run_in_threadpool(workers.start)
             rounds = [
-                asyncio.create_task(history.keep_bounded(store, state.places, options, state.tell_aged)),
+                asyncio.create_task(history.keep_bounded(store, state.places, options, state.audit_aged)),
                 asyncio.create_task(callbacks.keep_sending(state.stopping)),
                 asyncio.create_task(
                     repeat(
@@ -106,7 +106,7 @@ def create_app(state: ServerState, live: Live) -> Starlette:
     routes: list[BaseRoute] = [
         *pages.ROUTES,
         *ROUTES,
-        *alone_routes(options.web_folder),
+        *page_routes(options.web_folder),
         Route("/login", _login, methods=["GET", "POST"]),
         Route("/logout", _logout, methods=["POST"]),
         WebSocketRoute("/v1/stream", partial(live.serve, add_sound=state.jobs.add_sound)),

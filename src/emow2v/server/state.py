@@ -89,7 +89,7 @@ class ServerState:
     @cached_property
     def disk(self) -> Disk:
         """Watches the work folder."""
-        return Disk(self.store, self.places, self.options, lambda job, what: self._tell_removed("room", [job], what))
+        return Disk(self.store, self.places, self.options, lambda job, what: self._audit_removed("room", [job], what))
 
     @cached_property
     def resumable(self) -> UploadFiles:
@@ -106,15 +106,15 @@ class ServerState:
 
         return OwnJobs(self.store, self.places, self.options, posted)
 
-    def tell_aged(self, jobs: Sequence[Job]) -> None:
+    def audit_aged(self, jobs: Sequence[Job]) -> None:
         """Write down that jobs were erased because of their age or number."""
-        self._tell_removed("age", jobs)
+        self._audit_removed("age", jobs)
 
-    def _tell_removed(self, why: str, jobs: Sequence[Job], what: str = "") -> None:
+    def _audit_removed(self, why: str, jobs: Sequence[Job], what: str = "") -> None:
         if self.gate.required:
             self.audit.removed(why, [(job.owner, job.id) for job in jobs], what)
 
-    def tell_read(self, job: Job) -> None:
+    def audit_read(self, job: Job) -> None:
         """Write down that the caller reads the result of a job, where the address of the request does not tell."""
         if self.gate.required:
             self.audit.done(caller(), present_call().client, "read", "result", jobs=[(job.owner, job.id)])

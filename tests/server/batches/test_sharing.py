@@ -14,7 +14,7 @@ from emow2v.discover.places import Places
 from emow2v.model import Model
 from emow2v.modelstore.verify import EXAMPLE
 from emow2v.prediction import ahead, trajectories
-from emow2v.server.batches.following import MAX_DEATHS
+from emow2v.server.batches.culprit import MAX_DEATHS
 from emow2v.server.batches.task import BatchTask, Interruptible
 from emow2v.server.jobs import observer
 from emow2v.server.jobs.observer import GaveWay, JobObserver

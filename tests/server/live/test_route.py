@@ -227,7 +227,7 @@ def test_what_ends_the_thread_ends_its_streams_with_a_sentence(
     with client.websocket_connect("/v1/stream") as socket:
         socket.receive_json()
         monkeypatch.setattr(threading, "excepthook", lambda arguments: None)
-        monkeypatch.setattr(steps, "together", lambda work: 1 / 0)
+        monkeypatch.setattr(steps, "compute_together", lambda work: 1 / 0)
         socket.send_bytes(bytes(64_000))
         assert "unexpected error" in socket.receive_json()["error"]
         with pytest.raises(WebSocketDisconnect) as closed:
@@ -244,7 +244,7 @@ def test_an_engine_that_fails_ends_its_streams_only(client: TestClient, monkeypa
     with client.websocket_connect("/v1/stream") as socket:
         socket.receive_json()
         with monkeypatch.context() as patched:
-            patched.setattr(steps, "together", fail)
+            patched.setattr(steps, "compute_together", fail)
             socket.send_bytes(bytes(64_000))
             assert "no memory" in socket.receive_json()["error"]
     assert len(stream(client, "frame_step=100ms", bytes(32_000))[1]) == 10

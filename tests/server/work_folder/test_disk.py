@@ -241,7 +241,7 @@ def test_what_the_server_erases_itself_is_in_the_audit_log(tmp_path: Path) -> No
     for name in ("a", "b", "c"):
         folder.finished(name, "anna")
     state.disk.look()
-    history.forget(state.store, state.places, state.options, state.tell_aged)
+    history.forget(state.store, state.places, state.options, state.audit_aged)
     entries = [json.loads(line) for line in (served.work / "audit.ndjson").read_text().splitlines()]
     assert all(entry["action"] == "erase" and entry["role"] == "server" and not entry["name"] for entry in entries)
     told = [(entry["why"], entry.get("what", ""), [job["id"] for job in entry["jobs"]]) for entry in entries]

@@ -19,14 +19,15 @@ from emow2v.archive.run_table import RunTable
 from emow2v.archive.turns import Turns
 from emow2v.cards import Card
 from emow2v.discover.places import safe_name
-from emow2v.discover.recordings import heard_s, probe
+from emow2v.discover.recordings import probe, seconds_read
 from emow2v.errors import Emow2vError, FormatError, RequestError
 from emow2v.formats.table_read import Table, read_kept
 from emow2v.inputs import Input, Outcome
 from emow2v.inputs.table import Inputs
 from emow2v.model import Model
 from emow2v.server.batches.choosing import Chosen, local
-from emow2v.server.batches.following import Alone, Following
+from emow2v.server.batches.culprit import CulpritFinder
+from emow2v.server.batches.progress import BatchProgress
 from emow2v.server.jobs.observer import GaveWay, JobObserver
 from emow2v.server.jobs.prediction_form import FORMATS, STEM
 from emow2v.server.jobs.prediction_options import PredictionOptions
@@ -105,7 +106,7 @@ class BatchTask(PredictionOptions):
         total = 0.0
         for number in range(len(self.chosen)):
             with contextlib.suppress(Emow2vError, OSError):  # said when it is computed
-                total += heard_s(probe(self.recording(number), self.framing, 0, self.track_choice), self.framing)
+                total += seconds_read(probe(self.recording(number), self.framing, 0, self.track_choice), self.framing)
         return total
 
     def run(self, model: Model, observer: JobObserver | None = None, max_duration_s: float = 0) -> int:
@@ -130,28 +131,28 @@ class BatchTask(PredictionOptions):
         with contextlib.ExitStack() as stack:
             table = stack.enter_context(self._run_table())
             run = stack.enter_context(self._corpus_run(model, turns, names))
-            alone = Alone(run.journal)
-            killers = [one for one in inputs if one.key == alone.killer(observer.attempt)]
-            for one in killers:
+            finder = CulpritFinder(run.journal)
+            culprits = [one for one in inputs if one.key == finder.culprit(observer.attempt)]
+            for one in culprits:
                 run.attempt(one).failed(_DEADLY.format(storage.shown(one.key)))
             run.choose(inputs, turns, track=self.track_choice.get("track"))
             for _ in run.compare():
                 observer.on_step()
             places = {one.name: place for place, one in enumerate(self.chosen)}
-            following = Following(run, observer, places, refused, len(killers))
-            self._compute(model, run, table, turns, following, alone, max_duration_s)
+            progress = BatchProgress(run, observer, places, refused, len(culprits))
+            self._compute(model, run, table, turns, progress, finder, max_duration_s)
             run.write_failures(
                 [Outcome(self.chosen[place].name, error=said) for place, said in sorted(refused.items())]
             )
-            if not following.counts.done:
+            if not progress.counts.done:
                 count = storage.counted(len(self.chosen), "recording")
-                raise RequestError(f"None of {count} has a result. The first sentence is: {following.first_error}")
+                raise RequestError(f"None of {count} has a result. The first sentence is: {progress.first_error}")
             report = _Report()
             with table.published(report, run):
                 pass
             if table.broken:
                 raise FormatError(table.broken)
-            return following.counts.rows
+            return progress.counts.rows
 
     def _compute(
         self,
@@ -159,29 +160,29 @@ class BatchTask(PredictionOptions):
         run: CorpusRun,
         table: RunTable,
         turns: Turns | None,
-        following: Following,
-        alone: Alone,
+        progress: BatchProgress,
+        finder: CulpritFinder,
         max_duration_s: float,
     ) -> None:
         options: dict[str, Any] = {
             "names": self._names, "framing": self.framing, "context": self.context, "overwrite": True,
             "speech": self.speech and turns is None, "turns": turns, "table": table, "run": run,
-            "max_duration_s": max_duration_s, "progress": following.block, **self.track_choice,
+            "max_duration_s": max_duration_s, "progress": progress.block, **self.track_choice,
         }  # fmt: skip
         pending: Sequence[Input] = run.pending
-        if following.observer.attempt > 1:  # a worker died: which recording was it?
+        if progress.observer.attempt > 1:  # a worker died: which recording was it?
             first, pending = pending[:ALONE_AFTER_DEATH], pending[ALONE_AFTER_DEATH:]
             for one in first:
-                alone.begin(one)
+                finder.begin(one)
                 for outcome in archive.predict(model, [one], self.folder, **options):
-                    following.done(outcome)
-                if following.observer.gives_way():
+                    progress.done(outcome)
+                if progress.observer.gives_way():
                     raise GaveWay
-        alone.over()
-        items = Interruptible(pending, following.observer.gives_way)
+        finder.clear()
+        items = Interruptible(pending, progress.observer.gives_way)
         for outcome in archive.predict(model, items, self.folder, **options):
-            following.done(outcome)
-        following.tell()
+            progress.done(outcome)
+        progress.report()
         if items.interrupted:
             raise GaveWay
 

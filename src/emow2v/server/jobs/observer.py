@@ -117,9 +117,9 @@ class StoreObserver(JobObserver):
         return self._store.others_wait(self._job)
 
     @property
-    def heard_s(self) -> float:
+    def sound_s(self) -> float:
         """Seconds of sound in all recordings so far."""
-        return self._counts.sound_s + sum(one.heard_s for one in self._watched)
+        return self._counts.sound_s + sum(one.sound_s for one in self._watched)
 
 
 class _Throttled:

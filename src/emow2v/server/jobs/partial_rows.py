@@ -32,7 +32,7 @@ class PartialRowsWriter:
     clipped = 0
 
     def __init__(self, folder: Path) -> None:
-        self.heard_s = 0.0  # the end of the last row
+        self.sound_s = 0.0  # the end of the last row
         self.staged: StagedFiles = _WithFolder(folder)
         self._folder = folder
         self._file: IO[bytes] | None = None
@@ -42,7 +42,7 @@ class PartialRowsWriter:
             self._file = self.staged.open(self._folder / "rows")
 
     def add(self, block: Block) -> None:
-        self.heard_s = max(self.heard_s, float(block.ends[-1])) if len(block) else self.heard_s
+        self.sound_s = max(self.sound_s, float(block.ends[-1])) if len(block) else self.sound_s
         if self._file is None:
             return
         try:

@@ -15,7 +15,7 @@ from emow2v.cards import Card
 from emow2v.discover.observer import Observer, record_observed
 from emow2v.discover.options import TrackChoice
 from emow2v.discover.places import Places, safe_name
-from emow2v.discover.recordings import Recordings, heard_s, probe
+from emow2v.discover.recordings import Recordings, probe, seconds_read
 from emow2v.discover.turn_inputs import check_size, check_turns, turn_file
 from emow2v.discover.turn_list import TurnListWriter, path_of
 from emow2v.errors import AudioError, Emow2vError, FormatError, RequestError
@@ -133,7 +133,7 @@ class PredictionTask(PredictionOptions):
         if self.segmentation is not None:
             check_turns(self.segmentation)
             fit_to_recording(self.segmentation, stated or None, storage.one_line(Path(self.name).name))
-        return heard_s(stated, self.framing)
+        return seconds_read(stated, self.framing)
 
     def run(self, model: Model, observer: Observer | None = None, max_duration_s: float = 0) -> int:
         """Write the table.

@@ -41,7 +41,7 @@ logger = logging.getLogger("emow2v.server")
 
 PARENT_S = 10.0  # after SIGTERM to the whole process group, the parent sends STOP within that time
 ASIDE_S = 0.03  # in which a worker that has the model of the next job in memory can take it first
-WAKE, STOP, HURRY, READY, WOKEN = b"wake", b"stop", b"hurry", b"ready", b"heard"
+WAKE, STOP, HURRY, READY, WOKEN = b"wake", b"stop", b"hurry", b"ready", b"woken"
 MODELS = b"models "  # and JSON: bytes of each model in memory, and how many were loaded
 
 
@@ -262,7 +262,7 @@ class Worker:
         engine = keeping(model.engine, model.card, kept, embeddings=task.embeddings)
         try:
             rows = task.run(Model(model.card, engine), observer, config.max_duration_s)
-            ended = store.end(job, rows=rows, seconds=observer.heard_s)
+            ended = store.end(job, rows=rows, seconds=observer.sound_s)
         except (Stopped, sqlite3.Error):
             kept.close()
             raise

@@ -188,7 +188,7 @@ def add(api: FastAPI, state: ServerState, to_model: Callable[[Job], JobModel]) -
         if ended.status is not Status.FINISHED:
             raise HTTPException(400, ended.error or "The job was cancelled.")
         if replayed:
-            await run_in_threadpool(state.tell_read, ended)
+            await run_in_threadpool(state.audit_read, ended)
         answer = await run_in_threadpool(views.result, ended, state)
         answer.headers.update({"Content-Location": f"jobs/{job.id}/result", **replayed})
         return answer

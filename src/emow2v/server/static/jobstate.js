@@ -2,6 +2,7 @@
 
 import { setText } from "./elements.js";
 import { address, request } from "./requests.js";
+import { countText } from "./texts.js";
 
 const STATES = { waiting: "waiting", running: "running", finished: "finished", error: "failed", canceled: "cancelled" };
 
@@ -26,14 +27,14 @@ export function showProgress(bar, job) {
 
 /** What has become of the recordings of a job that has many. */
 export function filesText({ all, done, failed }) {
-  const parts = [`${done} of ${all} ${all === 1 ? "recording" : "recordings"} done`];
+  const parts = [`${done} of ${countText(all, "recording")} done`];
   if (failed) parts.push(`${failed} failed`);
   return parts.join(", ");
 }
 
 /** How many jobs a waiting job has before it. */
 export const queueText = (job) =>
-  job.position ? `${job.position} ${job.position === 1 ? "job" : "jobs"} before it` : "next in the queue";
+  job.position ? `${countText(job.position, "job")} before it` : "next in the queue";
 
 export const cancelJob = (id) => request(jobPath(id, "/cancel"), { method: "POST" });
 

@@ -17,7 +17,7 @@ class Interruption extends Error {}
  * @param showPart is called with the part that has come, and whether the connection is cut now
  */
 export async function sendInPieces(file, showPart, signal) {
-  const { id, offset: begin } = (await found(file)) ?? (await created(file));
+  const { id, offset: begin } = (await findUpload(file)) ?? (await createUpload(file));
   let offset = begin;
   let tries = 0;
   while (offset < file.size) {
@@ -25,11 +25,11 @@ export async function sendInPieces(file, showPart, signal) {
     try {
       if (tries) {
         await pause(WAITS_MS[Math.min(tries, WAITS_MS.length) - 1], signal);
-        offset = await asked(id);
+        offset = await requestOffset(id);
       }
       if (offset < file.size) offset = await sendPiece(id, file, offset, showPart, signal);
     } catch (error) {
-      if (signal.aborted) await removed(id);
+      if (signal.aborted) await removeUpload(id);
       if (signal.aborted || !(error instanceof Interruption) || tries >= MOST_TRIES) throw error;
       showPart(offset / file.size, true);
     }
@@ -40,13 +40,13 @@ export async function sendInPieces(file, showPart, signal) {
 }
 
 /** An upload of the file that was begun before, and that nobody sends now. */
-async function found(file) {
+async function findUpload(file) {
   const same = (one) =>
     one.length === file.size && one.metadata.filename === file.name && one.metadata.modified === `${file.lastModified}`;
   return (await requestJSON("v1/uploads")).find((one) => same(one) && !one.receiving);
 }
 
-async function created(file) {
+async function createUpload(file) {
   const metadata = { filename: file.name, modified: `${file.lastModified}` };
   const pairs = Object.entries(metadata).map(([key, value]) => `${key} ${base64(value)}`);
   const headers = { ...TUS, "Upload-Length": file.size, "Upload-Metadata": pairs.join() };
@@ -57,7 +57,7 @@ async function created(file) {
 const base64 = (text) => btoa(String.fromCharCode(...new TextEncoder().encode(text)));
 
 /** How many bytes have come. */
-async function asked(id) {
+async function requestOffset(id) {
   let answer;
   try {
     answer = await fetch(address(`v1/uploads/${id}`), { method: "HEAD", headers: TUS });
@@ -113,4 +113,4 @@ function pause(milliseconds, signal) {
 }
 
 /** Remove what has come; if the server does not answer now, it does so itself a day later. */
-const removed = (id) => fetch(address(`v1/uploads/${id}`), { method: "DELETE", headers: TUS }).catch(() => null);
+const removeUpload = (id) => fetch(address(`v1/uploads/${id}`), { method: "DELETE", headers: TUS }).catch(() => null);

@@ -61,7 +61,7 @@ _METADATA = _header("Upload-Metadata", _TEXT, "Pairs of a key and a value in bas
 _BYTES = {"content": {protocol.BODY: {"schema": {"type": "string", "format": "binary"}}}}
 
 
-def _told(names: str) -> dict[str, Any]:
+def _described(names: str) -> dict[str, Any]:
     return {name: {"schema": _TEXT if "-E" in name or name[0] == "L" else _NUMBER} for name in names.split()}
 
 
@@ -119,7 +119,7 @@ def add(api: FastAPI, state: ServerState) -> None:
                     await run_in_threadpool(files.finish, places, upload.id)
             return await run_in_threadpool(files.find, places, upload.id)
 
-    @api.options("/uploads", status_code=204, responses={204: {"headers": _told("Tus-Max-Size")}})
+    @api.options("/uploads", status_code=204, responses={204: {"headers": _described("Tus-Max-Size")}})
     @api.options("/uploads/{upload_id}", status_code=204, include_in_schema=False)
     def offered() -> Response:
         """What the server offers of tus."""
@@ -146,7 +146,7 @@ def add(api: FastAPI, state: ServerState) -> None:
         response_class=Response,
         dependencies=tus,
         responses={
-            201: {"headers": _told("Location Upload-Offset Upload-Expires")},
+            201: {"headers": _described("Location Upload-Offset Upload-Expires")},
         },
         openapi_extra={
             "parameters": [
@@ -195,7 +195,7 @@ def add(api: FastAPI, state: ServerState) -> None:
         "/uploads/{upload_id}",
         response_class=Response,
         dependencies=tus,
-        responses={200: {"headers": _told("Upload-Offset Upload-Length Upload-Expires")}},
+        responses={200: {"headers": _described("Upload-Offset Upload-Length Upload-Expires")}},
         openapi_extra={"parameters": [_VERSION]},
     )
     async def ask(upload_id: str) -> Response:
@@ -209,7 +209,7 @@ def add(api: FastAPI, state: ServerState) -> None:
         status_code=204,
         response_class=Response,
         dependencies=tus,
-        responses={204: {"headers": _told("Upload-Offset Upload-Expires")}},
+        responses={204: {"headers": _described("Upload-Offset Upload-Expires")}},
         openapi_extra={
             "parameters": [
                 _VERSION,

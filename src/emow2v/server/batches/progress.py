@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
-from emow2v.archive.journal import Entry, Journal
+from emow2v.archive.journal import Entry
 from emow2v.archive.resume import CorpusRun
 from emow2v.archive.run_table import kept_facts
 from emow2v.inputs import Input, Outcome
@@ -17,12 +16,10 @@ from emow2v.server.jobs.store.recordings import Counts, Recorded
 from emow2v.storage import shown
 
 EVERY_S = 0.2  # between two reports
-MAX_DEATHS = 3  # of workers that compute a recording alone; then it is left out
-_ALONE = "alone"  # the fact of the journal that names the recording which is computed alone, and how often it was
 
 
-class Following:
-    """Follows a run, and tells an observer.
+class BatchProgress:
+    """Follows a run, and reports to an observer.
 
     Args:
         run: whose recordings are chosen and compared
@@ -46,7 +43,7 @@ class Following:
         self._all_bytes = max(1, sum(self._sizes.values()))
         self._bytes = self._part = 0.0
         self._rows = 0  # of the present recording
-        self._began = self._told = time.monotonic()
+        self._began = self._reported = time.monotonic()
         self._states = dict(self._known(refused))
         self._new: list[Recorded] = []
         ended = [one for one in self._states.values() if one.state != "waiting"]
@@ -59,12 +56,12 @@ class Following:
 
     def _known(self, refused: Mapping[int, str]) -> Iterator[tuple[int, Recorded]]:
         """What earlier attempts have done, as the journal has it; a report may have been lost with a worker."""
-        told = {one.place: one for one in self.observer.recordings()}
+        reported = {one.place: one for one in self.observer.recordings()}
         for place, error in refused.items():
             yield place, Recorded(place, "failed", error=error)
         for one, entry in self._run.entries():
             place = self._places[one.key]
-            before = told.get(place)
+            before = reported.get(place)
             if entry.state == "done":
                 yield place, before if before and before.state == "done" else self._read(place, one, entry)
             elif entry.state == "failed":
@@ -91,8 +88,8 @@ class Following:
         self._rows += len(block)
         share = min(1.0, self._rows / info.expected_rows) if info.expected_rows else 0.0
         self._part = share * self._sizes.get(info.source, 0)
-        if time.monotonic() - self._told >= EVERY_S:
-            self.tell()
+        if time.monotonic() - self._reported >= EVERY_S:
+            self.report()
 
     def done(self, outcome: Outcome) -> None:
         """A recording was computed, or has failed."""
@@ -112,46 +109,14 @@ class Following:
         self._new.append(one)
         self._bytes += self._sizes.get(name, 0)
         self._rows, self._part = 0, 0.0
-        if time.monotonic() - self._told >= EVERY_S:
-            self.tell()
+        if time.monotonic() - self._reported >= EVERY_S:
+            self.report()
 
-    def tell(self) -> None:
-        """Tell the observer what is new."""
-        self._told = time.monotonic()
-        elapsed, finished = self._told - self._began, (self._bytes + self._part) / self._all_bytes
+    def report(self) -> None:
+        """Report what is new to the observer."""
+        self._reported = time.monotonic()
+        elapsed, finished = self._reported - self._began, (self._bytes + self._part) / self._all_bytes
         left = elapsed / finished - elapsed if finished else None
         self.counts = replace(self.counts, left_s=left)
         new, self._new = self._new, []
         self.observer.on_recordings(new, self.counts)
-
-
-class Alone:
-    """Finds the recording that workers die of: after a death, recordings are computed one by one, and the journal knows which.
-
-    Args:
-        journal: of the run
-    """
-
-    def __init__(self, journal: Journal) -> None:
-        self._journal = journal
-        self._key, self._count = json.loads(journal.fact(_ALONE) or '["", 0]')
-
-    def begin(self, one: Input) -> None:
-        """A recording will be computed alone: if the worker dies, it was this one."""
-        self._count = self._count + 1 if one.key == self._key else 1
-        self._key = one.key
-        self._journal.set_fact(_ALONE, json.dumps([self._key, self._count]))
-
-    def over(self) -> None:
-        """Recordings are computed together again."""
-        if self._key:
-            self._key, self._count = "", 0
-            self._journal.set_fact(_ALONE, "")
-
-    def killer(self, attempt: int) -> str:
-        """The key of the recording that is to be left out; "" where there is none.
-
-        Args:
-            attempt: number of attempts that have not got further
-        """
-        return str(self._key) if self._count >= MAX_DEATHS and attempt > MAX_DEATHS else ""

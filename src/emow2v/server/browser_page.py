@@ -41,7 +41,7 @@ class _Page(StaticFiles):
         return response
 
 
-def alone_routes(folder: Path | None) -> list[BaseRoute]:
+def page_routes(folder: Path | None) -> list[BaseRoute]:
     """The routes of the page; none without a folder.
 
     Raises:
