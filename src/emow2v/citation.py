@@ -87,7 +87,7 @@ def _turns(facts: Facts) -> Iterator[str]:
         return
     if facts.get("turns_from") == "the detector":
         shortest, longest, pause = (
-            float(facts[f"turns_{name}_ms"]) for name in ("minimum", "maximum", "bridged_pause")
+            float(facts[f"{name}_ms"]) for name in ("shortest_turn", "longest_turn", "bridged_pause")
         )
         lengths = f"{_time(shortest)} to {_time(longest)}" if longest else f"{_time(shortest)} or more"
         yield (
