@@ -19,7 +19,7 @@ logger = logging.getLogger("emow2v.tables")
 
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 UNKNOWN = frozenset({"", "na", "n/a", "#n/a", "nan", "nat", "<na>"})  # as R, Excel, pandas and audformat write it
-_NO_NUMBER = UNKNOWN | {"none", "null", "-"}
+_NO_NUMBER = UNKNOWN | {"none", "null", "-", "--undefined--"}  # the last one is Praat's
 LONGEST_S = 1e9  # 32 years: a time of that length is a mistake
 
 # Letters and signs that Windows-1252 has for western European languages; others speak for another encoding

@@ -12,7 +12,7 @@ import soundfile
 
 from commands import caller
 from emow2v.agreement import ccc
-from emow2v.errors import FormatError
+from emow2v.errors import Emow2vError, FormatError
 from emow2v.evaluation.curves.follow import evaluate_curves
 from emow2v.evaluation.curves.rated import Curve
 from emow2v.evaluation.curves.recordings import RatedRecording, has_curves, read_recordings
@@ -118,7 +118,11 @@ def test_gaps_and_a_curve_that_ends_early_are_left_out_and_said(level: Model, se
     evaluation = evaluate_curves(level, [rated], lag_s=0, window_ms=500, step_ms=500)
     compared = np.isfinite(evaluation.recordings[0].ratings["arousal"]["r"])
     assert evaluation.dimensions["arousal"].values == compared.sum() == pytest.approx(140, abs=3)
-    assert "rates 0 to 80 s of 120 s, 58% of the recording" in evaluation.recordings[0].notices[0]
+    assert "rates 0 to 80 s of 120 s with gaps, 58% of the recording" in evaluation.recordings[0].notices[0]
+    paused = np.where((times > 20) & (times < 30), np.nan, curve(0)[1])
+    rated = RatedRecording(session / "s0/teacher.wav", "one", [Curve("arousal", "r", times, paused, "made")])
+    [notice] = evaluate_curves(level, [rated], lag_s=0, draws=0).recordings[0].notices
+    assert "rates 0 to 120 s of 120 s with gaps, 91% of the recording" in notice
 
 
 def test_raters_who_share_no_time_and_figures_of_few_values_are_said(level: Model, session: Path) -> None:
@@ -148,9 +152,19 @@ def test_raters_of_other_rates_agree_as_their_values_do(level: Model, session: P
 
 def test_a_curve_of_another_recording_is_refused(level: Model, session: Path) -> None:
     times, values = curve(0)
-    rated = RatedRecording(session / "s0/teacher.wav", "one", [Curve("arousal", "r", 2 * times, values, "made")])
-    with pytest.raises(FormatError, match=r"made ends at 240\.0 s and one at 120\.0 s"):
-        evaluate_curves(level, [rated])
+    file = session / "s0/teacher.wav"
+    rated = [
+        RatedRecording(file, "own", [Curve("arousal", "r", times, values, "a")]),
+        RatedRecording(file, "other", [Curve("arousal", "r", 2 * times, values, "b")]),
+        RatedRecording(file, "long", [Curve("arousal", "r", 1000 * times, values, "c")]),
+    ]
+    evaluation = evaluate_curves(level, rated, lag_s=0, draws=0)
+    assert [one.name for one in evaluation.recordings] == ["own"]  # what was computed is not lost
+    assert "b ends at 240.0 s and other at 120.0 s; expected a curve of this recording" in evaluation.skipped["other"]
+    assert "milliseconds" not in evaluation.skipped["other"]
+    assert evaluation.skipped["long"].endswith("or name its column time_ms if these are milliseconds.")
+    with pytest.raises(Emow2vError, match=r"None of the 1 recordings could be compared; the first: b ends at 240\.0 s"):
+        evaluate_curves(level, rated[1:2])
 
 
 def test_curves_that_go_another_way_get_a_sentence(level: Model, session: Path) -> None:

@@ -74,6 +74,50 @@ def test_a_time_series_of_elan_without_header(tmp_path: Path) -> None:
         read_curves(path)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "0;0,1\n0,5;\n1;0,3\n",
+        "0,0\t0,1\n0,5\tNA\n1,0\t0,3\n",
+        "0,0 0,1\n0,5 NaN\n1,0 0,3\n",
+        "0.0, 0.1\n0.5, \n1.0, 0.3\n",
+        "0:00.0;0,1\n0:00.5;--undefined--\n0:01.0;0,3\n",
+        '"0,0","0,1"\n"0,5",""\n"1,0","0,3"\n',
+    ],
+)
+def test_decimal_commas_clock_times_and_gaps_without_header(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "x.arousal.csv"
+    path.write_text(text)
+    [curve] = read_curves(path)
+    assert curve.times.tolist() == [0, 0.5, 1]
+    np.testing.assert_array_equal(curve.values, [0.1, np.nan, 0.3])
+
+
+@pytest.mark.parametrize(
+    ("column", "times"),
+    [
+        ("time_ms", "0 500 60000"),
+        ("Time [ms]", "0 500 60000"),
+        ("Timestamp (msec)", "0 500 60000"),
+        ("start_s", "0 0.5 60"),
+        ("Time", "0:00 0:00,5 1:00"),
+        ("Second", "0 0,5 60"),
+    ],
+)
+def test_units_of_time(tmp_path: Path, column: str, times: str) -> None:
+    path = tmp_path / "x.csv"
+    lines = [f"{time};{value}" for time, value in zip(times.split(), ("0,1", "0,2", "--undefined--"), strict=True)]
+    path.write_text("sep=;\n" + "\n".join([f"{column};Arousal", *lines]))
+    [curve] = read_curves(path)
+    assert curve.times.tolist() == [0, 0.5, 60]
+    np.testing.assert_array_equal(curve.values, [0.1, 0.2, np.nan])
+
+
+def test_the_file_of_values_stands_for_its_annotation(tmp_path: Path) -> None:
+    path = annotation(tmp_path)
+    assert read_curves(path.with_name("a.annotation~"))[0].values[1] == 0.75
+
+
 def test_start_and_end_give_the_middle(tmp_path: Path) -> None:
     path = tmp_path / "x.csv"
     path.write_text("start,end,value\n0,1,0.5\n1,2,0.6\n")
@@ -85,11 +129,16 @@ def test_start_and_end_give_the_middle(tmp_path: Path) -> None:
     [
         ("time,pulse\n0,1\n1,2\n", "no column of values"),
         ("frame,arousal\n0,1\n1,2\n", "no column time"),
-        ("time,arousal\n0,1\n", "has 1 rows with a time"),
+        ("time,arousal\n0,1\n", "has 1 row with a time"),
         ("time,arousal\n0,0\n0,1\n", "two values at 0 s"),
         ("time,arousal\n0,0\n1,7\n", "arousal 7, outside 0..1"),
         ("time,arousal\n0,NA\n1,NA\n", "has no value of arousal"),
         ("time,value\n0,0\n1,1\n", "does not say what it rates"),
+        ("", "is empty; expected a time in seconds"),
+        ("time;arousal\n", "has a header and no line below it"),
+        ("time;arousal\n0;0\n;1\n", "line 3: time is ''; expected a time on each line"),
+        ("time,arousal\n0,0\n1,inf\n", "arousal inf, outside 0..1"),
+        ("0,00,0,50\n0,04,0,60\n", r"may have decimal commas between commas \(0,00,0,50\)"),
     ],
 )
 def test_bad_tables_get_one_sentence(tmp_path: Path, text: str, sentence: str) -> None:

@@ -28,6 +28,7 @@ LONGEST_LAG_S = 6.0  # raters react within some seconds
 _LAG_STEP_S = 0.1
 _FEWEST_VALUES = 20  # from which figures are taken without a remark
 _BLOCK_S = 30.0  # of a recording: the unit of intervals where there are too few recordings
+_SMALL_GAPS = 0.02  # share of a recording about which no sentence is made
 _BEYOND_S = 10.0  # a curve that goes on for so long after its recording's end, and a tenth of it, is of another
 
 
@@ -91,7 +92,7 @@ class CurveEvaluation:
         unit: what intervals are drawn of: recordings, or blocks of 30 s where there are fewer than three
         dimensions: by name
         notices: sentences for a reader
-        skipped: names of recordings that could not be scored, with the sentence why
+        skipped: names of recordings that could not be read, or whose curves are of another one, with the sentence why
     """
 
     about: Mapping[str, object]
@@ -134,9 +135,9 @@ def evaluate_curves(
         on_recording: called after each recording; may raise to stop
 
     Raises:
-        FormatError: a curve of another recording, a lag below 0
+        FormatError: a lag below 0
         FramingError: windows that are too short for the model
-        Emow2vError: no recording that can be read
+        Emow2vError: no recording that can be read and has curves of its own
     """
     if lag_s is not None and not 0 <= lag_s <= 60:
         raise FormatError(f"The lag of raters is {lag_s:g} s; expected 0 to 60 s.")
@@ -146,15 +147,12 @@ def evaluate_curves(
     for one in recordings:
         try:
             scored.append(_score(model, one, framing, float(window_ms) / 1000))
-        except FormatError:
-            raise
         except Emow2vError as error:
             skipped[one.name] = str(error)
         on_recording(one.name)
     if not scored:
-        raise Emow2vError(
-            f"None of the {len(recordings)} recordings could be read; the first: {next(iter(skipped.values()), 'none')}"
-        )
+        first = next(iter(skipped.values()), "there is none")
+        raise Emow2vError(f"None of the {len(recordings)} recordings could be compared; the first: {first}")
     lags: dict[str, float] = {}
     notices: list[str] = []
     for name in DIMENSIONS:
@@ -185,9 +183,12 @@ def _score(model: Model, recording: RatedRecording, framing: Framing, window_s: 
     inside |= np.arange(starts.size) == 0
     for curve in recording.curves:
         if curve.end > duration + max(_BEYOND_S, 0.1 * duration):
+            remedy = "correct the manifest"
+            if 0.1 * duration < curve.end / 1000 <= duration + _BEYOND_S:
+                remedy += ", or name its column time_ms if these are milliseconds"
             raise FormatError(
                 f"{curve.source} ends at {curve.end:.1f} s and {recording.name} at {duration:.1f} s; expected a curve of "
-                "this recording; correct the manifest."
+                f"this recording; {remedy}."
             )
     middle = starts[inside] + window_s / 2
     notices += _parts_without_ratings(recording, middle, duration)
@@ -207,12 +208,13 @@ def _parts_without_ratings(recording: RatedRecording, times: Floats, duration: f
     for curve in recording.curves:
         known = np.isfinite(curve.at(times))
         rated.setdefault(curve.dimension, []).append(known)
+        span = curve.times[np.isfinite(curve.values)]
+        gaps = ~known & (times > span[0]) & (times < span[-1])
         # raters begin and end a little beside the recording
-        if known.mean() < 0.9 - min(0.1, _BEYOND_S / duration):
-            span = curve.times[np.isfinite(curve.values)]
+        if known.mean() < 0.9 - min(0.1, _BEYOND_S / duration) or gaps.mean() > _SMALL_GAPS:
             yield (
-                f"{curve.source} rates {span[0]:.0f} to {span[-1]:.0f} s of {duration:.0f} s, {known.mean():.0%} of the "
-                "recording; the rest is not compared."
+                f"{curve.source} rates {span[0]:.0f} to {span[-1]:.0f} s of {duration:.0f} s{' with gaps' if gaps.any() else ''}, "
+                f"{known.mean():.0%} of the recording; the rest is not compared."
             )
     for name, curves in rated.items():
         if len(curves) > 1 and not np.logical_and.reduce(curves).any():

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,17 +13,22 @@ import numpy as np
 import numpy.typing as npt
 
 from emow2v import storage
-from emow2v.corpora.csv_rows import number, read_rows, seconds
+from emow2v.corpora.csv_rows import known, number, read_rows
 from emow2v.corpora.scales import Scale
 from emow2v.errors import FormatError
 from emow2v.formats.ssi_read import Annotation, read_annotation
+from emow2v.speech.segmentation.text import parse_time
+from emow2v.storage import counted
 from emow2v.storage.text import decode
 from emow2v.trajectory import DIMENSIONS
 
 Floats = npt.NDArray[np.float64]
 
-TIMES = ("time", "start", "seconds", "timestamp", "time_s")  # columns that may hold the time of a row
+TIMES = ("time", "start", "second", "seconds", "timestamp")  # columns that may hold the time of a row
 VALUES = ("value", "rating", "score")  # columns of the one dimension of a table
+_EXPECTED = "a time in seconds (column time or start; time_ms: milliseconds), and values (arousal, dominance, valence; or value)"
+_MILLISECONDS = re.compile(r"[\s_(\[-]+(?:ms|msec|milliseconds)[)\]]?$")  # at the end of a column's name
+_SECONDS = re.compile(r"[\s_(\[-]+(?:s|sec|seconds)[)\]]?$")
 _UNIT: Scale = (0.0, 1.0)
 _LONGEST_STEP_S = 1.0  # values further apart than this, and than three usual steps, have a gap between them
 _USUAL_STEPS = 3.0
@@ -72,9 +79,9 @@ def read_curves(
 ) -> list[Curve]:
     """The curves in a file: a continuous annotation of SSI or NOVA, or a table with a column of times.
 
-    A table (CSV of any separator, also a time series of ELAN) has a column time, start, seconds or timestamp, and either
-    columns named arousal, dominance and valence, or one column value, rating or score. Without a header, its first column
-    is the time and its second the value.
+    A table (CSV of any separator, also a time series of ELAN) has a column time, start, seconds or timestamp (time_ms:
+    milliseconds), and either columns named arousal, dominance and valence, or one column value, rating or score. Without a
+    header, its first column is the time and its second the value. Times are seconds or clock times, such as 1:30.5.
 
     Args:
         dimension: of the values; "" where the annotation's scheme, its columns or the name of the file say so
@@ -89,6 +96,8 @@ def read_curves(
         raise FormatError(
             f"{path} is of '{storage.shown(dimension)}'; expected one of {', '.join(DIMENSIONS)} as dimension."
         )
+    if path.suffix.lower() == ".annotation~":  # the values; the scheme is in the other file of the pair
+        path = path.with_name(path.name[:-1])
     if path.suffix.lower() == ".annotation":
         return [_of_annotation(path, read_annotation(path), dimension, rater, scales or {})]
     return _of_table(path, dimension, rater or path.stem, scales or {})
@@ -122,11 +131,9 @@ def _of_annotation(
 
 
 def _of_table(path: Path, dimension: str, rater: str, scales: Mapping[str, Scale]) -> list[Curve]:
-    table = _without_header(path)
-    if table is not None:
-        times, columns = table[:, 0], {"": table[:, 1]}
-    else:
-        times, columns = _columns(path)
+    text = _text(path)
+    rows = _without_header(path, text)
+    times, columns = _columns(path, text) if rows is None else (rows[:, 0], {"": rows[:, 1]})
     curves = []
     for name, values in columns.items():
         stated = name or dimension or next((one for one in DIMENSIONS if one in path.name.lower().split(".")), "")
@@ -142,22 +149,25 @@ def _of_table(path: Path, dimension: str, rater: str, scales: Mapping[str, Scale
     return curves
 
 
-def _columns(path: Path) -> tuple[Floats, dict[str, Floats]]:
+def _columns(path: Path, text: str) -> tuple[Floats, dict[str, Floats]]:
     """Times and values by dimension ("" for a column that names none)."""
-    first = _text(path).split("\n", 1)[0].lower()
-    needed = next((name for name in TIMES if name in _words(first)), TIMES[0])
-    expected = "a time in seconds (column time or start), and values (arousal, dominance, valence; or value)"
-    rows = read_rows(path, needed, expected, (*TIMES, "end", *DIMENSIONS, *VALUES))
-    header = next(iter(rows.values()))
+    header = next((words for words in map(_words, text.splitlines()) if not words[0].lower().startswith("sep=")), [])
+    column = _time_column(header, TIMES)
+    if column and len(text.split()) == len(text.split("\n", 1)[0].split()):
+        raise FormatError(f"{path} has a header and no line below it; expected {_EXPECTED}.")
+    rows = read_rows(path, column or TIMES[0], _EXPECTED, (*DIMENSIONS, *VALUES))
+    header = list(next(iter(rows.values())))
     names = [name for name in DIMENSIONS if name in header]
     names = names or [name for name in VALUES if name in header][:1]
     if not names:
-        raise FormatError(f"{path} has no column of values; expected {expected}; it has {', '.join(header)}.")
+        raise FormatError(f"{path} has no column of values; expected {_EXPECTED}; it has {', '.join(header)}.")
     where = {line: f"{path}, line {line}" for line in rows}
-    times = np.array([seconds(where[line], row, needed) for line, row in rows.items()])
-    if "end" in header and needed == "start":
-        ends = np.array([seconds(where[line], row, "end") for line, row in rows.items()])
-        times = np.where(np.isfinite(ends), (times + ends) / 2, times)
+
+    times = np.array([_seconds(where[line], row, column) for line, row in rows.items()])
+    ends = _time_column(header, ("end",))
+    if ends and _plain(column) == "start":
+        last = [_seconds(where[line], row, ends) if known(row[ends]) else math.nan for line, row in rows.items()]
+        times = np.where(np.isfinite(last), (times + last) / 2, times)
     values = {
         name if name in DIMENSIONS else "": np.array([number(where[line], row, name) for line, row in rows.items()])
         for name in names
@@ -165,45 +175,95 @@ def _columns(path: Path) -> tuple[Floats, dict[str, Floats]]:
     return times, values
 
 
-def _words(line: str) -> list[str]:
-    for separator in ";\t|":
-        line = line.replace(separator, ",")
-    return [word.strip().strip('"') for word in line.split(",")]
+def _seconds(where: str, row: Mapping[str, str], column: str) -> float:
+    """The time in a column; milliseconds where the name of the column says so."""
+    try:
+        value = parse_time(row[column])
+    except FormatError:
+        raise FormatError(
+            f"{where}: {column} is '{storage.shown(row[column])}'; expected a time on each line, such as 1.5 (seconds) or 0:01.5."
+        ) from None
+    return value / 1000 if _MILLISECONDS.search(column.lower()) else value
+
+
+def _plain(column: str) -> str:
+    """The name of a column without its unit: "time" of "Time [ms]"."""
+    return _SECONDS.sub("", _MILLISECONDS.sub("", column.lower()))
+
+
+def _time_column(header: Sequence[str], names: Sequence[str]) -> str:
+    """The column of the first of these names, as the header spells it; "" for none."""
+    return next((column for name in names for column in header if _plain(column) == name), "")
+
+
+def _words(line: str, separators: str = ";\t|") -> list[str]:
+    """The fields of a line; commas separate where none of the separators is in it."""
+    separator = next((one for one in separators if one in line), ",")
+    try:
+        return [word.strip() for word in next(csv.reader([line], delimiter=separator), [])] or [""]
+    except csv.Error:  # a field of more than 128 KB
+        return [line]
 
 
 def _text(path: Path) -> str:
     try:
-        return decode(path.read_bytes())[0]
+        text = decode(path.read_bytes())[0]
     except (OSError, ValueError) as error:
-        raise FormatError(f"{path} cannot be read ({storage.reason(error)}); expected a table of values.") from None
+        reason = getattr(error, "strerror", None) or storage.reason(error)
+        raise FormatError(f"{path} cannot be read ({reason}); expected a table of values.") from None
+    if not text.strip():
+        raise FormatError(f"{path} is empty; expected {_EXPECTED}.")
+    return text
 
 
-def _without_header(path: Path) -> Floats | None:
+def _without_header(path: Path, text: str) -> Floats | None:
     """Times and values [rows, 2] of a table whose first line is numbers already; None for another."""
-    lines = [line.split() if "," not in line and ";" not in line else _words(line) for line in _text(path).splitlines()]
-    lines = [fields for fields in lines if fields and any(fields)]
+    lines = [line for line in text.splitlines() if line.strip(" \t,;|")]
+    first = lines[0].split() if lines else []
+    spaces = len(first) > 1 and not first[0].endswith((",", ";"))
+    rows = [line.split() if spaces else _words(line) for line in lines]
     try:
-        if not lines or len(lines[0]) < 2:
-            return None
-        float(lines[0][0]), float(lines[0][1])
-    except ValueError:
+        _row(rows[0])
+    except (FormatError, IndexError):
         return None
-    try:
-        return np.array([[float(fields[0]), float(fields[1])] for fields in lines])
-    except (ValueError, IndexError):
-        raise FormatError(f"{path} has lines that are no time and value; expected two numbers on each line.") from None
+    if len(rows[0]) > 2 and not spaces and not re.search(r"[.;\t|]", text):
+        raise FormatError(
+            f"{path} may have decimal commas between commas ({storage.shown(lines[0])}); expected semicolons between values, "
+            "or a first line with the names of the columns."
+        )
+    values = []
+    for line, row in zip(lines, rows, strict=True):
+        try:
+            values.append(_row(row))
+        except (FormatError, IndexError):
+            raise FormatError(
+                f"{path} has a line that is no time and value ({storage.shown(line)}); expected two numbers on each line."
+            ) from None
+    return np.array(values, np.float64)
+
+
+def _row(fields: Sequence[str]) -> tuple[float, float]:
+    """Time and value of a line without a header.
+
+    Raises:
+        FormatError: no time, or text that is no number
+        IndexError: one field
+    """
+    return parse_time(fields[0]), number("", {"value": fields[1]}, "value")
 
 
 def _curve(path: Path, dimension: str, rater: str, times: Floats, values: Floats, scale: Scale) -> Curve:
     order = np.argsort(times, kind="stable")
     times, values = times[order], values[order]
-    if times.size < 2 or not np.isfinite(times).all():
-        raise FormatError(f"{path} has {times.size} rows with a time; expected two or more values over time.")
+    if times.size < 2:
+        raise FormatError(
+            f"{path} has {counted(times.size, 'row')} with a time; expected two or more values over time."
+        )
     if (np.diff(times) <= 0).any():
         at = float(times[1:][np.diff(times) <= 0][0])
         raise FormatError(f"{path} has two values at {at:g} s; expected one value at each time.")
     low, high = scale
-    known = values[np.isfinite(values)]
+    known = values[~np.isnan(values)]
     if not known.size:
         raise FormatError(f"{path} has no value of {dimension}; expected a number at some time.")
     if known.min() < low or known.max() > high:
@@ -212,5 +272,5 @@ def _curve(path: Path, dimension: str, rater: str, times: Floats, values: Floats
             f"{path} has {dimension} {worst:g}, outside {low:g}..{high:g}; state the range of the ratings, such as "
             f"--scale {dimension}=-1:1."
         )
-    scaled: Floats = (np.where(np.isfinite(values), values, math.nan) - low) / (high - low)
+    scaled: Floats = (values - low) / (high - low)
     return Curve(dimension, rater, times, scaled, str(path))
