@@ -170,7 +170,7 @@ def test_a_curve_of_another_recording_is_refused(level: Model, session: Path) ->
 def test_curves_that_go_another_way_get_a_sentence(level: Model, session: Path) -> None:
     times, values = curve(0)
     opposite = Curve("arousal", "r", times, 1 - values, "made")
-    flat = Curve("valence", "r", times, np.full_like(values, 0.5), "made")
+    flat = Curve("valence", "r", times, np.full_like(values, 0.65), "made")  # no number that is exact in binary
     rated = RatedRecording(session / "s0/teacher.wav", "one", [opposite, flat])
     evaluation = evaluate_curves(level, [rated])
     assert any("do not move" in line for line in evaluation.notices)
@@ -227,6 +227,16 @@ def test_a_manifest_names_recordings_annotations_and_raters(session: Path) -> No
         read_recordings(manifest)
     manifest.write_text("file,arousal\ns0/teacher.wav,1\n")
     assert not has_curves(manifest)
+
+
+def test_a_notice_on_the_manifest_comes_once(session: Path, caplog: pytest.LogCaptureFixture) -> None:
+    manifest = session / "manifest.csv"
+    manifest.write_bytes(
+        "file;annotation;Prüfer\ns0/teacher.wav;s0/teacher.arousal.ann.annotation;x\n".encode("cp1252")
+    )
+    assert has_curves(manifest) and not caplog.records
+    read_recordings(manifest)
+    assert [record.message for record in caplog.records] == [f"{manifest} is not in UTF-8; it is read as Windows-1252."]
 
 
 def test_a_folder_without_annotations_and_two_recordings_beside_one(session: Path) -> None:

@@ -266,7 +266,8 @@ def _curve(path: Path, dimension: str, rater: str, times: Floats, values: Floats
     known = values[~np.isnan(values)]
     if not known.size:
         raise FormatError(f"{path} has no value of {dimension}; expected a number at some time.")
-    if known.min() < low or known.max() > high:
+    slack = 1e-6 * (high - low)  # a binary annotation rounds to 32 bit
+    if known.min() < low - slack or known.max() > high + slack:
         worst = float(known.min() if known.min() < low else known.max())
         raise FormatError(
             f"{path} has {dimension} {worst:g}, outside {low:g}..{high:g}; state the range of the ratings, such as "

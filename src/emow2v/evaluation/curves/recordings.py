@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from emow2v.errors import FormatError
 from emow2v.evaluation.curves.rated import Curve, dimension_of, read_curves
 from emow2v.formats.ssi_read import read_annotation
 from emow2v.inputs import ENDINGS
+from emow2v.storage.text import decode
 
 COLUMNS = ("file", "annotation", "dimension", "rater", "scale")
 
@@ -32,15 +34,15 @@ class RatedRecording:
 
 
 def has_curves(path: Path) -> bool:
-    """Whether `--data` names curves: a folder, or a manifest with a column annotation.
-
-    Raises:
-        FormatError: a manifest that cannot be read
-    """
+    """Whether `--data` names curves: a folder, or a manifest with a column annotation."""
     if storage.is_folder(path):
         return True
-    header = next(iter(read_rows(path, "file", "file, and ratings or annotation", COLUMNS).values()))
-    return "annotation" in header
+    try:
+        lines = decode(path.read_bytes())[0].splitlines()
+    except (OSError, ValueError):
+        return False  # the reader of manifests says why
+    header = next((line for line in lines if not line.lower().lstrip('"').startswith("sep=")), "")
+    return "annotation" in (word.strip(' "').lower() for word in re.split(r"[,;\t|]", header))
 
 
 def read_recordings(path: Path, *, scales: Mapping[str, Scale] | None = None) -> list[RatedRecording]:

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from emow2v.agreement import ROUNDING
 from emow2v.evaluation.intervals import Figure
 
 Floats = npt.NDArray[np.float64]
 
+_CONSTANT = 1e-7  # a deviation up to this is rounding: differences of sums of squares have half of the digits
 _MIDDLE = 0.5  # values lie about it; sums of squares about it lose no digits
 
 
@@ -37,7 +37,7 @@ def ccc_of(total: Floats) -> Floats:
         mx, my = x / number, y / number
         spread = xx / number - mx**2 + yy / number - my**2 + (mx - my) ** 2
         result = 2 * (xy / number - mx * my) / spread
-    return np.where((number >= 2) & (spread > ROUNDING**2), result, np.nan)
+    return np.where((number >= 2) & (spread > _CONSTANT**2), result, np.nan)
 
 
 def correlation_within(units: Floats) -> float:
@@ -45,7 +45,7 @@ def correlation_within(units: Floats) -> float:
     number, x, y, xx, yy, xy = units[units[:, 0] > 0].T
     a, b = float((xx - x * x / number).sum()), float((yy - y * y / number).sum())
     count = float(number.sum())
-    if not count or min(a, b) / count <= ROUNDING**2:
+    if not count or min(a, b) / count <= _CONSTANT**2:
         return math.nan
     return float((xy - x * y / number).sum() / math.sqrt(a * b))
 
