@@ -88,6 +88,8 @@ def test_what_is_no_host_is_refused(host: str) -> None:
         (Databases(("a b",)), "--allow-database is a b; expected a host"),
         (Databases(("a:0",)), "The port of the database is 0; expected one number"),
         (Databases(("a",), authorities=Path("nowhere.pem")), "--database-ca nowhere.pem is no file"),
+        (Databases(("",)), "--allow-database is empty; expected a host"),
+        (Databases(("a",), authorities=Path(__file__)), "test_connection.py cannot be read .no certificate."),
         (Databases(("a",), Credentials("", "x")), "--database-password is set without --database-user"),
         (Databases((), Credentials("nova", "x")), "--database-user has no effect without --allow-database"),
         (Databases((), tls=False), "--database-no-tls has no effect without --allow-database"),
@@ -211,3 +213,10 @@ def test_a_user_where_the_database_knows_none(tmp_path: Path) -> None:
         ) as refused:
             read(databases.connect("127.0.0.1", str(port), Credentials("nova", PASSWORD)))
     assert PASSWORD not in str(refused.value)
+
+
+def test_what_follows_a_host_is_not_shown() -> None:
+    for host in (f"nova:{PASSWORD}@a.b", f"a.b/?tlsCertificateKeyFilePassword={PASSWORD}"):
+        with pytest.raises(DatabaseError, match="expected a host, such as") as raised:
+            Databases(("a.b",)).address(host)
+        assert "a.b" in str(raised.value) and PASSWORD not in str(raised.value)

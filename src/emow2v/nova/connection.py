@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import ssl
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -49,7 +50,7 @@ class Databases:
         hosts: "host", which allows the port 27017, or "host:port"
         credentials: of requests that bring none
         tls: whether connections are encrypted, and the certificate checked
-        authorities: file with certificates (PEM) that count besides the known ones
+        authorities: file with certificates (PEM) that count instead of the known ones
         reached_s: seconds within which a server must be reached
     """
 
@@ -66,7 +67,7 @@ class Databases:
             DatabaseError: no host, a missing file, or a missing package
         """
         for one in self.hosts:
-            _address(one, "", f"--allow-database is {shown(one)}")
+            _address(one, "", f"--allow-database is {shown(one) or 'empty'}")
         if self.hosts and find_spec("pymongo") is None:
             raise DatabaseError(
                 "--allow-database requires pymongo, which is not installed: pip install 'emow2v[mongodb]'."
@@ -80,6 +81,8 @@ class Databases:
             raise DatabaseError(f"{option} has no effect without --allow-database; set both, or neither.")
         if self.authorities and not self.tls:
             raise DatabaseError("--database-ca has no effect with --database-no-tls; expected one of them.")
+        if self.authorities:
+            _check_certificates(self.authorities)
         if self.credentials.password and not self.credentials.user:
             raise DatabaseError("--database-password is set without --database-user; set both, or neither.")
 
@@ -93,8 +96,8 @@ class Databases:
         Raises:
             DatabaseError: no host, or one that is not allowed
         """
-        user, sign, behind = host.rpartition("@")  # a password may stand before it
-        found = _address(host, port, f"dbHost is {'...' if user else ''}{shown(sign + behind)}")
+        user, sign, behind = host.rpartition("@")  # a password may stand before it, and others behind a question mark
+        found = _address(host, port, f"dbHost is {'...' if user else ''}{shown((sign + behind).partition('?')[0])}")
         if found not in [_address(one, "", "") for one in self.hosts]:
             raise DatabaseError(
                 f"The database at {_said(found)} is not allowed here; the server's administrator allows one with "
@@ -231,6 +234,16 @@ def _address(host: str, port: str, what: str) -> tuple[str, int]:
             f"The port of the database is {shown(' and '.join(ports))}; expected one number up to 65535."
         )
     return found[1].lower(), numbers.pop() if numbers else DEFAULT_PORT
+
+
+def _check_certificates(file: Path) -> None:
+    try:
+        ssl.create_default_context(cafile=str(file))
+    except OSError as error:  # of which ssl.SSLError is one
+        why = "no certificate" if isinstance(error, ssl.SSLError) else error.strerror
+        raise DatabaseError(
+            f"--database-ca {shown(file)} cannot be read ({why}); expected certificates (PEM)."
+        ) from None
 
 
 def _check_credentials(credentials: Credentials) -> None:

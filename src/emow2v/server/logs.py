@@ -8,11 +8,12 @@ import re
 import sys
 from datetime import UTC, datetime
 
+from emow2v.discover.database.passwords import SECRETS
 from emow2v.server.options import LogFormat
 from emow2v.storage import one_line
 
 # Uvicorn logs the address of a WebSocket with its query, in which a client may send a secret that belongs into a header.
-_SECRET = re.compile(r"([?&][^=&\s]*(?:token|password|secret)[^=&\s]*=)[^&\s\"']+", re.IGNORECASE)
+_SECRET = re.compile(rf"([?&][^=&\s]*(?:{'|'.join(SECRETS)})[^=&\s]*=)[^&\s\"']+", re.IGNORECASE)
 # What Uvicorn says of a WebSocket that was refused: `security.refusals` has one line for it, with its reason, and not more
 # than so many in a minute.
 _REFUSED = frozenset(

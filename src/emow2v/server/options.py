@@ -180,7 +180,7 @@ class ServerOptions:
     )  # fmt: skip
     database_ca: Path | None = _option(
         None,
-        "Certificates of authorities (PEM) that vouch for the database, besides the known ones.",
+        "Certificates of authorities (PEM) that vouch for the database, instead of the known ones.",
         unit="FILE", environment=True, heading=NOVA,
     )  # fmt: skip
     database_no_tls: bool = _option(

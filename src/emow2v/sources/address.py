@@ -200,7 +200,7 @@ def parse_hosts(texts: tuple[str, ...], option: str) -> frozenset[tuple[str, int
             address = parse(f"https://{text.strip()}/")
         except SourceError:
             raise Emow2vError(
-                f"{option} is {shown(text)}; expected a host name, or a name with a port such as archive.example.org:8443."
+                f"{option} is {shown(text) or 'empty'}; expected a host name, or a name with a port such as archive.example.org:8443."
             ) from None
         hosts |= {(address.host, port) for port in ([address.port] if found[2] else PORTS.values())}
     return frozenset(hosts)

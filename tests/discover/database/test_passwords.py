@@ -45,6 +45,6 @@ def test_old_passwords_that_no_job_names_are_swept(tmp_path: Path) -> None:
 
 
 def test_secrets_are_masked_and_nothing_else() -> None:
-    form = {"dbPassword": "a", "apiToken": "b", "mySecret": "c", "dbUser": "d", "token": ""}
-    masked = {"dbPassword": "****", "apiToken": "****", "mySecret": "****", "dbUser": "d", "token": ""}
-    assert passwords.masked(form) == masked
+    secret = {"dbPassword": "a", "apiToken": "b", "mySecret": "c", "dbPasswort": "d", "dbPass": "e", "db_pwd": "f"}
+    plain = {"dbUser": "g", "token": "", "dbHost": "h"}
+    assert passwords.masked(secret | plain) == dict.fromkeys(secret, "****") | plain

@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 FIELD = "db_password"
 MASK = "****"
-_SECRET = ("password", "token", "secret")
+SECRETS = ("pass", "pwd", "token", "secret", "credential")  # parts of names; also of dbPasswort and dbPass
 _NAMED = re.compile(r"\*{4} ([0-9a-f]{32})")
 _POSTED_S = 600.0  # that a request may take from keeping its password to being stored
 
@@ -30,7 +30,7 @@ _POSTED_S = 600.0  # that a request may take from keeping its password to being 
 def masked(fields: Mapping[str, T]) -> dict[str, T | str]:
     """Fields without the values of those that are named like secrets."""
     return {
-        name: MASK if value and any(word in name.lower() for word in _SECRET) else value
+        name: MASK if value and any(word in name.lower() for word in SECRETS) else value
         for name, value in fields.items()
     }
 
