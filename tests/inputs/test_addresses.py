@@ -127,3 +127,20 @@ def test_folders_and_patterns_behind_a_cache(both: tuple[str, Path]) -> None:
     assert len(found) == 4 and StoredObject(found[0].path).open().read() == b"sound"
     found, failed = expand([f"simplecache::{there}/b/*.mp3"])
     assert not failed and [one.path for one in found] == [f"simplecache::{there}/b/a.mp3"]
+
+
+def test_an_object_with_the_name_of_a_pattern_is_itself(store: ObjectStore, tmp_path: Path) -> None:
+    for name in ("[1].wav", "a?.wav", "ab.wav"):
+        store.put(name, b"sound")
+    for name in ("[1].wav", "a?.wav"):
+        found, failed = expand([f"s3://study/{name}"])
+        assert [one.path for one in found] == [f"s3://study/{name}"] and failed == []
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("[1].wav", b"sound")
+    found, _ = expand([f"zip://[1].wav::{tmp_path}/a.zip"])
+    assert [one.path for one in found] == [f"zip://[1].wav::{tmp_path}/a.zip"]
+
+
+def test_an_address_that_lost_a_slash() -> None:
+    _, (failed,) = expand([str(Path("s3://study/a.wav"))])
+    assert failed.error.endswith("does not exist; expected an address with two slashes: s3://study/a.wav.")

@@ -11,9 +11,10 @@ import pytest
 
 from emow2v.discover.places import Places
 from emow2v.errors import RequestError
-from emow2v.stores import cache
+from emow2v.stores import cache, connection
 from emow2v.stores.cache import StoredFolders
 from object_stores import ObjectStore
+from webs import serving
 
 
 @pytest.fixture
@@ -87,6 +88,16 @@ def test_outputs_are_written_here_only(places: Places, tmp_path: Path) -> None:
 def test_a_store_that_refuses_is_a_sentence(store: ObjectStore, tmp_path: Path) -> None:
     with pytest.raises(RequestError):
         Places([], tmp_path / "work", stores=["s3://nowhere/in"]).input("talk.wav")
+
+
+def test_a_web_server_that_fails_is_no_missing_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("aiohttp")
+    monkeypatch.setattr(connection.again, "__defaults__", ((),))
+    for status, words in ((500, "its server answers with status 500"), (404, "does not exist; expected a recording")):
+        with serving(lambda handler, status=status: handler.send_error(status)) as site:
+            folders = Places([], tmp_path / "work", stores=[site.url("/in")])
+            with pytest.raises(RequestError, match=words):
+                folders.input("talk.wav")
 
 
 def test_what_was_not_asked_for_longest_makes_room(

@@ -14,7 +14,7 @@ from emow2v.audio import recording as audio
 from emow2v.errors import AudioError
 from emow2v.stores import connection, is_address
 from object_stores import ObjectStore
-from webs import give, serving
+from webs import give, move, serving
 
 SECRET = "a-secret-of-tests"
 
@@ -117,3 +117,40 @@ def test_drives_of_windows_are_no_schemes() -> None:
         assert not is_address(name)
     for name in ("s3://b/x", "zip://x::s3://b/a.zip", "simplecache::s3://b/x", "HTTPS://host/"):
         assert is_address(name)
+
+
+@pytest.mark.parametrize(
+    "address", ["s3://study/a::b.wav", "http://[::1]:8000/a.wav", "zip://a.wav::http://[::1]:8000/a.zip"]
+)
+def test_names_and_hosts_with_the_sign_that_joins_addresses(address: str) -> None:
+    pytest.importorskip("fsspec")
+    assert "holds ::, which joins addresses; expected a name and a host without it" in refusal(address)
+
+
+def test_an_archive_must_be_named() -> None:
+    pytest.importorskip("fsspec")
+    assert "names no archive; expected it behind ::, as in zip://talk.wav::talks.zip" in refusal("zip://a.wav")
+
+
+def test_a_broken_archive_is_called_so(tmp_path: Path) -> None:
+    pytest.importorskip("fsspec")
+    (tmp_path / "a.zip").write_bytes(b"no zip")
+    assert "(File is not a zip file); check the archive." in refusal(f"zip://a.wav::{tmp_path}/a.zip")
+
+
+def test_a_server_that_redirects_to_itself() -> None:
+    pytest.importorskip("aiohttp")
+    with serving(lambda handler: move(handler, handler.path)) as site:
+        assert "its server redirects again and again; check the address." in refusal(site.url())
+
+
+def test_a_connection_that_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("aiohttp")
+    monkeypatch.setattr(connection.again, "__defaults__", ((),))
+
+    def cut(handler) -> None:
+        handler.close_connection = True
+        give(handler, b"sound", ranges=False, **{"Content-Length": "500"})
+
+    with serving(cut) as site:
+        assert "its server cut the connection; try again later." in refusal(site.url())

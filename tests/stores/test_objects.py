@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import os
 import zipfile
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler
@@ -155,3 +157,20 @@ def test_empty_objects(store: ObjectStore) -> None:
     store.put("a.wav", b"")
     with pytest.raises(AudioError, match=r"a\.wav is empty \(0 bytes\)"):
         audio.read("s3://study/a.wav")
+
+
+def test_no_room_for_an_object_that_is_fetched_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("aiohttp")
+
+    class Full(io.BytesIO):
+        def write(self, data: object) -> int:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(objects, "SHORT", 10)
+    monkeypatch.setattr(objects, "BLOCK", 100)
+    monkeypatch.setattr(objects.tempfile, "TemporaryFile", Full)
+    with (
+        serving(lambda handler: give(handler, b"sound" * 100, ranges=False)) as site,
+        pytest.raises(AudioError, match=r"cannot be kept in .*No space left on device.*TMPDIR"),
+    ):
+        objects.StoredObject(site.url()).open()

@@ -319,3 +319,9 @@ def test_a_folder_of_a_run_has_no_secret_in_its_name(home: Path) -> None:
 def test_turns_at_an_address_are_refused_before_the_work(predict: Predict) -> None:
     refused = predict(str(EXAMPLE), "--segments", "s3://study/talk.eaf", code=1)
     assert "--segments s3://study/talk.eaf is an address; expected a file or a folder here" in str(refused.exception)
+
+
+@pytest.mark.parametrize("places", [("s3:/study/x", ""), (None, "s3:/study/x.csv")])
+def test_a_place_that_lost_a_slash_is_no_folder_here(places: tuple[str | None, str]) -> None:
+    with pytest.raises(FormatError, match=r"s3:/study/x\S* has one slash; expected an address with two: s3://study/x"):
+        results.Outputs(*places)

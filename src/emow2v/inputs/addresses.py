@@ -30,9 +30,10 @@ def recordings_at(name: str, failed: list[Outcome], leave_out: Callable[[LeftOut
     """
     from emow2v.stores import listing
 
-    if listing.is_pattern(name):
+    is_pattern = listing.is_pattern(name)
+    if is_pattern and not listing.is_object(name):
         yield from _matching(name, failed, leave_out)
-    elif listing.is_folder(name):
+    elif not is_pattern and listing.is_folder(name):
         yield from _in_folder(name, failed, leave_out)
     else:
         yield found_at(name)

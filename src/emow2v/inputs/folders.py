@@ -12,6 +12,7 @@ from emow2v import storage
 from emow2v.errors import PathError
 from emow2v.inputs import ENDINGS, Input, LeftOut, Outcome, some, stem_of
 from emow2v.inputs.texts import Texts
+from emow2v.stores import with_two_slashes
 
 _NO_RECORDING = "matches no recording; expected recordings such as .wav, .mp3 or .mp4."
 
@@ -165,6 +166,8 @@ def missing_path_error(name: str) -> str:
     """The sentence for a path where nothing exists."""
     if _is_link(Path(name)):
         return _broken_links_error(name, [name])
+    if address := with_two_slashes(name):
+        return f"{storage.shown(name)} does not exist; expected an address with two slashes: {storage.shown(address)}."
     if "\n" in name:
         return f"{storage.shown(name)} does not exist; separate several names by spaces, not lines."
     if "\\" in name and os.sep == "/" and storage.exists(name.replace("\\", "/")):

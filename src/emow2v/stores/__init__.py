@@ -12,15 +12,22 @@ from urllib.parse import unquote, urlsplit
 
 from emow2v.storage import public
 
-__all__ = ["is_address", "is_on_web", "join", "name_of", "parent", "path_of", "public", "schemes"]
+__all__ = ["is_address", "is_on_web", "join", "name_of", "parent", "path_of", "public", "schemes", "with_two_slashes"]
 
 # One letter before :// is a drive of Windows
 _ADDRESS = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]+(?:://[^:]*)?::)*[A-Za-z][A-Za-z0-9+.-]+://")
+_ONE_SLASH = re.compile(r"(s3a?|gs|gcs|az|abfss?|https?|sftp|zip):/(?!/)")
 
 
 def is_address(text: str) -> bool:
     """Whether a name is an address: a scheme, or several that are joined by ::, and ://."""
     return _ADDRESS.match(text) is not None
+
+
+def with_two_slashes(text: str) -> str:
+    """The address that is meant by a text with one slash, such as s3:/study, which pathlib makes of it; "" for another text."""
+    found = _ONE_SLASH.match(text)
+    return f"{found[0]}/{text[found.end() :]}" if found else ""
 
 
 def schemes(address: str) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from emow2v.errors import DiskFull
 from emow2v.storage import is_file, name_here, shown
 from emow2v.storage.atomic import unfinished_path
 from emow2v.stores import is_on_web, join, name_of
-from emow2v.stores.connection import again, connect, fresh_facts, reading
+from emow2v.stores.connection import again, connect, fresh_facts, may_pass, reading
 
 KEPT_BYTES = 20 << 30  # of objects; those that were not asked for longest make room
 
@@ -47,7 +47,9 @@ class StoredFolders:
                 file_system.invalidate_cache()
                 try:
                     info = again(lambda: file_system.info(path))  # noqa: B023
-                except FileNotFoundError:
+                except FileNotFoundError as error:
+                    if may_pass(error):  # so fsspec calls a web server that does not answer
+                        raise
                     continue
                 if info.get("type") != "directory":
                     return self._fetched(address)
@@ -67,7 +69,9 @@ class StoredFolders:
                 file_system.invalidate_cache()
                 try:
                     listed = again(lambda: file_system.ls(path.rstrip("/"), detail=True))  # noqa: B023
-                except FileNotFoundError:
+                except FileNotFoundError as error:
+                    if may_pass(error):  # so fsspec calls a web server that does not answer
+                        raise
                     continue
             for info in listed:
                 name = posixpath.basename(str(info["name"]).rstrip("/"))

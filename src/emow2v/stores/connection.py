@@ -17,6 +17,8 @@ from emow2v.stores import schemes
 
 EXTRA = "pip install 'emow2v[cloud]'"
 _OF_THE_EXTRA = {"s3", "s3a", "http", "https"}
+_PLACES = frozenset("s3 s3a http https gs gcs az abfs abfss sftp ssh ftp hf webhdfs smb memory".split())
+ARCHIVES = frozenset(["zip", "tar", "libarchive"])
 PARALLEL = 16  # requests at a time
 _PAUSES_S = (0.5, 1.0, 2.0)  # before each further try of what failed for a reason that may pass
 _SILENCE_S = 60  # that a web server may say nothing
@@ -70,6 +72,11 @@ def connect(address: str) -> tuple[Any, str]:
     if schemes(address) in (("file",), ("local",)):
         path = address.partition("://")[2]
         raise Emow2vError(f"{shown(address)} is an address; expected a path, such as {shown(path)}.")
+    if any(scheme in _PLACES for scheme in schemes(address)[:-1]):  # nothing can lie in another address there
+        raise Emow2vError(f"{shown(address)} holds ::, which joins addresses; expected a name and a host without it.")
+    if schemes(address)[-1] in ARCHIVES:
+        example = f"{schemes(address)[-1]}://talk.wav::talks.{schemes(address)[-1]}"
+        raise Emow2vError(f"{shown(address)} names no archive; expected it behind ::, as in {example}.")
     options: dict[str, Any] = {}
     for scheme in schemes(address):
         if scheme in ("http", "https"):
@@ -127,7 +134,7 @@ def again(call: Callable[[], T], pauses_s: tuple[float, ...] = _PAUSES_S) -> T:
         try:
             return call()
         except Exception as error:  # every store has its own errors
-            if not _may_pass(error):
+            if not may_pass(error):
                 raise
             time.sleep(pause)
     return call()
@@ -166,12 +173,17 @@ def _sentence(address: str, error: BaseException, done: str) -> str:
         return f"{name} cannot be {done}: there are no usable credentials; put them into fsspec's configuration."
     if isinstance(status, int) and status:
         return f"{name} cannot be {done}: its server answers with status {status}; try again later."
-    if _may_pass(error):
+    if kind == "TooManyRedirects":
+        return f"{name} cannot be {done}: its server redirects again and again; check the address."
+    if kind == "ClientPayloadError":
+        return f"{name} cannot be {done}: its server cut the connection; try again later."
+    if may_pass(error):
         return f"{name} cannot be reached ({why or kind}); check address and network, and try again."
-    return f"{name} cannot be {done} ({why}); check the address."
+    what = "archive" if schemes(address)[0] in ARCHIVES else "address"
+    return f"{name} cannot be {done} ({why}); check the {what}."
 
 
-def _may_pass(error: BaseException) -> bool:
+def may_pass(error: BaseException) -> bool:
     """Whether an error comes from the network, or from a store that is busy."""
     error = _reason_of(error)
     names = {one.__name__ for one in type(error).__mro__}

@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from emow2v.stores import is_on_web
-from emow2v.stores.connection import again, connect, reading, remember
+from emow2v.stores import is_on_web, schemes
+from emow2v.stores.connection import ARCHIVES, again, connect, reading, remember
 
 _MAGIC = re.compile(r"[*?\[]")
 _MAGIC_OF_THE_WEB = re.compile(r"\*")  # a query begins with ?, and hosts may have brackets
@@ -17,6 +17,22 @@ def is_pattern(address: str) -> bool:
     """Whether an address is a pattern."""
     outer = next((part for part in address.split("::") if "://" in part), "")
     return bool((_MAGIC_OF_THE_WEB if is_on_web(outer) else _MAGIC).search(outer))
+
+
+def is_object(address: str) -> bool:
+    """Whether an object has the name of a pattern, which then means only itself. Web servers are not asked: many of them
+    have a page for every name. See `reading` for what it raises.
+    """
+    if schemes(address)[-1] in ("http", "https") and schemes(address)[0] not in ARCHIVES:
+        return False
+    with reading(address):
+        file_system, path = connect(address)
+        file_system.invalidate_cache()
+        try:
+            info = again(lambda: file_system.info(path))
+        except (FileNotFoundError, ValueError):  # the latter: a bucket cannot have such a name
+            return False
+    return bool(info.get("type") != "directory")
 
 
 def is_folder(address: str) -> bool:

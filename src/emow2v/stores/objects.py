@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import io
-import shutil
 import tempfile
 import threading
 import weakref
 from typing import IO, Any
 
 from emow2v.errors import AudioError
+from emow2v.storage import shown
 from emow2v.stores import public, schemes
 from emow2v.stores.connection import Changed, Facts, again, connect, fresh_facts, known_facts, reading
 
@@ -119,7 +119,8 @@ class StoredObject:
             spool.seek(0)
             spool.truncate()
             with file_system.open(path, "rb", **stream) as file:
-                shutil.copyfileobj(file, spool, BLOCK)
+                while data := file.read(BLOCK):
+                    self._keep(spool, data)
 
         again(fetch)
         size = spool.seek(0, io.SEEK_END)
@@ -129,6 +130,16 @@ class StoredObject:
             raise AudioError(f"{self.name} is empty (0 bytes); expected a recording.")
         spool.seek(0)
         return spool
+
+    def _keep(self, spool: IO[bytes], data: bytes) -> None:
+        try:
+            spool.write(data)
+            spool.flush()
+        except OSError as error:
+            raise AudioError(
+                f"{self.name} cannot be kept in {shown(tempfile.gettempdir())} while it is read ({error.strerror}); free some space, "
+                "or let TMPDIR name another folder."
+            ) from None
 
     def check(self) -> None:
         """Refuse an object that has changed while it was read in blocks.

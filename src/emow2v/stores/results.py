@@ -16,7 +16,7 @@ from emow2v.errors import FormatError, PlaceTaken
 from emow2v.storage import RUN_FOLDER, is_file, public, shown
 from emow2v.storage.files import StagedFiles
 from emow2v.storage.home import home
-from emow2v.stores import is_address, join, name_of, parent, schemes
+from emow2v.stores import is_address, join, name_of, parent, schemes, with_two_slashes
 from emow2v.stores.connection import again, connect, is_without_bucket, writing
 
 # Stores in which an object appears when all of it has come; elsewhere a file gets its name when it is complete
@@ -236,6 +236,9 @@ class Outputs:
     """
 
     def __init__(self, to: str | None, table: str, *, overwrite: bool = False) -> None:
+        for place in (to or "", table):
+            if address := with_two_slashes(place):
+                raise FormatError(f"{shown(place)} has one slash; expected an address with two: {shown(address)}.")
         self.stored: StoredResults | None = None
         self.stored_table: StoredResults | None = None
         self.folder: Path | None = None if to == "-" else Path(to or ".")
