@@ -297,9 +297,8 @@ class _Iteration(Iterator[Block]):
         with self._lock:
             self._closed = True
             close = getattr(self._blocks, "close", None)
-            if (
-                close is not None and not self._running
-            ):  # else __next__ closes it after the block that is being computed
+            # else __next__ closes it after the block that is being computed
+            if close is not None and not self._running:
                 close()
 
 

@@ -60,7 +60,7 @@ def live(
     """Score speech while somebody speaks: bars on a terminal, NDJSON in a pipe (extra live for the microphone)."""
     from emow2v.audio import microphone as sources
     from emow2v.formats.table import LIVE_COLUMNS, ndjson_row, rows
-    from emow2v.framing import Framing, parse_time
+    from emow2v.framing import SAMPLING_RATE, Framing, parse_time
     from emow2v.model import load
 
     if source not in ("", "-"):
@@ -78,7 +78,7 @@ def live(
             raise FormatError(
                 "Standard input is a terminal; expected raw PCM, for instance from ffmpeg -f s16le -ac 1 -ar 16000 -."
             )
-        rate, signals = sampling_rate or 16000, sources.pipe(sys.stdin.buffer, encoding)
+        rate, signals = sampling_rate or SAMPLING_RATE, sources.pipe(sys.stdin.buffer, encoding)
     else:
         rate, signals = sources.microphone(sampling_rate or None, microphone)
         errors.print(f"listening at {rate} Hz; press Ctrl+C to stop")

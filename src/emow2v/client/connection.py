@@ -153,9 +153,8 @@ def arguments(server: Server, request: Request) -> Iterator[dict[str, Any]]:
                     source = opened.enter_context(source.open("rb"))
                 except OSError as error:
                     raise ClientError(f"{one.name} cannot be read ({error.strerror}).") from None
-            files.append(
-                (one.field, (one.name, source, "application/octet-stream"))
-            )  # httpx fails on some names otherwise
+            # httpx fails on some names otherwise
+            files.append((one.field, (one.name, source, "application/octet-stream")))
         yield {
             "method": request.method,
             "url": f"{server.address}/v1/{request.path}",

@@ -35,9 +35,8 @@ def download(server: Server, request: Request, path: str | os.PathLike[str], ove
     place = Path(path)
     if os.fspath(path).endswith(_SEPARATORS):  # the first file of a folder that is not there yet
         yield Call(_guarded(partial(place.mkdir, parents=True, exist_ok=True), str(place)))
-    request = replace(
-        request, headers={**request.headers, "Accept-Encoding": "identity"}
-    )  # ranges are of the file itself
+    # ranges are of the file itself
+    request = replace(request, headers={**request.headers, "Accept-Encoding": "identity"})
     if not place.is_dir():
         yield Call(partial(_check, place, overwrite))
     answer: Answer = yield from sent(server, request, Open)

@@ -72,9 +72,8 @@ class SharedContext:
         frames = self._engine.frames if stretch.only else self._engine.frames_parallel
         states = frames(stretch.signal[None])[0]
         nearest = np.minimum((stretch.begins + self._hop // 2) // self._hop, len(states) - self._frames)
-        firsts, rows = np.unique(
-            nearest, return_inverse=True
-        )  # with steps shorter than a frame, several windows have the same frames
+        # with steps shorter than a frame, several windows have the same frames
+        firsts, rows = np.unique(nearest, return_inverse=True)
         windows = np.lib.stride_tricks.sliding_window_view(states, self._frames, axis=0).transpose(0, 2, 1)
         parts = [
             self._engine.pooled(windows[firsts[begin : begin + POOLED_AT_ONCE]])

@@ -19,6 +19,7 @@ import numpy.typing as npt
 from emow2v.errors import FramingError
 
 SAMPLING_RATE = 16000  # Hz; all models need 16 kHz, and all recordings are resampled to it
+NO_END = 1 << 40  # for the end of the recording, in samples or frames: none is so long
 
 Padding = Literal["edge", "zeros"]
 Unit = Literal["windows", "files"]  # values over time, or one value for a whole recording
@@ -182,6 +183,12 @@ class Framing:
     def window_samples(self, sampling_rate: int) -> int:
         """Number of samples in each window at a rate in Hz, rounded up."""
         return math.ceil(self.window_ms * sampling_rate / 1000)
+
+    def span(self, sampling_rate: int) -> tuple[int, int]:
+        """The first sample at or after `start_ms`, and the one after the last before `end_ms` (`NO_END`: the recording's end),
+        each rounded."""
+        begin, end = (round(float(ms or 0) * sampling_rate / 1000) for ms in (self.start_ms, self.end_ms))
+        return begin, end or NO_END
 
     def times(self, first: int, count: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
         """Starts and ends of the steps of `count` frames from index `first` on, float64 [count] each, in seconds."""

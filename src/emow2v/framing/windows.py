@@ -29,9 +29,8 @@ class Grid:
         self._step = int(step * self._unit)
         self._behind = int(behind * self._unit)
         self.hop = int(step) if step.denominator == 1 else None
-        self.last = (
-            None if not framing.end_ms else framing.count(exact(framing.end_ms) / 1000)
-        )  # number of frames before `end`
+        # number of frames before `end`
+        self.last = None if not framing.end_ms else framing.count(exact(framing.end_ms) / 1000)
 
     def end(self, index: int) -> int:
         """The sample after the last one of window `index`."""

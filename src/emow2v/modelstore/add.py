@@ -11,14 +11,14 @@ from emow2v import cards, storage
 from emow2v.cards import Card
 from emow2v.errors import ModelError
 from emow2v.modelstore import verify
-from emow2v.modelstore.install import Installed, install_lock
+from emow2v.modelstore.install import Installation, install_lock
 from emow2v.storage.folders import atomic_folder
 from emow2v.storage.home import models_folder
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
-def add(folder: Path, name: str = "", *, replace: bool = False) -> Installed:
+def add(folder: Path, name: str = "", *, replace: bool = False) -> Installation:
     """Install a package that `emow2v export` or a training wrote.
 
     Args:
@@ -55,7 +55,7 @@ def add(folder: Path, name: str = "", *, replace: bool = False) -> Installed:
                 f"{verify.words(wrong[0].got)}, expected {verify.words(wrong[0].expected)}. Nothing was added; export it again."
             )
     verify.record(cards.read_card(target), rows)
-    return Installed(cards.read_card(target), rows)
+    return Installation(cards.read_card(target), rows)
 
 
 def _check_name(name: str) -> None:

@@ -26,13 +26,8 @@ import httpx
 from emow2v.errors import ModelError
 from emow2v.storage import locks
 
-PAUSES_S = (
-    1.0,
-    2.0,
-    4.0,
-    8.0,
-    16.0,
-)  # before each further try; a try that brought new bytes starts again with the first
+# Before each further try; a try that brought new bytes starts again with the first
+PAUSES_S = (1.0, 2.0, 4.0, 8.0, 16.0)
 RETRY_AFTER_MAX_S = 60.0  # the longest wait for a busy server
 TIMEOUT_S = 30.0  # without an answer, or without another byte of it
 
@@ -97,9 +92,8 @@ def fetch(
                 return part.finish()
             except _TryAgain as failure:
                 reached = reached or failure.reached
-                if (
-                    part.bytes_here > most
-                ):  # more than ever before, so that tries end also with a server that always starts over
+                # more than ever before, so that tries end also with a server that always starts over
+                if part.bytes_here > most:
                     failed, most = 0, part.bytes_here
                 if not reached or failed == len(PAUSES_S):
                     raise DownloadError(f"{failure}; {part.remedy()}.") from None

@@ -38,7 +38,7 @@ _MAX_UNPACKED_BYTES = 4 * 1024**3  # a zip that claims to unpack to more is refu
 
 
 @dataclass(frozen=True)
-class Installed:
+class Installation:
     """An installed model.
 
     Attributes:
@@ -59,7 +59,7 @@ def pull(
     unverified: bool = False,
     progress: Progress = lambda what, done, total: None,
     say: Callable[[str], None] = lambda sentence: None,
-) -> Installed:
+) -> Installation:
     """Install a published model under its name. The caller has shown the licence.
 
     Args:
@@ -94,7 +94,7 @@ def pull(
     card = cards.read_card(target)
     verify.record(card, rows)
     shutil.rmtree(downloads / published.name, ignore_errors=True)
-    return Installed(cards.read_card(target), rows)
+    return Installation(cards.read_card(target), rows)
 
 
 @contextlib.contextmanager
@@ -192,7 +192,8 @@ def _install(
     elif str(origin).lower().startswith(("http://", "https://")):
         # in a folder of its own: a file from another address must never be taken for the one from Zenodo
         path = here / "from-address" / published.zenodo_file
-        shutil.rmtree(path.parent) if path.is_file() else None
+        if path.is_file():
+            shutil.rmtree(path.parent)
         fetch(str(origin), path, progress=lambda done, total: progress(path.name, done, total))
         try:
             _from_zip(published, path, output, say)

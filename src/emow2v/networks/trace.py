@@ -45,9 +45,8 @@ def trace_step(model: LiteFrames, block: int = 32) -> Graph:
 
     names = list(model.states())
     batch, chunk = torch.export.Dim("batch"), torch.export.Dim("chunk", min=2)
-    few = (
-        3 * block + 5
-    )  # frames of the chunk that is traced: several blocks and a rest, so that no length is taken for fixed
+    # frames of the chunk that is traced: several blocks and a rest, so that no length is taken for fixed
+    few = 3 * block + 5
     inputs: dict[str, tuple[Tensor, Any]] = {
         "signal": (torch.randn(2, few * FRAME), {0: batch, 1: FRAME * chunk}),
         "length": (torch.full((2,), few * FRAME), {0: batch}),

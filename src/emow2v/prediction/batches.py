@@ -20,7 +20,7 @@ from emow2v.errors import AudioError, Emow2vError, ModelError
 from emow2v.framing import Framing, Signal
 from emow2v.framing.windows import Pieces, Windower
 from emow2v.prediction.blocks import block_of, no_values, samples_between, whole_block, with_checks
-from emow2v.prediction.one_pass import clip_values, part_of, whole_span
+from emow2v.prediction.one_pass import clip_values, part_of
 from emow2v.rows import Block, concatenate
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def _frames(
     card, engine = computation.card, cast(FramesEngine, computation.engine)
     results = clip_values(card, engine, framing, [(clip.signal, clip.duration) for clip in clips], check)
     rate = card.sampling_rate
-    begin, end = whole_span(card, framing)
+    begin, end = framing.span(rate)
     rows: list[Rows] = []
     for clip, (outputs, probabilities) in zip(clips, results, strict=True):
         if outputs is None:

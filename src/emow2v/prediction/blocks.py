@@ -68,13 +68,13 @@ def blocks_of(
 
 def samples_between(recording: Recording, framing: Framing, check: Callable[[], None]) -> Iterator[Signal]:
     """The samples of a recording between the framing's start and end, block by block."""
-    begin, end = (round(float(ms or 0) * recording.sampling_rate / 1000) for ms in (framing.start_ms, framing.end_ms))
+    begin, end = framing.span(recording.sampling_rate)
     position = 0
     for samples in recording:
         check()
-        yield samples[max(0, begin - position) : (end - position if end else None)]
+        yield samples[max(0, begin - position) : end - position]
         position += samples.size
-        if end and position >= end:
+        if position >= end:
             break
 
 

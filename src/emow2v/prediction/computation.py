@@ -19,7 +19,7 @@ from emow2v.framing import Context, Framing, Signal
 from emow2v.framing.windows import Pieces, Windower
 from emow2v.prediction.batches import rows_of_each
 from emow2v.prediction.blocks import blocks_of, cut, no_values, samples_between, whole_block, with_checks
-from emow2v.prediction.one_pass import OnePass, SpanValues, one_pass_facts, whole_span
+from emow2v.prediction.one_pass import OnePass, SpanValues, one_pass_facts
 from emow2v.rows import Block
 from emow2v.storage import counted
 
@@ -149,7 +149,7 @@ class Computation:
 
         of_rows = RowSpeech(framing, speech_frame_ms(self.card), on_speech)
         if framing.whole:
-            begin, end = whole_span(self.card, framing)
+            begin, end = framing.span(self.card.sampling_rate)
             pooled = SpanValues(self.card, engine, [(begin, end)], of_rows.add, all_samples=not framing.end_ms)
             outputs = dict(pooled.values(recording, check)).get(0)
             if outputs is None:

@@ -12,7 +12,7 @@ from emow2v.audio.recording import Recording
 from emow2v.cards import Card
 from emow2v.engines import Outputs, overlapped
 from emow2v.engines.frames import FramesEngine, FrameTotals, Row, SpanSums
-from emow2v.framing import Framing, Signal
+from emow2v.framing import NO_END, SAMPLING_RATE, Framing, Signal
 from emow2v.framing.chunks import FEWEST, Chunk, Chunks, FrameChunks, spans_of_frames
 from emow2v.prediction.blocks import cut
 from emow2v.rows import Floats
@@ -20,7 +20,7 @@ from emow2v.rows import Floats
 OnSpeech = Callable[[Signal], None]  # takes the probabilities of speech of the frames that follow
 Part = tuple[Floats, Signal]  # frames [frames, width], and the probability of speech in each
 
-_AT_ONCE = 64 * 16000  # samples of a batch of clips, with what fills the shorter ones
+_AT_ONCE = 64 * SAMPLING_RATE  # samples of a batch of clips, with what fills the shorter ones
 
 
 class FrameSteps:
@@ -157,7 +157,7 @@ class SpanValues:
     ) -> None:  # fmt: skip
         self._card, self._engine, self._spans, self._on_speech = card, engine, spans, on_speech
         self._last = (
-            None if all_samples else spans_of_frames(0, max(end for _, end in spans), card.frame_hop, 1 << 62)[1]
+            None if all_samples else spans_of_frames(0, max(end for _, end in spans), card.frame_hop, NO_END)[1]
         )
         self.samples = 0
 
@@ -203,7 +203,7 @@ class SpanValues:
                 yield part
 
     def _frames(self, span: int) -> tuple[int, int]:
-        begin, end = spans_of_frames(*self._spans[span], self._card.frame_hop, 1 << 62)
+        begin, end = spans_of_frames(*self._spans[span], self._card.frame_hop, NO_END)
         return int(begin), int(end)
 
     def _value(self, span: int, total: FrameTotals) -> Outputs | None:
@@ -271,7 +271,7 @@ def _clip_spans(card: Card, framing: Framing, signal: Signal, duration: Fraction
     frames = -(-signal.size // card.frame_hop)
     if not framing.whole:
         return chunks_of(card, framing, FEWEST).spans(signal.size, duration)
-    begin, end = whole_span(card, framing)
+    begin, end = framing.span(card.sampling_rate)
     fits = min(end, signal.size) - begin >= card.min_samples
     span = np.array([[begin, end]] if fits else np.zeros((0, 2)), np.int64)
     return spans_of_frames(span[:, 0], span[:, 1], card.frame_hop, frames)
@@ -280,12 +280,6 @@ def _clip_spans(card: Card, framing: Framing, signal: Signal, duration: Fraction
 def chunks_of(card: Card, framing: Framing, size: int) -> Chunks:
     """The object that cuts samples into chunks of `size` frames, with the windows of a framing."""
     return Chunks(framing, card.sampling_rate, hop=card.frame_hop, delay=card.delay, size=size)
-
-
-def whole_span(card: Card, framing: Framing) -> tuple[int, int]:
-    """The samples between the framing's start and end; the latter a large number for the end of the recording."""
-    begin, end = (round(float(ms or 0) * card.sampling_rate / 1000) for ms in (framing.start_ms, framing.end_ms))
-    return begin, end or 1 << 40
 
 
 def part_of(outputs: Outputs, begin: int, end: int) -> Outputs:

@@ -14,7 +14,7 @@ from emow2v.audio.recording import Recording
 from emow2v.engines import Outputs, overlapped
 from emow2v.engines.frames import FramesEngine
 from emow2v.engines.outputs import WeightedMean
-from emow2v.framing import Context, Framing, Signal
+from emow2v.framing import NO_END, Context, Framing, Signal
 from emow2v.framing.windows import Pieces
 from emow2v.prediction.computation import Computation
 from emow2v.prediction.one_pass import SpanValues
@@ -117,7 +117,7 @@ class FrameTurns:
 
 def _in_samples(computation: Computation, spans: Sequence[Span]) -> list[tuple[int, int]]:
     rate = computation.card.sampling_rate
-    return [(round(start * rate), round(end * rate) if np.isfinite(end) else 1 << 40) for start, end in spans]
+    return [(round(start * rate), round(end * rate) if np.isfinite(end) else NO_END) for start, end in spans]
 
 
 @dataclass

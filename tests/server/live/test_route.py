@@ -233,9 +233,8 @@ def test_what_ends_the_thread_ends_its_streams_with_a_sentence(
         with pytest.raises(WebSocketDisconnect) as closed:
             socket.receive_json()
     assert closed.value.code == 1011
-    until(
-        lambda: not any(thread.name.startswith("emow2v-live") for thread in threading.enumerate())
-    )  # it calls the hook
+    # it calls the hook last
+    until(lambda: not any(thread.name.startswith("emow2v-live") for thread in threading.enumerate()))
     monkeypatch.undo()
     assert len(stream(client, "frame_step=100ms", bytes(32_000))[1]) == 10
 

@@ -11,7 +11,7 @@ from emow2v.cards import Card
 from emow2v.discover.names import unknown
 from emow2v.discover.options import choose_card
 from emow2v.errors import RequestError
-from emow2v.framing import Framing, parse_time
+from emow2v.framing import SAMPLING_RATE, Framing, parse_time
 from emow2v.server.live.steps import StreamOptions
 from emow2v.stream import SAMPLING_RATES
 
@@ -54,9 +54,10 @@ def parse(query: QueryParams, served: Card) -> StreamRequest:
     encoding = query.get("encoding", "s16le")
     if encoding not in ENCODINGS:
         raise RequestError(f"encoding is '{encoding[:20]}'; expected {' or '.join(ENCODINGS)}.")
-    rate = query.get("sampling_rate", "16000")
+    rate = query.get("sampling_rate", str(SAMPLING_RATE))
     if not rate.isdecimal() or len(rate) > MOST_DIGITS or int(rate) not in SAMPLING_RATES:
-        raise RequestError(f"sampling_rate is '{rate[:20]}'; expected 1000 to 768000 Hz.")
+        lowest, highest = SAMPLING_RATES[0], SAMPLING_RATES[-1]
+        raise RequestError(f"sampling_rate is '{rate[:20]}'; expected {lowest} to {highest} Hz.")
     padding = query.get("padding", "edge")
     if padding not in ("edge", "zeros"):
         raise RequestError(f"padding is '{padding[:20]}'; expected edge or zeros.")

@@ -73,9 +73,8 @@ class HeldModels:
     loads: int = 0
     _held: list[_Held] = field(default_factory=list)  # used last at the end
     _lock: threading.Lock = field(default_factory=threading.Lock)  # held for short times
-    _loading: threading.Lock = field(
-        default_factory=threading.Lock
-    )  # one at a time, so that its memory can be measured
+    # one at a time, so that its memory can be measured
+    _loading: threading.Lock = field(default_factory=threading.Lock)
 
     @contextlib.contextmanager
     def using(self, name: str) -> Iterator[Model]:

@@ -43,9 +43,8 @@ logger = logging.getLogger("emow2v.server")
 
 MAX_SHOWN = 500  # characters of a field in a job's details, which may hold a recording
 MAX_FIELD = 16 << 20  # bytes of one form field: `data` may list many sessions, or hold a short recording
-_OTHERS = frozenset(
-    ["delete_after_download", "input_filter", "output_filter"]
-)  # fields of requests other than /process
+# fields of requests other than /process
+_OTHERS = frozenset(["delete_after_download", "input_filter", "output_filter"])
 
 
 class CompactJSON(JSONResponse):

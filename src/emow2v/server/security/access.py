@@ -22,14 +22,12 @@ from emow2v.server.uploads.protocol import is_upload
 
 COOKIE = "emow2v-token"
 FIELD = "token"  # of a form, for clients that can send no header
-OPEN_PATHS = frozenset(
-    ["/healthz", "/readyz", "/login", "/logout", "/static/style.css", "/static/icon.svg"]
-)  # hold nobody's data
+# hold nobody's data
+OPEN_PATHS = frozenset(["/healthz", "/readyz", "/login", "/logout", "/static/style.css", "/static/icon.svg"])
 AUTHORISED = "emow2v.authorised"  # in a request's scope: a header or a cookie held a token
 METRICS = "/metrics"
-RECORDINGS = frozenset(
-    ["/upload", "/v1/predictions", "/v1/batches"]
-)  # uploads go to the disk; other bodies stay in memory
+# uploads go to the disk; other bodies stay in memory
+RECORDINGS = frozenset(["/upload", "/v1/predictions", "/v1/batches"])
 MAX_FORM = 64 << 20  # bytes of a request to any other route
 # Charsets of the texts in a form. Others that Python knows raise errors of their own (undefined, punycode)
 # or give characters that no file can hold (unicode_escape, utf-7).

@@ -132,9 +132,8 @@ def _begun(loop: Loop, recipe: FineTuningRecipe, corpus: CheckedCorpus) -> None:
     _expect_best(loop)
     recipes.write(loop.folder, recipes.FINE_TUNING, recipe)
     if not (loop.resumed and all((loop.folder / name).is_file() for name in report.FILES)):
-        report.write(
-            corpus, loop.folder
-        )  # a state of the run vouches for its report, also for one of 0.1.0, without a mark
+        # a state of the run vouches for its report, also for one of 0.1.0, without a mark
+        report.write(corpus, loop.folder)
 
 
 def _expect_best(loop: Loop) -> None:

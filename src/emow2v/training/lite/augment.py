@@ -129,9 +129,8 @@ class Augmenter:
 
     def nothing(self, batch: int, samples: int) -> Tensor:
         """Signals without speech: silence, noise of any colour, tones."""
-        noise = Augmenter(self.generator).add_noise(
-            1e-9 * self._normal(batch, samples)
-        )  # recorded ones may hold voices
+        # recorded ones may hold voices
+        noise = Augmenter(self.generator).add_noise(1e-9 * self._normal(batch, samples))
         noise = noise / (_rms(noise) + 1e-12) * 10 ** (-self._uniform(batch, 1, low=20.0, high=90.0) / 20)
         hertz = self._uniform(batch, 1, low=50.0, high=4000.0)
         tone = torch.sin(2 * math.pi * hertz * self._count(samples) / SAMPLING_RATE) * 0.1
