@@ -160,9 +160,9 @@ def _train_confidence(values: dict[str, Any], to: Path) -> None:
 
     result = run(recipes.parse(ConfidenceRecipe, values), to, errors)
     shares = {name: one["surest_to_least_sure"] for name, one in result.figures["whole"].items()}
-    told = ", ".join(f"{name} {share:.2f}" for name, share in shares.items() if share is not None)
+    known = ", ".join(f"{name} {share:.2f}" for name, share in shares.items() if share is not None)
     output.print(
-        f"wrote {result.network}: error of the surest fifth of rated clips as a share of the least sure one's: {told or '-'}",
+        f"wrote {result.network}: error of the surest fifth of rated clips as a share of the least sure one's: {known or '-'}",
         markup=False,
     )
     _print_package(result)

@@ -148,16 +148,21 @@ def _scripts() -> dict[str, bytes]:
     return found
 
 
-def _plotly() -> dict[str, bytes]:
-    """plotly.js from the package plotly, with its licence."""
+def plotly_js() -> Path | None:
+    """plotly.js, with its licence, in the package plotly, which is not imported; None if it is not installed."""
     spec = find_spec("plotly")
-    for folder in map(Path, (spec.submodule_search_locations or ()) if spec else ()):
-        path = folder / "package_data" / _PLOTLY
-        if path.is_file():
-            return {f"scripts/{_PLOTLY}": path.read_bytes()}
-    raise ModelError(
-        "The page draws its curves with plotly.js, which is not installed; run: pip install 'emow2v[server]'"
-    )
+    folders = (spec.submodule_search_locations or ()) if spec else ()
+    paths = [Path(folder) / "package_data" / _PLOTLY for folder in folders]
+    return next((path for path in paths if path.is_file()), None)
+
+
+def _plotly() -> dict[str, bytes]:
+    path = plotly_js()
+    if path is None:
+        raise ModelError(
+            "The page draws its curves with plotly.js, which is not installed; run: pip install 'emow2v[server]'"
+        )
+    return {f"scripts/{_PLOTLY}": path.read_bytes()}
 
 
 def _licences(card: Card) -> dict[str, bytes]:

@@ -177,7 +177,7 @@ def file_name(header: bytes) -> str | None:
     `filename*` (RFC 5987, also in pieces, RFC 2231) counts before `filename`, which may be raw bytes, encoded words (RFC 2047)
     or percent signs. Where the charset is unknown or does not fit, the name is read as UTF-8, else as Latin-1.
     """
-    parameters = {name.lower(): _plain(value) for name, value in _PARAMETER.findall(header.decode("latin-1"))}
+    parameters = {name.lower(): _unquoted(value) for name, value in _PARAMETER.findall(header.decode("latin-1"))}
     if "filename*" in parameters and "filename" in parameters and not _fits(parameters["filename*"]):
         del parameters["filename*"]  # the other one is used
     name = _extended(parameters["filename*"]) if "filename*" in parameters else _in_pieces(parameters)
@@ -190,7 +190,8 @@ def file_name(header: bytes) -> str | None:
     return name[:_LONGEST]
 
 
-def _plain(value: str) -> str:
+def _unquoted(value: str) -> str:
+    """The value of a parameter, which may stand in quotes."""
     value = value.strip()
     if len(value) >= 2 and value[0] == value[-1] == '"':
         return re.sub(r'\\(["\\])', r"\1", value[1:-1])

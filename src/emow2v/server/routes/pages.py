@@ -10,7 +10,6 @@ import gzip
 from functools import cache
 from html import escape
 from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
 
 from starlette.concurrency import run_in_threadpool
@@ -23,6 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from emow2v._version import __version__
 from emow2v.server.people.person import caller
+from emow2v.web.build import plotly_js
 
 STATIC = Path(__file__).parents[1] / "static"
 _IMMUTABLE = "public, max-age=31536000, immutable"  # of addresses that hold a version; 31,536,000 s is a year
@@ -151,10 +151,7 @@ async def _docs(request: Request) -> Response:
 @cache
 def _plotly() -> tuple[str, Path | None]:
     """Version of the package `plotly` and path of its plotly.min.js; "" and None if it is not installed."""
-    spec = find_spec("plotly")
-    folders = spec.submodule_search_locations if spec else None
-    paths = [Path(folder) / "package_data" / "plotly.min.js" for folder in folders or ()]
-    path = next((path for path in paths if path.is_file()), None)
+    path = plotly_js()
     return ("", None) if path is None else (version("plotly"), path)
 
 

@@ -71,7 +71,7 @@ class Proxied:
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
-        scope = {**scope, "client": _plain(scope.get("client"))}
+        scope = {**scope, "client": _as_ipv4(scope.get("client"))}
         path, prefix = scope["path"], self._root_path
         named = Headers(scope=scope).getlist(HEADER) if self._is_allowed(scope) else []
         if named:
@@ -99,7 +99,7 @@ class Proxied:
         return any(address in network for network in self._networks)
 
 
-def _plain(client: tuple[str, int] | None) -> tuple[str, int] | None:
+def _as_ipv4(client: tuple[str, int] | None) -> tuple[str, int] | None:
     """The client's IPv4 address, where a listener on :: writes it as ::ffff:127.0.0.1."""
     try:
         mapped = ipaddress.IPv6Address(client[0]).ipv4_mapped if client else None

@@ -162,7 +162,11 @@ def _of_recording(rows: Sequence[tuple[str, Segment]], path: Path, recording: Pa
             )
         return [segment for _, segment in rows], ""
     match = _best(names, recording)
-    if match is None and len(names) == 1 and _plain(path.stem) in (_plain(recording.stem), _plain(recording.name)):
+    if (
+        match is None
+        and len(names) == 1
+        and _composed(path.stem) in (_composed(recording.stem), _composed(recording.name))
+    ):
         # talk.rttm belongs to talk.wav also if it names "waveform", as some programs call every recording
         notice = (
             f"it names {storage.shown(names[0])} and is taken for {storage.one_line(recording.name)} by its own name"
@@ -178,13 +182,13 @@ def _of_recording(rows: Sequence[tuple[str, Segment]], path: Path, recording: Pa
 
 def _best(names: Sequence[str], recording: Path) -> str | None:
     """The name of a recording in a table: its path, file name or stem; of several the one with most folders in common."""
-    *folders, file = map(_plain, recording.parts or ("",))
+    *folders, file = map(_composed, recording.parts or ("",))
     best: tuple[tuple[int, int], str] | None = None
     for name in names:
-        *above, last = map(_plain, PurePosixPath(name.replace("\\", "/")).parts or ("",))
+        *above, last = map(_composed, PurePosixPath(name.replace("\\", "/")).parts or ("",))
         if last == file:
             likeness = 2
-        elif last == _plain(recording.stem) or (
+        elif last == _composed(recording.stem) or (
             _stem(last) == _stem(file) and PurePosixPath(last).suffix.lower() in RECORDINGS
         ):
             likeness = 1
@@ -208,7 +212,8 @@ def _stem(name: str) -> str:
     return PurePosixPath(name).stem
 
 
-def _plain(name: str) -> str:
+def _composed(name: str) -> str:
+    """A name whose letters are composed with their accents (NFC); names from macOS have them apart."""
     return unicodedata.normalize("NFC", name)
 
 
@@ -235,8 +240,8 @@ class SegmentFolder:
         self._by_role: dict[str, list[Path]] = defaultdict(list)
         for path in sorted(self.folder.rglob("*")):
             if path.suffix.lower() in ENDINGS and not path.name.startswith("."):
-                self._by_stem[_plain(path.name[: -len(path.suffix)])].append(path)
-                if name := _NOVA.fullmatch(_plain(path.name)):
+                self._by_stem[_composed(path.name[: -len(path.suffix)])].append(path)
+                if name := _NOVA.fullmatch(_composed(path.name)):
                     self._by_role[name["role"]].append(path)
 
     def find(self, recording: str | Path, tiers: Sequence[TierChoice | str] = ()) -> Path | None:
@@ -253,7 +258,7 @@ class SegmentFolder:
         """
         recording = Path(recording)
         # talk.eaf and talk.wav.eaf belong to talk.wav
-        candidates = [*self._by_stem[_plain(recording.stem)], *self._by_stem[_plain(recording.name)]]
+        candidates = [*self._by_stem[_composed(recording.stem)], *self._by_stem[_composed(recording.name)]]
         # a copy that emow2v wrote counts only if there is nothing else
         candidates = [one for one in candidates if origin_of(one) != Origin.OURS] or candidates
         near = self._nearest([path for path in candidates if path != recording], recording)
@@ -275,7 +280,7 @@ class SegmentFolder:
 
     def _of_role(self, recording: Path, tiers: Sequence[TierChoice | str]) -> Path | None:
         """The discrete or free annotation of NOVA for a recording's role."""
-        near = self._nearest(self._by_role[_plain(recording.name).split(".")[0]], recording)
+        near = self._nearest(self._by_role[_composed(recording.name).split(".")[0]], recording)
         found = [path for path in near if _holds_segments(path, recording)]
         named = [path for path in found if any(_is_named(path, choice) for choice in tiers)]
         if len(named or found) > 1:
@@ -295,8 +300,8 @@ class SegmentFolder:
         folders = sorted({path.parent for path in paths})
         if len(folders) < 2:
             return paths
-        of_recording = [*map(_plain, recording.absolute().parent.parts)]
-        likeness = {folder: _alike([*map(_plain, folder.absolute().parts)], of_recording) for folder in folders}
+        of_recording = [*map(_composed, recording.absolute().parent.parts)]
+        likeness = {folder: _alike([*map(_composed, folder.absolute().parts)], of_recording) for folder in folders}
         best = [folder for folder in folders if likeness[folder] == max(likeness.values())]
         if len(best) > 1:
             raise FormatError(
@@ -309,9 +314,9 @@ class SegmentFolder:
 
 def _is_named(path: Path, choice: TierChoice | str) -> bool:
     """Whether an annotation of NOVA has the scheme that a choice of a tier names."""
-    name = _NOVA.fullmatch(_plain(path.name))
+    name = _NOVA.fullmatch(_composed(path.name))
     names = (choice.text, choice.name) if isinstance(choice, TierChoice) else (choice, parse_tier(choice).name)
-    return name is not None and name["scheme"] in map(_plain, names)
+    return name is not None and name["scheme"] in map(_composed, names)
 
 
 def _holds_segments(path: Path, recording: Path) -> bool:

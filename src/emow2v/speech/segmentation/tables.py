@@ -59,7 +59,7 @@ def read_csv(text: str) -> tuple[list[Row], list[str]]:
                 "with separators in them; the file may be cut off"
             )
     scale = dict.fromkeys(columns, 1.0) | {
-        column: 1e-3 for column, place in columns.items() if _MILLISECONDS.search(_plain(header[place]))
+        column: 1e-3 for column, place in columns.items() if _MILLISECONDS.search(_key(header[place]))
     }
     notices = []
     times = [value.strip() for _, *values in lines for value in values[:2]]
@@ -93,7 +93,7 @@ def read_parquet(content: bytes) -> tuple[list[Row], list[str]]:
         raise FormatError(f"it is no whole Parquet table ({reason}); {_EXPECTED}; save it again") from None
     values = {column: _texts(table.column(header[place])) for column, place in columns.items()}
     scale = dict.fromkeys(columns, 1.0) | {
-        column: 1e-3 for column, place in columns.items() if _MILLISECONDS.search(_plain(header[place]))
+        column: 1e-3 for column, place in columns.items() if _MILLISECONDS.search(_key(header[place]))
     }
     places = {column: number for number, column in enumerate(values)}
     rows = [_row(str(number), row, places, scale) for number, row in enumerate(zip(*values.values(), strict=True), 1)]
@@ -141,13 +141,14 @@ def _worth(text: str, separator: str) -> tuple[bool, int]:
     return "start" in _columns(header), len(header)
 
 
-def _plain(name: str) -> str:
+def _key(name: str) -> str:
+    """The name of a column, by which names are compared."""
     return name.strip().lower()[:100]
 
 
 def _columns(header: Sequence[str]) -> dict[str, int]:
     """Places of the columns that mean something."""
-    plain = [_SECONDS.sub("", _MILLISECONDS.sub("", _plain(name))) for name in header]
+    plain = [_SECONDS.sub("", _MILLISECONDS.sub("", _key(name))) for name in header]
     plain = [" ".join(re.sub(r"[_.-]", " ", name).split()) for name in plain]
     places = {
         column: next(plain.index(name) for name in names if name in plain)
