@@ -15,7 +15,7 @@ import httpx
 
 from emow2v.client import answers, flows
 from emow2v.client.answers import Citation, Job, ModelInfo, Recording, Result
-from emow2v.client.connection import Connected, Settings, answered, arguments, lost
+from emow2v.client.connection import Connected, Settings, answer_of, arguments, loss_of
 from emow2v.client.exchange import Answer, Call, Close, Flow, Lost, Next, Notify, Open, Pause, Request, Run, Send, Step
 from emow2v.client.flows import JobOrId, Progress
 from emow2v.client.live import AsyncLiveStream, LiveOptions, Target
@@ -29,7 +29,7 @@ from emow2v.client.recordings import (
     attachment,
     listing,
 )
-from emow2v.client.uploads import uploaded
+from emow2v.client.uploads import upload_in_parts
 from emow2v.errors import Emow2vError
 
 T = TypeVar("T")
@@ -64,7 +64,7 @@ class AsyncClient(Connected):
 
     async def upload(self, recording: Source) -> str:
         """See `Client.upload`."""
-        return await self._run(uploaded(self._server, attachment("file", recording)))
+        return await self._run(upload_in_parts(self._server, attachment("file", recording)))
 
     async def batch(self, *recordings: Source, **options: Unpack[BatchOptions]) -> Job:
         """See `Client.batch`."""
@@ -78,7 +78,7 @@ class AsyncClient(Connected):
 
     async def job(self, job: JobOrId) -> Job:
         """See `Client.job`."""
-        return await self._run(flows.got(self._server, flows.of_job(job), answers.read_job))
+        return await self._run(flows.ask_json(self._server, flows.of_job(job), answers.read_job))
 
     async def jobs(self, **filters: Unpack[Filters]) -> AsyncIterator[Job]:
         """See `Client.jobs`."""
@@ -98,7 +98,9 @@ class AsyncClient(Connected):
 
     async def cancel(self, job: JobOrId) -> Job:
         """See `Client.cancel`."""
-        return await self._run(flows.got(self._server, flows.of_job(job, "/cancel"), answers.read_job, method="POST"))
+        return await self._run(
+            flows.ask_json(self._server, flows.of_job(job, "/cancel"), answers.read_job, method="POST")
+        )
 
     async def erase(self, job: JobOrId) -> Job:
         """See `Client.erase`."""
@@ -120,11 +122,11 @@ class AsyncClient(Connected):
 
     async def download(self, job: JobOrId, path: str | os.PathLike[str], **options: Unpack[FileOptions]) -> Path:
         """See `Client.download`."""
-        return await self._run(flows.downloaded(self._server, job, path, options))
+        return await self._run(flows.download_values(self._server, job, path, options))
 
     async def citation(self, job: JobOrId) -> Citation:
         """See `Client.citation`."""
-        return await self._run(flows.got(self._server, flows.of_job(job, "/citation"), answers.read_citation))
+        return await self._run(flows.ask_json(self._server, flows.of_job(job, "/citation"), answers.read_citation))
 
     # --- server ---
 
@@ -162,7 +164,7 @@ class AsyncClient(Connected):
                 case Send(request):
                     with arguments(self._server, request) as given:
                         response = await self._http.send(self._http.build_request(**given))
-                    return answered(response, response.content)
+                    return answer_of(response, response.content)
                 case Open(request):
                     return await self._opened(request, opened)
                 case Next((_, pieces)):
@@ -178,7 +180,7 @@ class AsyncClient(Connected):
                     if inspect.isawaitable(answer):
                         await answer
         except httpx.RequestError as error:
-            raise lost(error) from None
+            raise loss_of(error) from None
         return None
 
     async def _opened(self, request: Request, opened: contextlib.AsyncExitStack) -> Answer:
@@ -186,5 +188,5 @@ class AsyncClient(Connected):
             response = await self._http.send(self._http.build_request(**given), stream=True)
         opened.push_async_callback(response.aclose)
         if response.status_code >= 300:
-            return answered(response, await response.aread())
-        return answered(response, stream=(response, response.aiter_bytes()))
+            return answer_of(response, await response.aread())
+        return answer_of(response, stream=(response, response.aiter_bytes()))

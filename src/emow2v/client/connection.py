@@ -167,12 +167,12 @@ def arguments(server: Server, request: Request) -> Iterator[dict[str, Any]]:
         }
 
 
-def answered(response: httpx.Response, body: bytes = b"", stream: Any = None) -> Answer:
+def answer_of(response: httpx.Response, body: bytes = b"", stream: Any = None) -> Answer:
     """An answer of httpx."""
     return Answer(response.status_code, {name.lower(): text for name, text in response.headers.items()}, body, stream)
 
 
-def lost(error: httpx.RequestError) -> Lost:
+def loss_of(error: httpx.RequestError) -> Lost:
     """What an error of httpx means for the request."""
     reason = str(error).strip().rstrip(".") or type(error).__name__
     if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
-from emow2v.client.exchange import Answer, Call, Close, Flow, Lost, Next, Open, Patience, Pause, Request, Server, sent
+from emow2v.client.exchange import Answer, Call, Close, Flow, Lost, Next, Open, Patience, Pause, Request, Server, ask
 from emow2v.errors import ClientError, PlaceTaken
 from emow2v.storage.atomic import atomic_file
 
@@ -39,7 +39,7 @@ def download(server: Server, request: Request, path: str | os.PathLike[str], ove
     request = replace(request, headers={**request.headers, "Accept-Encoding": "identity"})
     if not place.is_dir():
         yield Call(partial(_check, place, overwrite))
-    answer: Answer = yield from sent(server, request, Open)
+    answer: Answer = yield from ask(server, request, Open)
     target = place / _name(answer) if place.is_dir() else place
     yield Call(partial(_check, target, overwrite))
     with contextlib.ExitStack() as unfinished:
@@ -66,9 +66,9 @@ def _fill(server: Server, request: Request, answer: Answer, file: IO[bytes], nam
             yield Close(answer.stream)
             return
         except Lost as error:
-            yield Pause(patience.lost(request, error))
+            yield Pause(patience.after_loss(request, error))
         rest = {"Range": f"bytes={size}-", "If-Range": mark} if size and _is_strong(mark) else {}
-        answer = yield from sent(server, replace(request, headers={**request.headers, **rest}), Open)
+        answer = yield from ask(server, replace(request, headers={**request.headers, **rest}), Open)
         part = _PART.match(answer.headers.get("content-range", "")) if answer.status == 206 else None
         if part is None or int(part[1]) != size:
             if answer.status == 206:

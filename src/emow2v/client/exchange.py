@@ -215,7 +215,7 @@ class Patience:
         """Begin anew: something was reached."""
         self._tries, self._begun = 0, self._clock()
 
-    def lost(self, request: Request, error: Lost) -> float:
+    def after_loss(self, request: Request, error: Lost) -> float:
         """Seconds to wait after a lost connection.
 
         Raises:
@@ -227,7 +227,7 @@ class Patience:
             return pause
         raise Unreachable(f"{self._server.address} cannot be reached ({error}); {_remedy(error)}.") from None
 
-    def refused(self, request: Request, error: Refused) -> float:
+    def after_refusal(self, request: Request, error: Refused) -> float:
         """Seconds to wait after a refusal.
 
         Raises:
@@ -258,7 +258,7 @@ def _remedy(error: Lost) -> str:
     )
 
 
-def sent(server: Server, request: Request, step: Callable[[Request], Send | Open] = Send) -> Flow[Answer]:
+def ask(server: Server, request: Request, step: Callable[[Request], Send | Open] = Send) -> Flow[Answer]:
     """The answer to a request, which is sent again where that helps.
 
     Args:
@@ -272,7 +272,7 @@ def sent(server: Server, request: Request, step: Callable[[Request], Send | Open
         try:
             answer: Answer = yield step(request)
         except Lost as error:
-            yield Pause(patience.lost(request, error))
+            yield Pause(patience.after_loss(request, error))
             continue
         if answer.status < 300:
             server.has_answered = True
@@ -282,7 +282,7 @@ def sent(server: Server, request: Request, step: Callable[[Request], Send | Open
             raise WrongAnswer(
                 f"{server.address} leads elsewhere ({answer.status}, {place[:_SHOWN]}); give the address that it leads to."
             )
-        yield Pause(patience.refused(request, refusal_of(server, answer)))
+        yield Pause(patience.after_refusal(request, refusal_of(server, answer)))
 
 
 def refusal_of(server: Server, answer: Answer) -> Refused:

@@ -26,13 +26,13 @@ from emow2v.client.exchange import (
     Pause,
     Request,
     Server,
+    ask,
     json_of,
-    sent,
     wrong,
 )
 from emow2v.client.recordings import FileOptions, Source, prediction
 from emow2v.client.recordings import batch as make_batch
-from emow2v.client.uploads import LARGE, size_of, uploaded
+from emow2v.client.uploads import LARGE, size_of, upload_in_parts
 
 T = TypeVar("T")
 JobOrId: TypeAlias = "Job | str"
@@ -63,15 +63,15 @@ def _read(server: Server, answer: Answer, read: Callable[[Any], T]) -> T:
         raise wrong(server, str(error)) from None
 
 
-def got(server: Server, path: str, read: Callable[[Any], T], method: str = "GET", **query: str) -> Flow[T]:
+def ask_json(server: Server, path: str, read: Callable[[Any], T], method: str = "GET", **query: str) -> Flow[T]:
     """Ask for something, and read its JSON."""
-    answer = yield from sent(server, Request(method, path, query=[*query.items()]))
+    answer = yield from ask(server, Request(method, path, query=[*query.items()]))
     return _read(server, answer, read)
 
 
 def text(server: Server, path: str) -> Flow[str]:
     """Ask for a text."""
-    answer = yield from sent(server, Request("GET", path))
+    answer = yield from ask(server, Request("GET", path))
     return answer.body.decode("utf-8", "replace")
 
 
@@ -81,25 +81,25 @@ def post(server: Server, recording: Source | None, options: Mapping[str, Any]) -
     large = [one for one in request.attachments if one.field == "file" and size_of(one) >= LARGE]
     if large:
         try:
-            upload_id = yield from uploaded(server, large[0])
+            upload_id = yield from upload_in_parts(server, large[0])
         except NotFound:  # an older server
             pass
         else:
             request = prediction(None, {**options, "upload": upload_id})
-    answer = yield from sent(server, request)
+    answer = yield from ask(server, request)
     return _read(server, answer, answers.read_job)
 
 
 def batch(server: Server, recordings: Sequence[Source], options: Mapping[str, Any]) -> Flow[Job]:
     """Post many recordings as one job."""
-    answer = yield from sent(server, make_batch(recordings, options))
+    answer = yield from ask(server, make_batch(recordings, options))
     return _read(server, answer, answers.read_job)
 
 
 def recordings(server: Server, job: JobOrId, first: int, state: str) -> Flow[list[answers.Recording]]:
     """A page of the recordings of a job of many."""
     query = {"first": str(first), "limit": PAGE} | ({"state": state} if state else {})
-    return (yield from got(server, of_job(job, "/files"), answers.read_recordings, **query))
+    return (yield from ask_json(server, of_job(job, "/files"), answers.read_recordings, **query))
 
 
 def predict(server: Server, recording: Source | None, asked: Mapping[str, Any]) -> Flow[answers.Result]:
@@ -116,12 +116,12 @@ def predict(server: Server, recording: Source | None, asked: Mapping[str, Any]) 
 
 def erase(server: Server, job: JobOrId) -> Flow[Job]:
     """Erase a job."""
-    return (yield from got(server, of_job(job), answers.read_job, method="DELETE"))
+    return (yield from ask_json(server, of_job(job), answers.read_job, method="DELETE"))
 
 
 def page(server: Server, query: list[tuple[str, str]]) -> Flow[tuple[list[Job], list[tuple[str, str]]]]:
     """A page of the list of jobs, and the query of the next one; an empty query after the last."""
-    answer = yield from sent(server, Request("GET", "jobs", query=query))
+    answer = yield from ask(server, Request("GET", "jobs", query=query))
     jobs = _read(server, answer, lambda body: [answers.read_job(one) for one in answers.read_list(body)])
     following = _NEXT.search(answer.headers.get("link", ""))
     try:
@@ -137,18 +137,20 @@ def result(server: Server, job: JobOrId, session: int, embeddings: bool | None) 
     Args:
         embeddings: whether to fetch them; None for a look whether the job has kept them
     """
-    found = yield from got(server, of_job(job), answers.read_job)
+    found = yield from ask_json(server, of_job(job), answers.read_job)
     if found.state in ("error", "canceled"):
         raise JobFailed(found)
     if not found.has_ended:
         raise Conflict(f"The job is {found.state}; its result comes when it has finished. Wait for it.", 409)
     if embeddings is None:
-        head = yield from got(server, of_job(job, "/rows"), answers.read_object, first=str(2**40), session=str(session))
+        head = yield from ask_json(
+            server, of_job(job, "/rows"), answers.read_object, first=str(2**40), session=str(session)
+        )
         embeddings = bool(head.get("embeddings"))
-    table = yield from sent(server, result_request(job, "json", session))
+    table = yield from ask(server, result_request(job, "json", session))
     arrays = None
     if embeddings:
-        kept = yield from sent(server, result_request(job, "npz", session))
+        kept = yield from ask(server, result_request(job, "npz", session))
         arrays = kept.body
     return _read(server, table, lambda body: answers.read_result(body, found, arrays))
 
@@ -160,7 +162,7 @@ def result_request(job: JobOrId, file_format: str, session: int | None) -> Reque
     return Request("GET", of_job(job, "/result"), query=[*wanted, *which])
 
 
-def downloaded(server: Server, job: JobOrId, path: str | os.PathLike[str], options: FileOptions) -> Flow[Path]:
+def download_values(server: Server, job: JobOrId, path: str | os.PathLike[str], options: FileOptions) -> Flow[Path]:
     """The values of a job, in a file."""
     request = result_request(job, options.get("format", ""), options.get("session"))
     if options.get("each"):
@@ -171,13 +173,15 @@ def downloaded(server: Server, job: JobOrId, path: str | os.PathLike[str], optio
 
 def content(server: Server, job: JobOrId, file_format: str, session: int | None) -> Flow[bytes]:
     """The values of a job in a format, as bytes."""
-    answer = yield from sent(server, result_request(job, file_format, session))
+    answer = yield from ask(server, result_request(job, file_format, session))
     return answer.body
 
 
 def models(server: Server) -> Flow[list[answers.ModelInfo]]:
     """Models that a request may name."""
-    return (yield from got(server, "models", lambda body: [answers.read_model(one) for one in answers.read_list(body)]))
+    return (
+        yield from ask_json(server, "models", lambda body: [answers.read_model(one) for one in answers.read_list(body)])
+    )
 
 
 def wait(server: Server, job: JobOrId, on_progress: Progress | None, timeout_s: float | None) -> Flow[Job]:
@@ -199,7 +203,7 @@ def wait(server: Server, job: JobOrId, on_progress: Progress | None, timeout_s: 
             silent = silent + 1 if reported is before else 0
             if last is not None and last.has_ended:
                 return last
-        now = yield from got(server, of_job(job), answers.read_job)  # which waits for a server that starts again
+        now = yield from ask_json(server, of_job(job), answers.read_job)  # which waits for a server that starts again
         yield from report(now)
         if now.has_ended:
             return now

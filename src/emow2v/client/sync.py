@@ -13,7 +13,7 @@ import httpx
 
 from emow2v.client import answers, flows
 from emow2v.client.answers import Citation, Job, ModelInfo, Recording, Result
-from emow2v.client.connection import Connected, Settings, answered, arguments, lost
+from emow2v.client.connection import Connected, Settings, answer_of, arguments, loss_of
 from emow2v.client.exchange import Answer, Call, Close, Flow, Lost, Next, Notify, Open, Pause, Request, Run, Send, Step
 from emow2v.client.flows import JobOrId, Progress
 from emow2v.client.live import LiveOptions, LiveStream, Target
@@ -27,7 +27,7 @@ from emow2v.client.recordings import (
     attachment,
     listing,
 )
-from emow2v.client.uploads import uploaded
+from emow2v.client.uploads import upload_in_parts
 from emow2v.errors import Emow2vError
 
 T = TypeVar("T")
@@ -90,7 +90,7 @@ class Client(Connected):
         Args:
             recording: as for `predict`
         """
-        return self._run(uploaded(self._server, attachment("file", recording)))
+        return self._run(upload_in_parts(self._server, attachment("file", recording)))
 
     def batch(self, *recordings: Source, **options: Unpack[BatchOptions]) -> Job:
         """Post many recordings as one job, whose result is one table; a recording that fails does not stop the others.
@@ -118,7 +118,7 @@ class Client(Connected):
 
     def job(self, job: JobOrId) -> Job:
         """The present state of a job."""
-        return self._run(flows.got(self._server, flows.of_job(job), answers.read_job))
+        return self._run(flows.ask_json(self._server, flows.of_job(job), answers.read_job))
 
     def jobs(self, **filters: Unpack[Filters]) -> Iterator[Job]:
         """Jobs, the newest first, however many; the list is fetched in pages as it is read.
@@ -148,7 +148,7 @@ class Client(Connected):
         Raises:
             Conflict: it has ended otherwise
         """
-        return self._run(flows.got(self._server, flows.of_job(job, "/cancel"), answers.read_job, method="POST"))
+        return self._run(flows.ask_json(self._server, flows.of_job(job, "/cancel"), answers.read_job, method="POST"))
 
     def erase(self, job: JobOrId) -> Job:
         """Erase a job with its recording, its log and its values; gives its last state."""
@@ -191,11 +191,11 @@ class Client(Connected):
             PlaceTaken: there is such a file
             ClientError: it cannot be fetched, or the file not be written
         """
-        return self._run(flows.downloaded(self._server, job, path, options))
+        return self._run(flows.download_values(self._server, job, path, options))
 
     def citation(self, job: JobOrId) -> Citation:
         """How to name the values of a finished job in a paper."""
-        return self._run(flows.got(self._server, flows.of_job(job, "/citation"), answers.read_citation))
+        return self._run(flows.ask_json(self._server, flows.of_job(job, "/citation"), answers.read_citation))
 
     # --- server ---
 
@@ -236,7 +236,7 @@ class Client(Connected):
                 case Send(request):
                     with arguments(self._server, request) as given:
                         response = self._http.send(self._http.build_request(**given))
-                    return answered(response, response.content)
+                    return answer_of(response, response.content)
                 case Open(request):
                     return self._opened(request, opened)
                 case Next((_, pieces)):
@@ -250,7 +250,7 @@ class Client(Connected):
                 case Notify(function, value):
                     function(value)
         except httpx.RequestError as error:
-            raise lost(error) from None
+            raise loss_of(error) from None
         return None
 
     def _opened(self, request: Request, opened: contextlib.ExitStack) -> Answer:
@@ -258,5 +258,5 @@ class Client(Connected):
             response = self._http.send(self._http.build_request(**given), stream=True)
         opened.callback(response.close)
         if response.status_code >= 300:
-            return answered(response, response.read())
-        return answered(response, stream=(response, response.iter_bytes()))
+            return answer_of(response, response.read())
+        return answer_of(response, stream=(response, response.iter_bytes()))

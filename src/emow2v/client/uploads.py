@@ -18,8 +18,8 @@ from emow2v.client.exchange import (
     Request,
     Send,
     Server,
+    ask,
     refusal_of,
-    sent,
     wrong,
 )
 from emow2v.errors import ClientError
@@ -45,7 +45,7 @@ def size_of(recording: Attachment) -> int:
         raise ClientError(f"{recording.name} cannot be read ({error.strerror}).") from None
 
 
-def uploaded(server: Server, recording: Attachment) -> Flow[str]:
+def upload_in_parts(server: Server, recording: Attachment) -> Flow[str]:
     """Send a recording in parts.
 
     Returns:
@@ -59,7 +59,7 @@ def uploaded(server: Server, recording: Attachment) -> Flow[str]:
     size: int = yield Call(partial(size_of, recording))
     name = base64.b64encode(recording.name.encode()).decode()
     about = {**_TUS, "Upload-Length": str(size), "Upload-Metadata": f"filename {name}"}
-    made = yield from sent(server, Request("POST", "uploads", headers=about))
+    made = yield from ask(server, Request("POST", "uploads", headers=about))
     upload_id = made.headers.get("location", "").rpartition("/")[2]
     if not upload_id:
         raise wrong(server, "an upload has no address")
@@ -71,7 +71,7 @@ def uploaded(server: Server, recording: Attachment) -> Flow[str]:
         try:
             answer: Answer = yield Send(request)
         except Lost as error:
-            yield Pause(patience.lost(request, error))
+            yield Pause(patience.after_loss(request, error))
         else:
             if answer.status == 204:
                 offset = _offset(server, answer)
@@ -80,9 +80,11 @@ def uploaded(server: Server, recording: Attachment) -> Flow[str]:
             refused = refusal_of(server, answer)
             is_passing = answer.status in _ASK_AGAIN
             yield Pause(
-                patience.lost(request, Lost(str(refused))) if is_passing else patience.refused(request, refused)
+                patience.after_loss(request, Lost(str(refused)))
+                if is_passing
+                else patience.after_refusal(request, refused)
             )
-        answer = yield from sent(server, Request("HEAD", f"uploads/{upload_id}", headers=_TUS))
+        answer = yield from ask(server, Request("HEAD", f"uploads/{upload_id}", headers=_TUS))
         if (reached := _offset(server, answer)) > offset:
             patience.reset()
         offset = reached
