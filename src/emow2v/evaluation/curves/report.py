@@ -20,6 +20,7 @@ from emow2v.trajectory import DIMENSIONS
 
 FILES = ("curves.json", "curves.md", "curves.csv", "curves.png")
 _DRAWN = 6  # recordings in the picture, the first ones
+_STYLES = ("--", ":", "-.", (0, (1, 3)), (0, (8, 2, 1, 2)), (0, (12, 3)))  # of raters, as matplotlib names them
 
 
 def write(
@@ -119,7 +120,8 @@ def markdown(evaluation: CurveEvaluation, about: Mapping[str, str]) -> str:
             for name in names
         ]
         lines += ["CCC by recording:", "", *table(("", *evaluation.dimensions), cells), ""]
-    sentences = [*evaluation.notices, *(f"{one.name}: {line}" for one in evaluation.recordings for line in one.notices)]
+    sentences = [f"The picture has the first {_DRAWN} recordings."] if len(evaluation.recordings) > _DRAWN else []
+    sentences += [*evaluation.notices, *(f"{one.name}: {line}" for one in evaluation.recordings for line in one.notices)]
     sentences += [f"{name} could not be scored: {sentence}" for name, sentence in evaluation.skipped.items()]
     lines += [f"* {sentence}" for sentence in sentences]
     lines += ["", "![curves](curves.png)", ""]
@@ -156,17 +158,27 @@ def picture(evaluation: CurveEvaluation) -> bytes:
     panels = np.atleast_2d(figure.subplots(len(shown), len(names), sharey=True, squeeze=False))
     for one, line in zip(shown, panels, strict=True):
         for name, axes in zip(names, line, strict=True):
-            for number, (rater, values) in enumerate(sorted(one.ratings.get(name, {}).items())):
-                style = ("-", "--", ":", "-.")[number % 4]
-                axes.plot(one.times, values, style, label=f"rater {rater}", color="0.35", linewidth=0.9)
+            ratings = one.ratings.get(name, {})
+            for number, (rater, values) in enumerate(sorted(ratings.items())):
+                style = _STYLES[number % len(_STYLES)]
+                axes.plot(one.times, values, linestyle=style, label=f"rater {rater}", color="0.45", linewidth=0.8)
+            if len(ratings) > 1:
+                mean = np.mean(list(ratings.values()), axis=0)
+                axes.plot(one.times, mean, label="mean of the raters", color="0", linewidth=1.2)
             axes.plot(
                 one.times, one.scores[:, DIMENSIONS.index(name)], label="score", color=COLOURS[name], linewidth=1.4
             )
             axes.set(ylim=(0, 1), title=f"{name}, {one.name}")
+            axes.set_ylabel("score" if name == names[0] else "")
             axes.grid(alpha=0.25)
             axes.margins(x=0)
     for axes in panels[-1]:
         axes.set_xlabel("time (s), raters less their lag")
-    for axes in panels[0]:
-        axes.legend(frameon=False, fontsize=7)
+    handles = {
+        f"score of {name}" if label == "score" else label: handle
+        for line in panels
+        for name, axes in zip(names, line, strict=True)
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
+    }
+    figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=2 * len(names), frameon=False)
     return png(figure)
