@@ -438,7 +438,7 @@ def test_runs_without_a_folder_or_a_list_have_no_journal(folder: Path, predict: 
     assert not list(folder.rglob(".emow2v")) and not list(folder.rglob("failures.csv"))
     for options in (["--retry-failed"], ["--check", "content"]):
         result = predict("in/t000.wav", "-o", "out", *options, code=1)
-        assert "belong to a run over a folder or a list; expected -o DIR with it." in str(result.exception)
+        assert "a folder or a list; expected one of these as input, and -o DIR." in str(result.exception)
 
 
 def test_a_folder_of_results_in_the_folder_of_recordings(folder: Path, predict: Predict) -> None:

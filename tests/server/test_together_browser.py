@@ -149,3 +149,6 @@ def test_the_page_is_accessible_and_fits(
     assert count > 20 and weak == []
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert page.locator("#means").evaluate("one => one.parentElement.scrollWidth <= one.parentElement.clientWidth")
+    first = page.locator("#means tbody th").first
+    line = first.evaluate("one => one.querySelector('a').getClientRects().length")
+    assert line == 1  # names are not broken within a word

@@ -260,7 +260,8 @@ def predict(
     resumed = folder is not None and to is not None and any(one.key for one in selection.inputs)
     if not resumed and (retry_failed or relative or check is not CheckChoice.time):
         raise FormatError(
-            "--retry-failed, --relative and --check belong to a run over a folder or a list; expected -o DIR with it."
+            "--retry-failed, --relative and --check belong to a run over a folder or a list; expected one of these as input, "
+            "and -o DIR."
         )
     if ray and not resumed:
         raise FormatError("--ray computes a folder or a list of recordings, with a journal; expected -o DIR with it.")

@@ -121,7 +121,10 @@ def markdown(evaluation: CurveEvaluation, about: Mapping[str, str]) -> str:
         ]
         lines += ["CCC by recording:", "", *table(("", *evaluation.dimensions), cells), ""]
     sentences = [f"The picture has the first {_DRAWN} recordings."] if len(evaluation.recordings) > _DRAWN else []
-    sentences += [*evaluation.notices, *(f"{one.name}: {line}" for one in evaluation.recordings for line in one.notices)]
+    sentences += [
+        *evaluation.notices,
+        *(f"{one.name}: {line}" for one in evaluation.recordings for line in one.notices),
+    ]
     sentences += [f"{name} could not be scored: {sentence}" for name, sentence in evaluation.skipped.items()]
     lines += [f"* {sentence}" for sentence in sentences]
     lines += ["", "![curves](curves.png)", ""]
