@@ -16,6 +16,7 @@ from emow2v.errors import Emow2vError, FormatError
 from emow2v.evaluation.curves.follow import evaluate_curves
 from emow2v.evaluation.curves.rated import Curve
 from emow2v.evaluation.curves.recordings import RatedRecording, has_curves, read_recordings
+from emow2v.evaluation.curves.report import markdown, picture
 from emow2v.evaluation.curves.sums import ccc_of, ccc_with_interval, correlation_within, sums
 from emow2v.model import Model
 
@@ -208,6 +209,14 @@ def test_the_command_writes_a_report(
     assert again.exit_code != 0 and "curves.csv" in str(again.exception)
     again = call("evaluate", "--data", session, "-o", tmp_path / "out", "--opensmile")
     assert again.exit_code != 0 and "are for clips" in str(again.exception)
+
+
+def test_the_report_says_which_recordings_the_picture_leaves_out(level: Model, session: Path) -> None:
+    evaluation = evaluate_curves(level, read_recordings(session), lag_s=2.4, draws=0)
+    assert "The picture has" not in markdown(evaluation, {})
+    more = dataclasses.replace(evaluation, recordings=[*evaluation.recordings] * 4)
+    assert "* The picture has the first 6 recordings.\n" in markdown(more, {})
+    assert picture(more).startswith(b"\x89PNG")
 
 
 def test_a_manifest_names_recordings_annotations_and_raters(session: Path) -> None:
