@@ -24,7 +24,7 @@ import pytest
 import soundfile
 
 from commands import predictor
-from emow2v.model import Model
+from emow2v.model import Model, load
 from emow2v.modelstore.verify import EXAMPLE
 from emow2v.storage import locks
 from waiting import until
@@ -83,6 +83,18 @@ def worked_on(folder: Path) -> list[str]:
             "SELECT key FROM recordings WHERE attempt = (SELECT value FROM facts WHERE name = 'attempt') ORDER BY key"
         )
         return [key for (key,) in database.execute(query)]
+
+
+def test_links_to_nowhere_are_listed_one_by_one(folder: Path, predict: Predict) -> None:
+    """As git-annex leaves recordings whose content is elsewhere."""
+    for name in ("away1.wav", "away2.wav"):
+        (folder / "in" / name).symlink_to(f".git/annex/{name}")
+    result = predict("in", "-o", "out", *FORMATS, code=1)
+    assert "4 of 7 recordings done, 3 failed" in result.output
+    with (folder / "out" / "failures.csv").open(newline="", encoding="utf-8") as file:
+        rows = {row["file"]: row["error"] for row in csv.DictReader(file)}
+    assert list(rows) == ["in/away1.wav", "in/away2.wav", "in/bad.wav"]
+    assert rows["in/away1.wav"].startswith("in/away1.wav is a link to a file that is not there; fetch the content")
 
 
 def test_a_second_run_does_nothing_again(folder: Path, predict: Predict) -> None:
@@ -272,6 +284,26 @@ def test_a_kill_between_two_results_of_a_recording(folder: Path, predict: Predic
     assert done.returncode == -signal.SIGKILL, done.stderr
     predict("in", "-o", "out", *FORMATS, code=1)
     assert results(folder) == expected
+
+
+@pytest.mark.parametrize("left", [["t001.wav"], ["t000.wav", "t002.wav"]])
+def test_the_rest_of_a_run_has_the_numbers_of_an_undisturbed_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left: list[str]
+) -> None:
+    """Clips of people have different lengths, and what is left shares its batches with others than before."""
+    monkeypatch.chdir(tmp_path)
+    predict = predictor(monkeypatch, load("lite-frames"))
+    sound, rate = soundfile.read(EXAMPLE, dtype="float32")
+    Path("in").mkdir()
+    for clip in range(6):
+        soundfile.write(f"in/t{clip:03}.wav", sound[clip * rate : (clip + 1) * rate + 900 * (clip + 1)], rate)
+    options = ("--format", "csv", "--table", "all.parquet")
+    predict("in", "-o", "out", *options)
+    expected = results(tmp_path)
+    for name in left:
+        Path("out", name).with_suffix(".csv").unlink()
+    predict("in", "-o", "out", *options)
+    assert worked_on(Path("out")) == left and results(tmp_path) == expected
 
 
 @pytest.mark.slow

@@ -168,6 +168,7 @@ def predictions(
     channel: object,
     *,
     turns: bool = False,
+    rest: bool = False,
 ) -> Iterator[Callable[[Item], list[Trajectory]]]:
     """A function that returns the trajectories of an item, for `each`: it is called for every item once, in their order.
 
@@ -177,13 +178,15 @@ def predictions(
     Args:
         prepare: returns the options of an item without its channel; may raise the item's error
         channel, turns: as for `trajectories`
+        rest: the items may be what a stopped run left; the last one is then computed as it would have been among others,
+            since the last bit of its numbers depends on that
     """
     if isinstance(model, Elsewhere):
         elsewhere = (Request(source(item), partial(prepare, item)) for item in items)
         with contextlib.closing(model.predict_elsewhere(elsewhere, channel, turns=turns)) as results:
             yield lambda item: next(results)()
         return
-    if channel == "each" or len(items) < 2:
+    if channel == "each" or (len(items) < 2 and not rest):
         with contextlib.closing(fetched_ahead(map(source, items))) as sources:
             yield lambda item: trajectories(model, next(sources), channel, prepare(item), turns=turns)
         return

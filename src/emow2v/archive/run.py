@@ -135,7 +135,8 @@ def predict(
             return sys.stdin.buffer
         return attempts[one.path].content.source if run else one.path
 
-    with predictions(model, inputs, prepare, source, channel, turns=finder is not None) as computed_of:
+    turned = finder is not None
+    with predictions(model, inputs, prepare, source, channel, turns=turned, rest=run is not None) as computed_of:
 
         def work(one: Input) -> Outcome:
             found, segmentation = computed_of(one), of_turns.get(one.path, {}).get("segments")

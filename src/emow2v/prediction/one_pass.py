@@ -21,6 +21,7 @@ OnSpeech = Callable[[Signal], None]  # takes the probabilities of speech of the 
 Part = tuple[Floats, Signal]  # frames [frames, width], and the probability of speech in each
 
 _AT_ONCE = 64 * SAMPLING_RATE  # samples of a batch of clips, with what fills the shorter ones
+_ROWS_AT_ONCE = 256  # of values over time: engines compute few rows by other kernels, whose last bit differs
 
 
 class FrameSteps:
@@ -230,7 +231,7 @@ def clip_values(
 ) -> list[tuple[Outputs | None, Signal]]:
     """Outputs of each of many short recordings, and its probabilities of speech; None where it has no value.
 
-    Clips of about the same length are computed together.
+    Clips of about the same length are computed together. The values of one are the same whichever others it comes with.
 
     Args:
         clips: samples and duration in seconds of each
@@ -247,7 +248,9 @@ def clip_values(
             results[number] = None, speech
         if not any(len(mean) for mean, _ in moments):
             continue
-        outputs = engine.read(*(np.concatenate(parts) for parts in zip(*moments, strict=True)))
+        both = [np.concatenate(parts) for parts in zip(*moments, strict=True)]
+        more = 0 if framing.whole else -len(both[0]) % _ROWS_AT_ONCE
+        outputs = engine.read(*(np.pad(part, ((0, more), (0, 0))) for part in both))
         begin = 0
         for number, (mean, _) in zip(members, moments, strict=True):
             if len(mean):
