@@ -52,8 +52,8 @@ class Outcome:
         error: one sentence; "" if the input has a result
         notices: sentences on missing or unusual parts of the recording, and on names that were shortened
         duration_s: seconds of sound that were read, where they are known
-        members: of a list, the recordings that the error is about
-        reason: of a list, how the sentence on each of its members goes on after the name
+        members: of a list or a folder, the recordings that the error is about
+        reason: of a list or a folder, how the sentence on each of its members goes on after the name
     """
 
     path: str

@@ -14,6 +14,7 @@ from emow2v.inputs import ENDINGS, Input, LeftOut, Outcome, some, stem_of
 from emow2v.inputs.texts import Texts
 from emow2v.stores import with_two_slashes
 
+_FETCH = "fetch the content (git annex get, datalad get), or mend the link"
 _NO_RECORDING = "matches no recording; expected recordings such as .wav, .mp3 or .mp4."
 
 
@@ -73,7 +74,8 @@ def recordings_in(name: str, failed: list[Outcome], leave_out: Callable[[LeftOut
             else:  # a pipe or a device is opened only when it is named itself
                 others.append(str(within))
     if broken:
-        failed.append(Outcome(name, error=_broken_links_error(name, broken)))
+        reason = f"is a link to a file that is not there; {_FETCH}."
+        failed.append(Outcome(name, error=_broken_links_error(name, broken), members=broken, reason=reason))
     if not count and len(failed) == known:
         failed.append(Outcome(name, error=f"{storage.shown(name)} {_NO_RECORDING}"))
     left_out = LeftOut(name, others, hidden, links)
@@ -193,10 +195,9 @@ def _broken_links_error(name: str, links: Sequence[str]) -> str:
         target = storage.shown(first.readlink())
     except OSError:  # deleted meanwhile
         return _not_found_error(first)
-    remedy = "fetch the content (git annex get, datalad get), or mend the link"
     if len(links) == 1:
-        return f"{storage.shown(first)} is a link to {target}, which is not there; {remedy}."
+        return f"{storage.shown(first)} is a link to {target}, which is not there; {_FETCH}."
     return (
         f"{storage.shown(name)}: {len(links)} recordings are links to files that are not there "
-        f"({some(links)}); {remedy}."
+        f"({some(links)}); {_FETCH}."
     )
