@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import socket
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from commands import run
+from emow2v.cluster import connection
 from emow2v.cluster.connection import connected
 from emow2v.errors import ClusterError
 from emow2v.modelstore.verify import EXAMPLE
@@ -52,3 +54,28 @@ def test_a_single_recording_is_refused(tmp_path: Path) -> None:
         "--ray computes a folder or a list of recordings, with a journal; expected -o DIR with it."
     ]
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("answer", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"SSH-2.0-OpenSSH_9.6\r\n", b"", None])
+def test_a_port_of_another_program_is_refused(monkeypatch: pytest.MonkeyPatch, answer: bytes | None) -> None:
+    """Such as that of the dashboard; Ray would try for minutes, and print warnings."""
+    monkeypatch.setattr(connection, "_TRY_S", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as server, ThreadPoolExecutor(1) as pool:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+
+        def serve() -> None:
+            client, _ = server.accept()
+            with client:
+                if answer is not None:
+                    client.sendall(answer)
+                while answer is None and client.recv(64):  # it waits for more, as a database does
+                    pass
+
+        served = pool.submit(serve)
+        why = "timed out" if answer is None else "another program does|Connection reset by peer|Broken pipe"
+        with (
+            pytest.raises(ClusterError, match=rf"^No cluster of Ray answers at {address} \(({why})\)"),
+            connected(address),
+        ):
+            pass
+        served.exception()

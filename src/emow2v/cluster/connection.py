@@ -20,7 +20,12 @@ from emow2v.storage import shown
 LOCAL = "local"  # as an address: this computer alone
 RUNNING = "auto"  # as an address: the cluster that this computer belongs to
 _STORE_BYTES = 256 << 20  # for rows on their way, of a cluster that is started here
-_TRY_S = 5  # to reach a computer
+_TRY_S = 5  # to reach a computer, and for its answer
+_GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(
+    [0, 0, 0, 4, 0, 0, 0, 0, 0]
+)  # of a client of gRPC, as Ray is one
+_SETTINGS = 4  # the type of the first frame that a server of gRPC sends
+_HEAD_BYTES = 9  # of a frame: its length, type, flags and stream
 _PREFIX = "emow2v-ray-"
 _QUIET: dict[str, Any] = {"log_to_driver": False, "configure_logging": False, "logging_level": "ERROR"}
 
@@ -38,6 +43,7 @@ def connected(address: str) -> Iterator[Any]:
     """
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # engines choose processors as without Ray
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # our sentences say what went wrong
     _check(address)
     with contextlib.ExitStack() as stack:
         if address == LOCAL:
@@ -76,12 +82,28 @@ def _check(address: str) -> None:
             "computer belongs to, or local."
         )
     try:
-        socket.create_connection((host.strip("[]"), int(port)), _TRY_S).close()
+        with socket.create_connection((host.strip("[]"), int(port)), _TRY_S) as connection:
+            why = "" if os.environ.get("RAY_USE_TLS", "0") == "1" or _greets(connection) else "another program does"
     except (OSError, OverflowError) as error:
         why = getattr(error, "strerror", None) or str(error) or "no answer"
+    if why:
         raise ClusterError(
             f"No cluster of Ray answers at {address} ({why}); start one with `ray start --head`, and name its HOST:PORT."
-        ) from None
+        )
+
+
+def _greets(connection: socket.socket) -> bool:
+    """Whether a server of gRPC answers, as the head of a cluster is one.
+
+    Raises:
+        OSError: nothing answers
+    """
+    connection.settimeout(_TRY_S)
+    connection.sendall(_GREETING)
+    answer = b""
+    while len(answer) < _HEAD_BYTES and (more := connection.recv(64)):
+        answer += more
+    return answer[3:4] == bytes([_SETTINGS]) and answer[5:9] == bytes(4)
 
 
 def _reason(address: str, error: Exception) -> str:
@@ -102,7 +124,10 @@ def _reason(address: str, error: Exception) -> str:
     first = " ".join(text.split())[:300]
     if address == LOCAL:
         return f"Ray did not start on this computer ({first}); see that the folder for temporary files has space."
-    return f"The cluster at {address} cannot be used from here ({first}); run the command on one of its nodes."
+    return (
+        f"The cluster at {address} cannot be used from here ({first}); run the command on one of its nodes, and name the port of "
+        "`ray start --head`, which is 6379 unless --port chose another."
+    )
 
 
 @contextlib.contextmanager
