@@ -256,6 +256,24 @@ def test_a_folder_without_annotations_and_two_recordings_beside_one(session: Pat
         read_recordings(session)
 
 
+def test_annotations_that_emow2v_wrote_are_no_raters(
+    lite: Model, session: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = [[curve.rater for curve in one.curves] for one in read_recordings(session)]
+    own = session / "s0/teacher.arousal.annotation"
+    lite.predict(np.zeros(32000, np.float32), RATE).save(own)
+    assert own.is_file()
+    assert [[curve.rater for curve in one.curves] for one in read_recordings(session)] == before
+    [record] = caplog.records
+    assert record.message.endswith("that emow2v wrote are left out (1, such as teacher.arousal.annotation).")
+    manifest = session / "manifest.csv"
+    manifest.write_text("file,annotation\ns0/teacher.wav,s0/teacher.arousal.annotation\n")
+    with pytest.raises(
+        FormatError, match=r"line 2: s0/teacher\.arousal\.annotation was written by emow2v; expected an"
+    ):
+        read_recordings(manifest)
+
+
 def empty(session: Path) -> Path:
     folder = session / "empty"
     folder.mkdir()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,10 @@ from emow2v.errors import FormatError
 from emow2v.evaluation.curves.rated import Curve, dimension_of, read_curves
 from emow2v.formats.ssi_read import read_annotation
 from emow2v.inputs import ENDINGS
+from emow2v.storage.marks import Origin, origin_of
 from emow2v.storage.text import decode
+
+logger = logging.getLogger("emow2v.curves")
 
 COLUMNS = ("file", "annotation", "dimension", "rater", "scale")
 
@@ -50,7 +54,7 @@ def read_recordings(path: Path, *, scales: Mapping[str, Scale] | None = None) ->
 
     A manifest has the columns file and annotation, and any of dimension, rater and scale (such as -1:1); names are relative
     to it. In a folder and below it, each continuous annotation of arousal, dominance or valence belongs to the recording
-    beside it that begins with its role, or else to the only one beside it.
+    beside it that begins with its role, or else to the only one beside it. Those that emow2v wrote are no raters and left out.
 
     Args:
         scales: lowest and highest value by dimension, for files that do not state them
@@ -86,6 +90,11 @@ def _of_manifest(path: Path, scales: Mapping[str, Scale]) -> dict[Path, tuple[st
                     f"{where}: {storage.shown(row[column])} does not exist; expected a name relative to the manifest's "
                     "folder, or a whole path."
                 )
+        if origin_of(path.parent / row["annotation"]) == Origin.OURS:
+            raise FormatError(
+                f"{where}: {storage.shown(row['annotation'])} was written by emow2v; expected an annotation by a person; "
+                "compare results with emow2v compare."
+            )
         stated = known(row.get("scale", ""))
         curves = read_curves(
             path.parent / row["annotation"],
@@ -99,17 +108,25 @@ def _of_manifest(path: Path, scales: Mapping[str, Scale]) -> dict[Path, tuple[st
 
 def _of_folder(folder: Path, scales: Mapping[str, Scale]) -> dict[Path, tuple[str, list[Curve]]]:
     found: dict[Path, tuple[str, list[Curve]]] = {}
+    ours: list[Path] = []
     for path in sorted(folder.rglob("*.annotation")):
         annotation = read_annotation(path)
         dimension = dimension_of(annotation, path)
         if annotation.scheme != "CONTINUOUS" or not dimension:
             continue
+        if origin_of(path) == Origin.OURS:
+            ours.append(path)
+            continue
         file = _recording_beside(path)
         name = file.relative_to(folder).as_posix()
         found.setdefault(file, (name, []))[1].extend(read_curves(path, dimension=dimension, scales=scales))
+    if ours:
+        logger.warning(
+            "%s: annotations that emow2v wrote are left out (%d, such as %s).", folder, len(ours), ours[0].name
+        )
     if not found:
         raise FormatError(
-            f"{folder} holds no continuous annotation of arousal, dominance or valence; expected files such as "
+            f"{folder} holds no continuous annotation of arousal, dominance or valence by people; expected files such as "
             "ROLE.arousal.RATER.annotation beside their recordings, or a manifest with columns file and annotation."
         )
     return found
