@@ -243,7 +243,9 @@ def _times(name: str, values: Any, count: int) -> list[pd.Timedelta | None]:
         return [_time(name, values)] * count
     if len(values) != count:
         files = storage.counted(count, "file")
-        raise FramingError(f"{name} has {len(values)} values for {files}; expected one for all, or one for each.")
+        raise FramingError(
+            f"{name} has {storage.counted(len(values), 'value')} for {files}; expected one for all, or one for each."
+        )
     return [_time(name, value) for value in values]
 
 

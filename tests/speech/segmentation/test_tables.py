@@ -62,6 +62,7 @@ def test_what_pandas_and_audformat_write(tmp_path: Path) -> None:
     found = read(tmp_path, path.name, path.read_bytes(), recording=tmp_path / "audio" / "talk.wav")
     assert [(one.start, one.end, one.speaker) for one in found.segments] == [(0.5, 1.75, "Anna"), (2, math.inf, "")]
     assert found.notices == ("db.turns.csv: 1 turn has no end and lasts until the end of the recording.",)
+    assert not read_segments(path, recording=tmp_path / "audio" / "other.wav").notices  # not of its turns
 
 
 @pytest.mark.parametrize("ending", ["csv", "parquet"])

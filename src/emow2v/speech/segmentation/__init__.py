@@ -139,7 +139,7 @@ def _read(kind: str, content: bytes, path: Path, recording: Path | None) -> Segm
     if kind in _TABLES:
         rows, notices = tables.read_parquet(content) if kind == "parquet" else _TABLE_READERS[kind](words)
         segments, alias = _of_recording(rows, path, recording)
-        notices += [alias] if alias else []
+        notices += [*tables.open_ends_notices(segments), *([alias] if alias else [])]
         names = dict.fromkeys(segment.tier for segment in segments if segment.tier)
         segmentation = Segmentation(tuple(segments), _TABLES[kind], tuple(map(Tier, names)), notices=tuple(notices))
     else:

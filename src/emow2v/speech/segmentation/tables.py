@@ -67,7 +67,7 @@ def read_csv(text: str) -> tuple[list[Row], list[str]]:
         scale |= {"start": 1e-3, "end": 1e-3}
         notices.append("its times are whole numbers and are read as milliseconds, as whisper writes them")
     rows = [_row(number, values, columns, scale) for number, *values in lines]
-    return rows, [*notices, *_open_ends(rows)]
+    return rows, notices
 
 
 def read_parquet(content: bytes) -> tuple[list[Row], list[str]]:
@@ -97,7 +97,7 @@ def read_parquet(content: bytes) -> tuple[list[Row], list[str]]:
     }
     places = {column: number for number, column in enumerate(values)}
     rows = [_row(str(number), row, places, scale) for number, row in enumerate(zip(*values.values(), strict=True), 1)]
-    return rows, _open_ends(rows)
+    return rows, []
 
 
 def _texts(column: Any) -> list[str]:
@@ -124,9 +124,9 @@ def _check_header(header: Sequence[str], separator: str) -> dict[str, int]:
     return columns
 
 
-def _open_ends(rows: Sequence[Row]) -> list[str]:
-    """A notice where turns have no end."""
-    open_ends = sum(segment.end == math.inf for _, segment in rows)
+def open_ends_notices(segments: Sequence[Segment]) -> list[str]:
+    """A notice where turns of a recording have no end."""
+    open_ends = sum(segment.end == math.inf for segment in segments)
     verb = "has no end and lasts" if open_ends == 1 else "have no end and last"
     return [f"{counted(open_ends, 'turn')} {verb} until the end of the recording"] if open_ends else []
 
