@@ -10,6 +10,7 @@ from rich.table import Table
 from typer.testing import CliRunner
 
 from emow2v.cli import console, main
+from emow2v.errors import FormatError
 
 
 @pytest.mark.parametrize("name", ["-leading.wav", "-a.MP3", "--talk.flac", "-1.m2ts", "-x.webm"])
@@ -83,3 +84,18 @@ def test_options_stand_below_headings_with_plain_ranges_and_defaults() -> None:
     assert "[default: 0; 0 to 1024]" in text and "x>=0" not in text
     assert "--frame-step TIME One value every TIME (40ms, 0.5s). [default: 40ms]" in text
     assert "[default: csv]" in text
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["evaluate", "--data", "s3://study/x.csv", "-o", "r"], ["cite", "s3://study/x.csv"], ["compare", "a.csv", "s3:/study/x.csv"],
+     ["plot", "x.csv", "-o", "s3://study/x.png"], ["robustness", "a.wav", "-o", "s3://study/x"]],
+)  # fmt: skip
+def test_commands_that_take_no_address_say_so(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(main.app, words)
+    assert isinstance(result.exception, FormatError)
+    assert "is an address; expected a file or a folder here." in str(result.exception)
+    assert list(tmp_path.iterdir()) == []

@@ -127,6 +127,11 @@ def test_names_and_hosts_with_the_sign_that_joins_addresses(address: str) -> Non
     assert "holds ::, which joins addresses; expected a name and a host without it" in refusal(address)
 
 
+def test_a_path_that_was_made_of_an_address() -> None:
+    with pytest.raises(AudioError, match=r"does not exist; expected an address as a text: s3://study/a\.wav"):
+        audio.read(Path("s3://study/a.wav"))
+
+
 def test_an_archive_must_be_named() -> None:
     pytest.importorskip("fsspec")
     assert "names no archive; expected it behind ::, as in zip://talk.wav::talks.zip" in refusal("zip://a.wav")

@@ -14,7 +14,8 @@ from typing import IO, Any
 from emow2v.audio.headers import Header, examine, stated_s
 from emow2v.audio.reader import Reader, is_seekable
 from emow2v.errors import AudioError
-from emow2v.storage import counted
+from emow2v.storage import counted, shown
+from emow2v.stores import with_two_slashes
 
 # Demuxers that open further files or network addresses named inside the file. A playlist that somebody uploads must not
 # read the server's disk. All other demuxers read only the file itself.
@@ -80,7 +81,9 @@ def open_file(path: Path) -> io.BufferedReader:
     except AudioError:  # which is a ValueError, too
         raise
     except FileNotFoundError:
-        raise AudioError(f"{path} does not exist; expected a recording.") from None
+        address = with_two_slashes(str(path))
+        expected = f"an address as a text: {shown(address)}" if address else "a recording"
+        raise AudioError(f"{shown(path)} does not exist; expected {expected}.") from None
     except OSError as error:
         raise AudioError(
             f"{path} cannot be read ({error.strerror or error}); check its name and permissions."

@@ -8,6 +8,7 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from types import FrameType
 from typing import Any, ParamSpec
 
@@ -16,10 +17,12 @@ from rich.console import Console
 from rich.table import Table
 from typer.core import TyperCommand, TyperGroup
 
+from emow2v.errors import FormatError
 from emow2v.inputs import ENDINGS, Input, LeftOut, Outcome
 from emow2v.inputs.expand import expand
 from emow2v.inputs.texts import Texts
-from emow2v.storage import one_line
+from emow2v.storage import one_line, shown
+from emow2v.stores import with_two_slashes
 
 P = ParamSpec("P")
 
@@ -41,6 +44,23 @@ _NOTATIONS = (
     (re.compile(r"; x>=0|\s*\[x>=0\]"), ""),
     (re.compile(r"default: \((.*?)\)(?=[;\]])"), r"default: \1"),
 )
+
+
+def of_paths(command: Callable[P, None]) -> Callable[P, None]:
+    """A command that refuses addresses where it takes the path of a file or a folder.
+
+    For s3://study/x it would read or write s3:/study/x below the current folder.
+    """
+
+    @functools.wraps(command)
+    def checked(*args: P.args, **kwargs: P.kwargs) -> None:
+        for value in kwargs.values():
+            for path in value if isinstance(value, list) else [value]:
+                if isinstance(path, Path) and (address := with_two_slashes(str(path))):
+                    raise FormatError(f"{shown(address)} is an address; expected a file or a folder here.")
+        command(*args, **kwargs)
+
+    return checked
 
 
 class CommandGroup(TyperGroup):

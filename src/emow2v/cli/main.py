@@ -13,7 +13,7 @@ import typer
 
 from emow2v import storage
 from emow2v._version import __version__
-from emow2v.cli.console import Command, CommandGroup, errors, exit_on_signal
+from emow2v.cli.console import Command, CommandGroup, errors, exit_on_signal, of_paths
 from emow2v.cli.demo import demo
 from emow2v.cli.export import export
 from emow2v.cli.live import live
@@ -85,7 +85,7 @@ SECTIONS: dict[str, tuple[Callable[..., None], ...]] = {
 }
 for heading, commands in SECTIONS.items():
     for command in commands:
-        app.command(cls=Command, rich_help_panel=heading)(command)
+        app.command(cls=Command, rich_help_panel=heading)(of_paths(command))
 app.add_typer(tokens, name="tokens", cls=CommandGroup, rich_help_panel="Server")
 app.add_typer(web, name="web", cls=CommandGroup, rich_help_panel="Server")
 app.add_typer(models, name="models", cls=CommandGroup, rich_help_panel="Models")
