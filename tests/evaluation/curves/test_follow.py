@@ -274,6 +274,12 @@ def test_annotations_that_emow2v_wrote_are_no_raters(
         read_recordings(manifest)
 
 
+def test_the_sound_of_a_session_with_a_video(session: Path) -> None:
+    (session / "s0/teacher.wav").rename(session / "s0/teacher.audio.wav")
+    (session / "s0/teacher.video.mp4").write_bytes(b"")
+    assert [one.name for one in read_recordings(session)] == ["s0/teacher.audio.wav", "s1/teacher.wav"]
+
+
 def empty(session: Path) -> Path:
     folder = session / "empty"
     folder.mkdir()

@@ -54,7 +54,8 @@ def read_recordings(path: Path, *, scales: Mapping[str, Scale] | None = None) ->
 
     A manifest has the columns file and annotation, and any of dimension, rater and scale (such as -1:1); names are relative
     to it. In a folder and below it, each continuous annotation of arousal, dominance or valence belongs to the recording
-    beside it that begins with its role, or else to the only one beside it. Those that emow2v wrote are no raters and left out.
+    beside it that begins with its role, or else to the only one beside it; of several, to ROLE.audio. Those that emow2v wrote
+    are no raters and left out.
 
     Args:
         scales: lowest and highest value by dimension, for files that do not state them
@@ -137,6 +138,8 @@ def _recording_beside(path: Path) -> Path:
     role = path.name.split(".", 1)[0].lower()
     of_role = [one for one in beside if one.name.split(".", 1)[0].lower() == role]
     chosen = of_role or beside
+    if len(chosen) > 1:  # sessions of NOVA have vp.audio.wav and vp.video.mp4 of one role
+        chosen = [one for one in chosen if "audio" in one.name.lower().split(".")] or chosen
     if len(chosen) != 1:
         what = f"{len(chosen)} recordings" if chosen else "no recording"
         raise FormatError(
