@@ -43,7 +43,6 @@ def connected(address: str) -> Iterator[Any]:
     """
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # engines choose processors as without Ray
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # our sentences say what went wrong
     _check(address)
     with contextlib.ExitStack() as stack:
         if address == LOCAL:
