@@ -27,7 +27,7 @@ logger = logging.getLogger("emow2v.server")
 EVERY_S = 1.0  # between two looks for jobs that have ended
 WAIT_S = 10.0  # for the answer to one callback
 PAUSES_S = (10.0, 60.0, 300.0, 1800.0, 7200.0, 21600.0, 43200.0)  # before each further try: about 21 h in all
-AT_ONCE = 8  # callbacks, so that a slow receiver does not hold up others
+AT_ONCE = 8  # callbacks; the next ones wait for the slowest of these, WAIT_S at most
 _GONE = 410  # the receiver does not want it any more
 
 
