@@ -20,7 +20,7 @@ from emow2v.errors import ModelError
 from emow2v.framing import Framing
 from emow2v.model import Model, load
 from emow2v.modelstore.verify import EXAMPLE
-from emow2v.server.live import capacity, steps
+from emow2v.server.live import capacity, route, steps
 from emow2v.server.run import Server
 from servers import app
 from waiting import until
@@ -252,6 +252,32 @@ def test_an_engine_that_fails_ends_its_streams_only(client: TestClient, monkeypa
     assert len(stream(client, "frame_step=100ms", bytes(32_000))[1]) == 10
 
 
+def test_nothing_is_looked_for_between_messages(lite: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sent values woke the thread of the steps, whose answer woke the sender: one stream took a whole core."""
+    rounds, one_round = [], steps.Steps._round
+    monkeypatch.setattr(steps.Steps, "_round", lambda self: (rounds.append(self), one_round(self))[1])
+
+    class Client:
+        async def send_text(self, text: str) -> None: ...
+
+    async def one_stream() -> None:
+        computed = steps.Steps(lite)
+        feed = computed.open(lite.stream(sampling_rate=16000, speech=True), steps.StreamOptions(16000, "s16le"))
+        sender = asyncio.create_task(route._send(Client(), computed, feed))  # type: ignore[arg-type]
+        feed.add(bytes(32_000))
+        async with asyncio.timeout(60):
+            while feed.rows < 25 or feed.messages:
+                await asyncio.sleep(0.01)
+        before = len(rounds)
+        await asyncio.sleep(0.3)  # in which nothing comes
+        assert len(rounds) <= before + 1
+        feed.end()
+        await sender
+        computed.stop()
+
+    asyncio.run(one_stream())
+
+
 def test_no_more_is_computed_for_a_client_that_does_not_read(lite: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(steps, "UNSENT_BYTES", 100_000)  # embeddings of a second
 
@@ -260,7 +286,6 @@ def test_no_more_is_computed_for_a_client_that_does_not_read(lite: Model, monkey
             while not feed.done:
                 while feed.messages:
                     feed.sent(feed.messages.popleft())
-                feed.wake()
                 await feed.moved.wait()
                 feed.moved.clear()
 

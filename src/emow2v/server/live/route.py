@@ -202,7 +202,6 @@ async def _send(socket: WebSocket, steps: Steps, feed: Feed) -> None:
             await (socket.send_text(message) if isinstance(message, str) else socket.send_bytes(message))
             feed.sent(message)
         feed.read.set()
-        feed.wake()  # it may have waited for the client
         if feed.failure is not None:
             raise feed.failure
         if feed.done:

@@ -117,7 +117,10 @@ class Feed:
 
     def sent(self, message: str | bytes) -> None:
         """A message was sent."""
+        waited = self.waits
         self.unsent -= len(message)
+        if waited and not self.waits:
+            self.wake()
 
     # --- in the thread of the steps ---
 
@@ -264,8 +267,9 @@ class Steps:
             if feed.parts:
                 work.append(feed)
                 continue
-            feed.computed, feed.over = feed.taken, feed.finished
-            deliveries.append(_Delivery(feed, [], None, feed.over))
+            if feed.finished or feed.computed != feed.taken:
+                feed.computed, feed.over = feed.taken, feed.finished
+                deliveries.append(_Delivery(feed, [], None, feed.over))
         deliveries += self._computed(work)
         now, computed = self._clock(), set(work)
         for feed in self._feeds:
