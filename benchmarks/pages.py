@@ -163,6 +163,8 @@ def main() -> None:
         server = Server(port=0, data_dirs=[Path(name)], work_dir=Path(name) / "work")
         found: list[dict[str, Any]] = []
         with server.running() as url, sync_playwright() as playwright:
+            while httpx.get(f"{url}/readyz", trust_env=False).status_code != 200:  # the worker of jobs has started
+                time.sleep(0.1)
             flags = ["--no-sandbox", "--enable-precise-memory-info"]  # Chromium refuses its sandbox to root
             for _ in range(options.repeats):
                 browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=flags)

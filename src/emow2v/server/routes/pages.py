@@ -163,8 +163,8 @@ def _plotly_tag(up: str) -> str:
 
 @cache
 def _compressed(path: Path) -> bytes:
-    """A file as gzip: a third of the bytes, for browsers on other machines."""
-    return gzip.compress(path.read_bytes(), 6)
+    """A file as gzip: a third of the bytes, for browsers on other machines. The first page waits for it, so it is quick."""
+    return gzip.compress(path.read_bytes(), 1)
 
 
 async def _plotly_js(request: Request) -> Response:
