@@ -84,7 +84,7 @@ def test_numbered_speakers_of_several_recordings_get_a_warning(folder: Path, pre
     [
         (("in", "-o", "out", "--relative", "file"), "expected --table"),
         (("in", "-o", "out", "--table", "a.csv", "--relative", "speaker"), "takes turns"),
-        (("in/a.wav", "--table", "a.csv", "--relative", "file"), "expected -o DIR"),
+        (("in/a.wav", "--table", "a.csv", "--relative", "file"), "and -o DIR"),
     ],
 )
 def test_what_cannot_be_relative_is_refused_before_any_work(
