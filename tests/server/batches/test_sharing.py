@@ -1,7 +1,8 @@
 """A long job and the others: it gives way between recordings, it goes on with the same result, and one recording stops nobody."""
 
 import json
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,11 @@ from emow2v.discover.places import Places
 from emow2v.model import Model
 from emow2v.modelstore.verify import EXAMPLE
 from emow2v.prediction import ahead, trajectories
+from emow2v.server.batches import progress
 from emow2v.server.batches.culprit import MAX_DEATHS
 from emow2v.server.batches.task import BatchTask, Interruptible
 from emow2v.server.jobs import observer
-from emow2v.server.jobs.observer import GaveWay, JobObserver
+from emow2v.server.jobs.observer import GaveWay, JobObserver, StoreObserver
 from emow2v.server.jobs.store.recordings import Counts, Recorded
 from laboratories import idle
 from servers import app
@@ -44,7 +46,7 @@ def server(lite: Model, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
         yield one
 
 
-def test_a_job_of_many_lets_others_go_first(server: TestClient, study: Path) -> None:
+def test_a_job_of_many_lets_others_go_first(server: TestClient, study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def look(job: dict[str, Any]) -> dict[str, Any]:
         found: dict[str, Any] = server.get(f"/v1/jobs/{job['id']}").json()
         return found
@@ -52,15 +54,31 @@ def test_a_job_of_many_lets_others_go_first(server: TestClient, study: Path) -> 
     form = {"folder": "study", "frame_step": "500ms"}
     alone = server.post("/v1/batches", data=form).json()
     until(lambda: look(alone)["state"] == "finished")
+
+    monkeypatch.setattr(observer, "REPORT_S", 0)
+    monkeypatch.setattr(progress, "EVERY_S", 0)
+    others: list[dict[str, Any]] = []
+    posted, held, record = [threading.Event(), threading.Event()], [], StoreObserver.on_recordings
+
+    def hold(self: StoreObserver, recordings: Sequence[Recorded], counts: Counts) -> None:
+        """Each time that the job is taken up, it goes on when another job was posted."""
+        record(self, recordings, counts)
+        if counts.done > counts.before and counts.before not in held and len(held) < len(posted):
+            held.append(counts.before)
+            assert posted[len(held) - 1].wait(60)
+
+    monkeypatch.setattr(StoreObserver, "on_recordings", hold)
     many = server.post("/v1/batches", data=form).json()
-    done = []
-    for _ in range(2):
-        until(lambda: look(many)["files"]["done"] > (done[-1] if done else 0))
-        assert server.post("/v1/predictions", data={"path": "talk.wav", "unit": "files"}).status_code == 200
+    for number, gate in enumerate(posted):
+        until(lambda number=number: len(held) > number)  # type: ignore[misc]
+        other = server.post("/v1/predictions", data={"path": "talk.wav", "unit": "files", "wait": "false"}).json()
         now = look(many)
-        done.append(now["files"]["done"])
-        assert now["state"] in ("waiting", "running") and 0 < done[-1] < FILES and now["started"]
+        assert now["state"] == "running" and 0 < now["files"]["done"] < FILES and now["started"]
+        gate.set()
+        until(lambda other=other: look(other)["state"] == "finished")  # type: ignore[misc]
+        others.append(other)
     until(lambda: look(many)["state"] == "finished")
+    assert all(look(one)["ended"] < look(many)["ended"] for one in others)
     log = server.get(f"/v1/jobs/{many['id']}/log").text
     assert "WARNING" not in log and log.count("model lite") >= 3  # once for each time it was taken up
     results = [server.get(f"/v1/jobs/{job['id']}/result").content for job in (alone, many)]
