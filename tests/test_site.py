@@ -122,3 +122,14 @@ def test_the_check_of_the_site_passes_what_is_right(tmp_path: Path) -> None:
     (tmp_path / "below").mkdir()
     (tmp_path / "below" / "page.html").write_text('<a href="../index.html#here"></a><img src="data:image/png;base64,">')
     assert list(script("scripts/check_site.py").faults(tmp_path)) == []
+
+
+def test_the_reference_names_what_is_there() -> None:
+    names = re.findall(r"^::: (\S+)$", (ROOT / "docs" / "reference" / "python.md").read_text("utf-8"), re.MULTILINE)
+    assert names and [name for name in names if not exists(name)] == []
+
+
+def exists(name: str) -> bool:
+    """Whether the part before the last dot is a module that has the last part, as an attribute or a module."""
+    parent, _, last = name.rpartition(".")
+    return hasattr(importlib.import_module(parent), last) or importlib.util.find_spec(name) is not None
