@@ -836,6 +836,24 @@ def test_embeddings_are_kept_where_the_form_says_so(page: "api.Page", speech: Pa
     assert name == "kept.embeddings.zip" and len(zipfile.ZipFile(io.BytesIO(packed)).namelist()) == 2
 
 
+def test_a_late_list_does_not_replace_the_folder_that_was_opened(page: "api.Page", data: Path) -> None:
+    (data / "opened").mkdir()
+    page.goto("/")
+    listing = page.locator("summary").filter(has_text="Recordings of the data folder")
+    expect(listing).to_be_visible()
+    held: list[api.Route] = []
+    page.route(re.compile(r"/v1/files\?folder=$"), lambda route: held.append(route))
+    listing.press("Enter")
+    until(page, lambda: bool(held), "the list is asked for anew")
+    page.get_by_role("button", name="Open the folder opened").press("Enter")
+    expect(page.locator("#data-path")).to_have_text(re.compile(r"Data folder\s*opened"))
+    with page.expect_response(re.compile(r"/v1/files\?folder=$")) as late:
+        held[0].continue_()
+    late.value.finished()
+    page.evaluate("new Promise((done) => requestAnimationFrame(() => setTimeout(done)))")  # it was read
+    expect(page.locator("#data-path")).to_have_text(re.compile(r"Data folder\s*opened"))
+
+
 def test_recordings_of_the_data_folder_are_chosen_and_computed(
     visit: Callable[..., Visitor], data: Path, speech: Path
 ) -> None:

@@ -10,12 +10,18 @@ import { countText } from "./texts.js";
 const chosen = new Map(); // recordings that are chosen, of any folder: by their paths, the path of their turns or ""
 
 let here = ""; // the folder that is shown
+let asked = 0; // number of the newest request: answers to older ones come too late
 
-/** Show a folder; "" are the data folders themselves. */
+/**
+ * Show a folder; "" are the data folders themselves.
+ * @returns whether it is shown, which it is not if another one was opened meanwhile
+ */
 async function open(folder) {
+  const number = ++asked;
   const answer = await requestJSON(`v1/files?folder=${encodeURIComponent(folder)}`);
+  if (number !== asked) return false;
   byId("data").hidden = !answer.listed;
-  if (!answer.listed) return;
+  if (!answer.listed) return false;
   here = folder;
   const parts = folder.split("/").filter(Boolean);
   const steps = [["Data folder", ""], ...parts.map((name, place) => [name, parts.slice(0, place + 1).join("/")])];
@@ -35,11 +41,12 @@ async function open(folder) {
   byId("data-more").textContent = isEmpty
     ? "This folder has no recordings."
     : answer.more ? "The folder has more entries than are shown here. Other programs can name them to /v1." : "";
+  return true;
 }
 
 /** Open a folder, and tell people who use a keyboard or a screen reader where they are. */
 const go = (folder) =>
-  open(folder).then(() => byId("data-path").lastElementChild.firstElementChild.focus(), announceError);
+  open(folder).then((isShown) => isShown && byId("data-path").lastElementChild.firstElementChild.focus(), announceError);
 
 function fileLine({ recording, segmentation, others }) {
   const turns = others.length ? "" : segmentation?.path ?? "";

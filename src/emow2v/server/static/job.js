@@ -57,8 +57,7 @@ const file = new URLSearchParams(location.search).get("file"); // of a job of ma
 let session = Number(file ?? 0); // number of the recording in the job
 let name = ""; // of that one; "" where the job's name is its own
 let run = ""; // the server's name for the rows so far; another one means that the job began again
-// Asked for before the job's state is known: the server looks for them while plotly.js is compiled. Used once.
-let early = requestFirstRows(id, session);
+let early = requestFirstRows(id, session); // before the job's state is known: the server answers while plotly.js is compiled
 let newRows = null; // a request in progress
 let showValues; // keeps the promise
 const valuesShown = new Promise((resolve) => (showValues = resolve)); // for the first time, or that they cannot be shown
@@ -133,9 +132,16 @@ function addNewRows() {
     .finally(() => (newRows = null));
 }
 
+/** The answer that was asked for when the page was loaded; null if it is used or missing. */
+async function takeEarlyRows() {
+  const answer = await early;
+  early = null;
+  return answer;
+}
+
 async function requestNewRows() {
   const query = `first=${series.length}&run=${encodeURIComponent(run)}&session=${session}`;
-  const answer = await requestJSON(jobPath(id, `/rows?${query}`));
+  const answer = (await takeEarlyRows()) ?? (await requestJSON(jobPath(id, `/rows?${query}`)));
   if (answer.run && answer.run !== run) {
     run = answer.run;
     if (answer.first !== series.length || answer.first) series.clear();
@@ -189,9 +195,7 @@ async function loadStereo() {
 async function loadRows() {
   await newRows;
   announce("Loading the values…");
-  const first = await early;
-  early = null;
-  const answer = await loadValues(series, job, session, first);
+  const answer = await loadValues(series, job, session, await takeEarlyRows());
   announce("");
   await loadTurns(answer.turns);
   player.duration ||= series.duration;
