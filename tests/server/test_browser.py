@@ -445,6 +445,28 @@ def test_values_are_requested_before_plotly_js_has_come(page: "api.Page", finish
     expect(page.locator(".js-plotly-plot")).to_be_visible()
 
 
+def test_the_recording_that_was_chosen_last_is_shown(page: "api.Page", finished_job: str) -> None:
+    held: list[api.Route] = []
+    rows = [[0, 1, 0.1, 0.2, 0.3, 1], [1, 2, 0.1, 0.2, 0.3, 1]]
+    answer = {"run": "", "first": 0, "total": 2, "complete": True, "columns": [], "rows": rows}
+    first = re.compile(r"/rows\?.*session=0")
+    page.route("**/sessions", lambda route: route.fulfill(json=["first", "second"]))
+    page.route(first, lambda route: held.append(route))
+    page.route(re.compile(r"/rows\?.*session=1"), lambda route: route.fulfill(json=answer))
+    other = re.compile(r"/(audio|waveform)\?.*session=1")
+    page.route(other, lambda route: route.continue_(url=route.request.url.replace("session=1", "session=0")))
+    page.goto(f"/jobs/{finished_job}")
+    page.locator("#session").select_option("second")
+    expect(page.get_by_role("img", name=re.compile(": 2 values;"))).to_be_visible()
+    for route in held:
+        with page.expect_response(first) as late:
+            route.continue_()
+        late.value.finished()
+    page.evaluate("new Promise((done) => requestAnimationFrame(() => setTimeout(done)))")  # they were read
+    expect(page.get_by_role("img", name=re.compile(": 2 values;"))).to_be_visible()
+    assert "second" in page.locator("#session option:checked").inner_text()
+
+
 def test_an_hour_stays_small_in_the_page(page: "api.Page", finished_job: str) -> None:
     count = 90_000
     ends = np.arange(1, count + 1) * 0.04

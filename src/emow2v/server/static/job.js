@@ -59,6 +59,7 @@ let name = ""; // of that one; "" where the job's name is its own
 let run = ""; // the server's name for the rows so far; another one means that the job began again
 let early = requestFirstRows(id, session); // before the job's state is known: the server answers while plotly.js is compiled
 let newRows = null; // a request in progress
+let loads = 0; // of the values of recordings so far
 let showValues; // keeps the promise
 const valuesShown = new Promise((resolve) => (showValues = resolve)); // for the first time, or that they cannot be shown
 
@@ -132,10 +133,10 @@ function addNewRows() {
     .finally(() => (newRows = null));
 }
 
-/** The answer that was asked for when the page was loaded; null if it is used or missing. */
-async function takeEarlyRows() {
-  const answer = await early;
-  early = null;
+/** Promise of the answer that was asked for when the page was loaded; null if it is used or missing. */
+function takeEarlyRows() {
+  const answer = early;
+  early = null; // at once: another recording may be chosen before it comes
   return answer;
 }
 
@@ -193,11 +194,18 @@ async function loadStereo() {
 }
 
 async function loadRows() {
+  const number = ++loads;
+  const isWanted = () => number === loads; // no other recording was chosen meanwhile
+  const promise = takeEarlyRows();
   await newRows;
   announce("Loading the values…");
-  const answer = await loadValues(series, job, session, await takeEarlyRows());
+  const first = await promise;
+  if (!isWanted()) return;
+  const answer = await loadValues(series, job, session, { early: first, isWanted });
+  if (!answer) return;
   announce("");
-  await loadTurns(answer.turns);
+  await loadTurns(answer.turns, isWanted);
+  if (!isWanted()) return;
   player.duration ||= series.duration;
   byId("about").hidden = false;
   byId("coverage").textContent = coverageText(job.provenance, series);
@@ -209,9 +217,10 @@ async function loadRows() {
 }
 
 /** Load who speaks when: turns of a segmentation or of the detector of speech. Not all jobs have them. */
-async function loadTurns(hasTurns) {
+async function loadTurns(hasTurns, isWanted) {
   const path = jobPath(id, `/turns?session=${session}`);
   const answer = hasTurns ? await requestJSON(path).catch(announceError) : null;
+  if (!isWanted()) return;
   turns = answer?.tiers.length ? new Turns(answer) : null; // nobody may speak in a recording
   tiers.show(turns);
   byId("values").hidden = byId("smoothness").hidden = series.isTurns;
