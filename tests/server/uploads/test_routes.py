@@ -428,6 +428,33 @@ def test_a_backup_has_them(served: Laboratory, tmp_path: Path) -> None:
     again.store.close()
 
 
+@pytest.mark.parametrize("verb", ["PATCH", "DELETE"])
+def test_another_request_that_ends_an_upload_first_is_a_conflict(
+    served: Laboratory, monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    """A second request finishes or removes the upload after the first has found it, and before the first may write."""
+    anna = served.client("anna")
+    path = create(anna, 5)
+    disk: Disk = served.app.state.server.disk
+    admit, statuses = disk.admit, []
+
+    def admit_late(size: int) -> None:
+        monkeypatch.undo()
+        second = send(anna, path, 0, b"first") if verb == "PATCH" else anna.delete(path, headers=TUS)
+        statuses.append(second.status_code)
+        admit(size)
+
+    monkeypatch.setattr(disk, "admit", admit_late)
+    answer = send(anna, path, 0, b"other")
+    assert statuses == [204]
+    assert answer.status_code == 409 and "ask for its offset (HEAD)" in answer.json()["error"]
+    left = {file.name for file in served.work.rglob("*") if file.name.startswith(path.rpartition("/")[2])}
+    if verb == "PATCH":
+        assert head(anna, path).headers["upload-offset"] == "5"
+    else:
+        assert not left and head(anna, path).status_code == 404
+
+
 HEADERS = st.fixed_dictionaries(
     {},
     optional={

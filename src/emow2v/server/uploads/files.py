@@ -19,13 +19,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from emow2v.discover.places import Places
 from emow2v.errors import Emow2vError
 from emow2v.server.jobs import uploads
 from emow2v.server.jobs.store import Busy, Store
-from emow2v.server.jobs.store.limits import size_of
 from emow2v.server.uploads import protocol
 from emow2v.storage import counted
 from emow2v.storage.atomic import atomic_file, sync_folder
@@ -250,14 +249,29 @@ class UploadFiles:
                         path.unlink()
 
 
-def prepare(places: Places, upload_id: str) -> int:
-    """Make what has come of an upload ready for more, and give its offset: what was never verified goes."""
+def prepare(places: Places, upload_id: str) -> tuple[IO[bytes], int]:
+    """Open what has come of an upload for more, at its end, and give its offset: what was never verified goes.
+
+    Raises:
+        UploadConflict: another request has finished or removed it since it was found
+    """
     path = places.incoming / upload_id
-    offset = _settled(path)
-    if size_of(path) != offset:
-        os.truncate(path, offset)
-    (places.incoming / f"{upload_id}{_VERIFIED}").unlink(missing_ok=True)
-    return offset
+    try:
+        offset = _settled(path)
+        file = path.open("rb+", buffering=0)  # makes no new file, as "ab" does
+    except FileNotFoundError:
+        raise UploadConflict(
+            "Another request has finished or removed this upload meanwhile; ask for its offset (HEAD)."
+        ) from None
+    try:
+        if file.seek(0, os.SEEK_END) != offset:
+            file.truncate(offset)
+            file.seek(offset)
+        (places.incoming / f"{upload_id}{_VERIFIED}").unlink(missing_ok=True)
+    except OSError:
+        file.close()
+        raise
+    return file, offset
 
 
 def expect_checksum(places: Places, upload_id: str, offset: int) -> None:

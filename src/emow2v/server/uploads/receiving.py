@@ -86,20 +86,19 @@ class Receiver:
 
         Raises:
             OtherOffset, TooMany, WrongChecksum: nothing of the body stays
+            UploadConflict: another request has finished or removed the upload
             Interrupted: a newer request takes the place of this one, no more bytes come, or the server stops
             ClientDisconnect: the connection was cut
             OSError: the bytes cannot be written; those before them stay
         """
-        offset = await run_in_threadpool(prepare, self._places, self._id)
-        if offset != begin:
-            raise OtherOffset(
-                f"The upload has {offset} bytes, and Upload-Offset is {begin}; ask for the offset (HEAD), then go on from there."
-            )
-        if checksum is not None:
-            await run_in_threadpool(expect_checksum, self._places, self._id, offset)
-        path = self._places.incoming / self._id
-        file = await run_in_threadpool(path.open, "ab", buffering=0)
-        try:
+        file, offset = await run_in_threadpool(prepare, self._places, self._id)
+        with file:
+            if offset != begin:
+                raise OtherOffset(
+                    f"The upload has {offset} bytes, and Upload-Offset is {begin}; ask for the offset (HEAD), then go on from there."
+                )
+            if checksum is not None:
+                await run_in_threadpool(expect_checksum, self._places, self._id, offset)
             try:
                 offset = await self._write(receive, file, offset, length, checksum)
             except (TooMany, WrongChecksum):
@@ -113,8 +112,6 @@ class Receiver:
                 await run_in_threadpool(os.fsync, file.fileno())
             if checksum is not None:
                 await run_in_threadpool(verified, self._places, self._id)
-        finally:
-            file.close()
         return offset
 
     async def _write(
