@@ -1,13 +1,16 @@
 """Results over HTTP: every format, whole and in part; downloads that go on, and results that change meanwhile."""
 
+import asyncio
+import functools
 import io
+import itertools
 import json
 import shutil
 import socket
 import subprocess
 import threading
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
@@ -20,6 +23,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
+from starlette.types import Message
 
 from commands import run
 from emow2v.discover.places import Places
@@ -27,6 +31,7 @@ from emow2v.model import Model
 from emow2v.modelstore.verify import EXAMPLE
 from emow2v.server.jobs.store import Store
 from emow2v.server.resources import file_answer
+from emow2v.server.routes import turns, views
 from emow2v.storage import marks
 from servers import app, form
 from waiting import until
@@ -317,3 +322,80 @@ def test_a_result_that_changes_while_it_is_read_is_tried_again(
     assert client.get(address(name, "csv")).status_code == 200
     refused = client.get(address(name, "csv"))
     assert refused.status_code == 409 and "changes while it is read" in refused.json()["error"]
+
+
+@pytest.mark.parametrize("stays", [True, False])
+def test_a_file_counts_as_fetched_where_the_client_stayed_to_its_end(
+    stays: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server takes pieces for a client that is gone, so that sending them says nothing."""
+    monkeypatch.setattr(file_answer, "_PIECE_BYTES", 100)
+    (tmp_path / "file").write_bytes(bytes(100_000))
+    told: list[str] = []
+    pieces: list[bytes] = []
+    file = (tmp_path / "file").open("rb")
+    answer = file_answer.FileAnswer(
+        file,
+        media_type="text/plain",
+        headers={},
+        sent=lambda: told.append("sent"),
+        fetched=lambda: told.append("fetched"),
+    )
+
+    async def ask() -> None:
+        left = asyncio.Event()
+
+        async def receive() -> Message:
+            await left.wait()
+            return {"type": "http.disconnect"}
+
+        async def send(message: Message) -> None:
+            pieces.append(message.get("body", b""))
+            if not stays and len(pieces) == 5:
+                left.set()
+
+        await answer({"type": "http", "method": "POST"}, receive, send)
+
+    asyncio.run(ask())
+    assert file.closed and "etag" not in answer.headers
+    assert told == (["sent", "fetched"] if stays else ["sent"])
+    assert (len(b"".join(pieces)) == 100_000) == stays
+
+
+@pytest.mark.parametrize(
+    "rest", ["audio", "turns?format=textgrid", "result?format=csvw", "result?format=csv", "rows", "waveform"]
+)
+def test_a_job_that_is_erased_while_its_answer_is_made(
+    client: TestClient, data: Path, monkeypatch: pytest.MonkeyPatch, rest: str
+) -> None:
+    """After each of the steps in which the answer looks at the job's files."""
+    files = {"file": ("talk.wav", (data / "talk.wav").read_bytes())}
+    real, statuses = views.or_404, []
+    for last in itertools.count(1):
+        name = client.post("/v1/predictions", data={"wait": "false", "speech": "true"}, files=files).json()["id"]
+        until(functools.partial(is_finished, client, name))
+        assert client.get(f"/v1/jobs/{name}/{rest}").status_code == 200
+        steps: list[int] = []
+
+        def step(
+            function: Callable[[], object], steps: list[int] = steps, last: int = last, name: str = name
+        ) -> object:
+            found = real(function)
+            steps.append(client.delete(f"/v1/jobs/{name}").status_code if len(steps) + 1 == last else 0)
+            return found
+
+        with monkeypatch.context() as patched:
+            patched.setattr(turns, "or_404", step)
+            patched.setattr(views, "or_404", step)
+            answer = client.get(f"/v1/jobs/{name}/{rest}")
+        if len(steps) < last:
+            break
+        statuses.append(answer.status_code)
+        assert steps[last - 1] == 200 and answer.status_code in (200, 404), answer.text
+        if answer.status_code == 404:
+            assert answer.json()["error"].endswith(".") and str(data.parent) not in answer.text
+    assert statuses and (404 in statuses or not rest.startswith(("audio", "result")))
+
+
+def is_finished(client: TestClient, name: str) -> bool:
+    return bool(client.get(f"/v1/jobs/{name}").json()["state"] == "finished")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import IO, Any
@@ -21,14 +22,15 @@ _PIECE_BYTES = 1 << 18
 
 
 class FileAnswer(Response):
-    """The answer with an open file, which it closes. Memory holds one piece of it.
+    """The answer with an open file, which it closes. Memory holds one piece of it; it ends where the client hangs up.
 
     Args:
         file: from its beginning on
         headers: of the answer, without those on length and ranges
-        tag: entity tag of the content
+        tag: entity tag of the content; empty where nobody will ask for the same bytes again
         request: whose range is looked at; None for one that can name none, such as a POST
-        sent: called when the file is closed
+        sent: called when the file is closed, however the answer ended
+        fetched: called after that, if the whole file was sent
     """
 
     def __init__(
@@ -37,15 +39,16 @@ class FileAnswer(Response):
         *,
         media_type: str,
         headers: Mapping[str, str],
-        tag: str,
-        request: Request | None,
+        tag: str = "",
+        request: Request | None = None,
         sent: Callable[[], object] = lambda: None,
+        fetched: Callable[[], object] = lambda: None,
     ) -> None:
-        self._file, self._sent = file, sent
+        self._file, self._sent, self._fetched = file, sent, fetched
         size = os.fstat(file.fileno()).st_size
         part = part_of(request.headers, tag, size) if request is not None and request.method == "GET" else None
         self._part = range(size) if part is None else part
-        more = {"ETag": tag, "Accept-Ranges": "bytes"}
+        more = {"ETag": tag, "Accept-Ranges": "bytes"} if tag else {}
         if part is not None:
             more["Content-Range"] = f"bytes {part.start}-{part.stop - 1}/{size}" if part else f"bytes */{size}"
         status = 200 if part is None else 206 if part else 416
@@ -58,16 +61,28 @@ class FileAnswer(Response):
         self.headers["Content-Length"] = str(len(self._part) or len(self.body))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        sending = asyncio.ensure_future(self._send(scope["method"], send))
+        gone = asyncio.ensure_future(_hang_up(receive))  # a server takes pieces also for a client that is gone
         try:
-            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-            if scope["method"] == "HEAD":
-                await send({"type": "http.response.body", "body": b""})
-            elif not self._part:
-                await send({"type": "http.response.body", "body": self.body})
-            else:
-                await self._send_part(send)
+            await asyncio.wait({sending, gone}, return_when=asyncio.FIRST_COMPLETED)
         finally:
+            gone.cancel()
+            sending.cancel()
+            await asyncio.wait({sending})  # it may read the file in a thread
             await run_in_threadpool(self.close)
+        if not sending.cancelled():
+            sending.result()
+            if self.status_code == 200 and scope["method"] != "HEAD":
+                await run_in_threadpool(self._fetched)
+
+    async def _send(self, method: str, send: Send) -> None:
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        if method == "HEAD":
+            await send({"type": "http.response.body", "body": b""})
+        elif not self._part:
+            await send({"type": "http.response.body", "body": self.body})
+        else:
+            await self._send_part(send)
 
     async def _send_part(self, send: Send) -> None:
         await run_in_threadpool(self._file.seek, self._part.start)
@@ -83,6 +98,12 @@ class FileAnswer(Response):
         """Close the file; nothing is sent any more."""
         self._file.close()
         self._sent()
+
+
+async def _hang_up(receive: Receive) -> None:
+    """Wait until the client is gone."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 def answer_with(

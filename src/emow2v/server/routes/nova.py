@@ -5,19 +5,19 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import mimetypes
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import FileResponse, HTMLResponse, JSONResponse, PlainTextResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
-from starlette.types import Message, Receive, Scope, Send
 
 from emow2v.discover import json_text
 from emow2v.discover.database import passwords
@@ -34,6 +34,7 @@ from emow2v.server.jobs.uploads import keep
 from emow2v.server.people.gate import Refused
 from emow2v.server.people.own import OwnJobs
 from emow2v.server.people.person import present_call
+from emow2v.server.resources.file_answer import FileAnswer, disposition
 from emow2v.server.routes.forms import read_form, refuse_twice
 from emow2v.server.security.access import FIELD, NO_TOKEN, check_role
 from emow2v.server.state import ServerState
@@ -241,12 +242,6 @@ async def _fetch_result(request: Request) -> Response:
     if job is not None:
         job_id, places = job.id, places.of(job.owner)
     folder = places.results(job_id)
-    files = await run_in_threadpool(_complete, folder)
-    nothing = refusal(
-        f"No data for job '{job_id[:60]}' on the server; only outputs with origin request: can be fetched.", 404
-    )
-    if not files:
-        return nothing
     delete = fields.get("delete_after_download") in ("True", "true", "1")
 
     def fetched() -> None:
@@ -257,55 +252,38 @@ async def _fetch_result(request: Request) -> Response:
             if (job and job.number) == (now and now.number):  # not the results of a newer job with the id
                 shutil.rmtree(folder, ignore_errors=True)
 
-    if len(files) == 1:
-        return Download(files[0], filename=files[0].name, fetched=fetched, gone=nothing)
     try:
-        archive = results.temporary(folder, ".zip")
-        prefix = safe_name(job_id, "job")
-        members = {f"{prefix}/{path.relative_to(folder).as_posix()}": path for path in files}
-        await run_in_threadpool(results.zip_files, archive, members)
+        answer = await run_in_threadpool(_download, folder, safe_name(job_id, "job"), f"{job_id}.zip", fetched)
     except FileNotFoundError:  # another client has fetched it, and it was deleted
-        return nothing
-    # the media type that NOVA takes for a zip; it refuses application/zip
-    return Download(
-        archive,
-        filename=f"{job_id}.zip",
-        media_type="application/x-zip-compressed",
-        fetched=fetched,
-        gone=nothing,
-        background=BackgroundTask(archive.unlink, missing_ok=True),
+        answer = None
+    return answer or refusal(
+        f"No data for job '{job_id[:60]}' on the server; only outputs with origin request: can be fetched.", 404
     )
 
 
-class Download(FileResponse):
-    """A file to download.
+def _download(folder: Path, prefix: str, name: str, fetched: Callable[[], None]) -> FileAnswer | None:
+    """The answer with a job's results: the file, or a zip of several; None where there are none.
 
     Args:
-        fetched: called when the whole file was sent
-        gone: the answer where the file does not exist any more
+        prefix: of the names inside the zip
+        name: of the zip
+        fetched: called when the whole answer was sent
+
+    Raises:
+        FileNotFoundError: the results are removed meanwhile
     """
-
-    def __init__(self, path: Path, *, fetched: Callable[[], None], gone: Response, **options: Any) -> None:
-        super().__init__(path, **options)
-        self._fetched, self._gone = fetched, gone
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        begun = whole = False
-
-        async def watched(message: Message) -> None:
-            nonlocal begun, whole
-            begun = True
-            await send(message)
-            whole = whole or (message["type"] == "http.response.body" and not message.get("more_body", False))
-
-        try:
-            await super().__call__(scope, receive, watched)
-        except (FileNotFoundError, RuntimeError):  # Starlette raises the latter for the former
-            if begun:
-                raise
-            await self._gone(scope, receive, send)
-        if whole and self.status_code == 200:
-            await run_in_threadpool(self._fetched)
+    files = _complete(folder)
+    if not files:
+        return None
+    if len(files) == 1:
+        kind = mimetypes.guess_type(files[0].name)[0] or "text/plain"
+        return FileAnswer(files[0].open("rb"), media_type=kind, headers=disposition(files[0].name), fetched=fetched)
+    archive = results.temporary(folder, ".zip")
+    results.zip_files(archive, {f"{prefix}/{path.relative_to(folder).as_posix()}": path for path in files})
+    # the media type that NOVA takes for a zip; it refuses application/zip
+    kind = "application/x-zip-compressed"
+    remove = partial(archive.unlink, missing_ok=True)
+    return FileAnswer(archive.open("rb"), media_type=kind, headers=disposition(name), sent=remove, fetched=fetched)
 
 
 def _complete(folder: Path) -> list[Path]:

@@ -12,10 +12,9 @@ from typing import IO, Annotated, Any, Literal, TypeVar
 
 import numpy as np
 from fastapi import FastAPI, HTTPException, Query, Request
-from fastapi.responses import FileResponse, Response
+from fastapi.responses import Response
 from pydantic import BaseModel
 from pydantic_core import to_json
-from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
 
 from emow2v import citation, storage
@@ -27,7 +26,7 @@ from emow2v.server.jobs import partial_rows, results
 from emow2v.server.jobs.store import Job, Status
 from emow2v.server.jobs.task import Task, task_of
 from emow2v.server.resources.conditions import tag_of
-from emow2v.server.resources.file_answer import answer_with, answers_with, disposition
+from emow2v.server.resources.file_answer import FileAnswer, answer_with, answers_with, disposition
 from emow2v.server.routes.waveform import waveform
 from emow2v.server.state import ServerState
 
@@ -157,25 +156,25 @@ def add(api: FastAPI, state: ServerState, find_job: Callable[..., Job]) -> None:
             highest=[round(float(value), 4) for value in seen.highest],
         )
 
-    kinds: dict[str, Any] = {kind: {} for kind in sorted({*MEDIA.values(), BYTES})}
-
     @api.get(
         "/jobs/{job_id}/audio",
-        response_class=FileResponse,
-        responses={
-            200: {"content": kinds, "description": "The recording as it was sent."},
-            206: {"content": kinds, "description": "The part that the Range header asks for."},
-            416: {"content": {"text/plain": {}}, "description": "The range lies behind the end."},
-        },
+        response_class=Response,
+        responses=answers_with(sorted({*MEDIA.values(), BYTES}), "The recording as it was sent."),
     )
-    def audio(job_id: str, session: Session = 0) -> Response:
+    def audio(request: Request, job_id: str, session: Session = 0) -> Response:
         """The job's recording, to listen to."""
         task = task_of(find_job(job_id), places)
         source = or_404(lambda: results.recording(task, session))
         if isinstance(source, bytes):  # the request contained it
             return Response(source, media_type=BYTES, headers=PRIVATE)
         kind = MEDIA.get(source.suffix.lower(), BYTES)
-        return FileResponse(source, media_type=kind, headers=PRIVATE)
+        return answer_with(
+            request,
+            lambda: tag_of(_facts_of_file(source)),
+            lambda: opened(source),
+            media_type=kind,
+            headers=PRIVATE,
+        )
 
     described: dict[str, Any] = {
         "response_class": Response,
@@ -272,7 +271,7 @@ def result(
         return answer_with(
             request,
             lambda: tag_of([file_format, _facts(state, job, task, session)]),
-            lambda: open_result(stored),
+            lambda: opened(stored),
             media_type=results.EXPORTS.get(file_format, BYTES),
             headers=PRIVATE | disposition(f"{stem}.{file_format}"),
         )
@@ -296,12 +295,15 @@ def _facts(state: ServerState, job: Job, task: Task, session: int) -> list[objec
     return [job.owner, job.number, job.posted, session, *or_404(lambda: results.identity(task, session))]
 
 
-def open_result(path: Path) -> IO[bytes]:
-    """A stored result; 404 where it is gone."""
-    try:
-        return path.open("rb")
-    except FileNotFoundError:
-        raise HTTPException(404, "The job's result is gone; post the recording again.") from None
+def _facts_of_file(path: Path) -> list[object]:
+    """What tells a file's content from another one at its place; 404 where it is gone."""
+    seen = or_404(path.stat)
+    return [path.name, seen.st_ino, seen.st_size, seen.st_mtime_ns]
+
+
+def opened(path: Path) -> IO[bytes]:
+    """A file of a job; 404 where it is gone."""
+    return or_404(lambda: path.open("rb"))
 
 
 def made_answer(
@@ -316,17 +318,17 @@ def made_answer(
     """The answer with a file that is made for it; see `answer_with` and `made_once`."""
     folders: list[Path] = []
 
-    def opened() -> IO[bytes]:
+    def open_made() -> IO[bytes]:
         folder, made = made_once(beside, make)
         folders.append(folder)
-        return made.open("rb")
+        return opened(made)
 
     def remove() -> None:
         for folder in folders:
             shutil.rmtree(folder, ignore_errors=True)
 
     headers = PRIVATE | disposition(filename)
-    return answer_with(request, tag_now, opened, media_type=media_type, headers=headers, sent=remove)
+    return answer_with(request, tag_now, open_made, media_type=media_type, headers=headers, sent=remove)
 
 
 def made_once(beside: Path, make: Callable[[Path], Path]) -> tuple[Path, Path]:
@@ -353,8 +355,12 @@ def sent_once(beside: Path, make: Callable[[Path], Path], *, media_type: str, fi
         make: writes into an empty folder, and returns the file
     """
     folder, made = made_once(beside, make)
-    sent = BackgroundTask(shutil.rmtree, folder, ignore_errors=True)
-    return FileResponse(made, media_type=media_type, filename=filename, headers=PRIVATE, background=sent)
+    return FileAnswer(
+        opened(made),
+        media_type=media_type,
+        headers=PRIVATE | disposition(filename),
+        sent=partial(shutil.rmtree, folder, ignore_errors=True),
+    )
 
 
 def check_finished(job: Job) -> None:
@@ -364,9 +370,11 @@ def check_finished(job: Job) -> None:
 
 
 def or_404(function: Callable[[], T]) -> T:
-    """The result of a function; 404 with the sentence of its error."""
+    """The result of a function; 404 with the sentence of its error, or where a file of the job is gone."""
     try:
         return function()
+    except FileNotFoundError:  # the job was erased after it was found
+        raise HTTPException(404, "The job's files are gone: it was erased meanwhile, or they were removed.") from None
     except Emow2vError as error:
         raise HTTPException(404, str(error)) from None
 
