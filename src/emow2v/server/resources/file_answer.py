@@ -70,10 +70,12 @@ class FileAnswer(Response):
             sending.cancel()
             await asyncio.wait({sending})  # it may read the file in a thread
             await run_in_threadpool(self.close)
-        if not sending.cancelled():
-            sending.result()
-            if self.status_code == 200 and scope["method"] != "HEAD":
-                await run_in_threadpool(self._fetched)
+        if sending.cancelled():
+            gone.result()  # raises what reading the request has raised, such as for a body that is too large
+            return
+        sending.result()
+        if self.status_code == 200 and scope["method"] != "HEAD":
+            await run_in_threadpool(self._fetched)
 
     async def _send(self, method: str, send: Send) -> None:
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
