@@ -82,7 +82,7 @@ def table_of_all(job: Job, state: ServerState, file_format: str, request: Reques
 
     if stored is not None:
         return answer_with(
-            request, tag, lambda: views.opened(stored), media_type=kind, headers=views.PRIVATE | disposition(name)
+            request, tag, lambda: views.open_file(stored), media_type=kind, headers=views.PRIVATE | disposition(name)
         )
     done = [one.place for one in state.store.recordings(job) if one.state == "done"]
     beside = state.places.of(job.owner).results(job.id)

@@ -62,7 +62,9 @@ class FileAnswer(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         sending = asyncio.ensure_future(self._send(scope["method"], send))
-        gone = asyncio.ensure_future(_hang_up(receive))  # a server takes pieces also for a client that is gone
+        gone = asyncio.ensure_future(
+            _wait_for_disconnect(receive)
+        )  # a server takes pieces also for a client that is gone
         try:
             await asyncio.wait({sending, gone}, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -102,7 +104,7 @@ class FileAnswer(Response):
         self._sent()
 
 
-async def _hang_up(receive: Receive) -> None:
+async def _wait_for_disconnect(receive: Receive) -> None:
     """Wait until the client is gone."""
     while (await receive())["type"] != "http.disconnect":
         pass

@@ -171,7 +171,7 @@ def add(api: FastAPI, state: ServerState, find_job: Callable[..., Job]) -> None:
         return answer_with(
             request,
             lambda: tag_of(_facts_of_file(source)),
-            lambda: opened(source),
+            lambda: open_file(source),
             media_type=kind,
             headers=PRIVATE,
         )
@@ -271,7 +271,7 @@ def result(
         return answer_with(
             request,
             lambda: tag_of([file_format, _facts(state, job, task, session)]),
-            lambda: opened(stored),
+            lambda: open_file(stored),
             media_type=results.EXPORTS.get(file_format, BYTES),
             headers=PRIVATE | disposition(f"{stem}.{file_format}"),
         )
@@ -301,7 +301,7 @@ def _facts_of_file(path: Path) -> list[object]:
     return [path.name, seen.st_ino, seen.st_size, seen.st_mtime_ns]
 
 
-def opened(path: Path) -> IO[bytes]:
+def open_file(path: Path) -> IO[bytes]:
     """A file of a job; 404 where it is gone."""
     return or_404(lambda: path.open("rb"))
 
@@ -321,7 +321,7 @@ def made_answer(
     def open_made() -> IO[bytes]:
         folder, made = made_once(beside, make)
         folders.append(folder)
-        return opened(made)
+        return open_file(made)
 
     def remove() -> None:
         for folder in folders:
@@ -356,7 +356,7 @@ def sent_once(beside: Path, make: Callable[[Path], Path], *, media_type: str, fi
     """
     folder, made = made_once(beside, make)
     return FileAnswer(
-        opened(made),
+        open_file(made),
         media_type=media_type,
         headers=PRIVATE | disposition(filename),
         sent=partial(shutil.rmtree, folder, ignore_errors=True),
@@ -374,7 +374,9 @@ def or_404(function: Callable[[], T]) -> T:
     try:
         return function()
     except FileNotFoundError:  # the job was erased after it was found
-        raise HTTPException(404, "The job's files are gone: it was erased meanwhile, or they were removed.") from None
+        raise HTTPException(
+            404, "The job's files are gone: it was erased meanwhile, or they were removed; post the recording again."
+        ) from None
     except Emow2vError as error:
         raise HTTPException(404, str(error)) from None
 
