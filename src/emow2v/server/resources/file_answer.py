@@ -62,9 +62,8 @@ class FileAnswer(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         sending = asyncio.ensure_future(self._send(scope["method"], send))
-        gone = asyncio.ensure_future(
-            _wait_for_disconnect(receive)
-        )  # a server takes pieces also for a client that is gone
+        # sending does not fail where the client is gone: a server takes its pieces and drops them
+        gone = asyncio.ensure_future(_wait_for_disconnect(receive))
         try:
             await asyncio.wait({sending, gone}, return_when=asyncio.FIRST_COMPLETED)
         finally:
