@@ -22,6 +22,7 @@ from emow2v.server.work_folder import backup as backups
 from emow2v.server.work_folder.backup import MANIFEST, back_up
 from emow2v.server.work_folder.restore import check_whole, restore
 from emow2v.storage import locks
+from waiting import until
 
 
 @pytest.fixture
@@ -125,11 +126,12 @@ def test_a_backup_is_of_one_moment_while_jobs_end_and_are_erased(work: Path, tmp
     thread.start()
     try:
         for turn in range(5):
+            before = number
+            until(lambda: number > before + 1, "no job ended between two backups", alive=thread.is_alive)  # noqa: B023
             back_up(work, tmp_path / f"{turn}.zip")
     finally:
         stop.set()
         thread.join()
-    assert number > 1
     for turn in range(5):
         folder = tmp_path / f"restored{turn}"
         restore(tmp_path / f"{turn}.zip", folder)
