@@ -54,7 +54,11 @@ for name in ("lite", "lite-frames"):
         model = emow2v.load(name, engine="openvino", threads=threads)
         model.predict(np.zeros(32000, np.float32), 16000).load()
         for thread in map(int, os.listdir("/proc/self/task")):
-            assert os.sched_getaffinity(thread) == everywhere, (name, threads)
+            try:
+                allowed = os.sched_getaffinity(thread)
+            except ProcessLookupError:
+                continue  # it has ended
+            assert allowed == everywhere, (name, threads)
 print("free")
 """
 

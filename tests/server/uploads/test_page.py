@@ -1,7 +1,7 @@
 """The page sends a large file in pieces, through a line that is cut, and goes on when the file is dropped again."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import numpy as np
@@ -9,6 +9,7 @@ import pytest
 import soundfile
 
 from cut_lines import cutting
+from waiting import until
 
 if TYPE_CHECKING:
     from browsers import api
@@ -67,8 +68,13 @@ def test_a_file_that_is_dropped_again_is_not_sent_again(
         page.goto("about:blank")  # closed in the middle
         visitor.leave()
     with httpx.Client(base_url=url, trust_env=False, timeout=60) as client:
-        (begun,) = client.get("/v1/uploads").json()
-        assert begun["state"] == "unfinished" and begun["offset"] >= 4 << 20
+
+        def cut() -> dict[str, Any]:  # what came before the cut is written a moment later
+            (begun,) = client.get("/v1/uploads").json()
+            return begun if begun["offset"] >= 4 << 20 else {}
+
+        begun = until(cut)
+        assert begun["state"] == "unfinished"
     visitor = Visitor(browser, url)
     sent: list[int] = []
     visitor.page.on("request", lambda one: one.method == "PATCH" and sent.append(int(one.headers["upload-offset"])))
