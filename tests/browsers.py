@@ -18,7 +18,7 @@ import waiting
 api = pytest.importorskip("playwright.sync_api")
 expect = api.expect
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
-SLOW_MS = 60_000  # a busy machine
+SLOW_MS = 180_000  # a busy machine
 expect.set_options(timeout=SLOW_MS)
 REFUSED = "Failed to load resource"  # what Chromium says of an answer that a test wants to be a refusal
 
@@ -97,15 +97,19 @@ def until(page: "api.Page", condition: Callable[[], bool], what: str) -> None:
         page.wait_for_timeout(50)
 
 
+PLAYABLE = "[...document.querySelectorAll('#audio, #video')].some((one) => !one.hidden && one.readyState)"
+
+
 def opened(page: "api.Page", job: str) -> None:
     page.goto(f"/jobs/{job}")
     drawn(page)
 
 
 def drawn(page: "api.Page") -> None:
-    """Wait until a job has finished and all of it is drawn."""
+    """Wait until a job has finished, all of it is drawn, and its recording can be played."""
     expect(page.locator("#about")).to_be_visible()
     until(page, lambda: {"arousal", "sound"} <= plot(page).keys(), "the sound comes last")
+    until(page, lambda: page.evaluate(PLAYABLE), "the player has the recording")
 
 
 def drop(page: "api.Page", name: str, data: bytes, target: str = "#drop") -> None:

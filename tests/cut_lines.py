@@ -20,6 +20,7 @@ def cutting(url: str, after: list[int]) -> Iterator[str]:
     server = httpx.URL(url).host, httpx.URL(url).port
     lines: list[socket.socket] = []
     threads: list[threading.Thread] = []
+    counting = threading.Lock()
 
     def pass_on(source: socket.socket, target: socket.socket, is_over: Callable[[int], bool]) -> None:
         passed = 0
@@ -34,10 +35,11 @@ def cutting(url: str, after: list[int]) -> Iterator[str]:
                 one.shutdown(socket.SHUT_RDWR)
 
     def is_cut(passed: int) -> bool:
-        if not after or passed <= after[0]:
-            return False
-        after.pop(0)
-        return True
+        with counting:  # each connection has a thread
+            if not after or passed <= after[0]:
+                return False
+            after.pop(0)
+            return True
 
     def accept() -> None:
         with contextlib.suppress(OSError):  # the end of the test

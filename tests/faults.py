@@ -31,7 +31,6 @@ from emow2v.modelstore.verify import EXAMPLE
 from emow2v.server.people.tokens import Tokens
 from waiting import until
 
-TRIES = 300
 STUCK_S = 300  # without a job posted or ended, however slow the machine
 RECORDINGS = (0.6, 0.9, 1.3, 2.1)  # seconds; short, so that kills meet jobs in every stage
 READ = ("rows", "log", "audio", "result", "events", "sessions", "files", "failures", "zip", "waveform", "citation")
@@ -116,7 +115,7 @@ class Storm:
         headers |= {"Idempotency-Key": key} if key else {}
         asked = urllib.request.Request(f"{self.url}/{urllib.parse.quote(route)}", body, headers, method=method)
         try:
-            with opener.open(asked, timeout=20) as answer:
+            with opener.open(asked, timeout=120) as answer:
                 return answer.status, answer.read()
         except urllib.error.HTTPError as error:
             with error:
@@ -129,7 +128,8 @@ class Storm:
         kind = rng.choices(("process", "csv", "batch"), (8, 1, 1))[0]
         count = max(1, len(self.names))
         owner, name = (self.names or [""])[number % count], f"job {number // count}"
-        for _ in range(TRIES):
+        hung = time.monotonic() + STUCK_S
+        while time.monotonic() < hung:
             try:
                 if kind == "process":
                     known = json.loads(self.ask("job_status", {"jobID": name}, owner)[1]).get("known") != "false"
@@ -216,7 +216,7 @@ class Storm:
         def spy() -> None:
             rng = random.Random(seeds[0])
             try:
-                while not done.is_set():
+                while not done.is_set() or self.spied <= 100:
                     self.spy(rng)
                     time.sleep(0.2)
             except BaseException as error:

@@ -1,5 +1,6 @@
 """Servers that a test kills and starts again on the same work folder, and a recording for them."""
 
+import contextlib
 import json
 import os
 import re
@@ -15,8 +16,9 @@ import psutil
 import soundfile
 
 from emow2v.discover.places import Places
+from emow2v.engines.kept import has_grown
 from emow2v.modelstore.verify import EXAMPLE
-from waiting import until
+from waiting import HANG_S, until
 
 
 class Served:
@@ -54,27 +56,37 @@ class Served:
             found = re.search(rb"http://\S+", (self.folder / "log").read_bytes()[begin:])
             return found[0].decode() if found else ""
 
-        self.client = httpx.Client(base_url=until(address), timeout=60)
+        self.client = httpx.Client(base_url=until(address), timeout=HANG_S)
         until(lambda: self.client.get("/readyz").status_code == 200)
 
-    @property
-    def worker(self) -> psutil.Process:
+    def kill_worker(self) -> None:
+        """Kill the worker, and wait until it is gone."""
+        worker = until(self._worker)
+        with contextlib.suppress(psutil.NoSuchProcess):
+            worker.kill()  # type: ignore[union-attr]
+        psutil.wait_procs([worker])
+
+    def _worker(self) -> psutil.Process | None:
+        """None where the next one has not started."""
         assert self.process is not None
-        children = psutil.Process(self.process.pid).children()
-        return next(one for one in children if "spawn_main" in " ".join(one.cmdline()))
+        for one in psutil.Process(self.process.pid).children():
+            with contextlib.suppress(psutil.Error):  # it has just died
+                if "spawn_main" in " ".join(one.cmdline()):
+                    return one
+        return None
 
     def kill_server(self) -> None:
         assert self.process is not None
         workers = psutil.Process(self.process.pid).children(recursive=True)
         self.process.kill()
         self.process.wait()
-        psutil.wait_procs(workers, timeout=60)  # they notice that their parent is gone
+        psutil.wait_procs(workers, timeout=HANG_S)  # they notice that their parent is gone
         self.client.close()
 
     def stop(self) -> None:
         if self.process is not None and self.process.poll() is None:
             os.killpg(self.process.pid, signal.SIGTERM)
-            self.process.wait(60)
+            self.process.wait(HANG_S)
             self.client.close()
 
     def post(self, **form: str) -> str:
@@ -88,7 +100,8 @@ class Served:
         return found
 
     def ended(self, name: str) -> dict[str, Any]:
-        return until(lambda: job if (job := self.job(name))["state"] not in ("waiting", "running") else {})
+        until(lambda: not self.goes_on(name))
+        return self.job(name)
 
     def results(self, name: str) -> dict[str, bytes]:
         """All that the job left: its files, and its provenance."""
@@ -100,11 +113,18 @@ class Served:
     def log(self, name: str) -> str:
         return self.client.get(f"/log/{name}").text
 
-    def begun(self, name: str, rows: int) -> bool:
-        """Whether a job has computed so many values and goes on."""
-        job = self.job(name)
-        assert job["state"] in ("waiting", "running"), job
-        return bool(job["rows"] > rows and any((self.places.work_dir / "computed").glob("*")))
+    def begun(self, rows: int, **form: str) -> str:
+        """A new job that has computed so many values and goes on; "" where it ended before anybody looked."""
+        name = self.post(**form)
+        until(lambda: (self.job(name)["rows"] > rows and self.keeps()) or not self.goes_on(name))
+        return name if self.goes_on(name) else ""
+
+    def keeps(self) -> bool:
+        """Whether values of a job that goes on are in its file."""
+        return any(map(has_grown, (self.places.work_dir / "computed").glob("*")))
+
+    def goes_on(self, name: str) -> bool:
+        return self.job(name)["state"] in ("waiting", "running")
 
 
 def talk(folder: Path, seconds: int) -> None:

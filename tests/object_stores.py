@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from ports import kept_port
 from waiting import until
 
 CREDENTIALS = {
@@ -68,23 +69,21 @@ class ObjectStore:
 @contextlib.contextmanager
 def object_store() -> Iterator[ObjectStore]:
     """A server within the block."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
+    with kept_port() as port:
+        command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+        process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
 
-        def answers() -> bool:
-            with contextlib.suppress(OSError):
-                socket.create_connection(("127.0.0.1", port), 1).close()
-                return True
-            return False
+            def answers() -> bool:
+                with contextlib.suppress(OSError):
+                    socket.create_connection(("127.0.0.1", port), 1).close()
+                    return True
+                return False
 
-        until(answers, "moto did not start", alive=lambda: process.poll() is None)
-        endpoint = f"http://127.0.0.1:{port}"
-        yield ObjectStore(endpoint, {**CREDENTIALS, "AWS_ENDPOINT_URL": endpoint})
-    finally:
-        process.kill()
-        process.wait()
+            until(answers, "moto did not start", alive=lambda: process.poll() is None)
+            endpoint = f"http://127.0.0.1:{port}"
+            yield ObjectStore(endpoint, {**CREDENTIALS, "AWS_ENDPOINT_URL": endpoint})
+        finally:
+            process.kill()
+            process.wait()

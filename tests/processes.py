@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from waiting import HANG_S
+
 
 @contextmanager
 def serving(*arguments: str, work: Path) -> Iterator[str]:
@@ -22,4 +24,4 @@ def serving(*arguments: str, work: Path) -> Iterator[str]:
         yield found[0]
     finally:
         process.terminate()
-        process.communicate(timeout=60)
+        process.communicate(timeout=HANG_S)

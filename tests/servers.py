@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import soundfile
 from starlette.applications import Starlette
@@ -87,6 +88,12 @@ def form(data: Path, name: str, seconds: float, **changes: str) -> dict[str, str
     signal_, rate = soundfile.read(EXAMPLE, dtype="float32")
     soundfile.write(data / f"{name}.wav", np.resize(signal_, int(seconds * rate)), rate)
     return request(data, data / f"{name}.wav") | {"jobID": name} | changes
+
+
+def erased(client: httpx.Client, job_id: str) -> httpx.Response | None:
+    """The answer to erasing a job; None as long as a worker of a busy machine has not noticed."""
+    answer = client.delete(f"/v1/jobs/{job_id}")
+    return None if answer.status_code == 429 else answer
 
 
 def now(store: Store, name: str) -> Job:

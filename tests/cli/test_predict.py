@@ -163,6 +163,6 @@ def test_a_stopped_run_leaves_nothing_half_written(tmp_path: Path, name: str) ->
     )
     until(lambda: out.exists() and any(out.iterdir()), alive=lambda: process.poll() is None)
     process.send_signal(getattr(signal, name))
-    _, messages = process.communicate(timeout=60)
+    _, messages = process.communicate(timeout=300)
     assert process.returncode == 128 + getattr(signal, name) and b"Traceback" not in messages
     assert not out.exists() and b"0 of 1 recording done, 1 not done." in messages

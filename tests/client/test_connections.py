@@ -265,12 +265,9 @@ def test_events_in_any_pieces_and_jobs_without_them(pauses: list[float]) -> None
 
 
 @pytest.mark.slow
-def test_a_job_outlives_its_server(tmp_path: Path) -> None:
+def test_a_job_outlives_its_server(tmp_path: Path, port: int) -> None:
     """The client posts and waits while the server is killed and started again, twice; nothing is lost or double."""
     killed_servers.talk(tmp_path, 60)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     served = killed_servers.Served(tmp_path, port)
     served.start()
     results: list[Any] = []

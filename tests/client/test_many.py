@@ -3,7 +3,6 @@
 import asyncio
 import csv
 import io
-import socket
 import threading
 import zipfile
 from collections.abc import Iterator
@@ -103,12 +102,9 @@ def test_a_recording_in_parts(client: Client, data: Path, monkeypatch: pytest.Mo
 
 
 @pytest.mark.slow
-def test_an_upload_goes_on_after_a_kill(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_upload_goes_on_after_a_kill(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, port: int) -> None:
     killed_servers.talk(tmp_path, 60)
     monkeypatch.setattr(module, "PART", 50_000)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     served = killed_servers.Served(tmp_path, port)
     served.start()
     got: list[Any] = []

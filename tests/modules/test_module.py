@@ -8,7 +8,6 @@ import math
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import tracemalloc
@@ -36,6 +35,7 @@ from emow2v.errors import AudioError, FramingError, ModelError, RequestError
 from emow2v.model import Model
 from emow2v.modelstore.verify import EXAMPLE
 from emow2v.trajectory import DIMENSIONS
+from ports import kept_port
 from waiting import until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -330,20 +330,18 @@ def stock_server(site: Path, tmp_path: Path) -> Iterator[httpx.Client]:
         pytest.skip(f"links cannot be made here ({error})")
     if not any((Path(sys.prefix) / folder / "du-process").is_file() for folder in ("bin", "Scripts")):
         pytest.skip("du-process is not in this environment's folder of scripts")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "discover.app", "--host", "127.0.0.1", "--port", str(port)]
-    for name in ("cml", "data", "cache", "tmp", "log"):
-        command += [f"--{name}_dir", str(tmp_path / name)]
-    log = (tmp_path / "server.txt").open("w")
-    with log, subprocess.Popen(command, cwd=tmp_path, env=environment(site), stdout=log, stderr=log) as server:
-        try:
-            with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=30) as client:
-                until(lambda: answers(client), "the server ended", alive=lambda: server.poll() is None)
-                yield client
-        finally:
-            server.terminate()
+    with kept_port() as port:
+        command = [sys.executable, "-m", "discover.app", "--host", "127.0.0.1", "--port", str(port)]
+        for name in ("cml", "data", "cache", "tmp", "log"):
+            command += [f"--{name}_dir", str(tmp_path / name)]
+        log = (tmp_path / "server.txt").open("w")
+        with log, subprocess.Popen(command, cwd=tmp_path, env=environment(site), stdout=log, stderr=log) as server:
+            try:
+                with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=300) as client:
+                    until(lambda: answers(client), "the server ended", alive=lambda: server.poll() is None)
+                    yield client
+            finally:
+                server.terminate()
 
 
 def answers(client: httpx.Client) -> bool:

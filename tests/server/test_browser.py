@@ -117,10 +117,12 @@ def test_playing_moves_the_cursor_and_the_values(page: "api.Page", finished_job:
     page.mouse.click(quarter, box["y"] + 200)
     assert audio.evaluate("element => element.currentTime") == pytest.approx(0.5, abs=0.01)
     before = at()
+    audio.evaluate("element => { element.loop = true; }")  # it plays until the key, however late that comes
     page.keyboard.press(" ")
     until(page, lambda: at() > before + 20, "the cursor moves")
     page.keyboard.press(" ")
     assert audio.evaluate("element => element.paused")
+    audio.evaluate("element => { element.loop = false; }")
     page.keyboard.press("End")
     assert audio.evaluate("element => element.currentTime") == pytest.approx(2, abs=0.01)
     page.keyboard.press(",")
@@ -160,8 +162,13 @@ def test_zoom_by_mouse_and_keys(page: "api.Page", finished_job: str) -> None:
     page.mouse.wheel(0, -100)
     page.keyboard.up("Control")
     until(page, lambda: view(page)[1] - view(page)[0] < 0.9, "the wheel zooms")
-    page.mouse.dblclick(x(0.5), middle)
-    until(page, lambda: view(page) == (0, 2), "a double click shows all")
+
+    def all_shown() -> bool:  # clicks that a busy machine draws apart are no double click
+        if view(page) != (0, 2):
+            page.mouse.dblclick(x(0.5), middle)
+        return view(page) == (0, 2)
+
+    until(page, all_shown, "a double click shows all")
     valence = page.get_by_role("button", name="valence")
     valence.click()
     expect(valence).to_have_attribute("aria-pressed", "false")
@@ -222,7 +229,8 @@ def test_exports(page: "api.Page", finished_job: str, predict_metadata: dict) ->
 
 
 def test_watching_a_job_that_runs_and_cancelling_it(page: "api.Page", url: str, data: Path) -> None:
-    job = posted(url, "long.flac", (data / "long.flac").read_bytes(), wait=False)
+    # long windows: it takes minutes until so many values are there that the page draws their means
+    job = posted(url, "long.flac", (data / "long.flac").read_bytes(), wait=False, left_context="9s")
     page.goto(f"/jobs/{job}")
     until(page, lambda: plot(page).get("arousal", ([], []))[0].size >= 50, "curves grow")
     first = plot(page)["arousal"][0].size
@@ -383,7 +391,7 @@ def test_nothing_but_a_keyboard(page: "api.Page", speech: Path) -> None:
     to("View: keys.wav", "link")
     page.keyboard.press("Enter")
     page.wait_for_url("**/jobs/*")
-    expect(page.locator("#about")).to_be_visible()
+    drawn(page)
     page.keyboard.press("End")
     until(page, lambda: page.locator("#audio").evaluate("element => element.currentTime") > 1.9, "the end")
     to("Zoom in", "button")
@@ -440,7 +448,8 @@ def test_values_are_requested_before_plotly_js_has_come(page: "api.Page", finish
     with page.expect_response("**/rows?*"):
         page.goto(f"/jobs/{finished_job}", wait_until="commit")
     expect(page.locator("#cursor-values b").first).not_to_have_text("–")
-    assert held and "no plotly.js" not in page.locator("#time").inner_text()
+    until(page, lambda: bool(held), "plotly.js is asked for")
+    assert "no plotly.js" not in page.locator("#time").inner_text()
     held[0].continue_()
     expect(page.locator(".js-plotly-plot")).to_be_visible()
 
@@ -606,7 +615,7 @@ def test_the_view_follows_when_playing_begins(page: "api.Page", finished_job: st
     """After a zoom elsewhere, the space bar and the player's own button bring the view to the cursor."""
     for play in (
         lambda: page.keyboard.press(" "),
-        lambda: page.locator("#audio").evaluate("element => { element.play(); }"),
+        lambda: page.locator("#audio").evaluate("element => { element.play().catch(() => {}); }"),
     ):
         opened(page, finished_job)
         page.keyboard.press("+")
@@ -615,9 +624,12 @@ def test_the_view_follows_when_playing_begins(page: "api.Page", finished_job: st
         until(page, lambda: abs(view(page)[1] - 2) < 1e-6, "the end is shown")
         assert view(page)[0] == pytest.approx(1.5)
         page.locator("h1").click()  # the slider has keys of its own
+        # it stops at once: the view would go on with the cursor before anybody looks
+        page.locator("#audio").evaluate(
+            "element => { element.addEventListener('play', () => element.pause(), { once: true }); }"
+        )
         play()
         until(page, lambda: view(page)[0] < 0.2, "the view goes to where it plays")
-        page.locator("#audio").evaluate("element => element.pause()")
 
 
 @pytest.mark.parametrize("rows", [0, 1, 2])
@@ -664,7 +676,7 @@ def test_notices_are_shown_with_the_job(page: "api.Page", finished_job: str) -> 
     numbers = page.locator(f'tr[data-id="{finished_job}"] .numbers')
     expect(numbers).to_have_text("50 values, 2 notices")
     expect(numbers).to_have_attribute("title", "\n".join(sentences))
-    page.unroute_all()
+    page.unroute_all(behavior="wait")
     answer = {**asked(page, f"/v1/jobs/{finished_job}"), "notices": sentences}
     page.route(f"**/v1/jobs/{finished_job}", lambda route: route.fulfill(json=answer))
     page.goto(f"/jobs/{finished_job}")
@@ -754,9 +766,12 @@ def test_a_result_says_how_to_cite_it(visit: Callable[..., Visitor], finished_jo
     expect(dialog.get_by_role("textbox", name="Methods paragraph")).to_have_text(expected["methods"])
     assert page.locator("#bibtex").text_content() == expected["bibtex"]
     assert "@" in expected["bibtex"] and "emow2v" in expected["methods"]
-    for name, text in (("Copy the paragraph", expected["methods"]), ("Copy the references", expected["bibtex"])):
+    for name, text, said in (
+        ("Copy the paragraph", expected["methods"], "The methods paragraph was copied."),
+        ("Copy the references", expected["bibtex"], "The references were copied."),
+    ):
         dialog.get_by_role("button", name=name).press("Enter")
-        expect(dialog.get_by_role("status")).to_contain_text("copied")
+        expect(dialog.get_by_role("status")).to_have_text(said)
         assert page.evaluate("navigator.clipboard.readText()") == text
     name, file = saved(page, dialog.get_by_role("button", name="Download .bib"))
     assert name == "a talk.bib" and file.decode() == expected["bibtex"].rstrip() + "\n"
@@ -821,7 +836,7 @@ def test_the_table_of_values_fits_a_phone(visit: Callable[..., Visitor], finishe
     lines = boxes[6:12, 2]
     assert len(set(lines[:2])) == len(set(lines[2:])) == 1 and lines[2] > lines[0]  # times, and below them the values
     page.set_viewport_size({"width": 1280, "height": 800})
-    assert len({round(top) for *_, top, _ in cells.evaluate_all(measure)[6:12]}) == 1
+    until(page, lambda: len({round(top) for *_, top, _ in cells.evaluate_all(measure)[6:12]}) == 1, "one line")
 
 
 def test_pages_of_a_server_without_plotly(
@@ -874,6 +889,19 @@ def test_a_late_list_does_not_replace_the_folder_that_was_opened(page: "api.Page
     late.value.finished()
     page.evaluate("new Promise((done) => requestAnimationFrame(() => setTimeout(done)))")  # it was read
     expect(page.locator("#data-path")).to_have_text(re.compile(r"Data folder\s*opened"))
+
+
+def test_what_is_shown_of_the_data_folder_stays_where_it_is_asked_for_again(page: "api.Page", url: str) -> None:
+    """A new list of the same took the focus away from under a key, and swallowed a click."""
+    page.goto("/")
+    recording = page.get_by_role("checkbox", name="session.wav", include_hidden=True)
+    expect(recording).to_have_count(1)
+    element = recording.element_handle()
+    with page.expect_response(re.compile(r"/v1/files\?folder=$")) as again:
+        page.locator("summary").filter(has_text="Recordings of the data folder").press("Enter")
+    again.value.finished()
+    page.evaluate("new Promise((done) => requestAnimationFrame(() => setTimeout(done)))")  # it was read
+    assert element.evaluate("one => one.isConnected")
 
 
 def test_recordings_of_the_data_folder_are_chosen_and_computed(

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,7 +21,7 @@ pymongo = pytest.importorskip("pymongo", reason="pymongo is not installed")
 import nova_databases
 from emow2v.trajectory import DIMENSIONS
 from mongo_wire import mongo_wire
-from waiting import until
+from waiting import HANG_S, until
 
 PASSWORD = "s3cret-of-the-database"
 
@@ -69,22 +70,24 @@ def test_the_next_server_finishes_what_a_killed_one_began(data: Path, tmp_path: 
         with client:
             nova_databases.dataset(client["study"])
         with serving(data, tmp_path / "work", wire.port) as (process, url):
-            writes = iter(range(1000))
+            writes, answered = iter(range(1000)), threading.Event()
 
             def kill(name: str, command: Any) -> str:
                 if name not in ("insert", "update", "delete") or next(writes) != write:
                     return ""
+                answered.wait(HANG_S)
                 os.killpg(process.pid, signal.SIGKILL)
                 return "lost"
 
             wire.fate = kill
-            posted = httpx.post(f"{url}/process", data=form | {"dbPort": str(wire.port)})
+            posted = httpx.post(f"{url}/process", data=form | {"dbPort": str(wire.port)}, timeout=120)
             assert posted.status_code == 200, posted.text
+            answered.set()
             process.wait(timeout=300)
         wire.fate = lambda name, command: ""
         with serving(data, tmp_path / "work", wire.port) as (process, url):
             until(
-                lambda: httpx.post(f"{url}/job_status", data={"jobID": "job"}).json() == {"status": 2},
+                lambda: httpx.post(f"{url}/job_status", data={"jobID": "job"}, timeout=120).json() == {"status": 2},
                 alive=lambda: process.poll() is None,
             )
             until(lambda: not list((tmp_path / "work" / "passwords").iterdir()))

@@ -45,7 +45,8 @@ def answering(certificate: tuple[Path, Path] | None = None) -> Iterator[int]:
             thread.join()
 
 
-def test_who_answers_lives() -> None:
+def test_who_answers_lives(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health, "TIMEOUT_S", 60.0)
     with answering() as port:
         assert alive(port)
         assert subprocess.run([sys.executable, "-m", "emow2v.server.health", str(port)], check=False).returncode == 0
@@ -53,7 +54,8 @@ def test_who_answers_lives() -> None:
     assert subprocess.run([sys.executable, "-m", "emow2v.server.health", str(port)], check=False).returncode == 1
 
 
-def test_over_https_too(tmp_path: Path) -> None:
+def test_over_https_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health, "TIMEOUT_S", 60.0)
     pytest.importorskip("cryptography")
     with answering(self_signed(tmp_path)) as port:
         assert alive(port)

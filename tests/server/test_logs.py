@@ -96,10 +96,10 @@ def test_a_server_with_its_workers(tmp_path: Path) -> None:
         assert "error" in post("/v1/predictions", forged, "multipart/form-data; boundary=x")
         until(lambda: post("/job_status", b"jobID=talk")["status"] == 2)
         socket = url.replace("http", "ws") + f"/v1/stream?token={TOKEN}"
-        with connect(socket, additional_headers={"Authorization": f"Bearer {TOKEN}"}) as stream:
+        with connect(socket, additional_headers={"Authorization": f"Bearer {TOKEN}"}, open_timeout=120) as stream:
             stream.recv()
         with pytest.raises(InvalidStatus):
-            connect(socket)
+            connect(socket, open_timeout=120)
     finally:
         process.terminate()
         process.communicate(timeout=60)
@@ -112,7 +112,9 @@ def test_a_server_with_its_workers(tmp_path: Path) -> None:
     assert len(refused) == 1 and refused[0].startswith("refused: WebSocket /v1/stream: 401"), refused
     assert not any("reject" in line["message"] or '" 401' in line["message"] for line in lines)
     about = [line for line in lines if line.get("job") == "talk"]
-    assert [line["message"] for line in about] == [f"job talk: {state}" for state in ("posted", "running", "finished")]
+    told = [line["message"].removeprefix("job talk: ") for line in about]
+    assert sorted(told) == ["finished", "posted", "running"], told
+    assert told.index("running") < told.index("finished")  # another process posts
     assert {line["client"] for line in about} == {"127.0.0.1"}
     assert any("Application startup complete" in line["message"] for line in lines), [line["message"] for line in lines]
 

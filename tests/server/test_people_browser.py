@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from browsers import CHROMIUM, Visitor, api, expect
+from browsers import CHROMIUM, REFUSED, Visitor, api, expect
 from emow2v.server.people.tokens import Tokens
 from emow2v.server.run import Server
 
@@ -28,6 +28,7 @@ def test_people_see_their_own_jobs_and_log_out(browser: "api.Browser", speech: P
             form = {"path": "session.wav", "wait": "false"}
             assert client.post("/v1/predictions", data=form).status_code == 202
         visitor = Visitor(browser, url)
+        visitor.expected = [REFUSED]  # of a list that is asked for while the page is left
         page = visitor.page
         page.goto("/")
         for token, name in ((anna, "anna"), (boss, "boss")):

@@ -1,5 +1,6 @@
 """The server behind a real nginx, at the root of a name and below a path: WebSocket, uploads, events, pages in Chromium."""
 
+import functools
 import hashlib
 import io
 import json
@@ -21,6 +22,7 @@ from emow2v.client import Client, NotFound, Unauthorized
 from emow2v.model import Model
 from emow2v.server.run import Server
 from proxies import NGINX
+from servers import erased
 from waiting import until
 
 if TYPE_CHECKING:
@@ -160,7 +162,7 @@ def test_live_speech_has_the_numbers_of_a_file(url: str, speech: Path, lite: Mod
     unchecked = ssl._create_unverified_context()
     address = url.replace("https", "wss") + f"/v1/stream?sampling_rate={RATE}"
     rows = []
-    with connect(address, ssl=unchecked, additional_headers=MINE, proxy=None) as socket:
+    with connect(address, ssl=unchecked, additional_headers=MINE, proxy=None, open_timeout=120) as socket:
         assert "provenance" in json.loads(socket.recv())
         for begin in range(0, len(signal), 640):
             socket.send(signal[begin : begin + 640].tobytes())
@@ -198,7 +200,7 @@ def _follow(client: httpx.Client, speech: Path) -> None:
             assert client.post(f"/v1/jobs/{job}/cancel").status_code == 200
         assert [one["state"] for one in lines][-1] == "canceled"
     for job in (first, second):
-        assert client.delete(f"/v1/jobs/{job}").status_code == 200
+        until(functools.partial(erased, client, job))
 
 
 def test_addresses_stay_below_the_path(client: httpx.Client, url: str) -> None:

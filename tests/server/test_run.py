@@ -1,17 +1,20 @@
 """A whole server in this process or in one of its own: it answers whatever its worker does, and leaves nothing open."""
 
 import asyncio
+import contextlib
 import logging
 import multiprocessing
 import os
 import re
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 
 from emow2v.cli.demo import post, request
@@ -20,7 +23,7 @@ from emow2v.server.jobs.store import Status, Store
 from emow2v.server.run import LoopErrors, Server
 from object_stores import ObjectStore
 from servers import form, now
-from waiting import until
+from waiting import HANG_S, until
 from webs import give, serving
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="stops processes by signals")
@@ -37,14 +40,28 @@ def open_files(folder: Path) -> list[str]:
     return [name for name in found if name.startswith(str(folder))]
 
 
+def stands(pid: int | None, jobs: Path) -> bool:
+    """Whether a worker stands still, and not in the middle of a transaction, which would stop everybody."""
+    assert pid
+    os.kill(pid, signal.SIGSTOP)
+    until(lambda: psutil.Process(pid).status() == psutil.STATUS_STOPPED)
+    with contextlib.closing(sqlite3.connect(jobs, timeout=1, isolation_level=None)) as database:
+        try:
+            database.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError:
+            os.kill(pid, signal.SIGCONT)
+            return False
+    return True
+
+
 def test_a_worker_that_does_not_read_stops_nobody_else_and_no_handle_stays(data: Path, tmp_path: Path) -> None:
     work = tmp_path / "work"
     server = Server(port=0, data_dirs=[data], work_dir=work, patience_s=0)
-    with server.running() as url, httpx.Client(base_url=url, timeout=20) as client:
+    with server.running() as url, httpx.Client(base_url=url, timeout=120) as client:
         until(lambda: client.get("/readyz").status_code == 200)
         (worker,) = [one for one in multiprocessing.active_children() if one.name.startswith("emow2v-worker-")]
         assert worker.pid
-        os.kill(worker.pid, signal.SIGSTOP)
+        until(lambda: stands(worker.pid, work / "jobs.sqlite"))
         for number in range(400):
             asked = request(data, data / "talk.wav") | {"jobID": f"{number}"}
             assert client.post("/process", data=asked).json()["success"] == "True"
@@ -105,11 +122,11 @@ def test_a_server_that_was_told_to_stay_does_when_its_terminal_closes(data: Path
         assert process.stdout is not None
         url = re.search(r"http://\S+", process.stdout.readline())
         assert url
-        until(lambda: httpx.get(f"{url[0]}/readyz").status_code == 200)
+        until(lambda: httpx.get(f"{url[0]}/readyz", timeout=120).status_code == 200)
         os.killpg(process.pid, signal.SIGHUP)
-        assert httpx.post(f"{url[0]}/v1/predictions", data={"path": "talk.wav"}, timeout=60).status_code == 200
+        assert httpx.post(f"{url[0]}/v1/predictions", data={"path": "talk.wav"}, timeout=120).status_code == 200
         os.killpg(process.pid, signal.SIGTERM)
-        _, said = process.communicate(timeout=60)
+        _, said = process.communicate(timeout=HANG_S)
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
@@ -141,7 +158,7 @@ def test_connections_that_cannot_be_taken_are_told_once_a_minute(caplog: pytest.
 
 @pytest.mark.skipif(sys.platform != "linux", reason="lowers the limit of open files")
 def test_a_server_without_a_file_left_writes_little_and_goes_on(data: Path, tmp_path: Path) -> None:
-    command = f"ulimit -n 40; exec {sys.executable} -m emow2v serve --port 0 --threads 1 --data-dir '{data}'"
+    command = f"ulimit -n 60; exec {sys.executable} -m emow2v serve --port 0 --threads 1 --data-dir '{data}'"
     log = tmp_path / "log"
     with log.open("wb") as said:
         process = subprocess.Popen(
@@ -155,17 +172,17 @@ def test_a_server_without_a_file_left_writes_little_and_goes_on(data: Path, tmp_
         assert process.stdout is not None
         url = re.search(r"http://127.0.0.1:(\d+)", process.stdout.readline())
         assert url
-        until(lambda: httpx.get(f"{url[0]}/readyz").status_code == 200)
-        held = [socket.create_connection(("127.0.0.1", int(url[1]))) for _ in range(60)]
+        until(lambda: httpx.get(f"{url[0]}/readyz", timeout=120).status_code == 200)
+        held = [socket.create_connection(("127.0.0.1", int(url[1]))) for _ in range(100)]
         until(lambda: b"raise the limit of open files" in log.read_bytes())
-        assert len(held) == 60
+        assert len(held) == 100
         for one in held:
             one.close()
-        until(lambda: httpx.get(f"{url[0]}/healthz", timeout=20).status_code == 200)
-        assert httpx.post(f"{url[0]}/v1/predictions", data={"path": "talk.wav"}, timeout=60).status_code == 200
+        until(lambda: httpx.get(f"{url[0]}/healthz", timeout=120).status_code == 200)
+        assert httpx.post(f"{url[0]}/v1/predictions", data={"path": "talk.wav"}, timeout=120).status_code == 200
     finally:
         os.killpg(process.pid, signal.SIGTERM)
-        process.communicate(timeout=60)
+        process.communicate(timeout=HANG_S)
     assert log.stat().st_size < 20_000
 
 
@@ -175,7 +192,7 @@ def test_data_folders_at_addresses_are_looked_at_when_the_server_starts(tmp_path
     with serving(lambda handler: give(handler, b'<a href="web.wav">web</a>')) as site:
         server = Server(port=0, data_dirs=["s3://study/in", site.url("/in")], work_dir=tmp_path / "work", threads=1)
         with server.running() as address:
-            files = httpx.get(f"{address}/v1/files").json()["files"]
+            files = httpx.get(f"{address}/v1/files", timeout=120).json()["files"]
     assert [file["path"] for file in files] == ["talk.wav", "web.wav"]
     for address, said in (
         ("s3://study/in/talk.wav", "is no folder; expected one"),

@@ -21,9 +21,10 @@ from commands import predictor
 from emow2v.model import Model
 from emow2v.modelstore.verify import EXAMPLE
 from emow2v.server.batches import choosing
+from emow2v.server.jobs import history
 from laboratories import idle
 from servers import app
-from waiting import until
+from waiting import HANG_S, until
 
 RATE = 16000
 
@@ -355,7 +356,10 @@ def test_a_request_that_is_sent_again_has_one_job(server: TestClient, study: Pat
 
 
 @pytest.mark.parametrize("wait_for", [lambda job: job["state"] == "running", lambda job: job["files"]["done"] > 0])
-def test_a_job_can_be_cancelled(server: TestClient, data: Path, wait_for: Callable[[dict[str, Any]], bool]) -> None:
+def test_a_job_can_be_cancelled(
+    server: TestClient, data: Path, wait_for: Callable[[dict[str, Any]], bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(history, "PATIENCE_S", HANG_S)  # a batch of windows takes seconds on a busy machine
     for number in range(20):
         speech(data / "long" / f"{number}.wav", number, 8)
     job = posted(server, folder="long", frame_step="20ms", left_context="2s")

@@ -80,7 +80,7 @@ def test_kills_change_nothing(served: Served, form: dict[str, str]) -> None:
 
         until(begun)
         if kill == "worker":
-            served.worker.kill()
+            served.kill_worker()
         else:
             served.kill_server()
             served.start()
@@ -92,9 +92,11 @@ def test_kills_change_nothing(served: Served, form: dict[str, str]) -> None:
 def test_a_recording_that_was_done_is_not_computed_again(served: Served) -> None:
     name = post(served, unit="files")
     until(lambda: served.job(name)["files"]["done"] > 3)
+    told = served.client.get(f"/v1/jobs/{name}/files?state=done&limit=1000").json()["files"]
     served.kill_server()
     folder = served.places.results(name) / "files"
-    done = {path: path.stat().st_mtime_ns for path in folder.rglob("*.csv")}
+    paths = [(folder / Path(one["name"]).relative_to("study")).with_suffix(".csv") for one in told]
+    done = {path: path.stat().st_mtime_ns for path in paths}
     assert len(done) > 3
     served.start()
     served.ended(name)
@@ -104,7 +106,7 @@ def test_a_recording_that_was_done_is_not_computed_again(served: Served) -> None
 def test_erasing_a_job_that_goes_on_leaves_nothing(served: Served) -> None:
     name = post(served, frame_step="200ms")
     until(lambda: served.job(name)["files"]["done"] > 0)
-    served.worker.kill()
+    served.kill_worker()
     assert served.client.delete(f"/v1/jobs/{name}").status_code == 200
     assert not served.places.results(name).exists()
     with sqlite3.connect(served.folder / "work" / "jobs.sqlite") as database:

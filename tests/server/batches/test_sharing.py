@@ -20,10 +20,11 @@ from emow2v.server.batches.culprit import MAX_DEATHS
 from emow2v.server.batches.task import BatchTask, Interruptible
 from emow2v.server.jobs import observer
 from emow2v.server.jobs.observer import GaveWay, JobObserver, StoreObserver
+from emow2v.server.jobs.store import work
 from emow2v.server.jobs.store.recordings import Counts, Recorded
 from laboratories import idle
 from servers import app
-from waiting import until
+from waiting import HANG_S, until
 
 FILES = 24
 
@@ -57,6 +58,7 @@ def test_a_job_of_many_lets_others_go_first(server: TestClient, study: Path, mon
 
     monkeypatch.setattr(observer, "REPORT_S", 0)
     monkeypatch.setattr(progress, "EVERY_S", 0)
+    monkeypatch.setattr(work, "GIVES_WAY_S", 0)
     others: list[dict[str, Any]] = []
     posted, held, record = [threading.Event(), threading.Event()], [], StoreObserver.on_recordings
 
@@ -65,7 +67,7 @@ def test_a_job_of_many_lets_others_go_first(server: TestClient, study: Path, mon
         record(self, recordings, counts)
         if counts.done > counts.before and counts.before not in held and len(held) < len(posted):
             held.append(counts.before)
-            assert posted[len(held) - 1].wait(60)
+            assert posted[len(held) - 1].wait(HANG_S)
 
     monkeypatch.setattr(StoreObserver, "on_recordings", hold)
     many = server.post("/v1/batches", data=form).json()

@@ -54,6 +54,12 @@ def made(lite: Model, data: Path, keys: Path, tmp_path: Path) -> Iterator[Made]:
         yield make
 
 
+def make_due(work_dir: Path) -> None:
+    """Let the pause before the next try be over."""
+    with closing(sqlite3.connect(work_dir / "jobs.sqlite", timeout=60)) as database, database:
+        database.execute("UPDATE callbacks SET due = 0")
+
+
 def answering(*statuses: int) -> webs.Reply:
     """Answers with one status after the other; the last one stays."""
     left = list(statuses)
@@ -150,7 +156,7 @@ def test_a_receiver_that_is_gone_or_stays_away_is_given_up(
 def test_a_callback_survives_a_restart(
     lite: Model, data: Path, keys: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(delivery, "PAUSES_S", (0.5, 0.5, 0.5))
+    monkeypatch.setattr(delivery, "PAUSES_S", (3600.0,))
 
     def served(host: str) -> TestClient:
         options = {"allow_callbacks": (host,), "allow_networks": webs.LOOPBACK, "callback_keys": keys}
@@ -162,6 +168,7 @@ def test_a_callback_survives_a_restart(
             until(lambda: "is tried again" in log(client, job_id))
             keys.write_text(f"2026b {SECRET[::-1]}\n2026a {SECRET}\n")  # a new key joins the old one
         before = len(site.posted)
+        make_due(tmp_path / "work")
         with served(site.host) as client:
             until(lambda: "the callback arrived" in log(client, job_id))
         assert before == 1 and len(site.posted) == 2
@@ -193,21 +200,23 @@ def test_a_callback_whose_result_cannot_be_stored_is_not_sent_again_at_once(
             assert callbacks.send_due(threading.Event()) == 0 and len(site.posted) == 2
 
 
-def test_an_erased_job_makes_no_callback(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(delivery, "PAUSES_S", (0.3, 0.3))
+def test_an_erased_job_makes_no_callback(made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(delivery, "PAUSES_S", (3600.0, 3600.0))
     monkeypatch.setattr(delivery, "EVERY_S", 0.05)
     with webs.serving(answering(500)) as site:
         client = made(site.host)
         first = post(client, site.url("/erased"))
         until(lambda: "is tried again" in log(client, first))
         assert client.delete(f"/v1/jobs/{first}").status_code == 200
+        make_due(tmp_path / "work")
+        monkeypatch.setattr(delivery, "PAUSES_S", (0.3, 0.3))
         second = post(client, site.url("/other"))
         until(lambda: "is given up" in log(client, second))
     assert len(site.posted) == 1 + 3
 
 
 def test_no_key_can_be_read(made: Made, keys: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(delivery, "PAUSES_S", (0.1,) * 50)
+    monkeypatch.setattr(delivery, "PAUSES_S", (0.1,) * 5000)
     monkeypatch.setattr(delivery, "EVERY_S", 0.02)
     with webs.serving(answering(200)) as site:
         client = made(site.host)

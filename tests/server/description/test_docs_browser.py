@@ -125,4 +125,4 @@ def test_its_examples_work(visit: Callable[..., "Visitor"], url: str, speech: Pa
     for operation in ("list_models", "get_disk", "list_files"):
         assert json.loads(run(operation))
     run("erase_job", job["id"])
-    assert httpx.get(f"{url}/v1/jobs", trust_env=False).json() == []
+    assert httpx.get(f"{url}/v1/jobs", trust_env=False, timeout=120).json() == []

@@ -33,14 +33,13 @@ def served(tmp_path: Path) -> Iterator[Served]:
 def test_a_job_goes_on_behind_a_killed_server(served: Served) -> None:
     talk(served.folder, 15)
     undisturbed = served.results(served.post(**FORMS["windows"]))
-    name = served.post(**FORMS["windows"])
-    until(lambda: served.begun(name, 50))
+    name = until(lambda: served.begun(50, **FORMS["windows"]))
     served.kill_server()
     served.start()
     assert served.results(name) == undisturbed
     log = served.log(name)
     assert "it goes on where its values ended" in log and re.search(r"goes on: \d+ batch", log)
-    assert not list((served.places.work_dir / "computed").iterdir())
+    until(lambda: not list((served.places.work_dir / "computed").iterdir()))  # they go just after the job's end
     assert served.client.delete(f"/v1/jobs/{name}").status_code == 200
 
 
@@ -56,11 +55,13 @@ def test_kills_at_many_moments_change_no_byte(served: Served, form: dict[str, st
         for attempt in range(2):  # the third one counts
             moment = time.monotonic() + moments.uniform(0.7, 3)
             until(lambda moment=moment: time.monotonic() > moment)
+            if not turn and not attempt:
+                until(lambda name=name: served.keeps() or not served.goes_on(name))
             if (turn + attempt) % 2:
                 served.kill_server()
                 served.start()
             else:
-                served.worker.kill()
+                served.kill_worker()
         assert served.results(name) == undisturbed
         went_on += "goes on:" in served.log(name)
     assert went_on

@@ -13,7 +13,7 @@ from emow2v.server.jobs import history
 from emow2v.server.jobs.store import Job, Status, Store
 from emow2v.server.options import ServerOptions
 from emow2v.storage.atomic import unfinished_path
-from waiting import until
+from waiting import HANG_S, until
 
 FEW = ServerOptions(keep_jobs=0)
 
@@ -95,12 +95,12 @@ def test_erasing_waits_until_the_worker_has_let_go(
     part = places.results("talk") / "part"
     part.parent.mkdir(parents=True)
     part.touch()
+    monkeypatch.setattr(history, "PATIENCE_S", HANG_S)
 
     def notice() -> None:
         until(lambda: not store.running(job))
         part.touch()
         store.release(job)
-        store.close()
 
     thread = threading.Thread(target=notice)
     thread.start()

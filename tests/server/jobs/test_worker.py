@@ -2,6 +2,7 @@
 
 import contextlib
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -18,7 +19,7 @@ def test_a_worker_without_the_model_of_the_next_job_lets_others_be_first(
     lite: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waited: list[float] = []
-    monkeypatch.setattr(workers.time, "sleep", waited.append)
+    monkeypatch.setattr(workers, "time", SimpleNamespace(sleep=waited.append))
     places = Places([tmp_path], tmp_path / "work")
     path = tmp_path / "work" / "jobs.sqlite"
     lite_frames = find("lite-frames")

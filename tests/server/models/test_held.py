@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from emow2v import load
 from emow2v.errors import ModelError
 from emow2v.server.models.held import HeldModels, Limits
-from emow2v.server.models.memory import resident_bytes
+from emow2v.server.models.memory import give_back, resident_bytes
 
 
 class Made:
@@ -155,6 +155,7 @@ def test_whatever_happens_used_models_stay_and_others_fit(
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 def test_real_models_have_a_size_that_the_process_grows_by() -> None:
+    give_back()  # what earlier tests left would be given back meanwhile
     before = resident_bytes()
     models = HeldModels(lambda name: load(name, threads=1), Limits(count=2))
     used(models, "lite-frames")

@@ -34,6 +34,7 @@ def test_nothing_of_an_erased_job_is_left_but_its_entry_in_the_audit_log(lite: M
         form = {"unit": "turns", "wait": "false", "embeddings": "true"}
         job = client.post("/v1/predictions", data=form, files=files).json()["id"]
         until(lambda: client.get(f"/v1/jobs/{job}").json()["state"] == "finished")
+        until(lambda: not [*(work / "computed").glob("*")])  # they go just after the job's end
         scores = client.get(f"/v1/jobs/{job}/result?format=npz").content
         traces += [str(value)[:8].encode() for value in client.get(f"/v1/jobs/{job}/rows").json()["rows"][0][2:5]]
         own = work / "people" / "anna"
@@ -64,6 +65,7 @@ def test_nothing_of_an_erased_job_of_many_files_is_left(lite: Model, tmp_path: P
         upload = [("file", ("b.wav", (data / SECRET / "a.wav").read_bytes()))]
         job = client.post("/v1/batches", data={"folder": SECRET, "embeddings": "true"}, files=upload).json()["id"]
         until(lambda: client.get(f"/v1/jobs/{job}").json()["state"] == "finished")
+        until(lambda: not [*(work / "computed").glob("*")])  # they go just after the job's end
         traces += [
             str(value)[:8].encode() for value in client.get(f"/v1/jobs/{job}/rows?session=2").json()["rows"][0][2:5]
         ]

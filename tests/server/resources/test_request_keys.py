@@ -109,7 +109,7 @@ def test_a_request_that_comes_at_once_gives_one_job(laboratory: Laboratory, monk
     together = threading.Barrier(4)
 
     def checked(task: PredictionTask, *args: object) -> float:
-        together.wait(30)
+        together.wait(300)
         return check(task, *args)  # type: ignore[arg-type]
 
     monkeypatch.setattr(PredictionTask, "check", checked)

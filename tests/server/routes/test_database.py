@@ -207,6 +207,7 @@ def test_a_user_s_password_is_used_and_then_forgotten(
         assert expected in answer.json()["error"]
     assert run(client, form(wire.port, study, ["first"], dbUser="nova", dbPassword=PASSWORD)) == ""
     assert len(wire.collection(study, "Annotations")) == 3
+    until(lambda: not list((tmp_path / "work" / "passwords").iterdir()))  # its worker's last act
     shown = [client.get(path).text for path in ("/job_status_all", "/data", "/log/nova", "/v1/jobs")]
     files = [path for path in (tmp_path / "work").rglob("*") if path.is_file()]
     stored = b"".join(path.read_bytes() for path in files)

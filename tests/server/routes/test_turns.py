@@ -1,6 +1,7 @@
 """Turns over /v1: tables of turns, turns beside values over time, and files with turns that cannot be used."""
 
 import csv
+import functools
 import io
 import json
 from pathlib import Path
@@ -18,6 +19,7 @@ from emow2v.modelstore.verify import EXAMPLE
 from emow2v.server.jobs.history import forget
 from emow2v.server.jobs.store import Store
 from emow2v.server.options import ServerOptions
+from servers import erased
 from waiting import until
 
 LABELS = "0.50\t1.70\tone\n2.00\t3.90\ttwo, three\n3.95\t4.00\tshort\n"
@@ -276,7 +278,7 @@ def test_the_file_goes_with_its_job(lite: Model, talk: Path, client: TestClient,
     job = client.post("/v1/predictions", data={"wait": "false"}, files=files).json()["id"]
     assert client.get(f"/v1/jobs/{job}/turns").status_code == 409
     assert client.post(f"/v1/jobs/{job}/cancel").json()["state"] == "canceled"
-    assert client.delete(f"/v1/jobs/{job}").status_code == 200
+    until(functools.partial(erased, client, job))
     assert not list(uploads.glob("*"))
 
 

@@ -1,6 +1,7 @@
 """The modern face: predictions, jobs, models."""
 
 import csv
+import functools
 import io
 import json
 from pathlib import Path
@@ -14,7 +15,7 @@ from emow2v.cards import EMBEDDED
 from emow2v.framing import Framing
 from emow2v.model import Model
 from emow2v.modelstore.verify import EXAMPLE
-from servers import app
+from servers import app, erased
 from waiting import until
 
 
@@ -150,7 +151,7 @@ def test_a_job_is_erased_in_every_state(
     )
     until(lambda: client.get(f"/v1/jobs/{running['id']}").json()["rows"])
     for job, state in ((finished, "finished"), (waiting, "canceled"), (running, "canceled")):
-        assert client.delete(f"/v1/jobs/{job['id']}").json()["state"] == state
+        assert until(functools.partial(erased, client, job["id"])).json()["state"] == state
         assert client.delete(f"/v1/jobs/{job['id']}").status_code == 404
     assert client.get("/v1/jobs").json() == [] and not list(uploads.iterdir())
     # the worker notices at its next batch; then nothing of the jobs is left on the disk

@@ -1,6 +1,7 @@
 """What clients and machines do to a server that is left running: odd bytes, hang-ups, floods, full disks, clocks that jump."""
 
 import contextlib
+import functools
 import gc
 import io
 import json
@@ -8,6 +9,7 @@ import os
 import signal
 import socket
 import sqlite3
+import stat
 import sys
 import threading
 import zipfile
@@ -48,7 +50,7 @@ from emow2v.server.routes import nova
 from emow2v.server.run import Server
 from emow2v.server.security import access
 from emow2v.storage import files
-from servers import app
+from servers import app, erased
 from waiting import until
 
 ROUTES = (
@@ -456,7 +458,7 @@ def test_a_long_message_is_left_when_its_sender_hangs_up(lite: Model, data: Path
     server = Server(port=0, data_dirs=[data], work_dir=tmp_path / "work", max_streams=1)
     with server.running() as url:
         address = url.replace("http", "ws") + "/v1/stream?sampling_rate=1000"
-        with connect(address, close_timeout=0.1) as stream:
+        with connect(address, close_timeout=0.1, open_timeout=120) as stream:
             stream.recv()
             stream.send(bytes(1_000_000))
             assert json.loads(stream.recv())["index"] == 0  # rows come while the rest is computed
@@ -464,7 +466,7 @@ def test_a_long_message_is_left_when_its_sender_hangs_up(lite: Model, data: Path
 
 
 def _admitted(address: str) -> bool:
-    with connect(address) as stream:
+    with connect(address, open_timeout=120) as stream:
         return "provenance" in json.loads(stream.recv())
 
 
@@ -478,14 +480,15 @@ def test_hang_ups_floods_and_nonsense_leave_nothing_open(
 ) -> None:
     sound, rate = soundfile.read(EXAMPLE, dtype="float32")
     soundfile.write(data / "long.wav", np.tile(sound, 20), rate)
-    server = Server(port=0, data_dirs=[data], work_dir=tmp_path / "work", token="t")
+    # as many streams as come: a busy machine would refuse some
+    server = Server(port=0, data_dirs=[data], work_dir=tmp_path / "work", token="t", max_streams=100)
     headers = {"Authorization": "Bearer t"}
     with server.running() as url, httpx.Client(base_url=url, headers=headers, timeout=60, trust_env=False) as client:
         host, port = urlsplit(url).hostname, urlsplit(url).port
         until(lambda: client.get("/readyz").status_code == 200)
 
         def raw(text: bytes) -> socket.socket:
-            opened = socket.create_connection((host, port), timeout=30)
+            opened = socket.create_connection((host, port), timeout=300)
             opened.sendall(text)
             return opened
 
@@ -516,7 +519,7 @@ def test_hang_ups_floods_and_nonsense_leave_nothing_open(
             job = client.post("/v1/predictions", data={"path": "long.wav", "wait": "false"}).json()["id"]
             for _ in range(10):
                 raw(f"GET /v1/jobs/{job}/events HTTP/1.1\r\n".encode() + auth + b"\r\n").close()
-            assert client.delete(f"/v1/jobs/{job}").json()["state"] == "canceled"
+            assert until(functools.partial(erased, client, job)).json()["state"] == "canceled"
             # a client that hangs up while it waits; windows of ten minutes take longer than anybody waits
             body = b"path=long.wav&left_context=600s"
             seen = len(client.get("/v1/jobs").json())
@@ -525,15 +528,16 @@ def test_hang_ups_floods_and_nonsense_leave_nothing_open(
                 until(lambda: len(client.get("/v1/jobs").json()) > seen)
             until(lambda: client.get("/v1/jobs?limit=1").json()[0]["state"] == "canceled")
             # WebSockets: no handshake, too much at once, half a message
+            streams = url.replace("http", "ws") + "/v1/stream"
             for _ in range(5):
                 raw(
                     b"GET /v1/stream HTTP/1.1\r\n" + auth + b"Upgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
                 ).close()
-                with connect(url.replace("http", "ws") + "/v1/stream", additional_headers=headers) as stream:
+                with connect(streams, additional_headers=headers, open_timeout=120) as stream:
                     stream.recv()
                     with pytest.raises(ConnectionClosed):
                         stream.send(bytes(3 << 20))
-                        stream.recv(timeout=30)
+                        stream.recv(timeout=300)
                     assert stream.close_code in (1009, 1006)  # the latter where it hangs up before all has been sent
 
         def opened() -> int:
@@ -547,7 +551,7 @@ def test_hang_ups_floods_and_nonsense_leave_nothing_open(
             tour()
         until(lambda: opened() <= before + 5)
         assert client.get("/healthz").status_code == 200
-        assert not list((tmp_path / "work" / "uploads").glob("*"))  # of the halves that came
+        until(lambda: not list((tmp_path / "work" / "uploads").glob("*")))  # of the halves that came
     of_server = [one for one in caplog.records if one.name != "websockets.client"]
     assert not [one.getMessage() for one in of_server if "Exception" in one.getMessage() or one.exc_info]
 
@@ -567,6 +571,7 @@ def test_who_waits_when_the_server_stops_is_told_and_the_job_stays(
     sound, rate = soundfile.read(EXAMPLE, dtype="float32")
     soundfile.write(data / "long.wav", np.tile(sound, 20), rate)
     server = Server(port=0, data_dirs=[data], work_dir=tmp_path / "work", patience_s=0.1)
+    server._server.config.timeout_graceful_shutdown = 300  # on a busy machine too all of them are told
     answers: list[httpx.Response] = []
 
     def wait(url: str) -> None:
@@ -584,8 +589,8 @@ def test_who_waits_when_the_server_stops_is_told_and_the_job_stays(
         threads = [threading.Thread(target=wait, args=(url,)) for _ in range(2)]
         for thread in threads:
             thread.start()
-        until(lambda: len(httpx.get(f"{url}/v1/jobs", trust_env=False).json()) == 2)
-        job_id = httpx.get(f"{url}/v1/jobs", trust_env=False).json()[0]["id"]
+        until(lambda: len(httpx.get(f"{url}/v1/jobs", trust_env=False, timeout=120).json()) == 2)
+        job_id = httpx.get(f"{url}/v1/jobs", trust_env=False, timeout=120).json()[0]["id"]
         threads.append(threading.Thread(target=follow, args=(url, job_id)))
         threads[-1].start()
         assert begun.wait(60)
@@ -603,19 +608,19 @@ def test_answers_do_not_wait_for_acknowledgements(data: Path, tmp_path: Path) ->
     """With Nagle's algorithm on, an answer's second part waits some 40 ms; asyncio turns it off for some listeners only."""
     server = Server(port=0, data_dirs=[data], work_dir=tmp_path / "work")
     with server.running() as url, httpx.Client(base_url=url, trust_env=False) as client:
-        client.get("/healthz")
-        port = urlsplit(url).port
-        accepted = []
-        for path in Path("/proc/self/fd").iterdir():
-            try:
-                one = socket.socket(fileno=os.dup(int(path.name)))
-            except OSError:
-                continue  # no socket, or gone by now
-            with one:
-                if (
-                    one.family == socket.AF_INET
-                    and one.getsockname()[1] == port
-                    and not one.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
-                ):
-                    accepted.append(one.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
-        assert accepted and all(accepted)
+
+        def accepted() -> list[int]:
+            """Whether each connection that the server has accepted sends at once."""
+            client.get("/healthz")  # it closes a connection that is idle for seconds
+            found = []
+            for path in Path("/proc/self/fd").iterdir():
+                with contextlib.suppress(OSError):  # gone by now
+                    if stat.S_ISSOCK(path.stat().st_mode):
+                        with socket.socket(fileno=os.dup(int(path.name))) as one:
+                            if one.family != socket.AF_INET or one.getsockname()[1] != urlsplit(url).port:
+                                continue
+                            if not one.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+                                found.append(one.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+            return found
+
+        assert all(until(accepted))

@@ -22,7 +22,7 @@ from emow2v.server.work_folder import backup as backups
 from emow2v.server.work_folder.backup import MANIFEST, back_up
 from emow2v.server.work_folder.restore import check_whole, restore
 from emow2v.storage import locks
-from waiting import until
+from waiting import HANG_S, until
 
 
 @pytest.fixture
@@ -103,7 +103,10 @@ def test_other_programs_read_the_archive_and_its_hashes(work: Path, tmp_path: Pa
         assert len(archive.namelist()) == len(manifest["files"]) + 1
 
 
-def test_a_backup_is_of_one_moment_while_jobs_end_and_are_erased(work: Path, tmp_path: Path) -> None:
+def test_a_backup_is_of_one_moment_while_jobs_end_and_are_erased(
+    work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backups, "WAIT_S", HANG_S)  # others write nearly all the time
     places, stop, number = Places([tmp_path], work), threading.Event(), 0
 
     def serve() -> None:

@@ -4,6 +4,7 @@ import json
 import os
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -147,7 +148,9 @@ def test_bytes_that_may_never_come_remove_nothing(folder: Folder) -> None:
 def test_the_disk_is_never_filled(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
     disk = folder.disk(0)
     disk.look()
-    monkeypatch.setattr(module, "RESERVE_BYTES", disk.usage().free - 5 * MB)
+    free = disk.usage().free
+    monkeypatch.setattr(module.shutil, "disk_usage", lambda path: SimpleNamespace(free=free))
+    monkeypatch.setattr(module, "RESERVE_BYTES", free - 5 * MB)
     disk.admit(MB)
     with pytest.raises(
         NoRoom, match=r"of which .* are kept for running jobs.*; erase jobs; the administrator must free"
@@ -160,8 +163,9 @@ def recorded(path: Path) -> bytes:
     return path.read_bytes()
 
 
-def served(lite: Model, tmp_path: Path, **options: Any) -> TestClient:
+def served(lite: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **options: Any) -> TestClient:
     (tmp_path / "data").mkdir()
+    monkeypatch.setattr("emow2v.server.app.EVERY_S", 3600)  # the test looks through it
     return TestClient(app(lite.card, [tmp_path / "data"], tmp_path / "work", lambda name: lite, **options))
 
 
@@ -174,8 +178,10 @@ def posted(client: TestClient, tmp_path: Path, **form: str) -> str:
     return job
 
 
-def test_recordings_that_are_not_kept_are_gone_and_that_is_said(lite: Model, tmp_path: Path) -> None:
-    with served(lite, tmp_path, keep_uploads="no") as client:
+def test_recordings_that_are_not_kept_are_gone_and_that_is_said(
+    lite: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with served(lite, tmp_path, monkeypatch, keep_uploads="no") as client:
         job = posted(client, tmp_path)
         state = client.app.state.server  # type: ignore[attr-defined]
         rows = client.get(f"/v1/jobs/{job}/rows").json()
@@ -188,8 +194,10 @@ def test_recordings_that_are_not_kept_are_gone_and_that_is_said(lite: Model, tmp
         assert client.get("/v1/disk").json()["keep_uploads"] == "no"
 
 
-def test_a_copy_as_flac_is_heard_and_goes_with_its_job(lite: Model, tmp_path: Path) -> None:
-    with served(lite, tmp_path, keep_uploads="flac") as client:
+def test_a_copy_as_flac_is_heard_and_goes_with_its_job(
+    lite: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with served(lite, tmp_path, monkeypatch, keep_uploads="flac") as client:
         job = posted(client, tmp_path, channel="right")
         state = client.app.state.server  # type: ignore[attr-defined]
         before = client.get(f"/v1/jobs/{job}/waveform?points=50").json()
@@ -219,8 +227,10 @@ def test_a_recording_that_another_job_waits_for_stays(folder: Folder) -> None:
     assert "a.wav" not in folder.left()
 
 
-def test_a_full_server_refuses_recordings_and_answers_all_else(lite: Model, tmp_path: Path) -> None:
-    with served(lite, tmp_path, max_disk_gb=0.000001) as client:
+def test_a_full_server_refuses_recordings_and_answers_all_else(
+    lite: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with served(lite, tmp_path, monkeypatch, max_disk_gb=0.000001) as client:
         sound = recorded(tmp_path / "talk.wav")
         for path in ("/v1/predictions", "/upload"):
             answer = client.post(path, files={"file": ("talk.wav", sound)})

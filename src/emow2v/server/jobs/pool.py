@@ -194,7 +194,8 @@ class Pool:
                 one.pipe for one in living if not one.closed
             ]
             if sources:
-                wait(sources, timeout=max(0.0, min(1.0, soon)))  # type: ignore[arg-type]
+                with contextlib.suppress(OSError):  # `stop` has closed a pipe meanwhile
+                    wait(sources, timeout=max(0.0, min(1.0, soon)))  # type: ignore[arg-type]
             else:
                 self._stopping.wait(max(0.0, min(1.0, soon)))
             for one in watched:
@@ -246,13 +247,13 @@ class Pool:
         for job in self._store.unreleased(dead.name):
             self._clean_up(job)
         dead.pipe.close()
+        was_ready, dead.ready = dead.ready, False
         self.deaths += 1
         self._loads_of_dead += dead.loads
         dead.models, dead.loads = {}, 0
         logger.error("worker %s died (%s)", dead.name, how)
-        at_once = not dead.ready or time.monotonic() - dead.started < SOON_S
+        at_once = not was_ready or time.monotonic() - dead.started < SOON_S
         dead.pause = min(MAX_PAUSE_S, max(1.0, 2 * dead.pause)) if at_once else 0.0
-        dead.ready = False
         if dead.pause:
             logger.error("the next worker starts in %g s", dead.pause)
         dead.due = time.monotonic() + dead.pause

@@ -169,8 +169,10 @@ class Worker:
 
     def receive(self, word: bytes) -> None:
         """Act on a message of the parent."""
-        self._stopping = self._stopping or word in (STOP, HURRY)
-        self._hurried = self._hurried or word == HURRY
+        if word in (STOP, HURRY):
+            self._stopping = True
+        if word == HURRY:
+            self._hurried = True
         self._awake.set()
 
     def warm_up(self) -> None:

@@ -10,6 +10,7 @@ import { countText } from "./texts.js";
 const chosen = new Map(); // recordings that are chosen, of any folder: by their paths, the path of their turns or ""
 
 let here = ""; // the folder that is shown
+let shown = ""; // the server's answer that is shown
 let asked = 0; // number of the newest request: answers to older ones come too late
 
 /**
@@ -22,7 +23,9 @@ async function open(folder) {
   if (number !== asked) return false;
   byId("data").hidden = !answer.listed;
   if (!answer.listed) return false;
-  here = folder;
+  const text = JSON.stringify(answer);
+  if (folder === here && text === shown) return true; // a button that somebody is about to press stays
+  [here, shown] = [folder, text];
   const parts = folder.split("/").filter(Boolean);
   const steps = [["Data folder", ""], ...parts.map((name, place) => [name, parts.slice(0, place + 1).join("/")])];
   byId("data-path").replaceChildren(...steps.map(([name, path], place) => {
@@ -95,6 +98,7 @@ byId("data-folder").addEventListener("click", async () => {
 byId("data-compute").addEventListener("click", async () => {
   await compute().catch(announceError);
   showChosen();
+  shown = ""; // no recording is chosen any more
   open(here).catch(announceError);
   refresh();
 });

@@ -58,11 +58,10 @@ export class Recorder {
     this.stream?.getTracks().forEach((track) => track.stop());
     if (this.node) {
       const lastBlock = new Promise((resolve) => {
-        const add = this.node.port.onmessage;
         this.node.port.onmessage = (event) => {
-          add(event);
+          if (event.data) return this.#add(event.data);
           this.node.port.onmessage = null; // blocks that come while the context closes are after the end
-          resolve();
+          return resolve();
         };
       });
       this.node.port.postMessage("flush");

@@ -5,7 +5,10 @@ class Blocks extends AudioWorkletProcessor {
     super();
     this.block = new Float32Array(Math.round(sampleRate / 50));
     this.count = 0;
-    this.port.onmessage = () => this.flush(); // the page stops recording
+    this.port.onmessage = () => {
+      this.flush(); // the page stops recording
+      this.port.postMessage(null); // nothing of before comes after this
+    };
   }
 
   flush() {

@@ -17,10 +17,11 @@ class _Handle:
 
     Attributes:
         lock: held while the connection is used; its own thread may nest it
+        is_closed: whether another thread has closed the database meanwhile
     """
 
     def __init__(self, path: Path) -> None:
-        self.lock = threading.RLock()
+        self.lock, self.is_closed = threading.RLock(), False
         # closed by another thread, never used by one
         self.connection = sqlite3.connect(path, timeout=WAIT_S, isolation_level=None, check_same_thread=False)
         try:
@@ -34,6 +35,7 @@ class _Handle:
 
     def close(self) -> None:
         with self.lock:
+            self.is_closed = True
             self.connection.close()
 
     def __del__(self) -> None:
@@ -64,6 +66,16 @@ class Database:
             self._local.handle = handle
         return handle
 
+    @contextlib.contextmanager
+    def held(self) -> Iterator[sqlite3.Connection]:
+        """This thread's connection, which nobody closes during the with block."""
+        while True:
+            handle = self.handle()
+            with handle.lock:
+                if not handle.is_closed:
+                    yield handle.connection
+                    return
+
     def close(self) -> None:
         """Close the connections of all threads; a later use opens a new one."""
         with self._lock:
@@ -75,9 +87,8 @@ class Database:
 
     def rows(self, query: str, values: Sequence[object] = ()) -> list[sqlite3.Row]:
         """The rows of a query."""
-        handle = self.handle()
-        with handle.lock:
-            rows: list[sqlite3.Row] = handle.connection.execute(query, values).fetchall()
+        with self.held() as connection:
+            rows: list[sqlite3.Row] = connection.execute(query, values).fetchall()
         return rows
 
     def row(self, query: str, values: Sequence[object] = ()) -> sqlite3.Row | None:
@@ -93,9 +104,7 @@ class Database:
             lasting: written to the disk at the end, so that it survives a power cut. Other transactions survive the death
                 of any process, in order, and reach the disk with the next lasting one
         """
-        handle = self.handle()
-        with handle.lock:
-            database = handle.connection
+        with self.held() as database:
             database.execute(f"PRAGMA synchronous = {'FULL' if lasting else 'NORMAL'}")
             database.execute("BEGIN IMMEDIATE")
             try:

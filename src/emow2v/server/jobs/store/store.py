@@ -180,9 +180,8 @@ class Store(Work):
         Raises:
             KeyTaken: another request had the key
         """
-        handle = self._data.handle()
-        with handle.lock:
-            number = keys.find(handle.connection, owner, key)
+        with self._data.held() as connection:
+            number = keys.find(connection, owner, key)
         row = None if number is None else self._data.row(f"SELECT {WHOLE} FROM jobs WHERE number = ?", (number,))
         return None if row is None else from_row(row)
 
