@@ -19,6 +19,7 @@ from waiting import until
 _TOKEN = secrets.token_hex(32)
 ENVIRONMENT = {  # of nodes and commands; the packages of the tests, and a secret of their own
     **os.environ,
+    "PYTHONUNBUFFERED": "1",
     "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
     "RAY_AUTH_MODE": "token",
     "RAY_AUTH_TOKEN": _TOKEN,
@@ -50,8 +51,15 @@ class Nodes:
         until(self._answers, "the head did not start", alive=lambda: process.poll() is None)
 
     def add(self, cpus: int = 1, environment: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
-        """Start a node; it joins the cluster within some seconds."""
-        return self._start(f"--address={self.address}", f"--num-cpus={cpus}", environment=environment)
+        """Start a node, and wait until it has joined the cluster."""
+        said = self._folder / f"{len(self._processes)}.log"
+        process = self._start(f"--address={self.address}", f"--num-cpus={cpus}", environment=environment)
+        until(
+            lambda: b"Ray runtime started" in said.read_bytes(),
+            "a node did not start",
+            alive=lambda: process.poll() is None,
+        )
+        return process
 
     def kill(self, process: subprocess.Popen[bytes]) -> None:
         """End a node with all its processes, as by a power cut."""
@@ -65,13 +73,14 @@ class Nodes:
 
     def _start(self, *options: str, environment: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "ray.scripts.scripts", "start", *options, "--block"]
-        process = subprocess.Popen(
-            [*command, "--object-store-memory=100000000"],
-            env={**ENVIRONMENT, **(environment or {})},
-            start_new_session=True,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
+        with (self._folder / f"{len(self._processes)}.log").open("wb") as log:
+            process = subprocess.Popen(
+                [*command, "--object-store-memory=100000000"],
+                env={**ENVIRONMENT, **(environment or {})},
+                start_new_session=True,
+                stdout=log,
+                stderr=log,
+            )
         self._processes.append(process)
         return process
 

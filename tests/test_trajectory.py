@@ -420,7 +420,7 @@ def test_closing_waits_for_the_block_that_another_thread_computes() -> None:
 
     def give() -> Iterator[Block]:
         begun.set()
-        assert go_on.wait(60)
+        assert go_on.wait(300)
         yield block(0)
         pytest.fail("went on")
 
@@ -428,7 +428,7 @@ def test_closing_waits_for_the_block_that_another_thread_computes() -> None:
     iterator = iter(one)
     with ThreadPoolExecutor(2) as pool:
         taken = pool.submit(next, iterator)
-        assert begun.wait(60)
+        assert begun.wait(300)
         closing = pool.submit(one.close)
         assert not closing.done()
         go_on.set()

@@ -18,7 +18,7 @@ from emow2v.modelstore.verify import EXAMPLE
 from emow2v.rows import Info
 from emow2v.trajectory import Trajectory
 
-WAIT_S = 30
+WAIT_S = 300
 
 
 @pytest.fixture

@@ -306,6 +306,29 @@ def test_the_rest_of_a_run_has_the_numbers_of_an_undisturbed_one(
     assert worked_on(Path("out")) == left and results(tmp_path) == expected
 
 
+# A command that kills itself at a random moment after so many results, and does no more than three others until then
+_KILLED_SOON = """
+import os, random, signal, sys, threading, time
+from pathlib import Path
+left, replace = int(sys.argv.pop(1)), Path.replace
+def kill():
+    time.sleep(random.Random(left).uniform(0, 0.1))
+    os.kill(os.getpid(), signal.SIGKILL)
+def counted(path, target):
+    global left
+    if target.suffix == ".rows":
+        left -= 1
+        if left == 0:
+            threading.Thread(target=kill, daemon=True).start()
+        if left == -3:
+            signal.pause()
+    return replace(path, target)
+Path.replace = counted
+from emow2v.cli.main import main
+main()
+"""
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
 def test_kills_at_random_moments(tmp_path: Path, predict: Predict, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -314,22 +337,11 @@ def test_kills_at_random_moments(tmp_path: Path, predict: Predict, monkeypatch: 
     clips(tmp_path / "in", 300)
     (tmp_path / "in" / "bad.wav").write_text("no sound")
     expected = undisturbed(predict, tmp_path, *FORMATS)
-    rng, kills = random.Random(18), 0
-    rows = tmp_path / "out" / ".emow2v" / "rows"
-    while kills < 20:
-        there = len(list(rows.rglob("*.rows")))
-        more = rng.randrange(1, 14)
-        process = subprocess.Popen(
-            [sys.executable, "-m", "emow2v", "predict", "in", "-o", "out", *FORMATS], stderr=subprocess.PIPE
-        )
-        until(
-            lambda target=there + more: len(list(rows.rglob("*.rows"))) >= target,  # type: ignore[misc]
-            alive=lambda running=process: running.poll() is None,  # type: ignore[misc]
-        )
-        process.kill()
-        process.communicate()
-        assert process.returncode == -signal.SIGKILL
-        kills += 1
+    rng = random.Random(18)
+    for _ in range(20):  # 183 of them at most
+        command = [sys.executable, "-c", _KILLED_SOON, str(rng.randrange(1, 14)), "predict", "in", "-o", "out"]
+        done = subprocess.run([*command, *FORMATS], capture_output=True, text=True, check=False)
+        assert done.returncode == -signal.SIGKILL, done.stderr
     predict("in", "-o", "out", *FORMATS, code=1)
     assert results(tmp_path) == expected
 

@@ -232,7 +232,7 @@ def test_a_stopped_run_says_what_was_done(clip: Path, tmp_path: Path, name: str)
     )
     until((out / "z").exists, alive=lambda: process.poll() is None)
     process.send_signal(getattr(signal, name))
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=300)
     assert process.returncode == 128 + getattr(signal, name) and b"Traceback" not in said
     assert f"1 of 3 recordings done, 2 not done; results are in {out}." in said.decode().splitlines()
     assert sorted(path.name for path in out.iterdir()) == [".emow2v", "a.csv", "a.csv-metadata.json"]

@@ -61,15 +61,15 @@ def test_two_engines_in_two_threads_leave_each_other_exact(before: tuple[str, bo
     def first() -> None:
         with engine.EXACT:
             first_in.set()
-            assert second_in.wait(60)
+            assert second_in.wait(300)
             seen["first"] = settings()
         first_out.set()
 
     def second() -> None:
-        assert first_in.wait(60)
+        assert first_in.wait(300)
         with engine.EXACT:
             second_in.set()
-            assert first_out.wait(60)
+            assert first_out.wait(300)
             seen["second"] = settings()
 
     threads = [threading.Thread(target=one) for one in (first, second)]

@@ -76,7 +76,7 @@ def test_streams_of_threads_that_share_batches_keep_their_states(small: cards.Ca
 
     def frames(number: int) -> np.ndarray:
         state, parts = engine.start(1), []
-        begun.wait(60)
+        begun.wait(300)
         for begin in range(0, 8 * HOP, 2 * HOP):
             part = signals[number][None, begin : begin + 2 * HOP]
             values, _, state = engine.step(part, np.array([2 * HOP]), state)

@@ -79,7 +79,7 @@ def server(monkeypatch) -> Iterator[Server]:
     running = Server()
     monkeypatch.setattr(install, "ZENODO", running.url + "/api/records")
     monkeypatch.setattr(download, "PAUSES_S", (0.0, 0.0))
-    monkeypatch.setattr(download, "TIMEOUT_S", 5.0)
+    monkeypatch.setattr(download, "TIMEOUT_S", 60.0)
     yield running
     running.close()
 
@@ -236,8 +236,8 @@ def test_no_network_at_all(archive, home, monkeypatch) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         monkeypatch.setattr(install, "ZENODO", f"http://127.0.0.1:{free.getsockname()[1]}/api/records")
-    with pytest.raises(ModelError, match="By hand: get"):
-        install.pull("msp-dim")
+        with pytest.raises(ModelError, match="By hand: get"):
+            install.pull("msp-dim")
     assert nothing_here(home)
 
 

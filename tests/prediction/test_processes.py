@@ -90,7 +90,7 @@ def run_alone(program: str, folder: Path, expected: np.ndarray) -> None:
     np.save(folder / "clips.npy", CLIPS)
     np.save(folder / "expected.npy", expected)
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
-    subprocess.run([sys.executable, "-c", program], cwd=folder, env=environment, check=True, timeout=120)
+    subprocess.run([sys.executable, "-c", program], cwd=folder, env=environment, check=True, timeout=300)
 
 
 def test_a_data_loader_works_in_spawned_workers(model: Model) -> None:

@@ -1,5 +1,6 @@
 """The client: connections go to checked addresses only, whatever a server or the names of the net answer."""
 
+import contextlib
 import socket
 import ssl
 import threading
@@ -269,7 +270,7 @@ def test_answers_that_are_none(sent: bytes) -> None:
 
         def answer() -> None:
             connection, _ = server.accept()
-            with connection:
+            with connection, contextlib.suppress(OSError):  # the client may have enough
                 connection.recv(1000)
                 connection.sendall(sent)
 
@@ -282,8 +283,9 @@ def test_answers_that_are_none(sent: bytes) -> None:
 
 
 def test_a_port_where_nobody_listens() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        host = f"127.0.0.1:{server.getsockname()[1]}"
-    with pytest.raises(Unreachable, match="cannot be reached") as caught:
-        body_of(Client(allowing(host)), f"http://{host}/talk.wav?sig=secret")
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        host = f"127.0.0.1:{bound.getsockname()[1]}"
+        with pytest.raises(Unreachable, match="cannot be reached") as caught:
+            body_of(Client(allowing(host)), f"http://{host}/talk.wav?sig=secret")
     assert "secret" not in str(caught.value)

